@@ -1,0 +1,19 @@
+//! tranship copies container images between registries, bit for bit.
+//!
+//! # Layout
+//! Each layer imports only what stands below it.
+//!
+//! - `cli`: one file a subcommand; arguments in, report out.
+//! - `server`: layouts served as a registry.
+//! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
+//! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
+//! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
+//! - `layout`: an OCI image layout on disk, behind the same interface.
+//! - `state`: the embedded database: what is known, what was begun.
+//! - `config`: TOML into validated types.
+//! - `repository`: the interface that `registry` and `layout` implement, and its errors.
+//! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
+#![forbid(unsafe_code)]
+
+pub mod oci;
+pub mod repository;

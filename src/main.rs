@@ -1,0 +1,4 @@
+//! The tranship command.
+#![forbid(unsafe_code)]
+
+fn main() {}

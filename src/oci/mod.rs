@@ -1,0 +1,13 @@
+//! Pure data and rules of the OCI image and distribution specifications. No I/O here.
+
+pub mod derived;
+pub mod digest;
+pub mod manifest;
+pub mod media_type;
+pub mod platform;
+pub mod reference;
+
+pub use digest::{Digest, Hasher};
+pub use manifest::{Descriptor, Document, Manifest};
+pub use platform::Platform;
+pub use reference::{ImageReference, RegistryHost, RepositoryName, Tag};

@@ -1,0 +1,466 @@
+//! Names: registry hosts, repositories, tags, and the references people type.
+//!
+//! The grammar is distribution-spec's ("Pulling manifests") and, for hosts and defaults, the one
+//! of docker's `distribution/reference`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::digest::{Digest, DigestError};
+
+/// `host[:port]` of a registry, lower case, with `docker.io` for all of Docker Hub's names.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct RegistryHost(String);
+
+/// The path of a repository within its registry, like `library/alpine`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct RepositoryName(String);
+
+/// A tag: at most 128 of `[A-Za-z0-9_.-]`, not starting with a dot or a dash.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Tag(String);
+
+/// Why a text is not a reference. Each message says what is wrong in one line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReferenceError {
+    #[error("the reference is empty")]
+    Empty,
+    #[error("`{0}` is not a registry host: expected `host` or `host:port`")]
+    Host(String),
+    #[error("`{0}` is not a repository name: it is empty")]
+    NoRepository(String),
+    #[error("`{0}` is not a repository name: upper-case letters are not allowed")]
+    Uppercase(String),
+    #[error(
+        "`{0}` is not a repository name: expected parts of `a-z0-9` joined by `/`, `.`, `_`, `__` or dashes"
+    )]
+    Repository(String),
+    #[error("`{0}` is longer than the 255 characters that registries accept")]
+    TooLong(String),
+    #[error(
+        "`{0}` is not a tag: expected at most 128 of `A-Za-z0-9_.-`, not starting with `.` or `-`"
+    )]
+    Tag(String),
+    #[error(transparent)]
+    Digest(#[from] DigestError),
+    #[error(
+        "`{0}` is not supported: use a registry reference, `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`"
+    )]
+    Transport(String),
+    #[error("`{0}:` needs a path, as in `{0}:DIR[:TAG]`")]
+    NoPath(&'static str),
+}
+
+const DOCKER_HUB: &str = "docker.io";
+
+impl RegistryHost {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether this is Docker Hub, whose API lives on another host.
+    pub fn is_docker_hub(&self) -> bool {
+        self.0 == DOCKER_HUB
+    }
+
+    /// The host without its port.
+    pub fn name(&self) -> &str {
+        match self.0.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+            _ => &self.0,
+        }
+    }
+
+    /// Whether the host is this machine, by name or address.
+    pub fn is_loopback(&self) -> bool {
+        let name = self.name().trim_matches(['[', ']']);
+        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+}
+
+impl FromStr for RegistryHost {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let error = || ReferenceError::Host(shorten(text));
+        let (name, port) = if let Some(v6) = text.strip_prefix('[') {
+            let (address, rest) = v6.split_once(']').ok_or_else(error)?;
+            address.parse::<std::net::Ipv6Addr>().map_err(|_| error())?;
+            match rest.strip_prefix(':') {
+                Some(port) => (text, Some(port)),
+                None if rest.is_empty() => (text, None),
+                None => return Err(error()),
+            }
+        } else {
+            let (name, port) = match text.split_once(':') {
+                Some((name, port)) => (name, Some(port)),
+                None => (text, None),
+            };
+            let label = |label: &str| {
+                !label.is_empty()
+                    && !label.starts_with('-')
+                    && !label.ends_with('-')
+                    && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            };
+            if !name.split('.').all(label) {
+                return Err(error());
+            }
+            (name, port)
+        };
+        if port.is_some_and(|port| {
+            !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().is_err()
+        }) {
+            return Err(error());
+        }
+        if text.len() > 255 {
+            return Err(ReferenceError::TooLong(shorten(text)));
+        }
+        let lower = text.to_ascii_lowercase();
+        let hub = ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
+        Ok(Self(if port.is_none() && hub.contains(&name.to_ascii_lowercase().as_str()) {
+            DOCKER_HUB.to_owned()
+        } else {
+            lower
+        }))
+    }
+}
+
+impl RepositoryName {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RepositoryName {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if text.is_empty() {
+            return Err(ReferenceError::NoRepository(String::new()));
+        }
+        if text.len() > 255 {
+            return Err(ReferenceError::TooLong(shorten(text)));
+        }
+        if text.split('/').all(is_path_component) {
+            Ok(Self(text.to_owned()))
+        } else if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            Err(ReferenceError::Uppercase(shorten(text)))
+        } else {
+            Err(ReferenceError::Repository(shorten(text)))
+        }
+    }
+}
+
+/// `[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*`
+fn is_path_component(text: &str) -> bool {
+    let alphanumeric = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    let ends = (bytes.first(), bytes.last());
+    if !matches!(ends, (Some(&first), Some(&last)) if alphanumeric(first) && alphanumeric(last)) {
+        return false;
+    }
+    bytes.split(|&b| alphanumeric(b)).all(|separator| {
+        matches!(separator, b"" | b"." | b"_" | b"__") || separator.iter().all(|&b| b == b'-')
+    })
+}
+
+impl Tag {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// For tags that are made, not parsed: the caller knows that the text is valid.
+    pub(super) fn from_valid(text: String) -> Self {
+        debug_assert!(text.parse::<Self>().is_ok(), "{text}");
+        Self(text)
+    }
+}
+
+impl FromStr for Tag {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let valid = text.len() <= 128
+            && text.bytes().next().is_some_and(word)
+            && text.bytes().all(|b| word(b) || b == b'.' || b == b'-');
+        if valid { Ok(Self(text.to_owned())) } else { Err(ReferenceError::Tag(shorten(text))) }
+    }
+}
+
+/// Error messages quote input, but not pages of it, and no control characters.
+fn shorten(text: &str) -> String {
+    let mut short: String =
+        text.chars().take(120).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(120).is_some() {
+        short.push('…');
+    }
+    short
+}
+
+macro_rules! text_type {
+    ($($name:ident),*) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+    )*};
+}
+text_type!(RegistryHost, RepositoryName, Tag);
+
+/// An image, or a whole repository, in a registry: `host[:port]/repository[:tag][@digest]`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ImageReference {
+    pub registry: RegistryHost,
+    pub repository: RepositoryName,
+    pub tag: Option<Tag>,
+    pub digest: Option<Digest>,
+}
+
+impl ImageReference {
+    /// `host/repository`, without tag and digest.
+    pub fn repository_text(&self) -> String {
+        format!("{}/{}", self.registry, self.repository)
+    }
+}
+
+impl FromStr for ImageReference {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        let text = text.strip_prefix("docker://").unwrap_or(text);
+        if text.is_empty() {
+            return Err(ReferenceError::Empty);
+        }
+        if let Some((transport, _)) = text.split_once("://") {
+            return Err(ReferenceError::Transport(format!("{}://", shorten(transport))));
+        }
+        let (rest, digest) = match text.split_once('@') {
+            Some((rest, digest)) => (rest, Some(digest.parse()?)),
+            None => (text, None),
+        };
+        // A colon behind the last slash starts a tag; one before it, a port.
+        let (name, tag) = match rest.rsplit_once(':') {
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse()?)),
+            _ => (rest, None),
+        };
+        let (registry, path) = split_host(name);
+        let registry: RegistryHost = registry.unwrap_or(DOCKER_HUB).parse()?;
+        if path.is_empty() {
+            return Err(ReferenceError::NoRepository(shorten(text)));
+        }
+        let repository: RepositoryName = if registry.is_docker_hub() && !path.contains('/') {
+            format!("library/{path}").parse()?
+        } else {
+            path.parse()?
+        };
+        if registry.as_str().len() + 1 + repository.as_str().len() > 255 {
+            return Err(ReferenceError::TooLong(shorten(text)));
+        }
+        Ok(Self { registry, repository, tag, digest })
+    }
+}
+
+/// Splits `host/path` as docker does: the first part is a host if it could not be a name.
+pub fn split_host(name: &str) -> (Option<&str>, &str) {
+    match name.split_once('/') {
+        Some((host, path))
+            if host.contains(['.', ':', '['])
+                || host == "localhost"
+                || host.bytes().any(|b| b.is_ascii_uppercase()) =>
+        {
+            (Some(host), path)
+        }
+        _ => (None, name),
+    }
+}
+
+impl fmt::Display for ImageReference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.repository)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        match &self.digest {
+            Some(digest) => write!(f, "@{digest}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Where images can be: in a registry, or on disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Location {
+    Registry(ImageReference),
+    /// `oci:DIR[:TAG]`: an OCI image layout.
+    Layout {
+        path: PathBuf,
+        tag: Option<Tag>,
+    },
+    /// `oci-archive:FILE[:TAG]`: an OCI image layout in a tar file.
+    Archive {
+        path: PathBuf,
+        tag: Option<Tag>,
+    },
+}
+
+impl FromStr for Location {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if let Some(rest) = text.strip_prefix("oci-archive:") {
+            let (path, tag) = split_path(rest, "oci-archive")?;
+            return Ok(Self::Archive { path, tag });
+        }
+        if let Some(rest) = text.strip_prefix("oci:") {
+            let (path, tag) = split_path(rest, "oci")?;
+            return Ok(Self::Layout { path, tag });
+        }
+        for other in
+            ["dir:", "docker-archive:", "docker-daemon:", "containers-storage:", "ostree:", "sif:"]
+        {
+            if text.starts_with(other) {
+                return Err(ReferenceError::Transport(other.to_owned()));
+            }
+        }
+        Ok(Self::Registry(text.parse()?))
+    }
+}
+
+fn split_path(
+    text: &str,
+    transport: &'static str,
+) -> Result<(PathBuf, Option<Tag>), ReferenceError> {
+    let (path, tag) = match text.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag.parse()?)),
+        _ => (text, None),
+    };
+    if path.is_empty() {
+        return Err(ReferenceError::NoPath(transport));
+    }
+    Ok((PathBuf::from(path), tag))
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (transport, path, tag) = match self {
+            Self::Registry(image) => return image.fmt(f),
+            Self::Layout { path, tag } => ("oci", path, tag),
+            Self::Archive { path, tag } => ("oci-archive", path, tag),
+        };
+        write!(f, "{transport}:{}", path.display())?;
+        match tag {
+            Some(tag) => write!(f, ":{tag}"),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn references_get_dockers_defaults() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let cases = [
+            ("alpine", "docker.io/library/alpine"),
+            ("alpine:3.20", "docker.io/library/alpine:3.20"),
+            ("grafana/grafana", "docker.io/grafana/grafana"),
+            ("docker://index.docker.io/alpine", "docker.io/library/alpine"),
+            ("registry-1.docker.io/library/alpine", "docker.io/library/alpine"),
+            ("localhost/app", "localhost/app"),
+            ("localhost:5000/app:1", "localhost:5000/app:1"),
+            ("GHCR.io/acme/app", "ghcr.io/acme/app"),
+            ("[::1]:5000/app", "[::1]:5000/app"),
+            ("127.0.0.1:5000/a/b__c/d-.-e:X", ""),
+            ("127.0.0.1:5000/a/b__c/d--e:X", "127.0.0.1:5000/a/b__c/d--e:X"),
+            (&format!("ghcr.io/a/b:1@{digest}"), &format!("ghcr.io/a/b:1@{digest}")),
+        ];
+        for (text, expected) in cases {
+            let parsed = text.parse::<ImageReference>();
+            assert_eq!(parsed.map(|r| r.to_string()).unwrap_or_default(), expected, "{text}");
+        }
+    }
+
+    /// Every malformed form has one line of its own that says what is wrong.
+    #[test]
+    fn malformed_references_say_what_is_wrong() {
+        let long = "a".repeat(300);
+        let cases = [
+            ("", "the reference is empty"),
+            ("docker://", "the reference is empty"),
+            ("ghcr.io/", "is empty"),
+            ("ghcr.io/Acme/app", "upper-case"),
+            ("ghcr.io/acme//app", "not a repository name"),
+            ("ghcr.io/acme/-app", "not a repository name"),
+            ("ghcr.io/acme/app_", "not a repository name"),
+            ("ghcr.io/acme/app:", "not a tag"),
+            ("ghcr.io/acme/app:.x", "not a tag"),
+            ("ghcr.io/acme/app:a b", "not a tag"),
+            ("ghcr.io/acme/app@", "not a digest"),
+            ("ghcr.io/acme/app@sha256:abc", "not a digest"),
+            ("ghcr.io/acme/app@md5:abc", "not supported"),
+            ("ghcr.io:port/acme/app", "not a registry host"),
+            ("ghcr.io:99999/acme/app", "not a registry host"),
+            ("-x.io/acme/app", "not a registry host"),
+            ("[::1/app", "not a registry host"),
+            ("https://ghcr.io/acme/app", "not supported"),
+            (&format!("ghcr.io/{long}"), "longer than"),
+            ("dir:/tmp/x", "not supported"),
+            ("oci:", "needs a path"),
+            ("oci:/tmp/x:a b", "not a tag"),
+            ("oci-archive:", "needs a path"),
+        ];
+        for (text, expected) in cases {
+            let message = text.parse::<Location>().unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+
+    #[test]
+    fn layouts_have_paths_and_tags() {
+        let layout = |path: &str, tag: Option<&str>| Location::Layout {
+            path: path.into(),
+            tag: tag.map(|tag| tag.parse().unwrap()),
+        };
+        assert_eq!("oci:a/b".parse(), Ok(layout("a/b", None)));
+        assert_eq!("oci:/a/b:1.0".parse(), Ok(layout("/a/b", Some("1.0"))));
+        assert_eq!("oci:/a:1/b".parse(), Ok(layout("/a:1/b", None)));
+        assert_eq!(
+            "oci-archive:x.tar:1".parse::<Location>().unwrap().to_string(),
+            "oci-archive:x.tar:1"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_round_trips(text in "\\PC{0,40}|[a-z0-9./:@_-]{0,60}") {
+            if let Ok(reference) = text.parse::<ImageReference>() {
+                prop_assert_eq!(reference.to_string().parse::<ImageReference>().unwrap(), reference);
+            }
+            let _ = text.parse::<Location>();
+        }
+
+        /// The independent parser of oci-client agrees wherever we accept.
+        #[test]
+        fn what_is_accepted_oci_client_accepts(text in "([a-z]{1,5}[.:][a-z0-9]{1,4}/)?[a-z0-9_.-]{1,8}(/[a-z0-9_.-]{1,8})?(:[A-Za-z0-9_.-]{1,8})?") {
+            if let Ok(reference) = text.parse::<ImageReference>() {
+                let theirs: oci_client::Reference = text.parse().unwrap();
+                prop_assert_eq!(theirs.repository(), reference.repository.as_str());
+                prop_assert_eq!(theirs.registry(), reference.registry.as_str());
+            }
+        }
+    }
+}

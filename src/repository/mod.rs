@@ -1,0 +1,171 @@
+//! The one interface to a place that holds images: a repository in a registry, or a layout.
+//!
+//! Everything above works with either on either side. The comments here are the contract, and
+//! `tests/conformance.rs` runs it against every implementation.
+
+mod error;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use serde::{Deserialize, Serialize};
+
+use crate::oci::{Descriptor, Digest, Manifest, Tag};
+
+pub use error::{Cause, Error, Result};
+
+/// How a manifest is named within its repository.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Reference {
+    Tag(Tag),
+    Digest(Digest),
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tag(tag) => tag.fmt(f),
+            Self::Digest(digest) => digest.fmt(f),
+        }
+    }
+}
+
+impl Reference {
+    /// `:tag` or `@digest`, to stand behind a repository's name.
+    pub fn suffix(&self) -> String {
+        match self {
+            Self::Tag(tag) => format!(":{tag}"),
+            Self::Digest(digest) => format!("@{digest}"),
+        }
+    }
+}
+
+/// What a repository says of a manifest without sending it. A hint: only received bytes prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    pub digest: Digest,
+    pub media_type: Option<String>,
+}
+
+/// A blob's bytes from some offset on. They are not verified: who reads them hashes them.
+pub struct BlobReader {
+    /// The first byte that will come. 0 where the server ignored the offset asked for.
+    pub offset: u64,
+    /// Chunks of any size, until the end or the first error.
+    pub chunks: BoxStream<'static, Result<Bytes>>,
+}
+
+/// What sends a blob's bytes from `offset` to its end. The implementation reads it to the end or
+/// drops it; an `Err` means that the upload must not be completed.
+pub struct BlobBody {
+    /// Exactly what the chunks add up to, in bytes.
+    pub length: u64,
+    pub chunks: BoxStream<'static, std::result::Result<Bytes, BodyAborted>>,
+}
+
+/// The sender of a body gave up, for a reason that it keeps.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the sender gave up")]
+pub struct BodyAborted;
+
+/// An upload that was begun and not completed. It can be written to a journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadSession {
+    /// Where the next request goes: a URL, or a path of a layout's partial file.
+    pub location: String,
+    /// How many bytes the target has.
+    pub offset: u64,
+}
+
+/// The answer to "I want to upload this blob".
+#[derive(Debug)]
+pub enum UploadStart {
+    /// The repository has the blob now: it was mounted, or was there.
+    Present,
+    /// The bytes are wanted.
+    Session(UploadSession),
+}
+
+/// What a target made of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stored {
+    /// The manifest has a subject and the target lists it as a referrer by itself
+    /// (`OCI-Subject`). Otherwise the client maintains the fallback tag.
+    pub lists_referrer: bool,
+}
+
+/// Where a manifest is put.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Placement {
+    /// Under its digest, as a part of something else (an index's child, a referrer).
+    Part,
+    /// Under its digest, as an image of its own.
+    Digest,
+    /// Under its digest and a tag.
+    Tag(Tag),
+}
+
+/// One repository.
+///
+/// Implementations retry what is transient by themselves; an error that comes out is final for
+/// this run. All methods are idempotent except where they say otherwise.
+#[async_trait]
+pub trait Repository: fmt::Debug + Send + Sync {
+    /// For people: `ghcr.io/acme/app`, `oci:/srv/layout`.
+    fn name(&self) -> &str;
+
+    /// Blobs can be mounted between repositories of one store, which are those with an equal
+    /// text here: a registry's host, or the folder of a set of layouts.
+    fn store(&self) -> &str;
+
+    /// The repository's own name within its store.
+    fn path(&self) -> &str;
+
+    /// Every tag, in no particular order. `None`: there is no such repository, or it is empty
+    /// (a registry need not tell one from the other).
+    async fn tags(&self) -> Result<Option<Vec<Tag>>>;
+
+    /// The digest that a reference has now, without transferring the manifest where that can
+    /// be had. `None`: it is not there.
+    async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>>;
+
+    /// A manifest, its bytes verified against the digest asked for. `None`: it is not there.
+    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>>;
+
+    /// A blob's size in bytes. `None`: it is not there.
+    async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>>;
+
+    /// Opens a blob at `offset`, which is smaller than its size, or 0. Not there is an error.
+    async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader>;
+
+    /// Asks to upload a blob, mounting it from repository `from` of the same store if possible.
+    /// Not idempotent: every `Session` should be completed or cancelled.
+    async fn start_upload(&self, digest: &Digest, from: Option<&str>) -> Result<UploadStart>;
+
+    /// Sends the rest of a blob and commits it. `body` starts at `session.offset`.
+    /// Never retried here, because the body can be read once.
+    async fn finish_upload(
+        &self,
+        session: &UploadSession,
+        digest: &Digest,
+        body: BlobBody,
+    ) -> Result<()>;
+
+    /// Where an upload stands, to go on with it. `None`: the session is gone.
+    async fn upload_status(&self, session: &UploadSession) -> Result<Option<UploadSession>>;
+
+    /// Gives an upload up. Best effort: targets drop abandoned uploads by themselves.
+    async fn cancel_upload(&self, session: &UploadSession);
+
+    /// Stores a manifest's raw bytes.
+    async fn put_manifest(&self, placement: &Placement, manifest: &Manifest) -> Result<Stored>;
+
+    /// The referrers of a manifest, complete. `None`: this repository has no referrers API, so
+    /// the fallback tag is where they are listed.
+    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>>;
+
+    /// Deletes a tag, or a manifest with all its tags. `false`: it was not there.
+    async fn delete(&self, reference: &Reference) -> Result<bool>;
+}
