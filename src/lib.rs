@@ -16,4 +16,5 @@
 #![forbid(unsafe_code)]
 
 pub mod oci;
+pub mod registry;
 pub mod repository;

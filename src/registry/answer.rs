@@ -1,0 +1,164 @@
+//! What a registry answered, and its own words when the answer was no.
+
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use url::Url;
+
+use crate::repository::Cause;
+
+/// An answer, read to its end.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// Where the answer came from, after redirects: `Location` and `Link` are relative to it.
+    pub url: Url,
+}
+
+impl Answer {
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The refusal that this answer is.
+    pub fn refusal(&self) -> Cause {
+        let (codes, message) = words(&self.body);
+        Cause::Refused { status: self.status, codes, message }
+    }
+}
+
+/// Messages are shown to people, who do not read more than this.
+const LONGEST: usize = 400;
+
+/// Any JSON in which the specification's error list can be found. Codes stay text, because
+/// registries have codes of their own.
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(default)]
+    errors: Vec<Entry>,
+    /// GitHub's, Artifactory's and others' single message.
+    message: Option<String>,
+    /// What token servers send.
+    details: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    #[serde(default)]
+    code: serde_json::Value,
+    #[serde(default)]
+    message: Option<String>,
+    #[serde(default)]
+    detail: serde_json::Value,
+}
+
+/// The error codes and the words of an error body (distribution-spec, "Error Codes"), which may
+/// be of any format.
+pub fn words(body: &[u8]) -> (Vec<String>, String) {
+    if let Ok(envelope) = serde_json::from_slice::<Envelope>(body) {
+        let codes: Vec<String> = envelope.errors.iter().filter_map(code).collect();
+        let mut parts: Vec<String> = envelope.errors.iter().map(sentence).collect();
+        parts.extend(envelope.message.into_iter().chain(envelope.details));
+        return (codes, tidy(&parts.join("; ")));
+    }
+    let text = String::from_utf8_lossy(body);
+    let text = match text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")) {
+        Some((title, _)) => title,
+        None if text.trim_start().starts_with('<') => "",
+        None => &text,
+    };
+    (Vec::new(), tidy(text))
+}
+
+fn code(entry: &Entry) -> Option<String> {
+    match &entry.code {
+        serde_json::Value::String(code) => Some(tidy(code)),
+        _ => None,
+    }
+}
+
+fn sentence(entry: &Entry) -> String {
+    let mut sentence = code(entry).unwrap_or_default();
+    for part in [entry.message.as_deref(), detail(&entry.detail).as_deref()].into_iter().flatten() {
+        if !part.is_empty() {
+            if !sentence.is_empty() {
+                sentence.push_str(": ");
+            }
+            sentence.push_str(part);
+        }
+    }
+    sentence
+}
+
+fn detail(detail: &serde_json::Value) -> Option<String> {
+    match detail {
+        serde_json::Value::Null => None,
+        serde_json::Value::String(text) => Some(text.clone()),
+        other => {
+            Some(other.to_string()).filter(|text| text.len() <= 200 && text != "{}" && text != "[]")
+        }
+    }
+}
+
+/// One line, printable, of bounded length.
+fn tidy(text: &str) -> String {
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.retain(|c| !c.is_control());
+    if let Some((cut, _)) = line.char_indices().nth(LONGEST) {
+        line.truncate(cut);
+        line.push('…');
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_registrys_own_words_are_found() {
+        let cases: [(&str, &[&str], &str); 7] = [
+            (
+                r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#,
+                &["MANIFEST_UNKNOWN"],
+                r#"MANIFEST_UNKNOWN: manifest unknown: {"Tag":"x"}"#,
+            ),
+            (
+                r#"{"errors":[{"code":"DENIED","message":"no\nway"},{"code":"X"}]}"#,
+                &["DENIED", "X"],
+                "DENIED: no way; X",
+            ),
+            (r#"{"errors":[{"code":400}],"message":"m"}"#, &[], "; m"),
+            (
+                r#"{"details":"incorrect username or password"}"#,
+                &[],
+                "incorrect username or password",
+            ),
+            (
+                "<html><title>413 Request Entity Too Large</title>",
+                &[],
+                "413 Request Entity Too Large",
+            ),
+            ("<html>", &[], ""),
+            ("no space left on device\n", &[], "no space left on device"),
+        ];
+        for (body, codes, message) in cases {
+            assert_eq!(
+                words(body.as_bytes()),
+                (codes.iter().map(|&c| c.to_owned()).collect(), message.to_owned())
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_gives_one_bounded_line(body: Vec<u8>) {
+            let (_, message) = words(&body);
+            prop_assert!(message.chars().count() <= LONGEST + 1);
+            prop_assert!(!message.contains('\n'));
+        }
+    }
+}

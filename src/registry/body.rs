@@ -1,0 +1,96 @@
+//! The body of an upload: streamed, of exact length, and watched for progress.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use futures_util::stream::BoxStream;
+use http_body::{Frame, SizeHint};
+use tokio::time::Instant;
+
+use super::transport::Timeouts;
+use crate::repository::{BlobBody, BodyAborted};
+
+/// How far a body has been sent.
+#[derive(Debug, Clone)]
+pub(super) struct Progress(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    length: u64,
+    sent: AtomicU64,
+}
+
+struct Streamed {
+    /// Never locked: the mutex only makes the stream `Sync`, which reqwest wants of a body.
+    chunks: Mutex<BoxStream<'static, Result<Bytes, BodyAborted>>>,
+    left: u64,
+    progress: Progress,
+}
+
+/// A request body that announces its exact length, so that no chunked encoding is used.
+pub(super) fn streamed(body: BlobBody) -> (reqwest::Body, Progress) {
+    let progress = Progress(Arc::new(Shared { length: body.length, sent: AtomicU64::new(0) }));
+    let left = body.length;
+    (
+        reqwest::Body::wrap(Streamed {
+            chunks: Mutex::new(body.chunks),
+            left,
+            progress: progress.clone(),
+        }),
+        progress,
+    )
+}
+
+impl http_body::Body for Streamed {
+    type Data = Bytes;
+    type Error = BodyAborted;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyAborted>>> {
+        if self.left == 0 {
+            return Poll::Ready(None);
+        }
+        let chunks = self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Poll::Ready(item) = chunks.as_mut().poll_next(cx) else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match item {
+            // More or less than was announced is the sender's failure, never a valid message.
+            Some(Ok(chunk)) if chunk.len() as u64 <= self.left => {
+                self.left -= chunk.len() as u64;
+                self.progress.0.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                Some(Ok(Frame::data(chunk)))
+            }
+            Some(_) | None => Some(Err(BodyAborted)),
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}
+
+impl Progress {
+    /// Ends when nothing has moved for too long; gives that time in seconds.
+    pub async fn stalled(&self, timeouts: Timeouts) -> u64 {
+        let (mut known, mut since) = (0, Instant::now());
+        loop {
+            let allowed = if known == self.0.length { timeouts.commit } else { timeouts.idle };
+            tokio::time::sleep_until(since + allowed).await;
+            let sent = self.0.sent.load(Ordering::Relaxed);
+            if sent == known {
+                return allowed.as_secs();
+            }
+            (known, since) = (sent, Instant::now());
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! Holds requests to one registry back: window, pace and the pauses that it asks for.
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::pace::Pace;
+use super::window::{Kind, Window};
+
+/// Shared by everything that talks to one registry.
+#[derive(Debug)]
+pub struct Limiter {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    window: Window,
+    pace: Pace,
+    in_flight: u32,
+    /// Those who wait for a place, first come first served.
+    waiting: VecDeque<oneshot::Sender<()>>,
+    paused_until: Option<Instant>,
+}
+
+/// The right to have one request under way. Dropping it without an outcome counts as neither
+/// good nor bad.
+#[derive(Debug)]
+pub struct Permit<'a> {
+    limiter: &'a Limiter,
+    sent: Instant,
+    full: bool,
+}
+
+impl Limiter {
+    /// At most `parallel` requests at once and `per_second` requests a second, where given.
+    pub fn new(parallel: Option<u32>, per_second: Option<f64>) -> Self {
+        Self {
+            state: Mutex::new(State {
+                window: Window::new(parallel.unwrap_or(super::window::DEFAULT_MAX)),
+                pace: Pace::new(per_second),
+                in_flight: 0,
+                waiting: VecDeque::new(),
+                paused_until: None,
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is plain numbers, valid after any panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until a request may leave.
+    pub async fn acquire(&self) -> Permit<'_> {
+        let mut permit = self.place().await;
+        self.pause_over().await;
+        let slot = {
+            let mut state = self.state();
+            state.pace.slot(Instant::now())
+        };
+        if slot > Instant::now() {
+            tokio::time::sleep_until(slot).await;
+            // A pause that began while this one stood in the row holds for it too.
+            self.pause_over().await;
+        }
+        permit.sent = Instant::now();
+        permit
+    }
+
+    async fn pause_over(&self) {
+        loop {
+            let until = self.state().paused_until;
+            match until {
+                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
+                _ => return,
+            }
+        }
+    }
+
+    async fn place(&self) -> Permit<'_> {
+        loop {
+            let turn = {
+                let mut state = self.state();
+                if state.in_flight < state.window.limit() {
+                    state.in_flight += 1;
+                    let full = state.in_flight >= state.window.limit();
+                    return Permit { limiter: self, sent: Instant::now(), full };
+                }
+                let (sender, turn) = oneshot::channel();
+                state.waiting.push_back(sender);
+                turn
+            };
+            // An error means that the sender is gone, which sends this one round the loop as well.
+            let _ = turn.await;
+        }
+    }
+
+    /// No request leaves for so long.
+    pub fn pause(&self, how_long: Duration) {
+        let until = Instant::now() + how_long;
+        let mut state = self.state();
+        if state.paused_until.is_none_or(|known| known < until) {
+            state.paused_until = Some(until);
+        }
+    }
+
+    /// How many requests may be under way now.
+    pub fn window(&self) -> u32 {
+        self.state().window.limit()
+    }
+}
+
+impl Permit<'_> {
+    /// A good answer began to arrive.
+    pub fn good(self, kind: Kind) {
+        let now = Instant::now();
+        let mut state = self.limiter.state();
+        state.pace.good(now);
+        state.window.good(kind, now.saturating_duration_since(self.sent), self.full);
+    }
+
+    /// The registry refused the request because there were too many.
+    pub fn throttled(self) {
+        let mut state = self.limiter.state();
+        let in_flight = state.in_flight;
+        state.window.overload(in_flight);
+        state.pace.refused(self.sent, Instant::now());
+    }
+
+    /// The registry is overloaded (502, 503, 504): fewer at once, without a verdict on the pace.
+    pub fn overloaded(self) {
+        let mut state = self.limiter.state();
+        let in_flight = state.in_flight;
+        state.window.overload(in_flight);
+    }
+}
+
+impl Drop for Permit<'_> {
+    fn drop(&mut self) {
+        let mut state = self.limiter.state();
+        state.in_flight -= 1;
+        // As many as there is room for now: the window may have grown by more than one place.
+        let room = state.window.limit().saturating_sub(state.in_flight);
+        for _ in 0..room {
+            // Those who gave up waiting are passed over.
+            while let Some(sender) = state.waiting.pop_front() {
+                if sender.send(()).is_ok() {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_are_under_way_than_the_window_allows() {
+        let limiter = Arc::new(Limiter::new(Some(3), None));
+        let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let tasks: Vec<_> = (0..50)
+            .map(|_| {
+                let (limiter, now, most) = (limiter.clone(), now.clone(), most.clone());
+                tokio::spawn(async move {
+                    let permit = limiter.acquire().await;
+                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                    now.fetch_sub(1, Ordering::SeqCst);
+                    permit.good(Kind::Probe);
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+        assert_eq!(most.load(Ordering::SeqCst), 3);
+        assert_eq!(limiter.state().in_flight, 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_waiter_that_gives_up_does_not_keep_the_others_waiting() {
+        let limiter = Arc::new(Limiter::new(Some(1), None));
+        let held = limiter.acquire().await;
+        let gone = tokio::time::timeout(Duration::from_millis(1), limiter.acquire()).await;
+        assert!(gone.is_err());
+        let other = limiter.clone();
+        let waiting = tokio::spawn(async move { other.acquire().await.good(Kind::Probe) });
+        tokio::task::yield_now().await;
+        drop(held);
+        waiting.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pause_holds_for_everyone() {
+        let limiter = Limiter::new(None, None);
+        let start = Instant::now();
+        limiter.pause(Duration::from_secs(7));
+        limiter.acquire().await.good(Kind::Read);
+        assert!(start.elapsed() >= Duration::from_secs(7));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_configured_rate_is_kept() {
+        let limiter = Limiter::new(None, Some(10.0));
+        let start = Instant::now();
+        for _ in 0..21 {
+            limiter.acquire().await.good(Kind::Read);
+        }
+        assert!((start.elapsed().as_secs_f64() - 2.0).abs() < 0.1, "{:?}", start.elapsed());
+    }
+}

@@ -1,0 +1,129 @@
+//! Manifests: HEAD, GET, PUT, DELETE (distribution-spec, "Pull", "Push", "Content Management").
+
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use super::remote::RemoteRepository;
+use super::request::What;
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::{Digest, Manifest, media_type};
+use crate::repository::{Cause, Error, Placement, Reference, Repository, Resolved, Result, Stored};
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const ACCEPTED: HeaderValue = HeaderValue::from_static(media_type::ACCEPT);
+
+impl RemoteRepository {
+    pub(super) async fn head_manifest(&self, reference: &Reference) -> Result<Option<Resolved>> {
+        let what = What::Manifest(self.name(), reference);
+        let url = self.url(&format!("manifests/{reference}"));
+        let call =
+            self.call("look up", what, Method::HEAD, url, &self.reads).header(ACCEPT, ACCEPTED);
+        let answer = self.registry.call(&call).await?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(call.error(answer.refusal())),
+        }
+        let header = answer.headers.get(DIGEST).and_then(|value| value.to_str().ok());
+        if let Some(digest) = header.and_then(|text| text.parse().ok()) {
+            let media_type = answer.header("content-type").map(media_type::essence);
+            return Ok(Some(Resolved { digest, media_type }));
+        }
+        // The header is only a SHOULD in 1.1: without it, the bytes must be had.
+        let manifest = self.get_manifest(reference).await?;
+        Ok(manifest.map(|manifest| Resolved {
+            digest: manifest.digest,
+            media_type: Some(manifest.media_type),
+        }))
+    }
+
+    pub(super) async fn get_manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
+        let what = What::Manifest(self.name(), reference);
+        let url = self.url(&format!("manifests/{reference}"));
+        let mut call =
+            self.call("get manifest", what, Method::GET, url, &self.reads).header(ACCEPT, ACCEPTED);
+        call.limit = MAX_MANIFEST_BYTES;
+        let answer = self.registry.call(&call).await?;
+        match answer.status {
+            StatusCode::OK => {}
+            StatusCode::NOT_FOUND => return Ok(None),
+            _ => return Err(call.error(answer.refusal())),
+        }
+        let wanted = match reference {
+            Reference::Digest(digest) => Some(digest),
+            Reference::Tag(_) => None,
+        };
+        let content_type = answer.header("content-type");
+        let manifest = Manifest::parse(answer.body.clone(), content_type, wanted)
+            .map_err(|error| call.error(error.into()))?;
+        let claimed: Option<Digest> =
+            answer.header(DIGEST.as_str()).and_then(|text| text.parse().ok());
+        match claimed {
+            Some(claimed) if !claimed.matches(&manifest.raw) => {
+                Err(call.error(Cause::Corrupt(format!(
+                    "the registry says that its digest is {claimed}, but its bytes have {}",
+                    manifest.digest
+                ))))
+            }
+            _ => Ok(Some(manifest)),
+        }
+    }
+
+    pub(super) async fn store_manifest(
+        &self,
+        placement: &Placement,
+        manifest: &Manifest,
+    ) -> Result<Stored> {
+        let reference = match placement {
+            Placement::Part | Placement::Digest => Reference::Digest(manifest.digest.clone()),
+            Placement::Tag(tag) => Reference::Tag(tag.clone()),
+        };
+        let what = What::Manifest(self.name(), &reference);
+        let url = self.url(&format!("manifests/{reference}"));
+        let mut call = self.call("put manifest", what, Method::PUT, url, &self.writes);
+        let content_type = HeaderValue::from_str(&manifest.media_type).map_err(|_| {
+            call.error(Cause::Protocol("its media type cannot be sent in a header".to_owned()))
+        })?;
+        call = call.header(CONTENT_TYPE, content_type);
+        call.body = manifest.raw.clone();
+        let answer = self.registry.call(&call).await?;
+        if !answer.status.is_success() {
+            return Err(call.error(answer.refusal()));
+        }
+        let claimed: Option<Digest> =
+            answer.header(DIGEST.as_str()).and_then(|text| text.parse().ok());
+        if let Some(claimed) = claimed.filter(|claimed| !claimed.matches(&manifest.raw)) {
+            return Err(call.error(Cause::Corrupt(format!(
+                "the registry stored something else: it answers with the digest {claimed}"
+            ))));
+        }
+        Ok(Stored { lists_referrer: answer.headers.contains_key("oci-subject") })
+    }
+
+    pub(super) async fn delete_manifest(&self, reference: &Reference) -> Result<bool> {
+        let what = What::Manifest(self.name(), reference);
+        let url = self.url(&format!("manifests/{reference}"));
+        let call = self.call("delete", what, Method::DELETE, url, &self.deletes);
+        let answer = self.registry.call(&call).await?;
+        match (answer.status, reference) {
+            (status, _) if status.is_success() => Ok(true),
+            (StatusCode::NOT_FOUND, _) => Ok(false),
+            // distribution before 3.0 takes a tag here for a malformed digest.
+            (StatusCode::BAD_REQUEST, Reference::Tag(_)) => {
+                Err(cannot_untag(&call.error(answer.refusal())))
+            }
+            _ => Err(call.error(answer.refusal())),
+        }
+    }
+}
+
+fn cannot_untag(error: &Error) -> Error {
+    Error::new(
+        error.step(),
+        error.subject(),
+        Cause::Unsupported(format!(
+            "this registry deletes by digest only, which takes every tag with that digest along ({})",
+            error.cause()
+        )),
+    )
+}

@@ -1,0 +1,131 @@
+//! One registry over HTTP: distribution-spec 1.1, and what real registries make of it.
+//!
+//! `Registry` holds what all repositories of one registry share: connections, credentials,
+//! limits, and what was learnt about it. `RemoteRepository` is one repository of it.
+
+mod answer;
+pub mod auth;
+mod blobs;
+mod body;
+mod limiter;
+pub mod link;
+mod listing;
+mod manifests;
+mod pace;
+mod remote;
+mod request;
+mod retry;
+mod transport;
+mod uploads;
+mod vendor;
+mod window;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+
+use url::Url;
+
+use crate::oci::{RegistryHost, RepositoryName};
+use crate::repository::{Cause, Error, Repository, Result};
+use auth::{Authenticator, CredentialStore};
+use limiter::Limiter;
+pub use retry::Policy;
+use transport::Transport;
+pub use transport::{Timeouts, Tls};
+
+/// How one registry is to be spoken to.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub tls: Tls,
+    /// Requests at once; without it, as many as the registry takes well.
+    pub parallel: Option<u32>,
+    /// Requests a second; without it, as many as the registry takes well.
+    pub requests_per_second: Option<f64>,
+    /// Hosts of token servers that may get this registry's credentials beside its own.
+    pub auth_realms: Vec<String>,
+    pub timeouts: Timeouts,
+    pub policy: Policy,
+}
+
+/// One registry. Shared by all transfers that touch it.
+pub struct Registry {
+    host: RegistryHost,
+    /// `https://host/v2/`.
+    base: Url,
+    transport: Transport,
+    authenticator: Authenticator,
+    limiter: Limiter,
+    policy: Policy,
+    timeouts: Timeouts,
+    /// Random numbers from 0 to 1 that spread retries.
+    jitter: fn() -> f64,
+    facts: Facts,
+}
+
+/// What was learnt about a registry by talking to it.
+#[derive(Debug, Default)]
+struct Facts {
+    /// It answered a mount request with an error instead of 202.
+    mount_refused: AtomicBool,
+    /// `uploads::Style` that it accepts.
+    upload_style: AtomicU8,
+    /// `OCI-Chunk-Min-Length`, in bytes.
+    chunk_min: AtomicU64,
+    /// It has no referrers API.
+    no_referrers_api: AtomicBool,
+    /// The user was told that the pull quota runs low.
+    quota_is_low: AtomicBool,
+}
+
+impl Registry {
+    /// Nothing is sent until the first request. Errors are certificates that cannot be read.
+    pub fn new(
+        host: RegistryHost,
+        settings: Settings,
+        credentials: Arc<CredentialStore>,
+        jitter: fn() -> f64,
+    ) -> Result<Arc<Self>> {
+        let failed = |cause| Error::new("set up", host.to_string(), cause);
+        let scheme = if settings.tls.http { "http" } else { "https" };
+        let address = if host.is_docker_hub() { "registry-1.docker.io" } else { host.as_str() };
+        let base: Url = format!("{scheme}://{address}/v2/").parse().map_err(|error| {
+            failed(Cause::Protocol(format!("its address is not valid: {error}")))
+        })?;
+        let transport = Transport::new(&settings.tls, settings.timeouts).map_err(failed)?;
+        let authenticator = Authenticator::new(
+            host.clone(),
+            base.clone(),
+            credentials,
+            transport.api().clone(),
+            settings.auth_realms,
+        );
+        Ok(Arc::new(Self {
+            base,
+            transport,
+            authenticator,
+            limiter: Limiter::new(settings.parallel, settings.requests_per_second),
+            policy: settings.policy,
+            timeouts: settings.timeouts,
+            jitter,
+            facts: Facts::default(),
+            host,
+        }))
+    }
+
+    pub fn host(&self) -> &RegistryHost {
+        &self.host
+    }
+
+    /// One of its repositories. `writes`: it will be written to, so tokens are asked for that
+    /// allow it from the start.
+    pub fn repository(self: &Arc<Self>, name: RepositoryName, writes: bool) -> Arc<dyn Repository> {
+        Arc::new(remote::RemoteRepository::new(self.clone(), name, writes))
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Registry({})", self.host)
+    }
+}

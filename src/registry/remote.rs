@@ -1,0 +1,133 @@
+//! `Repository` over HTTP: each method is one file's business, this one only joins them.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::Method;
+use url::Url;
+
+use super::Registry;
+use super::auth::{Access, Scope};
+use super::request::{Call, What};
+use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
+use crate::repository::{
+    BlobBody, BlobReader, Placement, Reference, Repository, Resolved, Result, Stored,
+    UploadSession, UploadStart,
+};
+
+/// One repository of a registry.
+#[derive(Debug)]
+pub(super) struct RemoteRepository {
+    pub registry: Arc<Registry>,
+    /// `host/path`, for people.
+    name: String,
+    path: RepositoryName,
+    /// The scope of requests that only read: what will be written to asks for both at once,
+    /// which saves a token.
+    pub reads: Scope,
+    pub writes: Scope,
+    pub deletes: Scope,
+}
+
+impl RemoteRepository {
+    pub fn new(registry: Arc<Registry>, path: RepositoryName, writes: bool) -> Self {
+        let scope =
+            |access| Scope { repository: Some(path.as_str().to_owned()), access, mount_from: None };
+        Self {
+            name: format!("{}/{path}", registry.host),
+            reads: scope(if writes { Access::Push } else { Access::Pull }),
+            writes: scope(Access::Push),
+            deletes: scope(Access::Delete),
+            registry,
+            path,
+        }
+    }
+
+    /// The URL of something in this repository: `manifests/latest`.
+    pub fn url(&self, rest: &str) -> Url {
+        let mut url = self.registry.base.clone();
+        // Repository names, tags and digests hold no characters that need escaping, and `rest`
+        // is made of those.
+        url.set_path(&format!("/v2/{}/{rest}", self.path));
+        url
+    }
+
+    pub fn call<'a>(
+        &'a self,
+        step: &'static str,
+        what: What<'a>,
+        method: Method,
+        url: Url,
+        scope: &'a Scope,
+    ) -> Call<'a> {
+        Call::new(step, what, method, url, scope)
+    }
+}
+
+#[async_trait]
+impl Repository for RemoteRepository {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn store(&self) -> &str {
+        self.registry.host.as_str()
+    }
+
+    fn path(&self) -> &str {
+        self.path.as_str()
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        self.list_tags().await
+    }
+
+    async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {
+        self.head_manifest(reference).await
+    }
+
+    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
+        self.get_manifest(reference).await
+    }
+
+    async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        self.head_blob(digest).await
+    }
+
+    async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
+        self.get_blob(digest, offset).await
+    }
+
+    async fn start_upload(&self, digest: &Digest, from: Option<&str>) -> Result<UploadStart> {
+        self.post_upload(digest, from).await
+    }
+
+    async fn finish_upload(
+        &self,
+        session: &UploadSession,
+        digest: &Digest,
+        body: BlobBody,
+    ) -> Result<()> {
+        self.put_upload(session, digest, body).await
+    }
+
+    async fn upload_status(&self, session: &UploadSession) -> Result<Option<UploadSession>> {
+        self.get_upload(session).await
+    }
+
+    async fn cancel_upload(&self, session: &UploadSession) {
+        self.delete_upload(session).await;
+    }
+
+    async fn put_manifest(&self, placement: &Placement, manifest: &Manifest) -> Result<Stored> {
+        self.store_manifest(placement, manifest).await
+    }
+
+    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        self.list_referrers(subject).await
+    }
+
+    async fn delete(&self, reference: &Reference) -> Result<bool> {
+        self.delete_manifest(reference).await
+    }
+}

@@ -1,0 +1,426 @@
+//! The request pipeline: authentication, limits, redirects, retries, bounded reading.
+
+use std::fmt;
+use std::time::SystemTime;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::{HeaderMap, Method, StatusCode, header};
+use reqwest::Response;
+use tokio::time::{Instant, timeout};
+use url::Url;
+
+use super::Registry;
+use super::answer::Answer;
+use super::auth::Scope;
+use super::link;
+use super::retry::{self, Decision, Failure};
+use super::transport;
+use super::window::Kind;
+use crate::oci::Digest;
+use crate::repository::{BlobBody, Cause, Error, Reference, Result};
+
+/// How much of an error's body is read.
+const MAX_ERROR_BODY: usize = 64 << 10;
+/// Redirects followed for one request.
+const MAX_REDIRECTS: u32 = 5;
+
+/// What a request is about, for messages.
+#[derive(Clone, Copy)]
+pub(super) enum What<'a> {
+    Name(&'a str),
+    Manifest(&'a str, &'a Reference),
+    Blob(&'a str, &'a Digest),
+}
+
+impl fmt::Display for What<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Manifest(name, reference) => write!(f, "{name}{}", reference.suffix()),
+            Self::Blob(name, digest) => write!(f, "{name}@{digest}"),
+        }
+    }
+}
+
+/// One request, as often as it takes.
+pub(super) struct Call<'a> {
+    /// Fits after "failed to".
+    pub step: &'static str,
+    pub what: What<'a>,
+    pub method: Method,
+    pub url: Url,
+    pub scope: &'a Scope,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    /// At most so many bytes of a good answer's body are read.
+    pub limit: usize,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(
+        step: &'static str,
+        what: What<'a>,
+        method: Method,
+        url: Url,
+        scope: &'a Scope,
+    ) -> Self {
+        Self {
+            step,
+            what,
+            method,
+            url,
+            scope,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            limit: MAX_ERROR_BODY,
+        }
+    }
+
+    pub fn header(mut self, name: header::HeaderName, value: header::HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    pub fn error(&self, cause: Cause) -> Error {
+        Error::new(self.step, self.what.to_string(), cause)
+    }
+
+    fn kind(&self) -> Kind {
+        match self.method {
+            Method::HEAD => Kind::Probe,
+            Method::GET => Kind::Read,
+            Method::POST | Method::DELETE => Kind::Start,
+            _ => Kind::Write,
+        }
+    }
+}
+
+/// Why one try failed.
+enum Failed {
+    /// Another try cannot help.
+    Final(Cause),
+    Connection(Cause),
+    /// An answer whose status may change.
+    Status(Answer),
+}
+
+impl Registry {
+    /// Sends a request until an answer comes that trying again cannot change. Such answers are
+    /// given back whatever their status; only an exhausted registry or network is an error.
+    pub(super) async fn call(&self, call: &Call<'_>) -> Result<Answer> {
+        let mut tries = 1;
+        loop {
+            let answer = match self.exchange(call).await {
+                Ok(response) => self.read(response, call.limit).await,
+                Err(failed) => Err(failed),
+            };
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => self.wait_for_next_try(call, failed, &mut tries).await?,
+            }
+        }
+    }
+
+    /// Like `call`, but a good answer's body is left to be read.
+    pub(super) async fn open(
+        &self,
+        call: &Call<'_>,
+    ) -> Result<std::result::Result<Response, Answer>> {
+        let mut tries = 1;
+        loop {
+            let failed = match self.exchange(call).await {
+                Ok(response) if response.status().is_success() => return Ok(Ok(response)),
+                Ok(response) => match self.read(response, MAX_ERROR_BODY).await {
+                    Ok(answer) => return Ok(Err(answer)),
+                    Err(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            self.wait_for_next_try(call, failed, &mut tries).await?;
+        }
+    }
+
+    /// Waits until the next try may be made, or gives the error that there is none.
+    async fn wait_for_next_try(
+        &self,
+        call: &Call<'_>,
+        failed: Failed,
+        tries: &mut u32,
+    ) -> Result<()> {
+        let (cause, failure) = match failed {
+            Failed::Final(cause) => return Err(call.error(cause).after(*tries)),
+            Failed::Connection(cause) => (cause, Failure::Connection),
+            Failed::Status(answer) => {
+                let cause = answer.refusal();
+                let wait = self.wait_asked_for(&answer, &cause);
+                (cause, Failure::Status(answer.status, wait))
+            }
+        };
+        match self.policy.decide(*tries, failure, (self.jitter)()) {
+            Decision::GiveUp => Err(call.error(cause).after(*tries)),
+            Decision::Again(wait) => {
+                tracing::debug!(step = call.step, what = %call.what, %cause, ?wait, tries, "trying again");
+                tokio::time::sleep(wait).await;
+                *tries += 1;
+                Ok(())
+            }
+        }
+    }
+
+    /// Reads the wait that an answer asks for, and holds everybody else back as well.
+    fn wait_asked_for(&self, answer: &Answer, cause: &Cause) -> Option<std::time::Duration> {
+        let message = match cause {
+            Cause::Refused { message, .. } => message.as_str(),
+            _ => "",
+        };
+        let wait = retry::retry_after(&answer.headers, message, SystemTime::now());
+        if let Some(wait) = wait.filter(|wait| *wait <= self.policy.patience) {
+            self.limiter.pause(wait);
+        }
+        wait
+    }
+
+    /// One try: headers of the final answer, after authentication and redirects.
+    async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
+        for _ in 0..2 {
+            let authorization = self
+                .authenticator
+                .authorize(call.scope)
+                .await
+                .map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))?;
+            let permit = self.limiter.acquire().await;
+            let mut request = self.request(call, &call.url).body(call.body.clone());
+            if link::same_origin(&self.base, &call.url)
+                && let Some(header) = authorization.header()
+            {
+                request = request.header(header::AUTHORIZATION, header.clone());
+            }
+            let sent = Instant::now();
+            let response = match timeout(self.timeouts.idle, request.send()).await {
+                Err(_) => {
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                }
+                Ok(Err(error)) => {
+                    return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
+                }
+                Ok(Ok(response)) => response,
+            };
+            let status = response.status();
+            tracing::trace!(method = %call.method, path = call.url.path(), status = status.as_u16(), elapsed = ?sent.elapsed(), "answer");
+            self.note_quota(response.headers());
+            match status {
+                StatusCode::TOO_MANY_REQUESTS => permit.throttled(),
+                StatusCode::BAD_GATEWAY
+                | StatusCode::SERVICE_UNAVAILABLE
+                | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
+                _ => permit.good(call.kind()),
+            }
+            if status == StatusCode::UNAUTHORIZED {
+                let again = self
+                    .authenticator
+                    .unauthorized(call.scope, authorization, response.headers())
+                    .await;
+                if again.map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))? {
+                    continue;
+                }
+                return Ok(response);
+            }
+            self.authenticator.accepted(authorization);
+            if retry::is_transient(status) {
+                return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
+            }
+            if status.is_redirection() && matches!(call.method, Method::GET | Method::HEAD) {
+                return self.follow(call, response).await;
+            }
+            return Ok(response);
+        }
+        Err(Failed::Final(Cause::Protocol(
+            "the registry asks for authentication again and again".to_owned(),
+        )))
+    }
+
+    fn request(&self, call: &Call<'_>, url: &Url) -> reqwest::RequestBuilder {
+        let client = match call.what {
+            What::Blob(..) => self.transport.blobs(),
+            _ => self.transport.api(),
+        };
+        client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
+    }
+
+    /// Follows redirects, without credentials: they lead to storage that trusts the URL itself.
+    async fn follow(
+        &self,
+        call: &Call<'_>,
+        mut response: Response,
+    ) -> std::result::Result<Response, Failed> {
+        let mut base = call.url.clone();
+        for _ in 0..MAX_REDIRECTS {
+            let address =
+                response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let url =
+                address.and_then(|address| link::resolve(&base, address)).ok_or_else(|| {
+                    Failed::Final(Cause::Protocol(
+                        "the registry redirects to an address that is not allowed".to_owned(),
+                    ))
+                })?;
+            let mut request = if link::same_origin(&self.base, &url) {
+                self.request(call, &url)
+            } else {
+                let client = self.transport.foreign().map_err(Failed::Final)?;
+                client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
+            };
+            if link::same_origin(&self.base, &url) {
+                let authorization = self
+                    .authenticator
+                    .authorize(call.scope)
+                    .await
+                    .map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))?;
+                if let Some(header) = authorization.header() {
+                    request = request.header(header::AUTHORIZATION, header.clone());
+                }
+                self.authenticator.accepted(authorization);
+            }
+            response = match timeout(self.timeouts.idle, request.send()).await {
+                Err(_) => {
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                }
+                Ok(Err(error)) => {
+                    return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
+                }
+                Ok(Ok(response)) => response,
+            };
+            if retry::is_transient(response.status()) {
+                return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
+            }
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            base = url;
+        }
+        Err(Failed::Final(Cause::Protocol(format!(
+            "the registry redirects more than {MAX_REDIRECTS} times"
+        ))))
+    }
+
+    /// Reads a body to its end, at most `limit` bytes of it.
+    async fn read(
+        &self,
+        mut response: Response,
+        limit: usize,
+    ) -> std::result::Result<Answer, Failed> {
+        let (status, headers, url) =
+            (response.status(), response.headers().clone(), response.url().clone());
+        let mut body = BytesMut::new();
+        loop {
+            match timeout(self.timeouts.idle, response.chunk()).await {
+                Err(_) => {
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                }
+                Ok(Err(error)) => {
+                    return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
+                }
+                Ok(Ok(None)) => break,
+                Ok(Ok(Some(chunk))) => {
+                    if body.len() + chunk.len() > limit {
+                        if status.is_success() {
+                            return Err(Failed::Final(Cause::Protocol(format!(
+                                "the answer is larger than {limit} bytes"
+                            ))));
+                        }
+                        break; // Enough of an error's words.
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+            }
+        }
+        Ok(Answer { status, headers, body: body.freeze(), url })
+    }
+
+    /// Sends a body that can be read only once, so there is one try. The wait ends when nothing
+    /// moves for the idle time-out, or when the answer does not follow the last byte in time.
+    pub(super) async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
+        let authorization = self
+            .authenticator
+            .authorize(call.scope)
+            .await
+            .map_err(|error| call.error(Cause::Credentials(error.to_string())))?;
+        let permit = self.limiter.acquire().await;
+        let (body, progress) = super::body::streamed(body);
+        let mut request = self.request(call, &call.url).body(body);
+        if link::same_origin(&self.base, &call.url)
+            && let Some(header) = authorization.header()
+        {
+            request = request.header(header::AUTHORIZATION, header.clone());
+        }
+        let answer = tokio::select! {
+            sent = request.send() => match sent {
+                Ok(response) => self.read(response, MAX_ERROR_BODY).await,
+                Err(error) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
+            },
+            seconds = progress.stalled(self.timeouts) => Err(Failed::Connection(Cause::TimedOut(seconds))),
+        };
+        let answer = match answer {
+            Ok(answer) | Err(Failed::Status(answer)) => answer,
+            Err(Failed::Connection(cause) | Failed::Final(cause)) => return Err(call.error(cause)),
+        };
+        match answer.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                permit.throttled();
+                self.wait_asked_for(&answer, &answer.refusal());
+            }
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
+            _ => permit.good(call.kind()),
+        }
+        if answer.status == StatusCode::UNAUTHORIZED {
+            // The next try, by whoever can read the body again, gets a new token.
+            let _ =
+                self.authenticator.unauthorized(call.scope, authorization, &answer.headers).await;
+        } else {
+            self.authenticator.accepted(authorization);
+        }
+        Ok(answer)
+    }
+
+    /// A body as it comes, each chunk within the idle time-out.
+    pub(super) fn chunks(
+        &self,
+        call: &Call<'_>,
+        response: Response,
+    ) -> futures_util::stream::BoxStream<'static, Result<Bytes>> {
+        let (step, subject, idle) = (call.step, call.what.to_string(), self.timeouts.idle);
+        let stream = futures_util::stream::unfold(Some(response), move |response| {
+            let subject = subject.clone();
+            async move {
+                let mut response = response?;
+                let cause = match timeout(idle, response.chunk()).await {
+                    Ok(Ok(Some(chunk))) => return Some((Ok(chunk), Some(response))),
+                    Ok(Ok(None)) => return None,
+                    Ok(Err(error)) => Cause::Transport(transport::chain(&error)),
+                    Err(_) => Cause::TimedOut(idle.as_secs()),
+                };
+                Some((Err(Error::new(step, subject, cause)), None))
+            }
+        });
+        stream.boxed()
+    }
+
+    /// Docker Hub's pull quota (`ratelimit-remaining: 76;w=21600`): said once when it runs low.
+    fn note_quota(&self, headers: &HeaderMap) {
+        let number = |name: &str| -> Option<u64> {
+            headers.get(name)?.to_str().ok()?.split(';').next()?.trim().parse().ok()
+        };
+        let (Some(limit), Some(remaining)) =
+            (number("ratelimit-limit"), number("ratelimit-remaining"))
+        else {
+            return;
+        };
+        if remaining * 10 < limit
+            && !self.facts.quota_is_low.swap(true, std::sync::atomic::Ordering::Relaxed)
+        {
+            tracing::warn!(registry = %self.host, remaining, limit, "the pull quota is nearly used up");
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! Whether and when a failed request is tried again: pure decisions, apart from the sending.
+
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode, header};
+
+/// How often and how patiently.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// Tries in all.
+    pub attempts: u32,
+    /// Doubles with each try; the wait is a random part of it (full jitter), so that clients
+    /// that failed together do not come back together.
+    pub base: Duration,
+    pub cap: Duration,
+    /// A Retry-After beyond this ends the attempt with an error that says so.
+    pub patience: Duration,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            attempts: 5,
+            base: Duration::from_millis(250),
+            cap: Duration::from_secs(15),
+            patience: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What became of one try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Failure {
+    /// No answer, or a broken one.
+    Connection,
+    /// An answer with this status, and the wait that it asked for.
+    Status(StatusCode, Option<Duration>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Decision {
+    GiveUp,
+    /// Try again after this wait.
+    Again(Duration),
+}
+
+/// Whether an answer with this status may be different next time.
+pub fn is_transient(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
+}
+
+impl Policy {
+    /// What to do after try number `attempt` (from 1) failed. `jitter` is random, from 0 to 1.
+    pub fn decide(&self, attempt: u32, failure: Failure, jitter: f64) -> Decision {
+        if attempt >= self.attempts {
+            return Decision::GiveUp;
+        }
+        let backoff = self.base.saturating_mul(1 << (attempt - 1).min(16)).min(self.cap);
+        let backoff = backoff.mul_f64(jitter.clamp(0.0, 1.0));
+        match failure {
+            Failure::Connection => Decision::Again(backoff),
+            Failure::Status(status, _) if !is_transient(status) => Decision::GiveUp,
+            Failure::Status(_, Some(asked)) if asked > self.patience => Decision::GiveUp,
+            // A little more than asked for: clocks differ, and so do the seconds they count.
+            Failure::Status(_, Some(asked)) => Decision::Again(asked + backoff / 4),
+            Failure::Status(..) => Decision::Again(backoff),
+        }
+    }
+}
+
+/// How long the registry asks to wait: Retry-After as seconds or as HTTP date (RFC 9110
+/// §10.2.3), Docker Hub's `X-Retry-After` as Unix time, or GHCR's `retry-after: 880.092µs` in the
+/// words of the error.
+pub fn retry_after(headers: &HeaderMap, message: &str, now: SystemTime) -> Option<Duration> {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
+    if let Some(value) = text(header::RETRY_AFTER.as_str()) {
+        if let Ok(seconds) = value.parse::<f64>() {
+            return Duration::try_from_secs_f64(seconds).ok();
+        }
+        if let Ok(date) = jiff::fmt::rfc2822::parse(value) {
+            let date = SystemTime::from(date.timestamp());
+            return Some(date.duration_since(now).unwrap_or_default());
+        }
+    }
+    if let Some(unix) = text("x-retry-after").and_then(|value| value.parse::<u64>().ok()) {
+        let date = SystemTime::UNIX_EPOCH + Duration::from_secs(unix);
+        return Some(date.duration_since(now).unwrap_or_default());
+    }
+    let (_, rest) = message.split_once("retry-after: ")?;
+    go_duration(rest.split([',', ' ', '"']).next()?)
+}
+
+/// A duration as Go prints it: `1m30.5s`, `880.092µs`.
+fn go_duration(text: &str) -> Option<Duration> {
+    let mut rest = text;
+    let mut seconds = 0.0;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        rest = &rest[digits..];
+        let unit = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        seconds += number
+            * match &rest[..unit] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "µs" | "μs" | "us" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[unit..];
+    }
+    (!text.is_empty()).then(|| Duration::try_from_secs_f64(seconds).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn decisions() {
+        let policy = Policy::default();
+        let status = |code, asked| Failure::Status(StatusCode::from_u16(code).unwrap(), asked);
+        let second = Duration::from_secs(1);
+        let cases = [
+            (1, Failure::Connection, Decision::Again(Duration::from_millis(250))),
+            (3, Failure::Connection, Decision::Again(second)),
+            (5, Failure::Connection, Decision::GiveUp),
+            (1, status(404, None), Decision::GiveUp),
+            (1, status(401, Some(second)), Decision::GiveUp),
+            (1, status(503, None), Decision::Again(Duration::from_millis(250))),
+            (4, status(429, Some(second * 10)), Decision::Again(second * 10 + second / 2)),
+            (1, status(429, Some(second * 3600)), Decision::GiveUp),
+        ];
+        for (attempt, failure, expected) in cases {
+            assert_eq!(policy.decide(attempt, failure, 1.0), expected, "{attempt} {failure:?}");
+        }
+        assert_eq!(policy.decide(1, Failure::Connection, 0.0), Decision::Again(Duration::ZERO));
+    }
+
+    #[test]
+    fn waits_are_read_in_all_their_forms() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let wait = |name: &'static str, value: &str, message: &str| {
+            let mut headers = HeaderMap::new();
+            if !name.is_empty() {
+                headers.insert(name, value.parse().unwrap());
+            }
+            retry_after(&headers, message, now)
+        };
+        let seconds = |n| Some(Duration::from_secs(n));
+        assert_eq!(wait("retry-after", "30", ""), seconds(30));
+        assert_eq!(wait("retry-after", "Tue, 14 Nov 2023 22:14:20 GMT", ""), seconds(60));
+        assert_eq!(wait("retry-after", "Tue, 14 Nov 2000 22:14:20 GMT", ""), seconds(0));
+        assert_eq!(wait("x-retry-after", "1700000045", ""), seconds(45));
+        assert_eq!(
+            wait("", "", "TOOMANYREQUESTS: retry-after: 880.092µs, allowed: 44000/minute"),
+            Some(Duration::from_nanos(880_092))
+        );
+        assert_eq!(wait("", "", "retry-after: 1m30s"), seconds(90));
+        assert_eq!(wait("retry-after", "soon", ""), None);
+        assert_eq!(wait("", "", "no"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_a_wait_never_panics(value in "\\PC{0,30}", message in "\\PC{0,30}") {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = value.parse() {
+                headers.insert(header::RETRY_AFTER, value);
+            }
+            let _ = retry_after(&headers, &message, SystemTime::now());
+            let _ = retry_after(&headers, &format!("retry-after: {message}"), SystemTime::now());
+        }
+    }
+}

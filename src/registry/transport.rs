@@ -1,0 +1,153 @@
+//! The HTTP clients of one registry: TLS, proxies, time-outs, and nothing done behind our back.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use reqwest::{Certificate, Client, ClientBuilder, Identity};
+
+use crate::repository::Cause;
+
+/// Bounds on every wait. There is no total time-out on a blob, whatever its size.
+#[derive(Debug, Clone, Copy)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// Without a single byte moving, in either direction.
+    pub idle: Duration,
+    /// For the answer after the last byte of a blob: the registry hashes and stores it first.
+    pub commit: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(15),
+            idle: Duration::from_secs(60),
+            commit: Duration::from_secs(900),
+        }
+    }
+}
+
+/// How the registry is spoken to.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Plain http.
+    pub http: bool,
+    /// Certificates are not checked.
+    pub no_verify: bool,
+    /// PEM, trusted beside the system's.
+    pub ca: Option<Vec<u8>>,
+    /// PEM: client certificate and key.
+    pub identity: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+pub struct Transport {
+    /// Manifests, lists, tokens: HTTP/2 where offered.
+    api: Client,
+    /// Blobs, each on its own connection: all streams of an HTTP/2 connection share one flow
+    /// control window, which caps the bandwidth of a long network.
+    blobs: Client,
+    /// For redirects to other hosts: without the client certificate, and with the system's roots
+    /// also where the registry itself speaks plain http. Built when first needed.
+    foreign: OnceLock<Client>,
+    timeouts: Timeouts,
+}
+
+impl Transport {
+    pub fn new(tls: &Tls, timeouts: Timeouts) -> Result<Self, Cause> {
+        let api = if tls.http {
+            // No TLS will be spoken, so the system's certificates are not read and parsed.
+            basic(timeouts).http1_only().tls_certs_only([])
+        } else {
+            secured(basic(timeouts), tls)?
+        };
+        let api = build(api)?;
+        let blobs = if tls.http {
+            api.clone()
+        } else {
+            build(secured(basic(timeouts).http1_only(), tls)?)?
+        };
+        Ok(Self { api, blobs, foreign: OnceLock::new(), timeouts })
+    }
+
+    pub fn api(&self) -> &Client {
+        &self.api
+    }
+
+    pub fn blobs(&self) -> &Client {
+        &self.blobs
+    }
+
+    /// The client for a redirect away from the registry.
+    pub fn foreign(&self) -> Result<&Client, Cause> {
+        if let Some(client) = self.foreign.get() {
+            return Ok(client);
+        }
+        let client = build(basic(self.timeouts).http1_only())?;
+        Ok(self.foreign.get_or_init(|| client))
+    }
+}
+
+fn basic(timeouts: Timeouts) -> ClientBuilder {
+    // Ring instead of the default provider: it builds without cmake. An error says that a
+    // provider is installed already, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    Client::builder()
+        .user_agent(concat!("tranship/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .referer(false)
+        .connect_timeout(timeouts.connect)
+        .pool_idle_timeout(Duration::from_secs(30))
+        .tcp_keepalive(Duration::from_secs(30))
+}
+
+fn secured(mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Cause> {
+    let invalid = |what: &str, error: reqwest::Error| {
+        Cause::Credentials(format!("{what} cannot be used: {}", chain(&error)))
+    };
+    if let Some(pem) = &tls.ca {
+        let certificates =
+            Certificate::from_pem_bundle(pem).map_err(|error| invalid("ca_file", error))?;
+        builder = builder.tls_certs_merge(certificates);
+    }
+    if let Some(pem) = &tls.identity {
+        let identity = Identity::from_pem(pem)
+            .map_err(|error| invalid("client_cert and client_key", error))?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder.tls_danger_accept_invalid_certs(tls.no_verify))
+}
+
+fn build(builder: ClientBuilder) -> Result<Client, Cause> {
+    builder.build().map_err(|error| {
+        Cause::Transport(format!("the HTTP client cannot be set up: {}", chain(&error)))
+    })
+}
+
+/// An error with all its sources in one line, without the URL: queries hold upload states and
+/// presigned credentials.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut parts: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = error.to_string();
+        let text = text.split(" for url (").next().unwrap_or_default().to_owned();
+        // reqwest's and hyper's own layers only say that sending failed; their sources say why.
+        let says_nothing = matches!(
+            text.as_str(),
+            "error sending request"
+                | "client error (Connect)"
+                | "client error (SendRequest)"
+                | "request or response body error"
+                | "error decoding response body"
+        );
+        if (!says_nothing || error.source().is_none())
+            && !parts.iter().any(|part| part.contains(&text))
+        {
+            parts.push(text);
+        }
+        next = error.source();
+    }
+    parts.join(": ")
+}

@@ -1,0 +1,347 @@
+//! Uploading blobs (distribution-spec, "Pushing blobs").
+//!
+//! The order of ways: mount; one streamed PUT; one un-ranged PATCH and a PUT; ranged PATCHes of
+//! at most 4 MiB. Each next way is taken for a registry, and remembered, when it has refused the
+//! one before.
+
+use std::sync::atomic::Ordering;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use http::header::{CONTENT_RANGE, CONTENT_TYPE, HeaderValue, LOCATION, RANGE};
+use http::{Method, StatusCode};
+use url::Url;
+
+use super::answer::Answer;
+use super::auth::Scope;
+use super::link;
+use super::remote::RemoteRepository;
+use super::request::{Call, What};
+use crate::oci::Digest;
+use crate::repository::{BlobBody, Cause, Error, Repository, Result, UploadSession, UploadStart};
+
+const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// The largest chunk that GHCR takes, and most proxies.
+const CHUNK: u64 = 4 << 20;
+
+/// How a registry takes bytes, from the cheapest way to the most accepted one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Style {
+    Put = 0,
+    Patch = 1,
+    Chunks = 2,
+}
+
+impl Style {
+    fn of(number: u8) -> Self {
+        match number {
+            0 => Self::Put,
+            1 => Self::Patch,
+            _ => Self::Chunks,
+        }
+    }
+}
+
+impl RemoteRepository {
+    pub(super) async fn post_upload(
+        &self,
+        digest: &Digest,
+        from: Option<&str>,
+    ) -> Result<UploadStart> {
+        let from = from.filter(|_| !self.registry.facts.mount_refused.load(Ordering::Relaxed));
+        let what = What::Blob(self.name(), digest);
+        let Some(from) = from else {
+            let call = self.call(
+                "start upload of",
+                what,
+                Method::POST,
+                self.url("blobs/uploads/"),
+                &self.writes,
+            );
+            let answer = self.registry.call(&call).await?;
+            return self.started(&call, answer);
+        };
+        let mut url = self.url("blobs/uploads/");
+        url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
+        let other = (from != self.path()).then(|| from.to_owned());
+        let scope = Scope { mount_from: other, ..self.writes.clone() };
+        let call = self.call("mount", what, Method::POST, url, &scope);
+        let answer = self.registry.call(&call).await?;
+        match answer.status {
+            StatusCode::CREATED => Ok(UploadStart::Present),
+            StatusCode::ACCEPTED => self.started(&call, answer),
+            // Harbor answers 401 for an unknown `from`, GitLab for a second scope, and others
+            // 404, 405 or worse: uploading works all the same.
+            status => {
+                tracing::debug!(%digest, from, %status, "mount refused, uploading");
+                let call = self.call(
+                    "start upload of",
+                    what,
+                    Method::POST,
+                    self.url("blobs/uploads/"),
+                    &self.writes,
+                );
+                let answer = self.registry.call(&call).await?;
+                let started = self.started(&call, answer)?;
+                self.registry.facts.mount_refused.store(true, Ordering::Relaxed);
+                Ok(started)
+            }
+        }
+    }
+
+    fn started(&self, call: &Call<'_>, answer: Answer) -> Result<UploadStart> {
+        if !answer.status.is_success() {
+            return Err(call.error(answer.refusal()));
+        }
+        if let Some(min) = answer.header("oci-chunk-min-length").and_then(|text| text.parse().ok())
+        {
+            self.registry.facts.chunk_min.store(min, Ordering::Relaxed);
+        }
+        let location = location(&answer, &call.url).ok_or_else(|| no_location(call))?;
+        Ok(UploadStart::Session(UploadSession { location: location.into(), offset: 0 }))
+    }
+
+    pub(super) async fn put_upload(
+        &self,
+        session: &UploadSession,
+        digest: &Digest,
+        body: BlobBody,
+    ) -> Result<()> {
+        let what = What::Blob(self.name(), digest);
+        let style = Style::of(self.registry.facts.upload_style.load(Ordering::Relaxed));
+        let url = self.session_url("upload blob", what, session)?;
+        let result = match style {
+            Style::Put if session.offset == 0 => self.put_whole(url, digest, body).await,
+            // A session that already holds bytes is gone on with by PATCH.
+            Style::Put | Style::Patch => {
+                match self.patch_rest(url, session.offset, digest, body).await {
+                    Ok(url) => self.close(url, digest).await,
+                    Err(error) => Err(error),
+                }
+            }
+            Style::Chunks => match self.patch_chunks(url, session.offset, digest, body).await {
+                Ok(url) => self.close(url, digest).await,
+                Err(error) => Err(error),
+            },
+        };
+        if let Err(error) = &result {
+            self.learn_style(style, error);
+        }
+        result
+    }
+
+    /// The next try takes the next way if this one was refused for its form.
+    fn learn_style(&self, used: Style, error: &Error) {
+        let form = error.status().is_some_and(|status| {
+            matches!(status.as_u16(), 400 | 404 | 405 | 411 | 413 | 415 | 416 | 501)
+        });
+        let next = match used {
+            Style::Put => Style::Patch,
+            Style::Patch | Style::Chunks => Style::Chunks,
+        };
+        if form && next != used {
+            tracing::debug!(registry = %self.registry.host, ?used, ?next, %error, "the registry does not take this form of upload");
+            self.registry.facts.upload_style.store(next as u8, Ordering::Relaxed);
+        }
+    }
+
+    fn session_url(
+        &self,
+        step: &'static str,
+        what: What<'_>,
+        session: &UploadSession,
+    ) -> Result<Url> {
+        session.location.parse().map_err(|_| {
+            Error::new(
+                step,
+                what.to_string(),
+                Cause::Protocol("the upload's address is not valid".to_owned()),
+            )
+        })
+    }
+
+    async fn put_whole(&self, mut url: Url, digest: &Digest, body: BlobBody) -> Result<()> {
+        add_digest(&mut url, digest);
+        let what = What::Blob(self.name(), digest);
+        let call = self
+            .call("upload blob", what, Method::PUT, url, &self.writes)
+            .header(CONTENT_TYPE, OCTETS);
+        let answer = self.registry.send_body(&call, body).await?;
+        committed(&call, &answer)
+    }
+
+    /// Sends everything from `offset` on in one PATCH; gives the address for the closing PUT.
+    async fn patch_rest(
+        &self,
+        url: Url,
+        offset: u64,
+        digest: &Digest,
+        body: BlobBody,
+    ) -> Result<Url> {
+        let what = What::Blob(self.name(), digest);
+        let length = body.length;
+        let mut call = self
+            .call("upload blob", what, Method::PATCH, url.clone(), &self.writes)
+            .header(CONTENT_TYPE, OCTETS);
+        if offset > 0 && length > 0 {
+            call = call.header(CONTENT_RANGE, range(offset, length));
+        }
+        let answer = self.registry.send_body(&call, body).await?;
+        if !answer.status.is_success() {
+            return Err(call.error(answer.refusal()));
+        }
+        location(&answer, &url).ok_or_else(|| no_location(&call))
+    }
+
+    async fn patch_chunks(
+        &self,
+        mut url: Url,
+        offset: u64,
+        digest: &Digest,
+        mut body: BlobBody,
+    ) -> Result<Url> {
+        let what = What::Blob(self.name(), digest);
+        let size = CHUNK.max(self.registry.facts.chunk_min.load(Ordering::Relaxed)) as usize;
+        let (mut at, mut left, mut held) = (offset, body.length, BytesMut::new());
+        while left > 0 {
+            let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(size);
+            let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| {
+                Error::new(
+                    "upload blob",
+                    what.to_string(),
+                    Cause::Transport("the source gave up".to_owned()),
+                )
+            })?;
+            let length = chunk.len() as u64;
+            let mut call = self
+                .call("upload blob", what, Method::PATCH, url.clone(), &self.writes)
+                .header(CONTENT_TYPE, OCTETS)
+                .header(CONTENT_RANGE, range(at, length));
+            call.body = chunk;
+            let answer = self.registry.call(&call).await?;
+            if !answer.status.is_success() {
+                return Err(call.error(answer.refusal()));
+            }
+            url = location(&answer, &url).ok_or_else(|| no_location(&call))?;
+            at += length;
+            left -= length;
+        }
+        Ok(url)
+    }
+
+    /// The closing PUT without a body, which can be repeated.
+    async fn close(&self, mut url: Url, digest: &Digest) -> Result<()> {
+        add_digest(&mut url, digest);
+        let what = What::Blob(self.name(), digest);
+        let call = self
+            .call("commit blob", what, Method::PUT, url, &self.writes)
+            .header(CONTENT_TYPE, OCTETS);
+        let answer = self.registry.call(&call).await?;
+        committed(&call, &answer)
+    }
+
+    pub(super) async fn get_upload(
+        &self,
+        session: &UploadSession,
+    ) -> Result<Option<UploadSession>> {
+        let what = What::Name(self.name());
+        let url = self.session_url("ask for an upload in", what, session)?;
+        let call = self.call("ask for an upload in", what, Method::GET, url.clone(), &self.writes);
+        let answer = self.registry.call(&call).await?;
+        if !answer.status.is_success() {
+            // 404 where the session is gone; distribution 2.8 answers 404 for one that was cut in
+            // mid-body, others 400. All of them mean the same: start anew.
+            return Ok(None);
+        }
+        let location = location(&answer, &url).unwrap_or(url);
+        let offset = answer.header(RANGE.as_str()).map_or(0, stored_bytes);
+        Ok(Some(UploadSession { location: location.into(), offset }))
+    }
+
+    pub(super) async fn delete_upload(&self, session: &UploadSession) {
+        let what = What::Name(self.name());
+        let Ok(url) = self.session_url("cancel an upload in", what, session) else { return };
+        let call = self.call("cancel an upload in", what, Method::DELETE, url, &self.writes);
+        if let Err(error) = self.registry.call(&call).await {
+            tracing::debug!(%error, "upload not cancelled");
+        }
+    }
+}
+
+/// Takes exactly `wanted` bytes out of the body; `None` when its sender gives up or ends early.
+async fn fill(held: &mut BytesMut, body: &mut BlobBody, wanted: usize) -> Option<Bytes> {
+    while held.len() < wanted {
+        held.extend_from_slice(&body.chunks.next().await?.ok()?);
+    }
+    Some(held.split_to(wanted).freeze())
+}
+
+/// `Content-Range` of a chunk as the specification wants it: inclusive, without `bytes`.
+fn range(offset: u64, length: u64) -> HeaderValue {
+    let text = format!("{offset}-{}", offset + length - 1);
+    // Digits and a dash are valid in a header.
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0-0"))
+}
+
+/// How many bytes a session holds, from its `Range: 0-<last>`.
+///
+/// Fresh sessions say `0-0` although no byte is there, and Quay `bytes=0--1`. A session that
+/// holds exactly one byte cannot be told from a fresh one, so it counts as fresh.
+fn stored_bytes(range: &str) -> u64 {
+    let last = range
+        .trim_start_matches("bytes=")
+        .split_once('-')
+        .and_then(|(_, last)| last.parse::<u64>().ok());
+    match last {
+        None | Some(0) => 0,
+        Some(last) => last + 1,
+    }
+}
+
+/// Where the session goes on: the newest `Location` counts.
+fn location(answer: &Answer, asked: &Url) -> Option<Url> {
+    link::resolve(asked, answer.header(LOCATION.as_str())?)
+}
+
+fn add_digest(url: &mut Url, digest: &Digest) {
+    // Appended by hand: the query that is there must stay as the registry wrote it.
+    let query = match url.query() {
+        Some(query) if !query.is_empty() => format!("{query}&digest={digest}"),
+        _ => format!("digest={digest}"),
+    };
+    url.set_query(Some(&query));
+}
+
+fn no_location(call: &Call<'_>) -> Error {
+    call.error(Cause::Protocol("the registry does not say where to upload to".to_owned()))
+}
+
+fn committed(call: &Call<'_>, answer: &Answer) -> Result<()> {
+    if answer.status.is_success() { Ok(()) } else { Err(call.error(answer.refusal())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stored_bytes_of_sessions() {
+        let cases =
+            [("0-0", 0), ("0-99", 100), ("bytes=0-99", 100), ("bytes=0--1", 0), ("", 0), ("x", 0)];
+        for (range, expected) in cases {
+            assert_eq!(stored_bytes(range), expected, "{range}");
+        }
+    }
+
+    #[test]
+    fn the_digest_is_appended_to_whatever_query_is_there() {
+        let digest = Digest::of(b"");
+        for (url, separator) in [("http://h/u", "?"), ("http://h/u?_state=a%2Bb", "&")] {
+            let mut with: Url = url.parse().unwrap();
+            add_digest(&mut with, &digest);
+            assert_eq!(with.as_str(), format!("{url}{separator}digest={digest}"));
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Registries that follow distribution: `_catalog` lists what there is.
+
+use async_trait::async_trait;
+
+use super::Vendor;
+use crate::oci::RepositoryName;
+use crate::registry::Registry;
+use crate::repository::Result;
+
+pub(super) struct Generic;
+
+#[async_trait]
+impl Vendor for Generic {
+    async fn repositories(&self, registry: &Registry) -> Result<Vec<RepositoryName>> {
+        registry.catalog().await
+    }
+}
