@@ -1,0 +1,228 @@
+//! Opening a state directory: one process at a time, and never stopped by damage.
+//!
+//! ```text
+//! DIR/lock                      held as long as a process uses the directory
+//! DIR/index.sled/               the database
+//! DIR/index.sled.damaged-<n>/   databases that could not be used, the newest ones
+//! ```
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use super::codec::Writer;
+use super::store::{Disk, Failure, guarded};
+
+/// The version of all encodings in the database. A database with another one is set aside and
+/// started anew, by newer and older programs alike.
+const SCHEMA: u64 = 1;
+
+const DATABASE: &str = "index.sled";
+const DAMAGED: &str = "index.sled.damaged-";
+
+/// So many databases that were set aside are kept, to look into what happened.
+const MAX_DAMAGED: usize = 2;
+
+/// How much of the database sled keeps in memory, in bytes.
+const CACHE: u64 = 8 << 20;
+
+/// Why a state directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error(
+        "the state directory {} is in use by another tranship process: wait for it or stop it, or \
+         set `state` under [daemon] to another directory", .0.display()
+    )]
+    InUse(PathBuf),
+    #[error(
+        "the state directory {} cannot be created: {cause}; create it for this user, or set \
+         `state` under [daemon] to another directory", .path.display()
+    )]
+    Create { path: PathBuf, cause: std::io::Error },
+    #[error(
+        "the state directory {} is on a read-only file system: mount it writable, or set `state` \
+         under [daemon] to another directory", .0.display()
+    )]
+    ReadOnly(PathBuf),
+    #[error(
+        "the state directory {} cannot be written to: {cause}; make it this user's own, or set \
+         `state` under [daemon] to another directory", .path.display()
+    )]
+    Denied { path: PathBuf, cause: std::io::Error },
+    #[error("the state directory {} cannot be used: {cause}", .path.display())]
+    Unusable { path: PathBuf, cause: String },
+}
+
+/// A database, and the lock that makes it this process's own.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) disk: Disk,
+    pub(super) lock: File,
+}
+
+/// Opens the database in `dir`, which is created if it is not there.
+pub(super) fn open(dir: &Path) -> Result<Opened, StateError> {
+    prepare(dir)?;
+    let lock = lock(dir)?;
+    let path = dir.join(DATABASE);
+    let is_new = match DirBuilder::new().mode(0o700).create(&path) {
+        Ok(()) => true,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(unusable(dir, error)),
+    };
+    let disk = match open_database(&path, is_new) {
+        Ok(disk) => disk,
+        Err(Unopened::System(error)) => return Err(unusable(dir, error)),
+        Err(Unopened::Damaged(why)) => {
+            let aside = set_aside(dir).map_err(|error| unusable(dir, error))?;
+            tracing::warn!(
+                "the state in {} cannot be used and starts anew, which costs time and nothing \
+                 else: {why}; what was there is kept as {}",
+                path.display(),
+                aside.display(),
+            );
+            DirBuilder::new().mode(0o700).create(&path).map_err(|error| unusable(dir, error))?;
+            open_database(&path, true).map_err(|unopened| match unopened {
+                Unopened::System(error) => unusable(dir, error),
+                Unopened::Damaged(cause) => StateError::Unusable { path: dir.to_owned(), cause },
+            })?
+        }
+    };
+    Ok(Opened { disk, lock })
+}
+
+/// Makes sure that the directory is there, and nobody else's business.
+fn prepare(dir: &Path) -> Result<(), StateError> {
+    // Not `create_dir_all`'s mode for what is there already: that is looked at below.
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.map_err(|cause| match cause.kind() {
+        ErrorKind::ReadOnlyFilesystem => StateError::ReadOnly(dir.to_owned()),
+        _ => StateError::Create { path: dir.to_owned(), cause },
+    })?;
+    let mode = fs::metadata(dir).map_err(|error| unusable(dir, error))?.permissions().mode();
+    if mode & 0o077 != 0 {
+        // Where the directory is a volume that belongs to someone else, this cannot be done; the
+        // database's own folder is closed to others in any case.
+        let done = match fs::set_permissions(dir, Permissions::from_mode(mode & 0o700)) {
+            Ok(()) => "it is closed to them now".to_owned(),
+            Err(error) => format!("and it stays so: {error}"),
+        };
+        let shown = mode & 0o7777;
+        tracing::warn!(
+            "the state directory {} was open to other users ({shown:04o}): {done}",
+            dir.display()
+        );
+    }
+    Ok(())
+}
+
+/// Locks the directory. Before sled does, whose own error names no remedy.
+fn lock(dir: &Path) -> Result<File, StateError> {
+    let path = dir.join("lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(path)
+        .map_err(|error| unusable(dir, error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(StateError::InUse(dir.to_owned())),
+        Err(TryLockError::Error(error)) => Err(StateError::Unusable {
+            path: dir.to_owned(),
+            cause: format!("its file system cannot lock files: {error}"),
+        }),
+    }
+}
+
+fn unusable(dir: &Path, cause: std::io::Error) -> StateError {
+    let path = dir.to_owned();
+    match cause.kind() {
+        ErrorKind::ReadOnlyFilesystem => StateError::ReadOnly(path),
+        ErrorKind::PermissionDenied => StateError::Denied { path, cause },
+        _ => StateError::Unusable { path, cause: cause.to_string() },
+    }
+}
+
+/// Why a database was not opened.
+enum Unopened {
+    /// The system's doing: another database would fare no better.
+    System(std::io::Error),
+    /// The database's fault.
+    Damaged(String),
+}
+
+impl From<Failure> for Unopened {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Io(error) | Failure::Sled(sled::Error::Io(error)) if is_systems(&error) => {
+                Self::System(error)
+            }
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+/// Whether an error would come with an undamaged database too.
+fn is_systems(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::OutOfMemory
+    )
+}
+
+fn open_database(path: &Path, is_new: bool) -> Result<Disk, Unopened> {
+    let config = sled::Config::new()
+        .path(path)
+        .mode(sled::Mode::LowSpace)
+        .cache_capacity(CACHE)
+        .use_compression(false)
+        .flush_every_ms(None);
+    let disk = guarded(|| {
+        let db = config.open()?;
+        Ok(Disk::new(db, OpenOptions::new().write(true).open(path.join("db"))?))
+    })?;
+    let (key, value) = sentinel();
+    if is_new {
+        disk.put_now(&key, &value)?;
+        return Ok(disk);
+    }
+    match disk.get_now(&key)? {
+        Some(found) if found == value => Ok(disk),
+        Some(_) => Err(Unopened::Damaged(format!(
+            "another version of tranship wrote it (this one has version {SCHEMA})"
+        ))),
+        // sled opens a database that was cut off as an empty one.
+        None => Err(Unopened::Damaged("its contents are gone".to_owned())),
+    }
+}
+
+/// The entry that every database has: without it, it lost its contents.
+fn sentinel() -> (Vec<u8>, Vec<u8>) {
+    (Writer::key(0).finish(), Writer::default().text("tranship state").number(SCHEMA).finish())
+}
+
+/// Renames the database, and removes the oldest of those set aside if there are too many.
+fn set_aside(dir: &Path) -> std::io::Result<PathBuf> {
+    let mut numbers: Vec<u32> = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        numbers
+            .extend(name.to_str().and_then(|name| name.strip_prefix(DAMAGED)?.parse::<u32>().ok()));
+    }
+    numbers.sort_unstable();
+    let next = numbers.last().map_or(1, |last| last.saturating_add(1));
+    let name = |number: u32| dir.join(format!("{DAMAGED}{number}"));
+    fs::rename(dir.join(DATABASE), name(next))?;
+    let surplus = (numbers.len() + 1).saturating_sub(MAX_DAMAGED);
+    for &number in numbers.iter().take(surplus) {
+        fs::remove_dir_all(name(number))?;
+    }
+    Ok(name(next))
+}

@@ -1,0 +1,202 @@
+//! Keys and values, in memory or in sled, with failures turned into forgetting.
+//!
+//! What is kept here only saves time. So nothing in here returns an error: the first one, or a
+//! panic inside of sled, is logged, and from then on the store is empty and takes nothing.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// A key, and its new value or `None` to remove it.
+pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
+
+/// Where keys and values are kept.
+#[derive(Debug)]
+pub(super) enum Store {
+    Memory(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>),
+    Disk(Disk),
+}
+
+/// An open database.
+pub(super) struct Disk {
+    db: sled::Db,
+    /// The database's data file. sled's own flush does not make the file's growth durable.
+    file: File,
+    /// Set by the first failure.
+    broken: AtomicBool,
+}
+
+/// Why an operation on sled did not work.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Sled(#[from] sled::Error),
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    #[error("the database library panicked: {0}")]
+    Panic(String),
+}
+
+/// Runs an operation of sled, which panics where a page is damaged.
+pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    // Nothing that `work` touched is used afterwards: a failed database is given up.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+        let message = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Failure::Panic(message.to_owned()))
+    })
+}
+
+impl Store {
+    pub(super) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Memory(map) => locked(map).get(key).cloned(),
+            Self::Disk(disk) => disk.run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))?,
+        }
+    }
+
+    /// Makes all changes, or none if the process dies meanwhile.
+    pub(super) fn apply(&self, changes: Vec<Change>) {
+        match self {
+            Self::Memory(map) => {
+                let mut map = locked(map);
+                for (key, value) in changes {
+                    match value {
+                        Some(value) => map.insert(key, value),
+                        None => map.remove(&key),
+                    };
+                }
+            }
+            Self::Disk(disk) => {
+                disk.run(|db| write(db, changes));
+            }
+        }
+    }
+
+    /// The last `limit` entries whose keys start with `prefix`, in the order of their keys.
+    pub(super) fn last_with_prefix(&self, prefix: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let mut entries: Vec<_> = match self {
+            Self::Memory(map) => locked(map)
+                .range(prefix.to_vec()..)
+                .take_while(|(key, _)| key.starts_with(prefix))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect::<Vec<_>>()
+                .into_iter()
+                .rev()
+                .take(limit)
+                .collect(),
+            Self::Disk(disk) => disk
+                .run(|db| {
+                    let scan = db.scan_prefix(prefix).rev().take(limit);
+                    Ok(scan
+                        .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
+                        .collect::<Result<_, _>>()?)
+                })
+                .unwrap_or_default(),
+        };
+        entries.reverse();
+        entries
+    }
+
+    /// Makes everything that was applied durable, against the loss of power too.
+    pub(super) fn flush(&self) {
+        if let Self::Disk(disk) = self {
+            disk.run(|db| disk.flush_to_disk(db));
+        }
+    }
+
+    /// Gives the store up: it is empty from now on.
+    pub(super) fn give_up(&self, why: &str) {
+        if let Self::Disk(disk) = self {
+            disk.give_up(why);
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A map is whole even if a holder of the lock panicked.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write(db: &sled::Db, changes: Vec<Change>) -> Result<(), Failure> {
+    let is_single = changes.len() == 1;
+    let mut batch = sled::Batch::default();
+    for (key, value) in changes {
+        match value {
+            // A batch makes sled write its buffer out, so a single change goes without one.
+            Some(value) if is_single => return Ok(db.insert(key, value).map(drop)?),
+            None if is_single => return Ok(db.remove(key).map(drop)?),
+            Some(value) => batch.insert(key, value),
+            None => batch.remove(key),
+        }
+    }
+    Ok(db.apply_batch(batch)?)
+}
+
+impl Disk {
+    pub(super) fn new(db: sled::Db, file: File) -> Self {
+        Self { db, file, broken: AtomicBool::new(false) }
+    }
+
+    /// A value, or why it cannot be read: for the one who opens the database.
+    pub(super) fn get_now(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
+        self.try_run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
+    }
+
+    /// Writes a value durably, or says why not: for the one who opens the database.
+    pub(super) fn put_now(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
+        self.try_run(|db| {
+            db.insert(key, value)?;
+            self.flush_to_disk(db)
+        })
+    }
+
+    fn flush_to_disk(&self, db: &sled::Db) -> Result<(), Failure> {
+        db.flush()?;
+        Ok(self.file.sync_all()?)
+    }
+
+    fn try_run<T>(&self, work: impl FnOnce(&sled::Db) -> Result<T, Failure>) -> Result<T, Failure> {
+        guarded(|| work(&self.db)).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))
+    }
+
+    /// The result of `work`, or `None` if the database is broken, then or before.
+    fn run<T>(&self, work: impl FnOnce(&sled::Db) -> Result<T, Failure>) -> Option<T> {
+        if self.broken.load(Ordering::Relaxed) {
+            return None;
+        }
+        guarded(|| work(&self.db)).inspect_err(|failure| self.give_up(&failure.to_string())).ok()
+    }
+
+    fn give_up(&self, why: &str) {
+        if !self.broken.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the state cannot be used any more and is left alone until the next start, which \
+                 only costs time: {why}"
+            );
+        }
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let broken = self.broken.load(Ordering::Relaxed);
+        if broken || self.try_run(|db| self.flush_to_disk(db)).is_err() {
+            // Closing a database that failed panics, or waits for writes that never happen. With
+            // one owner more it is not closed before the process ends.
+            std::mem::forget(self.db.clone());
+        }
+    }
+}
+
+impl std::fmt::Debug for Disk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // sled's own prints the whole content.
+        f.debug_struct("Disk").field("broken", &self.broken).finish_non_exhaustive()
+    }
+}
