@@ -10,9 +10,10 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use super::codec::Writer;
-use super::store::{Disk, Failure, guarded};
+use super::store::{DAMAGE_MARK, Disk, Failure, guarded, is_systems};
 
 /// The version of all encodings in the database. A database with another one is set aside and
 /// started anew, by newer and older programs alike.
@@ -23,6 +24,9 @@ const DAMAGED: &str = "index.sled.damaged-";
 
 /// So many databases that were set aside are kept, to look into what happened.
 const MAX_DAMAGED: usize = 2;
+
+/// How long a lock is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// How much of the database sled keeps in memory, in bytes.
 const CACHE: u64 = 8 << 20;
@@ -127,13 +131,31 @@ fn lock(dir: &Path) -> Result<File, StateError> {
         .mode(0o600)
         .open(path)
         .map_err(|error| unusable(dir, error))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(StateError::InUse(dir.to_owned())),
-        Err(TryLockError::Error(error)) => Err(StateError::Unusable {
+    let locked = patiently(|| match lock.try_lock() {
+        Err(TryLockError::WouldBlock) => None,
+        other => Some(other),
+    });
+    match locked {
+        Some(Ok(())) => Ok(lock),
+        Some(Err(error)) => Err(StateError::Unusable {
             path: dir.to_owned(),
             cause: format!("its file system cannot lock files: {error}"),
         }),
+        None => Err(StateError::InUse(dir.to_owned())),
+    }
+}
+
+/// Tries until there is a result, for a moment. A lock outlives its owner that long: a program
+/// that the owner has just started holds it too, until it is itself; and sled closes its file
+/// only when its own threads have let go of it.
+fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+    let deadline = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let result = attempt();
+        if result.is_some() || Instant::now() >= deadline {
+            return result;
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
     }
 }
 
@@ -165,16 +187,9 @@ impl From<Failure> for Unopened {
     }
 }
 
-/// Whether an error would come with an undamaged database too.
-fn is_systems(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::PermissionDenied
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::OutOfMemory
-    )
+/// sled has no kind of error for this.
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
 }
 
 fn open_database(path: &Path, is_new: bool) -> Result<Disk, Unopened> {
@@ -184,9 +199,18 @@ fn open_database(path: &Path, is_new: bool) -> Result<Disk, Unopened> {
         .cache_capacity(CACHE)
         .use_compression(false)
         .flush_every_ms(None);
+    if let Ok(why) = fs::read_to_string(path.join(DAMAGE_MARK)) {
+        return Err(Unopened::Damaged(why));
+    }
     let disk = guarded(|| {
-        let db = config.open()?;
-        Ok(Disk::new(db, OpenOptions::new().write(true).open(path.join("db"))?))
+        let opened = patiently(|| match config.open() {
+            Err(error) if is_locked(&error) => None,
+            other => Some(other),
+        });
+        // This process has the directory to itself, so a lock that stays is no other process's.
+        let db =
+            opened.unwrap_or_else(|| Err(std::io::Error::from(ErrorKind::ResourceBusy).into()));
+        Disk::new(db?, path)
     })?;
     let (key, value) = sentinel();
     if is_new {

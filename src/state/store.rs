@@ -4,10 +4,16 @@
 //! panic inside of sled, is logged, and from then on the store is empty and takes nothing.
 
 use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// The file in a database's folder that says that the database was found to be damaged, and how.
+/// Much damage shows only when a page is read, so opening alone would never get rid of it.
+pub(super) const DAMAGE_MARK: &str = "damaged";
 
 /// A key, and its new value or `None` to remove it.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
@@ -24,6 +30,8 @@ pub(super) struct Disk {
     db: sled::Db,
     /// The database's data file. sled's own flush does not make the file's growth durable.
     file: File,
+    /// Where `DAMAGE_MARK` goes.
+    mark: PathBuf,
     /// Set by the first failure.
     broken: AtomicBool,
 }
@@ -37,6 +45,19 @@ pub(super) enum Failure {
     Io(#[from] std::io::Error),
     #[error("the database library panicked: {0}")]
     Panic(String),
+}
+
+/// Whether an error would come with an undamaged database too.
+pub(super) fn is_systems(error: &std::io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::ResourceBusy
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::StorageFull
+            | ErrorKind::QuotaExceeded
+            | ErrorKind::OutOfMemory
+    )
 }
 
 /// Runs an operation of sled, which panics where a page is damaged.
@@ -139,8 +160,10 @@ fn write(db: &sled::Db, changes: Vec<Change>) -> Result<(), Failure> {
 }
 
 impl Disk {
-    pub(super) fn new(db: sled::Db, file: File) -> Self {
-        Self { db, file, broken: AtomicBool::new(false) }
+    /// `path` is the database's folder.
+    pub(super) fn new(db: sled::Db, path: &Path) -> Result<Self, Failure> {
+        let file = OpenOptions::new().write(true).open(path.join("db"))?;
+        Ok(Self { db, file, mark: path.join(DAMAGE_MARK), broken: AtomicBool::new(false) })
     }
 
     /// A value, or why it cannot be read: for the one who opens the database.
@@ -170,7 +193,17 @@ impl Disk {
         if self.broken.load(Ordering::Relaxed) {
             return None;
         }
-        guarded(|| work(&self.db)).inspect_err(|failure| self.give_up(&failure.to_string())).ok()
+        guarded(|| work(&self.db)).inspect_err(|failure| self.fail(failure)).ok()
+    }
+
+    fn fail(&self, failure: &Failure) {
+        let why = failure.to_string();
+        self.give_up(&why);
+        match failure {
+            Failure::Io(error) | Failure::Sled(sled::Error::Io(error)) if is_systems(error) => {}
+            // Best effort: without the mark the next process meets the damage by itself.
+            _ => drop(std::fs::write(&self.mark, why)),
+        }
     }
 
     fn give_up(&self, why: &str) {
