@@ -4,8 +4,13 @@ pub mod derived;
 pub mod digest;
 pub mod manifest;
 pub mod media_type;
+pub mod pattern;
 pub mod platform;
 pub mod reference;
+pub mod selection;
+pub mod tag_pattern;
+pub mod template;
+pub mod version;
 
 pub use digest::{Digest, Hasher};
 pub use manifest::{Descriptor, Document, Manifest};

@@ -1,0 +1,266 @@
+//! What the tag lists of a rule may hold: a literal tag, a glob, or a regular expression.
+//!
+//! Tags that belong to a digest (see [`derived`]) match none of them.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::str::FromStr;
+
+use globset::{Glob, GlobSet, GlobSetBuilder};
+use regex::bytes::{RegexBuilder, RegexSet, RegexSetBuilder};
+
+use super::derived;
+use super::reference::{ReferenceError, Tag};
+
+/// One entry of a tag list.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TagPattern {
+    /// Exactly this tag.
+    Literal(Tag),
+    /// A text with `*`, `?`, `[…]` or `{…}`; it matches whole tags.
+    Glob(Glob),
+    /// What stands between the slashes of `/…/`; it matches whole tags.
+    Regex(String),
+}
+
+/// Why a text is not a tag pattern, or a list of them cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TagPatternError {
+    #[error(transparent)]
+    Tag(#[from] ReferenceError),
+    #[error("`{0}` belongs to a digest: such tags follow their image and are never selected")]
+    Derived(Tag),
+    #[error("`{0}` matches no tag: a list has no negation, use `exclude`")]
+    Negation(String),
+    #[error("`{pattern}` is not a glob: {reason}")]
+    Glob { pattern: String, reason: String },
+    #[error("`{pattern}` is not a regular expression: {reason}")]
+    Regex { pattern: String, reason: String },
+    #[error("the patterns are too large together: {0}")]
+    TooLarge(String),
+}
+
+impl TagPattern {
+    fn regex_error(pattern: &str, error: &regex::Error) -> TagPatternError {
+        // The parser's message is a drawing of several lines; its last one says what is wrong.
+        let text = error.to_string();
+        let reason = text.lines().last().unwrap_or_default();
+        let reason = reason.strip_prefix("error: ").unwrap_or(reason).to_owned();
+        TagPatternError::Regex { pattern: pattern.to_owned(), reason }
+    }
+}
+
+/// A regular expression that matches whole tags only.
+fn anchored(expression: &str) -> String {
+    format!("^(?:{expression})$")
+}
+
+impl FromStr for TagPattern {
+    type Err = TagPatternError;
+
+    fn from_str(text: &str) -> Result<Self, TagPatternError> {
+        if text.len() > 1
+            && let Some(expression) = text.strip_prefix('/').and_then(|t| t.strip_suffix('/'))
+        {
+            // First as typed: `a)|(b` is only well formed between the anchor's parentheses.
+            for expression in [expression, &anchored(expression)] {
+                RegexBuilder::new(expression)
+                    .unicode(false)
+                    .build()
+                    .map_err(|e| Self::regex_error(text, &e))?;
+            }
+            return Ok(Self::Regex(expression.to_owned()));
+        }
+        if text.starts_with('!') {
+            return Err(TagPatternError::Negation(text.to_owned()));
+        }
+        if text.contains(['*', '?', '[', '{', '\\']) {
+            return Glob::new(text).map(Self::Glob).map_err(|e| TagPatternError::Glob {
+                pattern: text.to_owned(),
+                reason: e.kind().to_string(),
+            });
+        }
+        let tag: Tag = text.parse()?;
+        match derived::parse(&tag) {
+            Some(_) => Err(TagPatternError::Derived(tag)),
+            None => Ok(Self::Literal(tag)),
+        }
+    }
+}
+
+impl fmt::Display for TagPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(tag) => tag.fmt(f),
+            Self::Glob(glob) => f.write_str(glob.glob()),
+            Self::Regex(expression) => write!(f, "/{expression}/"),
+        }
+    }
+}
+
+/// A list of tag patterns, built once and then fast for any number of tags.
+#[derive(Clone, Default)]
+pub struct TagPatterns {
+    patterns: Vec<TagPattern>,
+    literals: HashSet<Tag>,
+    globs: GlobSet,
+    regexes: RegexSet,
+}
+
+impl TagPatterns {
+    /// # Errors
+    /// When the patterns are valid one by one, but need too much memory together.
+    pub fn new(patterns: Vec<TagPattern>) -> Result<Self, TagPatternError> {
+        let mut literals = HashSet::new();
+        let mut globs = GlobSetBuilder::new();
+        let mut regexes = Vec::new();
+        for pattern in &patterns {
+            match pattern {
+                TagPattern::Literal(tag) => {
+                    literals.insert(tag.clone());
+                }
+                TagPattern::Glob(glob) => {
+                    globs.add(glob.clone());
+                }
+                TagPattern::Regex(expression) => regexes.push(anchored(expression)),
+            }
+        }
+        let too_large = |e: &dyn fmt::Display| TagPatternError::TooLarge(e.to_string());
+        let globs = globs.build().map_err(|e| too_large(&e))?;
+        let regexes =
+            RegexSetBuilder::new(regexes).unicode(false).build().map_err(|e| too_large(&e))?;
+        Ok(Self { patterns, literals, globs, regexes })
+    }
+
+    /// Whether any entry matches. Tags that belong to a digest match nothing.
+    pub fn matches(&self, tag: &Tag) -> bool {
+        derived::parse(tag).is_none() && (self.names(tag) || self.covers(tag))
+    }
+
+    /// Whether the tag is one of the literal entries.
+    pub(super) fn names(&self, tag: &Tag) -> bool {
+        self.literals.contains(tag)
+    }
+
+    /// Whether a glob or a regular expression matches.
+    pub(super) fn covers(&self, tag: &Tag) -> bool {
+        self.globs.is_match(tag.as_str()) || self.regexes.is_match(tag.as_str().as_bytes())
+    }
+
+    /// The entries in the order in which they were given.
+    pub fn entries(&self) -> &[TagPattern] {
+        &self.patterns
+    }
+
+    pub(super) fn literals(&self) -> impl Iterator<Item = &Tag> {
+        self.literals.iter()
+    }
+
+    pub(super) fn only_literals(&self) -> bool {
+        self.globs.is_empty() && self.regexes.is_empty()
+    }
+
+    /// Whether the list surely matches every tag: one of its entries is `*`.
+    pub(super) fn is_everything(&self) -> bool {
+        self.patterns
+            .iter()
+            .any(|p| matches!(p, TagPattern::Glob(g) if matches!(g.glob(), "*" | "**")))
+    }
+}
+
+impl PartialEq for TagPatterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.patterns == other.patterns
+    }
+}
+
+impl Eq for TagPatterns {}
+
+impl fmt::Debug for TagPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.to_string())
+    }
+}
+
+impl fmt::Debug for TagPatterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(&self.patterns).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::Digest;
+    use proptest::prelude::*;
+
+    fn patterns(texts: &[&str]) -> TagPatterns {
+        TagPatterns::new(texts.iter().map(|t| t.parse().unwrap()).collect()).unwrap()
+    }
+
+    #[test]
+    fn entries_match_whole_tags() {
+        let cases = [
+            ("latest", "latest", true),
+            ("latest", "latest2", false),
+            ("v*", "v1.2", true),
+            ("v*", "xv1", false),
+            ("*-rc*", "1.0-rc1", true),
+            ("1.?", "1.2", true),
+            ("1.?", "1.23", false),
+            ("{a,b}-x", "b-x", true),
+            ("v[0-9]", "v7", true),
+            ("/v\\d+/", "v17", true),
+            ("/v\\d+/", "v17-rc", false),
+            ("/a|b/", "ab", false),
+            ("/a|b/", "b", true),
+            ("/(?i)LATEST/", "latest", true),
+            ("/.*/", "anything", true),
+        ];
+        for (pattern, tag, expected) in cases {
+            assert_eq!(
+                patterns(&[pattern]).matches(&tag.parse().unwrap()),
+                expected,
+                "{pattern} {tag}"
+            );
+        }
+    }
+
+    #[test]
+    fn derived_tags_match_nothing() {
+        let tag = derived::fallback_tag(&Digest::of(b"x"));
+        assert!(!patterns(&["*", "/.*/", "sha256-*"]).matches(&tag));
+    }
+
+    #[test]
+    fn malformed_entries_say_what_is_wrong() {
+        let derived = format!("{}.sig", derived::fallback_tag(&Digest::of(b"x")));
+        let cases = [
+            ("", "not a tag"),
+            ("a b", "not a tag"),
+            ("/", "not a tag"),
+            ("!v*", "use `exclude`"),
+            ("v[", "is not a glob: unclosed"),
+            ("{a", "is not a glob: unclosed"),
+            ("/(/", "is not a regular expression: unclosed group"),
+            ("/a)|(b/", "is not a regular expression: unopened group"),
+            ("/(?:a{1000}){1000}/", "size limit"),
+            (derived.as_str(), "belongs to a digest"),
+        ];
+        for (text, expected) in cases {
+            let message = text.parse::<TagPattern>().unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_round_trips(text in "\\PC{0,20}|/?[a-c*?{},\\[\\]!()|/-]{0,16}/?") {
+            if let Ok(pattern) = text.parse::<TagPattern>() {
+                prop_assert_eq!(pattern.to_string(), text);
+                prop_assert!(TagPatterns::new(vec![pattern]).is_ok());
+            }
+        }
+    }
+}
