@@ -3,9 +3,9 @@
 //! sled could do this by itself, but its thread does not make the file's growth durable, and
 //! whoever drops the database waits forever if that thread panicked.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
@@ -33,7 +33,7 @@ pub(super) struct Flusher {
     /// Whether `Written` was sent since the last flush began.
     written: Arc<AtomicBool>,
     /// Closed by the thread when it ends.
-    ended: Receiver<()>,
+    ended: Mutex<Receiver<()>>,
     store: Arc<Store>,
 }
 
@@ -49,7 +49,7 @@ impl Flusher {
             drop(theirs);
             drop(ending);
         })?;
-        Ok(Self { requests: Some(requests), written, ended, store })
+        Ok(Self { requests: Some(requests), written, ended: Mutex::new(ended), store })
     }
 
     /// Has what was written until now flushed soon.
@@ -79,7 +79,8 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.requests = None;
-        if self.ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             self.store.give_up("the disk did not take what was written in time");
         }
     }

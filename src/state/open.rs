@@ -54,6 +54,11 @@ pub enum StateError {
          `state` under [daemon] to another directory", .path.display()
     )]
     Denied { path: PathBuf, cause: std::io::Error },
+    #[error(
+        "the disk of the state directory {} is full: free some space, or set `state` under \
+         [daemon] to another directory", .0.display()
+    )]
+    Full(PathBuf),
     #[error("the state directory {} cannot be used: {cause}", .path.display())]
     Unusable { path: PathBuf, cause: String },
 }
@@ -98,7 +103,7 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StateError> {
 
 /// Makes sure that the directory is there, and nobody else's business.
 fn prepare(dir: &Path) -> Result<(), StateError> {
-    // Not `create_dir_all`'s mode for what is there already: that is looked at below.
+    // The mode is for what is made here only.
     let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     created.map_err(|cause| match cause.kind() {
         ErrorKind::ReadOnlyFilesystem => StateError::ReadOnly(dir.to_owned()),
@@ -164,6 +169,7 @@ fn unusable(dir: &Path, cause: std::io::Error) -> StateError {
     match cause.kind() {
         ErrorKind::ReadOnlyFilesystem => StateError::ReadOnly(path),
         ErrorKind::PermissionDenied => StateError::Denied { path, cause },
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StateError::Full(path),
         _ => StateError::Unusable { path, cause: cause.to_string() },
     }
 }

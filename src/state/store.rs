@@ -233,3 +233,44 @@ impl std::fmt::Debug for Disk {
         f.debug_struct("Disk").field("broken", &self.broken).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::State;
+    use super::*;
+
+    /// Runs `work` on the state's database, as every operation is run.
+    fn run(state: &State, work: impl FnOnce(&sled::Db) -> Result<(), Failure>) {
+        let Store::Disk(disk) = state.store() else { panic!("a state on disk") };
+        assert!(disk.run(work).is_none());
+    }
+
+    #[test]
+    fn a_panic_empties_the_state_and_the_next_start_sets_it_aside() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let blob = crate::oci::Digest::of(b"blob");
+        let state = State::open(dir.path()).unwrap();
+        state.add_blobs("ghcr.io", "a", [&blob]);
+        run(&state, |_| panic!("bad page"));
+        assert!(state.blob_locations("ghcr.io", &blob).is_empty());
+        state.add_blobs("ghcr.io", "b", [&blob]);
+        assert!(state.blob_locations("ghcr.io", &blob).is_empty());
+        drop(state);
+
+        let state = State::open(dir.path()).unwrap();
+        assert!(state.blob_locations("ghcr.io", &blob).is_empty());
+        let aside = dir.path().join("index.sled.damaged-1").join(DAMAGE_MARK);
+        assert!(std::fs::read_to_string(aside).unwrap().contains("bad page"));
+        state.add_blobs("ghcr.io", "c", [&blob]);
+        assert_eq!(state.blob_locations("ghcr.io", &blob), ["c"]);
+    }
+
+    /// A full disk says nothing about the database.
+    #[test]
+    fn an_error_of_the_system_is_no_damage() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let state = State::open(dir.path()).unwrap();
+        run(&state, |_| Err(std::io::Error::from(ErrorKind::StorageFull).into()));
+        assert!(!dir.path().join("index.sled").join(DAMAGE_MARK).exists());
+    }
+}

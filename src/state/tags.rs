@@ -40,12 +40,12 @@ const HAS_REFERRERS: u8 = 2;
 impl State {
     /// What is known of a tag.
     pub fn tag(&self, key: &TagKey<'_>) -> Option<TagState> {
-        decode(&self.store().get(&encode_key(key))?)
+        TagState::decode(&self.store().get(&encode_key(key))?)
     }
 
     /// Notes that a tag is in step.
     pub fn set_tag(&self, key: &TagKey<'_>, state: &TagState) {
-        self.apply(vec![(encode_key(key), Some(encode(state)))]);
+        self.apply(vec![(encode_key(key), Some(state.encode()))]);
     }
 
     /// Drops what is known of a tag, because it turned out to be wrong or the tag is gone.
@@ -58,41 +58,44 @@ fn encode_key(key: &TagKey<'_>) -> Vec<u8> {
     Writer::key(KIND).text(key.source).text(key.target).text(key.tag.as_str()).finish()
 }
 
-fn encode(state: &TagState) -> Vec<u8> {
-    let rewritten = state.target_digest != state.source_digest;
-    let flags = if rewritten { REWRITTEN } else { 0 }
-        | if state.referrers.is_some() { HAS_REFERRERS } else { 0 };
-    let mut writer = Writer::default().byte(flags).digest(&state.source_digest);
-    if rewritten {
-        writer = writer.digest(&state.target_digest);
+impl TagState {
+    /// The bytes that are stored.
+    pub fn encode(&self) -> Vec<u8> {
+        let rewritten = self.target_digest != self.source_digest;
+        let flags = if rewritten { REWRITTEN } else { 0 }
+            | if self.referrers.is_some() { HAS_REFERRERS } else { 0 };
+        let mut writer = Writer::default().byte(flags).digest(&self.source_digest);
+        if rewritten {
+            writer = writer.digest(&self.target_digest);
+        }
+        writer = writer.number(self.verified_at).ordered(self.options);
+        writer = writer.number(self.subjects.len() as u64);
+        for subject in &self.subjects {
+            writer = writer.digest(subject);
+        }
+        if let Some(referrers) = &self.referrers {
+            writer = writer.digest(referrers);
+        }
+        writer.finish()
     }
-    writer = writer.number(state.verified_at).ordered(state.options);
-    writer = writer.number(state.subjects.len() as u64);
-    for subject in &state.subjects {
-        writer = writer.digest(subject);
-    }
-    if let Some(referrers) = &state.referrers {
-        writer = writer.digest(referrers);
-    }
-    writer.finish()
-}
 
-/// `None` if these are not the bytes of a tag state, which is then not known.
-fn decode(bytes: &[u8]) -> Option<TagState> {
-    let mut reader = Reader::new(bytes);
-    let flags = reader.byte().filter(|flags| flags & !(REWRITTEN | HAS_REFERRERS) == 0)?;
-    let source_digest = reader.digest()?;
-    let target_digest =
-        if flags & REWRITTEN == 0 { source_digest.clone() } else { reader.digest()? };
-    let state = TagState {
-        source_digest,
-        target_digest,
-        verified_at: reader.number()?,
-        options: reader.ordered()?,
-        subjects: reader.list(Reader::digest)?,
-        referrers: if flags & HAS_REFERRERS == 0 { None } else { Some(reader.digest()?) },
-    };
-    reader.at_end().then_some(state)
+    /// `None` if these are not the bytes of a tag state, which is then not known.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader::new(bytes);
+        let flags = reader.byte().filter(|flags| flags & !(REWRITTEN | HAS_REFERRERS) == 0)?;
+        let source_digest = reader.digest()?;
+        let target_digest =
+            if flags & REWRITTEN == 0 { source_digest.clone() } else { reader.digest()? };
+        let state = Self {
+            source_digest,
+            target_digest,
+            verified_at: reader.number()?,
+            options: reader.ordered()?,
+            subjects: reader.list(Reader::digest)?,
+            referrers: if flags & HAS_REFERRERS == 0 { None } else { Some(reader.digest()?) },
+        };
+        reader.at_end().then_some(state)
+    }
 }
 
 #[cfg(test)]
@@ -132,20 +135,20 @@ mod tests {
     proptest! {
         #[test]
         fn states_round_trip(state in tag_state()) {
-            prop_assert_eq!(decode(&encode(&state)), Some(state));
+            prop_assert_eq!(TagState::decode(&state.encode()), Some(state));
         }
 
         #[test]
         fn any_bytes_are_a_state_or_nothing(bytes: Vec<u8>) {
-            let _ = decode(&bytes);
+            let _ = TagState::decode(&bytes);
         }
 
         #[test]
         fn cut_or_longer_bytes_are_nothing(state in tag_state(), cut in any::<prop::sample::Index>()) {
-            let mut bytes = encode(&state);
-            prop_assert_eq!(decode(&bytes[..cut.index(bytes.len())]), None);
+            let mut bytes = state.encode();
+            prop_assert_eq!(TagState::decode(&bytes[..cut.index(bytes.len())]), None);
             bytes.push(0);
-            prop_assert_eq!(decode(&bytes), None);
+            prop_assert_eq!(TagState::decode(&bytes), None);
         }
 
         /// No two tags share a key, wherever their names are cut.
