@@ -147,8 +147,7 @@ impl Manifest {
             }
             None => Digest::of(&raw),
         };
-        let view: View =
-            serde_json::from_slice(&raw).map_err(|error| ManifestError::Json(error.to_string()))?;
+        let view: View = serde_json::from_slice(&raw).map_err(json)?;
         if view.schema_version == Some(1) || view.fs_layers.is_some() {
             return Err(ManifestError::Schema1);
         }
@@ -230,23 +229,54 @@ impl Manifest {
     /// Everything else stays as it was, byte for byte within each kept entry; only white space
     /// between the parts is dropped. The same input gives the same bytes on every machine.
     pub fn with_children(&self, keep: impl Fn(usize) -> bool) -> Result<Self, ManifestError> {
-        let json = |error: serde_json::Error| ManifestError::Json(error.to_string());
-        // serde_json's map is sorted by key here; the raw values inside are untouched.
-        let mut parts: std::collections::BTreeMap<String, &RawValue> =
+        self.edited(|entries| {
+            entries
+                .into_iter()
+                .enumerate()
+                .filter(|(at, _)| keep(*at))
+                .map(|(_, entry)| entry)
+                .collect()
+        })
+    }
+
+    /// The same index with one more child at its end; what is there stays as it was.
+    pub fn with_added(&self, child: &Descriptor) -> Result<Self, ManifestError> {
+        let child = serde_json::value::to_raw_value(child).map_err(json)?;
+        self.edited(|mut entries| {
+            entries.push(child);
+            entries
+        })
+    }
+
+    /// A new index of these children.
+    pub fn index_of(children: &[Descriptor]) -> Result<Self, ManifestError> {
+        let index = serde_json::json!({
+            "schemaVersion": 2,
+            "mediaType": media_type::OCI_INDEX,
+            "manifests": children,
+        });
+        Self::parse(index.to_string().into(), None, None)
+    }
+
+    fn edited(
+        &self,
+        edit: impl FnOnce(Vec<Box<RawValue>>) -> Vec<Box<RawValue>>,
+    ) -> Result<Self, ManifestError> {
+        // Sorted by key, so that equal input gives equal bytes; the raw values are untouched.
+        let mut parts: std::collections::BTreeMap<String, Box<RawValue>> =
             serde_json::from_slice(&self.raw).map_err(json)?;
         let list = parts.get("manifests").ok_or(ManifestError::Lacks("manifests"))?;
-        let entries: Vec<&RawValue> = serde_json::from_str(list.get()).map_err(json)?;
-        let kept: Vec<&RawValue> = entries
-            .into_iter()
-            .enumerate()
-            .filter(|(at, _)| keep(*at))
-            .map(|(_, entry)| entry)
-            .collect();
-        let kept = serde_json::value::to_raw_value(&kept).map_err(json)?;
-        parts.insert("manifests".to_owned(), &kept);
+        let entries: Option<Vec<Box<RawValue>>> = serde_json::from_str(list.get()).map_err(json)?;
+        let list =
+            serde_json::value::to_raw_value(&edit(entries.unwrap_or_default())).map_err(json)?;
+        parts.insert("manifests".to_owned(), list);
         let raw = serde_json::to_vec(&parts).map_err(json)?;
         Self::parse(raw.into(), Some(&self.media_type), None)
     }
+}
+
+fn json(error: serde_json::Error) -> ManifestError {
+    ManifestError::Json(error.to_string())
 }
 
 /// Whether a Content-Type says anything: some servers send a generic one for everything.
@@ -354,6 +384,10 @@ mod tests {
         assert!(String::from_utf8_lossy(&smaller.raw).contains(&entry(2)));
         assert_eq!(smaller, index.with_children(|at| at == 1).unwrap());
         assert_ne!(smaller.digest, index.digest);
+        let larger = smaller.with_added(&index.children()[0]).unwrap();
+        assert_eq!(larger.children(), [index.children()[1].clone(), index.children()[0].clone()]);
+        assert!(String::from_utf8_lossy(&larger.raw).contains(&entry(2)));
+        assert_eq!(Manifest::index_of(index.children()).unwrap().children(), index.children());
     }
 
     proptest! {

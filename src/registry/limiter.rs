@@ -57,6 +57,13 @@ impl Limiter {
     /// Waits until a request may leave.
     pub async fn acquire(&self) -> Permit<'_> {
         let mut permit = self.place().await;
+        self.turn().await;
+        permit.sent = Instant::now();
+        permit
+    }
+
+    /// Waits for the pace and for pauses, without taking a place in the window.
+    pub async fn turn(&self) {
         self.pause_over().await;
         let slot = {
             let mut state = self.state();
@@ -67,8 +74,6 @@ impl Limiter {
             // A pause that began while this one stood in the row holds for it too.
             self.pause_over().await;
         }
-        permit.sent = Instant::now();
-        permit
     }
 
     async fn pause_over(&self) {
@@ -108,9 +113,9 @@ impl Limiter {
         }
     }
 
-    /// How many requests may be under way now.
-    pub fn window(&self) -> u32 {
-        self.state().window.limit()
+    /// The registry refused a request without a place in the window, which left at `sent`.
+    pub fn refused(&self, sent: Instant) {
+        self.state().pace.refused(sent, Instant::now());
     }
 }
 

@@ -55,7 +55,10 @@ pub struct Registry {
     base: Url,
     transport: Transport,
     authenticator: Authenticator,
+    /// Requests until their answer begins.
     limiter: Limiter,
+    /// Uploads, for as long as their bytes take.
+    uploads: Limiter,
     policy: Policy,
     timeouts: Timeouts,
     /// Random numbers from 0 to 1 that spread retries.
@@ -68,6 +71,8 @@ pub struct Registry {
 struct Facts {
     /// It answered a mount request with an error instead of 202.
     mount_refused: AtomicBool,
+    /// The same, where the repository itself was named: some ask for its existence first.
+    self_mount_refused: AtomicBool,
     /// `uploads::Style` that it accepts.
     upload_style: AtomicU8,
     /// `OCI-Chunk-Min-Length`, in bytes.
@@ -105,6 +110,7 @@ impl Registry {
             transport,
             authenticator,
             limiter: Limiter::new(settings.parallel, settings.requests_per_second),
+            uploads: Limiter::new(settings.parallel, None),
             policy: settings.policy,
             timeouts: settings.timeouts,
             jitter,

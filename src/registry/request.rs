@@ -345,7 +345,11 @@ impl Registry {
             .authorize(call.scope)
             .await
             .map_err(|error| call.error(Cause::Credentials(error.to_string())))?;
-        let permit = self.limiter.acquire().await;
+        // Not a place in the window of all requests: that would be held for as long as the source
+        // takes, and a source in the same registry needs places there to go on.
+        let permit = self.uploads.acquire().await;
+        self.limiter.turn().await;
+        let sent = Instant::now();
         let (body, progress) = super::body::streamed(body);
         let mut request = self.request(call, &call.url).body(body);
         if link::same_origin(&self.base, &call.url)
@@ -367,6 +371,7 @@ impl Registry {
         match answer.status {
             StatusCode::TOO_MANY_REQUESTS => {
                 permit.throttled();
+                self.limiter.refused(sent);
                 self.wait_asked_for(&answer, &answer.refusal());
             }
             StatusCode::BAD_GATEWAY

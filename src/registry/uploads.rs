@@ -50,7 +50,12 @@ impl RemoteRepository {
         digest: &Digest,
         from: Option<&str>,
     ) -> Result<UploadStart> {
-        let from = from.filter(|_| !self.registry.facts.mount_refused.load(Ordering::Relaxed));
+        let facts = &self.registry.facts;
+        let refused = match from {
+            Some(from) if from == self.path() => &facts.self_mount_refused,
+            _ => &facts.mount_refused,
+        };
+        let from = from.filter(|_| !refused.load(Ordering::Relaxed));
         let what = What::Blob(self.name(), digest);
         let Some(from) = from else {
             let call = self.call(
@@ -85,7 +90,7 @@ impl RemoteRepository {
                 );
                 let answer = self.registry.call(&call).await?;
                 let started = self.started(&call, answer)?;
-                self.registry.facts.mount_refused.store(true, Ordering::Relaxed);
+                refused.store(true, Ordering::Relaxed);
                 Ok(started)
             }
         }
@@ -178,14 +183,21 @@ impl RemoteRepository {
         url: Url,
         offset: u64,
         digest: &Digest,
-        body: BlobBody,
+        mut body: BlobBody,
     ) -> Result<Url> {
         let what = What::Blob(self.name(), digest);
         let length = body.length;
+        if length == 0 {
+            // Everything is there. The end of the body still says whether it may be committed.
+            return match body.chunks.next().await {
+                None => Ok(url),
+                Some(_) => Err(gave_up(what)),
+            };
+        }
         let mut call = self
             .call("upload blob", what, Method::PATCH, url.clone(), &self.writes)
             .header(CONTENT_TYPE, OCTETS);
-        if offset > 0 && length > 0 {
+        if offset > 0 {
             call = call.header(CONTENT_RANGE, range(offset, length));
         }
         let answer = self.registry.send_body(&call, body).await?;
@@ -207,13 +219,7 @@ impl RemoteRepository {
         let (mut at, mut left, mut held) = (offset, body.length, BytesMut::new());
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(size);
-            let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| {
-                Error::new(
-                    "upload blob",
-                    what.to_string(),
-                    Cause::Transport("the source gave up".to_owned()),
-                )
-            })?;
+            let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| gave_up(what))?;
             let length = chunk.len() as u64;
             let mut call = self
                 .call("upload blob", what, Method::PATCH, url.clone(), &self.writes)
@@ -303,6 +309,10 @@ fn stored_bytes(range: &str) -> u64 {
 /// Where the session goes on: the newest `Location` counts.
 fn location(answer: &Answer, asked: &Url) -> Option<Url> {
     link::resolve(asked, answer.header(LOCATION.as_str())?)
+}
+
+fn gave_up(what: What<'_>) -> Error {
+    Error::new("upload blob", what.to_string(), Cause::Transport("the source gave up".to_owned()))
 }
 
 fn add_digest(url: &mut Url, digest: &Digest) {

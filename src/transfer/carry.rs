@@ -1,0 +1,397 @@
+//! Carries one blob from its source to one or several targets: read once, hashed on the way,
+//! committed only when every byte was right.
+//!
+//! The last chunk is held back until the digest is known, so a target never gets a whole blob
+//! with wrong bytes in it. A source that breaks off is asked for the rest by range; a target that
+//! breaks off is asked how far it got, and gets the rest.
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+
+use super::Carrier;
+use super::resume::{Breaks, FRUITLESS};
+use super::trail::{STRIDE, Trail};
+use crate::oci::{Descriptor, Digest};
+use crate::repository::{
+    BlobBody, BlobReader, BodyAborted, Cause, Error, Repository, Result, UploadSession, UploadStart,
+};
+use crate::state::{Point, UploadKey};
+
+/// Blobs of this size and more are journalled: smaller ones are sent anew sooner than resumed.
+pub const JOURNALLED: u64 = 64 << 20;
+/// Chunks on their way to one target: the memory that a slow target costs.
+const CHUNKS_IN_FLIGHT: usize = 2;
+
+/// A target that wants a blob, and the upload that was begun there.
+pub(super) struct Wish<'a> {
+    pub target: &'a dyn Repository,
+    pub session: UploadSession,
+}
+
+/// One try's view of a target: where its bytes go.
+struct Sink {
+    sender: mpsc::Sender<std::result::Result<Bytes, BodyAborted>>,
+    /// Bytes before this one are there already.
+    wants_from: u64,
+    gone: bool,
+}
+
+/// How reading the source went.
+enum ReadOutcome {
+    Whole,
+    /// Wrong bytes came: worth another try from the start.
+    Anew,
+    Failed(Error),
+}
+
+impl Carrier {
+    /// Carries the blob to all who wish it; the results are in their order.
+    pub(super) async fn carry(
+        &self,
+        source: &dyn Repository,
+        blob: &Descriptor,
+        wishes: Vec<Wish<'_>>,
+    ) -> Vec<Result<()>> {
+        let mut results: Vec<Option<Result<()>>> = wishes.iter().map(|_| None).collect();
+        let mut wishes: Vec<(usize, Wish<'_>, Breaks)> = wishes
+            .into_iter()
+            .enumerate()
+            .map(|(at, wish)| (at, wish, Breaks::default()))
+            .collect();
+        let mut trail = self.journalled_trail(blob, &wishes);
+        let mut wrong_bytes = 0;
+        loop {
+            let (read, sent) = self.attempt(source, blob, &mut trail, &wishes).await;
+            let read = match read {
+                // Bytes go wrong on bad lines and in bad caches too: read them anew, from the
+                // first one on.
+                Err(error) if is_corrupt(&error) && wrong_bytes < FRUITLESS / 2 => {
+                    wrong_bytes += 1;
+                    tracing::debug!(%error, "reading the blob anew");
+                    trail = Trail::new(&blob.digest);
+                    self.pause(wrong_bytes).await;
+                    ReadOutcome::Anew
+                }
+                Err(error) => ReadOutcome::Failed(error.after(wrong_bytes + 1)),
+                Ok(()) => ReadOutcome::Whole,
+            };
+            let mut again = Vec::new();
+            for ((at, mut wish, mut breaks), sent) in wishes.into_iter().zip(sent) {
+                let result = match (sent, &read) {
+                    (Ok(()), _) => Ok(true),
+                    (Err(_), ReadOutcome::Failed(error)) => {
+                        wish.target.cancel_upload(&wish.session).await;
+                        Err(error.clone())
+                    }
+                    (Err(_), ReadOutcome::Anew) => {
+                        wish.target.cancel_upload(&wish.session).await;
+                        self.begin(blob, &mut wish).await
+                    }
+                    (Err(error), ReadOutcome::Whole) => {
+                        self.begin_again(blob, &mut wish, &mut breaks, error).await
+                    }
+                };
+                match result {
+                    Ok(false) => again.push((at, wish, breaks)),
+                    result => {
+                        self.state.clear_upload(&key(blob, wish.target));
+                        results[at] = Some(result.map(|_| ()));
+                    }
+                }
+            }
+            if again.is_empty() {
+                // Every wish has left the loop with a result.
+                return results.into_iter().flatten().collect();
+            }
+            wishes = again;
+        }
+    }
+
+    /// After a target failed: waits, then asks where its upload stands, or begins a new one.
+    /// `true`: the target has the blob after all.
+    async fn begin_again(
+        &self,
+        blob: &Descriptor,
+        wish: &mut Wish<'_>,
+        breaks: &mut Breaks,
+        error: Error,
+    ) -> Result<bool> {
+        if !may_heal(&error) {
+            wish.target.cancel_upload(&wish.session).await;
+            return Err(error);
+        }
+        let status = wish.target.upload_status(&wish.session).await.unwrap_or(None);
+        let reached = status.as_ref().map_or(0, |session| session.offset);
+        if !breaks.go_on(reached) {
+            wish.target.cancel_upload(&wish.session).await;
+            return Err(error.after(breaks.tries()));
+        }
+        tracing::debug!(%error, target = wish.target.name(), reached, "the upload broke off, going on");
+        self.pause(breaks.fruitless()).await;
+        if let Some(session) = status {
+            wish.session = session;
+            return Ok(false);
+        }
+        self.begin(blob, wish).await
+    }
+
+    /// Begins a new upload. It may turn out that the blob is there and only the answer was lost:
+    /// asking to mount it from the repository itself tells. `true`: it is.
+    async fn begin(&self, blob: &Descriptor, wish: &mut Wish<'_>) -> Result<bool> {
+        self.state.clear_upload(&key(blob, wish.target));
+        match wish.target.start_upload(&blob.digest, Some(wish.target.path())).await? {
+            UploadStart::Present => Ok(true),
+            UploadStart::Session(session) => {
+                wish.session = session;
+                self.journal_session(blob, wish);
+                Ok(false)
+            }
+        }
+    }
+
+    /// Reads the source once, for all wishes. The first result is the source's; then each
+    /// target's, in order.
+    async fn attempt(
+        &self,
+        source: &dyn Repository,
+        blob: &Descriptor,
+        trail: &mut Trail,
+        wishes: &[(usize, Wish<'_>, Breaks)],
+    ) -> (Result<()>, Vec<Result<()>>) {
+        let mut sinks = Vec::with_capacity(wishes.len());
+        let mut uploads = Vec::with_capacity(wishes.len());
+        for (_, wish, _) in wishes {
+            let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
+            let from = wish.session.offset.min(blob.size);
+            sinks.push(Sink { sender, wants_from: from, gone: false });
+            let chunks = futures_util::stream::unfold(receiver, |mut receiver| async {
+                receiver.recv().await.map(|chunk| (chunk, receiver))
+            });
+            let body = BlobBody { length: blob.size - from, chunks: chunks.boxed() };
+            uploads.push(wish.target.finish_upload(&wish.session, &blob.digest, body));
+        }
+        let keys: Vec<UploadKey<'_>> =
+            wishes.iter().map(|(_, wish, _)| key(blob, wish.target)).collect();
+        let pump = async {
+            let read = self.pump(source, blob, trail, &mut sinks, &keys).await;
+            if read.is_err() {
+                for sink in &sinks {
+                    // A target that is gone already needs no word.
+                    let _ = sink.sender.send(Err(BodyAborted)).await;
+                }
+            }
+            drop(sinks);
+            read
+        };
+        tokio::join!(pump, join_all(uploads))
+    }
+
+    /// Reads, hashes and hands out the blob, from the lowest byte that a sink wants.
+    async fn pump(
+        &self,
+        source: &dyn Repository,
+        blob: &Descriptor,
+        trail: &mut Trail,
+        sinks: &mut [Sink],
+        keys: &[UploadKey<'_>],
+    ) -> Result<()> {
+        let lowest = sinks.iter().map(|sink| sink.wants_from).min().unwrap_or_default();
+        let (mut at, mut hasher) = trail.at_or_before(lowest);
+        let mut next_point = at + STRIDE;
+        let mut reader: Option<BlobReader> = None;
+        let mut breaks = Breaks::default();
+        let mut held: Option<(u64, Bytes)> = None;
+        while at < blob.size {
+            if sinks.iter().all(|sink| sink.gone) {
+                return Ok(()); // Each target's own error says why.
+            }
+            let chunk = match next_chunk(source, &blob.digest, at, &mut reader).await {
+                Ok(Some(chunk)) if chunk.len() as u64 <= blob.size - at => chunk,
+                Ok(Some(_)) => {
+                    return Err(corrupt(source, blob, "is longer than its descriptor says"));
+                }
+                other => {
+                    let error = match other {
+                        Err(error) => error,
+                        _ => corrupt(source, blob, "ends before the size that its descriptor says"),
+                    };
+                    reader = None;
+                    if !may_heal(&error) || !breaks.go_on(at) {
+                        return Err(error.after(breaks.tries()));
+                    }
+                    tracing::debug!(%error, source = source.name(), at, "the source broke off, going on");
+                    self.pause(breaks.fruitless()).await;
+                    continue;
+                }
+            };
+            hasher.update(&chunk);
+            self.meter.received(chunk.len());
+            let begin = at;
+            at += chunk.len() as u64;
+            if let Some((begin, chunk)) = held.replace((begin, chunk)) {
+                self.hand_out(sinks, begin, chunk).await;
+            }
+            if at >= next_point {
+                next_point = at + STRIDE;
+                self.add_point(blob, keys, at, &hasher);
+                trail.add(at, hasher.clone());
+            }
+        }
+        let found = hasher.finish();
+        if found != blob.digest {
+            return Err(corrupt(source, blob, &format!("has bytes whose digest is {found}")));
+        }
+        if let Some((begin, chunk)) = held {
+            self.hand_out(sinks, begin, chunk).await;
+        }
+        Ok(())
+    }
+
+    async fn hand_out(&self, sinks: &mut [Sink], begin: u64, chunk: Bytes) {
+        for sink in sinks.iter_mut().filter(|sink| !sink.gone) {
+            let skip = usize::try_from(sink.wants_from.saturating_sub(begin)).unwrap_or(usize::MAX);
+            if skip >= chunk.len() {
+                continue;
+            }
+            let rest = chunk.slice(skip..);
+            self.meter.sent(rest.len());
+            sink.gone = sink.sender.send(Ok(rest)).await.is_err();
+        }
+    }
+
+    fn journalled_trail(&self, blob: &Descriptor, wishes: &[(usize, Wish<'_>, Breaks)]) -> Trail {
+        if blob.size < JOURNALLED {
+            return Trail::new(&blob.digest);
+        }
+        // Hash states belong to the blob, whichever target's journal kept them.
+        let points: Vec<Point> = wishes
+            .iter()
+            .filter_map(|(_, wish, _)| self.state.upload(&key(blob, wish.target)))
+            .flat_map(|journal| journal.points)
+            .collect();
+        for (_, wish, _) in wishes {
+            self.journal_session(blob, wish);
+        }
+        let mut points: Vec<_> =
+            points.iter().map(|point| (point.offset, &point.hash_state[..])).collect();
+        points.sort_by_key(|(offset, _)| *offset);
+        Trail::from_journal(&blob.digest, points)
+    }
+
+    fn journal_session(&self, blob: &Descriptor, wish: &Wish<'_>) {
+        if blob.size >= JOURNALLED {
+            let key = key(blob, wish.target);
+            match self.state.upload(&key) {
+                Some(_) => self.state.move_upload(&key, &wish.session),
+                None => self.state.begin_upload(&key, &wish.session),
+            }
+        }
+    }
+
+    fn add_point(
+        &self,
+        blob: &Descriptor,
+        keys: &[UploadKey<'_>],
+        offset: u64,
+        hasher: &crate::oci::Hasher,
+    ) {
+        if blob.size >= JOURNALLED {
+            let point = Point { offset, hash_state: hasher.serialize() };
+            for key in keys {
+                self.state.add_point(key, &point);
+            }
+        }
+    }
+
+    /// The upload that a killed process has left, if its target still has it.
+    pub(super) async fn left_upload(
+        &self,
+        blob: &Descriptor,
+        target: &dyn Repository,
+    ) -> Option<UploadSession> {
+        if blob.size < JOURNALLED {
+            return None;
+        }
+        let key = key(blob, target);
+        let journal = self.state.upload(&key)?;
+        match target.upload_status(&journal.session).await {
+            Ok(Some(session)) if session.offset <= blob.size => {
+                tracing::info!(digest = %blob.digest, target = target.name(), offset = session.offset, "going on with an upload that was begun before");
+                Some(session)
+            }
+            _ => {
+                self.state.clear_upload(&key);
+                None
+            }
+        }
+    }
+}
+
+/// The next bytes from `at` on, opening the source if it is not open.
+async fn next_chunk(
+    source: &dyn Repository,
+    digest: &Digest,
+    at: u64,
+    reader: &mut Option<BlobReader>,
+) -> Result<Option<Bytes>> {
+    let open = match reader {
+        Some(open) => open,
+        None => reader.insert(source.blob(digest, at).await?),
+    };
+    loop {
+        let Some(chunk) = open.chunks.next().await.transpose()? else { return Ok(None) };
+        let begin = open.offset;
+        open.offset += chunk.len() as u64;
+        // A server that ignores ranges sends the bytes before `at` once more.
+        if open.offset > at {
+            let skip = usize::try_from(at.saturating_sub(begin)).unwrap_or_default();
+            return Ok(Some(chunk.slice(skip..)));
+        }
+    }
+}
+
+fn key<'a>(blob: &'a Descriptor, target: &'a dyn Repository) -> UploadKey<'a> {
+    UploadKey { store: target.store(), repository: target.path(), digest: &blob.digest }
+}
+
+fn corrupt(source: &dyn Repository, blob: &Descriptor, what: &str) -> Error {
+    let message = format!("the blob {what}; nothing of it was kept at the target");
+    Error::new("get blob", format!("{}@{}", source.name(), blob.digest), Cause::Corrupt(message))
+}
+
+fn is_corrupt(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Corrupt(_))
+}
+
+/// Whether the same bytes may arrive next time.
+fn may_heal(error: &Error) -> bool {
+    match error.cause() {
+        Cause::Transport(_) | Cause::TimedOut(_) => true,
+        // 404 and 416: the session is lost or stands elsewhere. 400, 405, 413, 415: the next try
+        // takes another form of upload. 401: the next try has a new token.
+        Cause::Refused { status, .. } => {
+            matches!(
+                status.as_u16(),
+                400 | 401
+                    | 404
+                    | 405
+                    | 408
+                    | 411
+                    | 413
+                    | 415
+                    | 416
+                    | 425
+                    | 429
+                    | 500
+                    | 501
+                    | 502
+                    | 503
+                    | 504
+            )
+        }
+        Cause::Corrupt(_) => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,335 @@
+//! One image on its way: what is put, in which order, and what became of it at each target.
+//!
+//! Blobs, then children, then parents, then what refers to the image, the tag last: whatever
+//! happens and whenever, a tag never points at something incomplete.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+
+use super::blobs::Fate;
+use super::referrers::TagIndex;
+use super::{Carrier, Found, Graph, Options};
+use crate::oci::{Descriptor, Digest, Manifest, Tag};
+use crate::repository::{Error, Placement, Reference, Repository, Result, Stored};
+
+/// Blobs and manifests of one image that are dealt with at once.
+const PARALLEL: usize = 12;
+
+/// An image to be moved.
+pub struct Job {
+    pub source: Arc<dyn Repository>,
+    /// Which manifest of the source is read.
+    pub reference: Reference,
+    /// The derived tags of the source, where they are known.
+    pub source_tags: TagIndex,
+    pub targets: Vec<Target>,
+    pub options: Arc<Options>,
+}
+
+/// One place that the image goes to.
+pub struct Target {
+    pub repository: Arc<dyn Repository>,
+    /// `Digest` or `Tag`.
+    pub placement: Placement,
+    /// What the tag points at now, where that was asked.
+    pub current: Option<Digest>,
+    /// The repository had no tags when it was last listed.
+    pub fresh: bool,
+}
+
+/// What became of an image.
+#[derive(Debug)]
+pub struct Outcome {
+    pub source_digest: Digest,
+    /// In the order of the targets.
+    pub targets: Vec<Result<Delivered>>,
+    pub notes: Vec<String>,
+    /// Every manifest of the image: what referrers are looked for under.
+    pub subjects: Vec<Digest>,
+    /// What refers to the image at the source.
+    pub referrers: Vec<Found>,
+}
+
+/// What one target got.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    /// Of the manifest that the tag points at now.
+    pub digest: Digest,
+    /// The target had exactly this already.
+    pub unchanged: bool,
+    pub sent_bytes: u64,
+    pub blobs_sent: u64,
+    pub blobs_mounted: u64,
+    pub blobs_present: u64,
+    /// Referrers that the target refuses to store; everything else is there.
+    pub refused_referrers: Vec<Error>,
+}
+
+/// A target during the transfer.
+pub(super) struct Side<'a> {
+    pub target: &'a Target,
+    failed: Mutex<Option<Error>>,
+    refused: Mutex<Vec<Error>>,
+    bytes: AtomicU64,
+    fates: [AtomicU64; 3],
+}
+
+impl<'a> Side<'a> {
+    fn new(target: &'a Target) -> Self {
+        Self {
+            target,
+            failed: Mutex::default(),
+            refused: Mutex::default(),
+            bytes: AtomicU64::new(0),
+            fates: Default::default(),
+        }
+    }
+
+    pub fn repository(&self) -> &dyn Repository {
+        &*self.target.repository
+    }
+
+    pub fn is_fresh(&self) -> bool {
+        self.target.fresh
+    }
+
+    pub fn has_failed(&self) -> bool {
+        lock(&self.failed).is_some()
+    }
+
+    /// Notes the first failure: it is the cause of those that follow.
+    pub fn fail(&self, error: Error) {
+        lock(&self.failed).get_or_insert(error);
+    }
+
+    pub fn count(&self, fate: Fate, size: u64) {
+        self.fates[fate as usize].fetch_add(1, Ordering::Relaxed);
+        if fate == Fate::Sent {
+            self.bytes.fetch_add(size, Ordering::Relaxed);
+        }
+    }
+
+    fn finish(self, digest: Digest, unchanged: bool) -> Result<Delivered> {
+        if let Some(error) = lock(&self.failed).take() {
+            return Err(error);
+        }
+        let fate = |fate: Fate| self.fates[fate as usize].load(Ordering::Relaxed);
+        Ok(Delivered {
+            digest,
+            unchanged,
+            sent_bytes: self.bytes.load(Ordering::Relaxed),
+            blobs_sent: fate(Fate::Sent),
+            blobs_mounted: fate(Fate::Mounted),
+            blobs_present: fate(Fate::Present),
+            refused_referrers: std::mem::take(&mut lock(&self.refused)),
+        })
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What all parts of one transfer share.
+pub(super) struct Trip<'a> {
+    pub job: &'a Job,
+    pub sides: Vec<Side<'a>>,
+    /// Subjects whose referrers were looked for.
+    pub surveyed: Mutex<HashSet<Digest>>,
+    pub found: Mutex<Vec<Found>>,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Trip<'_> {
+    pub fn source(&self) -> &dyn Repository {
+        &*self.job.source
+    }
+
+    pub fn note(&self, note: String) {
+        let mut notes = lock(&self.notes);
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    fn live(&self) -> Vec<&Side<'_>> {
+        self.sides.iter().filter(|side| !side.has_failed()).collect()
+    }
+}
+
+/// Where an image is put: as what the job asks for, or as something that belongs to it.
+#[derive(Debug, Clone)]
+pub(super) enum Role {
+    Asked,
+    Referrer,
+    Derived(Tag),
+}
+
+impl Carrier {
+    /// Moves an image to all targets. Each target fails by itself; an error means that the
+    /// source could not be read, so no target has anything new.
+    pub async fn transfer(&self, job: &Job) -> Result<Outcome> {
+        let found = job.source.manifest(&job.reference).await?;
+        let root = found.ok_or_else(|| {
+            let name = format!("{}{}", job.source.name(), job.reference.suffix());
+            Error::new("read", name, crate::repository::Cause::Missing)
+        })?;
+        let source_digest = root.digest.clone();
+        let trip = Trip {
+            job,
+            sides: job.targets.iter().map(Side::new).collect(),
+            surveyed: Mutex::default(),
+            found: Mutex::default(),
+            notes: Mutex::default(),
+        };
+        let graph = Graph::gather(&*job.source, root, &job.options).await?;
+        let digest = graph.root.digest.clone();
+        let subjects = graph.manifests().map(|manifest| manifest.digest.clone()).collect();
+        self.deliver(&trip, graph, Role::Asked).await?;
+        let Trip { sides, found, notes, .. } = trip;
+        let targets = sides
+            .into_iter()
+            .map(|side| {
+                let unchanged = side.target.current.as_ref() == Some(&digest);
+                side.finish(digest.clone(), unchanged)
+            })
+            .collect();
+        Ok(Outcome {
+            source_digest,
+            targets,
+            notes: notes.into_inner().unwrap_or_else(PoisonError::into_inner),
+            subjects,
+            referrers: found.into_inner().unwrap_or_else(PoisonError::into_inner),
+        })
+    }
+
+    /// Puts an image and all that belongs to it at every side. Boxed, because what belongs to an
+    /// image is an image again.
+    pub(super) fn deliver<'a>(
+        &'a self,
+        trip: &'a Trip<'_>,
+        mut graph: Graph,
+        role: Role,
+    ) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move {
+            for note in std::mem::take(&mut graph.notes) {
+                trip.note(note);
+            }
+            let asked = matches!(role, Role::Asked);
+            let has_it =
+                |side: &Side<'_>| asked && side.target.current.as_ref() == Some(&graph.root.digest);
+            let (blobs, note) = graph.blobs(&trip.job.options);
+            if let Some(note) = note {
+                trip.note(note);
+            }
+            let lacking: Vec<&Side<'_>> =
+                trip.live().into_iter().filter(|side| !has_it(side)).collect();
+            if !lacking.is_empty() {
+                futures_util::stream::iter(&blobs)
+                    .for_each_concurrent(PARALLEL, |blob| {
+                        self.ensure(trip.source(), blob, &lacking, true)
+                    })
+                    .await;
+                for level in graph.levels.iter().rev() {
+                    futures_util::stream::iter(level)
+                        .for_each_concurrent(PARALLEL, |manifest| async {
+                            for side in &lacking {
+                                self.put(trip, side, &Placement::Part, manifest).await;
+                            }
+                        })
+                        .await;
+                }
+            }
+            if trip.job.options.referrers {
+                let subjects: Vec<Digest> =
+                    graph.manifests().map(|manifest| manifest.digest.clone()).collect();
+                self.deliver_referrers(trip, subjects).await?;
+            }
+            for side in lacking {
+                self.put_root(trip, side, &graph.root, &role).await;
+            }
+            Ok(())
+        })
+    }
+
+    async fn put_root(&self, trip: &Trip<'_>, side: &Side<'_>, root: &Manifest, role: &Role) {
+        let placement = match role {
+            Role::Asked => side.target.placement.clone(),
+            Role::Referrer => Placement::Part,
+            Role::Derived(tag) => Placement::Tag(tag.clone()),
+        };
+        let Some(stored) = self.put(trip, side, &placement, root).await else { return };
+        // The target does not list it by itself: then its fallback tag must.
+        if let Some(subject) = root.subject.as_ref().filter(|_| !stored.lists_referrer)
+            && let Err(error) = self.list_by_tag(side, &subject.digest, root).await
+        {
+            side.fail(error);
+        }
+    }
+
+    /// Puts one manifest; its parts are there. `None`: it failed, which is noted in the side.
+    async fn put(
+        &self,
+        trip: &Trip<'_>,
+        side: &Side<'_>,
+        placement: &Placement,
+        manifest: &Manifest,
+    ) -> Option<Stored> {
+        if side.has_failed() {
+            return None;
+        }
+        let target = side.repository();
+        let mut result = target.put_manifest(placement, manifest).await;
+        if let Err(error) = &result
+            && is_missing_blob(error)
+        {
+            // What was noted of the target was out of date: somebody cleaned up there.
+            tracing::debug!(%error, "looking at every blob again");
+            let blobs = self.uncertain_blobs(trip, manifest);
+            self.forget(target, &blobs);
+            futures_util::stream::iter(&blobs)
+                .for_each_concurrent(PARALLEL, |blob| async move {
+                    self.ensure(trip.source(), blob, &[side], false).await;
+                })
+                .await;
+            if side.has_failed() {
+                return None;
+            }
+            result = target.put_manifest(placement, manifest).await;
+        }
+        match result {
+            Ok(stored) => Some(stored),
+            Err(error) => {
+                // A registry that takes no such artifacts never will: the image itself may go.
+                let optional =
+                    manifest.subject.is_some() && !matches!(placement, Placement::Tag(_));
+                if optional && is_unwanted(&error) {
+                    lock(&side.refused).push(error);
+                } else {
+                    side.fail(error);
+                }
+                None
+            }
+        }
+    }
+
+    fn uncertain_blobs(&self, trip: &Trip<'_>, manifest: &Manifest) -> Vec<Descriptor> {
+        let graph = Graph { root: manifest.clone(), levels: Vec::new(), notes: Vec::new() };
+        graph.blobs(&trip.job.options).0
+    }
+}
+
+/// Whether a target refused a manifest because it lacks a part of it (distribution-spec:
+/// `MANIFEST_BLOB_UNKNOWN`; some say `BLOB_UNKNOWN` or only 404).
+fn is_missing_blob(error: &Error) -> bool {
+    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
+}
+
+/// Whether a target refused a manifest for what it is.
+fn is_unwanted(error: &Error) -> bool {
+    error.status().is_some_and(|status| matches!(status.as_u16(), 400 | 405 | 415 | 422))
+}

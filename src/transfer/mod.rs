@@ -1,0 +1,103 @@
+//! Moves one image from a source to one or several targets.
+//!
+//! - `graph`: every manifest of an image, read once. `platforms`: which children are wanted.
+//! - `image`: the order in which things are put, so that a tag never points at something
+//!   incomplete. `referrers`: what follows an image: signatures, SBOMs, attestations.
+//! - `blobs`: what a target lacks, and whether it can be mounted. `carry`: one blob over the wire.
+//! - `trail`, `resume`, `locks`, `meter`: the parts these are made of.
+
+mod blobs;
+mod carry;
+mod graph;
+mod image;
+mod locks;
+mod meter;
+mod platforms;
+mod referrers;
+mod resume;
+mod trail;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::config::{ForeignLayers, IndexMode};
+use crate::oci::{Digest, Platform};
+use crate::registry::Policy;
+use crate::state::State;
+use locks::Locks;
+
+pub use graph::Graph;
+pub use image::{Delivered, Job, Outcome, Target};
+pub use meter::{Meter, Reading};
+pub use referrers::{Found, TagIndex, fingerprint, survey};
+
+/// Blobs on the wire at once, in the whole process: each costs up to a few hundred KiB of memory.
+const STREAMS: usize = 48;
+
+/// What of an image is wanted.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Empty: all.
+    pub platforms: Vec<Platform>,
+    pub index: IndexMode,
+    /// Signatures, SBOMs and attestations come along.
+    pub referrers: bool,
+    pub foreign_layers: ForeignLayers,
+}
+
+/// Moves images. Knows what all transfers of a run must know of each other, so that every blob
+/// goes over the wire once.
+#[derive(Debug)]
+pub struct Carrier {
+    state: State,
+    policy: Policy,
+    /// Random numbers from 0 to 1 that spread retries.
+    jitter: fn() -> f64,
+    meter: Meter,
+    /// Who brings a blob into a store, or a fallback tag up to date.
+    locks: Locks<(String, Digest)>,
+    streams: Semaphore,
+    /// What this run has seen at the targets, as hashes: a hint, like the state, but for all
+    /// repositories of a store.
+    seen: Mutex<HashSet<u64>>,
+    /// How each store answers when asked to mount a blob from the repository that wants it.
+    self_mounts: Mutex<HashMap<String, blobs::SelfMount>>,
+}
+
+impl Carrier {
+    pub fn new(state: State, policy: Policy, jitter: fn() -> f64) -> Self {
+        Self {
+            state,
+            policy,
+            jitter,
+            meter: Meter::default(),
+            locks: Locks::new(),
+            streams: Semaphore::new(STREAMS),
+            seen: Mutex::default(),
+            self_mounts: Mutex::default(),
+        }
+    }
+
+    /// What was moved until now.
+    pub fn meter(&self) -> &Meter {
+        &self.meter
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The wait before try number `tries` + 1.
+    async fn pause(&self, tries: u32) {
+        let doubled = self.policy.base.saturating_mul(1 << tries.saturating_sub(1).min(16));
+        let wait: Duration = doubled.min(self.policy.cap).mul_f64((self.jitter)());
+        tokio::time::sleep(wait).await;
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

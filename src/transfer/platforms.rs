@@ -1,0 +1,90 @@
+//! Which children of an index a rule wants: a pure decision.
+
+use std::collections::HashSet;
+
+use crate::oci::{Descriptor, Digest, Platform};
+
+/// For each child, whether it is kept.
+///
+/// A child is kept if a wanted platform selects it. Attestations (BuildKit's, on the platform
+/// `unknown/unknown`) follow the child that they attest. Children without a platform, such as
+/// artifacts and nested indexes, are kept.
+pub fn select(children: &[Descriptor], wanted: &[Platform]) -> Vec<bool> {
+    if wanted.is_empty() {
+        return vec![true; children.len()];
+    }
+    let selected = |child: &Descriptor| match &child.platform {
+        None => true,
+        Some(platform) => wanted.iter().any(|wanted| wanted.selects(platform)),
+    };
+    let kept: HashSet<&Digest> =
+        children.iter().filter(|child| selected(child)).map(|child| &child.digest).collect();
+    children
+        .iter()
+        .map(|child| match child.attested() {
+            Some(attested) => kept.contains(&attested),
+            None => selected(child),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn child(name: &str, platform: Option<&str>, attests: Option<&str>) -> Descriptor {
+        Descriptor {
+            media_type: crate::oci::media_type::OCI_MANIFEST.to_owned(),
+            digest: Digest::of(name.as_bytes()),
+            size: 1,
+            platform: platform.map(|platform| platform.parse().unwrap()),
+            artifact_type: None,
+            annotations: attests.map(|name| {
+                [
+                    ("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned()),
+                    (
+                        "vnd.docker.reference.digest".to_owned(),
+                        Digest::of(name.as_bytes()).to_string(),
+                    ),
+                ]
+                .into()
+            }),
+        }
+    }
+
+    #[test]
+    fn attestations_follow_their_child() {
+        let children = [
+            child("amd", Some("linux/amd64"), None),
+            child("arm", Some("linux/arm64/v8"), None),
+            child("win", Some("windows/amd64"), None),
+            child("att-amd", Some("unknown/unknown"), Some("amd")),
+            child("att-arm", Some("unknown/unknown"), Some("arm")),
+            child("odd", Some("unknown/unknown"), None),
+            child("nested", None, None),
+        ];
+        let wanted = ["linux/arm64".parse().unwrap()];
+        assert_eq!(select(&children, &wanted), [false, true, false, false, true, false, true]);
+        assert_eq!(select(&children, &[]), [true; 7]);
+    }
+
+    proptest! {
+        #[test]
+        fn wanting_more_never_drops_a_child(
+            platforms in proptest::collection::vec(0usize..4, 0..12),
+            wanted in proptest::collection::vec(0usize..4, 1..4),
+            more in 0usize..4,
+        ) {
+            const NAMES: [&str; 4] = ["linux/amd64", "linux/arm64", "linux/arm/v7", "unknown/unknown"];
+            let children: Vec<_> = platforms.iter().enumerate()
+                .map(|(at, name)| child(&at.to_string(), Some(NAMES[*name]), None)).collect();
+            let mut wanted: Vec<Platform> = wanted.iter().map(|name| NAMES[*name].parse().unwrap()).collect();
+            let before = select(&children, &wanted);
+            wanted.push(NAMES[more].parse().unwrap());
+            for (before, after) in before.into_iter().zip(select(&children, &wanted)) {
+                prop_assert!(!before || after);
+            }
+        }
+    }
+}
