@@ -97,6 +97,31 @@ impl Graph {
     }
 }
 
+/// The digests of all manifests of an image. Only indexes are read: what an image manifest points
+/// at is no manifest.
+pub async fn subjects(
+    source: &dyn Repository,
+    root: Manifest,
+    options: &Options,
+) -> Result<Vec<Digest>> {
+    let mut children = wanted_children(&root, options);
+    let mut found = vec![root.digest];
+    for _ in 0..MAX_DEPTH {
+        let manifests = children.iter().filter(|child| media_type::is_manifest(&child.media_type));
+        found.extend(manifests.map(|child| child.digest.clone()));
+        children.retain(|child| media_type::is_index(&child.media_type));
+        let mut next = Vec::new();
+        for child in children {
+            next.extend(read(source, child).await?.children().to_vec());
+        }
+        if next.is_empty() || found.len() > MAX_MANIFESTS {
+            break;
+        }
+        children = next;
+    }
+    Ok(found)
+}
+
 /// The children that will be copied. The filter is for indexes that have platforms.
 fn wanted_children(manifest: &Manifest, options: &Options) -> Vec<Descriptor> {
     let keep = platforms::select(manifest.children(), &options.platforms);

@@ -27,10 +27,10 @@ use crate::config::{ForeignLayers, IndexMode};
 use crate::oci::{Digest, Platform};
 use crate::registry::Policy;
 use crate::state::State;
-use locks::Locks;
 
-pub use graph::Graph;
+pub use graph::{Graph, subjects};
 pub use image::{Delivered, Job, Outcome, Target};
+pub use locks::Locks;
 pub use meter::{Meter, Reading};
 pub use referrers::{Found, TagIndex, fingerprint, survey};
 

@@ -1,0 +1,110 @@
+//! What a tag needs, from what is known of both sides: a pure decision.
+
+use crate::config::OnConflict;
+use crate::oci::Digest;
+use crate::state::TagState;
+
+/// What is known of the tag at the target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AtTarget {
+    /// Not asked, because the state vouches for it.
+    Vouched,
+    Lacks,
+    Has(Digest),
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    InStep,
+    Copy(&'static str),
+    /// Someone else changed the target's tag, and the rule keeps it.
+    Keep,
+    /// Someone else changed the target's tag, and the rule wants that looked at.
+    Refuse,
+    /// It cannot be said without asking the target.
+    Ask,
+}
+
+/// Decides for a tag that is `source` at its source.
+///
+/// A target tag counts as changed by someone else when it is neither what the source has nor
+/// what was last put there. Without a record nothing is known to be put there by us.
+pub fn decide(source: &Digest, record: Option<&TagState>, target: &AtTarget, on_conflict: OnConflict) -> Verdict {
+    let known = record.is_some_and(|record| record.source_digest == *source);
+    match target {
+        AtTarget::Vouched if known => Verdict::InStep,
+        AtTarget::Vouched if on_conflict == OnConflict::Overwrite => Verdict::Copy("the source has moved"),
+        AtTarget::Vouched => Verdict::Ask,
+        AtTarget::Lacks => Verdict::Copy("the target lacks it"),
+        AtTarget::Has(found) => {
+            let ours = record.is_some_and(|record| record.target_digest == *found);
+            if found == source || (known && ours) {
+                Verdict::InStep
+            } else if ours {
+                Verdict::Copy("the source has moved")
+            } else {
+                match on_conflict {
+                    OnConflict::Overwrite => Verdict::Copy("the target differs"),
+                    OnConflict::Keep => Verdict::Keep,
+                    OnConflict::Fail => Verdict::Refuse,
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn digest(name: &str) -> Digest {
+        Digest::of(name.as_bytes())
+    }
+
+    fn record(source: &str, target: &str) -> TagState {
+        TagState {
+            source_digest: digest(source),
+            target_digest: digest(target),
+            verified_at: 0,
+            options: 0,
+            subjects: Vec::new(),
+            referrers: None,
+        }
+    }
+
+    #[test]
+    fn verdicts() {
+        use OnConflict::{Fail, Keep, Overwrite};
+        use Verdict::{Ask, InStep, Refuse};
+        let has = |name: &str| AtTarget::Has(digest(name));
+        let moved = Verdict::Copy("the source has moved");
+        let differs = Verdict::Copy("the target differs");
+        let lacks = Verdict::Copy("the target lacks it");
+        let keep = Verdict::Keep;
+        let cases = [
+            // source, record (source, target), target, on_conflict
+            ("a", Some(("a", "a")), AtTarget::Vouched, Fail, InStep),
+            ("b", Some(("a", "a")), AtTarget::Vouched, Overwrite, moved),
+            ("b", Some(("a", "a")), AtTarget::Vouched, Keep, Ask),
+            ("a", None, AtTarget::Lacks, Fail, lacks),
+            ("a", Some(("a", "a")), AtTarget::Lacks, Keep, lacks),
+            ("a", None, has("a"), Fail, InStep),
+            ("a", None, has("b"), Overwrite, differs),
+            ("a", None, has("b"), Keep, keep),
+            ("a", None, has("b"), Fail, Refuse),
+            ("b", Some(("a", "a")), has("a"), Fail, moved),
+            ("b", Some(("a", "a")), has("b"), Fail, InStep),
+            ("b", Some(("a", "a")), has("c"), Keep, keep),
+            ("a", Some(("a", "a")), has("c"), Overwrite, differs),
+            // Rewritten on its way: the target's digest is another one by design.
+            ("a", Some(("a", "x")), has("x"), Fail, InStep),
+            ("b", Some(("a", "x")), has("x"), Fail, moved),
+        ];
+        for (source, known, target, on_conflict, expected) in cases {
+            let known = known.map(|(source, target)| record(source, target));
+            let verdict = decide(&digest(source), known.as_ref(), &target, on_conflict);
+            assert_eq!(verdict, expected, "{source} {known:?} {target:?} {on_conflict:?}");
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Which source repository goes into which target repositories: a pure decision.
+
+use std::collections::HashMap;
+
+use super::report::Failure;
+use crate::config::SyncRule;
+use crate::oci::template::SourceContext;
+use crate::oci::{RegistryHost, RepositoryName};
+
+/// One source repository, and where it goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pairing {
+    pub source: RepositoryName,
+    pub targets: Vec<(RegistryHost, RepositoryName)>,
+}
+
+/// Pairs the source repositories with their targets. Two that would end up in one target
+/// repository overwrite each other's tags, so neither is copied.
+pub fn pair(rule: &SyncRule, mut repositories: Vec<RepositoryName>) -> (Vec<Pairing>, Vec<Failure>) {
+    repositories.sort_unstable();
+    repositories.dedup();
+    let (mut pairings, mut failures) = (Vec::new(), Vec::new());
+    for source in repositories {
+        let context = SourceContext {
+            registry: &rule.source.registry,
+            repository: &source,
+            prefix: rule.source.literal_prefix(),
+        };
+        let rendered: Result<Vec<_>, _> = rule
+            .targets
+            .iter()
+            .map(|target| Ok((target.registry.clone(), target.template.render(&context)?)))
+            .collect();
+        match rendered {
+            Ok(targets) => pairings.push(Pairing { source, targets }),
+            Err(error) => {
+                let error: crate::oci::template::TemplateError = error;
+                failures.push(Failure::new("name the target of", source.as_str(), error.to_string()));
+            }
+        }
+    }
+    let mut users: HashMap<&(RegistryHost, RepositoryName), Vec<&RepositoryName>> = HashMap::new();
+    for pairing in &pairings {
+        for target in &pairing.targets {
+            users.entry(target).or_default().push(&pairing.source);
+        }
+    }
+    let shared: HashMap<_, _> = users.into_iter().filter(|(_, sources)| sources.len() > 1).collect();
+    let (mut good, mut messages) = (Vec::new(), Vec::new());
+    for pairing in &pairings {
+        match pairing.targets.iter().find_map(|target| shared.get_key_value(target)) {
+            None => good.push(pairing.clone()),
+            Some(((registry, repository), sources)) => {
+                let sources: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
+                let message = format!("{} would all become {registry}/{repository}; use another template", sources.join(", "));
+                messages.push(Failure::new("name the target of", pairing.source.as_str(), message));
+            }
+        }
+    }
+    failures.append(&mut messages);
+    (good, failures)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(source: &str, target: &str) -> SyncRule {
+        let text = format!("[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"\n");
+        let mut config = crate::config::parse(&text, "x.toml".as_ref(), &|_| None).unwrap();
+        config.sync.remove(0)
+    }
+
+    fn names(names: &[&str]) -> Vec<RepositoryName> {
+        names.iter().map(|name| name.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn templates_name_the_targets() {
+        let rule = rule("s.example/acme/**", "t.example/mirror/{tail}");
+        let (pairings, failures) = pair(&rule, names(&["acme/b/c", "acme/a", "acme/a"]));
+        assert!(failures.is_empty());
+        let targets: Vec<_> = pairings.iter().map(|pairing| pairing.targets[0].1.as_str()).collect();
+        assert_eq!(targets, ["mirror/a", "mirror/b/c"]);
+    }
+
+    #[test]
+    fn sources_that_collide_are_left_alone() {
+        let rule = rule("s.example/**", "t.example/{repository|flatten}");
+        let (pairings, failures) = pair(&rule, names(&["a/b", "a-b", "c"]));
+        assert_eq!(pairings.len(), 1);
+        assert_eq!(failures.len(), 2);
+        assert!(failures[0].message.contains("t.example/a-b"), "{failures:?}");
+    }
+}

@@ -1,0 +1,143 @@
+//! What a run did. These types are the JSON that `--output json` prints: see docs/json.md.
+
+use serde::Serialize;
+
+use super::Mode;
+use crate::repository::Error;
+
+/// One run of one rule.
+#[derive(Debug, Clone, Serialize)]
+pub struct RuleReport {
+    pub rule: String,
+    /// Nothing was changed: `copied` counts what would be.
+    pub dry_run: bool,
+    /// The run was stopped before its end.
+    pub interrupted: bool,
+    /// Source repositories that the rule selects.
+    pub repositories: usize,
+    pub counts: Counts,
+    /// Bytes of blobs sent to targets.
+    pub bytes: u64,
+    pub seconds: f64,
+    /// Every image that was not simply unchanged, by name.
+    pub images: Vec<ImageReport>,
+    /// What went wrong with more than one image: a list that could not be read.
+    pub failures: Vec<Failure>,
+    pub notes: Vec<String>,
+}
+
+/// Images by what became of them. A source tag counts once for each target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub copied: usize,
+    pub unchanged: usize,
+    pub kept: usize,
+    pub failed: usize,
+}
+
+/// One image at one target.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageReport {
+    pub source: String,
+    pub target: String,
+    pub action: Action,
+    /// Why it was done, or not.
+    pub reason: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub target_digest: Option<String>,
+    pub bytes: u64,
+    pub blobs_sent: u64,
+    pub blobs_mounted: u64,
+    pub blobs_present: u64,
+    pub seconds: f64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Failure>,
+}
+
+/// What became of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    Copied,
+    /// Only in a dry run.
+    WouldCopy,
+    /// Somebody else's tag at the target was left alone.
+    Kept,
+    Failed,
+}
+
+/// Something that went wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Failure {
+    /// Fits after "failed to".
+    pub step: String,
+    pub subject: String,
+    /// The registry's own words, where it answered.
+    pub message: String,
+    /// How often it was tried in all.
+    pub attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl RuleReport {
+    pub(super) fn new(rule: &str, mode: Mode) -> Self {
+        Self {
+            rule: rule.to_owned(),
+            dry_run: mode == Mode::DryRun,
+            interrupted: false,
+            repositories: 0,
+            counts: Counts::default(),
+            bytes: 0,
+            seconds: 0.0,
+            images: Vec::new(),
+            failures: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
+    /// Everything that the rule asks for is so.
+    pub fn is_success(&self) -> bool {
+        !self.interrupted && self.counts.failed == 0 && self.failures.is_empty()
+    }
+}
+
+impl Counts {
+    pub(super) fn add(&mut self, action: Action) {
+        match action {
+            Action::Copied | Action::WouldCopy => self.copied += 1,
+            Action::Kept => self.kept += 1,
+            Action::Failed => self.failed += 1,
+        }
+    }
+}
+
+impl Failure {
+    pub fn new(step: &str, subject: &str, message: String) -> Self {
+        Self { step: step.to_owned(), subject: subject.to_owned(), message, attempts: 1, hint: None }
+    }
+
+    pub fn of(error: &Error) -> Self {
+        Self {
+            step: error.step().to_owned(),
+            subject: error.subject().to_owned(),
+            message: error.cause().to_string(),
+            attempts: error.attempts(),
+            hint: error.hint().map(str::to_owned),
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "failed to {} {}: {}", self.step, self.subject, self.message)?;
+        if self.attempts > 1 {
+            write!(f, " (tried {} times)", self.attempts)?;
+        }
+        Ok(())
+    }
+}
