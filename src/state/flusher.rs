@@ -103,7 +103,8 @@ fn run(store: &Store, requests: &Receiver<Request>, written: &AtomicBool) {
             let left = deadline.saturating_duration_since(Instant::now());
             may_wait = requests.recv_timeout(left).is_ok_and(&mut note);
         }
-        written.store(false, Ordering::Release);
+        // Before the flush, so that what is written during it asks for the next one.
+        written.swap(false, Ordering::AcqRel);
         store.flush();
         for done in waiting {
             let _ = done.send(());
