@@ -1,4 +1,4 @@
-//! The configuration as it was typed. [`super::validate`] makes what was meant of it.
+//! The configuration as it was typed. The `read_*` modules make what was meant of it.
 //!
 //! The comments on the fields are the descriptions in the JSON schema (`config schema`).
 

@@ -66,7 +66,9 @@ impl Snippet {
 /// registry and is not known to hold something else.
 fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     let line = line.trim_start();
-    if line.contains("password") {
+    let key = line.split(['=', ' ', '\t', '.']).next().unwrap_or_default();
+    let secretive = ["passw", "pwd", "secret", "token"];
+    if line.contains("password") || secretive.iter().any(|word| key.contains(word)) {
         return true;
     }
     if line.is_empty() || line.starts_with(['[', '#']) {
@@ -74,7 +76,6 @@ fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     }
     let section =
         text[..line_start].lines().rev().map(str::trim_start).find(|l| l.starts_with('['));
-    let key = line.split(['=', ' ', '\t', '.']).next().unwrap_or_default();
     if section.is_some_and(|section| section.contains("registr")) {
         !OPEN_KEYS.contains(&key)
     } else {
@@ -128,6 +129,7 @@ mod tests {
             "[registries.x]\nuser = \"hunter2\"",
             "registry = { \"ghcr.io\" = { pass = \"hunter2\" } }",
             "[[sync]]\nx = { password = \"hunter2\" }",
+            "[[sync]]\ntoken = \"hunter2\"",
         ] {
             let shown = snippet(text, "hunter2");
             assert!(!shown.contains("hunter2") && shown.contains('…'), "{shown}");

@@ -1,9 +1,11 @@
 //! The configuration as a whole: every error in full, values and defaults, and the documents.
 
+mod documents;
 mod overlap_errors;
 mod registry_errors;
 mod rule_errors;
 mod shape_errors;
+mod values;
 
 use std::path::Path;
 
