@@ -67,7 +67,7 @@ pub enum TemplateError {
     Unopened(String),
     #[error("`{0}` has an empty part: remove the slash too many")]
     EmptyPart(String),
-    #[error("`{template}` cannot make a repository name: {reason}")]
+    #[error("`{template}` makes no repository name: {reason}")]
     Name { template: String, reason: ReferenceError },
 }
 

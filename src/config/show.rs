@@ -1,0 +1,188 @@
+//! The configuration as it was meant, written as TOML (`config show`): defaults filled in, paths
+//! absolute, secrets only by their source. Reading it again gives the same configuration.
+
+use std::fmt::{Display, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use super::registry::{Insecure, RegistryConfig, SecretSource};
+use super::rule::{
+    ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
+    Trigger,
+};
+use super::{Config, Daemon};
+use crate::oci::RegistryHost;
+use crate::oci::selection::{TagPatterns, TagSelection};
+
+impl Config {
+    /// The whole configuration as TOML text.
+    pub fn show(&self) -> String {
+        let mut out = Writer::default();
+        let Daemon { listen, state } = &self.daemon;
+        out.header("[daemon]");
+        out.key("listen", quoted(listen));
+        out.key("state", path(state));
+        for (host, registry) in &self.registries {
+            show_registry(host, registry, &mut out);
+        }
+        for rule in &self.sync {
+            show_rule(rule, &mut out);
+        }
+        out.0
+    }
+}
+
+#[derive(Default)]
+struct Writer(String);
+
+impl Writer {
+    fn header(&mut self, header: &str) {
+        if !self.0.is_empty() {
+            self.0.push('\n');
+        }
+        self.0.push_str(header);
+        self.0.push('\n');
+    }
+
+    fn key(&mut self, key: &str, value: impl Display) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{key} = {value}");
+    }
+
+    fn optional(&mut self, key: &str, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.key(key, value);
+        }
+    }
+}
+
+fn show_registry(host: &RegistryHost, registry: &RegistryConfig, out: &mut Writer) {
+    out.header(&format!("[registry.{}]", quoted(host)));
+    out.optional("username", registry.username.as_ref().map(quoted));
+    out.optional("password", registry.password.as_ref().map(secret));
+    out.optional(
+        "insecure",
+        match registry.insecure {
+            Insecure::No => None,
+            Insecure::Http => Some(quoted("http")),
+            Insecure::NoVerify => Some(quoted("no-verify")),
+        },
+    );
+    out.optional("ca_file", registry.ca_file.as_deref().map(path));
+    out.optional("client_cert", registry.client_cert.as_deref().map(path));
+    out.optional("client_key", registry.client_key.as_deref().map(path));
+    out.optional("parallel", registry.parallel);
+    out.optional("requests_per_second", registry.requests_per_second.map(|n| format!("{n:?}")));
+    out.key("auth_realms", list(&registry.auth_realms));
+}
+
+fn show_rule(rule: &SyncRule, out: &mut Writer) {
+    out.header("[[sync]]");
+    out.key("name", quoted(&rule.name));
+    match &rule.trigger {
+        None => {}
+        Some(Trigger::Every(pause)) => out.key("every", duration(*pause)),
+        Some(Trigger::Cron { schedule, timezone }) => {
+            out.key("schedule", quoted(schedule));
+            out.optional("timezone", timezone.as_ref().map(quoted));
+        }
+    }
+    out.key("source", quoted(source(&rule.source)));
+    let target = |target: &Target| format!("{}/{}", target.registry, target.template);
+    out.key("target", list(rule.targets.iter().map(target)));
+    if !matches!(rule.source.repositories, SourceRepositories::Pinned { .. }) {
+        out.optional("tags", tags(&rule.tags));
+    }
+    out.optional("platforms", (!rule.platforms.is_empty()).then(|| list(&rule.platforms)));
+    out.key(
+        "index",
+        quoted(match rule.index {
+            IndexMode::Rewrite => "rewrite",
+            IndexMode::Sparse => "sparse",
+        }),
+    );
+    out.key("referrers", rule.referrers);
+    out.key(
+        "on_conflict",
+        quoted(match rule.on_conflict {
+            OnConflict::Overwrite => "overwrite",
+            OnConflict::Keep => "keep",
+            OnConflict::Fail => "fail",
+        }),
+    );
+    out.key("recheck", duration(rule.recheck));
+    out.key(
+        "foreign_layers",
+        quoted(match rule.foreign_layers {
+            ForeignLayers::Skip => "skip",
+            ForeignLayers::Copy => "copy",
+        }),
+    );
+    out.optional("immutable", rule.immutable.as_ref().map(patterns));
+}
+
+fn source(source: &SourcePattern) -> String {
+    let registry = &source.registry;
+    match &source.repositories {
+        SourceRepositories::One(repository) => format!("{registry}/{repository}"),
+        SourceRepositories::Matching(pattern) => format!("{registry}/{pattern}"),
+        SourceRepositories::Pinned { repository, tag: None, digest } => {
+            format!("{registry}/{repository}@{digest}")
+        }
+        SourceRepositories::Pinned { repository, tag: Some(tag), digest } => {
+            format!("{registry}/{repository}:{tag}@{digest}")
+        }
+    }
+}
+
+/// `None` when all tags are meant, which is written by leaving the key out.
+fn tags(tags: &TagSelection) -> Option<String> {
+    let include = tags.include.as_ref().map(|list| format!("include = {}", patterns(list)));
+    let excludes = !tags.exclude.entries().is_empty();
+    let exclude = excludes.then(|| format!("exclude = {}", patterns(&tags.exclude)));
+    let semver = tags.semver.as_ref().map(|range| format!("semver = {}", quoted(range)));
+    let latest = tags.latest.map(|n| format!("latest = {n}"));
+    let parts: Vec<_> = [include, exclude, semver, latest].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| format!("{{ {} }}", parts.join(", ")))
+}
+
+fn patterns(patterns: &TagPatterns) -> String {
+    list(patterns.entries())
+}
+
+fn secret(source: &SecretSource) -> String {
+    match source {
+        SecretSource::Env(name) => format!("{{ env = {} }}", quoted(name)),
+        SecretSource::File(file) => format!("{{ file = {} }}", path(file)),
+        SecretSource::Command(command) => format!("{{ command = {} }}", list(command)),
+    }
+}
+
+fn duration(duration: Duration) -> String {
+    quoted(humantime::format_duration(duration))
+}
+
+fn path(path: &Path) -> String {
+    quoted(path.display())
+}
+
+fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+    let items: Vec<_> = items.into_iter().map(quoted).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A TOML basic string.
+fn quoted(text: impl Display) -> String {
+    let mut out = String::from("\"");
+    for c in text.to_string().chars() {
+        match c {
+            '"' | '\\' => out.extend(['\\', c]),
+            c if c.is_control() => {
+                let _ = write!(out, "\\U{:08X}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out.push('"');
+    out
+}

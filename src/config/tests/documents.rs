@@ -1,0 +1,101 @@
+//! The example and the reference say everything that the schema knows, and nothing wrong.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::config::{Config, json_schema, parse};
+
+const EXAMPLE: &str = include_str!("../../../config.example.toml");
+const REFERENCE: &str = include_str!("../../../docs/configuration.md");
+
+/// All keys of the schema, with the name of their table: `sync.name`.
+fn keys() -> BTreeSet<String> {
+    let schema = json_schema();
+    let mut keys = BTreeSet::new();
+    let mut add = |table: &str, object: &Value| {
+        for key in object["properties"].as_object().unwrap().keys() {
+            keys.insert(format!("{table}.{key}"));
+        }
+    };
+    add("", &schema);
+    let definitions = schema["$defs"].as_object().unwrap();
+    for (name, object) in definitions.iter().filter(|(_, d)| d["type"] == "object") {
+        add(name, object);
+    }
+    keys
+}
+
+fn parse_example(text: &str) -> Config {
+    let folder = tempfile::tempdir().unwrap();
+    for file in ["secrets/gitlab", "certs/ca.pem", "certs/client.pem", "certs/client.key"] {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "x").unwrap();
+    }
+    let env = |name: &str| Some(format!("/value/of/{name}"));
+    parse(text, &folder.path().join("tranship.toml"), &env)
+        .unwrap_or_else(|e| panic!("{e}\n{text}"))
+}
+
+#[test]
+fn the_schema_has_the_expected_tables() {
+    let keys = keys();
+    for key in
+        [".sync", "Sync.source", "Registry.password", "Secret.env", "Tags.latest", "Daemon.state"]
+    {
+        assert!(keys.contains(key), "{key}: {keys:?}");
+    }
+}
+
+#[test]
+fn the_example_can_be_used() {
+    let config = parse_example(EXAMPLE);
+    let names: Vec<_> = config.sync.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["hub-nginx", "ghcr-to-gitlab", "postgres-everywhere", "pinned-alpine"]);
+    assert_eq!(config.registries.len(), 5);
+}
+
+#[test]
+fn the_example_has_every_key() {
+    for key in keys() {
+        let (table, name) = key.split_once('.').unwrap();
+        let uses = if table.is_empty() {
+            [format!("\n[{name}]"), format!("\n[{name}."), format!("\n[[{name}]]")]
+        } else {
+            [format!("\n{name} = "), format!("{{ {name} = "), format!("[sync.{name}]")]
+        };
+        assert!(uses.iter().any(|text| EXAMPLE.contains(text)), "config.example.toml lacks {key}");
+    }
+}
+
+/// Each key has a line of its own in a table of the reference.
+#[test]
+fn the_reference_has_every_key() {
+    for key in keys() {
+        let (table, name) = key.split_once('.').unwrap();
+        let heading = match table {
+            "" => "## The file",
+            "Daemon" => "## `[daemon]`",
+            "Registry" => "## `[registry.\"host\"]`",
+            "Secret" => "## Secrets",
+            "Sync" => "## `[[sync]]`",
+            "Tags" => "## Selecting tags",
+            other => panic!("say under which heading {other} is documented"),
+        };
+        let section = REFERENCE.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}"));
+        let section = section.split("\n## ").next().unwrap();
+        let row = format!("\n| `{name}` |");
+        assert!(section.contains(&row), "docs/configuration.md lacks {name} under {heading}");
+    }
+}
+
+/// Every TOML example of the reference is a configuration that can be used.
+#[test]
+fn the_examples_of_the_reference_can_be_used() {
+    let examples: Vec<_> = REFERENCE.split("```toml\n").skip(1).collect();
+    assert!(examples.len() >= 5, "the reference has lost its examples");
+    for example in examples {
+        parse_example(example.split("```").next().unwrap());
+    }
+}
