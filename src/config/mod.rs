@@ -1,0 +1,5 @@
+//! TOML into validated types.
+
+pub mod secret;
+
+pub use secret::SecretSource;

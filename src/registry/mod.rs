@@ -1,0 +1,3 @@
+//! One registry over HTTP.
+
+pub mod auth;
