@@ -1,0 +1,193 @@
+//! docker's credential helpers: programs called `docker-credential-<name>`.
+//!
+//! Protocol: the verb is the only argument. `get` and `erase` read the server's name on stdin;
+//! `get` prints and `store` reads `{"ServerURL","Username","Secret"}`. A user name of `<token>`
+//! means that the secret is a refresh token.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+
+use super::credentials::Credential;
+use super::environment::Environment;
+use super::error::{AuthError, shorten};
+use super::process::{self, Output};
+
+/// How a refresh token is marked.
+const TOKEN_USER: &str = "<token>";
+
+/// The words, on stdout, of a helper that simply has nothing.
+const NOT_FOUND: &str = "credentials not found";
+
+/// A helper program, asked for one registry.
+pub(super) struct Helper<'a> {
+    program: String,
+    /// The registry, as helpers know it.
+    server: &'a str,
+    environment: &'a Environment,
+    time_limit: Duration,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Found {
+    username: String,
+    secret: String,
+}
+
+#[derive(Serialize)]
+struct Kept<'a> {
+    #[serde(rename = "ServerURL")]
+    server: &'a str,
+    #[serde(rename = "Username")]
+    username: &'a str,
+    #[serde(rename = "Secret")]
+    secret: &'a str,
+}
+
+impl<'a> Helper<'a> {
+    /// `name` is what the auth file calls it. It becomes part of a program's name, so it must not
+    /// lead to another directory.
+    pub fn new(
+        name: &str,
+        server: &'a str,
+        environment: &'a Environment,
+        time_limit: Duration,
+    ) -> Result<Self, AuthError> {
+        let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if name.is_empty() || !name.bytes().all(harmless) {
+            return Err(AuthError::HelperName(shorten(name, 60)));
+        }
+        Ok(Self { program: format!("docker-credential-{name}"), server, environment, time_limit })
+    }
+
+    /// The credential that the helper keeps, if it has one.
+    pub async fn get(&self) -> Result<Option<Credential>, AuthError> {
+        let output = self.run("get", self.server.as_bytes()).await?;
+        if !output.success {
+            return if has_nothing(&output) { Ok(None) } else { Err(self.fails(output.failure())) };
+        }
+        // The parser's words could quote the secret.
+        let found: Found = serde_json::from_slice(&output.stdout)
+            .map_err(|_| self.fails("printed something that is not a credential".to_owned()))?;
+        Ok(match (found.username.as_str(), found.secret.as_str()) {
+            ("", _) | (_, "") => None,
+            (TOKEN_USER, _) => Some(Credential::RefreshToken(found.secret.into())),
+            _ => Some(Credential::Password {
+                username: found.username,
+                password: found.secret.into(),
+            }),
+        })
+    }
+
+    pub async fn store(&self, credential: &Credential) -> Result<(), AuthError> {
+        let (username, secret) = match credential {
+            Credential::Password { username, password } => (username.as_str(), password),
+            Credential::RefreshToken(token) => (TOKEN_USER, token),
+        };
+        let kept = Kept { server: self.server, username, secret: secret.expose_secret() };
+        let input = serde_json::to_vec(&kept)
+            .map_err(|_| self.fails("cannot be told this credential".to_owned()))?;
+        let output = self.run("store", &input).await?;
+        if output.success { Ok(()) } else { Err(self.fails(output.failure())) }
+    }
+
+    /// Whether there was something to erase.
+    pub async fn erase(&self) -> Result<bool, AuthError> {
+        let output = self.run("erase", self.server.as_bytes()).await?;
+        if output.success || has_nothing(&output) {
+            return Ok(output.success);
+        }
+        Err(self.fails(output.failure()))
+    }
+
+    async fn run(&self, verb: &str, input: &[u8]) -> Result<Output, AuthError> {
+        process::run(&self.program, &[verb], input, self.environment, self.time_limit)
+            .await
+            .map_err(|problem| self.fails(problem))
+    }
+
+    fn fails(&self, problem: String) -> AuthError {
+        AuthError::Helper {
+            helper: self.program.clone(),
+            registry: self.server.to_owned(),
+            problem,
+        }
+    }
+}
+
+fn has_nothing(output: &Output) -> bool {
+    String::from_utf8_lossy(&output.stdout).trim().starts_with(NOT_FOUND)
+        || output.complaint.starts_with(NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Scripts, environment, password};
+    use super::*;
+
+    async fn get(scripts: &Scripts, name: &str) -> Result<Option<Credential>, AuthError> {
+        let here = scripts.environment();
+        Helper::new(name, "r.io", &here, Duration::from_secs(10))?.get().await
+    }
+
+    #[tokio::test]
+    async fn speaks_the_helpers_protocol() {
+        let scripts = Scripts::new();
+        scripts.add(
+            "docker-credential-user",
+            r#"[ "$1" = get ] && printf '{"ServerURL":"x","Username":"%s","Secret":"p:w"}' "$(cat)""#,
+        );
+        scripts.add("docker-credential-token", r#"echo '{"Username":"<token>","Secret":"r"}'"#);
+        scripts.add(
+            "docker-credential-none",
+            "echo 'credentials not found in native keychain'; exit 1",
+        );
+        scripts.add("docker-credential-junk", r#"echo '{"Username":"s3cret'"#);
+        scripts.add("docker-credential-fail", "echo s3cret; echo 'keychain is locked' >&2; exit 1");
+        scripts.add("docker-credential-flood", "exec yes s3cret");
+        assert_eq!(get(&scripts, "user").await.unwrap(), Some(password("r.io", "p:w")));
+        let token = get(&scripts, "token").await.unwrap();
+        assert_eq!(token, Some(Credential::RefreshToken("r".into())));
+        assert_eq!(get(&scripts, "none").await.unwrap(), None);
+        for (name, words) in [
+            ("junk", "printed something that is not a credential"),
+            ("fail", "failed: keychain is locked"),
+            ("flood", "printed more than"),
+            ("missing", "is not in PATH"),
+        ] {
+            let error = get(&scripts, name).await.unwrap_err().to_string();
+            assert!(error.contains(&format!("`docker-credential-{name}` {words}")), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_helper_that_hangs_is_killed() {
+        let scripts = Scripts::new();
+        scripts.add("docker-credential-hang", "echo $$ > \"${0%/*}/pid\"; exec sleep 60");
+        let here = scripts.environment();
+        let helper = Helper::new("hang", "r.io", &here, Duration::from_millis(500)).unwrap();
+        let error = helper.get().await.unwrap_err().to_string();
+        assert!(error.contains("`docker-credential-hang` gave no answer within 0.5"), "{error}");
+        let pid = std::fs::read_to_string(scripts.path().join("pid")).unwrap();
+        let gone = async {
+            // A zombie that tokio has yet to reap has no command line any more.
+            let file = format!("/proc/{}/cmdline", pid.trim());
+            while std::fs::read(&file).is_ok_and(|line| !line.is_empty()) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), gone).await.unwrap();
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        let here = environment(&[]);
+        for name in ["../evil", "a/b", "", "a b", "x;y"] {
+            let helper = Helper::new(name, "r.io", &here, Duration::from_secs(1));
+            assert!(matches!(helper.err(), Some(AuthError::HelperName(_))), "{name}");
+        }
+    }
+}

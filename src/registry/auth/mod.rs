@@ -1,0 +1,50 @@
+//! How a registry is told who is asking.
+//!
+//! - [`authenticator`]: the `Authorization` header of each request; learns how the registry
+//!   wants to be asked.
+//! - [`challenge`]: reads `WWW-Authenticate`.
+//! - [`scope`]: what a request needs to be allowed to do, and how that is written.
+//! - [`realm`]: which token servers may be trusted with credentials.
+//! - [`token`]: one conversation with a token server; [`cache`]: its results, each asked for once.
+//! - [`credentials`]: who we are at a registry; from the configuration, or from
+//!   [`docker_config`] files and their [`helper`] programs.
+//! - [`secret`]: reads a configured secret; [`process`]: runs a program within bounds.
+//! - [`environment`]: the variables that all this looks at.
+//!
+//! Secrets are kept in `secrecy` types and never shown, neither by `Debug` nor in errors.
+
+pub mod authenticator;
+mod cache;
+pub mod challenge;
+pub mod credentials;
+pub mod docker_config;
+pub mod environment;
+pub mod error;
+mod helper;
+mod process;
+pub mod realm;
+pub mod scope;
+mod secret;
+mod token;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+pub use authenticator::{Authenticator, Authorization};
+pub use credentials::{Credential, CredentialStore, ExplicitCredential};
+pub use environment::Environment;
+pub use error::AuthError;
+pub use scope::{Access, Scope};
+
+/// A clock that never goes backwards: `Arc::new(Instant::now)` outside tests.
+pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
+
+/// Locks data that no panic can leave half-changed.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

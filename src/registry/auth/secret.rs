@@ -1,0 +1,156 @@
+//! Reads a secret from where the configuration says it is.
+
+use std::path::Path;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::io::AsyncReadExt;
+
+use super::environment::Environment;
+use super::error::AuthError;
+use super::process;
+use crate::config::SecretSource;
+use crate::oci::RegistryHost;
+
+/// More than any password or token has.
+const FILE_LIMIT: u64 = 64 * 1024;
+
+/// The secret, without the newline at its end. `time_limit` is for commands.
+pub(super) async fn resolve(
+    source: &SecretSource,
+    registry: &RegistryHost,
+    environment: &Environment,
+    time_limit: Duration,
+) -> Result<SecretString, AuthError> {
+    match source {
+        SecretSource::Env(name) => {
+            let missing = || AuthError::Variable { name: name.clone() };
+            let value = environment.variable(name).ok_or_else(missing)?;
+            let value = value
+                .into_string()
+                .map_err(|_| AuthError::VariableEncoding { name: name.clone() })?;
+            Ok(trim(&value))
+        }
+        SecretSource::File(path) => {
+            let problem = |problem| AuthError::SecretFile { path: path.clone(), problem };
+            let text = read(path).await.map_err(problem)?;
+            if trim_end(&text).is_empty() {
+                return Err(problem("is empty".to_owned()));
+            }
+            Ok(trim(&text))
+        }
+        SecretSource::Command(words) => {
+            let program = words.first().map_or("", String::as_str);
+            let problem = |problem| AuthError::Command {
+                program: program.to_owned(),
+                registry: registry.to_string(),
+                problem,
+            };
+            let arguments = words.get(1..).unwrap_or_default();
+            let output = process::run(program, arguments, b"", environment, time_limit)
+                .await
+                .map_err(problem)?;
+            if !output.success {
+                return Err(problem(output.failure()));
+            }
+            let text = String::from_utf8(output.stdout)
+                .map_err(|_| problem("printed something that is not UTF-8".to_owned()))?;
+            match text.lines().next() {
+                Some(line) if !line.is_empty() => Ok(SecretString::from(line)),
+                _ => Err(problem("printed nothing".to_owned())),
+            }
+        }
+    }
+}
+
+async fn read(path: &Path) -> Result<String, String> {
+    let unreadable = |error: std::io::Error| format!("cannot be read: {}", error.kind());
+    let file = tokio::fs::File::open(path).await.map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(FILE_LIMIT + 1).read_to_end(&mut bytes).await.map_err(unreadable)?;
+    if bytes.len() as u64 > FILE_LIMIT {
+        return Err(format!("is longer than {FILE_LIMIT} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
+}
+
+fn trim(text: &str) -> SecretString {
+    SecretString::from(trim_end(text))
+}
+
+fn trim_end(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::super::testing::{Scripts, environment};
+    use super::*;
+
+    async fn resolved(source: SecretSource, environment: &Environment) -> Result<String, String> {
+        let registry = "r.io".parse().unwrap();
+        let secret = resolve(&source, &registry, environment, Duration::from_secs(10)).await;
+        secret.map(|secret| secret.expose_secret().to_owned()).map_err(|error| error.to_string())
+    }
+
+    #[tokio::test]
+    async fn variables_and_files_lose_their_newline_only() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        let file = SecretSource::File(path.clone());
+        let here = environment(&[("TOKEN", " pass word \n")]);
+        assert_eq!(
+            resolved(SecretSource::Env("TOKEN".into()), &here).await.unwrap(),
+            " pass word "
+        );
+        let error = resolved(SecretSource::Env("NONE".into()), &here).await.unwrap_err();
+        assert_eq!(error, "the environment variable NONE is not set");
+        assert!(resolved(file.clone(), &here).await.unwrap_err().contains("cannot be read"));
+        for (content, expected) in [
+            (b"s3cret\r\n".to_vec(), Ok("s3cret")),
+            (b"\n".to_vec(), Err("is empty")),
+            (vec![0xff], Err("is not UTF-8")),
+            (vec![b'x'; 65_537], Err("is longer than")),
+        ] {
+            std::fs::write(&path, content).unwrap();
+            match (resolved(file.clone(), &here).await, expected) {
+                (Ok(secret), Ok(expected)) => assert_eq!(secret, expected),
+                (Err(error), Err(expected)) => assert!(error.contains(expected), "{error}"),
+                (got, expected) => panic!("{got:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn commands_run_without_a_shell_and_give_their_first_line() {
+        let scripts = Scripts::new();
+        scripts.add("vault", r#"printf '%s\nmore\n' "$1""#);
+        scripts.add("silent", "exit 0");
+        scripts.add("broken", "echo s3cret; echo 'no such vault' >&2; exit 3");
+        let here = scripts.environment();
+        let run = |words: &[&str]| {
+            SecretSource::Command(words.iter().map(|word| (*word).to_owned()).collect())
+        };
+        assert_eq!(resolved(run(&["vault", "$HOME;x"]), &here).await.unwrap(), "$HOME;x");
+        assert!(resolved(run(&["silent"]), &here).await.unwrap_err().contains("printed nothing"));
+        let error = resolved(run(&["broken"]), &here).await.unwrap_err();
+        assert!(error.contains("`broken`") && error.contains("failed: no such vault"), "{error}");
+        assert!(!error.contains("s3cret"), "{error}");
+        let error = resolved(run(&["no-such-program"]), &here).await.unwrap_err();
+        assert!(error.contains("is not in PATH"), "{error}");
+        assert!(resolved(run(&[]), &here).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_command_that_hangs_is_given_up() {
+        let scripts = Scripts::new();
+        scripts.add("hang", "exec sleep 60");
+        let source = SecretSource::Command(vec!["hang".into()]);
+        let limit = Duration::from_millis(300);
+        let registry = "r.io".parse().unwrap();
+        let error = resolve(&source, &registry, &scripts.environment(), limit).await.unwrap_err();
+        assert!(error.to_string().contains("gave no answer within 0.3 seconds"), "{error}");
+    }
+}
