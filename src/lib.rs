@@ -20,4 +20,5 @@ pub mod oci;
 pub mod registry;
 pub mod repository;
 pub mod state;
+pub mod sync;
 pub mod transfer;

@@ -67,6 +67,9 @@ pub struct RawRegistry {
     /// Most requests a second, such as `5` or `0.5`. Default: no limit but the registry's own.
     #[schemars(with = "Option<f64>")]
     pub requests_per_second: Option<Spanned<f64>>,
+    /// How long to wait without a single byte moving before trying again. Default: 60s.
+    #[schemars(with = "Option<String>")]
+    pub idle_timeout: Option<Spanned<String>>,
     /// Further hosts that may receive these credentials when the registry names them as its
     /// token service.
     #[serde(default)]

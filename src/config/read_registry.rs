@@ -80,6 +80,13 @@ fn registry(
         }
         valid.then_some(rate.into_inner())
     });
+    let idle_timeout = raw.idle_timeout.map(|text| {
+        let idle = reader.duration(&text)?;
+        if idle.is_zero() {
+            reader.report(text.span(), "idle_timeout must be longer than nothing");
+        }
+        (!idle.is_zero()).then_some(idle)
+    });
     let auth_realms: Vec<_> = raw.auth_realms.iter().map(|host| realm(host, reader)).collect();
     Some(RegistryConfig {
         username,
@@ -94,6 +101,7 @@ fn registry(
         client_key: flat(client_key)?,
         parallel: raw.parallel,
         requests_per_second: flat(requests_per_second)?,
+        idle_timeout: flat(idle_timeout)?,
         auth_realms: auth_realms.into_iter().collect::<Option<_>>()?,
     })
 }

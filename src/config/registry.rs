@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// How to reach a registry and who to be there. The default is what a public registry needs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,6 +20,8 @@ pub struct RegistryConfig {
     pub parallel: Option<NonZeroU32>,
     /// Positive and finite; may be below 1.
     pub requests_per_second: Option<f64>,
+    /// Without a byte moving in either direction; not zero.
+    pub idle_timeout: Option<Duration>,
     /// Hosts (`host[:port]`, lower case) besides the registry's own that may get its credentials
     /// as its token service.
     pub auth_realms: Vec<String>,

@@ -73,6 +73,7 @@ fn show_registry(host: &RegistryHost, registry: &RegistryConfig, out: &mut Write
     out.optional("client_key", registry.client_key.as_deref().map(path));
     out.optional("parallel", registry.parallel);
     out.optional("requests_per_second", registry.requests_per_second.map(|n| format!("{n:?}")));
+    out.optional("idle_timeout", registry.idle_timeout.map(duration));
     out.key("auth_realms", list(&registry.auth_realms));
 }
 

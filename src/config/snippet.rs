@@ -24,7 +24,7 @@ pub struct Snippet {
 const MAX_SHOWN: usize = 160;
 
 /// The keys of a registry whose values are no secrets.
-const OPEN_KEYS: [&str; 8] = [
+const OPEN_KEYS: [&str; 9] = [
     "username",
     "insecure",
     "ca_file",
@@ -32,6 +32,7 @@ const OPEN_KEYS: [&str; 8] = [
     "client_key",
     "parallel",
     "requests_per_second",
+    "idle_timeout",
     "auth_realms",
 ];
 

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::Registry;
 use super::answer::Answer;
-use super::auth::{Access, Scope};
+use super::auth::Scope;
 use super::link;
 use super::remote::RemoteRepository;
 use super::request::{Call, What};
@@ -94,7 +94,7 @@ impl Registry {
         let mut url = self.base.clone();
         url.set_path("/v2/_catalog");
         url.set_query(Some(&format!("n={PAGE}")));
-        let scope = Scope { repository: None, access: Access::Catalog, mount_from: None };
+        let scope = Scope::catalog();
         let what = What::Name(self.host.as_str());
         let pages = Pages { registry: self, step: "list repositories of", what, scope: &scope };
         let mut names = Vec::new();

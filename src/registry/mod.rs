@@ -8,10 +8,11 @@ pub mod auth;
 mod blobs;
 mod body;
 mod limiter;
-pub mod link;
+mod link;
 mod listing;
 mod manifests;
 mod pace;
+mod pool;
 mod remote;
 mod request;
 mod retry;
@@ -30,6 +31,7 @@ use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
 use auth::{Authenticator, CredentialStore};
 use limiter::Limiter;
+pub use pool::Registries;
 pub use retry::Policy;
 use transport::Transport;
 pub use transport::{Timeouts, Tls};
@@ -104,6 +106,7 @@ impl Registry {
             credentials,
             transport.api().clone(),
             settings.auth_realms,
+            Arc::new(std::time::Instant::now),
         );
         Ok(Arc::new(Self {
             base,

@@ -7,7 +7,7 @@ use http::Method;
 use url::Url;
 
 use super::Registry;
-use super::auth::{Access, Scope};
+use super::auth::Scope;
 use super::request::{Call, What};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::repository::{
@@ -31,13 +31,12 @@ pub(super) struct RemoteRepository {
 
 impl RemoteRepository {
     pub fn new(registry: Arc<Registry>, path: RepositoryName, writes: bool) -> Self {
-        let scope =
-            |access| Scope { repository: Some(path.as_str().to_owned()), access, mount_from: None };
+        let (pull, push) = (Scope::pull(path.clone()), Scope::push(path.clone()));
         Self {
             name: format!("{}/{path}", registry.host),
-            reads: scope(if writes { Access::Push } else { Access::Pull }),
-            writes: scope(Access::Push),
-            deletes: scope(Access::Delete),
+            reads: if writes { push.clone() } else { pull },
+            writes: push,
+            deletes: Scope::delete(path.clone()),
             registry,
             path,
         }

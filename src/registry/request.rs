@@ -219,7 +219,7 @@ impl Registry {
             if status == StatusCode::UNAUTHORIZED {
                 let again = self
                     .authenticator
-                    .unauthorized(call.scope, authorization, response.headers())
+                    .unauthorized(call.scope, &authorization, response.headers())
                     .await;
                 if again.map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))? {
                     continue;
@@ -382,7 +382,7 @@ impl Registry {
         if answer.status == StatusCode::UNAUTHORIZED {
             // The next try, by whoever can read the body again, gets a new token.
             let _ =
-                self.authenticator.unauthorized(call.scope, authorization, &answer.headers).await;
+                self.authenticator.unauthorized(call.scope, &authorization, &answer.headers).await;
         } else {
             self.authenticator.accepted(authorization);
         }

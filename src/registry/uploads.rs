@@ -13,7 +13,6 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use super::answer::Answer;
-use super::auth::Scope;
 use super::link;
 use super::remote::RemoteRepository;
 use super::request::{Call, What};
@@ -70,8 +69,12 @@ impl RemoteRepository {
         };
         let mut url = self.url("blobs/uploads/");
         url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
-        let other = (from != self.path()).then(|| from.to_owned());
-        let scope = Scope { mount_from: other, ..self.writes.clone() };
+        // A name that is none cannot be mounted from.
+        let other = from.parse().ok().filter(|_| from != self.path());
+        let scope = match other {
+            Some(other) => self.writes.clone().mounting_from(other),
+            None => self.writes.clone(),
+        };
         let call = self.call("mount", what, Method::POST, url, &scope);
         let answer = self.registry.call(&call).await?;
         match answer.status {

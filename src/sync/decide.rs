@@ -30,11 +30,18 @@ pub enum Verdict {
 ///
 /// A target tag counts as changed by someone else when it is neither what the source has nor
 /// what was last put there. Without a record nothing is known to be put there by us.
-pub fn decide(source: &Digest, record: Option<&TagState>, target: &AtTarget, on_conflict: OnConflict) -> Verdict {
+pub fn decide(
+    source: &Digest,
+    record: Option<&TagState>,
+    target: &AtTarget,
+    on_conflict: OnConflict,
+) -> Verdict {
     let known = record.is_some_and(|record| record.source_digest == *source);
     match target {
         AtTarget::Vouched if known => Verdict::InStep,
-        AtTarget::Vouched if on_conflict == OnConflict::Overwrite => Verdict::Copy("the source has moved"),
+        AtTarget::Vouched if on_conflict == OnConflict::Overwrite => {
+            Verdict::Copy("the source has moved")
+        }
         AtTarget::Vouched => Verdict::Ask,
         AtTarget::Lacks => Verdict::Copy("the target lacks it"),
         AtTarget::Has(found) => {

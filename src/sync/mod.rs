@@ -99,11 +99,13 @@ impl Syncer {
         cancel: &CancellationToken,
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> Vec<RuleReport> {
-        let mut reports: Vec<(usize, RuleReport)> = futures_util::stream::iter(rules.iter().enumerate())
-            .map(|(at, rule)| async move { (at, self.run_rule(rule, mode, cancel, watch).await) })
-            .buffer_unordered(RULES)
-            .collect()
-            .await;
+        let mut reports: Vec<(usize, RuleReport)> = futures_util::stream::iter(
+            rules.iter().enumerate(),
+        )
+        .map(|(at, rule)| async move { (at, self.run_rule(rule, mode, cancel, watch).await) })
+        .buffer_unordered(RULES)
+        .collect()
+        .await;
         self.carrier.state().flush().await;
         reports.sort_by_key(|(at, _)| *at);
         reports.into_iter().map(|(_, report)| report).collect()
@@ -147,7 +149,11 @@ impl Syncer {
     }
 
     /// The rule's repositories, by listing the registry where the rule has a pattern.
-    async fn pairs(&self, rule: &SyncRule, progress: &Progress<'_>) -> Result<Vec<pairs::Pairing>, Error> {
+    async fn pairs(
+        &self,
+        rule: &SyncRule,
+        progress: &Progress<'_>,
+    ) -> Result<Vec<pairs::Pairing>, Error> {
         let repositories = match &rule.source.repositories {
             SourceRepositories::One(repository) | SourceRepositories::Pinned { repository, .. } => {
                 vec![repository.clone()]
@@ -159,7 +165,8 @@ impl Syncer {
             }
         };
         if repositories.is_empty() {
-            progress.change(|report| report.notes.push("no repository matches the source".to_owned()));
+            progress
+                .change(|report| report.notes.push("no repository matches the source".to_owned()));
         }
         let (pairs, problems) = pairs::pair(rule, repositories);
         for problem in problems {

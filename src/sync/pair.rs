@@ -16,7 +16,9 @@ use crate::config::{SourceRepositories, SyncRule};
 use crate::oci::{Digest, Tag, media_type};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Resolved, Result};
 use crate::state::{TagKey, TagState};
-use crate::transfer::{Delivered, Found, Job, Options, Outcome, TagIndex, Target, fingerprint, subjects, survey};
+use crate::transfer::{
+    Delivered, Found, Job, Options, Outcome, TagIndex, Target, fingerprint, subjects, survey,
+};
 
 /// Tags of one repository that are looked at at once.
 const TAGS: usize = 64;
@@ -61,7 +63,8 @@ impl<'a> Pair<'a> {
             .targets
             .iter()
             .map(|(registry, repository)| {
-                let repository = syncer.registries.open(registry)?.repository(repository.clone(), true);
+                let repository =
+                    syncer.registries.open(registry)?.repository(repository.clone(), true);
                 Ok(Goal { repository, tags: OnceCell::new() })
             })
             .collect::<Result<_>>()?;
@@ -108,7 +111,10 @@ impl<'a> Pair<'a> {
 
     /// What the rule selects in this repository, and the repository's derived tags.
     async fn items(&self) -> Result<(Vec<Item>, TagIndex)> {
-        let by_tag = |tag: Tag| Item { reference: Reference::Tag(tag.clone()), placement: Placement::Tag(tag) };
+        let by_tag = |tag: Tag| Item {
+            reference: Reference::Tag(tag.clone()),
+            placement: Placement::Tag(tag),
+        };
         let pinned = match &self.rule.source.repositories {
             SourceRepositories::Pinned { tag, digest, .. } => Some(Item {
                 reference: Reference::Digest(digest.clone()),
@@ -135,14 +141,27 @@ impl<'a> Pair<'a> {
             (None, None) => match listed {
                 Some(tags) => self.rule.tags.select(tags).into_iter().map(by_tag).collect(),
                 // A pattern's repositories may be empty; one that is named should not be.
-                None if matches!(self.rule.source.repositories, SourceRepositories::Matching(_)) => Vec::new(),
+                None if matches!(
+                    self.rule.source.repositories,
+                    SourceRepositories::Matching(_)
+                ) =>
+                {
+                    Vec::new()
+                }
                 None => return Err(Error::new("list tags of", self.source.name(), Cause::Missing)),
             },
         };
         Ok((items, index))
     }
 
-    async fn item(&self, item: Item, source_tags: &TagIndex, few: bool, mode: Mode, progress: &Progress<'_>) {
+    async fn item(
+        &self,
+        item: Item,
+        source_tags: &TagIndex,
+        few: bool,
+        mode: Mode,
+        progress: &Progress<'_>,
+    ) {
         let begin = Instant::now();
         let result = match self.needs(&item, source_tags, few, progress).await {
             Ok((_, needs)) if needs.is_empty() => return,
@@ -176,7 +195,10 @@ impl<'a> Pair<'a> {
     }
 
     fn every_need(&self) -> Vec<Need<'_>> {
-        self.goals.iter().map(|goal| Need { goal, reason: "the source could not be read", current: None }).collect()
+        self.goals
+            .iter()
+            .map(|goal| Need { goal, reason: "the source could not be read", current: None })
+            .collect()
     }
 
     /// Finds out which targets are not in step. Gives the source's digest where it was asked for.
@@ -187,7 +209,8 @@ impl<'a> Pair<'a> {
         few: bool,
         progress: &Progress<'_>,
     ) -> Result<(Option<Digest>, Vec<Need<'g>>)> {
-        let records: Vec<Option<TagState>> = self.goals.iter().map(|goal| self.record(item, goal)).collect();
+        let records: Vec<Option<TagState>> =
+            self.goals.iter().map(|goal| self.record(item, goal)).collect();
         let immutable = matches!(&item.reference, Reference::Tag(tag) if self.rule.immutable.as_ref().is_some_and(|patterns| patterns.matches(tag)));
         if immutable && records.iter().all(Option::is_some) {
             progress.unchanged(self.goals.len());
@@ -208,7 +231,9 @@ impl<'a> Pair<'a> {
         })?;
         let mut needs = Vec::new();
         for ((goal, record), known) in self.goals.iter().zip(&records).zip(known) {
-            let need = self.need(item, goal, record.as_ref(), known, &source, source_tags, progress).await?;
+            let need = self
+                .need(item, goal, record.as_ref(), known, &source, source_tags, progress)
+                .await?;
             needs.extend(need);
         }
         Ok((Some(source.digest), needs))
@@ -222,7 +247,13 @@ impl<'a> Pair<'a> {
     }
 
     /// What can be said of the target without a request for this image alone.
-    async fn cheaply_known(&self, item: &Item, goal: &Goal, record: Option<&TagState>, few: bool) -> Result<Option<AtTarget>> {
+    async fn cheaply_known(
+        &self,
+        item: &Item,
+        goal: &Goal,
+        record: Option<&TagState>,
+        few: bool,
+    ) -> Result<Option<AtTarget>> {
         let Placement::Tag(tag) = &item.placement else { return Ok(None) };
         let age = record.map(|record| (self.syncer.clock)().saturating_sub(record.verified_at));
         if age.is_some_and(|age| age < self.rule.recheck.as_secs()) {
@@ -236,7 +267,10 @@ impl<'a> Pair<'a> {
         Ok(lacks.then_some(AtTarget::Lacks))
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all of it is what is known of one image at one target")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "all of it is what is known of one image at one target"
+    )]
     async fn need<'g>(
         &'g self,
         item: &Item,
@@ -263,8 +297,20 @@ impl<'a> Pair<'a> {
         match verdict {
             Verdict::Copy(reason) => Ok(Some(Need { goal, reason, current })),
             Verdict::InStep => {
-                if self.options.referrers && !self.referrers_in_step(record, goal, source, current.as_ref(), source_tags, item).await? {
-                    let current = current.or_else(|| record.map(|record| record.target_digest.clone()));
+                if self.options.referrers
+                    && !self
+                        .referrers_in_step(
+                            record,
+                            goal,
+                            source,
+                            current.as_ref(),
+                            source_tags,
+                            item,
+                        )
+                        .await?
+                {
+                    let current =
+                        current.or_else(|| record.map(|record| record.target_digest.clone()));
                     return Ok(Some(Need { goal, reason: "its referrers have changed", current }));
                 }
                 if !self.options.referrers && target != AtTarget::Vouched {
@@ -275,8 +321,10 @@ impl<'a> Pair<'a> {
                 Ok(None)
             }
             Verdict::Keep => {
-                let reason = "the target's tag was changed by someone else (on_conflict = \"keep\")";
-                progress.image(ImageReport { action: Action::Kept, ..self.blank(item, goal, reason) });
+                let reason =
+                    "the target's tag was changed by someone else (on_conflict = \"keep\")";
+                progress
+                    .image(ImageReport { action: Action::Kept, ..self.blank(item, goal, reason) });
                 Ok(None)
             }
             Verdict::Refuse | Verdict::Ask => {
@@ -285,7 +333,11 @@ impl<'a> Pair<'a> {
                     current.map_or_else(|| "unknown".to_owned(), |digest| digest.to_string()),
                     source.digest
                 ));
-                let error = Error::new("overwrite", format!("{}{}", goal.repository.name(), suffix(&item.placement)), cause);
+                let error = Error::new(
+                    "overwrite",
+                    format!("{}{}", goal.repository.name(), suffix(&item.placement)),
+                    cause,
+                );
                 progress.image(self.failed(item, goal, "conflict", &error, 0.0));
                 Ok(None)
             }
@@ -353,7 +405,13 @@ impl<'a> Pair<'a> {
         subjects(&*self.source, root, &self.options).await
     }
 
-    fn job(&self, item: &Item, digest: Option<Digest>, needs: &[Need<'_>], source_tags: &TagIndex) -> Job {
+    fn job(
+        &self,
+        item: &Item,
+        digest: Option<Digest>,
+        needs: &[Need<'_>],
+        source_tags: &TagIndex,
+    ) -> Job {
         Job {
             source: self.source.clone(),
             // What was looked up is what is read, even if the tag moves meanwhile.
@@ -372,15 +430,35 @@ impl<'a> Pair<'a> {
         }
     }
 
-    fn settle(&self, item: &Item, outcome: &Outcome, needs: Vec<Need<'_>>, seconds: f64, progress: &Progress<'_>) {
+    fn settle(
+        &self,
+        item: &Item,
+        outcome: &Outcome,
+        needs: Vec<Need<'_>>,
+        seconds: f64,
+        progress: &Progress<'_>,
+    ) {
         for (need, result) in needs.into_iter().zip(&outcome.targets) {
             match result {
-                Err(error) => progress.image(self.failed(item, need.goal, need.reason, error, seconds)),
+                Err(error) => {
+                    progress.image(self.failed(item, need.goal, need.reason, error, seconds))
+                }
                 Ok(delivered) => {
                     if delivered.refused_referrers.is_empty() {
-                        self.remember(item, need.goal, &outcome.source_digest, &delivered.digest, outcome.subjects.clone(), &outcome.referrers);
+                        self.remember(
+                            item,
+                            need.goal,
+                            &outcome.source_digest,
+                            &delivered.digest,
+                            outcome.subjects.clone(),
+                            &outcome.referrers,
+                        );
                     }
-                    if delivered.unchanged && delivered.blobs_sent + delivered.blobs_mounted == 0 && delivered.refused_referrers.is_empty() && need.reason != "its referrers have changed" {
+                    if delivered.unchanged
+                        && delivered.blobs_sent + delivered.blobs_mounted == 0
+                        && delivered.refused_referrers.is_empty()
+                        && need.reason != "its referrers have changed"
+                    {
                         progress.unchanged(1);
                         continue;
                     }
@@ -390,11 +468,20 @@ impl<'a> Pair<'a> {
         }
     }
 
-    fn copied(&self, item: &Item, need: &Need<'_>, outcome: &Outcome, delivered: &Delivered, seconds: f64) -> ImageReport {
+    fn copied(
+        &self,
+        item: &Item,
+        need: &Need<'_>,
+        outcome: &Outcome,
+        delivered: &Delivered,
+        seconds: f64,
+    ) -> ImageReport {
         let refused = !delivered.refused_referrers.is_empty();
         let mut notes = outcome.notes.clone();
         if refused {
-            notes.push("the image is there, but the target refuses to store what refers to it".to_owned());
+            notes.push(
+                "the image is there, but the target refuses to store what refers to it".to_owned(),
+            );
         }
         ImageReport {
             action: if refused { Action::Failed } else { Action::Copied },
@@ -411,8 +498,20 @@ impl<'a> Pair<'a> {
         }
     }
 
-    fn failed(&self, item: &Item, goal: &Goal, reason: &str, error: &Error, seconds: f64) -> ImageReport {
-        ImageReport { action: Action::Failed, errors: vec![Failure::of(error)], seconds, ..self.blank(item, goal, reason) }
+    fn failed(
+        &self,
+        item: &Item,
+        goal: &Goal,
+        reason: &str,
+        error: &Error,
+        seconds: f64,
+    ) -> ImageReport {
+        ImageReport {
+            action: Action::Failed,
+            errors: vec![Failure::of(error)],
+            seconds,
+            ..self.blank(item, goal, reason)
+        }
     }
 
     fn blank(&self, item: &Item, goal: &Goal, reason: &str) -> ImageReport {
@@ -433,7 +532,15 @@ impl<'a> Pair<'a> {
         }
     }
 
-    fn remember(&self, item: &Item, goal: &Goal, source: &Digest, target: &Digest, subjects: Vec<Digest>, found: &[Found]) {
+    fn remember(
+        &self,
+        item: &Item,
+        goal: &Goal,
+        source: &Digest,
+        target: &Digest,
+        subjects: Vec<Digest>,
+        found: &[Found],
+    ) {
         let Placement::Tag(tag) = &item.placement else { return };
         let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
         let state = TagState {

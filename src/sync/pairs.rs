@@ -16,7 +16,10 @@ pub struct Pairing {
 
 /// Pairs the source repositories with their targets. Two that would end up in one target
 /// repository overwrite each other's tags, so neither is copied.
-pub fn pair(rule: &SyncRule, mut repositories: Vec<RepositoryName>) -> (Vec<Pairing>, Vec<Failure>) {
+pub fn pair(
+    rule: &SyncRule,
+    mut repositories: Vec<RepositoryName>,
+) -> (Vec<Pairing>, Vec<Failure>) {
     repositories.sort_unstable();
     repositories.dedup();
     let (mut pairings, mut failures) = (Vec::new(), Vec::new());
@@ -35,7 +38,11 @@ pub fn pair(rule: &SyncRule, mut repositories: Vec<RepositoryName>) -> (Vec<Pair
             Ok(targets) => pairings.push(Pairing { source, targets }),
             Err(error) => {
                 let error: crate::oci::template::TemplateError = error;
-                failures.push(Failure::new("name the target of", source.as_str(), error.to_string()));
+                failures.push(Failure::new(
+                    "name the target of",
+                    source.as_str(),
+                    error.to_string(),
+                ));
             }
         }
     }
@@ -45,14 +52,18 @@ pub fn pair(rule: &SyncRule, mut repositories: Vec<RepositoryName>) -> (Vec<Pair
             users.entry(target).or_default().push(&pairing.source);
         }
     }
-    let shared: HashMap<_, _> = users.into_iter().filter(|(_, sources)| sources.len() > 1).collect();
+    let shared: HashMap<_, _> =
+        users.into_iter().filter(|(_, sources)| sources.len() > 1).collect();
     let (mut good, mut messages) = (Vec::new(), Vec::new());
     for pairing in &pairings {
         match pairing.targets.iter().find_map(|target| shared.get_key_value(target)) {
             None => good.push(pairing.clone()),
             Some(((registry, repository), sources)) => {
                 let sources: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
-                let message = format!("{} would all become {registry}/{repository}; use another template", sources.join(", "));
+                let message = format!(
+                    "{} would all become {registry}/{repository}; use another template",
+                    sources.join(", ")
+                );
                 messages.push(Failure::new("name the target of", pairing.source.as_str(), message));
             }
         }
@@ -66,7 +77,8 @@ mod tests {
     use super::*;
 
     fn rule(source: &str, target: &str) -> SyncRule {
-        let text = format!("[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"\n");
+        let text =
+            format!("[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"\n");
         let mut config = crate::config::parse(&text, "x.toml".as_ref(), &|_| None).unwrap();
         config.sync.remove(0)
     }
@@ -80,7 +92,8 @@ mod tests {
         let rule = rule("s.example/acme/**", "t.example/mirror/{tail}");
         let (pairings, failures) = pair(&rule, names(&["acme/b/c", "acme/a", "acme/a"]));
         assert!(failures.is_empty());
-        let targets: Vec<_> = pairings.iter().map(|pairing| pairing.targets[0].1.as_str()).collect();
+        let targets: Vec<_> =
+            pairings.iter().map(|pairing| pairing.targets[0].1.as_str()).collect();
         assert_eq!(targets, ["mirror/a", "mirror/b/c"]);
     }
 

@@ -118,7 +118,13 @@ impl Counts {
 
 impl Failure {
     pub fn new(step: &str, subject: &str, message: String) -> Self {
-        Self { step: step.to_owned(), subject: subject.to_owned(), message, attempts: 1, hint: None }
+        Self {
+            step: step.to_owned(),
+            subject: subject.to_owned(),
+            message,
+            attempts: 1,
+            hint: None,
+        }
     }
 
     pub fn of(error: &Error) -> Self {

@@ -1,0 +1,97 @@
+//! The registries of a run: each opened once, when first needed, as the configuration says.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::auth::{CredentialStore, Environment, ExplicitCredential};
+use super::{Policy, Registry, Settings, Timeouts, Tls};
+use crate::config::{Insecure, RegistryConfig};
+use crate::oci::RegistryHost;
+use crate::repository::{Cause, Error, Result};
+
+/// All registries, by host.
+pub struct Registries {
+    configs: BTreeMap<RegistryHost, RegistryConfig>,
+    /// What holds for hosts that the configuration does not mention.
+    default: RegistryConfig,
+    credentials: Arc<CredentialStore>,
+    jitter: fn() -> f64,
+    open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
+}
+
+impl Registries {
+    /// Nothing is opened yet. Hosts without an entry in `configs` are spoken to as `default` says.
+    pub fn new(
+        configs: BTreeMap<RegistryHost, RegistryConfig>,
+        default: RegistryConfig,
+        environment: Environment,
+        jitter: fn() -> f64,
+    ) -> Self {
+        let explicit = configs.iter().filter_map(|(host, config)| {
+            let (username, secret) = (config.username.clone()?, config.password.clone()?);
+            Some((host.clone(), ExplicitCredential { username, secret }))
+        });
+        let credentials = CredentialStore::new(explicit, environment, Arc::new(Instant::now));
+        Self {
+            credentials: Arc::new(credentials),
+            configs,
+            default,
+            jitter,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The registry at this host. Nothing is sent.
+    pub fn open(&self, host: &RegistryHost) -> Result<Arc<Registry>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(registry) = open.get(host) {
+            return Ok(registry.clone());
+        }
+        let config = self.configs.get(host).unwrap_or(&self.default);
+        let settings =
+            settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
+        let registry =
+            Registry::new(host.clone(), settings, self.credentials.clone(), self.jitter)?;
+        open.insert(host.clone(), registry.clone());
+        Ok(registry)
+    }
+}
+
+fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
+    let identity = match (&config.client_cert, &config.client_key) {
+        (Some(certificate), Some(key)) => {
+            let mut pem = read(certificate)?;
+            pem.push(b'\n');
+            pem.extend(read(key)?);
+            Some(pem)
+        }
+        _ => None,
+    };
+    let defaults = Timeouts::default();
+    Ok(Settings {
+        tls: Tls {
+            http: config.insecure == Insecure::Http,
+            no_verify: config.insecure == Insecure::NoVerify,
+            ca: config.ca_file.as_deref().map(read).transpose()?,
+            identity,
+        },
+        parallel: config.parallel.map(std::num::NonZeroU32::get),
+        requests_per_second: config.requests_per_second,
+        auth_realms: config.auth_realms.clone(),
+        timeouts: Timeouts {
+            idle: config.idle_timeout.unwrap_or(defaults.idle),
+            connect: config
+                .idle_timeout
+                .map_or(defaults.connect, |idle| idle.min(defaults.connect)),
+            ..defaults
+        },
+        policy: Policy::default(),
+    })
+}
+
+fn read(path: &Path) -> std::result::Result<Vec<u8>, Cause> {
+    std::fs::read(path)
+        .map_err(|error| Cause::Io(format!("cannot read {}: {error}", path.display())))
+}
