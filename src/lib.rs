@@ -15,6 +15,7 @@
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod config;
 pub mod oci;
 pub mod registry;

@@ -1,4 +1,8 @@
-//! The tranship command.
+//! The tranship command: parses the command line and turns the outcome into an exit code.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tranship::cli::main()
+}

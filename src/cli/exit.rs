@@ -1,0 +1,68 @@
+//! Exit codes, and the errors that lead to them.
+
+use std::process::ExitCode;
+
+use crate::config::ConfigError;
+use crate::repository::Error;
+use crate::state::StateError;
+
+/// How a command ended. The numbers are a promise to scripts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    Done,
+    /// Something failed: the report says what.
+    Failed,
+    /// Wrong usage or configuration: nothing was started.
+    Usage,
+    /// Refused by a safety limit: nothing was changed.
+    Refused,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Failed => 1,
+            Exit::Usage => 2,
+            Exit::Refused => 3,
+        })
+    }
+}
+
+/// Why a command could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    #[error("{0}")]
+    Config(#[from] ConfigError),
+    #[error("{0}")]
+    Usage(String),
+    #[error("{0}")]
+    Repository(#[from] Error),
+    #[error("{0}")]
+    State(#[from] StateError),
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CliError {
+    pub fn exit(&self) -> Exit {
+        match self {
+            Self::Config(_) | Self::Usage(_) => Exit::Usage,
+            Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
+        }
+    }
+
+    /// Tells the person in front of the terminal.
+    pub fn print(&self) {
+        match self {
+            // A configuration's errors come with file, line and column in front.
+            Self::Config(error) => eprintln!("{error}"),
+            other => eprintln!("error: {other}"),
+        }
+        if let Self::Repository(error) = self
+            && let Some(hint) = error.hint()
+        {
+            eprintln!("hint: {hint}");
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The command line: one file a subcommand, arguments in, report out, no logic of its own.
+//!
+//! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
+//!   as a command needs them. `output`: stdout for data, stderr for people. `exit`: exit codes.
+
+mod args;
+mod exit;
+mod output;
+mod progress;
+mod session;
+mod signals;
+mod sync;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use args::Global;
+pub use exit::Exit;
+
+/// Copies, mirrors and migrates container images between registries, bit for bit.
+#[derive(Debug, Parser)]
+#[command(name = "tranship", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Sync(sync::Args),
+}
+
+/// Subcommands by what they are for, as `--help` shows them.
+const GROUPS: [(&str, &[&str]); 1] = [("Mirror and migrate", &["sync"])];
+
+/// Runs the program. All that it needs from outside comes from here: arguments, environment,
+/// standard streams.
+pub fn main() -> ExitCode {
+    let matches = match command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version are no errors; clap knows which stream each belongs to.
+            let _ = error.print();
+            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
+        }
+    };
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return Exit::Usage.into();
+        }
+    };
+    output::set_up_logging(&cli.global);
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("error: failed to start: {error}");
+            return Exit::Failed.into();
+        }
+    };
+    let exit = runtime.block_on(async {
+        match cli.command {
+            Command::Sync(args) => sync::run(&cli.global, args).await,
+        }
+    });
+    // Nothing that matters is under way any more; what blocks must not keep the process.
+    runtime.shutdown_background();
+    match exit {
+        Ok(exit) => exit.into(),
+        Err(error) => {
+            error.print();
+            error.exit().into()
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+/// The definition of the command line, from which help, completions and the man page are made.
+pub fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut groups = String::new();
+    for (title, names) in GROUPS {
+        groups.push_str(&format!("{title}:\n"));
+        for name in names {
+            let about = command.find_subcommand(name).and_then(clap::Command::get_about);
+            let about = about.map(ToString::to_string).unwrap_or_default();
+            groups.push_str(&format!("  {name:<16}{about}\n"));
+        }
+        groups.push('\n');
+    }
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{groups}Options:\n{{options}}{{after-help}}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_subcommand_is_in_a_group_and_has_an_example() {
+        let command = command();
+        for subcommand in command.get_subcommands() {
+            let name = subcommand.get_name();
+            assert!(GROUPS.iter().any(|(_, names)| names.contains(&name)), "{name}");
+            let help = subcommand.clone().render_long_help().to_string();
+            assert!(help.contains("Example"), "{name} has no example");
+        }
+        let listed: usize = GROUPS.iter().map(|(_, names)| names.len()).sum();
+        assert_eq!(listed, command.get_subcommands().count());
+    }
+}

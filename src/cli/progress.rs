@@ -1,0 +1,67 @@
+//! One line that shows what is under way, on a terminal only.
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::args::{Global, Output};
+use super::output;
+use crate::transfer::Carrier;
+
+/// A line on standard error that goes away when dropped.
+pub struct Progress {
+    bar: ProgressBar,
+    refresher: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Progress {
+    /// Shows what a carrier moves, if somebody is there to see it.
+    pub fn start(global: &Global, carrier: Arc<Carrier>) -> Self {
+        if global.quiet || global.output == Output::Json || !std::io::stderr().is_terminal() {
+            return Self { bar: ProgressBar::hidden(), refresher: None };
+        }
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} {elapsed}") {
+            bar.set_style(style);
+        }
+        let shown = bar.clone();
+        let refresher = tokio::spawn(async move {
+            let mut before = 0;
+            loop {
+                let now = carrier.meter().read();
+                let rate = (now.sent_bytes - before) * 5;
+                before = now.sent_bytes;
+                shown.set_message(format!(
+                    "{} blobs sent, {} mounted, {} there already; {} sent, {}/s;",
+                    now.blobs_sent,
+                    now.blobs_mounted,
+                    now.blobs_present,
+                    output::bytes(now.sent_bytes),
+                    output::bytes(rate),
+                ));
+                shown.tick();
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+        });
+        Self { bar, refresher: Some(refresher) }
+    }
+
+    /// Prints a line of the report above the progress line.
+    pub fn line(&self, text: &str) {
+        self.bar.suspend(|| {
+            // A reader that has gone is noticed when the report is finished.
+            let _ = output::print_text(&format!("{text}\n"));
+        });
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(refresher) = self.refresher.take() {
+            refresher.abort();
+        }
+        self.bar.finish_and_clear();
+    }
+}

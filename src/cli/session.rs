@@ -1,0 +1,61 @@
+//! Configuration, registries and state, opened as a command needs them.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::args::Global;
+use super::exit::CliError;
+use crate::config::{self, Config, RegistryConfig};
+use crate::registry::auth::Environment;
+use crate::registry::{Policy, Registries};
+use crate::state::State;
+use crate::transfer::Carrier;
+
+/// Read when no other file is named.
+const DEFAULT_CONFIG: &str = "tranship.toml";
+
+/// The configuration that a command cannot do without.
+pub fn required_config(global: &Global) -> Result<Config, CliError> {
+    let path = global.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+    if global.config.is_none() && !path.exists() {
+        return Err(CliError::Usage(format!(
+            "there is no {DEFAULT_CONFIG} here: name the configuration with --config FILE, or start from config.example.toml"
+        )));
+    }
+    Ok(config::load(path, &|name| std::env::var(name).ok())?)
+}
+
+/// The configuration's registry settings, for commands that work without one.
+pub fn optional_registries(
+    global: &Global,
+) -> Result<BTreeMap<crate::oci::RegistryHost, RegistryConfig>, CliError> {
+    if global.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
+        return Ok(BTreeMap::new());
+    }
+    Ok(required_config(global)?.registries)
+}
+
+/// Registries with credentials from the configuration, docker's files and helpers.
+pub fn registries(
+    configs: BTreeMap<crate::oci::RegistryHost, RegistryConfig>,
+    default: RegistryConfig,
+) -> Arc<Registries> {
+    Arc::new(Registries::new(configs, default, Environment::of_process(), jitter))
+}
+
+/// What moves images.
+pub fn carrier(state: State) -> Arc<Carrier> {
+    Arc::new(Carrier::new(state, Policy::default(), jitter))
+}
+
+/// A random number from 0 to 1.
+pub fn jitter() -> f64 {
+    fastrand::f64()
+}
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}

@@ -1,0 +1,31 @@
+//! SIGINT and SIGTERM: the first stops in good order, the second at once.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A token that is cancelled by the first signal. After the second, the signals' default
+/// action ends the process, which loses nothing that was committed.
+pub fn stop_token() -> CancellationToken {
+    let token = CancellationToken::new();
+    let stopped = token.clone();
+    tokio::spawn(async move {
+        let (Ok(mut interrupt), Ok(mut terminate)) =
+            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+        else {
+            return; // Then the signals' default action ends the process.
+        };
+        let mut next = async || {
+            tokio::select! {
+                _ = interrupt.recv() => 130,
+                _ = terminate.recv() => 143,
+            }
+        };
+        next().await;
+        eprintln!("stopping; once more to stop at once");
+        stopped.cancel();
+        let code = next().await;
+        #[expect(clippy::disallowed_methods, reason = "the user asked twice to stop at once")]
+        std::process::exit(code);
+    });
+    token
+}

@@ -1,0 +1,151 @@
+//! `tranship sync`: one pass of the `[[sync]]` rules.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::args::{Global, Output};
+use super::exit::{CliError, Exit};
+use super::progress::Progress;
+use super::{output, session, signals};
+use crate::config::{RegistryConfig, SyncRule};
+use crate::state::State;
+use crate::sync::{Action, Counts, ImageReport, Mode, RuleReport, Syncer};
+use crate::transfer::Reading;
+
+/// Bring the targets of the [[sync]] rules up to date, once
+///
+/// Copies what the rules select and what is not at the target yet, every byte verified. What was
+/// copied before is not copied again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship sync                           every rule of tranship.toml
+  tranship sync --config mirror.toml --rule base-images
+  tranship sync --dry-run                 what would be copied, and why")]
+pub struct Args {
+    /// Only this rule; may be given several times
+    #[arg(long = "rule", value_name = "NAME")]
+    rules: Vec<String>,
+    /// Only say what would be copied
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The document that `--output json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    success: bool,
+    moved: Reading,
+    rules: &'a [RuleReport],
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let config = session::required_config(global)?;
+    let rules = choose(&config.sync, &args.rules)?;
+    let state = State::open(&config.daemon.state)?;
+    let registries = session::registries(config.registries.clone(), RegistryConfig::default());
+    let carrier = session::carrier(state);
+    let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
+    let cancel = signals::stop_token();
+    let reports = {
+        let progress = Progress::start(global, Arc::clone(&carrier));
+        let quiet = global.quiet || global.output == Output::Json;
+        let watch = |image: &ImageReport| {
+            if !quiet && image.action != Action::Failed {
+                progress.line(&image_line(image));
+            }
+        };
+        syncer.run(&rules, mode, &cancel, &watch).await
+    };
+    let success = reports.iter().all(RuleReport::is_success);
+    match global.output {
+        Output::Json => {
+            let moved = carrier.meter().read();
+            output::print_json(&Report { success, moved, rules: &reports })?;
+        }
+        Output::Text => {
+            for report in &reports {
+                print_report(report, global.quiet)?;
+            }
+        }
+    }
+    Ok(if success { Exit::Done } else { Exit::Failed })
+}
+
+fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncRule>, CliError> {
+    let listed = || all.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>().join(", ");
+    if all.is_empty() {
+        return Err(CliError::Usage("the configuration has no [[sync]] rule".to_owned()));
+    }
+    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|rule| rule.name == **name)) {
+        return Err(CliError::Usage(format!(
+            "there is no rule `{unknown}`: the rules are {}",
+            listed()
+        )));
+    }
+    Ok(all.iter().filter(|rule| names.is_empty() || names.contains(&rule.name)).collect())
+}
+
+fn image_line(image: &ImageReport) -> String {
+    let verb = match image.action {
+        Action::Copied => "copied",
+        Action::WouldCopy => "would copy",
+        Action::Kept => "kept",
+        Action::Failed => "FAILED",
+    };
+    let moved = match image.action {
+        Action::Copied => format!(", {} sent", output::bytes(image.bytes)),
+        _ => String::new(),
+    };
+    let mut line = format!("{verb} {} -> {} ({}{moved})", image.source, image.target, image.reason);
+    for note in &image.notes {
+        line.push_str(&format!("\n  note: {note}"));
+    }
+    line
+}
+
+fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
+    for image in report.images.iter().filter(|image| image.action == Action::Failed) {
+        eprintln!("{}", image_line(image));
+        for error in &image.errors {
+            print_failure(error);
+        }
+    }
+    for failure in &report.failures {
+        eprintln!("FAILED rule {}", report.rule);
+        print_failure(failure);
+    }
+    if quiet {
+        return Ok(());
+    }
+    for note in &report.notes {
+        output::print_text(&format!("{}: note: {note}\n", report.rule))?;
+    }
+    let Counts { copied, unchanged, kept, failed } = report.counts;
+    let copied_word = if report.dry_run { "to copy" } else { "copied" };
+    let mut line = format!("{}: {copied} {copied_word}, {unchanged} unchanged", report.rule);
+    if kept > 0 {
+        line.push_str(&format!(", {kept} kept"));
+    }
+    if failed > 0 {
+        line.push_str(&format!(", {failed} failed"));
+    }
+    line.push_str(&format!(
+        "; {} sent in {}",
+        output::bytes(report.bytes),
+        output::seconds(report.seconds)
+    ));
+    if report.interrupted {
+        line.push_str("; interrupted, the next run goes on");
+    }
+    output::print_text(&format!("{line}\n"))
+}
+
+fn print_failure(failure: &crate::sync::Failure) {
+    eprintln!("  {failure}");
+    if let Some(hint) = &failure.hint {
+        eprintln!("  hint: {hint}");
+    }
+}
