@@ -15,5 +15,7 @@
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
+pub mod layout;
 pub mod oci;
 pub mod repository;
+pub mod server;
