@@ -137,8 +137,9 @@ pub(super) fn chunks(
                 if left == 0 {
                     return Ok(None);
                 }
-                let (file, chunk) =
-                    read.await.map_err(|_| io::Error::other("the file operation was stopped"))??;
+                let (file, chunk) = read
+                    .await
+                    .map_err(|_| io::Error::other("the file operation was stopped"))??;
                 if chunk.is_empty() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }

@@ -51,7 +51,11 @@ struct Stamp {
 #[derive(Debug)]
 pub(super) enum Edit {
     /// Lists a manifest whose blob is there.
-    Put { manifest: Manifest, tag: Option<Tag>, untagged: Untagged },
+    Put {
+        manifest: Box<Manifest>,
+        tag: Option<Tag>,
+        untagged: Untagged,
+    },
     DropTag(Tag),
     /// Drops all entries of a manifest, then its blob.
     DropDigest(Digest),
@@ -163,8 +167,7 @@ impl Listing {
         {
             return Ok(Arc::clone(&cached.index));
         }
-        let settled =
-            SystemTime::now().duration_since(stamp.modified).is_ok_and(|age| age >= TICK);
+        let settled = SystemTime::now().duration_since(stamp.modified).is_ok_and(|age| age >= TICK);
         let content = files::read(&path, files::MAX_INDEX_BYTES)?
             .ok_or_else(|| files::at(&path)(io::ErrorKind::NotFound.into()))?;
         let index = Index::parse(&content).map_err(|error| files::at(&path)(error.into()))?;

@@ -111,10 +111,7 @@ impl Layout {
     }
 
     /// Takes up an upload that was begun, also by an earlier process.
-    pub(crate) async fn upload(
-        &self,
-        id: &UploadId,
-    ) -> std::result::Result<Upload, UploadError> {
+    pub(crate) async fn upload(&self, id: &UploadId) -> std::result::Result<Upload, UploadError> {
         self.0.uploads.open(&self.0.folder, id).await
     }
 
@@ -187,9 +184,8 @@ impl Layout {
         digest: &Digest,
         media_type: Option<&str>,
     ) -> Result<Option<Manifest>> {
-        let fail = |cause| {
-            Error::new("read manifest", self.at(&Reference::Digest(digest.clone())), cause)
-        };
+        let fail =
+            |cause| Error::new("read manifest", self.at(&Reference::Digest(digest.clone())), cause);
         let path = files::blob(&self.0.folder, digest);
         let raw = files::blocking(move || files::read(&path, MAX_MANIFEST_BYTES as u64)).await;
         let Some(raw) = raw.map_err(|error| fail(Cause::Io(error.to_string())))? else {

@@ -18,8 +18,7 @@ pub(super) struct Subjects(Mutex<HashMap<Digest, Option<(Digest, Descriptor)>>>)
 impl Subjects {
     pub fn learn(&self, manifest: &Manifest) {
         let subject = manifest.subject.as_ref();
-        let known =
-            subject.map(|subject| (subject.digest.clone(), manifest.referrer_descriptor()));
+        let known = subject.map(|subject| (subject.digest.clone(), manifest.referrer_descriptor()));
         lock(&self.0).insert(manifest.digest.clone(), known);
     }
 

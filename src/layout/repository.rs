@@ -9,8 +9,8 @@ use super::{Layout, UploadError, UploadId, failed, files};
 use crate::oci::manifest::{Document, MAX_MANIFEST_BYTES};
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, media_type};
 use crate::repository::{
-    BlobBody, BlobReader, Cause, Error, Placement, Reference, Repository, Resolved, Result,
-    Stored, UploadSession, UploadStart,
+    BlobBody, BlobReader, Cause, Error, Placement, Reference, Repository, Resolved, Result, Stored,
+    UploadSession, UploadStart,
 };
 
 /// What stands before the name of an upload in its location.
@@ -60,9 +60,7 @@ impl Repository for Layout {
 
     async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
         match self.look_up(reference).await? {
-            Some((digest, media_type)) => {
-                self.read_manifest(&digest, media_type.as_deref()).await
-            }
+            Some((digest, media_type)) => self.read_manifest(&digest, media_type.as_deref()).await,
             None => Ok(None),
         }
     }
@@ -79,14 +77,7 @@ impl Repository for Layout {
     }
 
     async fn start_upload(&self, digest: &Digest, from: Option<&str>) -> Result<UploadStart> {
-        if self.blob_size(digest).await?.is_some() {
-            return Ok(UploadStart::Present);
-        }
-        if let Some(from) = from
-            && self.mount(digest, from).await.map_err(|error| {
-                failed("mount blob", self.at(&Reference::Digest(digest.clone())), error)
-            })?
-        {
+        if self.has_or_mounts(digest, from).await? {
             return Ok(UploadStart::Present);
         }
         let id = self.begin_upload().await?;
@@ -153,7 +144,7 @@ impl Repository for Layout {
         self.write_blob(manifest).await.map_err(fail)?;
         let (tag, untagged) = self.listed(placement, manifest);
         if tag.is_some() || untagged != Untagged::No {
-            let edit = Edit::Put { manifest: manifest.clone(), tag, untagged };
+            let edit = Edit::Put { manifest: Box::new(manifest.clone()), tag, untagged };
             self.0.listing.edit(edit).await.map_err(fail)?;
             self.0.subjects.learn(manifest);
         }
@@ -200,15 +191,20 @@ impl Layout {
         })
     }
 
-    /// Makes a blob of another layout of the same tree this one's too; `false` if it is not
-    /// there.
-    async fn mount(&self, digest: &Digest, from: &str) -> std::io::Result<bool> {
-        let (Some(tree), Ok(from)) = (&self.0.tree, from.parse::<RepositoryName>()) else {
-            return Ok(false);
-        };
+    /// Whether the layout has a blob, if need be by making it this one's from the layout named
+    /// `from` of the same tree.
+    pub(crate) async fn has_or_mounts(&self, digest: &Digest, from: Option<&str>) -> Result<bool> {
+        if self.blob_size(digest).await?.is_some() {
+            return Ok(true);
+        }
+        let from = from.and_then(|from| from.parse::<RepositoryName>().ok());
+        let (Some(tree), Some(from)) = (&self.0.tree, from) else { return Ok(false) };
         let source = files::blob(&tree.join(from.as_str()), digest);
-        let (layout, digest) = (self.0.folder.clone(), digest.clone());
-        files::blocking(move || mount(&source, &layout, &digest)).await
+        let (layout, wanted) = (self.0.folder.clone(), digest.clone());
+        let mounted = files::blocking(move || mount(&source, &layout, &wanted)).await;
+        mounted.map_err(|error| {
+            failed("mount blob", self.at(&Reference::Digest(digest.clone())), error)
+        })
     }
 
     /// A blob that an image names and the layout lacks. Non-distributable layers may be

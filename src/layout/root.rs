@@ -38,7 +38,8 @@ impl Layouts {
             let single = marker.map(|_| default_name(&root)).transpose();
             Ok((root, single.map_err(io::Error::other)?))
         });
-        let (root, single) = opened.await.map_err(|error| failed("open layouts", subject, error))?;
+        let (root, single) =
+            opened.await.map_err(|error| failed("open layouts", subject, error))?;
         Ok(Self { root, single, open: Mutex::default() })
     }
 

@@ -114,7 +114,11 @@ impl Uploads {
             }
             let id = UploadId::random()?;
             let path = folder.join(id.as_str());
-            OpenOptions::new().write(true).create_new(true).open(&path).map_err(files::at(&path))?;
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&path)
+                .map_err(files::at(&path))?;
             Ok(id)
         })
         .await
