@@ -17,9 +17,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod layout;
 pub mod oci;
 pub mod registry;
 pub mod repository;
+pub mod server;
 pub mod state;
 pub mod sync;
 pub mod transfer;

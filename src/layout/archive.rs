@@ -1,0 +1,178 @@
+//! `oci-archive:FILE`: an image layout in a tar file.
+//!
+//! Reading unpacks it into a temporary folder. Writing builds a layout in a temporary folder
+//! beside the file and packs that when it is complete: a file of the same name is replaced as a
+//! whole, as skopeo does; nothing is ever added to it.
+
+use std::fs::{self, File};
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Component, Path, PathBuf};
+
+use tar::{EntryType, Header};
+use tempfile::TempDir;
+
+use super::{Layout, failed, files, listing};
+use crate::oci::Digest;
+use crate::repository::{Cause, Error, Result};
+
+/// An archive that was unpacked; its files go when this is dropped.
+#[derive(Debug)]
+pub struct Archive {
+    layout: Layout,
+    _folder: TempDir,
+}
+
+/// An archive in the making. Dropped without `finish`, it leaves nothing.
+#[derive(Debug)]
+pub struct NewArchive {
+    layout: Layout,
+    file: PathBuf,
+    folder: TempDir,
+}
+
+impl Archive {
+    /// Unpacks an archive into the system's temporary folder (`TMPDIR`).
+    pub async fn unpack(file: impl AsRef<Path>) -> Result<Self> {
+        let name = format!("oci-archive:{}", file.as_ref().display());
+        let path = file.as_ref().to_owned();
+        let unpacked = files::blocking(move || {
+            let folder = TempDir::with_prefix("tranship-")?;
+            unpack(&path, folder.path())?;
+            Ok(folder)
+        });
+        let folder = unpacked.await.map_err(|error| failed("unpack", &name, error))?;
+        if !folder.path().join(files::MARKER).is_file() {
+            let cause = Cause::Unsupported(
+                "it has no `oci-layout` file, so it is not an OCI image layout in an uncompressed tar file"
+                    .to_owned(),
+            );
+            return Err(Error::new("unpack", name, cause));
+        }
+        let layout = Layout::open_as(folder.path(), name).await?;
+        Ok(Self { layout, _folder: folder })
+    }
+
+    /// The archive's images. What is written there is lost.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+impl NewArchive {
+    /// Begins an archive that will be `file`.
+    pub async fn begin(file: impl AsRef<Path>) -> Result<Self> {
+        let file = file.as_ref().to_owned();
+        let name = format!("oci-archive:{}", file.display());
+        let beside = parent(&file).to_owned();
+        let made = files::blocking(move || {
+            let made = tempfile::Builder::new().prefix(".tranship-").tempdir_in(&beside);
+            let folder = made.map_err(files::at(&beside))?;
+            listing::create(folder.path())?;
+            Ok(folder)
+        });
+        let folder = made.await.map_err(|error| failed("begin", &name, error))?;
+        let layout = Layout::open_as(folder.path(), name).await?;
+        Ok(Self { layout, file, folder })
+    }
+
+    /// Where the archive's images go.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Packs the layout, and gives the archive its name when all of it is on disk.
+    pub async fn finish(self) -> Result<()> {
+        let name = format!("oci-archive:{}", self.file.display());
+        let packed = files::blocking(move || {
+            let new = self.folder.path().join("archive.new");
+            pack(self.layout.folder(), &new)?;
+            fs::rename(&new, &self.file).map_err(files::at(&self.file))?;
+            files::sync_folder(parent(&self.file))
+        });
+        packed.await.map_err(|error| failed("write", name, error))
+    }
+}
+
+fn parent(file: &Path) -> &Path {
+    file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Takes the layout's files out of an archive, and nothing else: what has another name is
+/// skipped, and so is everything that is not a plain file (links, devices, sparse files).
+///
+/// No more is written than the archive is long: plain files cannot be longer than their archive.
+fn unpack(file: &Path, folder: &Path) -> io::Result<()> {
+    let archive = File::open(file).map_err(files::at(file))?;
+    let mut archive = tar::Archive::new(BufReader::with_capacity(files::CHUNK, archive));
+    for entry in archive.entries()? {
+        let mut entry = entry?;
+        if entry.header().entry_type() != EntryType::Regular {
+            continue;
+        }
+        let Some(path) = layout_path(&entry.path()?) else { continue };
+        let path = folder.join(path);
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(files::at(parent))?;
+        }
+        let mut file = File::create(&path).map_err(files::at(&path))?;
+        let written = io::copy(&mut entry, &mut file).map_err(files::at(&path))?;
+        if written != entry.size() {
+            return Err(files::at(&path)(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+    Ok(())
+}
+
+/// Where a file of an archive belongs in a layout; `None` if it has no place there.
+fn layout_path(path: &Path) -> Option<PathBuf> {
+    let mut parts = Vec::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::Normal(part) => parts.push(part.to_str()?),
+            Component::Prefix(_) | Component::RootDir | Component::ParentDir => return None,
+        }
+    }
+    match parts[..] {
+        [name @ (files::MARKER | files::INDEX)] => Some(name.into()),
+        [files::BLOBS, algorithm, hex] => {
+            let digest: Digest = format!("{algorithm}:{hex}").parse().ok()?;
+            Some(files::blob(Path::new(""), &digest))
+        }
+        _ => None,
+    }
+}
+
+/// Packs a layout's own files. The same content gives the same bytes.
+fn pack(layout: &Path, file: &Path) -> io::Result<()> {
+    let archive = File::create(file).map_err(files::at(file))?;
+    let mut archive = tar::Builder::new(BufWriter::with_capacity(files::CHUNK, archive));
+    for name in [files::MARKER, files::INDEX] {
+        add(&mut archive, layout, Path::new(name))?;
+    }
+    for algorithm in ["sha256", "sha512"] {
+        let folder = Path::new(files::BLOBS).join(algorithm);
+        let Some(entries) = files::found(fs::read_dir(layout.join(&folder)))? else { continue };
+        let mut blobs = Vec::new();
+        for entry in entries {
+            blobs.extend(layout_path(&folder.join(entry?.file_name())));
+        }
+        blobs.sort();
+        for blob in blobs {
+            add(&mut archive, layout, &blob)?;
+        }
+    }
+    let mut archive = archive.into_inner().map_err(files::at(file))?;
+    archive.flush().map_err(files::at(file))?;
+    archive.get_ref().sync_all().map_err(files::at(file))
+}
+
+fn add(archive: &mut tar::Builder<impl Write>, layout: &Path, name: &Path) -> io::Result<()> {
+    let path = layout.join(name);
+    let file = File::open(&path).map_err(files::at(&path))?;
+    let mut header = Header::new_gnu();
+    header.set_size(file.metadata().map_err(files::at(&path))?.len());
+    header.set_mode(0o644);
+    header.set_entry_type(EntryType::Regular);
+    archive.append_data(&mut header, name, file).map_err(files::at(&path))
+}

@@ -1,0 +1,278 @@
+//! The content of `index.json` as data: what its entries mean here, and edits that leave
+//! everything else as it was, byte for byte within each entry. No I/O.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
+
+use crate::oci::{Descriptor, Digest, Tag, media_type};
+
+/// The annotation that holds an entry's tag (image-spec annotations.md).
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+
+#[derive(Debug, Clone)]
+pub(super) struct Index {
+    /// All keys but `manifests`.
+    parts: BTreeMap<String, Box<RawValue>>,
+    entries: Vec<Entry>,
+}
+
+/// One entry of `manifests`: its own text, and what could be understood of it.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    raw: Box<RawValue>,
+    pub digest: Option<Digest>,
+    pub media_type: Option<String>,
+    ref_name: Option<String>,
+    tag: Option<Tag>,
+}
+
+impl Entry {
+    fn read(raw: Box<RawValue>) -> Self {
+        let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let ref_name = text(&value["annotations"][REF_NAME]);
+        Self {
+            digest: value["digest"].as_str().and_then(|digest| digest.parse().ok()),
+            media_type: text(&value["mediaType"]),
+            tag: ref_name.as_deref().and_then(tag_of),
+            ref_name,
+            raw,
+        }
+    }
+
+    fn new(descriptor: &Descriptor, tag: Option<&Tag>) -> serde_json::Result<Self> {
+        let mut descriptor = descriptor.clone();
+        descriptor.annotations =
+            tag.map(|tag| BTreeMap::from([(REF_NAME.to_owned(), tag.to_string())]));
+        to_raw_value(&descriptor).map(Self::read)
+    }
+
+    fn is_named(&self, tag: &Tag) -> bool {
+        self.ref_name.as_deref() == Some(tag.as_str())
+    }
+}
+
+/// The tag in a `ref.name`: it is a bare tag, or some tools' full reference with a tag.
+fn tag_of(ref_name: &str) -> Option<Tag> {
+    ref_name.parse().ok().or_else(|| {
+        let (name, _digest) = ref_name.split_once('@').unwrap_or((ref_name, ""));
+        name.rsplit_once(':')?.1.parse().ok()
+    })
+}
+
+impl Index {
+    /// The index of a layout without images.
+    pub fn empty() -> serde_json::Result<Self> {
+        let parts = BTreeMap::from([
+            ("schemaVersion".to_owned(), to_raw_value(&2)?),
+            ("mediaType".to_owned(), to_raw_value(media_type::OCI_INDEX)?),
+        ]);
+        Ok(Self { parts, entries: Vec::new() })
+    }
+
+    /// Reads `index.json`. Entries that are not understood are kept and ignored.
+    pub fn parse(content: &[u8]) -> serde_json::Result<Self> {
+        let mut parts: BTreeMap<String, Box<RawValue>> = serde_json::from_slice(content)?;
+        let entries: Option<Vec<Box<RawValue>>> = match parts.remove("manifests") {
+            Some(list) => serde_json::from_str(list.get())?,
+            None => None,
+        };
+        let entries = entries.unwrap_or_default().into_iter().map(Entry::read).collect();
+        Ok(Self { parts, entries })
+    }
+
+    pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
+        let mut parts: BTreeMap<&str, &RawValue> =
+            self.parts.iter().map(|(key, value)| (key.as_str(), &**value)).collect();
+        let entries: Vec<&RawValue> = self.entries.iter().map(|entry| &*entry.raw).collect();
+        let entries = to_raw_value(&entries)?;
+        parts.insert("manifests", &entries);
+        serde_json::to_vec(&parts)
+    }
+
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub fn tags(&self) -> BTreeSet<&Tag> {
+        self.entries.iter().filter_map(|entry| entry.tag.as_ref()).collect()
+    }
+
+    /// The entry with a tag. Nothing makes names unique, so the first wins, and a bare tag
+    /// wins over a full reference.
+    pub fn by_tag(&self, tag: &Tag) -> Option<&Entry> {
+        let exact = self.entries.iter().find(|entry| entry.is_named(tag));
+        exact.or_else(|| self.entries.iter().find(|entry| entry.tag.as_ref() == Some(tag)))
+    }
+
+    pub fn by_digest(&self, digest: &Digest) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.digest.as_ref() == Some(digest))
+    }
+
+    /// Gives `tag` to an image, instead of the entry that has the same name. Whether that
+    /// changed anything.
+    pub fn set_tag(&mut self, tag: &Tag, descriptor: &Descriptor) -> serde_json::Result<bool> {
+        let named = |entry: &Entry| entry.is_named(tag);
+        let first = self.entries.iter().position(named);
+        if let Some(first) = first
+            && self.entries[first].digest.as_ref() == Some(&descriptor.digest)
+            && self.entries[first].media_type.as_deref() == Some(&descriptor.media_type)
+        {
+            return Ok(false);
+        }
+        let entry = Entry::new(descriptor, Some(tag))?;
+        let mut at = 0;
+        self.entries.retain(|entry| {
+            at += 1;
+            !named(entry) || Some(at - 1) == first
+        });
+        match first {
+            Some(first) => self.entries[first] = entry,
+            None => self.entries.push(entry),
+        }
+        Ok(true)
+    }
+
+    /// Lists an image without a tag, unless it is listed in any way.
+    pub fn list(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
+        if self.by_digest(&descriptor.digest).is_some() {
+            return Ok(false);
+        }
+        self.entries.push(Entry::new(descriptor, None)?);
+        Ok(true)
+    }
+
+    /// Lists an image without a tag, unless it has an entry without one: such an entry stays
+    /// when all its tags go elsewhere.
+    pub fn list_untagged(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
+        let listed = |entry: &Entry| {
+            entry.ref_name.is_none() && entry.digest.as_ref() == Some(&descriptor.digest)
+        };
+        if self.entries.iter().any(listed) {
+            return Ok(false);
+        }
+        self.entries.push(Entry::new(descriptor, None)?);
+        Ok(true)
+    }
+
+    /// Drops every entry with this tag; whether there was one.
+    pub fn drop_tag(&mut self, tag: &Tag) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.tag.as_ref() != Some(tag));
+        self.entries.len() < before
+    }
+
+    /// Drops every entry of an image; whether there was one.
+    pub fn drop_digest(&mut self, digest: &Digest) -> bool {
+        let before = self.entries.len();
+        self.entries.retain(|entry| entry.digest.as_ref() != Some(digest));
+        self.entries.len() < before
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FOREIGN: [&str; 5] = [
+        r#"{"mediaType":"application/x-future",  "digest":"blake3:zz","size":-1,"x":{"b":1, "a":1.0}}"#,
+        r#"{"digest":7}"#,
+        r#"{"annotations":{"org.opencontainers.image.ref.name":"docker.io/library/x:1.0"},"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}"#,
+        r#"null"#,
+        r#"{"annotations":{"org.opencontainers.image.ref.name":"old", "k":"v"},"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}"#,
+    ];
+
+    fn foreign() -> Index {
+        let json = format!(
+            r#"{{ "schemaVersion": 2, "x-key": [1,  2], "manifests": [{}] }}"#,
+            FOREIGN.join(" ,\n")
+        );
+        Index::parse(json.as_bytes()).unwrap()
+    }
+
+    fn tag(text: &str) -> Tag {
+        text.parse().unwrap()
+    }
+
+    fn image(content: &str) -> Descriptor {
+        serde_json::from_value(serde_json::json!({
+            "mediaType": media_type::OCI_MANIFEST,
+            "digest": Digest::of(content.as_bytes()),
+            "size": content.len(),
+        }))
+        .unwrap()
+    }
+
+    fn text(index: &Index) -> String {
+        String::from_utf8(index.to_bytes().unwrap()).unwrap()
+    }
+
+    #[test]
+    fn entries_of_others_survive_every_edit_byte_for_byte() {
+        let mut index = foreign();
+        assert!(index.set_tag(&tag("new"), &image("a")).unwrap());
+        assert!(index.set_tag(&tag("new"), &image("b")).unwrap());
+        assert!(!index.set_tag(&tag("new"), &image("b")).unwrap());
+        assert!(index.list(&image("c")).unwrap());
+        assert!(index.drop_digest(&Digest::of(b"c")));
+        assert!(index.drop_tag(&tag("new")));
+        let text = text(&index);
+        for entry in FOREIGN {
+            assert!(text.contains(entry), "{entry} is not in {text}");
+        }
+        assert!(text.contains(r#""x-key":[1,  2]"#), "{text}");
+        assert_eq!(Index::parse(text.as_bytes()).unwrap().entries.len(), FOREIGN.len());
+    }
+
+    #[test]
+    fn tags_are_read_from_names_and_full_references() {
+        let index = foreign();
+        assert_eq!(index.tags(), BTreeSet::from([&tag("1.0"), &tag("old")]));
+        let cases = [
+            ("latest", Some("latest")),
+            ("localhost:5000/app", None),
+            ("localhost:5000/app:2", Some("2")),
+            ("ghcr.io/a/b:3@sha256:00", Some("3")),
+            ("ghcr.io/a/b@sha256:00", None),
+            ("", None),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(tag_of(name), expected.map(tag), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_tag_replaces_the_entry_of_the_same_name_only() {
+        let mut index = foreign();
+        assert!(index.set_tag(&tag("1.0"), &image("a")).unwrap());
+        // The full reference is another name; the bare tag is found first.
+        assert_eq!(index.entries.len(), FOREIGN.len() + 1);
+        assert_eq!(index.by_tag(&tag("1.0")).unwrap().digest, Some(Digest::of(b"a")));
+        assert!(index.set_tag(&tag("old"), &image("a")).unwrap());
+        assert_eq!(index.entries.len(), FOREIGN.len() + 1);
+        assert!(index.drop_tag(&tag("1.0")));
+        assert!(index.by_tag(&tag("1.0")).is_none());
+    }
+
+    #[test]
+    fn an_untagged_entry_stays_when_the_tag_goes_elsewhere() {
+        let mut index = Index::empty().unwrap();
+        index.set_tag(&tag("t"), &image("a")).unwrap();
+        assert!(!index.list(&image("a")).unwrap());
+        assert!(index.list_untagged(&image("a")).unwrap());
+        assert!(!index.list_untagged(&image("a")).unwrap());
+        index.set_tag(&tag("t"), &image("b")).unwrap();
+        assert!(index.by_digest(&Digest::of(b"a")).is_some());
+    }
+
+    #[test]
+    fn an_empty_list_may_be_null_or_absent() {
+        for json in [r#"{"manifests":null}"#, r#"{"schemaVersion":2}"#] {
+            assert!(Index::parse(json.as_bytes()).unwrap().entries().is_empty());
+        }
+        assert!(Index::parse(b"[]").is_err());
+        assert!(Index::parse(br#"{"manifests":{}}"#).is_err());
+    }
+}

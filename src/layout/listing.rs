@@ -1,0 +1,288 @@
+//! The file `index.json`: read through a cache, edited so that no entry is ever lost, whoever
+//! else edits it at the same time.
+//!
+//! Edits that wait for each other are carried out together: reading, writing and three fsyncs
+//! are paid once for all of them.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::oneshot;
+
+use super::files;
+use super::index::Index;
+use crate::oci::{Digest, Manifest, Tag};
+
+/// How long another process may hold the lock, which it needs for one edit at a time.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// File times move in ticks of some milliseconds: a file written again within a tick can look
+/// the same, so a file this young when it was read is read again.
+const TICK: Duration = Duration::from_millis(50);
+
+#[derive(Debug)]
+pub(super) struct Listing {
+    layout: PathBuf,
+    cached: Mutex<Option<Cached>>,
+    waiting: Mutex<Vec<Waiting>>,
+    /// Held by who carries out the edits that wait.
+    turn: tokio::sync::Mutex<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Cached {
+    stamp: Stamp,
+    settled: bool,
+    index: Arc<Index>,
+}
+
+/// What changes when the file changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    length: u64,
+}
+
+/// A change of the list of images.
+#[derive(Debug)]
+pub(super) enum Edit {
+    /// Lists a manifest whose blob is there.
+    Put {
+        manifest: Box<Manifest>,
+        tag: Option<Tag>,
+        untagged: Untagged,
+    },
+    DropTag(Tag),
+    /// Drops all entries of a manifest, then its blob.
+    DropDigest(Digest),
+}
+
+/// Whether a manifest gets an entry without a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Untagged {
+    No,
+    /// Unless it is listed already.
+    IfUnlisted,
+    /// So that it stays listed when all its tags are gone.
+    Always,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    edit: Edit,
+    tell: oneshot::Sender<io::Result<bool>>,
+}
+
+impl Listing {
+    pub fn new(layout: PathBuf) -> Self {
+        Self {
+            layout,
+            cached: Mutex::default(),
+            waiting: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// The index as it is now.
+    pub async fn read(self: &Arc<Self>) -> io::Result<Arc<Index>> {
+        let listing = Arc::clone(self);
+        files::blocking(move || listing.load()).await
+    }
+
+    /// Carries out an edit and makes it durable. `false`: nothing was there to be dropped.
+    pub async fn edit(self: &Arc<Self>, edit: Edit) -> io::Result<bool> {
+        let (tell, told) = oneshot::channel();
+        lock(&self.waiting).push(Waiting { edit, tell });
+        // In a task of its own: the edits of others do not depend on this caller's patience.
+        tokio::spawn(Arc::clone(self).carry_out());
+        told.await.unwrap_or_else(|_| Err(io::Error::other("the edit was stopped")))
+    }
+
+    async fn carry_out(self: Arc<Self>) {
+        let _turn = self.turn.lock().await;
+        let mut batch = std::mem::take(&mut *lock(&self.waiting));
+        // Who gave up must not see the edit happen later.
+        batch.retain(|waiting| !waiting.tell.is_closed());
+        if batch.is_empty() {
+            return;
+        }
+        let file_lock = self.lock_file().await;
+        let listing = Arc::clone(&self);
+        let (edits, tells): (Vec<_>, Vec<_>) =
+            batch.into_iter().map(|waiting| (waiting.edit, waiting.tell)).unzip();
+        let result = files::blocking(move || {
+            let _file_lock = file_lock?;
+            listing.apply(&edits)
+        })
+        .await;
+        for (at, tell) in tells.into_iter().enumerate() {
+            let result = match &result {
+                Ok(done) => Ok(done[at]),
+                Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
+            };
+            // Who gave up in the meantime does not want to know.
+            let _ = tell.send(result);
+        }
+    }
+
+    /// Keeps other processes, and other handles of this one, from editing at the same time.
+    async fn lock_file(&self) -> io::Result<File> {
+        let own = files::own(&self.layout);
+        let path = own.join("lock");
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        loop {
+            let (own, path) = (own.clone(), path.clone());
+            let attempt = files::blocking(move || {
+                fs::create_dir_all(&own).map_err(files::at(&own))?;
+                let mut options = OpenOptions::new();
+                let file = options.create(true).truncate(false).write(true).open(&path);
+                let file = file.map_err(files::at(&path))?;
+                match file.try_lock() {
+                    Ok(()) => Ok(Some(file)),
+                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => Ok(None),
+                    Err(error) => Err(files::at(&path)(error.into())),
+                }
+            });
+            match attempt.await? {
+                Some(file) => return Ok(file),
+                None => tokio::time::sleep(LOCK_PAUSE).await,
+            }
+        }
+    }
+
+    fn load(&self) -> io::Result<Arc<Index>> {
+        let path = self.layout.join(files::INDEX);
+        let metadata = fs::metadata(&path).map_err(files::at(&path))?;
+        let stamp = Stamp {
+            modified: metadata.modified().map_err(files::at(&path))?,
+            length: metadata.len(),
+        };
+        if let Some(cached) = &*lock(&self.cached)
+            && cached.settled
+            && cached.stamp == stamp
+        {
+            return Ok(Arc::clone(&cached.index));
+        }
+        let settled = SystemTime::now().duration_since(stamp.modified).is_ok_and(|age| age >= TICK);
+        let content = files::read(&path, files::MAX_INDEX_BYTES)?
+            .ok_or_else(|| files::at(&path)(io::ErrorKind::NotFound.into()))?;
+        let index = Index::parse(&content).map_err(|error| files::at(&path)(error.into()))?;
+        let index = Arc::new(index);
+        *lock(&self.cached) = Some(Cached { stamp, settled, index: Arc::clone(&index) });
+        Ok(index)
+    }
+
+    /// Applies edits in their order. The locks are held.
+    fn apply(&self, edits: &[Edit]) -> io::Result<Vec<bool>> {
+        let mut index = Index::clone(&*self.load()?);
+        let mut changed = false;
+        let mut done = Vec::with_capacity(edits.len());
+        for edit in edits {
+            let dropped = match edit {
+                Edit::Put { manifest, tag, untagged } => {
+                    self.keep_blob(manifest)?;
+                    let descriptor = manifest.descriptor();
+                    if let Some(tag) = tag {
+                        changed |= index.set_tag(tag, &descriptor)?;
+                    }
+                    changed |= match untagged {
+                        Untagged::No => false,
+                        Untagged::IfUnlisted => index.list(&descriptor)?,
+                        Untagged::Always => index.list_untagged(&descriptor)?,
+                    };
+                    false
+                }
+                Edit::DropTag(tag) => index.drop_tag(tag),
+                Edit::DropDigest(digest) => index.drop_digest(digest),
+            };
+            changed |= dropped;
+            done.push(dropped);
+        }
+        if changed {
+            self.write(&index)?;
+        }
+        for (at, edit) in edits.iter().enumerate() {
+            if let Edit::DropDigest(digest) = edit
+                && index.by_digest(digest).is_none()
+            {
+                done[at] |= files::remove(&files::blob(&self.layout, digest))?;
+            }
+        }
+        Ok(done)
+    }
+
+    /// The blob may have been deleted since it was written: here nobody else can do that.
+    fn keep_blob(&self, manifest: &Manifest) -> io::Result<()> {
+        let path = files::blob(&self.layout, &manifest.digest);
+        if files::size(&path)?.is_none() {
+            let new = files::own(&self.layout).join("manifest.new");
+            files::remove(&new)?;
+            files::write_new(&new, &manifest.raw)?;
+            files::publish(&new, &path)?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, index: &Index) -> io::Result<()> {
+        self.sync_blobs()?;
+        let path = self.layout.join(files::INDEX);
+        let new = files::own(&self.layout).join("index.json.new");
+        let write = || {
+            let mut file = File::create(&new)?;
+            file.write_all(&index.to_bytes()?)?;
+            file.sync_data()
+        };
+        write().map_err(files::at(&new))?;
+        files::publish(&new, &path)?;
+        files::sync_folder(&self.layout)
+    }
+
+    /// What is listed must not be lost in a power failure that the list survives.
+    fn sync_blobs(&self) -> io::Result<()> {
+        let blobs = self.layout.join(files::BLOBS);
+        for algorithm in ["sha256", "sha512"] {
+            let folder = blobs.join(algorithm);
+            if folder.is_dir() {
+                files::sync_folder(&folder)?;
+            }
+        }
+        files::sync_folder(&blobs)
+    }
+}
+
+/// A lock whose holders never leave half a change, so that a panic of one spoils nothing.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Makes a folder a layout without images, unless it is one. Several may do so at once.
+pub(super) fn create(layout: &Path) -> io::Result<()> {
+    let blobs = layout.join(files::BLOBS);
+    let uploads = files::uploads(layout);
+    for folder in [&blobs, &uploads] {
+        fs::create_dir_all(folder).map_err(files::at(folder))?;
+    }
+    // The marker last: a folder with it has everything.
+    let index = Index::empty()?.to_bytes()?;
+    let marker = br#"{"imageLayoutVersion":"1.0.0"}"#;
+    for (name, content) in [(files::INDEX, &index[..]), (files::MARKER, &marker[..])] {
+        let path = layout.join(name);
+        if files::size(&path)?.is_some() {
+            continue;
+        }
+        let new = uploads.join(super::upload::UploadId::random()?.as_str());
+        files::write_new(&new, content)?;
+        // A link is refused where a file is there by now; a rename would replace it.
+        match fs::hard_link(&new, &path) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(files::at(&path)(error));
+            }
+            _ => files::remove(&new)?,
+        };
+    }
+    files::sync_folder(layout)
+}

@@ -1,0 +1,169 @@
+//! A folder tree as a set of repositories: every folder in it that is a layout is one, named by
+//! its path within the tree. A path that is a layout itself is a set of one.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+
+use super::listing::{self, lock};
+use super::{Layout, failed, files};
+use crate::oci::RepositoryName;
+use crate::oci::reference::ReferenceError;
+use crate::repository::{Cause, Error, Result};
+
+/// The layouts under one root.
+#[derive(Debug)]
+pub struct Layouts {
+    /// Canonical.
+    root: PathBuf,
+    /// The name of the root itself, where that is a layout.
+    single: Option<RepositoryName>,
+    /// One handle a layout, so that all who use it share its cache and its uploads.
+    open: Mutex<HashMap<RepositoryName, Layout>>,
+}
+
+impl Layouts {
+    /// Opens a folder: a layout, or a tree of them.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let subject = path.as_ref().display().to_string();
+        let path = path.as_ref().to_owned();
+        let opened = files::blocking(move || {
+            let root = path.canonicalize()?;
+            if !root.is_dir() {
+                return Err(io::ErrorKind::NotADirectory.into());
+            }
+            let marker = files::size(&root.join(files::MARKER))?;
+            let single = marker.map(|_| default_name(&root)).transpose();
+            Ok((root, single.map_err(io::Error::other)?))
+        });
+        let (root, single) =
+            opened.await.map_err(|error| failed("open layouts", subject, error))?;
+        Ok(Self { root, single, open: Mutex::default() })
+    }
+
+    /// Opens a folder, after having made it where there is none.
+    pub async fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        let folder = path.as_ref().to_owned();
+        let created = files::blocking(move || fs::create_dir_all(folder)).await;
+        let subject = || path.as_ref().display().to_string();
+        created.map_err(|error| failed("create folder", subject(), error))?;
+        Self::open(path.as_ref()).await
+    }
+
+    /// Gives the repository another name than its folder's, where the root is a layout itself.
+    /// A tree's repositories have their paths.
+    pub fn named(mut self, name: RepositoryName) -> Self {
+        if self.single.is_some() {
+            self.single = Some(name);
+        }
+        self
+    }
+
+    /// Every repository, sorted.
+    pub async fn names(&self) -> Result<Vec<RepositoryName>> {
+        if let Some(single) = &self.single {
+            return Ok(vec![single.clone()]);
+        }
+        let root = self.root.clone();
+        let names = files::blocking(move || {
+            let mut names = Vec::new();
+            walk(&root, "", &mut names)?;
+            names.sort();
+            Ok(names)
+        });
+        names.await.map_err(|error| failed("list layouts in", self.root.to_string_lossy(), error))
+    }
+
+    /// A repository; `None` if there is none with this name.
+    pub async fn get(&self, name: &RepositoryName) -> Result<Option<Layout>> {
+        let folder = match &self.single {
+            Some(single) if single == name => self.root.clone(),
+            Some(_) => return Ok(None),
+            None if is_reserved(name) => return Ok(None),
+            None => self.root.join(name.as_str()),
+        };
+        let there = {
+            let folder = folder.clone();
+            files::blocking(move || {
+                let marker = files::size(&folder.join(files::MARKER))?;
+                // A link could lead anywhere.
+                Ok(marker.is_some() && folder.canonicalize()? == folder)
+            })
+        };
+        let subject = || format!("oci:{}", folder.display());
+        if !there.await.map_err(|error| failed("open layout", subject(), error))? {
+            lock(&self.open).remove(name);
+            return Ok(None);
+        }
+        if let Some(layout) = lock(&self.open).get(name) {
+            return Ok(Some(layout.clone()));
+        }
+        super::open_folder(&folder, &subject()).await?;
+        let tree = self.single.is_none().then(|| self.root.clone());
+        let store = self.root.to_string_lossy().into_owned();
+        let layout = Layout::new(folder.clone(), subject(), store, name.to_string(), tree);
+        Ok(Some(lock(&self.open).entry(name.clone()).or_insert(layout).clone()))
+    }
+
+    /// A repository, made where there is none with this name.
+    pub async fn get_or_create(&self, name: &RepositoryName) -> Result<Layout> {
+        if let Some(layout) = self.get(name).await? {
+            return Ok(layout);
+        }
+        let folder = self.root.join(name.as_str());
+        let subject = format!("oci:{}", folder.display());
+        let refuse = |why: String| Error::new("create layout", &subject, Cause::Unsupported(why));
+        if let Some(single) = &self.single {
+            return Err(refuse(format!("the only repository here is `{single}`")));
+        }
+        if is_reserved(name) {
+            return Err(refuse(format!(
+                "no part of a name may be `{}`, `{}` or `{}` here: layouts have files named so",
+                files::BLOBS,
+                files::INDEX,
+                files::MARKER
+            )));
+        }
+        let created = files::blocking(move || listing::create(&folder)).await;
+        created.map_err(|error| failed("create layout", &subject, error))?;
+        let layout = self.get(name).await?;
+        layout.ok_or_else(|| refuse("its path leads through a link".to_owned()))
+    }
+}
+
+/// A layout's own files stand beside the layouts below it.
+fn is_reserved(name: &RepositoryName) -> bool {
+    name.as_str().split('/').any(|part| [files::BLOBS, files::INDEX, files::MARKER].contains(&part))
+}
+
+fn default_name(folder: &Path) -> std::result::Result<RepositoryName, ReferenceError> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    // A folder may have a name that no repository can have; any valid one will do then.
+    name.parse().or_else(|_| "layout".parse())
+}
+
+/// Collects the layouts in and under a folder. Names are at most 255 characters long, which
+/// bounds the depth.
+fn walk(folder: &Path, name: &str, names: &mut Vec<RepositoryName>) -> io::Result<()> {
+    for entry in fs::read_dir(folder).map_err(files::at(folder))? {
+        let entry = entry.map_err(files::at(folder))?;
+        let (path, part) = (entry.path(), entry.file_name());
+        // Links are not followed: they can lead out of the tree, or round in it.
+        if !entry.file_type().map_err(files::at(&path))?.is_dir() {
+            continue;
+        }
+        let Some(part) = part.to_str() else { continue };
+        let child = if name.is_empty() { part.to_owned() } else { format!("{name}/{part}") };
+        let Ok(child) = child.parse::<RepositoryName>() else { continue };
+        if is_reserved(&child) {
+            continue;
+        }
+        walk(&path, child.as_str(), names)?;
+        if files::size(&path.join(files::MARKER))?.is_some() {
+            names.push(child);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! Every integration test, in one binary: one link, one place for the harness.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test that cannot go on should stop, in its helpers too"
+)]
+
+mod conformance;
+mod layout_conformance;
+mod layout_server;
+mod layout_skopeo;
