@@ -222,6 +222,10 @@ impl DockerRegistry {
         self.folder.path().join("ca.pem")
     }
 
+    pub fn wants_client_certificates(&self) -> bool {
+        self.client_identity.is_some()
+    }
+
     /// A client certificate that the registry accepts. Only with client certificates.
     pub fn client_cert_file(&self) -> PathBuf {
         assert!(self.client_identity.is_some(), "this registry wants no client certificates");

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::token_server::TokenServer;
 
 /// Every manifest type, so that no registry converts or hides one.
-const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
+pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 application/vnd.oci.image.manifest.v1+json, \
 application/vnd.docker.distribution.manifest.list.v2+json, \
 application/vnd.docker.distribution.manifest.v2+json";

@@ -7,16 +7,23 @@ use std::sync::Once;
 use std::time::Duration;
 
 pub mod access_log;
+pub mod compare;
 pub mod docker_registry;
 pub mod endpoint;
+pub mod images;
 pub mod pki;
+pub mod process;
 pub mod scripted;
 pub mod token_server;
 pub mod traffic;
 pub mod wire;
+pub mod witness;
 
+pub use compare::{assert_same, assert_same_at};
 pub use docker_registry::DockerRegistry;
 pub use endpoint::{Endpoint, Place};
+pub use images::{Blob, Family, Image};
+pub use process::Tranship;
 pub use scripted::{Fault, Mount, Scripted};
 pub use token_server::TokenServer;
 pub use traffic::{Kind, Traffic};
