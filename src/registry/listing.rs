@@ -2,7 +2,6 @@
 //! "Content Discovery").
 
 use std::collections::HashSet;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use http::{Method, StatusCode};
@@ -57,7 +56,13 @@ impl RemoteRepository {
         struct Page {
             manifests: Option<Vec<Descriptor>>,
         }
-        if self.registry.facts.no_referrers_api.load(Ordering::Relaxed) {
+        // The first request finds out whether there is such an API; the others wait for that.
+        let facts = &self.registry.facts;
+        let mut first = None;
+        if facts.referrers_api.get().is_none() {
+            first = Some(facts.asking_referrers.lock().await);
+        }
+        if facts.referrers_api.get() == Some(&false) {
             return Ok(None);
         }
         let what = What::Blob(self.name(), subject);
@@ -72,9 +77,9 @@ impl RemoteRepository {
                 count
             })
             .await?;
-        if !found {
-            self.registry.facts.no_referrers_api.store(true, Ordering::Relaxed);
-        }
+        // An error means that somebody else has found out.
+        let _ = facts.referrers_api.set(found);
+        drop(first);
         Ok(found.then_some(referrers))
     }
 }

@@ -22,8 +22,8 @@ mod vendor;
 mod window;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::{Arc, OnceLock};
 
 use url::Url;
 
@@ -79,8 +79,9 @@ struct Facts {
     upload_style: AtomicU8,
     /// `OCI-Chunk-Min-Length`, in bytes.
     chunk_min: AtomicU64,
-    /// It has no referrers API.
-    no_referrers_api: AtomicBool,
+    /// Whether it has a referrers API, and the turn of who finds out.
+    referrers_api: OnceLock<bool>,
+    asking_referrers: tokio::sync::Mutex<()>,
     /// The user was told that the pull quota runs low.
     quota_is_low: AtomicBool,
 }

@@ -9,3 +9,9 @@ mod conformance;
 mod layout_conformance;
 mod layout_server;
 mod layout_skopeo;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the harness offers more than the tests of any one day use"
+)]
+mod support;

@@ -1,0 +1,148 @@
+//! The built `tranship` binary as people run it, in a home of its own.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
+
+/// Longer than any test should take, shorter than anyone's patience.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A place to run tranship in: an empty home, no proxy, no login, nothing of the user's.
+pub struct Tranship {
+    home: TempDir,
+}
+
+/// What a finished process left.
+#[derive(Debug)]
+pub struct Finished {
+    /// `None` when a signal ended it.
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A process on its way; dropping it kills it.
+pub struct Running {
+    child: Child,
+    stdout: JoinHandle<String>,
+    stderr: JoinHandle<String>,
+}
+
+impl Tranship {
+    pub fn new() -> Self {
+        Self { home: TempDir::with_prefix("tranship-home-").unwrap() }
+    }
+
+    /// The home folder: the working directory of every run.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Writes a file into the home folder.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let file = self.home().join(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(&file, content).unwrap();
+        file
+    }
+
+    /// Runs to the end, at most a minute.
+    pub async fn run<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Finished {
+        self.start(arguments).finish().await
+    }
+
+    /// As `run`, and panics with everything it wrote unless it succeeds.
+    pub async fn succeed<A: AsRef<OsStr>>(
+        &self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Finished {
+        let finished = self.run(arguments).await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        finished
+    }
+
+    /// Starts and lets run.
+    pub fn start<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Running {
+        Running::new(self.command().args(arguments))
+    }
+
+    /// The bare command, for tests that need another environment or standard input.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tranship"));
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.home())
+            .env("XDG_CONFIG_HOME", self.home().join(".config"))
+            .env("XDG_STATE_HOME", self.home().join(".local/state"))
+            .env("XDG_CACHE_HOME", self.home().join(".cache"))
+            .env("XDG_RUNTIME_DIR", self.home().join(".run"))
+            .env("DOCKER_CONFIG", self.home().join(".docker"))
+            .env("NO_PROXY", "*")
+            .env("NO_COLOR", "1")
+            .current_dir(self.home())
+            .stdin(Stdio::null());
+        command
+    }
+}
+
+impl Running {
+    /// Starts a command with its output captured.
+    pub fn new(command: &mut Command) -> Self {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let stdout = tokio::spawn(read(child.stdout.take().unwrap()));
+        let stderr = tokio::spawn(read(child.stderr.take().unwrap()));
+        Self { child, stdout, stderr }
+    }
+
+    /// The process id, while it runs.
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the process has not been waited for")
+    }
+
+    /// Waits for the end; panics after a minute.
+    pub async fn finish(mut self) -> Finished {
+        let Ok(status) = tokio::time::timeout(LIMIT, self.child.wait()).await else {
+            let _ = self.child.kill().await;
+            let (stdout, stderr) = (self.stdout.await.unwrap(), self.stderr.await.unwrap());
+            panic!("tranship did not end within {LIMIT:?}\n{stdout}\n{stderr}");
+        };
+        self.collect(status.unwrap()).await
+    }
+
+    /// Ends it with SIGKILL, which it cannot prepare for.
+    pub async fn kill(mut self) -> Finished {
+        self.child.start_kill().unwrap();
+        let status = self.child.wait().await.unwrap();
+        self.collect(status).await
+    }
+
+    /// Asks it with SIGTERM to end, and waits for that.
+    pub async fn terminate(self) -> Finished {
+        let pid = self.pid().to_string();
+        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        assert!(sent.success(), "process {pid} is gone");
+        self.finish().await
+    }
+
+    async fn collect(self, status: ExitStatus) -> Finished {
+        Finished {
+            code: status.code(),
+            stdout: self.stdout.await.unwrap(),
+            stderr: self.stderr.await.unwrap(),
+        }
+    }
+}
+
+async fn read(mut from: impl tokio::io::AsyncRead + Unpin) -> String {
+    let mut bytes = Vec::new();
+    let _ = from.read_to_end(&mut bytes).await;
+    String::from_utf8_lossy(&bytes).into_owned()
+}
