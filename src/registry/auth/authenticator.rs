@@ -122,7 +122,8 @@ impl Authenticator {
     /// What to send with a request that needs `scope`.
     ///
     /// While it is not known how this registry wants to be asked, one caller at a time gets an
-    /// authorization without header and with it the duty to find out; the others wait.
+    /// authorization without header and with it the duty to find out; the others wait, as long as
+    /// the time-outs of its request allow.
     pub async fn authorize(&self, scope: &Scope) -> Result<Authorization, AuthError> {
         let way = match self.way(scope) {
             Some(way) => way,

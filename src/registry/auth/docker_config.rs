@@ -6,7 +6,7 @@
 //! 3. `auths` of the registry,
 //! 4. `credsStore`.
 //!
-//! Writing is in [`write`].
+//! Writing is in `write`.
 
 mod write;
 

@@ -377,6 +377,49 @@ async fn basic_is_attached_at_once_and_harbors_catalog_is_on_its_own() {
 }
 
 #[tokio::test]
+async fn a_rotated_password_is_taken_up_after_a_refusal() {
+    let scripts = testing::Scripts::new();
+    scripts.add("vault", r#"cat "${0%/*}/password""#);
+    let rotate = |password: &str| std::fs::write(scripts.path().join("password"), password);
+    let secret = crate::config::SecretSource::Command(vec!["vault".into()]);
+    let explicit = ExplicitCredential { username: "user".into(), secret };
+    let clock = ManualClock::new();
+    let registry = "127.0.0.1:5000".parse().unwrap();
+    let store = CredentialStore::new([(registry, explicit)], scripts.environment(), clock.clock());
+    let auth = with_store(REGISTRY, store, &clock);
+    let challenge = headers("Basic realm=x");
+    rotate("old").unwrap();
+    assert!(teach(&auth, &pull("a"), &challenge).await);
+    let old = auth.authorize(&pull("a")).await.unwrap();
+    rotate("new").unwrap();
+    clock.advance(Duration::from_secs(10));
+    assert!(auth.unauthorized(&pull("a"), &old, &challenge).await.unwrap());
+    let new = auth.authorize(&pull("a")).await.unwrap();
+    let expected = format!("Basic {}", STANDARD.encode("user:new"));
+    assert_eq!(header(&new), Some(expected.as_str()));
+    clock.advance(Duration::from_secs(10));
+    assert!(!auth.unauthorized(&pull("a"), &new, &challenge).await.unwrap());
+}
+
+/// For `login`: the credential is shown to the token server, with no scope.
+#[tokio::test]
+async fn a_credential_can_be_tried_before_it_is_kept() {
+    let server = Server::tokens(300).await;
+    let registry = "127.0.0.1:5000".parse().unwrap();
+    let credential = Arc::new(testing::password("user", "s3cret"));
+    let clock = ManualClock::new().clock();
+    let base = REGISTRY.parse().unwrap();
+    let auth = Authenticator::new(registry, base, credential, client(), Vec::new(), clock);
+    // GHCR names a repository that is none.
+    assert!(teach(&auth, &Scope::base(), &server.challenge("repository:user/image:pull")).await);
+    let authorized = auth.authorize(&Scope::base()).await.unwrap();
+    assert_eq!(header(&authorized), Some("Bearer t0"));
+    let seen = server.seen();
+    assert_eq!(seen[0].parameters, [("service".to_owned(), "s".to_owned())]);
+    assert!(seen[0].authorization.is_some());
+}
+
+#[tokio::test]
 async fn bearer_is_preferred_unless_it_cannot_be_followed() {
     let server = Server::tokens(300).await;
     let both = |realm: &str| headers(&format!(r#"Basic realm="x", Bearer realm="{realm}""#));
