@@ -186,8 +186,17 @@ impl Authenticator {
         used: &Authorization,
         challenges: &[Challenge],
     ) -> Result<bool, AuthError> {
-        let bearer = self.bearer(challenges);
         let basic = challenges.contains(&Challenge::Basic);
+        let bearer = match self.bearer(challenges) {
+            // A foreign realm gives tokens to nobodies only: those who have a password, and may
+            // show it to the registry itself, do that.
+            Some(Ok((bearer, _)))
+                if basic && !bearer.standing.trusted() && self.find(scope).await?.is_some() =>
+            {
+                None
+            }
+            followed => followed,
+        };
         match (&used.proof, bearer) {
             // The token was refused.
             (Proof::Token(issued), Some(Ok((bearer, words)))) => {
@@ -209,9 +218,7 @@ impl Authenticator {
                 lock(&self.learned).set_words(scope, words.as_deref());
                 Ok(true)
             }
-            (Proof::Basic(refused), _) if basic => {
-                Ok(self.renew(scope, Some(refused)).await?.is_some())
-            }
+            (Proof::Basic(refused), _) => Ok(self.renew(scope, Some(refused)).await?.is_some()),
             (Proof::Nothing | Proof::Probe(_), _) if basic => {
                 lock(&self.learned).set_way(scope, Way::Basic);
                 Ok(self.renew(scope, None).await?.is_some())
@@ -370,7 +377,7 @@ impl Authenticator {
         self.allowed_realms.push(entry.to_owned());
     }
 
-    /// Answers name look-ups with these addresses, each for the name that it starts with.
+    /// Answers name look-ups from this table.
     pub(super) fn resolve(&mut self, known: &'static [(&'static str, [u8; 4])]) {
         self.tokens.lookup = Arc::new(move |host, _| {
             let of_host = known.iter().filter(move |(name, _)| *name == host);

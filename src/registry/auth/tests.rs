@@ -430,6 +430,13 @@ async fn bearer_is_preferred_unless_it_cannot_be_followed() {
     assert!(teach(&auth, &pull("a"), &both("http://elsewhere.test/")).await);
     let authorized = auth.authorize(&pull("a")).await.unwrap();
     assert!(header(&authorized).unwrap().starts_with("Basic "));
+    // Nor with credentials at a foreign realm, while the registry itself takes them.
+    let auth = authenticator("https://r.example.com", Some(LOGIN), &ManualClock::new());
+    assert!(teach(&auth, &pull("a"), &both("https://elsewhere.test/")).await);
+    let authorized = auth.authorize(&pull("a")).await.unwrap();
+    assert!(header(&authorized).unwrap().starts_with("Basic "));
+    // A refusal of Basic that names no scheme is one, too.
+    assert!(!auth.unauthorized(&pull("a"), &authorized, &HeaderMap::new()).await.unwrap());
 }
 
 #[tokio::test]
