@@ -4,10 +4,8 @@
 //! bare and is the probe, while the others wait for what it learns. After that, headers are
 //! attached and tokens fetched beforehand, without a 401 for each repository.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -19,27 +17,21 @@ use url::Url;
 
 use super::cache::{Issued, TokenCache};
 use super::challenge::{self, Challenge};
-use super::credentials::{Credential, CredentialStore};
+use super::credentials::{Credential, CredentialSource};
 use super::error::AuthError;
-use super::realm::{self, Standing};
-use super::scope::{Access, Scope, Wanted, wanted};
+use super::learned::{Bearer, HOLD_BACK, Learned, Way};
+use super::realm;
+use super::scope::{Access, Scope};
 use super::token::{Request, Token, TokenClient, shown};
 use super::{Clock, lock};
 use crate::oci::{RegistryHost, RepositoryName};
-
-/// After so many refusals of credentials in a row they are held back: GitLab bans an address for
-/// 15 minutes after 300 refusals within one, and requests already under way still count.
-const MAX_REFUSALS: u32 = 5;
-
-/// How long they are held back.
-const HOLD_BACK: Duration = Duration::from_secs(300);
 
 /// Authorizes the requests to one registry. See the module's description.
 pub struct Authenticator {
     registry: RegistryHost,
     /// Scheme, host and port that the registry is spoken to at.
     base: Url,
-    credentials: Arc<CredentialStore>,
+    credentials: Arc<dyn CredentialSource>,
     /// Follows no redirects.
     http: Client,
     tokens: TokenClient,
@@ -49,37 +41,6 @@ pub struct Authenticator {
     /// Held by the one that probes.
     gate: Arc<tokio::sync::Mutex<()>>,
     learned: Mutex<Learned>,
-}
-
-/// What the answers of the registry and the token server told so far.
-#[derive(Default)]
-struct Learned {
-    way: Option<Way>,
-    /// Harbor wants Basic for its catalog and tokens for everything else.
-    catalog: Option<Way>,
-    /// A scope that the registry wants for everything (Gitea's `*`).
-    everywhere: Option<String>,
-    /// What it wants for deletion, where that is not `*`.
-    delete: Option<String>,
-    /// Scopes that it wants in other words than ours, like names rewritten by a proxy.
-    here: HashMap<Scope, Vec<String>>,
-    /// Credentials refused by the token server in a row, how often, and when last.
-    refusals: Option<(Credential, u32, Instant)>,
-}
-
-/// How a registry wants to be asked.
-#[derive(Clone)]
-enum Way {
-    /// It asked for nothing so far.
-    Open,
-    Basic,
-    Bearer(Arc<Bearer>),
-}
-
-struct Bearer {
-    realm: Url,
-    service: Option<String>,
-    standing: Standing,
 }
 
 /// Where to get tokens, and the scope that the challenge named.
@@ -139,7 +100,7 @@ impl Authenticator {
     pub fn new(
         registry: RegistryHost,
         base: Url,
-        credentials: Arc<CredentialStore>,
+        credentials: Arc<dyn CredentialSource>,
         client: Client,
         allowed_realms: Vec<String>,
         clock: Clock,
@@ -161,7 +122,8 @@ impl Authenticator {
     /// What to send with a request that needs `scope`.
     ///
     /// While it is not known how this registry wants to be asked, one caller at a time gets an
-    /// authorization without header and with it the duty to find out; the others wait.
+    /// authorization without header and with it the duty to find out; the others wait, as long as
+    /// the time-outs of its request allow.
     pub async fn authorize(&self, scope: &Scope) -> Result<Authorization, AuthError> {
         let way = match self.way(scope) {
             Some(way) => way,
@@ -211,7 +173,7 @@ impl Authenticator {
     pub fn accepted(&self, used: Authorization) {
         match &used.proof {
             Proof::Probe(gate) if lock(gate).is_some() => {
-                lock(&self.learned).way.get_or_insert(Way::Open);
+                lock(&self.learned).is_open();
             }
             Proof::Token(issued) => self.cache.accept(issued),
             _ => {}
@@ -224,13 +186,22 @@ impl Authenticator {
         used: &Authorization,
         challenges: &[Challenge],
     ) -> Result<bool, AuthError> {
-        let bearer = self.bearer(challenges);
         let basic = challenges.contains(&Challenge::Basic);
+        let bearer = match self.bearer(challenges) {
+            // A foreign realm gives tokens to nobodies only: those who have a password, and may
+            // show it to the registry itself, do that.
+            Some(Ok((bearer, _)))
+                if basic && !bearer.standing.trusted() && self.find(scope).await?.is_some() =>
+            {
+                None
+            }
+            followed => followed,
+        };
         match (&used.proof, bearer) {
             // The token was refused.
             (Proof::Token(issued), Some(Ok((bearer, words)))) => {
-                self.set_way(scope, Way::Bearer(bearer));
-                if self.set_words(scope, words.as_deref()) {
+                lock(&self.learned).set_way(scope, Way::Bearer(bearer));
+                if lock(&self.learned).set_words(scope, words.as_deref()) {
                     self.cache.forget(scope);
                     return Ok(true);
                 }
@@ -238,20 +209,18 @@ impl Authenticator {
             }
             // Harbor's catalog, even if the token is good.
             (Proof::Token(_), _) if basic && scope.access == Access::Catalog => {
-                lock(&self.learned).catalog = Some(Way::Basic);
+                lock(&self.learned).set_way(scope, Way::Basic);
                 Ok(self.renew(scope, None).await?.is_some())
             }
             (Proof::Token(issued), _) => Ok(self.cache.refuse(scope, issued)),
             (_, Some(Ok((bearer, words)))) => {
-                self.set_way(scope, Way::Bearer(bearer));
-                self.set_words(scope, words.as_deref());
+                lock(&self.learned).set_way(scope, Way::Bearer(bearer));
+                lock(&self.learned).set_words(scope, words.as_deref());
                 Ok(true)
             }
-            (Proof::Basic(refused), _) if basic => {
-                Ok(self.renew(scope, Some(refused)).await?.is_some())
-            }
+            (Proof::Basic(refused), _) => Ok(self.renew(scope, Some(refused)).await?.is_some()),
             (Proof::Nothing | Proof::Probe(_), _) if basic => {
-                self.set_way(scope, Way::Basic);
+                lock(&self.learned).set_way(scope, Way::Basic);
                 Ok(self.renew(scope, None).await?.is_some())
             }
             (_, Some(Err(error))) => Err(error),
@@ -295,65 +264,7 @@ impl Authenticator {
     }
 
     fn way(&self, scope: &Scope) -> Option<Way> {
-        let learned = lock(&self.learned);
-        let own = if scope.access == Access::Catalog { &learned.catalog } else { &None };
-        own.as_ref().or(learned.way.as_ref()).cloned()
-    }
-
-    /// What the catalog wants says nothing about the rest, but what the rest wants is tried on it.
-    fn set_way(&self, scope: &Scope, way: Way) {
-        let mut learned = lock(&self.learned);
-        if scope.access == Access::Catalog {
-            learned.catalog = Some(way);
-        } else {
-            learned.way = Some(way);
-        }
-    }
-
-    /// Remembers the scope that a challenge names, if it is another than would be asked for. Gives
-    /// whether that is news.
-    fn set_words(&self, scope: &Scope, challenge: Option<&str>) -> bool {
-        let asked = self.texts(scope);
-        let mut learned = lock(&self.learned);
-        match wanted(challenge.unwrap_or_default(), &asked) {
-            Wanted::Usual => false,
-            Wanted::Everywhere(text) => {
-                let news = learned.everywhere.as_ref() != Some(&text);
-                learned.everywhere = Some(text);
-                news
-            }
-            Wanted::Here(texts) => {
-                let own = scope.repository.as_ref().map(|name| format!("repository:{name}:"));
-                let actions =
-                    own.and_then(|own| texts.first()?.strip_prefix(&own).map(str::to_owned));
-                match actions {
-                    Some(actions) if scope.access == Access::Delete => {
-                        learned.delete = Some(actions);
-                    }
-                    _ => {
-                        learned.here.insert(scope.clone(), texts);
-                    }
-                }
-                true
-            }
-        }
-    }
-
-    /// The scopes to ask the token server for.
-    fn texts(&self, scope: &Scope) -> Vec<String> {
-        let learned = lock(&self.learned);
-        if let Some(text) = &learned.everywhere {
-            return vec![text.clone()];
-        }
-        if let Some(texts) = learned.here.get(scope) {
-            return texts.clone();
-        }
-        match (&scope.repository, &learned.delete) {
-            (Some(name), Some(actions)) if scope.access == Access::Delete => {
-                vec![format!("repository:{name}:{actions}")]
-            }
-            _ => scope.texts(),
-        }
+        lock(&self.learned).way(scope)
     }
 
     async fn find(&self, scope: &Scope) -> Result<Option<Credential>, AuthError> {
@@ -406,51 +317,28 @@ impl Authenticator {
             let reason = "that is not where this registry's credentials may be sent";
             return Err(self.distrust(&bearer.realm, reason));
         }
-        self.check_held_back(credential)?;
+        let held_back = |credential| lock(&self.learned).held_back(credential, (self.clock)());
+        if let Some(refusals) = credential.and_then(held_back) {
+            let (registry, minutes) = (self.registry.to_string(), HOLD_BACK.as_secs() / 60);
+            return Err(AuthError::HeldBack { registry, refusals, minutes });
+        }
+        let scopes = lock(&self.learned).texts(scope);
         let request = Request {
             realm: &bearer.realm,
             compare_with: bearer.standing.suspect().then_some(&self.base),
             service: bearer.service.as_deref(),
-            scopes: &self.texts(scope),
+            scopes: &scopes,
             credential,
         };
         let fetched = self.tokens.fetch(&request).await;
-        if let Some(credential) = credential {
-            match &fetched {
-                Ok(_) => lock(&self.learned).refusals = None,
-                Err(AuthError::Refused { status: 401, .. }) => self.count_refusal(credential),
-                Err(_) => {}
+        match (&fetched, credential) {
+            (Ok(_), Some(_)) => lock(&self.learned).known(),
+            (Err(AuthError::Refused { status: 401, .. }), Some(credential)) => {
+                lock(&self.learned).refused(credential, (self.clock)());
             }
+            _ => {}
         }
         fetched
-    }
-
-    fn check_held_back(&self, credential: Option<&Credential>) -> Result<(), AuthError> {
-        let now = (self.clock)();
-        match &lock(&self.learned).refusals {
-            Some((refused, count, at))
-                if *count >= MAX_REFUSALS
-                    && Some(refused) == credential
-                    && now.saturating_duration_since(*at) < HOLD_BACK =>
-            {
-                Err(AuthError::HeldBack {
-                    registry: self.registry.to_string(),
-                    refusals: *count,
-                    minutes: HOLD_BACK.as_secs() / 60,
-                })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn count_refusal(&self, credential: &Credential) {
-        let now = (self.clock)();
-        let mut learned = lock(&self.learned);
-        let before = match &learned.refusals {
-            Some((refused, count, _)) if refused == credential => *count,
-            _ => 0,
-        };
-        learned.refusals = Some((credential.clone(), before + 1, now));
     }
 
     /// The challenges of `GET /v2/`; none if that does not work.
@@ -489,7 +377,15 @@ impl Authenticator {
         self.allowed_realms.push(entry.to_owned());
     }
 
-    pub(super) fn limit_time(&mut self, limit: Duration) {
+    /// Answers name look-ups from this table.
+    pub(super) fn resolve(&mut self, known: &'static [(&'static str, [u8; 4])]) {
+        self.tokens.lookup = Arc::new(move |host, _| {
+            let of_host = known.iter().filter(move |(name, _)| *name == host);
+            Box::pin(std::future::ready(of_host.map(|(_, ip)| (*ip).into()).collect()))
+        });
+    }
+
+    pub(super) fn limit_time(&mut self, limit: std::time::Duration) {
         self.tokens.time_limit = limit;
     }
 }

@@ -1,7 +1,7 @@
 //! Who we are at a registry.
 //!
 //! Looked for in the configuration first, then in the auth files of [`Environment::auth_files`].
-//! What was found is kept for the life of the process; [`CredentialStore::renew`] asks again.
+//! What was found is kept for the life of the process; [`CredentialSource::renew`] asks again.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,6 +9,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::docker_config::{AuthFile, Entry, blocking, server_name};
@@ -56,6 +57,47 @@ impl fmt::Debug for Credential {
     }
 }
 
+/// Whoever knows the credentials of registries.
+#[async_trait]
+pub trait CredentialSource: Send + Sync {
+    /// The credential for a repository of the registry; for the whole registry without one.
+    async fn find(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&str>,
+    ) -> Result<Option<Credential>, AuthError>;
+
+    /// Looks again after `refused` (none: no credential) was not accepted: passwords rotate, and
+    /// people log in. Gives a credential only if it is another one.
+    async fn renew(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&str>,
+        refused: Option<&Credential>,
+    ) -> Result<Option<Credential>, AuthError>;
+}
+
+/// One credential for everything: for `login`, which tries it before it is kept.
+#[async_trait]
+impl CredentialSource for Credential {
+    async fn find(
+        &self,
+        _: &RegistryHost,
+        _: Option<&str>,
+    ) -> Result<Option<Credential>, AuthError> {
+        Ok(Some(self.clone()))
+    }
+
+    async fn renew(
+        &self,
+        _: &RegistryHost,
+        _: Option<&str>,
+        refused: Option<&Credential>,
+    ) -> Result<Option<Credential>, AuthError> {
+        Ok(Some(self.clone()).filter(|credential| Some(credential) != refused))
+    }
+}
+
 /// The user name and password that the configuration gives a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExplicitCredential {
@@ -63,7 +105,7 @@ pub struct ExplicitCredential {
     pub secret: SecretSource,
 }
 
-/// Finds the credentials of registries.
+/// Credentials from the configuration and from docker's auth files.
 pub struct CredentialStore {
     explicit: HashMap<RegistryHost, ExplicitCredential>,
     environment: Environment,
@@ -102,55 +144,6 @@ impl CredentialStore {
         }
     }
 
-    /// The credential for a repository of the registry; for the whole registry without one.
-    pub async fn find(
-        &self,
-        registry: &RegistryHost,
-        repository: Option<&str>,
-    ) -> Result<Option<Credential>, AuthError> {
-        if let Some(explicit) = self.explicit.get(registry) {
-            let remembered = self.remembered(registry, Source::Configuration);
-            return remembered.get((self.clock)(), || self.configured(registry, explicit)).await;
-        }
-        for file in self.files.get((self.clock)(), || self.read_files()).await?.iter() {
-            for entry in file.entries(registry, repository)? {
-                let found = match entry {
-                    Entry::Credential(credential) => Some(credential),
-                    Entry::Helper(name) => self.helped(registry, &name).await?,
-                };
-                if found.is_some() {
-                    return Ok(found);
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// Looks again after `refused` (none: no credential) was not accepted: passwords rotate, and
-    /// people log in. Gives a credential only if it is another one.
-    ///
-    /// What was learned within the last ten seconds is not asked for again, so that many refusals
-    /// at once lead to one question.
-    pub async fn renew(
-        &self,
-        registry: &RegistryHost,
-        repository: Option<&str>,
-        refused: Option<&Credential>,
-    ) -> Result<Option<Credential>, AuthError> {
-        let now = (self.clock)();
-        self.files.forget_older(now).await;
-        let asked: Vec<_> = lock(&self.asked)
-            .iter()
-            .filter(|((host, _), _)| host == registry)
-            .map(|(_, remembered)| remembered.clone())
-            .collect();
-        for remembered in asked {
-            remembered.forget_older(now).await;
-        }
-        let found = self.find(registry, repository).await?;
-        Ok(found.filter(|found| Some(found) != refused))
-    }
-
     async fn configured(
         &self,
         registry: &RegistryHost,
@@ -181,6 +174,54 @@ impl CredentialStore {
 
     fn remembered(&self, registry: &RegistryHost, source: Source) -> Answer {
         lock(&self.asked).entry((registry.clone(), source)).or_default().clone()
+    }
+}
+
+#[async_trait]
+impl CredentialSource for CredentialStore {
+    async fn find(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&str>,
+    ) -> Result<Option<Credential>, AuthError> {
+        if let Some(explicit) = self.explicit.get(registry) {
+            let remembered = self.remembered(registry, Source::Configuration);
+            return remembered.get((self.clock)(), || self.configured(registry, explicit)).await;
+        }
+        for file in self.files.get((self.clock)(), || self.read_files()).await?.iter() {
+            for entry in file.entries(registry, repository)? {
+                let found = match entry {
+                    Entry::Credential(credential) => Some(credential),
+                    Entry::Helper(name) => self.helped(registry, &name).await?,
+                };
+                if found.is_some() {
+                    return Ok(found);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// What was learned within the last ten seconds is not asked for again, so that many refusals
+    /// at once lead to one question.
+    async fn renew(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&str>,
+        refused: Option<&Credential>,
+    ) -> Result<Option<Credential>, AuthError> {
+        let now = (self.clock)();
+        self.files.forget_older(now).await;
+        let asked: Vec<_> = lock(&self.asked)
+            .iter()
+            .filter(|((host, _), _)| host == registry)
+            .map(|(_, remembered)| remembered.clone())
+            .collect();
+        for remembered in asked {
+            remembered.forget_older(now).await;
+        }
+        let found = self.find(registry, repository).await?;
+        Ok(found.filter(|found| Some(found) != refused))
     }
 }
 

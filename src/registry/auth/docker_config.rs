@@ -6,25 +6,24 @@
 //! 3. `auths` of the registry,
 //! 4. `credsStore`.
 //!
-//! Writing keeps everything else in the file as it is.
+//! Writing is in `write`.
+
+mod write;
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use secrecy::ExposeSecret;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 
 use super::credentials::Credential;
-use super::environment::Environment;
 use super::error::AuthError;
-use super::helper::Helper;
-use super::process;
 use crate::oci::RegistryHost;
+
+pub use write::{erase, store};
 
 /// What docker calls Docker Hub, in auth files and to helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -183,74 +182,6 @@ pub(super) fn server_name(registry: &RegistryHost) -> &str {
     if registry.is_docker_hub() { DOCKER_HUB_KEY } else { registry.as_str() }
 }
 
-/// Keeps a credential for a registry: in the file, or in the helper that the file names for it.
-///
-/// The file is made if it is not there, readable by its owner only, and replaced in one step.
-pub async fn store(
-    path: &Path,
-    registry: &RegistryHost,
-    credential: &Credential,
-    environment: &Environment,
-) -> Result<(), AuthError> {
-    let file = read_blocking(path).await?;
-    let mut entry = match credential {
-        Credential::Password { username, password } => {
-            json!({ "auth": STANDARD.encode(format!("{username}:{}", password.expose_secret())) })
-        }
-        Credential::RefreshToken(token) => json!({ "identitytoken": token.expose_secret() }),
-    };
-    if let Some(name) = file.as_ref().and_then(|file| helper_to_write(file, registry)) {
-        let server = server_name(registry);
-        Helper::new(name, server, environment, process::TIME_LIMIT)?.store(credential).await?;
-        // docker's mark that the helper has it.
-        entry = json!({});
-    }
-    let (path, registry) = (path.to_owned(), registry.clone());
-    blocking(move || {
-        change(&path, |auths| {
-            auths.retain(|key, _| !names(key, &registry));
-            auths.insert(server_name(&registry).to_owned(), entry);
-            true
-        })
-    })
-    .await?;
-    Ok(())
-}
-
-/// Removes the credential of a registry, from the file and from the helper that it names for it.
-/// Gives whether there was one. Entries of paths within the registry stay.
-pub async fn erase(
-    path: &Path,
-    registry: &RegistryHost,
-    environment: &Environment,
-) -> Result<bool, AuthError> {
-    let Some(file) = read_blocking(path).await? else { return Ok(false) };
-    let mut erased = false;
-    if let Some(name) = helper_to_write(&file, registry) {
-        let server = server_name(registry);
-        erased = Helper::new(name, server, environment, process::TIME_LIMIT)?.erase().await?;
-    }
-    let (path, registry) = (path.to_owned(), registry.clone());
-    let removed = blocking(move || {
-        change(&path, |auths| {
-            let before = auths.len();
-            auths.retain(|key, _| !names(key, &registry));
-            auths.len() < before
-        })
-    })
-    .await?;
-    Ok(erased || removed)
-}
-
-fn helper_to_write<'a>(file: &'a AuthFile, registry: &RegistryHost) -> Option<&'a str> {
-    file.helper_of(registry).or(file.store.as_deref())
-}
-
-/// Whether a key stands for the whole of this registry.
-fn names(key: &str, registry: &RegistryHost) -> bool {
-    Key::parse(key).is_some_and(|key| key.path.is_empty() && key.registry == *registry)
-}
-
 async fn read_blocking(path: &Path) -> Result<Option<AuthFile>, AuthError> {
     let path = path.to_owned();
     blocking(move || AuthFile::read(&path)).await
@@ -263,47 +194,6 @@ pub(super) async fn blocking<T: Send + 'static>(
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
         Err(problem(Path::new(""), format!("cannot be worked on: {stopped}")))
     })
-}
-
-/// Changes the `auths` of the file; `edit` says whether it did. Gives that back.
-fn change(
-    path: &Path,
-    edit: impl FnOnce(&mut Map<String, Value>) -> bool,
-) -> Result<bool, AuthError> {
-    let malformed = || problem(path, "is not an auth file".to_owned());
-    let bytes = read(path)?.unwrap_or_else(|| b"{}".to_vec());
-    let mut document: Map<String, Value> =
-        serde_json::from_slice(&bytes).map_err(|_| malformed())?;
-    let auths = document.entry("auths").or_insert_with(|| json!({}));
-    if auths.is_null() {
-        *auths = json!({});
-    }
-    if !edit(auths.as_object_mut().ok_or_else(malformed)?) {
-        return Ok(false);
-    }
-    let mut text = serde_json::to_vec_pretty(&document).map_err(|_| malformed())?;
-    text.push(b'\n');
-    replace(path, &text)
-        .map_err(|error| problem(path, format!("cannot be written: {}", error.kind())))?;
-    Ok(true)
-}
-
-/// Puts a new file in the place of the old one, whole or not at all. A temporary file is readable
-/// by its owner only from the beginning.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Through a link, as people keep their configuration elsewhere.
-    let path = match path.canonicalize() {
-        Ok(real) => real,
-        Err(_) => path.to_owned(),
-    };
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = directory.unwrap_or(Path::new("."));
-    std::fs::create_dir_all(directory)?;
-    let mut file = tempfile::NamedTempFile::new_in(directory)?;
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(&path).map_err(|error| error.error)?;
-    Ok(())
 }
 
 /// The bytes of a file that may be missing, or empty, which is as good.
@@ -328,24 +218,24 @@ fn problem(path: &Path, problem: String) -> AuthError {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use base64::engine::general_purpose::STANDARD;
+    use serde_json::{Value, json};
 
-    use super::super::testing::{Scripts, password};
     use super::*;
 
-    fn file(content: &Value) -> (tempfile::TempDir, PathBuf) {
+    pub(super) fn file(content: &Value) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
         std::fs::write(&path, content.to_string()).unwrap();
         (dir, path)
     }
 
-    fn auth(text: &str) -> Value {
+    pub(super) fn auth(text: &str) -> Value {
         json!({ "auth": STANDARD.encode(text) })
     }
 
     /// What is found, in order: user names, helpers' names.
-    fn found(path: &Path, registry: &str, repository: Option<&str>) -> Vec<String> {
+    pub(super) fn found(path: &Path, registry: &str, repository: Option<&str>) -> Vec<String> {
         let file = AuthFile::read(path).unwrap().unwrap();
         let entries = file.entries(&registry.parse().unwrap(), repository).unwrap();
         let name = |entry| match entry {
@@ -420,80 +310,5 @@ mod tests {
         assert_eq!(decode(&STANDARD.encode("u:p:w\0\0")), Some(("u".into(), "p:w".into())));
         assert_eq!(decode("dTpw"), Some(("u".into(), "p".into())));
         assert_eq!(decode("dTpwdw"), Some(("u".into(), "pw".into())));
-    }
-
-    #[tokio::test]
-    async fn writing_keeps_the_rest_and_is_private() {
-        let (_dir, path) = file(&json!({
-            "auths": {
-                "docker.io": auth("old:p"),
-                "docker.io/acme": auth("path:p"),
-                "ghcr.io": auth("other:p"),
-            },
-            "HttpHeaders": { "X": "y" },
-            "detachKeys": "ctrl-e",
-        }));
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
-        let hub = "docker.io".parse().unwrap();
-        let here = super::super::testing::environment(&[]);
-        store(&path, &hub, &password("new", "p:w"), &here).await.unwrap();
-        let expected = |hub: Option<Value>| {
-            let mut auths = json!({ "docker.io/acme": auth("path:p"), "ghcr.io": auth("other:p") });
-            if let Some(entry) = hub {
-                auths[DOCKER_HUB_KEY] = entry;
-            }
-            json!({ "auths": auths, "HttpHeaders": { "X": "y" }, "detachKeys": "ctrl-e" })
-        };
-        let content = || serde_json::from_slice::<Value>(&std::fs::read(&path).unwrap()).unwrap();
-        assert_eq!(content(), expected(Some(auth("new:p:w"))));
-        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-
-        store(&path, &hub, &Credential::RefreshToken("r".into()), &here).await.unwrap();
-        assert_eq!(content(), expected(Some(json!({ "identitytoken": "r" }))));
-        assert!(erase(&path, &hub, &here).await.unwrap());
-        assert_eq!(content(), expected(None));
-        assert!(!erase(&path, &hub, &here).await.unwrap());
-    }
-
-    #[tokio::test]
-    async fn a_new_file_is_made_and_a_link_is_followed() {
-        let dir = tempfile::tempdir().unwrap();
-        let real = dir.path().join("real/config.json");
-        let link = dir.path().join("link.json");
-        let here = super::super::testing::environment(&[]);
-        let registry = "r.io:5000".parse().unwrap();
-        assert!(!erase(&real, &registry, &here).await.unwrap());
-        store(&real, &registry, &password("u", "p"), &here).await.unwrap();
-        std::os::unix::fs::symlink(&real, &link).unwrap();
-        store(&link, &registry, &password("v", "p"), &here).await.unwrap();
-        assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(found(&real, "r.io:5000", None), ["v"]);
-        std::fs::write(&real, "[1]").unwrap();
-        assert!(store(&real, &registry, &password("u", "p"), &here).await.is_err());
-        assert_eq!(std::fs::read_to_string(&real).unwrap(), "[1]");
-    }
-
-    #[tokio::test]
-    async fn a_helper_keeps_what_the_file_says_it_keeps() {
-        let scripts = Scripts::new();
-        let body = r#"d=${0%/*}; cat > "$d/$1.stdin"; [ "$1" = store ] || echo "credentials not found" >&2; [ "$1" = store ]"#;
-        scripts.add("docker-credential-keys", body);
-        let here = scripts.environment();
-        let path = scripts.path().join("config.json");
-        let content =
-            json!({ "auths": { "r.io": auth("old:p") }, "credHelpers": { "r.io": "keys" } });
-        std::fs::write(&path, content.to_string()).unwrap();
-        let registry = "r.io".parse().unwrap();
-        store(&path, &registry, &password("u", "s3cret"), &here).await.unwrap();
-        let told = std::fs::read(scripts.path().join("store.stdin")).unwrap();
-        let told: Value = serde_json::from_slice(&told).unwrap();
-        assert_eq!(told, json!({ "ServerURL": "r.io", "Username": "u", "Secret": "s3cret" }));
-        let text = std::fs::read_to_string(&path).unwrap();
-        let written: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!(written["auths"], json!({ "r.io": {} }));
-        assert!(erase(&path, &registry, &here).await.unwrap());
-        let told = std::fs::read_to_string(scripts.path().join("erase.stdin")).unwrap();
-        assert_eq!(told, "r.io");
-        assert!(!erase(&path, &registry, &here).await.unwrap());
     }
 }

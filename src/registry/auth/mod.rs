@@ -1,15 +1,15 @@
 //! How a registry is told who is asking.
 //!
-//! - [`authenticator`]: the `Authorization` header of each request; learns how the registry
-//!   wants to be asked.
-//! - [`challenge`]: reads `WWW-Authenticate`.
-//! - [`scope`]: what a request needs to be allowed to do, and how that is written.
-//! - [`realm`]: which token servers may be trusted with credentials.
-//! - [`token`]: one conversation with a token server; [`cache`]: its results, each asked for once.
-//! - [`credentials`]: who we are at a registry; from the configuration, or from
-//!   [`docker_config`] files and their [`helper`] programs.
-//! - [`secret`]: reads a configured secret; [`process`]: runs a program within bounds.
-//! - [`environment`]: the variables that all this looks at.
+//! - `authenticator`: the `Authorization` header of each request; `learned`: how the registry
+//!   wants to be asked, as its answers told.
+//! - `challenge`: reads `WWW-Authenticate`.
+//! - `scope`: what a request needs to be allowed to do, and how that is written.
+//! - `realm`: which token servers may be trusted with credentials.
+//! - `token`: one conversation with a token server; `cache`: its results, each asked for once.
+//! - `credentials`: who we are at a registry; from the configuration, or from
+//!   `docker_config` files and their `helper` programs.
+//! - `secret`: reads a configured secret; `process`: runs a program within bounds.
+//! - `environment`: the variables that all this looks at.
 //!
 //! Secrets are kept in `secrecy` types and never shown, neither by `Debug` nor in errors.
 
@@ -21,6 +21,7 @@ pub mod docker_config;
 pub mod environment;
 pub mod error;
 mod helper;
+mod learned;
 mod process;
 pub mod realm;
 pub mod scope;
@@ -36,7 +37,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub use authenticator::{Authenticator, Authorization};
-pub use credentials::{Credential, CredentialStore, ExplicitCredential};
+pub use credentials::{Credential, CredentialSource, CredentialStore, ExplicitCredential};
 pub use environment::Environment;
 pub use error::AuthError;
 pub use scope::{Access, Scope};

@@ -63,7 +63,7 @@ impl Scope {
     /// further.
     ///
     /// For deletion `*` is asked for: Quay refuses scopes that name `delete`. A registry that wants
-    /// something else says so in its challenge; see [`wanted`].
+    /// something else says so in its challenge.
     pub(super) fn texts(&self) -> Vec<String> {
         let repository = |name: &RepositoryName, actions| format!("repository:{name}:{actions}");
         let actions = match self.access {
@@ -142,6 +142,8 @@ fn covered(item: &str, asked: &[Item<'_>]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn name(text: &str) -> RepositoryName {
@@ -194,5 +196,21 @@ mod tests {
             assert_eq!(wanted(challenge, &scope.texts()), expected, "{challenge}");
         }
         assert_eq!(wanted(&"x".repeat(5000), &[]), Wanted::Usual);
+    }
+
+    proptest! {
+        /// What is followed is asked for from then on: no challenge is news twice.
+        #[test]
+        fn following_a_challenge_satisfies_it(challenge in "((repository|registry|x):(a|b|a/b)?:?(pull|push|,|\\*){0,3} ?|aws|\\*|[ -~]){0,4}") {
+            let scope = Scope::push(name("a")).mounting_from(name("b"));
+            if let Wanted::Here(texts) = wanted(&challenge, &scope.texts()) {
+                for item in challenge.split_whitespace() {
+                    prop_assert!(texts.iter().any(|text| text == item));
+                }
+                // The right to pull what is mounted is not lost.
+                prop_assert!(texts.iter().any(|text| text.starts_with("repository:b:")
+                    || text.ends_with(":b:") || Item::parse(text).is_some_and(|i| i.name == "b")));
+            }
+        }
     }
 }

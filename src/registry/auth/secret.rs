@@ -25,7 +25,8 @@ pub(super) async fn resolve(
     match source {
         SecretSource::Env(name) => {
             let missing = || AuthError::Variable { name: name.clone() };
-            let value = environment.variable(name).ok_or_else(missing)?;
+            let value = environment.variable(name).filter(|value| !value.is_empty());
+            let value = value.ok_or_else(missing)?;
             let value = value
                 .into_string()
                 .map_err(|_| AuthError::VariableEncoding { name: name.clone() })?;
@@ -100,13 +101,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         let file = SecretSource::File(path.clone());
-        let here = environment(&[("TOKEN", " pass word \n")]);
+        let here = environment(&[("TOKEN", " pass word \n"), ("EMPTY", "")]);
         assert_eq!(
             resolved(SecretSource::Env("TOKEN".into()), &here).await.unwrap(),
             " pass word "
         );
-        let error = resolved(SecretSource::Env("NONE".into()), &here).await.unwrap_err();
-        assert_eq!(error, "the environment variable NONE is not set");
+        for name in ["NONE", "EMPTY"] {
+            let error = resolved(SecretSource::Env(name.into()), &here).await.unwrap_err();
+            assert_eq!(error, format!("the environment variable {name} is not set"));
+        }
         assert!(resolved(file.clone(), &here).await.unwrap_err().contains("cannot be read"));
         for (content, expected) in [
             (b"s3cret\r\n".to_vec(), Ok("s3cret")),

@@ -156,6 +156,16 @@ async fn teach(auth: &Authenticator, scope: &Scope, challenge: &HeaderMap) -> bo
     auth.unauthorized(scope, &probe, challenge).await.unwrap()
 }
 
+/// Requests are made in tasks of their own.
+#[test]
+fn everything_can_go_to_another_thread() {
+    fn sends<T: Send>(_: T) {}
+    let auth = authenticator(REGISTRY, None, &ManualClock::new());
+    let used = |used: &Authorization| sends(auth.unauthorized(&pull("a"), used, &HeaderMap::new()));
+    sends(used);
+    sends(auth.authorize(&pull("a")));
+}
+
 async fn wait_until(what: impl Fn() -> bool) {
     let met = async {
         while !what() {
@@ -203,7 +213,8 @@ async fn one_probes_and_the_others_wait_for_what_it_learns() {
     let challenge = server.challenge("repository:a:pull");
     assert!(auth.unauthorized(&pull("a"), &probe, &challenge).await.unwrap());
     // `probe` lives on: showing it has opened the gate.
-    for authorized in join_all(waiting).await {
+    let all = tokio::time::timeout(Duration::from_secs(10), join_all(waiting)).await.unwrap();
+    for authorized in all {
         assert!(header(&authorized.unwrap()).is_some());
     }
     assert_eq!(server.count(), 30);
@@ -367,6 +378,49 @@ async fn basic_is_attached_at_once_and_harbors_catalog_is_on_its_own() {
 }
 
 #[tokio::test]
+async fn a_rotated_password_is_taken_up_after_a_refusal() {
+    let scripts = testing::Scripts::new();
+    scripts.add("vault", r#"cat "${0%/*}/password""#);
+    let rotate = |password: &str| std::fs::write(scripts.path().join("password"), password);
+    let secret = crate::config::SecretSource::Command(vec!["vault".into()]);
+    let explicit = ExplicitCredential { username: "user".into(), secret };
+    let clock = ManualClock::new();
+    let registry = "127.0.0.1:5000".parse().unwrap();
+    let store = CredentialStore::new([(registry, explicit)], scripts.environment(), clock.clock());
+    let auth = with_store(REGISTRY, store, &clock);
+    let challenge = headers("Basic realm=x");
+    rotate("old").unwrap();
+    assert!(teach(&auth, &pull("a"), &challenge).await);
+    let old = auth.authorize(&pull("a")).await.unwrap();
+    rotate("new").unwrap();
+    clock.advance(Duration::from_secs(10));
+    assert!(auth.unauthorized(&pull("a"), &old, &challenge).await.unwrap());
+    let new = auth.authorize(&pull("a")).await.unwrap();
+    let expected = format!("Basic {}", STANDARD.encode("user:new"));
+    assert_eq!(header(&new), Some(expected.as_str()));
+    clock.advance(Duration::from_secs(10));
+    assert!(!auth.unauthorized(&pull("a"), &new, &challenge).await.unwrap());
+}
+
+/// For `login`: the credential is shown to the token server, with no scope.
+#[tokio::test]
+async fn a_credential_can_be_tried_before_it_is_kept() {
+    let server = Server::tokens(300).await;
+    let registry = "127.0.0.1:5000".parse().unwrap();
+    let credential = Arc::new(testing::password("user", "s3cret"));
+    let clock = ManualClock::new().clock();
+    let base = REGISTRY.parse().unwrap();
+    let auth = Authenticator::new(registry, base, credential, client(), Vec::new(), clock);
+    // GHCR names a repository that is none.
+    assert!(teach(&auth, &Scope::base(), &server.challenge("repository:user/image:pull")).await);
+    let authorized = auth.authorize(&Scope::base()).await.unwrap();
+    assert_eq!(header(&authorized), Some("Bearer t0"));
+    let seen = server.seen();
+    assert_eq!(seen[0].parameters, [("service".to_owned(), "s".to_owned())]);
+    assert!(seen[0].authorization.is_some());
+}
+
+#[tokio::test]
 async fn bearer_is_preferred_unless_it_cannot_be_followed() {
     let server = Server::tokens(300).await;
     let both = |realm: &str| headers(&format!(r#"Basic realm="x", Bearer realm="{realm}""#));
@@ -377,6 +431,13 @@ async fn bearer_is_preferred_unless_it_cannot_be_followed() {
     assert!(teach(&auth, &pull("a"), &both("http://elsewhere.test/")).await);
     let authorized = auth.authorize(&pull("a")).await.unwrap();
     assert!(header(&authorized).unwrap().starts_with("Basic "));
+    // Nor with credentials at a foreign realm, while the registry itself takes them.
+    let auth = authenticator("https://r.example.com", Some(LOGIN), &ManualClock::new());
+    assert!(teach(&auth, &pull("a"), &both("https://elsewhere.test/")).await);
+    let authorized = auth.authorize(&pull("a")).await.unwrap();
+    assert!(header(&authorized).unwrap().starts_with("Basic "));
+    // A refusal of Basic that names no scheme is one, too.
+    assert!(!auth.unauthorized(&pull("a"), &authorized, &HeaderMap::new()).await.unwrap());
 }
 
 #[tokio::test]
@@ -390,12 +451,18 @@ async fn credentials_never_arrive_at_a_foreign_realm() {
     let error = auth.unauthorized(&pull("a"), &probe, &challenge).await.unwrap_err();
     assert!(error.to_string().contains("that is not https"), "{error}");
     drop(probe);
-    // By name it is found out when it is asked for a token.
-    let inside = headers(r#"Bearer realm="https://vault.localhost./t""#);
-    assert!(teach(&auth, &pull("a"), &inside).await);
-    let error = auth.authorize(&pull("a")).await.unwrap_err().to_string();
-    let local = tokio::net::lookup_host("vault.localhost.:443").await.is_ok();
-    assert!(!local || error.contains("leads into a private network"), "{error}");
+    // A name that leads inside is found out when a token is wanted.
+    let names = &[("inside.test", [10, 0, 0, 1]), ("r.example.com", [93, 184, 216, 34])];
+    for realm in ["inside.test", "r.example.org"] {
+        let mut auth = authenticator("https://r.example.com", None, &clock);
+        auth.resolve(names);
+        let challenge = headers(&format!(r#"Bearer realm="https://{realm}:1/t""#));
+        assert!(teach(&auth, &pull("a"), &challenge).await);
+        auth.limit_time(Duration::from_millis(1));
+        let error = auth.authorize(&pull("a")).await.unwrap_err().to_string();
+        let found_out = error.contains("leads into a private network");
+        assert_eq!(found_out, realm == "inside.test", "{error}");
+    }
     // With credentials it is an error that says how to allow it, and nothing is sent.
     let auth = authenticator("http://10.0.0.1", Some(LOGIN), &clock);
     let foreign = headers(r#"Bearer realm="https://127.0.0.1:9/t""#);

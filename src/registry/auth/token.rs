@@ -4,16 +4,18 @@
 //! leads to are looked at before anything is sent. The client must not follow redirects.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use url::Url;
 use url::form_urlencoded::Serializer;
+use url::{Host, Url};
 
 use super::credentials::Credential;
 use super::error::{AuthError, shorten};
@@ -58,6 +60,7 @@ pub(super) struct Request<'a> {
 pub(super) struct TokenClient {
     http: Client,
     clock: Clock,
+    pub(super) lookup: Lookup,
     pub(super) time_limit: Duration,
     /// The server has no GET form, as was found out.
     post: AtomicBool,
@@ -65,7 +68,8 @@ pub(super) struct TokenClient {
 
 impl TokenClient {
     pub fn new(http: Client, clock: Clock) -> Self {
-        Self { http, clock, time_limit: TIME_LIMIT, post: AtomicBool::new(false) }
+        let (lookup, time_limit) = (system_lookup(), TIME_LIMIT);
+        Self { http, clock, lookup, time_limit, post: AtomicBool::new(false) }
     }
 
     pub async fn fetch(&self, request: &Request<'_>) -> Result<Token, AuthError> {
@@ -181,7 +185,7 @@ impl TokenClient {
     /// certificates: whoever can turn a name over has none for a server that is not theirs.
     async fn look_at_addresses(&self, request: &Request<'_>) -> Result<(), AuthError> {
         let Some(registry) = request.compare_with else { return Ok(()) };
-        if leads_inside(request.realm).await && !leads_inside(registry).await {
+        if self.leads_inside(request.realm).await && !self.leads_inside(registry).await {
             return Err(AuthError::Realm {
                 registry: realm::origin(registry),
                 realm: shown(request.realm),
@@ -191,18 +195,32 @@ impl TokenClient {
         }
         Ok(())
     }
+
+    /// Whether any address of the host is private. A name that is unknown here leads nowhere; it
+    /// may still be known to a proxy, which then decides.
+    async fn leads_inside(&self, url: &Url) -> bool {
+        let addresses = match url.host() {
+            None => return false,
+            Some(Host::Ipv4(ip)) => vec![ip.into()],
+            Some(Host::Ipv6(ip)) => vec![ip.into()],
+            Some(Host::Domain(name)) => {
+                (self.lookup)(name.to_owned(), url.port_or_known_default().unwrap_or(443)).await
+            }
+        };
+        addresses.into_iter().any(realm::is_private)
+    }
 }
 
-/// Whether any address of the host is private. A name that is unknown here leads nowhere; it may
-/// still be known to a proxy, which then decides.
-async fn leads_inside(url: &Url) -> bool {
-    let port = url.port_or_known_default().unwrap_or(443);
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return realm::is_private(ip);
-    }
-    let addresses = tokio::net::lookup_host((host, port)).await;
-    addresses.is_ok_and(|mut addresses| addresses.any(|address| realm::is_private(address.ip())))
+/// The addresses of a host name, on a port; none where the name is unknown.
+pub(super) type Lookup = Arc<dyn Fn(String, u16) -> BoxFuture<'static, Vec<IpAddr>> + Send + Sync>;
+
+fn system_lookup() -> Lookup {
+    Arc::new(|host, port| {
+        Box::pin(async move {
+            let addresses = tokio::net::lookup_host((host, port)).await;
+            addresses.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
+        })
+    })
 }
 
 /// How long to wait before the next try: what the server says, else 0.2, 0.4, … seconds.
