@@ -1,9 +1,11 @@
 //! From `[registry."host"]` as typed to [`RegistryConfig`].
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::ops::Range;
 
 use serde_spanned::Spanned;
+
+use std::time::Duration;
 
 use super::raw::{RawInsecure, RawRegistry};
 use super::raw_secret::{RawSecret, RawSecretSource};
@@ -45,74 +47,68 @@ fn registry(
     raw: RawRegistry,
     reader: &mut Reader<'_>,
 ) -> Option<RegistryConfig> {
-    let needed = |present: Option<std::ops::Range<usize>>, what: &str, other: &str| {
-        let message = format!("`{what}` of {} needs `{other}` beside it", key.get_ref());
-        present.map(|span| (span, message))
-    };
     let span = |text: &Option<Spanned<String>>| text.as_ref().map(Spanned::span);
-    let lonely = match (&raw.username, &raw.password) {
-        (Some(username), None) => needed(Some(username.span()), "username", "password"),
-        (None, Some(password)) => needed(Some(password.span()), "password", "username"),
-        _ => None,
-    };
-    let lonely_file = match (&raw.client_cert, &raw.client_key) {
-        (cert @ Some(_), None) => needed(span(cert), "client_cert", "client_key"),
-        (None, key @ Some(_)) => needed(span(key), "client_key", "client_cert"),
-        _ => None,
-    };
-    for (span, message) in lonely.into_iter().chain(lonely_file) {
-        reader.report(span, message);
-    }
+    let password_span = raw.password.as_ref().map(Spanned::span);
+    check_pair(key, [("username", span(&raw.username)), ("password", password_span)], reader);
+    let client = [("client_cert", span(&raw.client_cert)), ("client_key", span(&raw.client_key))];
+    check_pair(key, client, reader);
     let username = raw.username.map(|username| {
         if username.get_ref().is_empty() {
             reader.report(username.span(), "the username is empty");
         }
         username.into_inner()
     });
-    let password = raw.password.map(|password| secret(password, reader));
-    let ca_file = raw.ca_file.map(|path| reader.file(&path));
-    let client_cert = raw.client_cert.map(|path| reader.file(&path));
-    let client_key = raw.client_key.map(|path| reader.file(&path));
-    let requests_per_second = raw.requests_per_second.map(|rate| {
-        let valid = rate.get_ref().is_finite() && *rate.get_ref() > 0.0;
-        if !valid {
-            reader.report(rate.span(), "requests_per_second must be a number above 0");
-        }
-        valid.then_some(rate.into_inner())
-    });
-    let idle_timeout = raw.idle_timeout.map(|text| {
-        let idle = reader.duration(&text)?;
-        if idle.is_zero() {
-            reader.report(text.span(), "idle_timeout must be longer than nothing");
-        }
-        (!idle.is_zero()).then_some(idle)
-    });
+    let password = reader.optional(raw.password, secret);
+    let ca_file = reader.optional(raw.ca_file, |path, reader| reader.file(&path));
+    let client_cert = reader.optional(raw.client_cert, |path, reader| reader.file(&path));
+    let client_key = reader.optional(raw.client_key, |path, reader| reader.file(&path));
+    let requests_per_second = reader.optional(raw.requests_per_second, rate);
+    let idle_timeout = reader.optional(raw.idle_timeout, idle);
     let auth_realms: Vec<_> = raw.auth_realms.iter().map(|host| realm(host, reader)).collect();
     Some(RegistryConfig {
         username,
-        password: flat(password)?,
+        password: password?,
         insecure: match raw.insecure {
             None => Insecure::No,
             Some(RawInsecure::Http) => Insecure::Http,
             Some(RawInsecure::NoVerify) => Insecure::NoVerify,
         },
-        ca_file: flat(ca_file)?,
-        client_cert: flat(client_cert)?,
-        client_key: flat(client_key)?,
+        ca_file: ca_file?,
+        client_cert: client_cert?,
+        client_key: client_key?,
         parallel: raw.parallel,
-        requests_per_second: flat(requests_per_second)?,
-        idle_timeout: flat(idle_timeout)?,
+        requests_per_second: requests_per_second?,
+        idle_timeout: idle_timeout?,
         auth_realms: auth_realms.into_iter().collect::<Option<_>>()?,
     })
 }
 
-/// From "given, and perhaps wrong" to "right, and perhaps not given".
-fn flat<T>(value: Option<Option<T>>) -> Option<Option<T>> {
-    match value {
-        None => Some(None),
-        Some(None) => None,
-        Some(Some(value)) => Some(Some(value)),
+/// Reports one of two keys that has no use without the other.
+fn check_pair(
+    host: &Spanned<String>,
+    pair: [(&str, Option<Range<usize>>); 2],
+    reader: &mut Reader<'_>,
+) {
+    if let [(given, Some(span)), (missing, None)] | [(missing, None), (given, Some(span))] = pair {
+        let host = host.get_ref();
+        reader.report(span, format!("`{given}` of {host} needs `{missing}` beside it"));
     }
+}
+
+fn rate(rate: Spanned<f64>, reader: &mut Reader<'_>) -> Option<f64> {
+    let valid = rate.get_ref().is_finite() && *rate.get_ref() > 0.0;
+    if !valid {
+        reader.report(rate.span(), "requests_per_second must be a number above 0");
+    }
+    valid.then_some(rate.into_inner())
+}
+
+fn idle(text: Spanned<String>, reader: &mut Reader<'_>) -> Option<Duration> {
+    let idle = reader.duration(&text)?;
+    if idle.is_zero() {
+        reader.report(text.span(), "idle_timeout must be longer than nothing");
+    }
+    (!idle.is_zero()).then_some(idle)
 }
 
 /// Not normalised like a registry: token services are no registries, and Docker Hub's other names
@@ -141,7 +137,7 @@ fn secret(raw: Spanned<RawSecret>, reader: &mut Reader<'_>) -> Option<SecretSour
     match source {
         RawSecretSource { env: Some(name), file: None, command: None } => variable(&name, reader),
         RawSecretSource { env: None, file: Some(path), command: None } => {
-            reader.file(&path).map(|path: PathBuf| SecretSource::File(path))
+            reader.file(&path).map(SecretSource::File)
         }
         RawSecretSource { env: None, file: None, command: Some(command) } => {
             if command.get_ref().first().is_none_or(String::is_empty) {

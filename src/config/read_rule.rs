@@ -37,10 +37,7 @@ pub fn rule(raw: RawSync, reader: &mut Reader<'_>) -> Option<PlacedRule> {
     });
     let platforms = raw.platforms.map_or(Some(Vec::new()), |list| platforms(&list, reader));
     let recheck = raw.recheck.map_or(Some(DEFAULT_RECHECK), |text| reader.duration(&text));
-    let immutable = match raw.immutable {
-        None => Some(None),
-        Some(list) => read_source::patterns(list, reader).map(Some),
-    };
+    let immutable = reader.optional(raw.immutable, read_source::patterns);
     Some(PlacedRule {
         rule: SyncRule {
             name: raw.name.into_inner(),
@@ -82,7 +79,7 @@ fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) {
 
 /// `None` with a problem reported, `Some(None)` when no trigger was given.
 fn trigger(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Trigger>> {
-    let timezone = raw.timezone.as_ref().map(|zone| timezone(zone, reader));
+    let timezone = reader.optional(raw.timezone.as_ref(), timezone);
     match (&raw.schedule, &raw.every) {
         (Some(_), Some(every)) => {
             reader.report(every.span(), "a rule has either `schedule` or `every`, not both");
@@ -90,11 +87,7 @@ fn trigger(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Trigger>> {
         }
         (Some(schedule), None) => {
             let schedule: Option<Schedule> = reader.parse(schedule);
-            let timezone = match timezone {
-                None => None,
-                Some(zone) => Some(zone?),
-            };
-            Some(Some(Trigger::Cron { schedule: schedule?, timezone }))
+            Some(Some(Trigger::Cron { schedule: schedule?, timezone: timezone? }))
         }
         (None, every) => {
             if let Some(zone) = &raw.timezone {

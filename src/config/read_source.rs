@@ -1,5 +1,6 @@
 //! From `source`, `tags` and `target` as typed to what they mean together.
 
+use semver::VersionReq;
 use serde_spanned::Spanned;
 
 use super::raw::RawTags;
@@ -78,40 +79,41 @@ pub fn tags(
 fn selection(raw: Spanned<RawTags>, reader: &mut Reader<'_>) -> Option<TagSelection> {
     let span = raw.span();
     let raw = raw.into_inner();
-    let include = raw.include.map(|list| patterns(list, reader));
+    let include = reader.optional(raw.include, patterns);
     let exclude = reader.parse_all(&raw.exclude);
     let exclude = exclude.and_then(|list| reader.check(span.clone(), TagPatterns::new(list)));
-    let semver = raw.semver.as_ref().map(|range| {
-        let parsed = range.get_ref().parse();
-        if let Err(error) = &parsed {
-            let message = format!("`{}` is not a range of versions: {error}", range.get_ref());
-            reader.report_with_hint(range.span(), message, "write it like >=1.2, <3 or ~1.4");
-        }
-        parsed.ok()
-    });
+    let semver = reader.optional(raw.semver.as_ref(), range);
     let selection = TagSelection {
-        include: match include {
-            None => None,
-            Some(include) => Some(include?),
-        },
+        include: include?,
         exclude: exclude?,
-        semver: match semver {
-            None => None,
-            Some(range) => Some(range?),
-        },
+        semver: semver?,
         latest: raw.latest.as_ref().map(|latest| *latest.get_ref()),
     };
-    if let Some(literals) = selection.literals() {
-        let narrowing = raw.semver.map(|s| ("semver", s.span()));
-        if let Some((key, span)) = narrowing.or(raw.latest.map(|l| ("latest", l.span()))) {
+    let narrowing = raw.semver.map(|s| ("semver", s.span()));
+    let narrowing = narrowing.or(raw.latest.map(|l| ("latest", l.span())));
+    match (selection.literals(), narrowing) {
+        (Some(_), Some((key, span))) => {
             let message =
                 format!("`{key}` has nothing to narrow: `include` holds only literal tags");
             reader.report_with_hint(span, message, "add a pattern, such as \"*\", to `include`");
-        } else if literals.is_empty() {
+        }
+        (Some(literals), None) if literals.is_empty() => {
             reader.report(span, "these tags select nothing: `exclude` wins over `include`");
         }
+        _ => {}
     }
     Some(selection)
+}
+
+fn range(text: &Spanned<String>, reader: &mut Reader<'_>) -> Option<VersionReq> {
+    match text.get_ref().parse() {
+        Ok(range) => Some(range),
+        Err(error) => {
+            let message = format!("`{}` is not a range of versions: {error}", text.get_ref());
+            reader.report_with_hint(text.span(), message, "write it like >=1.2, <3 or ~1.4");
+            None
+        }
+    }
 }
 
 /// A list of tag patterns that holds at least one.

@@ -30,6 +30,18 @@ impl Reader<'_> {
         self.text.bytes().take(byte).filter(|b| *b == b'\n').count() + 1
     }
 
+    /// A key that may be left out: `Some(None)` if it is, `None` if its value is wrong.
+    pub fn optional<V, T>(
+        &mut self,
+        value: Option<V>,
+        read: impl FnOnce(V, &mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        match value {
+            None => Some(None),
+            Some(value) => read(value, self).map(Some),
+        }
+    }
+
     /// A path to a file that must be there.
     pub fn file(&mut self, text: &Spanned<String>) -> Option<PathBuf> {
         let path = self.path(text.get_ref());

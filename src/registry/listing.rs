@@ -62,8 +62,10 @@ impl RemoteRepository {
         if facts.referrers_api.get().is_none() {
             first = Some(facts.asking_referrers.lock().await);
         }
-        if facts.referrers_api.get() == Some(&false) {
-            return Ok(None);
+        match facts.referrers_api.get() {
+            Some(false) => return Ok(None),
+            Some(true) => first = None,
+            None => {}
         }
         let what = What::Blob(self.name(), subject);
         let pages =
