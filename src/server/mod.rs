@@ -240,7 +240,8 @@ impl Incoming {
         });
         let length = headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { chunks: chunks.boxed(), length }
+        // Who drains it does not know whether it has ended.
+        Self { chunks: chunks.fuse().boxed(), length }
     }
 
     async fn drain(&mut self) {
