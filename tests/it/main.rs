@@ -7,5 +7,7 @@
 
 mod conformance;
 mod layout_conformance;
+mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
+mod layout_uploads;
