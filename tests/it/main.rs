@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should stop, in its helpers too"
 )]
 
+mod harness;
 #[allow(
     dead_code,
     unused_imports,
