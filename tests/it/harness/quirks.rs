@@ -45,7 +45,7 @@ async fn others_take_it_for_a_registry() {
     assert_same(&source, &target, "acme/app", "v1").await;
     target.assert_tags_complete();
     assert_eq!(target.open_uploads(), 0);
-    assert_eq!(skopeo.list_tags(&docker(&target)).await, ["v1"]);
+    assert_eq!(skopeo.list_tags(&target, "acme/app").await, ["v1"]);
     let (bytes, digest) = OciClient::new(&target).manifest("acme/app", "v1").await;
     assert_eq!((bytes, digest), (image.bytes.to_vec(), image.digest));
 }

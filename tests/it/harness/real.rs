@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::endpoint::client_builder;
+use crate::support::endpoint::{ACCEPT, client_builder};
 use crate::support::witness::{OciClient, Skopeo};
 use crate::support::{
     DockerRegistry, Family, Image, Kind, Place, TokenServer, assert_same, assert_same_at,
@@ -40,7 +40,7 @@ async fn plain_serves_and_counts() {
     assert!(read.is_empty(), "the harness counts itself: {read}");
 
     assert_same(&source, &target, "acme/app", "v1").await;
-    assert_eq!(skopeo.list_tags(&docker(&target, "acme/app", "v1")[..]).await, ["v1"]);
+    assert_eq!(skopeo.list_tags(&target, "acme/app").await, ["v1"]);
     let raw = skopeo.inspect_raw(&docker(&target, "acme/app", "v1")).await;
     assert_eq!(raw.as_bytes(), image.bytes);
     let witness = OciClient::new(&target);
@@ -109,7 +109,15 @@ async fn bearer_tokens_are_verified_by_the_registry() {
     let manifest = registry.endpoint().url("/v2/acme/app/manifests/v1");
     let client = client_builder().build().unwrap();
     let status = async |token: String| {
-        client.get(&manifest).bearer_auth(token).send().await.unwrap().status().as_u16()
+        client
+            .get(&manifest)
+            .header("accept", ACCEPT)
+            .bearer_auth(token)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
     };
     assert_eq!(status(tokens.mint("acme/app")).await, 200);
     assert_eq!(status(tokens.mint("acme/other")).await, 401);
