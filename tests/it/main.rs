@@ -6,6 +6,7 @@
 )]
 
 mod conformance;
+mod fuzz;
 mod harness;
 mod layout_conformance;
 mod layout_crash;
