@@ -8,8 +8,11 @@
 mod conformance;
 mod harness;
 mod layout_conformance;
+mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
+mod layout_uploads;
+mod registry_conformance;
 #[allow(
     dead_code,
     unused_imports,
