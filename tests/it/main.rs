@@ -6,12 +6,16 @@
 )]
 
 mod conformance;
+mod faults_auth;
+mod faults_source;
+mod faults_target;
 mod harness;
 mod layout_conformance;
 mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
+mod limits;
 mod registry_conformance;
 #[allow(
     dead_code,
