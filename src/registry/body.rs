@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -80,15 +81,15 @@ impl http_body::Body for Streamed {
 }
 
 impl Progress {
-    /// Ends when nothing has moved for too long; gives that time in seconds.
-    pub async fn stalled(&self, timeouts: Timeouts) -> u64 {
+    /// Ends when nothing has moved for too long; gives that time.
+    pub async fn stalled(&self, timeouts: Timeouts) -> Duration {
         let (mut known, mut since) = (0, Instant::now());
         loop {
             let allowed = if known == self.0.length { timeouts.commit } else { timeouts.idle };
             tokio::time::sleep_until(since + allowed).await;
             let sent = self.0.sent.load(Ordering::Relaxed);
             if sent == known {
-                return allowed.as_secs();
+                return allowed;
             }
             (known, since) = (sent, Instant::now());
         }
