@@ -216,8 +216,8 @@ async fn a_blob_that_broke_off_is_gone_on_with() {
         .once()
         .fail(Fault::CutAnswerAfter(100_000));
     bench.sync().await.success();
-    bench.assert_arrived().await;
     let traffic = bench.source.traffic();
+    bench.assert_arrived().await;
     let asked: Vec<_> =
         traffic.of("GET", Kind::Blob).filter(|seen| seen.path.contains(&layer)).collect();
     assert_eq!(asked.len(), 2);
