@@ -6,6 +6,9 @@
 )]
 
 mod conformance;
+mod faults_auth;
+mod faults_source;
+mod faults_target;
 mod fuzz;
 mod harness;
 mod layout_conformance;
@@ -13,6 +16,7 @@ mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
+mod limits;
 mod registry_conformance;
 #[allow(
     dead_code,
