@@ -6,6 +6,7 @@
 )]
 
 mod conformance;
+mod harness;
 mod layout_conformance;
 mod layout_crash;
 mod layout_server;
