@@ -12,6 +12,8 @@ mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
+mod mirror_selection;
+mod mirror_setup;
 #[allow(
     dead_code,
     unused_imports,
