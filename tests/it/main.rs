@@ -12,6 +12,9 @@ mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
+mod mirror_images;
+mod mirror_platforms;
+mod mirror_referrers;
 mod mirror_selection;
 mod mirror_setup;
 #[allow(

@@ -1,9 +1,7 @@
 //! Which repositories and tags a rule takes, and where they end up.
 
 use crate::mirror_setup::{Counts, Mirror};
-use crate::support::{
-    DockerRegistry, Family, Image, Kind, Place, assert_same, assert_same_at,
-};
+use crate::support::{DockerRegistry, Family, Image, Kind, Place, assert_same, assert_same_at};
 
 async fn two() -> (DockerRegistry, DockerRegistry) {
     tokio::join!(DockerRegistry::start(), DockerRegistry::start())
@@ -44,12 +42,20 @@ async fn patterns_are_expanded_by_the_catalog_and_templates_name_the_targets() {
     }
     let host = source.host().replace(':', "-");
     let cases: [(&str, &str, &[&str]); 6] = [
-        ("**", "a/{repository}", &["a/acme/app", "a/acme/team/app", "a/acme/team/db", "a/other/app", "a/top"]),
+        (
+            "**",
+            "a/{repository}",
+            &["a/acme/app", "a/acme/team/app", "a/acme/team/db", "a/other/app", "a/top"],
+        ),
         ("acme/**", "b/{tail}", &["b/app", "b/team/app", "b/team/db"]),
         ("acme/**", "c/{repository|flatten}", &["c/acme-app", "c/acme-team-app", "c/acme-team-db"]),
         ("acme/*", "d/{name}", &["d/app"]),
         ("*/app", "e/{namespace}/{registry}", &["e/acme/HOST", "e/other/HOST"]),
-        ("{acme,other}/{app,team/d?}", "f/{tail|flatten|lower}", &["f/acme-app", "f/acme-team-db", "f/other-app"]),
+        (
+            "{acme,other}/{app,team/d?}",
+            "f/{tail|flatten|lower}",
+            &["f/acme-app", "f/acme-team-db", "f/other-app"],
+        ),
     ];
     let mut mirror = Mirror::new().http(&source).http(&target);
     for (at, (pattern, path, _)) in cases.iter().enumerate() {
@@ -104,8 +110,21 @@ async fn repositories_that_would_become_one_are_reported_and_the_rest_is_copied(
 async fn tags_are_selected_by_name_glob_expression_version_and_number() {
     let (source, target) = two().await;
     let tags = [
-        "latest", "main", "dev", "nightly", "v1.0.0", "v1.1.0", "v1.2.0-rc.1", "v1.2.0", "v1.10.0",
-        "v2.0.0", "2024.01.05", "1.0-alpine", "sha-0abc", "build-7", "build-42",
+        "latest",
+        "main",
+        "dev",
+        "nightly",
+        "v1.0.0",
+        "v1.1.0",
+        "v1.2.0-rc.1",
+        "v1.2.0",
+        "v1.10.0",
+        "v2.0.0",
+        "2024.01.05",
+        "1.0-alpine",
+        "sha-0abc",
+        "build-7",
+        "build-42",
     ];
     let image = small("tags");
     image.push(&source, "app", "latest").await;
@@ -120,7 +139,10 @@ async fn tags_are_selected_by_name_glob_expression_version_and_number() {
         ("include = [\"v*\"], semver = \">=1.1, <2\"", &["v1.1.0", "v1.10.0", "v1.2.0"]),
         ("semver = \"^1.1\", latest = 1", &["v1.10.0"]),
         ("include = [\"v*\"], latest = 2", &["v1.10.0", "v2.0.0"]),
-        ("include = [\"latest\", \"v*\"], exclude = [\"v2*\", \"*-rc*\"], latest = 1", &["latest", "v1.10.0"]),
+        (
+            "include = [\"latest\", \"v*\"], exclude = [\"v2*\", \"*-rc*\"], latest = 1",
+            &["latest", "v1.10.0"],
+        ),
         ("exclude = [\"v*\", \"*-*\", '/\\d.*/']", &["dev", "latest", "main", "nightly"]),
         ("include = [\"v*\"], semver = \">=1.2.0-rc.0, <1.3\"", &["v1.2.0", "v1.2.0-rc.1"]),
     ];

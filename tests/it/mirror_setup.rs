@@ -103,7 +103,8 @@ impl Report {
 
     /// Of all rules.
     pub fn counts(&self) -> Counts {
-        let sum = |name: &str| self.rules().map(|rule| rule["counts"][name].as_u64().unwrap()).sum();
+        let sum =
+            |name: &str| self.rules().map(|rule| rule["counts"][name].as_u64().unwrap()).sum();
         Counts {
             copied: sum("copied"),
             unchanged: sum("unchanged"),
