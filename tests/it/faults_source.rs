@@ -48,6 +48,7 @@ async fn strike(case: Case) {
         bench.assert_arrived().await;
     } else {
         bench.assert_arrived_but("v2").await;
+        bench.assert_no_upload_left();
         bench.assert_heals().await;
     }
 }
