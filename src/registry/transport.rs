@@ -135,9 +135,9 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let mut text = error.to_string();
-        if text == "channel closed" {
-            // hyper's words for an HTTP/2 connection that ended under a request: its own error,
-            // such as a TLS alert, went to nobody.
+        if text == "channel closed" || text.contains("stream closed because of a broken pipe") {
+            // The libraries' words for an HTTP/2 connection that ended under a request: its own
+            // error, such as a TLS alert, went to nobody.
             text = CLOSED.to_owned();
         }
         let text = text.split(" for url (").next().unwrap_or_default().to_owned();

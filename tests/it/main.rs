@@ -12,6 +12,7 @@ mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
+mod mirror_auth;
 mod mirror_images;
 mod mirror_one_registry;
 mod mirror_platforms;
@@ -19,6 +20,8 @@ mod mirror_referrers;
 mod mirror_runs;
 mod mirror_selection;
 mod mirror_setup;
+mod mirror_stop;
+mod mirror_tls;
 #[allow(
     dead_code,
     unused_imports,
