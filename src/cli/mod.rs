@@ -7,6 +7,7 @@ mod args;
 mod exit;
 mod output;
 mod progress;
+mod report;
 mod session;
 mod signals;
 mod sync;
