@@ -176,3 +176,99 @@ fn add(archive: &mut tar::Builder<impl Write>, layout: &Path, name: &Path) -> io
     header.set_entry_type(EntryType::Regular);
     archive.append_data(&mut header, name, file).map_err(files::at(&path))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::oci::{Manifest, Tag};
+    use crate::repository::{Placement, Reference, Repository};
+
+    fn tag() -> Tag {
+        "1.0".parse().unwrap()
+    }
+
+    async fn fill(layout: &Layout) -> Manifest {
+        let raw = r#"{"schemaVersion":2,"manifests":[]}"#;
+        let manifest = Manifest::parse(raw.into(), None, None).unwrap();
+        layout.put_manifest(&Placement::Tag(tag()), &manifest).await.unwrap();
+        manifest
+    }
+
+    #[tokio::test]
+    async fn an_archive_comes_back_and_is_the_same_each_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.tar");
+        let mut packed = Vec::new();
+        for _ in 0..2 {
+            let archive = NewArchive::begin(&file).await.unwrap();
+            let manifest = fill(archive.layout()).await;
+            archive.finish().await.unwrap();
+            let back = Archive::unpack(&file).await.unwrap();
+            assert_eq!(back.layout().name(), format!("oci-archive:{}", file.display()));
+            let reference = Reference::Tag(tag());
+            assert_eq!(back.layout().manifest(&reference).await.unwrap(), Some(manifest));
+            packed.push(fs::read(&file).unwrap());
+        }
+        assert_eq!(packed[0], packed[1]);
+        // One that is given up leaves the file that was there, and nothing else.
+        let abandoned = NewArchive::begin(&file).await.unwrap();
+        fill(abandoned.layout()).await;
+        drop(abandoned);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(fs::read(&file).unwrap(), packed[0]);
+    }
+
+    #[tokio::test]
+    async fn nothing_leaves_the_folder_it_is_unpacked_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("hostile.tar");
+        let mut archive = tar::Builder::new(File::create(&file).unwrap());
+        let mut add = |kind: EntryType, name: &str, content: &[u8]| {
+            let mut header = Header::new_gnu();
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_entry_type(kind);
+            header.set_size(content.len() as u64);
+            if kind != EntryType::Regular {
+                header.set_link_name("/etc/passwd").unwrap();
+            }
+            header.set_cksum();
+            archive.append(&header, content).unwrap();
+        };
+        add(EntryType::Symlink, "index.json", b"");
+        add(EntryType::Link, "blobs/sha256/x", b"");
+        add(EntryType::Regular, "../escaped", b"x");
+        add(EntryType::Regular, "/escaped", b"x");
+        add(EntryType::Regular, "blobs/sha256/../../../escaped", b"x");
+        add(EntryType::Regular, "blobs/sha256/short", b"x");
+        add(EntryType::Regular, "manifest.json", b"[]");
+        add(EntryType::Regular, "./oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#);
+        add(EntryType::Regular, "index.json", br#"{"manifests":[]}"#);
+        archive.into_inner().unwrap();
+        let to = folder.path().join("a/b/c");
+        fs::create_dir_all(&to).unwrap();
+        unpack(&file, &to).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["index.json", "oci-layout"]);
+        assert!(to.join("index.json").symlink_metadata().unwrap().is_file());
+        assert!(!folder.path().join("escaped").exists() && !to.join("../escaped").exists());
+        assert!(Archive::unpack(&file).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_archive_says_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("x.tar");
+        assert!(Archive::unpack(&file).await.is_err());
+        tar::Builder::new(File::create(&file).unwrap()).finish().unwrap();
+        let error = Archive::unpack(&file).await.unwrap_err().to_string();
+        assert!(error.contains("no `oci-layout` file"), "{error}");
+        // Cut in the middle.
+        let archive = NewArchive::begin(&file).await.unwrap();
+        archive.finish().await.unwrap();
+        let whole = fs::read(&file).unwrap();
+        fs::write(&file, &whole[..520]).unwrap();
+        assert!(Archive::unpack(&file).await.is_err());
+    }
+}

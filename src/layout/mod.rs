@@ -14,6 +14,8 @@ mod listing;
 mod referrers;
 mod repository;
 mod root;
+#[cfg(test)]
+mod tests;
 mod upload;
 
 use std::io;

@@ -167,3 +167,58 @@ fn walk(folder: &Path, name: &str, names: &mut Vec<RepositoryName>) -> io::Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::repository::Repository;
+
+    fn name(text: &str) -> RepositoryName {
+        text.parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_layout_in_a_tree_is_a_repository() {
+        let root = tempfile::tempdir().unwrap();
+        let layouts = Layouts::open_or_create(root.path().join("new")).await.unwrap();
+        for text in ["b", "a/x/y", "a", "a/x-1"] {
+            let layout = layouts.get_or_create(&name(text)).await.unwrap();
+            assert_eq!(layout.path(), text);
+            assert_eq!(Path::new(layout.store()), root.path().join("new"));
+        }
+        for folder in ["Upper", "empty/below", "a/blobs/c"] {
+            fs::create_dir_all(root.path().join("new").join(folder)).unwrap();
+        }
+        listing::create(&root.path().join("new/a/blobs/c")).unwrap();
+        listing::create(&root.path().join("outside")).unwrap();
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(root.path().join("outside"), root.path().join("new/linked"))
+            .unwrap();
+        let found = layouts.names().await.unwrap();
+        assert_eq!(found, ["a", "a/x-1", "a/x/y", "b"].map(name));
+        for absent in ["empty/below", "linked", "a/blobs/c", "nothing"] {
+            assert!(layouts.get(&name(absent)).await.unwrap().is_none(), "{absent}");
+        }
+        for refused in ["a/blobs/d", "index.json", "linked", "oci-layout/x"] {
+            assert!(layouts.get_or_create(&name(refused)).await.is_err(), "{refused}");
+        }
+        fs::remove_dir_all(root.path().join("new/b")).unwrap();
+        assert!(layouts.get(&name("b")).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_layout_is_a_set_of_one() {
+        let root = tempfile::tempdir().unwrap();
+        listing::create(&root.path().join("My-App")).unwrap();
+        let layouts = Layouts::open(root.path().join("My-App")).await.unwrap();
+        assert_eq!(layouts.names().await.unwrap(), [name("my-app")]);
+        let layouts = layouts.named(name("acme/app"));
+        assert_eq!(layouts.names().await.unwrap(), [name("acme/app")]);
+        let layout = layouts.get(&name("acme/app")).await.unwrap().unwrap();
+        assert_eq!(layout.path(), "acme/app");
+        assert!(layouts.get(&name("my-app")).await.unwrap().is_none());
+        let error = layouts.get_or_create(&name("other")).await.unwrap_err().to_string();
+        assert!(error.contains("only repository here is `acme/app`"), "{error}");
+        assert!(Layouts::open(root.path().join("absent")).await.is_err());
+    }
+}

@@ -1,5 +1,7 @@
 //! Answers: refusals in the specification's form ("Error Codes"), and what several share.
 
+use std::io;
+
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -83,10 +85,18 @@ impl From<UploadError> for Refusal {
             UploadError::BrokenOff => (StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID"),
             UploadError::TooLong => (StatusCode::BAD_REQUEST, "SIZE_INVALID"),
             UploadError::Digest { .. } => (StatusCode::BAD_REQUEST, "DIGEST_INVALID"),
+            UploadError::Io(error) if is_full(&error) => {
+                let message = "the registry has no space left";
+                return Self::new(StatusCode::INSUFFICIENT_STORAGE, "UNKNOWN", message);
+            }
             UploadError::Io(error) => return Self::failure(&error),
         };
         Self::new(status, code, error.to_string())
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// What `/v2/` answers: this is a registry.
@@ -132,4 +142,21 @@ pub(super) fn is_known(headers: &HeaderMap, digest: &Digest) -> bool {
 
 pub(super) fn etag(digest: &Digest) -> String {
     format!("\"{digest}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_from_other_failures_and_paths_are_told_to_nobody() {
+        for (kind, status) in
+            [(io::ErrorKind::StorageFull, 507), (io::ErrorKind::NotADirectory, 500)]
+        {
+            let error = io::Error::new(kind, "/srv/secret/path");
+            let refusal = Refusal::from(UploadError::Io(error));
+            assert_eq!(refusal.status.as_u16(), status);
+            assert!(!refusal.message.contains("path"), "{}", refusal.message);
+        }
+    }
 }

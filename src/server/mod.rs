@@ -1,6 +1,7 @@
 //! Layouts served as a registry over HTTP (distribution-spec 1.1), read-only or writable.
 //!
 //! - `route`: what a path asks for. Pure.
+//! - `serve`: connections, from the first to the last.
 //! - `range`: which bytes a header asks for. Pure.
 //! - `answer`: refusals as the specification wants them, and small helpers.
 //! - `blobs`, `uploads`, `manifests`, `lists`: one family of endpoints each.
@@ -14,12 +15,11 @@ mod lists;
 mod manifests;
 mod range;
 mod route;
+mod serve;
 mod uploads;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,20 +27,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
-use axum::serve::ListenerExt;
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use http::{HeaderMap, Method, StatusCode, Uri, header};
-use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 
 use crate::layout::{Layout, Layouts};
 use crate::oci::RepositoryName;
+pub use serve::serve;
+
 use answer::{Answer, Refusal};
 use route::{Resource, Route};
-
-/// How long requests may go on after the server was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
 
 /// How much of a refused body is read and dropped, so that its sender gets to see the answer.
 const MAX_DRAINED: usize = 16 << 20;
@@ -87,37 +83,6 @@ pub struct RequestLine {
 pub fn registry(layouts: Layouts, options: Options) -> Router {
     let registry = Arc::new(Registry { layouts, options });
     Router::new().fallback(handle).with_state(registry)
-}
-
-/// Serves until `shutdown` is done and requests under way have ended, or 10 seconds more.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
-    let stopping = CancellationToken::new();
-    let signal = {
-        let stopping = stopping.clone();
-        async move {
-            shutdown.await;
-            stopping.cancel();
-        }
-    };
-    // Answers are small or sent in large chunks: waiting to fill packets only delays them.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection keeps its delay");
-        }
-    });
-    let server = axum::serve(listener, router).with_graceful_shutdown(signal);
-    let too_late = async {
-        stopping.cancelled().await;
-        tokio::time::sleep(GRACE).await;
-    };
-    tokio::select! {
-        result = server.into_future() => result,
-        () = too_late => Ok(()),
-    }
 }
 
 struct Registry {
@@ -240,7 +205,8 @@ impl Incoming {
         });
         let length = headers.get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-        Self { chunks: chunks.boxed(), length }
+        // Who drains it does not know whether it has ended.
+        Self { chunks: chunks.fuse().boxed(), length }
     }
 
     async fn drain(&mut self) {

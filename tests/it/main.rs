@@ -7,8 +7,10 @@
 
 mod conformance;
 mod layout_conformance;
+mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
+mod layout_uploads;
 #[allow(
     dead_code,
     unused_imports,

@@ -1,0 +1,180 @@
+//! Connections: taken, served, and ended in time when the server stops.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use axum::Router;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+/// How long a client may take to send a request's head, and so how long a connection may idle.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long requests may go on after the server was told to stop.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// When no connection can be taken, it is mostly because too many files are open.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// Serves until `shutdown` is done and the requests under way have ended; after 10 seconds
+/// more, those that have not are cut off.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+) -> io::Result<()> {
+    serve_within(listener, router, shutdown, HEAD_TIMEOUT, GRACE).await
+}
+
+async fn serve_within(
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send,
+    head_timeout: Duration,
+    grace: Duration,
+) -> io::Result<()> {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    let graceful = GracefulShutdown::new();
+    // Dropping the set ends what is still in it.
+    let mut connections = JoinSet::new();
+    let mut shutdown = std::pin::pin!(shutdown);
+    loop {
+        let stream = tokio::select! {
+            biased;
+            () = &mut shutdown => break,
+            Some(_) = connections.join_next() => continue,
+            stream = accept(&listener) => stream,
+        };
+        let service = TowerToHyperService::new(router.clone());
+        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        connections.spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection broke");
+            }
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+        tracing::warn!("requests were cut off, because they did not end in time");
+    }
+    Ok(())
+}
+
+async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                // Answers are small or sent in large chunks: to wait for more delays them.
+                if let Err(error) = stream.set_nodelay(true) {
+                    tracing::debug!(%error, "a connection keeps its delay");
+                }
+                return stream;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be taken");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::sync::{Notify, oneshot};
+    use tokio::task::JoinHandle;
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(100);
+
+    struct Running {
+        address: SocketAddr,
+        stop: oneshot::Sender<()>,
+        task: JoinHandle<io::Result<()>>,
+    }
+
+    /// A server whose only answer waits for `answer`, and says when it `began` to.
+    async fn run(
+        began: Arc<Notify>,
+        answer: Arc<Notify>,
+        head: Duration,
+        grace: Duration,
+    ) -> Running {
+        let router = Router::new().fallback(move || {
+            let (began, answer) = (Arc::clone(&began), Arc::clone(&answer));
+            async move {
+                began.notify_one();
+                answer.notified().await;
+                "answered"
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let shutdown = async {
+            let _ = stopped.await;
+        };
+        let task = tokio::spawn(serve_within(listener, router, shutdown, head, grace));
+        Running { address, stop, task }
+    }
+
+    async fn send(address: SocketAddr, text: &str) -> TcpStream {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(text.as_bytes()).await.unwrap();
+        stream
+    }
+
+    /// All that comes until the connection ends, which it must do.
+    async fn rest(mut stream: TcpStream) -> String {
+        let mut text = String::new();
+        let read = stream.read_to_string(&mut text);
+        let _ = tokio::time::timeout(LONG, read).await.expect("the connection ends");
+        text
+    }
+
+    #[tokio::test]
+    async fn a_request_under_way_is_answered_before_the_end() {
+        let (began, answer) = <(Arc<Notify>, Arc<Notify>)>::default();
+        let server = run(Arc::clone(&began), Arc::clone(&answer), LONG, LONG).await;
+        let idle = send(server.address, "").await;
+        let stream = send(server.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        began.notified().await;
+        server.stop.send(()).unwrap();
+        answer.notify_one();
+        assert!(rest(stream).await.ends_with("answered"));
+        server.task.await.unwrap().unwrap();
+        assert_eq!(rest(idle).await, "");
+        assert!(TcpStream::connect(server.address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_request_without_end_is_cut_off() {
+        let (began, answer) = <(Arc<Notify>, Arc<Notify>)>::default();
+        let server = run(Arc::clone(&began), answer, LONG, SHORT).await;
+        let stream = send(server.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        began.notified().await;
+        server.stop.send(()).unwrap();
+        server.task.await.unwrap().unwrap();
+        assert_eq!(rest(stream).await, "");
+    }
+
+    #[tokio::test]
+    async fn half_a_head_is_not_waited_for() {
+        let server = run(Arc::default(), Arc::default(), SHORT, SHORT).await;
+        let stream = send(server.address, "GET / HTTP/1.1\r\nHo").await;
+        assert!(!rest(stream).await.contains("200 OK"));
+        server.stop.send(()).unwrap();
+        server.task.await.unwrap().unwrap();
+    }
+}
