@@ -4,7 +4,9 @@
 //! Each layer imports only what stands below it.
 //!
 //! - `cli`: one file a subcommand; arguments in, report out.
+//! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
 //! - `server`: layouts served as a registry.
+//! - `verify`: source and target compared down to every blob, and repaired.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
@@ -17,6 +19,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod demo;
 pub mod layout;
 pub mod oci;
 pub mod registry;
@@ -25,3 +28,4 @@ pub mod server;
 pub mod state;
 pub mod sync;
 pub mod transfer;
+pub mod verify;

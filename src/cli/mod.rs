@@ -4,12 +4,15 @@
 //!   as a command needs them. `output`: stdout for data, stderr for people. `exit`: exit codes.
 
 mod args;
+mod demo;
 mod exit;
 mod output;
 mod progress;
+mod serve_layout;
 mod session;
 mod signals;
 mod sync;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,10 +34,14 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Sync(sync::Args),
+    Verify(verify::Args),
+    ServeLayout(serve_layout::Args),
+    Demo(demo::Args),
 }
 
 /// Subcommands by what they are for, as `--help` shows them.
-const GROUPS: [(&str, &[&str]); 1] = [("Mirror and migrate", &["sync"])];
+const GROUPS: [(&str, &[&str]); 2] =
+    [("Mirror and migrate", &["sync", "verify"]), ("Serve and try", &["serve-layout", "demo"])];
 
 /// Runs the program. All that it needs from outside comes from here: arguments, environment,
 /// standard streams.
@@ -65,6 +72,9 @@ pub fn main() -> ExitCode {
     let exit = runtime.block_on(async {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
+            Command::Verify(args) => verify::run(&cli.global, args).await,
+            Command::ServeLayout(args) => serve_layout::run(&cli.global, args).await,
+            Command::Demo(args) => demo::run(&cli.global, args).await,
         }
     });
     // Nothing that matters is under way any more; what blocks must not keep the process.
