@@ -69,7 +69,8 @@ pub fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let exit = runtime.block_on(async {
+    // On a worker, where the connections are too: this thread would be woken for each answer.
+    let running = runtime.spawn(async move {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Verify(args) => verify::run(&cli.global, args).await,
@@ -77,14 +78,17 @@ pub fn main() -> ExitCode {
             Command::Demo(args) => demo::run(&cli.global, args).await,
         }
     });
+    let exit = runtime.block_on(running);
     // Nothing that matters is under way any more; what blocks must not keep the process.
     runtime.shutdown_background();
     match exit {
-        Ok(exit) => exit.into(),
-        Err(error) => {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
             error.print();
             error.exit().into()
         }
+        // It panicked, and the panic's own message has been printed.
+        Err(_) => Exit::Failed.into(),
     }
 }
 

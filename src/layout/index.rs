@@ -174,6 +174,8 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const FOREIGN: [&str; 5] = [
@@ -274,5 +276,57 @@ mod tests {
         }
         assert!(Index::parse(b"[]").is_err());
         assert!(Index::parse(br#"{"manifests":{}}"#).is_err());
+    }
+
+    /// An edit by number: of one of a few tags, with one of a few images.
+    fn edit(index: &mut Index, tags: &mut BTreeMap<String, Digest>, edit: (u8, u8, u8)) {
+        let (kind, name, content) = edit;
+        let (name, image) = (format!("t{name}"), image(&format!("{content}")));
+        match kind {
+            0 | 1 => {
+                let changed = tags.insert(name.clone(), image.digest.clone());
+                let same = changed.as_ref() == Some(&image.digest);
+                assert_eq!(index.set_tag(&tag(&name), &image).unwrap(), !same);
+            }
+            2 => assert_eq!(index.drop_tag(&tag(&name)), tags.remove(&name).is_some()),
+            3 => {
+                let there = index.by_digest(&image.digest).is_some();
+                tags.retain(|_, digest| *digest != image.digest);
+                assert_eq!(index.drop_digest(&image.digest), there);
+            }
+            _ => {
+                index.list_untagged(&image).unwrap();
+                assert!(!index.list(&image).unwrap());
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn tags_are_a_map_whatever_is_edited(
+            edits in prop::collection::vec((0..5_u8, 0..4_u8, 0..3_u8), 0..40)
+        ) {
+            let mut index = foreign();
+            index.drop_tag(&tag("old"));
+            let mut tags = BTreeMap::new();
+            for one in edits {
+                edit(&mut index, &mut tags, one);
+                index = Index::parse(&index.to_bytes().unwrap()).unwrap();
+                let found: BTreeMap<_, _> = index
+                    .tags()
+                    .into_iter()
+                    .filter(|tag| tag.as_str() != "1.0")
+                    .map(|tag| (tag.to_string(), index.by_tag(tag).unwrap().digest.clone().unwrap()))
+                    .collect();
+                prop_assert_eq!(&found, &tags);
+                prop_assert!(index.by_tag(&tag("1.0")).is_some());
+            }
+        }
+
+        #[test]
+        fn parsing_never_panics(content: Vec<u8>, text in "\\{\"manifests\":\\[[\\[\\]{}:,\"a-z0-9]{0,30}\\]\\}") {
+            let _ = Index::parse(&content);
+            let _ = Index::parse(text.as_bytes());
+        }
     }
 }

@@ -278,10 +278,10 @@ pub(super) fn create(layout: &Path) -> io::Result<()> {
         files::write_new(&new, content)?;
         // A link is refused where a file is there by now; a rename would replace it.
         match fs::hard_link(&new, &path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                return Err(files::at(&path)(error));
-            }
-            _ => files::remove(&new)?,
+            Ok(()) => files::remove(&new)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::remove(&new)?,
+            // Some file systems have no links: there, two who create at once are not told apart.
+            Err(_) => fs::rename(&new, &path).map(|()| true).map_err(files::at(&path))?,
         };
     }
     files::sync_folder(layout)

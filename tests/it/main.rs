@@ -6,14 +6,33 @@
 )]
 
 mod conformance;
+mod demo;
+mod faults_auth;
+mod faults_source;
+mod faults_target;
+mod fuzz;
+mod harness;
 mod layout_conformance;
 mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
+mod limits;
+mod mirror_images;
+mod mirror_one_registry;
+mod mirror_platforms;
+mod mirror_referrers;
+mod mirror_runs;
+mod mirror_selection;
+mod mirror_setup;
+mod registry_conformance;
+mod serve_layout;
 #[allow(
     dead_code,
     unused_imports,
     reason = "the harness offers more than the tests of any one day use"
 )]
 mod support;
+mod verify_finds;
+mod verify_references;
+mod verify_repairs;

@@ -69,8 +69,9 @@ impl Skopeo {
     }
 
     /// Every tag, sorted.
-    pub async fn list_tags(&self, repository: &str) -> Vec<String> {
-        let listed = self.read("list-tags", &[], repository).await;
+    pub async fn list_tags(&self, place: &impl Place, repository: &str) -> Vec<String> {
+        let repository = format!("docker://{}/{repository}", place.host());
+        let listed = self.read("list-tags", &[], &repository).await;
         let listed: Value = serde_json::from_str(&listed).unwrap();
         let mut tags: Vec<String> = serde_json::from_value(listed["Tags"].clone()).unwrap();
         tags.sort();
