@@ -182,19 +182,19 @@ impl Verifier {
         repairer: Option<&Repairer>,
         settle: &(dyn Fn(ImageReport) + Sync),
     ) {
-        let mut unequal: Vec<(&Task, Compared)> = Vec::new();
-        let mut compared = futures_util::stream::iter(tasks)
-            .map(|task| async move { (task, self.compare(&task.0, &task.1).await) })
+        let mut unequal: Vec<(usize, Compared)> = Vec::new();
+        let mut compared = futures_util::stream::iter(0..tasks.len())
+            .map(|at| async move { (at, self.compare(&tasks[at].0, &tasks[at].1).await) })
             .buffer_unordered(IMAGES);
-        while let Some((task, compared)) = compared.next().await {
+        while let Some((at, compared)) = compared.next().await {
             if compared.report.outcome == Outcome::Different && repairer.is_some() {
-                unequal.push((task, compared));
+                unequal.push((at, compared));
             } else {
                 settle(compared.report);
             }
         }
         if let Some(repairer) = repairer {
-            self.heal(unequal, repairer, settle).await;
+            self.heal(tasks, unequal, repairer, settle).await;
         }
     }
 
@@ -202,12 +202,14 @@ impl Verifier {
     /// that is repaired changes what is true of another.
     async fn heal(
         &self,
-        unequal: Vec<(&Task, Compared)>,
+        tasks: &[Task],
+        unequal: Vec<(usize, Compared)>,
         repairer: &Repairer,
         settle: &(dyn Fn(ImageReport) + Sync),
     ) {
         let repaired: Vec<_> = futures_util::stream::iter(unequal)
-            .map(|(task, compared)| async move {
+            .map(|(at, compared)| async move {
+                let task = &tasks[at];
                 if !repair::is_worth_trying(&compared.report.problems) {
                     return (task, compared, None);
                 }
