@@ -152,17 +152,12 @@ async fn of_references(
     let registries = session::registries(session::optional_registries(global)?, default);
     let source = Place::open(source, &registries, false).await?;
     let target = Place::open(target, &registries, args.repair).await?;
-    if args.repair && target.is_archive() {
-        return Err(CliError::Usage(
-            "an archive cannot be repaired, it is only ever written as a whole: copy to it again"
-                .to_owned(),
-        ));
-    }
+    check_usage(args, &source, &target)?;
     let options = options(args);
     let wants_tags = args.all_tags || options.referrers;
     let tags = if wants_tags { source.repository.tags().await? } else { None };
     let items = if args.all_tags {
-        all_tags(&source, &target, tags.as_deref())?
+        all_tags(&source, tags.as_deref())?
     } else {
         vec![one_item(&source, &target)?]
     };
@@ -178,6 +173,19 @@ async fn of_references(
         args.repair.then(|| Repairer::new(session::carrier(State::in_memory()), session::now));
     let tasks = items.into_iter().map(|item| (sides.clone(), item)).collect();
     Ok(Work { tasks, failures: Vec::new(), repairer, _places: vec![source, target] })
+}
+
+/// What makes no sense is said before anything is asked.
+fn check_usage(args: &Args, source: &Place, target: &Place) -> Result<(), CliError> {
+    let named = |place: &Place| place.tag.is_some() || place.digest.is_some();
+    let problem = if args.repair && target.is_archive() {
+        "an archive cannot be repaired, it is only ever written as a whole: copy to it again"
+    } else if args.all_tags && (named(source) || named(target)) {
+        "with --all-tags, SRC and DST name repositories, without tag and digest"
+    } else {
+        return Ok(());
+    };
+    Err(CliError::Usage(problem.to_owned()))
 }
 
 fn options(args: &Args) -> Options {
@@ -212,13 +220,7 @@ fn one_item(source: &Place, target: &Place) -> Result<Item, CliError> {
     Ok(Item { reference, placement })
 }
 
-fn all_tags(source: &Place, target: &Place, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError> {
-    let named = |place: &Place| place.tag.is_some() || place.digest.is_some();
-    if named(source) || named(target) {
-        return Err(CliError::Usage(
-            "with --all-tags, SRC and DST name repositories, without tag and digest".to_owned(),
-        ));
-    }
+fn all_tags(source: &Place, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError> {
     let Some(tags) = tags else {
         return Err(Error::new("list tags of", source.repository.name(), Cause::Missing).into());
     };
