@@ -20,7 +20,7 @@ use place::Place;
 
 /// Compare source and target down to every blob
 ///
-/// Without SRC and DST, every image that the configuration's [[sync]] rules select is compared.
+/// Without SOURCE and TARGET, every image that the configuration's [[sync]] rules select is compared.
 /// Manifests are read and hashed on both sides; of each blob, the target is asked whether it is
 /// there and how large it is. What refers to an image must be there, too. Platforms that a rule
 /// leaves out are not missed. What the target has besides is no concern of this command.
@@ -28,7 +28,8 @@ use place::Place;
 /// The exit code is 0 if everything is equal (after a repair), 1 otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-SRC and DST are host[:port]/repository[:tag][@digest], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
+SOURCE and TARGET are HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
+Without a tag, the target's is the source's.
 
 Examples:
   tranship verify                                     every rule of tranship.toml
@@ -38,12 +39,11 @@ Examples:
   tranship verify --all-tags ghcr.io/acme/app oci:/srv/app")]
 pub struct Args {
     /// What there should be
-    #[arg(value_name = "SRC", requires = "target")]
+    #[arg(requires = "target")]
     source: Option<String>,
     /// Where it should be
-    #[arg(value_name = "DST")]
     target: Option<String>,
-    /// Every tag of SRC's repository
+    /// Every tag of SOURCE's repository
     #[arg(long, requires = "source")]
     all_tags: bool,
     /// Only this rule; may be given several times
@@ -55,15 +55,26 @@ pub struct Args {
     /// Copy again what is missing or different, then compare again
     #[arg(long)]
     repair: bool,
-    /// Only these platforms of SRC were copied; may be given several times
+    /// Only these platforms of SOURCE were copied; may be given several times
     #[arg(long = "platform", value_name = "OS/ARCH", requires = "source")]
     platforms: Vec<Platform>,
-    /// Leave out signatures, SBOMs and attestations that refer to SRC
+    /// What became of an index whose other platforms were left out
+    #[arg(long, value_enum, default_value_t = Index::Rewrite, requires = "platforms")]
+    index: Index,
+    /// Leave out signatures, SBOMs and attestations that refer to SOURCE
     #[arg(long, requires = "source")]
     no_referrers: bool,
     /// How to reach registries that the configuration does not mention
     #[arg(long, value_enum, value_name = "HOW", requires = "source")]
     insecure: Option<InsecureArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Index {
+    /// A smaller index, with a digest of its own
+    Rewrite,
+    /// The same index with the other platforms missing
+    Sparse,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -181,7 +192,7 @@ fn check_usage(args: &Args, source: &Place, target: &Place) -> Result<(), CliErr
     let problem = if args.repair && target.is_archive() {
         "an archive cannot be repaired, it is only ever written as a whole: copy to it again"
     } else if args.all_tags && (named(source) || named(target)) {
-        "with --all-tags, SRC and DST name repositories, without tag and digest"
+        "with --all-tags, SOURCE and TARGET name repositories, without tag and digest"
     } else {
         return Ok(());
     };
@@ -191,31 +202,42 @@ fn check_usage(args: &Args, source: &Place, target: &Place) -> Result<(), CliErr
 fn options(args: &Args) -> Options {
     Options {
         platforms: args.platforms.clone(),
-        index: IndexMode::default(),
+        index: match args.index {
+            Index::Rewrite => IndexMode::Rewrite,
+            Index::Sparse => IndexMode::Sparse,
+        },
         referrers: !args.no_referrers,
         foreign_layers: ForeignLayers::default(),
     }
 }
 
-/// What two references mean: `latest` where a registry's has neither tag nor digest.
+/// What two references mean, as `copy` takes them: a registry's `latest` and a layout's only image
+/// where nothing is said of the source; the source's tag where nothing is said of the target.
 fn one_item(source: &Place, target: &Place) -> Result<Item, CliError> {
-    let latest = || "latest".parse().map_err(|error| CliError::Usage(format!("latest: {error}")));
     let reference = match (&source.digest, &source.tag, &source.only) {
-        (Some(digest), _, _) | (None, None, Some(digest)) => Reference::Digest(digest.clone()),
+        (Some(digest), _, _) => Reference::Digest(digest.clone()),
         (None, Some(tag), _) => Reference::Tag(tag.clone()),
+        (None, None, Some(only)) => only.clone(),
         (None, None, None) if source.is_layout => {
             return Err(CliError::Usage(format!(
                 "{} does not have exactly one image: name one by its tag, or use --all-tags",
                 source.repository.name()
             )));
         }
-        (None, None, None) => Reference::Tag(latest()?),
+        (None, None, None) => Reference::Tag(
+            "latest".parse().map_err(|error| CliError::Usage(format!("latest: {error}")))?,
+        ),
     };
-    let placement = match (&target.tag, &target.digest) {
-        (Some(tag), _) => Placement::Tag(tag.clone()),
-        (None, Some(_)) => Placement::Digest,
-        (None, None) if target.is_layout => Placement::Digest,
-        (None, None) => Placement::Tag(latest()?),
+    let named = match &reference {
+        Reference::Tag(tag) => Some(tag),
+        Reference::Digest(_) => source.tag.as_ref(),
+    };
+    // A layout's only image may have no tag at all, as skopeo writes it.
+    let untagged = matches!(target.only, Some(Reference::Digest(_)));
+    let placement = match (&target.tag, &target.digest, named) {
+        (Some(tag), _, _) => Placement::Tag(tag.clone()),
+        (None, None, Some(tag)) if !untagged => Placement::Tag(tag.clone()),
+        _ => Placement::Digest,
     };
     Ok(Item { reference, placement })
 }

@@ -8,8 +8,9 @@ use tokio::sync::OnceCell;
 use super::report::Problem;
 use crate::oci::Digest;
 
-/// What is wrong with something; `None`: nothing.
-type Finding = Option<Problem>;
+/// What is wrong with something; `None`: nothing. Boxed, because there may be a million of them
+/// and few problems.
+type Finding = Option<Box<Problem>>;
 /// A repository's or store's name, and what in it.
 type Key = (String, Digest);
 
@@ -23,13 +24,14 @@ impl Memo {
         &self,
         place: &str,
         digest: &Digest,
-        look: impl Future<Output = Finding>,
-    ) -> Finding {
+        look: impl Future<Output = Option<Problem>>,
+    ) -> Option<Problem> {
         let cell = {
             let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             known.entry((place.to_owned(), digest.clone())).or_default().clone()
         };
-        cell.get_or_init(|| look).await.clone()
+        let finding = cell.get_or_init(|| async { look.await.map(Box::new) }).await;
+        finding.as_deref().cloned()
     }
 
     /// Drops what was found wrong, so that it is looked at again.

@@ -1,4 +1,4 @@
-//! `tranship verify SRC DST`: registries, layouts and archives on either side.
+//! `tranship verify SOURCE TARGET`: registries, layouts and archives on either side.
 
 use crate::support::witness::Skopeo;
 use crate::support::{Family, Image, LayoutRegistry, Place, Tranship};
@@ -42,18 +42,21 @@ async fn a_layout_and_an_archive_that_skopeo_wrote() {
     let (layout, archive) = (home.path("layout"), home.path("app.tar"));
     home.skopeo("v1", &format!("oci:{layout}:x")).await;
     home.skopeo("v1", &format!("oci-archive:{archive}:x")).await;
+    home.skopeo("v1", &format!("oci:{}", home.path("untagged"))).await;
     let layout = format!("oci:{layout}");
     for (from, to) in [
         (source.as_str(), format!("{layout}:x")),
-        (&source, layout.clone()),
         (&source, format!("oci-archive:{archive}:x")),
         (&layout, format!("oci-archive:{archive}")),
+        (&source, format!("oci:{}", home.path("untagged"))),
     ] {
         let verified = home.verify(&["--read", from, &to], 0).await;
         assert_eq!(verified.0["images"][0]["expected_digest"], home.image.digest.as_str());
         assert_eq!(verified.0["images"][0]["manifests"], 3);
         assert!(verified.0["checked"]["bytes_read"].as_u64().unwrap() > 4_000, "{to}");
     }
+    // Without a tag of its own, it should have the source's.
+    home.verify(&[&source, &layout], 1).await.assert_problem(":v1", "image_missing", ":v1");
     // And back: the registry has what the archive has.
     home.verify(&[&format!("oci-archive:{archive}:x"), &source], 0).await;
     let digest = format!("{}/app@{}", home.registry.host(), home.image.digest);
@@ -107,12 +110,12 @@ async fn usage_that_makes_no_sense() {
     let archive = format!("oci-archive:{}:x", home.path("app.tar"));
     let repository = format!("{}/app", home.registry.host());
     for (arguments, words) in [
-        (vec![source.as_str()], "<DST>"),
+        (vec![source.as_str()], "<TARGET>"),
         (vec!["--rule", "r", &source, &source], "cannot be used with"),
         (vec!["--all-tags", &source, &repository], "without tag and digest"),
         (vec!["--repair", &source, &archive], "an archive cannot be repaired"),
         (vec!["docker-daemon:app", &source], "docker-daemon:"),
-        (vec!["--read", "--all-tags"], "<SRC>"),
+        (vec!["--read", "--all-tags"], "<SOURCE>"),
     ] {
         let all = [vec!["verify"], arguments].concat();
         let finished = home.tranship.run(&all).await;

@@ -8,17 +8,17 @@ use crate::layout::archive::Archive;
 use crate::oci::reference::Location;
 use crate::oci::{Digest, Tag};
 use crate::registry::Registries;
-use crate::repository::Repository;
+use crate::repository::{Reference, Repository};
 
 /// An opened place.
 pub struct Place {
     pub repository: Arc<dyn Repository>,
     pub tag: Option<Tag>,
     pub digest: Option<Digest>,
-    /// The image that is meant where no tag and no digest is given, in a layout with one image.
-    pub only: Option<Digest>,
     /// It is on disk, where a place without a tag means its only image, not `latest`.
     pub is_layout: bool,
+    /// The only image of a layout.
+    pub only: Option<Reference>,
     /// Its files go when this is dropped.
     archive: Option<Archive>,
 }
@@ -56,7 +56,11 @@ impl Place {
         tag: Option<Tag>,
         archive: Option<Archive>,
     ) -> Result<Self, CliError> {
-        let only = layout.only_entry().await?;
+        let tags = layout.tags().await?.unwrap_or_default();
+        let only = match (layout.only_entry().await?, tags.as_slice()) {
+            (Some(_), [tag]) => Some(Reference::Tag(tag.clone())),
+            (only, _) => only.map(Reference::Digest),
+        };
         Ok(Self { repository: Arc::new(layout), tag, digest: None, only, is_layout: true, archive })
     }
 
