@@ -273,11 +273,7 @@ impl FromStr for ImageReference {
 /// Splits `host/path` as docker does: the first part is a host if it could not be a name.
 pub fn split_host(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
-        Some((host, path))
-            if host.contains(['.', ':', '['])
-                || host == "localhost"
-                || host.bytes().any(|b| b.is_ascii_uppercase()) =>
-        {
+        Some((host, path)) if host.contains(['.', ':', '[']) || host == "localhost" => {
             (Some(host), path)
         }
         _ => (None, name),
@@ -402,6 +398,7 @@ mod tests {
             ("docker://", "the reference is empty"),
             ("ghcr.io/", "is empty"),
             ("ghcr.io/Acme/app", "upper-case"),
+            ("Acme/app", "upper-case"),
             ("ghcr.io/acme//app", "not a repository name"),
             ("ghcr.io/acme/-app", "not a repository name"),
             ("ghcr.io/acme/app_", "not a repository name"),

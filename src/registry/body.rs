@@ -92,7 +92,8 @@ impl Progress {
     pub async fn stalled(&self, timeouts: Timeouts) -> Duration {
         let (mut known, mut since) = (0, Instant::now());
         loop {
-            let allowed = if known == self.0.length { timeouts.commit } else { timeouts.idle };
+            let all = known == self.0.length;
+            let allowed = if all { timeouts.commit_of(known) } else { timeouts.idle };
             tokio::time::sleep_until(since + allowed).await;
             let sent = self.0.sent.load(Ordering::Relaxed);
             if sent == known && !self.0.starved.load(Ordering::Relaxed) {

@@ -13,8 +13,20 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Without a single byte moving, in either direction.
     pub idle: Duration,
-    /// For the answer after the last byte of a blob: the registry hashes and stores it first.
+    /// At most so long for the answer after the last byte of a blob, however large: the registry
+    /// hashes and stores it first.
     pub commit: Duration,
+}
+
+/// As slowly as a registry may store a blob that it has received, in bytes a second.
+const SLOWEST_COMMIT: u64 = 2 << 20;
+
+impl Timeouts {
+    /// For the answer after the last byte of a blob of this length.
+    pub fn commit_of(&self, length: u64) -> Duration {
+        let storing = Duration::from_secs(length / SLOWEST_COMMIT);
+        self.idle + storing.min(self.commit.saturating_sub(self.idle))
+    }
 }
 
 impl Default for Timeouts {
@@ -130,13 +142,21 @@ fn build(builder: ClientBuilder) -> Result<Client, Cause> {
     })
 }
 
+/// A server that wants a client certificate and gets none often ends the connection like this.
+const CLOSED: &str = "the server closed the connection without an answer";
+
 /// An error with all its sources in one line, without the URL: queries hold upload states and
 /// presigned credentials.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let text = error.to_string();
+        let mut text = error.to_string();
+        if text == "channel closed" || text.contains("stream closed because of a broken pipe") {
+            // The libraries' words for an HTTP/2 connection that ended under a request: its own
+            // error, such as a TLS alert, went to nobody.
+            text = CLOSED.to_owned();
+        }
         let text = text.split(" for url (").next().unwrap_or_default().to_owned();
         // reqwest's and hyper's own layers only say that sending failed; their sources say why.
         let says_nothing = matches!(
@@ -155,4 +175,19 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         next = error.source();
     }
     parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_blobs_may_take_longer_to_store() {
+        let timeouts = Timeouts::default();
+        let seconds = |length| timeouts.commit_of(length).as_secs();
+        assert_eq!([seconds(0), seconds(1000), seconds(200 << 20)], [60, 60, 160]);
+        assert_eq!(seconds(1 << 40), 900);
+        let patient = Timeouts { idle: Duration::from_secs(2000), ..timeouts };
+        assert_eq!(patient.commit_of(1 << 40).as_secs(), 2000);
+    }
 }

@@ -18,6 +18,7 @@ mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
 mod limits;
+mod mirror_auth;
 mod mirror_images;
 mod mirror_one_registry;
 mod mirror_platforms;
@@ -25,6 +26,8 @@ mod mirror_referrers;
 mod mirror_runs;
 mod mirror_selection;
 mod mirror_setup;
+mod mirror_stop;
+mod mirror_tls;
 mod registry_conformance;
 mod serve_layout;
 #[allow(

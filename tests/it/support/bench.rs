@@ -218,6 +218,10 @@ impl Bench {
         assert_same_at(there, here).await;
         assert_eq!(self.target.tag("mirror/app", tag), None, "{tag} points at something");
         self.target.assert_tags_complete();
+    }
+
+    /// Panics if the target keeps uploads that nobody will ever complete.
+    pub fn assert_no_upload_left(&self) {
         assert_eq!(self.target.open_uploads(), 0, "uploads left open:\n{}", self.target.traffic());
     }
 
