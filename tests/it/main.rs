@@ -12,6 +12,7 @@ mod cli_json;
 mod cli_login;
 mod cli_look;
 mod conformance;
+mod demo;
 mod faults_auth;
 mod faults_source;
 mod faults_target;
@@ -34,9 +35,13 @@ mod mirror_setup;
 mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
+mod serve_layout;
 #[allow(
     dead_code,
     unused_imports,
     reason = "the harness offers more than the tests of any one day use"
 )]
 mod support;
+mod verify_finds;
+mod verify_references;
+mod verify_repairs;
