@@ -14,6 +14,7 @@ mod layout_skopeo;
 mod layout_uploads;
 mod mirror_auth;
 mod mirror_images;
+mod mirror_kill;
 mod mirror_one_registry;
 mod mirror_platforms;
 mod mirror_referrers;
