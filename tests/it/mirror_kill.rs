@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::mirror_setup::Mirror;
 use crate::support::process::Running;
 use crate::support::{
-    DockerRegistry, Endpoint, Family, Image, Kind, LayoutRegistry, Place, Scripted, Traffic,
+    DockerRegistry, Endpoint, Family, Fault, Image, Kind, LayoutRegistry, Place, Scripted, Traffic,
     assert_same, eventually,
 };
 
@@ -35,7 +35,12 @@ fn source() -> Scripted {
     for (at, image) in IMAGES.0.iter().enumerate() {
         image.load(&source, "app", &format!("v{at}"));
     }
-    IMAGES.1.load(&source, "big", "v1");
+    let big = &IMAGES.1;
+    big.load(&source, "big", "v1");
+    // At the speed of a good network: points of the journal take 200 ms to get to the disk, in
+    // which all of it could be read from memory.
+    let drip = Fault::Drip { bytes: 1 << 20, every: Duration::from_millis(10) };
+    source.on("GET", Kind::Blob).containing(&big.blobs[1].digest).fail(drip);
     source
 }
 
