@@ -4,8 +4,10 @@
 //! Each layer imports only what stands below it.
 //!
 //! - `cli`: one file a subcommand; arguments in, report out.
+//! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
 //! - `server`: layouts served as a registry.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
+//! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
 //! - `layout`: an OCI image layout on disk, behind the same interface.
@@ -17,8 +19,11 @@
 
 pub mod cli;
 pub mod config;
+pub mod copy;
+pub mod delete;
 pub mod layout;
 pub mod oci;
+pub mod place;
 pub mod registry;
 pub mod repository;
 pub mod server;

@@ -4,9 +4,21 @@
 //!   as a command needs them. `output`: stdout for data, stderr for people. `exit`: exit codes.
 
 mod args;
+mod completions;
+mod config;
+mod copy;
+mod delete;
 mod exit;
+mod inspect;
+mod list_repos;
+mod list_tags;
+mod login;
+mod logout;
+mod man;
+mod manifest_digest;
 mod output;
 mod progress;
+mod report;
 mod session;
 mod signals;
 mod sync;
@@ -31,15 +43,32 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Sync(sync::Args),
+    Copy(copy::Args),
+    Inspect(inspect::Args),
+    ListTags(list_tags::Args),
+    ListRepos(list_repos::Args),
+    ManifestDigest(manifest_digest::Args),
+    Delete(delete::Args),
+    Login(login::Args),
+    Logout(logout::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Subcommands by what they are for, as `--help` shows them.
-const GROUPS: [(&str, &[&str]); 1] = [("Mirror and migrate", &["sync"])];
+const GROUPS: [(&str, &[&str]); 5] = [
+    ("Mirror and migrate", &["sync", "copy"]),
+    ("Look", &["inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Change", &["delete"]),
+    ("Credentials", &["login", "logout"]),
+    ("Set up", &["config", "completions", "man"]),
+];
 
 /// Runs the program. All that it needs from outside comes from here: arguments, environment,
 /// standard streams.
 pub fn main() -> ExitCode {
-    let matches = match command().try_get_matches() {
+    let matches = match login::with_refused_password(command()).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version are no errors; clap knows which stream each belongs to.
@@ -54,6 +83,10 @@ pub fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
+    if let Err(error) = login::check_password(&matches) {
+        error.print();
+        return error.exit().into();
+    }
     output::set_up_logging(&cli.global);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -62,19 +95,34 @@ pub fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
-    let exit = runtime.block_on(async {
+    // On a worker, where the connections are too: this thread would be woken for each answer.
+    let running = runtime.spawn(async move {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
+            Command::Copy(args) => copy::run(&cli.global, args).await,
+            Command::Inspect(args) => inspect::run(&cli.global, args).await,
+            Command::ListTags(args) => list_tags::run(&cli.global, args).await,
+            Command::ListRepos(args) => list_repos::run(&cli.global, args).await,
+            Command::ManifestDigest(args) => manifest_digest::run(&cli.global, args).await,
+            Command::Delete(args) => delete::run(&cli.global, args).await,
+            Command::Login(args) => login::run(&cli.global, args).await,
+            Command::Logout(args) => logout::run(&cli.global, args).await,
+            Command::Config(args) => config::run(&cli.global, args).await,
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
         }
     });
+    let exit = runtime.block_on(running);
     // Nothing that matters is under way any more; what blocks must not keep the process.
     runtime.shutdown_background();
     match exit {
-        Ok(exit) => exit.into(),
-        Err(error) => {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(error)) => {
             error.print();
             error.exit().into()
         }
+        // It panicked, and the panic's own message has been printed.
+        Err(_) => Exit::Failed.into(),
     }
 }
 

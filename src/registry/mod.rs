@@ -8,8 +8,9 @@ pub mod auth;
 mod blobs;
 mod body;
 mod limiter;
-mod link;
+pub mod link;
 mod listing;
+mod login;
 mod manifests;
 mod pace;
 mod pool;
@@ -29,7 +30,7 @@ use url::Url;
 
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
-use auth::{Authenticator, CredentialStore};
+use auth::{Authenticator, CredentialSource};
 use limiter::Limiter;
 pub use pool::Registries;
 pub use retry::Policy;
@@ -91,7 +92,7 @@ impl Registry {
     pub fn new(
         host: RegistryHost,
         settings: Settings,
-        credentials: Arc<CredentialStore>,
+        credentials: Arc<dyn CredentialSource>,
         jitter: fn() -> f64,
     ) -> Result<Arc<Self>> {
         let failed = |cause| Error::new("set up", host.to_string(), cause);

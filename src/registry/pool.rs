@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::auth::{CredentialStore, Environment, ExplicitCredential};
+use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
 use super::{Policy, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
 use crate::oci::RegistryHost;
@@ -17,6 +17,7 @@ pub struct Registries {
     /// What holds for hosts that the configuration does not mention.
     default: RegistryConfig,
     credentials: Arc<CredentialStore>,
+    policy: Policy,
     jitter: fn() -> f64,
     open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
 }
@@ -38,9 +39,15 @@ impl Registries {
             credentials: Arc::new(credentials),
             configs,
             default,
+            policy: Policy::default(),
             jitter,
             open: Mutex::default(),
         }
+    }
+
+    /// Another patience than the usual one with what fails.
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// The registry at this host. Nothing is sent.
@@ -49,13 +56,27 @@ impl Registries {
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());
         }
+        let registry = self.with(host, self.credentials.clone())?;
+        open.insert(host.clone(), registry.clone());
+        Ok(registry)
+    }
+
+    /// The registry at this host for somebody with this credential, whatever else is configured.
+    /// For `login`, which tries a credential before it is kept.
+    pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
+        self.with(host, Arc::new(credential))
+    }
+
+    fn with(
+        &self,
+        host: &RegistryHost,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Result<Arc<Registry>> {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
-        let registry =
-            Registry::new(host.clone(), settings, self.credentials.clone(), self.jitter)?;
-        open.insert(host.clone(), registry.clone());
-        Ok(registry)
+        let settings = Settings { policy: self.policy, ..settings };
+        Registry::new(host.clone(), settings, credentials, self.jitter)
     }
 }
 

@@ -200,7 +200,7 @@ impl Registry {
             let sent = Instant::now();
             let response = match timeout(self.timeouts.idle, request.send()).await {
                 Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
                 }
                 Ok(Err(error)) => {
                     return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
@@ -284,7 +284,7 @@ impl Registry {
             }
             response = match timeout(self.timeouts.idle, request.send()).await {
                 Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
                 }
                 Ok(Err(error)) => {
                     return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
@@ -316,7 +316,7 @@ impl Registry {
         loop {
             match timeout(self.timeouts.idle, response.chunk()).await {
                 Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
                 }
                 Ok(Err(error)) => {
                     return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
@@ -364,7 +364,7 @@ impl Registry {
                 Ok(response) => self.read(response, MAX_ERROR_BODY).await,
                 Err(error) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
             },
-            seconds = progress.stalled(self.timeouts) => Err(Failed::Connection(Cause::TimedOut(seconds))),
+            waited = progress.stalled(self.timeouts) => Err(Failed::Connection(Cause::TimedOut(waited))),
         };
         let answer = match answer {
             Ok(answer) | Err(Failed::Status(answer)) => answer,
@@ -406,7 +406,7 @@ impl Registry {
                     Ok(Ok(Some(chunk))) => return Some((Ok(chunk), Some(response))),
                     Ok(Ok(None)) => return None,
                     Ok(Err(error)) => Cause::Transport(transport::chain(&error)),
-                    Err(_) => Cause::TimedOut(idle.as_secs()),
+                    Err(_) => Cause::TimedOut(idle),
                 };
                 Some((Err(Error::new(step, subject, cause)), None))
             }

@@ -13,8 +13,20 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Without a single byte moving, in either direction.
     pub idle: Duration,
-    /// For the answer after the last byte of a blob: the registry hashes and stores it first.
+    /// At most so long for the answer after the last byte of a blob, however large: the registry
+    /// hashes and stores it first.
     pub commit: Duration,
+}
+
+/// As slowly as a registry may store a blob that it has received, in bytes a second.
+const SLOWEST_COMMIT: u64 = 2 << 20;
+
+impl Timeouts {
+    /// For the answer after the last byte of a blob of this length.
+    pub fn commit_of(&self, length: u64) -> Duration {
+        let storing = Duration::from_secs(length / SLOWEST_COMMIT);
+        self.idle + storing.min(self.commit.saturating_sub(self.idle))
+    }
 }
 
 impl Default for Timeouts {
@@ -158,4 +170,19 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
         next = error.source();
     }
     parts.join(": ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_blobs_may_take_longer_to_store() {
+        let timeouts = Timeouts::default();
+        let seconds = |length| timeouts.commit_of(length).as_secs();
+        assert_eq!([seconds(0), seconds(1000), seconds(200 << 20)], [60, 60, 160]);
+        assert_eq!(seconds(1 << 40), 900);
+        let patient = Timeouts { idle: Duration::from_secs(2000), ..timeouts };
+        assert_eq!(patient.commit_of(1 << 40).as_secs(), 2000);
+    }
 }

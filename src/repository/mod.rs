@@ -1,7 +1,7 @@
 //! The one interface to a place that holds images: a repository in a registry, or a layout.
 //!
 //! Everything above works with either on either side. The comments here are the contract, and
-//! `tests/conformance.rs` runs it against every implementation.
+//! `tests/it/conformance.rs` runs it against every implementation.
 
 mod error;
 

@@ -83,7 +83,13 @@ impl Progress<'_> {
 
 impl Syncer {
     pub fn new(registries: Arc<Registries>, carrier: Arc<Carrier>, clock: fn() -> u64) -> Self {
-        Self { registries, carrier, clock, images: Semaphore::new(IMAGES), writing: Locks::new() }
+        Self {
+            registries,
+            carrier,
+            clock,
+            images: Semaphore::new(IMAGES),
+            writing: Locks::default(),
+        }
     }
 
     pub fn carrier(&self) -> &Carrier {
@@ -99,13 +105,14 @@ impl Syncer {
         cancel: &CancellationToken,
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> Vec<RuleReport> {
-        let mut reports: Vec<(usize, RuleReport)> = futures_util::stream::iter(
-            rules.iter().enumerate(),
-        )
-        .map(|(at, rule)| async move { (at, self.run_rule(rule, mode, cancel, watch).await) })
-        .buffer_unordered(RULES)
-        .collect()
-        .await;
+        let runs = rules
+            .iter()
+            .enumerate()
+            .map(|(at, &rule)| async move { (at, self.run_rule(rule, mode, cancel, watch).await) });
+        // Collected first: the compiler cannot prove such a future `Send` inside the stream.
+        let runs: Vec<_> = runs.collect();
+        let mut reports: Vec<(usize, RuleReport)> =
+            futures_util::stream::iter(runs).buffer_unordered(RULES).collect().await;
         self.carrier.state().flush().await;
         reports.sort_by_key(|(at, _)| *at);
         reports.into_iter().map(|(_, report)| report).collect()

@@ -39,8 +39,9 @@ pub(super) struct Pair<'a> {
 /// One target repository.
 struct Goal {
     repository: Arc<dyn Repository>,
-    /// Its tags, listed when the first tag is met that the state does not vouch for.
-    tags: OnceCell<Option<HashSet<Tag>>>,
+    /// Its tags, listed when the first tag is met that the state does not vouch for; or why they
+    /// cannot be had, which is not asked again for each tag.
+    tags: OnceCell<Result<Option<HashSet<Tag>>>>,
 }
 
 /// One image of the source: what is read, and where it is put.
@@ -433,7 +434,7 @@ impl<'a> Pair<'a> {
                     repository: need.goal.repository.clone(),
                     placement: item.placement.clone(),
                     current: need.current.clone(),
-                    fresh: need.goal.tags.get().is_some_and(Option::is_none),
+                    fresh: matches!(need.goal.tags.get(), Some(Ok(None))),
                 })
                 .collect(),
             options: self.options.clone(),
@@ -567,12 +568,11 @@ impl<'a> Pair<'a> {
 
 impl Goal {
     async fn tags(&self) -> Result<&Option<HashSet<Tag>>> {
-        self.tags
-            .get_or_try_init(|| async {
-                let tags = self.repository.tags().await?;
-                Ok(tags.map(|tags| tags.into_iter().collect()))
-            })
-            .await
+        let tags = self.tags.get_or_init(|| async {
+            let tags = self.repository.tags().await?;
+            Ok(tags.map(|tags| tags.into_iter().collect()))
+        });
+        tags.await.as_ref().map_err(Error::clone)
     }
 }
 

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Carrier;
 use super::resume::{Breaks, FRUITLESS};
@@ -32,6 +32,8 @@ pub(super) struct Wish<'a> {
 
 /// One try's view of a target: where its bytes go.
 struct Sink {
+    /// Done when the target's upload has begun to take bytes, or has ended.
+    begun: Option<oneshot::Receiver<()>>,
     sender: mpsc::Sender<std::result::Result<Bytes, BodyAborted>>,
     /// Bytes before this one are there already.
     wants_from: u64,
@@ -75,7 +77,10 @@ impl Carrier {
                     self.pause(wrong_bytes).await;
                     ReadOutcome::Anew
                 }
-                Err(error) => ReadOutcome::Failed(error.after(wrong_bytes + 1)),
+                Err(error) if is_corrupt(&error) => {
+                    ReadOutcome::Failed(error.after(wrong_bytes + 1))
+                }
+                Err(error) => ReadOutcome::Failed(error),
                 Ok(()) => ReadOutcome::Whole,
             };
             let mut again = Vec::new();
@@ -121,13 +126,13 @@ impl Carrier {
     ) -> Result<bool> {
         if !may_heal(&error) {
             wish.target.cancel_upload(&wish.session).await;
-            return Err(error);
+            return Err(error.clone().after(breaks.count() + error.attempts()));
         }
         let status = wish.target.upload_status(&wish.session).await.unwrap_or(None);
         let reached = status.as_ref().map_or(0, |session| session.offset);
         if !breaks.go_on(reached) {
             wish.target.cancel_upload(&wish.session).await;
-            return Err(error.after(breaks.tries()));
+            return Err(error.after(breaks.count()));
         }
         tracing::debug!(%error, target = wish.target.name(), reached, "the upload broke off, going on");
         self.pause(breaks.fruitless()).await;
@@ -167,9 +172,15 @@ impl Carrier {
         for (_, wish, _) in wishes {
             let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
             let from = wish.session.offset.min(blob.size);
-            sinks.push(Sink { sender, wants_from: from, gone: false });
-            let chunks = futures_util::stream::unfold(receiver, |mut receiver| async {
-                receiver.recv().await.map(|chunk| (chunk, receiver))
+            let (begin, begun) = oneshot::channel();
+            sinks.push(Sink { begun: Some(begun), sender, wants_from: from, gone: false });
+            let parts = (receiver, Some(begin));
+            let chunks = futures_util::stream::unfold(parts, |(mut receiver, begin)| async {
+                if let Some(begin) = begin {
+                    // An error says that nobody waits for it any more.
+                    let _ = begin.send(());
+                }
+                receiver.recv().await.map(|chunk| (chunk, (receiver, None)))
             });
             let body = BlobBody { length: blob.size - from, chunks: chunks.boxed() };
             uploads.push(wish.target.finish_upload(&wish.session, &blob.digest, body));
@@ -199,6 +210,11 @@ impl Carrier {
         sinks: &mut [Sink],
         keys: &[UploadKey<'_>],
     ) -> Result<()> {
+        // The source is not opened before its bytes can go somewhere: an upload may have to wait
+        // for its turn, and the source would close an idle connection.
+        for begun in sinks.iter_mut().filter_map(|sink| sink.begun.take()) {
+            let _ = begun.await;
+        }
         let lowest = sinks.iter().map(|sink| sink.wants_from).min().unwrap_or_default();
         let (mut at, mut hasher) = trail.at_or_before(lowest);
         let mut next_point = at + STRIDE;
@@ -217,11 +233,13 @@ impl Carrier {
                 other => {
                     let error = match other {
                         Err(error) => error,
-                        _ => corrupt(source, blob, "ends before the size that its descriptor says"),
+                        _ => ended_early(source, blob),
                     };
-                    reader = None;
-                    if !may_heal(&error) || !breaks.go_on(at) {
-                        return Err(error.after(breaks.tries()));
+                    // Opening it was tried as often as makes sense by the source itself.
+                    let was_open = reader.take().is_some();
+                    let earlier = breaks.count();
+                    if !was_open || !may_heal(&error) || !breaks.go_on(at) {
+                        return Err(error.clone().after(earlier + error.attempts()));
                     }
                     tracing::debug!(%error, source = source.name(), at, "the source broke off, going on");
                     self.pause(breaks.fruitless()).await;
@@ -369,6 +387,13 @@ fn key<'a>(blob: &'a Descriptor, target: &'a dyn Repository) -> UploadKey<'a> {
 fn corrupt(source: &dyn Repository, blob: &Descriptor, what: &str) -> Error {
     let message = format!("the blob {what}; nothing of it was kept at the target");
     Error::new("get blob", format!("{}@{}", source.name(), blob.digest), Cause::Corrupt(message))
+}
+
+/// Fewer bytes than promised are a broken answer, whatever its length said.
+fn ended_early(source: &dyn Repository, blob: &Descriptor) -> Error {
+    let message = "the blob ends before the size that its descriptor says";
+    let subject = format!("{}@{}", source.name(), blob.digest);
+    Error::new("get blob", subject, Cause::Transport(message.to_owned()))
 }
 
 fn is_corrupt(error: &Error) -> bool {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tranship::layout::{Layout, Layouts};
 use tranship::repository::{Placement, Repository};
 
-use crate::conformance;
+use crate::conformance::{self, Abilities};
 
 #[tokio::test]
 async fn layouts_of_a_tree_conform() {
@@ -13,7 +13,7 @@ async fn layouts_of_a_tree_conform() {
     let layouts = Layouts::open(root.path()).await.unwrap();
     let one = layouts.get_or_create(&"acme/app".parse().unwrap()).await.unwrap();
     let other = layouts.get_or_create(&"acme/base".parse().unwrap()).await.unwrap();
-    conformance::check(Arc::new(one), Arc::new(other)).await;
+    conformance::check(Arc::new(one), Arc::new(other), Abilities::ALL).await;
 }
 
 /// What a layout keeps in memory is only a cache: fresh handles see the same.

@@ -5,13 +5,24 @@
     reason = "a test that cannot go on should stop, in its helpers too"
 )]
 
+mod cli_config;
+mod cli_copy;
+mod cli_delete;
+mod cli_json;
+mod cli_login;
+mod cli_look;
 mod conformance;
+mod faults_auth;
+mod faults_source;
+mod faults_target;
+mod fuzz;
 mod harness;
 mod layout_conformance;
 mod layout_crash;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
+mod limits;
 mod mirror_auth;
 mod mirror_images;
 mod mirror_kill;
@@ -23,6 +34,7 @@ mod mirror_selection;
 mod mirror_setup;
 mod mirror_stop;
 mod mirror_tls;
+mod registry_conformance;
 #[allow(
     dead_code,
     unused_imports,

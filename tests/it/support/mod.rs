@@ -7,6 +7,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 pub mod access_log;
+pub mod bench;
 pub mod compare;
 pub mod docker_registry;
 pub mod endpoint;
@@ -20,6 +21,7 @@ pub mod traffic;
 pub mod wire;
 pub mod witness;
 
+pub use bench::Bench;
 pub use compare::{assert_same, assert_same_at};
 pub use docker_registry::DockerRegistry;
 pub use endpoint::{Endpoint, Place};

@@ -57,6 +57,8 @@ pub struct Quirks {
     pub no_range: bool,
     /// Blobs are answered by a redirect (307) to the same path at this URL.
     pub blob_redirect: Option<String>,
+    /// Bodies of uploads above this many bytes are answered 413, as by a proxy.
+    pub max_body: Option<usize>,
     /// PATCH bodies above this many bytes are answered 416.
     pub max_patch: Option<usize>,
     /// `OCI-Chunk-Min-Length` of upload answers.
@@ -97,6 +99,7 @@ impl Default for Quirks {
             read_only: false,
             no_range: false,
             blob_redirect: None,
+            max_body: None,
             max_patch: None,
             chunk_min_length: None,
             upload_base: None,

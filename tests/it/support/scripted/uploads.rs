@@ -23,6 +23,9 @@ pub fn answer(
             _ => error(405, "UNSUPPORTED", "the operation is unsupported"),
         };
     };
+    if quirks.max_body.is_some_and(|most| body.len() > most) {
+        return Response::new(413).body("<html><title>413 Request Entity Too Large</title></html>");
+    }
     let mut store = shared.store.lock().unwrap();
     let repository = store.repository(name);
     // The query of a Location must come back with it.

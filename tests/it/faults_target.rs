@@ -1,0 +1,449 @@
+//! What a target can do wrong: what heals arrives in the same pass, what does not is reported,
+//! and all other images arrive whatever happens.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tranship::oci::media_type;
+
+use crate::support::bench::{APP, ATTEMPTS, Bench, LAYERS, Report, registry, rule};
+use crate::support::{
+    DockerRegistry, Family, Fault, Image, Kind, Mount, Place, Scripted, Tranship, assert_same_at,
+};
+
+/// A fault that strikes requests for image `v2` at the target.
+struct Case {
+    method: &'static str,
+    kind: Kind,
+    fault: Fault,
+}
+
+impl Case {
+    fn manifest(fault: Fault) -> Self {
+        Self { method: "PUT", kind: Kind::Manifest, fault }
+    }
+
+    fn upload(fault: Fault) -> Self {
+        Self { method: "PUT", kind: Kind::Upload, fault }
+    }
+
+    fn start(fault: Fault) -> Self {
+        Self { method: "POST", kind: Kind::Upload, fault }
+    }
+
+    fn needle(&self, bench: &Bench) -> String {
+        match self.kind {
+            Kind::Upload => bench.layer("v2").to_owned(),
+            Kind::Tags => "mirror/app".to_owned(),
+            _ => "manifests/v2".to_owned(),
+        }
+    }
+}
+
+fn refusal(status: u16) -> Fault {
+    Fault::status(status).error("DENIED", "the moon is wrong")
+}
+
+/// Each fault strikes once: nothing is lost, so the pass succeeds.
+#[tokio::test]
+async fn what_heals_is_no_failure() {
+    let mut cases = vec![
+        // The upload is lost: begun anew.
+        Case::upload(Fault::SessionLost),
+        Case::upload(refusal(416)),
+        Case::upload(Fault::Cut),
+        Case::upload(Fault::CutRequestAfter(100_000)),
+        Case::upload(Fault::CutAfterwards),
+        Case::start(Fault::CutAfterwards),
+        Case::manifest(Fault::CutAfterwards),
+        Case::manifest(Fault::CutRequestAfter(100)),
+        Case { method: "GET", kind: Kind::Tags, fault: refusal(503) },
+    ];
+    for case in [Case::upload, Case::start, Case::manifest] {
+        cases.extend([
+            case(refusal(500)),
+            case(refusal(503)),
+            case(Fault::too_many_requests(Some("0"))),
+            case(Fault::Cut),
+            case(Fault::Hang),
+        ]);
+    }
+    let passes = cases.into_iter().map(|case| async move {
+        let bench = Bench::new();
+        let what = format!("{} {:?} {:?}", case.method, case.kind, case.fault);
+        let rule = bench.target.on(case.method, case.kind).containing(case.needle(&bench));
+        let fired = rule.once().fail(case.fault);
+        let report = bench.sync().await;
+        assert_eq!((fired.count(), report.exit()), (1, 0), "{what}: {report:#?}");
+        assert_eq!(report.success(), 6, "{what}");
+        bench.assert_arrived().await;
+        // Nothing is uploaded twice but what was struck, and no later upload takes a detour.
+        let patches = bench.target.traffic().count("PATCH", Kind::Upload);
+        assert!(patches <= 2, "{what}: {patches}");
+    });
+    futures_util::future::join_all(passes).await;
+}
+
+/// Each fault strikes whenever `v2` is at stake: `v2` fails as told, all others arrive, and
+/// without the fault `v2` arrives too.
+#[tokio::test]
+async fn what_does_not_heal_is_reported() {
+    let full = || Fault::status(507).error("UNKNOWN", "no space left on device");
+    let five = 5;
+    let cases = [
+        (Case::manifest(refusal(401)), "put manifest", "DENIED: the moon is wrong", 1),
+        (Case::manifest(refusal(403)), "put manifest", "DENIED: the moon is wrong", 1),
+        (
+            Case::manifest(Fault::status(400).error("MANIFEST_INVALID", "no such thing here")),
+            "put manifest",
+            "400 Bad Request: MANIFEST_INVALID: no such thing here",
+            1,
+        ),
+        (Case::manifest(full()), "put manifest", "507 Insufficient Storage: UNKNOWN: no space", 1),
+        (Case::manifest(refusal(500)), "put manifest", "DENIED: the moon is wrong", ATTEMPTS),
+        (Case::manifest(Fault::Cut), "put manifest", "connection", ATTEMPTS),
+        (Case::manifest(Fault::Hang), "put manifest", "no progress for 400ms", ATTEMPTS),
+        (Case::upload(refusal(403)), "upload blob", "DENIED: the moon is wrong", 1),
+        (Case::upload(full()), "upload blob", "507 Insufficient Storage: UNKNOWN: no space", 1),
+        (
+            Case::upload(Fault::status(500).body("write: no space left on device")),
+            "upload blob",
+            "500 Internal Server Error: write: no space left on device",
+            five,
+        ),
+        (Case::upload(refusal(503)), "upload blob", "DENIED: the moon is wrong", five),
+        (Case::upload(Fault::SessionLost), "upload blob", "BLOB_UPLOAD_UNKNOWN", five),
+        (Case::upload(Fault::Cut), "upload blob", "", five),
+        (Case::upload(Fault::Hang), "upload blob", "no progress for 400ms", five),
+    ];
+    let passes = cases.into_iter().map(|(case, step, words, attempts)| async move {
+        let bench = Bench::new();
+        let what = format!("{} {:?} {:?}", case.method, case.kind, case.fault);
+        let rule = bench.target.on(case.method, case.kind).containing(case.needle(&bench));
+        let fired = rule.fail(case.fault);
+        let report = bench.sync().await;
+        let failure = report.only_failure("v2");
+        assert_eq!(failure.step, step, "{what}: {failure:?}");
+        let name = format!("{}/mirror/app", bench.target.host());
+        assert!(failure.subject.contains(&name), "{what}: {failure:?}");
+        assert!(failure.message.contains(words), "{what}: {failure:?}");
+        assert_eq!(failure.attempts, attempts, "{what}: {failure:?}");
+        assert_eq!(fired.count() as u32, attempts, "{what}: tries on the wire");
+        bench.assert_arrived_but("v2").await;
+        bench.assert_no_upload_left();
+        bench.assert_heals().await;
+    });
+    futures_util::future::join_all(passes).await;
+}
+
+/// Nothing can be uploaded into one repository: the other has its image all the same.
+#[tokio::test]
+async fn a_repository_that_takes_no_uploads_fails_alone() {
+    for (fault, attempts) in [(refusal(403), 1), (refusal(503), ATTEMPTS), (Fault::Hang, ATTEMPTS)]
+    {
+        let bench = Bench::new();
+        bench.target.on("POST", Kind::Upload).containing("mirror/app").fail(fault);
+        let report = bench.sync().await;
+        assert_eq!(report.exit(), 1);
+        let failures = report.failures();
+        assert_eq!(failures.len(), 5, "{report:#?}");
+        for (image, failure) in failures {
+            assert!(image.contains(APP), "{image}");
+            assert!(["mount", "start upload of"].contains(&&*failure.step), "{failure:?}");
+            assert_eq!(failure.attempts, attempts, "{failure:?}");
+        }
+        assert!(bench.target.tag("mirror/other", "w1").is_some());
+        assert_eq!(bench.target.tag("mirror/app", "v1"), None);
+        bench.target.assert_tags_complete();
+    }
+}
+
+#[tokio::test]
+async fn refused_mounts_are_uploads() {
+    let natures = [Mount::Opens, Mount::Refused(401), Mount::Refused(404), Mount::Refused(405)];
+    for nature in natures {
+        let bench = Bench::new();
+        // A layer that both repositories have: worth a mount.
+        bench.image("v1").load(&bench.source, "acme/other", "w1");
+        bench.target.quirks(|quirks| quirks.mount = nature);
+        let report = bench.sync().await;
+        assert_eq!(report.success(), 6, "{nature:?}: {report:#?}");
+        let traffic = bench.target.traffic();
+        bench.assert_arrived().await;
+        bench.assert_no_upload_left();
+        // A refusal is learnt: not every blob costs one more request.
+        let refused = traffic.of("POST", Kind::Upload).filter(|seen| seen.status != Some(202));
+        assert!(refused.count() < 24, "{nature:?}: {traffic}");
+    }
+}
+
+/// A target that allows no large bodies gets small ones: PUT, then PATCH, then chunks.
+#[tokio::test]
+async fn large_bodies_that_are_refused_come_in_chunks() {
+    let sizes: [usize; 5] = [9 << 20, 6 << 20, 5 << 20, 10, 5_000_000];
+    let image = |(at, size)| Image::single(Family::Oci, &format!("large{at}"), &[size]);
+    let bench = Bench::with(sizes.into_iter().enumerate().map(image).collect());
+    bench.target.quirks(|quirks| quirks.max_body = Some(4 << 20));
+    let report = bench.sync().await;
+    assert_eq!(report.success(), 6, "{report:#?}");
+    let traffic = bench.target.traffic();
+    bench.assert_arrived().await;
+    let chunks: Vec<u64> = traffic
+        .of("PATCH", Kind::Upload)
+        .filter(|seen| seen.status == Some(202))
+        .map(|seen| seen.body_length)
+        .collect();
+    assert!(chunks.iter().all(|size| *size <= 4 << 20), "{chunks:?}");
+    // What was learnt holds for the next blob.
+    Image::single(Family::Oci, "one more", &[5 << 20]).load(&bench.source, APP, "v6");
+    // (By a new process, which has to learn it again: two refusals at most.)
+    let mark = bench.target.mark();
+    assert_eq!(bench.sync().await.success(), 1);
+    let again = bench.target.requests_since(mark);
+    let refused = again.iter().filter(|seen| seen.status == Some(413)).count();
+    assert!((1..=2).contains(&refused), "{again}");
+}
+
+/// GHCR's way: 416 to large PATCH bodies. And a target that loses one upload is no such target.
+#[tokio::test]
+async fn one_lost_upload_changes_no_habits() {
+    let bench = Bench::new();
+    bench.target.on("PUT", Kind::Upload).once().fail(Fault::SessionLost);
+    assert_eq!(bench.sync().await.success(), 6);
+    let traffic = bench.target.traffic();
+    assert_eq!(traffic.count("PATCH", Kind::Upload), 0, "{traffic}");
+    bench.assert_arrived().await;
+}
+
+/// Bytes that the target kept are not sent again.
+#[tokio::test]
+async fn a_broken_upload_goes_on_where_the_target_stands() {
+    let bench = Bench::new();
+    let layer = bench.layer("v2").to_owned();
+    let rule = bench.target.on("PUT", Kind::Upload).containing(&layer);
+    rule.once().fail(Fault::CutRequestAfter(100_000));
+    assert_eq!(bench.sync().await.success(), 6);
+    let traffic = bench.target.traffic();
+    bench.assert_arrived().await;
+    let rest: Vec<_> = traffic.of("PATCH", Kind::Upload).collect();
+    assert_eq!(rest.len(), 1, "{traffic}");
+    assert_eq!(rest[0].body_length, LAYERS[1] as u64 - 100_000);
+    assert_eq!(rest[0].header("content-range"), Some("100000-299999"));
+}
+
+/// Where the target loses what it got, the upload is begun anew.
+#[tokio::test]
+async fn a_broken_upload_that_was_not_kept_is_begun_anew() {
+    let bench = Bench::new();
+    bench.target.quirks(|quirks| quirks.keeps_partial = false);
+    bench.target.on("PUT", Kind::Upload).times(3).fail(Fault::CutRequestAfter(10_000));
+    assert_eq!(bench.sync().await.success(), 6);
+    bench.assert_arrived().await;
+    bench.assert_no_upload_left();
+}
+
+/// The state says that a blob is there; somebody has cleaned up. The target refuses the manifest,
+/// and the same pass makes it good.
+#[tokio::test]
+async fn what_was_cleaned_up_at_the_target_is_brought_again() {
+    let mut bench = Bench::new();
+    bench.rule_lines += "\nrecheck = \"0s\"";
+    assert_eq!(bench.sync().await.success(), 6);
+    let image = bench.image("v2");
+    let endpoint = bench.target.endpoint();
+    assert_eq!(endpoint.delete("mirror/app", &image.digest).await, 202);
+    for blob in &image.blobs {
+        let path = format!("/v2/mirror/app/blobs/{}", blob.digest);
+        let gone = endpoint.request(http::Method::DELETE, "mirror/app", &path).send().await;
+        assert_eq!(gone.unwrap().status(), 202);
+    }
+    let mark = bench.target.mark();
+    let report = bench.sync().await;
+    assert_eq!(report.success(), 1, "{report:#?}");
+    let refused = bench.target.requests_since(mark).count_status("PUT", Kind::Manifest, 400);
+    assert_eq!(refused, 1);
+    bench.assert_arrived().await;
+}
+
+#[tokio::test]
+async fn a_tag_that_may_not_move_is_reported() {
+    let bench = Bench::new();
+    bench.target.quirks(|quirks| quirks.immutable_tags = true);
+    let theirs = Image::single(Family::Oci, "theirs", &[700]);
+    theirs.load(&bench.target, "mirror/app", "v2");
+    let report = bench.sync().await;
+    let failure = report.only_failure("v2");
+    assert!(
+        failure.message.contains("409 Conflict: TAG_IMMUTABLE: tag is immutable"),
+        "{failure:?}"
+    );
+    assert!(failure.hint.as_ref().unwrap().contains("on_conflict = \"keep\""), "{failure:?}");
+    assert_eq!(bench.target.tag("mirror/app", "v2").as_ref(), Some(&theirs.digest));
+    bench.assert_tag("v1").await;
+    bench.assert_tag("v5").await;
+    bench.target.assert_tags_complete();
+}
+
+/// A target for images only: the image arrives, its signature is reported as refused.
+#[tokio::test]
+async fn refused_artifacts_do_not_keep_the_image_away() {
+    let image = |name: &str| Image::single(Family::Docker, name, &[2_000]);
+    let signed = image("v2").refer("signature", "application/vnd.example.signature");
+    let mut bench = Bench::with(vec![image("v1"), signed, image("v3"), image("v4")]);
+    bench.rule_lines = "referrers = true".to_owned();
+    let allowed = vec![media_type::DOCKER_MANIFEST.to_owned()];
+    bench.target.quirks(|quirks| quirks.media_types = Some(allowed));
+    let report = bench.sync().await;
+    let failure = report.only_failure("v2");
+    assert_eq!(failure.step, "put manifest");
+    assert!(failure.message.contains("MANIFEST_INVALID: media type not allowed"), "{failure:?}");
+    let refused = report.rules[0].images.iter().find(|image| !image.errors.is_empty()).unwrap();
+    assert!(refused.notes[0].starts_with("the image is there"), "{refused:?}");
+    bench.assert_arrived().await;
+    // It is not forgotten, either: the next pass says so again.
+    bench.sync().await.only_failure("v2");
+}
+
+/// Two targets, one of them out of order in some way: the other gets everything.
+#[tokio::test]
+async fn a_target_that_is_down_does_not_harm_another() {
+    for (method, kind) in [("*", None), ("GET", Some(Kind::Tags)), ("PUT", Some(Kind::Manifest))] {
+        let bench = Bench::new();
+        let broken = Scripted::start();
+        let rule_for = match kind {
+            None => broken.on_any(),
+            Some(kind) => broken.on(method, kind),
+        };
+        rule_for.fail(refusal(503));
+        let report = sync_to_both(&bench, &broken).await;
+        let what = format!("{method} {kind:?}");
+        assert_eq!(report.exit(), 1, "{what}");
+        let failures = report.failures();
+        assert_eq!(failures.len(), 5, "{what}: {report:#?}");
+        for (_, failure) in failures {
+            assert!(failure.subject.contains(broken.host()), "{what}: {failure:?}");
+        }
+        for tag in ["v1", "v2", "v3", "v4", "v5"] {
+            bench.assert_tag(tag).await;
+        }
+        bench.target.assert_tags_complete();
+        broken.assert_tags_complete();
+        // A list that cannot be had is asked for as often as one request is tried, not for each
+        // tag anew.
+        assert!(broken.traffic().count("GET", Kind::Tags) <= ATTEMPTS as usize, "{what}");
+    }
+}
+
+async fn sync_to_both(bench: &Bench, second: &Scripted) -> Report {
+    let source = format!("{}/{APP}", bench.source.host());
+    let targets = format!("{}/mirror/app\", \"{}/mirror/app", bench.target.host(), second.host());
+    let text = [
+        registry(&bench.source, ""),
+        registry(&bench.target, ""),
+        registry(second, ""),
+        rule("both", &source, &targets, "referrers = false")
+            .replace("target = \"", "target = [\"")
+            .replace("\"\nreferrers", "\"]\nreferrers"),
+    ]
+    .concat();
+    bench.runner.run(&text).await
+}
+
+/// A real registry whose disk gets full: its words are in the report, what has a tag is whole,
+/// and what fits arrives.
+#[tokio::test]
+async fn a_full_disk_leaves_nothing_half_done() {
+    let Some(target) = DockerRegistry::new().storage_limit("6m").run_if_possible().await else {
+        return;
+    };
+    let source = Scripted::start();
+    let images = [("small", 200_000), ("huge", 12 << 20), ("tiny", 3_000)];
+    let images = images.map(|(tag, size)| (tag, Image::single(Family::Oci, tag, &[size])));
+    for (tag, image) in &images {
+        image.load(&source, "acme/app", tag);
+    }
+    let tranship = Tranship::new();
+    let app = format!("{}/acme/app", source.host());
+    let goal = format!("{}/mirror/app", target.host());
+    let config = |lines: &str| {
+        registry(&source, "") + &registry(&target, "") + &rule("full", &app, &goal, lines)
+    };
+    tranship.write("tranship.toml", config("referrers = false"));
+    let finished = tranship.run(["sync"]).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("acme/app:huge"), "{finished:?}");
+    assert!(finished.stderr.contains("500 Internal Server Error"), "{finished:?}");
+    assert!(finished.stderr.contains("upload blob"), "{finished:?}");
+    let tags = target.endpoint().tags("mirror/app").await;
+    assert!(!tags.contains(&"huge".to_owned()));
+    for tag in &tags {
+        assert_same_at((&source, "acme/app", tag), (&target, "mirror/app", tag)).await;
+    }
+    // Without what does not fit, there is room: the abandoned uploads were given up.
+    let lines = "referrers = false\ntags = { exclude = [\"huge\"] }";
+    tranship.write("tranship.toml", config(lines));
+    tranship.succeed(["sync"]).await;
+    for tag in ["small", "tiny"] {
+        assert_same_at((&source, "acme/app", tag), (&target, "mirror/app", tag)).await;
+    }
+}
+
+/// What people and programs see: names, steps, the registry's words, tries, and the exit code.
+#[tokio::test]
+async fn the_report_says_what_failed() {
+    let bench = Bench::new();
+    bench.source.on("GET", Kind::Manifest).containing("manifests/v2").fail(refusal(403));
+    let rule = bench.target.on("PUT", Kind::Manifest).containing("manifests/v4");
+    rule.fail(refusal(500));
+    let tranship = Tranship::new();
+    tranship.write("tranship.toml", bench.config());
+    let finished = tranship.run(["sync"]).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let (source, target) = (bench.source.host(), bench.target.host());
+    for line in [
+        format!("FAILED {source}/acme/app:v2 -> {target}/mirror/app:v2"),
+        format!(
+            "failed to get manifest {source}/acme/app:v2: the registry answered 403 Forbidden: \
+             DENIED: the moon is wrong"
+        ),
+        "hint: the credentials are valid but lack the right to do this".to_owned(),
+        format!("FAILED {source}/acme/app:v4 -> {target}/mirror/app:v4"),
+        format!(
+            "failed to put manifest {target}/mirror/app:v4: the registry answered 500 Internal \
+             Server Error: DENIED: the moon is wrong (tried 5 times)"
+        ),
+    ] {
+        assert!(finished.stderr.contains(&line), "{line}\n{}", finished.stderr);
+    }
+    assert!(
+        finished.stdout.contains("app: 3 copied, 0 unchanged, 2 failed"),
+        "{}",
+        finished.stdout
+    );
+    assert!(finished.stdout.contains("other: 1 copied, 0 unchanged;"), "{}", finished.stdout);
+    // The same for programs.
+    let finished = tranship.run(["sync", "--output", "json"]).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+    assert_eq!(report["success"], false);
+    let app = &report["rules"][0];
+    assert_eq!(app["counts"]["failed"], 2, "{report}");
+    assert_eq!(app["images"][1]["errors"][0]["attempts"], 5, "{report}");
+    assert_eq!(app["images"][1]["errors"][0]["step"], "put manifest", "{report}");
+    // And when all is well again, the exit code says that.
+    bench.source.clear_rules();
+    bench.target.clear_rules();
+    tranship.succeed(["sync"]).await;
+    bench.assert_arrived().await;
+}
+
+/// A pass that hangs on one image ends all the same.
+#[tokio::test]
+async fn slow_targets_are_not_given_up() {
+    let bench = Bench::new();
+    // The first answers come late, but within the idle time-out.
+    let delay = Fault::Delay(Duration::from_millis(250));
+    bench.target.on_any().times(12).fail(delay);
+    assert_eq!(bench.sync().await.success(), 6);
+    bench.assert_arrived().await;
+}
