@@ -1,9 +1,10 @@
 //! The body of an upload: streamed, of exact length, and watched for progress.
 
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
@@ -21,6 +22,8 @@ pub(super) struct Progress(Arc<Shared>);
 struct Shared {
     length: u64,
     sent: AtomicU64,
+    /// There is room on the wire, and nothing to send yet: what is waited for is the source.
+    starved: AtomicBool,
 }
 
 struct Streamed {
@@ -32,7 +35,11 @@ struct Streamed {
 
 /// A request body that announces its exact length, so that no chunked encoding is used.
 pub(super) fn streamed(body: BlobBody) -> (reqwest::Body, Progress) {
-    let progress = Progress(Arc::new(Shared { length: body.length, sent: AtomicU64::new(0) }));
+    let progress = Progress(Arc::new(Shared {
+        length: body.length,
+        sent: AtomicU64::new(0),
+        starved: AtomicBool::new(false),
+    }));
     let left = body.length;
     (
         reqwest::Body::wrap(Streamed {
@@ -56,9 +63,9 @@ impl http_body::Body for Streamed {
             return Poll::Ready(None);
         }
         let chunks = self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let Poll::Ready(item) = chunks.as_mut().poll_next(cx) else {
-            return Poll::Pending;
-        };
+        let polled = chunks.as_mut().poll_next(cx);
+        self.progress.0.starved.store(polled.is_pending(), Ordering::Relaxed);
+        let Poll::Ready(item) = polled else { return Poll::Pending };
         Poll::Ready(match item {
             // More or less than was announced is the sender's failure, never a valid message.
             Some(Ok(chunk)) if chunk.len() as u64 <= self.left => {
@@ -80,15 +87,16 @@ impl http_body::Body for Streamed {
 }
 
 impl Progress {
-    /// Ends when nothing has moved for too long; gives that time in seconds.
-    pub async fn stalled(&self, timeouts: Timeouts) -> u64 {
+    /// Ends when the registry has moved nothing for too long; gives that time. Waits for the
+    /// source of the bytes do not count: that has time-outs of its own.
+    pub async fn stalled(&self, timeouts: Timeouts) -> Duration {
         let (mut known, mut since) = (0, Instant::now());
         loop {
             let allowed = if known == self.0.length { timeouts.commit } else { timeouts.idle };
             tokio::time::sleep_until(since + allowed).await;
             let sent = self.0.sent.load(Ordering::Relaxed);
-            if sent == known {
-                return allowed.as_secs();
+            if sent == known && !self.0.starved.load(Ordering::Relaxed) {
+                return allowed;
             }
             (known, since) = (sent, Instant::now());
         }

@@ -8,7 +8,7 @@ pub mod auth;
 mod blobs;
 mod body;
 mod limiter;
-mod link;
+pub mod link;
 mod listing;
 mod manifests;
 mod pace;

@@ -3,6 +3,9 @@
 //! Unknown until the first 429. Then the pace is set a little below what the registry has taken
 //! in the second before, and creeps up again until the next 429. A pace that is configured is
 //! kept from the start and never exceeded.
+//!
+//! A single 429 may mean anything: a limit by the hour, a proxy in a bad mood. So one refusal never
+//! lowers the pace by much, and a pace that is never refused is soon forgotten.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,6 +18,13 @@ const MEASURED: Duration = Duration::from_secs(1);
 const CAUTION: f64 = 0.94;
 /// The pace grows by this part of itself in a second without refusals.
 const GROWTH: f64 = 0.005;
+/// Without refusals for so many seconds, it has doubled, and grows ever faster.
+const DOUBLED: f64 = 60.0;
+/// The lowest pace that a first refusal is taken for: few requests were under way then, or many
+/// were, but not for a second yet.
+const PLAUSIBLE: f64 = 20.0;
+/// One refusal more leaves at least this part of a known pace.
+const KEPT: f64 = 0.8;
 /// Below this a mirror would never finish; the registry's Retry-After still holds.
 const SLOWEST: f64 = 0.5;
 /// Good answers are counted in this many parts of `MEASURED`, to bound memory.
@@ -43,7 +53,7 @@ impl Pace {
         let grown = self.learnt.map(|rate| {
             let quiet =
                 self.changed.map_or(0.0, |at| now.saturating_duration_since(at).as_secs_f64());
-            rate * (1.0 + GROWTH * quiet)
+            rate * (1.0 + GROWTH * quiet + (quiet / DOUBLED).powi(3))
         });
         match (grown, self.ceiling) {
             (Some(learnt), Some(ceiling)) => Some(learnt.min(ceiling)),
@@ -90,8 +100,8 @@ impl Pace {
         let taken: u32 = self.taken.iter().map(|(_, count)| count).sum();
         let measured = f64::from(taken) / MEASURED.as_secs_f64();
         let rate = match self.rate(now) {
-            Some(rate) => measured.min(rate).max(rate / 2.0),
-            None => measured,
+            Some(rate) => measured.clamp(rate * KEPT, rate),
+            None => measured.max(PLAUSIBLE),
         };
         self.learnt = Some((rate * CAUTION).max(SLOWEST));
         self.changed = Some(now);
@@ -133,6 +143,24 @@ mod tests {
         let (taken, refused) = play(100, 60, None, Duration::from_millis(2));
         assert!(taken >= 85 * 60, "{taken}");
         assert!(refused * 100 < taken, "{refused} of {taken}");
+    }
+
+    #[test]
+    fn a_single_refusal_slows_little_and_is_forgotten() {
+        let start = Instant::now();
+        let mut pace = Pace::new(None);
+        pace.good(start);
+        pace.refused(start, start);
+        let rate = |seconds| pace.rate(start + Duration::from_secs(seconds)).unwrap();
+        assert!(rate(0) > 15.0, "{}", rate(0));
+        assert!(rate(180) > 500.0, "{}", rate(180));
+    }
+
+    #[test]
+    fn a_slow_registry_is_found_too() {
+        let (taken, refused) = play(3, 120, None, Duration::from_millis(2));
+        assert!(taken >= 240, "{taken}");
+        assert!(refused * 8 < taken, "{refused} of {taken}");
     }
 
     #[test]

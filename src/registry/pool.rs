@@ -17,6 +17,7 @@ pub struct Registries {
     /// What holds for hosts that the configuration does not mention.
     default: RegistryConfig,
     credentials: Arc<CredentialStore>,
+    policy: Policy,
     jitter: fn() -> f64,
     open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
 }
@@ -38,9 +39,15 @@ impl Registries {
             credentials: Arc::new(credentials),
             configs,
             default,
+            policy: Policy::default(),
             jitter,
             open: Mutex::default(),
         }
+    }
+
+    /// Another patience than the usual one with what fails.
+    pub fn with_policy(self, policy: Policy) -> Self {
+        Self { policy, ..self }
     }
 
     /// The registry at this host. Nothing is sent.
@@ -52,6 +59,7 @@ impl Registries {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
+        let settings = Settings { policy: self.policy, ..settings };
         let registry =
             Registry::new(host.clone(), settings, self.credentials.clone(), self.jitter)?;
         open.insert(host.clone(), registry.clone());

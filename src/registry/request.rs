@@ -199,7 +199,7 @@ impl Registry {
             let sent = Instant::now();
             let response = match timeout(self.timeouts.idle, request.send()).await {
                 Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
                 }
                 Ok(Err(error)) => {
                     return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
@@ -283,7 +283,7 @@ impl Registry {
             }
             response = match timeout(self.timeouts.idle, request.send()).await {
                 Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
                 }
                 Ok(Err(error)) => {
                     return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
@@ -315,7 +315,7 @@ impl Registry {
         loop {
             match timeout(self.timeouts.idle, response.chunk()).await {
                 Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle.as_secs())));
+                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
                 }
                 Ok(Err(error)) => {
                     return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
@@ -362,7 +362,7 @@ impl Registry {
                 Ok(response) => self.read(response, MAX_ERROR_BODY).await,
                 Err(error) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
             },
-            seconds = progress.stalled(self.timeouts) => Err(Failed::Connection(Cause::TimedOut(seconds))),
+            waited = progress.stalled(self.timeouts) => Err(Failed::Connection(Cause::TimedOut(waited))),
         };
         let answer = match answer {
             Ok(answer) | Err(Failed::Status(answer)) => answer,
@@ -404,7 +404,7 @@ impl Registry {
                     Ok(Ok(Some(chunk))) => return Some((Ok(chunk), Some(response))),
                     Ok(Ok(None)) => return None,
                     Ok(Err(error)) => Cause::Transport(transport::chain(&error)),
-                    Err(_) => Cause::TimedOut(idle.as_secs()),
+                    Err(_) => Cause::TimedOut(idle),
                 };
                 Some((Err(Error::new(step, subject, cause)), None))
             }

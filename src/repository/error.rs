@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 
@@ -34,8 +35,8 @@ pub enum Cause {
     #[error("{0}")]
     Transport(String),
     /// Nothing came for longer than the time-out allows.
-    #[error("no progress for {0} seconds")]
-    TimedOut(u64),
+    #[error("no progress for {}", humantime::format_duration(*.0))]
+    TimedOut(Duration),
     /// What came is not what was asked for: wrong digest, wrong length.
     #[error("{0}")]
     Corrupt(String),

@@ -83,7 +83,13 @@ impl Progress<'_> {
 
 impl Syncer {
     pub fn new(registries: Arc<Registries>, carrier: Arc<Carrier>, clock: fn() -> u64) -> Self {
-        Self { registries, carrier, clock, images: Semaphore::new(IMAGES), writing: Locks::new() }
+        Self {
+            registries,
+            carrier,
+            clock,
+            images: Semaphore::new(IMAGES),
+            writing: Locks::default(),
+        }
     }
 
     pub fn carrier(&self) -> &Carrier {

@@ -163,30 +163,28 @@ impl<'a> Pair<'a> {
         progress: &Progress<'_>,
     ) {
         let begin = Instant::now();
-        let result = match self.needs(&item, source_tags, few, progress).await {
-            Ok((_, needs)) if needs.is_empty() => return,
-            Ok((digest, needs)) if mode == Mode::DryRun => {
-                for need in needs {
-                    progress.image(ImageReport {
-                        action: Action::WouldCopy,
-                        source_digest: digest.as_ref().map(Digest::to_string),
-                        ..self.blank(&item, need.goal, need.reason)
-                    });
-                }
-                return;
+        let (digest, needs) = self.needs(&item, source_tags, few, progress).await;
+        if needs.is_empty() {
+            return;
+        }
+        if mode == Mode::DryRun {
+            for need in needs {
+                progress.image(ImageReport {
+                    action: Action::WouldCopy,
+                    source_digest: digest.as_ref().map(Digest::to_string),
+                    ..self.blank(&item, need.goal, need.reason)
+                });
             }
-            Ok((digest, needs)) => {
-                // The semaphore is never closed.
-                let _place = self.syncer.images.acquire().await;
-                let job = self.job(&item, digest, &needs, source_tags);
-                (self.syncer.carrier.transfer(&job).await, needs)
-            }
-            Err(error) => (Err(error), self.every_need()),
-        };
+            return;
+        }
+        // The semaphore is never closed.
+        let _place = self.syncer.images.acquire().await;
+        let job = self.job(&item, digest, &needs, source_tags);
+        let result = self.syncer.carrier.transfer(&job).await;
         let seconds = begin.elapsed().as_secs_f64();
         match result {
-            (Ok(outcome), needs) => self.settle(&item, &outcome, needs, seconds, progress),
-            (Err(error), needs) => {
+            Ok(outcome) => self.settle(&item, &outcome, needs, seconds, progress),
+            Err(error) => {
                 for need in needs {
                     progress.image(self.failed(&item, need.goal, need.reason, &error, seconds));
                 }
@@ -194,49 +192,61 @@ impl<'a> Pair<'a> {
         }
     }
 
-    fn every_need(&self) -> Vec<Need<'_>> {
-        self.goals
-            .iter()
-            .map(|goal| Need { goal, reason: "the source could not be read", current: None })
-            .collect()
-    }
-
     /// Finds out which targets are not in step. Gives the source's digest where it was asked for.
+    /// Targets that cannot be asked are reported, and do not stop the others.
     async fn needs<'g>(
         &'g self,
         item: &Item,
         source_tags: &TagIndex,
         few: bool,
         progress: &Progress<'_>,
-    ) -> Result<(Option<Digest>, Vec<Need<'g>>)> {
+    ) -> (Option<Digest>, Vec<Need<'g>>) {
         let records: Vec<Option<TagState>> =
             self.goals.iter().map(|goal| self.record(item, goal)).collect();
         let immutable = matches!(&item.reference, Reference::Tag(tag) if self.rule.immutable.as_ref().is_some_and(|patterns| patterns.matches(tag)));
         if immutable && records.iter().all(Option::is_some) {
             progress.unchanged(self.goals.len());
-            return Ok((None, Vec::new()));
+            return (None, Vec::new());
         }
+        let fail = |goal: &Goal, reason: &str, error: &Error| {
+            progress.image(self.failed(item, goal, reason, error, 0.0));
+        };
         let mut known = Vec::with_capacity(self.goals.len());
         for (goal, record) in self.goals.iter().zip(&records) {
-            known.push(self.cheaply_known(item, goal, record.as_ref(), few).await?);
+            match self.cheaply_known(item, goal, record.as_ref(), few).await {
+                Ok(at_target) => known.push((goal, record.as_ref(), at_target)),
+                Err(error) => fail(goal, "the target could not be asked", &error),
+            }
         }
         let lacks = |goal: &'g Goal| Need { goal, reason: "the target lacks it", current: None };
-        if known.iter().all(|known| *known == Some(AtTarget::Lacks)) {
-            return Ok((None, self.goals.iter().map(lacks).collect()));
+        if known.iter().all(|(_, _, at_target)| *at_target == Some(AtTarget::Lacks)) {
+            return (None, known.iter().map(|(goal, ..)| lacks(goal)).collect());
         }
+        let source = match self.resolve_source(item).await {
+            Ok(source) => source,
+            Err(error) => {
+                for (goal, ..) in known {
+                    fail(goal, "the source could not be read", &error);
+                }
+                return (None, Vec::new());
+            }
+        };
+        let mut needs = Vec::new();
+        for (goal, record, at_target) in known {
+            match self.need(item, goal, record, at_target, &source, source_tags, progress).await {
+                Ok(need) => needs.extend(need),
+                Err(error) => fail(goal, "it could not be compared", &error),
+            }
+        }
+        (Some(source.digest), needs)
+    }
+
+    async fn resolve_source(&self, item: &Item) -> Result<Resolved> {
         let source = self.source.resolve(&item.reference).await?;
-        let source = source.ok_or_else(|| {
+        source.ok_or_else(|| {
             let name = format!("{}{}", self.source.name(), item.reference.suffix());
             Error::new("look up", name, Cause::Missing)
-        })?;
-        let mut needs = Vec::new();
-        for ((goal, record), known) in self.goals.iter().zip(&records).zip(known) {
-            let need = self
-                .need(item, goal, record.as_ref(), known, &source, source_tags, progress)
-                .await?;
-            needs.extend(need);
-        }
-        Ok((Some(source.digest), needs))
+        })
     }
 
     /// The record of an image at a target, if it was made under the same options.

@@ -84,7 +84,7 @@ impl Carrier {
         for side in sides {
             let target = side.repository();
             let lock = self.locks.lock(&(target.store().to_owned(), blob.digest.clone())).await;
-            match self.prepare(blob, side, trust).await {
+            match self.prepare(source, blob, side, trust).await {
                 Ok(Prepared::Has(fate)) => self.settle(side, blob, Ok(fate)),
                 Err(error) => self.settle(side, blob, Err(error)),
                 Ok(Prepared::Wants(session)) => {
@@ -106,7 +106,13 @@ impl Carrier {
     }
 
     /// Finds out, in one request where possible, whether a target has the blob or can mount it.
-    async fn prepare(&self, blob: &Descriptor, side: &Side<'_>, trust: bool) -> Result<Prepared> {
+    async fn prepare(
+        &self,
+        source: &dyn Repository,
+        blob: &Descriptor,
+        side: &Side<'_>,
+        trust: bool,
+    ) -> Result<Prepared> {
         let target = side.repository();
         if trust && self.is_known(target, &blob.digest) {
             return Ok(Prepared::Has(Fate::Present));
@@ -114,17 +120,18 @@ impl Carrier {
         if let Some(session) = self.left_upload(blob, target).await {
             return Ok(Prepared::Wants(session));
         }
-        let elsewhere = self.state.blob_locations(target.store(), &blob.digest);
-        let elsewhere = elsewhere.into_iter().find(|path| path != target.path());
-        if let Some(from) = &elsewhere {
-            return match target.start_upload(&blob.digest, Some(from)).await? {
-                UploadStart::Present => Ok(Prepared::Has(Fate::Mounted)),
-                UploadStart::Session(session) => {
-                    // The hint was wrong, or the registry does not mount.
-                    self.state.forget_blob(target.store(), from, &blob.digest);
-                    Ok(Prepared::Wants(session))
-                }
+        if let Some(from) = self.mountable(source, blob, target) {
+            let session = match target.start_upload(&blob.digest, Some(&from)).await? {
+                UploadStart::Present => return Ok(Prepared::Has(Fate::Mounted)),
+                UploadStart::Session(session) => session,
             };
+            // The hint was wrong, or the registry does not mount: then it may have the blob.
+            self.state.forget_blob(target.store(), &from, &blob.digest);
+            if !side.is_fresh() && target.blob_size(&blob.digest).await?.is_some() {
+                target.cancel_upload(&session).await;
+                return Ok(Prepared::Has(Fate::Present));
+            }
+            return Ok(Prepared::Wants(session));
         }
         let self_mount = self.self_mount(target.store());
         if self_mount == Some(SelfMount::Ignored)
@@ -151,6 +158,21 @@ impl Carrier {
             return Ok(Prepared::Has(Fate::Present));
         }
         Ok(Prepared::Wants(session))
+    }
+
+    /// Another repository of the target's store that holds the blob, as far as is known: the
+    /// source itself, where it is one.
+    fn mountable(
+        &self,
+        source: &dyn Repository,
+        blob: &Descriptor,
+        target: &dyn Repository,
+    ) -> Option<String> {
+        if source.store() == target.store() && source.path() != target.path() {
+            return Some(source.path().to_owned());
+        }
+        let known = self.state.blob_locations(target.store(), &blob.digest);
+        known.into_iter().find(|path| path != target.path())
     }
 
     fn settle(&self, side: &Side<'_>, blob: &Descriptor, result: Result<Fate>) {

@@ -74,7 +74,10 @@ impl Carrier {
                     self.pause(wrong_bytes).await;
                     ReadOutcome::Anew
                 }
-                Err(error) => ReadOutcome::Failed(error.after(wrong_bytes + 1)),
+                Err(error) if is_corrupt(&error) => {
+                    ReadOutcome::Failed(error.after(wrong_bytes + 1))
+                }
+                Err(error) => ReadOutcome::Failed(error),
                 Ok(()) => ReadOutcome::Whole,
             };
             let mut again = Vec::new();
@@ -120,13 +123,13 @@ impl Carrier {
     ) -> Result<bool> {
         if !may_heal(&error) {
             wish.target.cancel_upload(&wish.session).await;
-            return Err(error);
+            return Err(error.clone().after(breaks.count() + error.attempts()));
         }
         let status = wish.target.upload_status(&wish.session).await.unwrap_or(None);
         let reached = status.as_ref().map_or(0, |session| session.offset);
         if !breaks.go_on(reached) {
             wish.target.cancel_upload(&wish.session).await;
-            return Err(error.after(breaks.tries()));
+            return Err(error.after(breaks.count()));
         }
         tracing::debug!(%error, target = wish.target.name(), reached, "the upload broke off, going on");
         self.pause(breaks.fruitless()).await;
@@ -215,11 +218,13 @@ impl Carrier {
                 other => {
                     let error = match other {
                         Err(error) => error,
-                        _ => corrupt(source, blob, "ends before the size that its descriptor says"),
+                        _ => ended_early(source, blob),
                     };
-                    reader = None;
-                    if !may_heal(&error) || !breaks.go_on(at) {
-                        return Err(error.after(breaks.tries()));
+                    // Opening it was tried as often as makes sense by the source itself.
+                    let was_open = reader.take().is_some();
+                    let earlier = breaks.count();
+                    if !was_open || !may_heal(&error) || !breaks.go_on(at) {
+                        return Err(error.clone().after(earlier + error.attempts()));
                     }
                     tracing::debug!(%error, source = source.name(), at, "the source broke off, going on");
                     self.pause(breaks.fruitless()).await;
@@ -359,6 +364,13 @@ fn key<'a>(blob: &'a Descriptor, target: &'a dyn Repository) -> UploadKey<'a> {
 fn corrupt(source: &dyn Repository, blob: &Descriptor, what: &str) -> Error {
     let message = format!("the blob {what}; nothing of it was kept at the target");
     Error::new("get blob", format!("{}@{}", source.name(), blob.digest), Cause::Corrupt(message))
+}
+
+/// Fewer bytes than promised are a broken answer, whatever its length said.
+fn ended_early(source: &dyn Repository, blob: &Descriptor) -> Error {
+    let message = "the blob ends before the size that its descriptor says";
+    let subject = format!("{}@{}", source.name(), blob.digest);
+    Error::new("get blob", subject, Cause::Transport(message.to_owned()))
 }
 
 fn is_corrupt(error: &Error) -> bool {

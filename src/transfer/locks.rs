@@ -12,11 +12,13 @@ pub struct Locks<K> {
     held: Mutex<HashMap<K, Weak<tokio::sync::Mutex<()>>>>,
 }
 
-impl<K: Hash + Eq + Clone> Locks<K> {
-    pub fn new() -> Self {
-        Self { held: Mutex::new(HashMap::new()) }
+impl<K> Default for Locks<K> {
+    fn default() -> Self {
+        Self { held: Mutex::default() }
     }
+}
 
+impl<K: Hash + Eq + Clone> Locks<K> {
     /// Waits until this key is nobody else's.
     pub async fn lock(&self, key: &K) -> OwnedMutexGuard<()> {
         let lock = {
@@ -45,7 +47,7 @@ mod tests {
 
     #[tokio::test]
     async fn one_at_a_time_for_each_key_and_nothing_is_kept() {
-        let locks = Locks::new();
+        let locks = Locks::default();
         let one = locks.lock(&1).await;
         let other = locks.lock(&2).await;
         let waiting = tokio::time::timeout(std::time::Duration::from_millis(20), locks.lock(&1));

@@ -74,7 +74,7 @@ impl Carrier {
             policy,
             jitter,
             meter: Meter::default(),
-            locks: Locks::new(),
+            locks: Locks::default(),
             streams: Semaphore::new(STREAMS),
             seen: Mutex::default(),
             self_mounts: Mutex::default(),

@@ -31,9 +31,9 @@ impl Breaks {
         self.fruitless
     }
 
-    /// Tries in all, the first included.
-    pub fn tries(&self) -> u32 {
-        self.total + 1
+    /// Breaks until now, which is tries that failed.
+    pub fn count(&self) -> u32 {
+        self.total
     }
 }
 

@@ -34,13 +34,13 @@ async fn the_client_conforms_with_the_embedded_registry() {
 #[tokio::test]
 async fn the_client_conforms_with_the_scripted_registry() {
     let server = Scripted::start();
-    let (one, other) = repositories(&server.host());
+    let (one, other) = repositories(server.host());
     conformance::check(one, other, Abilities::ALL).await;
 }
 
 #[tokio::test]
 async fn the_client_conforms_with_docker_registry() {
     let server = DockerRegistry::start().await;
-    let (one, other) = repositories(&server.host());
+    let (one, other) = repositories(server.host());
     conformance::check(one, other, Abilities::OF_DISTRIBUTION_2).await;
 }

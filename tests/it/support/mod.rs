@@ -7,10 +7,12 @@ use std::sync::Once;
 use std::time::Duration;
 
 pub mod access_log;
+pub mod bench;
 pub mod compare;
 pub mod docker_registry;
 pub mod endpoint;
 pub mod images;
+pub mod layout_registry;
 pub mod pki;
 pub mod process;
 pub mod scripted;
@@ -19,10 +21,12 @@ pub mod traffic;
 pub mod wire;
 pub mod witness;
 
+pub use bench::Bench;
 pub use compare::{assert_same, assert_same_at};
 pub use docker_registry::DockerRegistry;
 pub use endpoint::{Endpoint, Place};
 pub use images::{Blob, Family, Image};
+pub use layout_registry::LayoutRegistry;
 pub use process::Tranship;
 pub use scripted::{Fault, Mount, Scripted};
 pub use token_server::TokenServer;

@@ -1,0 +1,167 @@
+//! Every kind of image goes from registry to registry bit for bit, or is refused for a reason
+//! that is told.
+
+use crate::mirror_setup::{Counts, Mirror};
+use crate::support::images::schema1;
+use crate::support::witness::{OciClient, Skopeo};
+use crate::support::{
+    DockerRegistry, Family, Image, Kind, LayoutRegistry, Place, Scripted, assert_same,
+};
+
+const FOREIGN: &str = "http://vendor.example/layer";
+
+fn corpus() -> Vec<(&'static str, Image)> {
+    vec![
+        ("oci", Image::single(Family::Oci, "oci", &[1_000, 70_000])),
+        ("docker", Image::single(Family::Docker, "docker", &[1_000, 70_000])),
+        ("no-layers", Image::single(Family::Oci, "no-layers", &[])),
+        ("empty-layer", Image::single(Family::Oci, "empty-layer", &[0, 1])),
+        ("oci-index", Image::platforms(Family::Oci, "oci-index", &["amd64", "arm64"])),
+        ("docker-list", Image::platforms(Family::Docker, "docker-list", &["amd64", "s390x"])),
+        ("buildkit", Image::with_attestations("buildkit", &["amd64", "arm64"])),
+        ("nested", Image::nested_index("nested")),
+        ("empty-index", Image::empty_index()),
+        ("artifact", Image::artifact("artifact", "application/vnd.example.thing")),
+        ("sbom", Image::artifact("sbom", "application/spdx+json")),
+        ("helm", Image::helm("helm")),
+        ("wasm", Image::wasm("wasm")),
+        ("zstd", Image::zstd("zstd")),
+        ("thrice", Image::repeated_layer("thrice")),
+        ("foreign", Image::foreign_layer("foreign", FOREIGN)),
+    ]
+}
+
+/// Copies the corpus; gives the mirror for a second look.
+async fn copy_corpus(source: &impl Place, target: &impl Place) -> Mirror {
+    let images = corpus();
+    for (tag, image) in &images {
+        image.push(source, "odd/images", tag).await;
+    }
+    let mirror = Mirror::new().http(source).http(target).rule(
+        "odd",
+        &format!(
+            "source = \"{}/odd/images\"\ntarget = \"{}/odd/images\"",
+            source.host(),
+            target.host()
+        ),
+    );
+    let report = mirror.sync().await;
+    report.assert_copied(images.len() as u64, 0);
+    for (tag, _) in &images {
+        assert_same(source, target, "odd/images", tag).await;
+    }
+    let notes = report.image(":foreign")["notes"].to_string();
+    assert!(notes.contains("1 non-distributable layer(s) left out"), "{notes}");
+    assert!(notes.contains("foreign_layers = \\\"copy\\\""), "{notes}");
+    mirror.sync().await.assert_copied(0, images.len() as u64);
+    mirror
+}
+
+fn with_foreign_layers() -> impl Future<Output = DockerRegistry> {
+    DockerRegistry::new().foreign_layers().run()
+}
+
+#[tokio::test]
+async fn odd_images_go_between_docker_registries() {
+    let (source, target) = tokio::join!(with_foreign_layers(), with_foreign_layers());
+    copy_corpus(&source, &target).await;
+    let (skopeo, client) = (Skopeo::new(), OciClient::new(&target));
+    let mut tags: Vec<String> = corpus().iter().map(|(tag, _)| (*tag).to_owned()).collect();
+    tags.sort();
+    let name = format!("docker://{}/odd/images", target.host());
+    assert_eq!(skopeo.list_tags(&target, "odd/images").await, tags);
+    for (tag, image) in corpus() {
+        let (bytes, digest) = client.manifest("odd/images", tag).await;
+        assert_eq!((&bytes[..], &digest), (&image.bytes[..], &image.digest), "{tag}");
+    }
+    for tag in ["oci", "nested", "helm"] {
+        let raw = skopeo.inspect_raw(&format!("{name}:{tag}")).await;
+        let (_, image) = corpus().into_iter().find(|(known, _)| *known == tag).unwrap();
+        assert_eq!(raw.as_bytes(), &image.bytes[..]);
+    }
+}
+
+#[tokio::test]
+async fn odd_images_go_from_a_docker_registry_to_layouts() {
+    let (source, target) = tokio::join!(with_foreign_layers(), LayoutRegistry::start());
+    copy_corpus(&source, &target).await;
+}
+
+#[tokio::test]
+async fn odd_images_go_from_layouts_to_a_docker_registry() {
+    let (source, target) = tokio::join!(LayoutRegistry::start(), with_foreign_layers());
+    copy_corpus(&source, &target).await;
+}
+
+#[tokio::test]
+async fn a_layer_that_is_there_three_times_goes_over_the_wire_once() {
+    let (source, target) = tokio::join!(LayoutRegistry::start(), LayoutRegistry::start());
+    let image = Image::repeated_layer("thrice");
+    image.push(&source, "app", "v1").await;
+    let (at_source, at_target) = (source.mark(), target.mark());
+    let mirror = Mirror::new().http(&source).http(&target).rule(
+        "r",
+        &format!("source = \"{}/app:v1\"\ntarget = \"{}/app\"", source.host(), target.host()),
+    );
+    mirror.sync().await.assert_copied(1, 0);
+    assert_eq!(source.requests_since(at_source).count("GET", Kind::Blob), 2);
+    let written = target.requests_since(at_target);
+    assert_eq!(written.count_status("PUT", Kind::Upload, 201), 2, "{written}");
+    assert_same(&source, &target, "app", "v1").await;
+}
+
+#[tokio::test]
+async fn foreign_layers_are_left_out_or_brought_along() {
+    let source = LayoutRegistry::start().await;
+    let target = with_foreign_layers().await;
+    let image = Image::foreign_layer("windows", FOREIGN);
+    let foreign = "windows/foreign";
+    let layer = crate::support::Blob::noise(
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        foreign,
+        600,
+    );
+    // Here the layer lies in the registry too, as after `docker push` with the flag for it.
+    source.endpoint().put_blob("app", &layer.digest, layer.bytes.clone()).await;
+    image.push(&source, "app", "v1").await;
+    let rule = |more: &str| {
+        format!("source = \"{}/app:v1\"\ntarget = \"{}/app\"\n{more}", source.host(), target.host())
+    };
+    let mut mirror = Mirror::new().http(&source).http(&target).rule("r", &rule(""));
+    let report = mirror.sync().await;
+    assert!(report.words().contains("non-distributable"), "{:#}", report.0);
+    assert_eq!(target.endpoint().blob("app", &layer.digest).await, None);
+
+    let other = with_foreign_layers().await;
+    mirror = mirror.http(&other).rule("r", &rule("foreign_layers = \"copy\""));
+    mirror.set_rule(
+        "other",
+        &format!(
+            "source = \"{}/app:v1\"\ntarget = \"{}/app\"\nforeign_layers = \"copy\"",
+            source.host(),
+            other.host()
+        ),
+    );
+    let report = mirror.sync().await;
+    assert!(!report.words().contains("non-distributable"), "{:#}", report.0);
+    assert_eq!(other.endpoint().blob("app", &layer.digest).await, Some(layer.bytes));
+}
+
+#[tokio::test]
+async fn docker_schema_1_is_refused_with_advice_and_the_rest_is_copied() {
+    let source = Scripted::start();
+    let target = DockerRegistry::start().await;
+    let (media_type, bytes) = schema1("app");
+    source.insert_manifest("app", Some("old"), media_type, bytes);
+    Image::single(Family::Oci, "new", &[500]).load(&source, "app", "new");
+    let mirror = Mirror::new().http(&source).http(&target).rule(
+        "r",
+        &format!("source = \"{}/app\"\ntarget = \"{}/app\"", source.host(), target.host()),
+    );
+    let report = mirror.fail().await;
+    assert_eq!(report.counts(), Counts { copied: 1, failed: 1, ..Counts::default() });
+    let errors = report.image(":old")["errors"].to_string();
+    assert!(errors.contains("Docker schema 1"), "{errors}");
+    assert!(errors.contains("push the image again"), "{errors}");
+    assert_eq!(target.endpoint().tags("app").await, ["new"]);
+}
