@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
+use super::progress::Progress;
 use super::{output, session, signals};
 use crate::config::{ForeignLayers, IndexMode, Insecure, OnConflict, RegistryConfig, SyncRule};
 use crate::oci::{Platform, Tag, derived};
@@ -115,14 +116,27 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 }
 
 async fn compare(global: &Global, args: &Args, work: Work, cancel: &CancellationToken) -> Report {
+    let verifier = Arc::new(Verifier::new(args.read));
+    let shown = Arc::clone(&verifier);
+    let progress = Progress::show(global, move || {
+        let checked = shown.checked();
+        let (size, read) = (output::bytes(checked.bytes), output::bytes(checked.bytes_read));
+        format!(
+            "{} manifests hashed, {} blobs looked up ({size}), {read} read;",
+            checked.manifests, checked.blobs
+        )
+    });
     let text = global.output == Output::Text;
     let watch = |image: &ImageReport| {
-        if text && !(global.quiet && image.outcome == Outcome::Repaired) {
-            // A reader that has gone is noticed when the report is finished.
-            let _ = output::print_text(&image_lines(image));
+        let interesting = match image.outcome {
+            Outcome::Equal => false,
+            Outcome::Repaired => !global.quiet,
+            Outcome::Different | Outcome::Failed => true,
+        };
+        if text && interesting {
+            progress.line(&image_lines(image));
         }
     };
-    let verifier = Verifier::new(args.read);
     verifier.run(&work.tasks, work.failures, work.repairer.as_ref(), cancel, &watch).await
 }
 
@@ -256,31 +270,30 @@ fn all_tags(source: &Place, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError>
         .collect())
 }
 
-/// Nothing for an image that is equal.
 fn image_lines(image: &ImageReport) -> String {
     let verb = match image.outcome {
-        Outcome::Equal => return String::new(),
+        Outcome::Equal => "equal",
         Outcome::Repaired => "repaired",
         Outcome::Different => "DIFFERENT",
         Outcome::Failed => "FAILED",
     };
-    let mut text = format!("{verb} {} -> {}\n", image.source, image.target);
+    let mut text = format!("{verb} {} -> {}", image.source, image.target);
     if let Some(repair) = &image.repair {
         for problem in &repair.healed {
-            text.push_str(&format!("  healed: {problem}\n"));
+            text.push_str(&format!("\n  healed: {problem}"));
         }
         for error in &repair.errors {
-            text.push_str(&format!("  repair: {error}\n"));
+            text.push_str(&format!("\n  repair: {error}"));
         }
     }
     for problem in &image.problems {
-        text.push_str(&format!("  {problem}\n"));
+        text.push_str(&format!("\n  {problem}"));
         if let Some(hint) = &problem.hint {
-            text.push_str(&format!("  hint: {hint}\n"));
+            text.push_str(&format!("\n  hint: {hint}"));
         }
     }
     for note in &image.notes {
-        text.push_str(&format!("  note: {note}\n"));
+        text.push_str(&format!("\n  note: {note}"));
     }
     text
 }
