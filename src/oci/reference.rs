@@ -168,6 +168,11 @@ fn is_path_component(text: &str) -> bool {
 }
 
 impl Tag {
+    /// What is meant where docker's habit leaves the tag out.
+    pub fn latest() -> Self {
+        Self("latest".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }

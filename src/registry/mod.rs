@@ -10,6 +10,7 @@ mod body;
 mod limiter;
 pub mod link;
 mod listing;
+mod login;
 mod manifests;
 mod pace;
 mod pool;
@@ -29,7 +30,7 @@ use url::Url;
 
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
-use auth::{Authenticator, CredentialStore};
+use auth::{Authenticator, CredentialSource};
 use limiter::Limiter;
 pub use pool::Registries;
 pub use retry::Policy;
@@ -93,7 +94,7 @@ impl Registry {
     pub fn new(
         host: RegistryHost,
         settings: Settings,
-        credentials: Arc<CredentialStore>,
+        credentials: Arc<dyn CredentialSource>,
         jitter: fn() -> f64,
     ) -> Result<Arc<Self>> {
         let failed = |cause| Error::new("set up", host.to_string(), cause);

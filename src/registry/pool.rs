@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::auth::{CredentialStore, Environment, ExplicitCredential};
+use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
 use super::{Policy, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
 use crate::oci::RegistryHost;
@@ -64,14 +64,27 @@ impl Registries {
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());
         }
+        let registry = self.with(host, self.credentials.clone())?;
+        open.insert(host.clone(), registry.clone());
+        Ok(registry)
+    }
+
+    /// The registry at this host for somebody with this credential, whatever else is configured.
+    /// For `login`, which tries a credential before it is kept.
+    pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
+        self.with(host, Arc::new(credential))
+    }
+
+    fn with(
+        &self,
+        host: &RegistryHost,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Result<Arc<Registry>> {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
         let settings = Settings { policy: self.policy, direct: self.direct, ..settings };
-        let registry =
-            Registry::new(host.clone(), settings, self.credentials.clone(), self.jitter)?;
-        open.insert(host.clone(), registry.clone());
-        Ok(registry)
+        Registry::new(host.clone(), settings, credentials, self.jitter)
     }
 }
 

@@ -5,6 +5,12 @@
     reason = "a test that cannot go on should stop, in its helpers too"
 )]
 
+mod cli_config;
+mod cli_copy;
+mod cli_delete;
+mod cli_json;
+mod cli_login;
+mod cli_look;
 mod conformance;
 mod demo;
 mod faults_auth;

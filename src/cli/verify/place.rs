@@ -57,7 +57,7 @@ impl Place {
         archive: Option<Archive>,
     ) -> Result<Self, CliError> {
         let tags = layout.tags().await?.unwrap_or_default();
-        let only = match (layout.only_entry().await?, tags.as_slice()) {
+        let only = match (layout.only_image().await?, tags.as_slice()) {
             (Some(_), [tag]) => Some(Reference::Tag(tag.clone())),
             (only, _) => only.map(Reference::Digest),
         };
