@@ -1,8 +1,12 @@
 //! What all subcommands share.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+
+use crate::config::Insecure;
+use crate::oci::RegistryHost;
 
 #[derive(Debug, Args)]
 pub struct Global {
@@ -42,4 +46,67 @@ pub enum Output {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+/// How registries are reached, for commands that work without a configuration.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// Give up protection: `http` speaks plain HTTP, `no-verify` accepts any certificate
+    ///
+    /// MODE alone holds for every registry that the configuration does not mention; HOST=MODE for
+    /// that registry, whatever the configuration says. May be given several times.
+    #[arg(long = "insecure", value_name = "[HOST=]MODE", help_heading = "Registry options")]
+    pub insecure: Vec<Exposed>,
+}
+
+/// Which protection is given up, and where.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exposed {
+    /// `None`: at every registry that the configuration does not mention.
+    pub host: Option<RegistryHost>,
+    pub mode: Insecure,
+}
+
+impl FromStr for Exposed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (host, mode) = match text.rsplit_once('=') {
+            Some((host, mode)) => (Some(host), mode),
+            None => (None, text),
+        };
+        let mode = match mode {
+            "http" => Insecure::Http,
+            "no-verify" => Insecure::NoVerify,
+            _ => {
+                return Err("expected `http` or `no-verify`, or `HOST=` and one of them".to_owned());
+            }
+        };
+        let host = host.map(str::parse).transpose();
+        Ok(Self {
+            host: host.map_err(|error: crate::oci::reference::ReferenceError| error.to_string())?,
+            mode,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exposure_is_for_all_or_for_one() {
+        let exposed = |host: Option<&str>, mode| Exposed {
+            host: host.map(|host| host.parse().unwrap()),
+            mode,
+        };
+        assert_eq!("http".parse(), Ok(exposed(None, Insecure::Http)));
+        assert_eq!(
+            "R.io:5000=no-verify".parse(),
+            Ok(exposed(Some("r.io:5000"), Insecure::NoVerify))
+        );
+        for text in ["", "https", "r.io=", "=http", "r.io/x=http", "no", "r.io"] {
+            assert!(text.parse::<Exposed>().is_err(), "{text}");
+        }
+    }
 }

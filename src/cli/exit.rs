@@ -42,11 +42,15 @@ pub enum CliError {
     State(#[from] StateError),
     #[error("{0}")]
     Failed(String),
+    /// With what to do about it.
+    #[error("{message}")]
+    Hinted { exit: Exit, message: String, hint: &'static str },
 }
 
 impl CliError {
     pub fn exit(&self) -> Exit {
         match self {
+            Self::Hinted { exit, .. } => *exit,
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
             Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
         }
@@ -59,9 +63,12 @@ impl CliError {
             Self::Config(error) => eprintln!("{error}"),
             other => eprintln!("error: {other}"),
         }
-        if let Self::Repository(error) = self
-            && let Some(hint) = error.hint()
-        {
+        let hint = match self {
+            Self::Repository(error) => error.hint(),
+            Self::Hinted { hint, .. } => Some(*hint),
+            _ => None,
+        };
+        if let Some(hint) = hint {
             eprintln!("hint: {hint}");
         }
     }

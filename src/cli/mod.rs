@@ -4,12 +4,27 @@
 //!   as a command needs them. `output`: stdout for data, stderr for people. `exit`: exit codes.
 
 mod args;
+mod completions;
+mod config;
+mod copy;
+mod delete;
+mod demo;
 mod exit;
+mod inspect;
+mod list_repos;
+mod list_tags;
+mod login;
+mod logout;
+mod man;
+mod manifest_digest;
 mod output;
 mod progress;
+mod report;
+mod serve_layout;
 mod session;
 mod signals;
 mod sync;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,15 +46,36 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Sync(sync::Args),
+    Copy(copy::Args),
+    Verify(verify::Args),
+    Inspect(inspect::Args),
+    ListTags(list_tags::Args),
+    ListRepos(list_repos::Args),
+    ManifestDigest(manifest_digest::Args),
+    Delete(delete::Args),
+    Login(login::Args),
+    Logout(logout::Args),
+    ServeLayout(serve_layout::Args),
+    Demo(demo::Args),
+    Config(config::Args),
+    Completions(completions::Args),
+    Man(man::Args),
 }
 
 /// Subcommands by what they are for, as `--help` shows them.
-const GROUPS: [(&str, &[&str]); 1] = [("Mirror and migrate", &["sync"])];
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Mirror and migrate", &["sync", "copy", "verify"]),
+    ("Look", &["inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Change", &["delete"]),
+    ("Credentials", &["login", "logout"]),
+    ("Serve and try", &["serve-layout", "demo"]),
+    ("Set up", &["config", "completions", "man"]),
+];
 
 /// Runs the program. All that it needs from outside comes from here: arguments, environment,
 /// standard streams.
 pub fn main() -> ExitCode {
-    let matches = match command().try_get_matches() {
+    let matches = match login::with_refused_password(command()).try_get_matches() {
         Ok(matches) => matches,
         Err(error) => {
             // Help and version are no errors; clap knows which stream each belongs to.
@@ -54,6 +90,10 @@ pub fn main() -> ExitCode {
             return Exit::Usage.into();
         }
     };
+    if let Err(error) = login::check_password(&matches) {
+        error.print();
+        return error.exit().into();
+    }
     output::set_up_logging(&cli.global);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -66,6 +106,20 @@ pub fn main() -> ExitCode {
     let running = runtime.spawn(async move {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
+            Command::Copy(args) => copy::run(&cli.global, args).await,
+            Command::Inspect(args) => inspect::run(&cli.global, args).await,
+            Command::ListTags(args) => list_tags::run(&cli.global, args).await,
+            Command::ListRepos(args) => list_repos::run(&cli.global, args).await,
+            Command::ManifestDigest(args) => manifest_digest::run(&cli.global, args).await,
+            Command::Delete(args) => delete::run(&cli.global, args).await,
+            Command::Login(args) => login::run(&cli.global, args).await,
+            Command::Logout(args) => logout::run(&cli.global, args).await,
+            Command::Config(args) => config::run(&cli.global, args).await,
+            Command::Completions(args) => completions::run(&args),
+            Command::Man(args) => man::run(&args),
+            Command::Verify(args) => verify::run(&cli.global, args).await,
+            Command::ServeLayout(args) => serve_layout::run(&cli.global, args).await,
+            Command::Demo(args) => demo::run(&cli.global, args).await,
         }
     });
     let exit = runtime.block_on(running);

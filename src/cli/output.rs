@@ -39,10 +39,15 @@ pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
     print_text(&text)
 }
 
-/// Prints text on standard output. A reader that has gone (`| head`) is no failure.
+/// Prints text on standard output.
 pub fn print_text(text: &str) -> Result<(), CliError> {
+    print_bytes(text.as_bytes())
+}
+
+/// Prints exactly these bytes on standard output. A reader that has gone (`| head`) is no failure.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
             Err(CliError::Failed(format!("failed to write to standard output: {error}")))
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::args::Global;
+use super::args::{Global, Reach};
 use super::exit::CliError;
 use crate::config::{self, Config, RegistryConfig};
 use crate::registry::auth::Environment;
@@ -16,9 +16,14 @@ use crate::transfer::Carrier;
 /// Read when no other file is named.
 const DEFAULT_CONFIG: &str = "tranship.toml";
 
+/// The configuration file that is named, or the usual one.
+pub fn config_path(global: &Global) -> &Path {
+    global.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
+}
+
 /// The configuration that a command cannot do without.
 pub fn required_config(global: &Global) -> Result<Config, CliError> {
-    let path = global.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG));
+    let path = config_path(global);
     if global.config.is_none() && !path.exists() {
         return Err(CliError::Usage(format!(
             "there is no {DEFAULT_CONFIG} here: name the configuration with --config FILE, or start from config.example.toml"
@@ -35,6 +40,19 @@ pub fn optional_registries(
         return Ok(BTreeMap::new());
     }
     Ok(required_config(global)?.registries)
+}
+
+/// The registries of a command that works without a configuration.
+pub fn reach(global: &Global, reach: &Reach) -> Result<Arc<Registries>, CliError> {
+    let mut configs = optional_registries(global)?;
+    let mut default = RegistryConfig::default();
+    for exposed in &reach.insecure {
+        match &exposed.host {
+            Some(host) => configs.entry(host.clone()).or_default().insecure = exposed.mode,
+            None => default.insecure = exposed.mode,
+        }
+    }
+    Ok(registries(configs, default))
 }
 
 /// Registries with credentials from the configuration, docker's files and helpers.

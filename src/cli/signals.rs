@@ -3,6 +3,20 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
+use super::exit::CliError;
+
+/// Does something that a signal stops: what it holds open is put in order then.
+pub async fn unless_stopped<T>(
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    let stopped = stop_token();
+    tokio::select! {
+        biased;
+        () = stopped.cancelled() => Err(CliError::Failed("interrupted".to_owned())),
+        result = work => result,
+    }
+}
+
 /// A token that is cancelled by the first signal. After the second, the signals' default
 /// action ends the process, which loses nothing that was committed.
 pub fn stop_token() -> CancellationToken {

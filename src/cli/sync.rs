@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
+use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
 use crate::config::{RegistryConfig, SyncRule};
 use crate::state::State;
@@ -74,7 +75,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     Ok(if success { Exit::Done } else { Exit::Failed })
 }
 
-fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncRule>, CliError> {
+/// The rules with these names, or all of them.
+pub fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncRule>, CliError> {
     let listed = || all.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>().join(", ");
     if all.is_empty() {
         return Err(CliError::Usage("the configuration has no [[sync]] rule".to_owned()));
@@ -88,30 +90,9 @@ fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncRule>
     Ok(all.iter().filter(|rule| names.is_empty() || names.contains(&rule.name)).collect())
 }
 
-fn image_line(image: &ImageReport) -> String {
-    let verb = match image.action {
-        Action::Copied => "copied",
-        Action::WouldCopy => "would copy",
-        Action::Kept => "kept",
-        Action::Failed => "FAILED",
-    };
-    let moved = match image.action {
-        Action::Copied => format!(", {} sent", output::bytes(image.bytes)),
-        _ => String::new(),
-    };
-    let mut line = format!("{verb} {} -> {} ({}{moved})", image.source, image.target, image.reason);
-    for note in &image.notes {
-        line.push_str(&format!("\n  note: {note}"));
-    }
-    line
-}
-
 fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     for image in report.images.iter().filter(|image| image.action == Action::Failed) {
-        eprintln!("{}", image_line(image));
-        for error in &image.errors {
-            print_failure(error);
-        }
+        print_failed_image(image);
     }
     for failure in &report.failures {
         eprintln!("FAILED rule {}", report.rule);
@@ -141,11 +122,4 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
         line.push_str("; interrupted, the next run goes on");
     }
     output::print_text(&format!("{line}\n"))
-}
-
-fn print_failure(failure: &crate::sync::Failure) {
-    eprintln!("  {failure}");
-    if let Some(hint) = &failure.hint {
-        eprintln!("  hint: {hint}");
-    }
 }

@@ -49,6 +49,11 @@ impl Entry {
         to_raw_value(&descriptor).map(Self::read)
     }
 
+    /// The tag of the entry, if what names it has one.
+    pub fn tag(&self) -> Option<&Tag> {
+        self.tag.as_ref()
+    }
+
     fn is_named(&self, tag: &Tag) -> bool {
         self.ref_name.as_deref() == Some(tag.as_str())
     }

@@ -27,7 +27,7 @@ use futures_util::StreamExt;
 use serde::Deserialize;
 
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Digest, Manifest};
+use crate::oci::{Digest, Manifest, derived};
 use crate::repository::{BlobReader, Cause, Error, Reference, Result};
 
 pub use root::Layouts;
@@ -96,14 +96,38 @@ impl Layout {
         &self.0.folder
     }
 
-    /// The digest of the layout's image, if it has exactly one entry, tagged or not: what
-    /// `oci:DIR` without a tag means.
-    pub async fn only_entry(&self) -> Result<Option<Digest>> {
+    /// The digest of the layout's image, if it has exactly one, tagged or not: what `oci:DIR`
+    /// without a tag means. What refers to another image is none of its own.
+    pub async fn only_image(&self) -> Result<Option<Digest>> {
         let index = self.index("list images of").await?;
-        Ok(match index.entries() {
-            [entry] => entry.digest.clone(),
-            _ => None,
-        })
+        if let [entry] = index.entries() {
+            return Ok(entry.digest.clone());
+        }
+        let mut only = None;
+        for entry in index.entries() {
+            let Some(digest) = &entry.digest else { continue };
+            if only.as_ref() == Some(digest) || self.follows(entry).await? {
+                continue;
+            }
+            if only.replace(digest.clone()).is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(only)
+    }
+
+    /// Whether an entry belongs to another image, by its tag or by its subject.
+    async fn follows(&self, entry: &index::Entry) -> Result<bool> {
+        if let Some(tag) = entry.tag() {
+            return Ok(derived::parse(tag).is_some());
+        }
+        let Some(digest) = &entry.digest else { return Ok(false) };
+        match self.read_manifest(digest, entry.media_type.as_deref()).await {
+            Ok(manifest) => Ok(manifest.is_some_and(|manifest| manifest.subject.is_some())),
+            // Something else than a manifest refers to nothing.
+            Err(error) if matches!(error.cause(), Cause::Manifest(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Begins an upload, whose bytes go to `upload`.

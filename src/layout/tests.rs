@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Layout, files};
-use crate::oci::{Digest, Manifest, Tag, media_type};
+use crate::oci::{Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{
     BlobBody, BodyAborted, Cause, Placement, Reference, Repository, UploadSession, UploadStart,
 };
@@ -276,15 +276,23 @@ async fn referrers_outlive_their_tags() {
 }
 
 #[tokio::test]
-async fn the_only_entry_is_the_image_without_a_tag() {
+async fn the_only_image_needs_no_tag() {
     let (_root, layout) = layout().await;
-    assert_eq!(layout.only_entry().await.unwrap(), None);
+    assert_eq!(layout.only_image().await.unwrap(), None);
     let one = image(&layout, "one", None).await;
     layout.put_manifest(&Placement::Digest, &one).await.unwrap();
-    assert_eq!(layout.only_entry().await.unwrap(), Some(one.digest));
+    assert_eq!(layout.only_image().await.unwrap(), Some(one.digest.clone()));
+    // What refers to it does not count, nor does another name of its own.
+    let referrer = image(&layout, "referrer", Some(&one)).await;
+    layout.put_manifest(&Placement::Part, &referrer).await.unwrap();
+    let signature = image(&layout, "signature", None).await;
+    let tag = derived::cosign_tag(&one.digest, ".sig");
+    layout.put_manifest(&Placement::Tag(tag), &signature).await.unwrap();
+    put(&layout, "name", &one).await;
+    assert_eq!(layout.only_image().await.unwrap(), Some(one.digest));
     let other = image(&layout, "other", None).await;
     put(&layout, "other", &other).await;
-    assert_eq!(layout.only_entry().await.unwrap(), None);
+    assert_eq!(layout.only_image().await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! The media types that decide how a document is walked. All others pass through untouched.
 
 pub use oci_client::manifest::{
+    IMAGE_CONFIG_MEDIA_TYPE as OCI_CONFIG, IMAGE_DOCKER_CONFIG_MEDIA_TYPE as DOCKER_CONFIG,
     IMAGE_MANIFEST_LIST_MEDIA_TYPE as DOCKER_LIST, IMAGE_MANIFEST_MEDIA_TYPE as DOCKER_MANIFEST,
     OCI_IMAGE_INDEX_MEDIA_TYPE as OCI_INDEX, OCI_IMAGE_MEDIA_TYPE as OCI_MANIFEST,
 };
@@ -20,6 +21,11 @@ application/vnd.docker.distribution.manifest.v2+json";
 
 /// The config media type of an artifact without a config (image-spec 1.1, "empty descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// Whether this is the configuration of a container image, and not of some other artifact.
+pub fn is_image_config(media_type: &str) -> bool {
+    [OCI_CONFIG, DOCKER_CONFIG].contains(&media_type)
+}
 
 /// Whether a layer of this type must not be pushed to other registries (image-spec layer.md,
 /// "Non-Distributable Layers"; Docker's name for them is "foreign").

@@ -168,6 +168,11 @@ fn is_path_component(text: &str) -> bool {
 }
 
 impl Tag {
+    /// What is meant where docker's habit leaves the tag out.
+    pub fn latest() -> Self {
+        Self("latest".to_owned())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -273,11 +278,7 @@ impl FromStr for ImageReference {
 /// Splits `host/path` as docker does: the first part is a host if it could not be a name.
 pub fn split_host(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
-        Some((host, path))
-            if host.contains(['.', ':', '['])
-                || host == "localhost"
-                || host.bytes().any(|b| b.is_ascii_uppercase()) =>
-        {
+        Some((host, path)) if host.contains(['.', ':', '[']) || host == "localhost" => {
             (Some(host), path)
         }
         _ => (None, name),
@@ -402,6 +403,7 @@ mod tests {
             ("docker://", "the reference is empty"),
             ("ghcr.io/", "is empty"),
             ("ghcr.io/Acme/app", "upper-case"),
+            ("Acme/app", "upper-case"),
             ("ghcr.io/acme//app", "not a repository name"),
             ("ghcr.io/acme/-app", "not a repository name"),
             ("ghcr.io/acme/app_", "not a repository name"),

@@ -1,10 +1,9 @@
 //! Holds requests to one registry back: window, pace and the pauses that it asks for.
 
-use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::pace::Pace;
@@ -13,6 +12,8 @@ use super::window::{Kind, Window};
 /// Shared by everything that talks to one registry.
 #[derive(Debug)]
 pub struct Limiter {
+    /// The places in the window. First come, first served.
+    places: Semaphore,
     state: Mutex<State>,
 }
 
@@ -20,9 +21,9 @@ pub struct Limiter {
 struct State {
     window: Window,
     pace: Pace,
-    in_flight: u32,
-    /// Those who wait for a place, first come first served.
-    waiting: VecDeque<oneshot::Sender<()>>,
+    /// Places that exist, free or taken. Follows the window's limit: up at once, down as places
+    /// are given back.
+    capacity: u32,
     paused_until: Option<Instant>,
 }
 
@@ -31,6 +32,8 @@ struct State {
 #[derive(Debug)]
 pub struct Permit<'a> {
     limiter: &'a Limiter,
+    /// `Some` until dropped.
+    place: Option<SemaphorePermit<'a>>,
     sent: Instant,
     full: bool,
 }
@@ -38,12 +41,14 @@ pub struct Permit<'a> {
 impl Limiter {
     /// At most `parallel` requests at once and `per_second` requests a second, where given.
     pub fn new(parallel: Option<u32>, per_second: Option<f64>) -> Self {
+        let window = Window::new(parallel.unwrap_or(super::window::DEFAULT_MAX));
+        let capacity = window.limit();
         Self {
+            places: Semaphore::new(capacity as usize),
             state: Mutex::new(State {
-                window: Window::new(parallel.unwrap_or(super::window::DEFAULT_MAX)),
+                window,
                 pace: Pace::new(per_second),
-                in_flight: 0,
-                waiting: VecDeque::new(),
+                capacity,
                 paused_until: None,
             }),
         }
@@ -56,10 +61,11 @@ impl Limiter {
 
     /// Waits until a request may leave.
     pub async fn acquire(&self) -> Permit<'_> {
-        let mut permit = self.place().await;
+        // An error would say that the semaphore is closed, which nobody does.
+        let place = self.places.acquire().await.ok();
+        let full = self.places.available_permits() == 0;
         self.turn().await;
-        permit.sent = Instant::now();
-        permit
+        Permit { limiter: self, place, sent: Instant::now(), full }
     }
 
     /// Waits for the pace and for pauses, without taking a place in the window.
@@ -86,24 +92,6 @@ impl Limiter {
         }
     }
 
-    async fn place(&self) -> Permit<'_> {
-        loop {
-            let turn = {
-                let mut state = self.state();
-                if state.in_flight < state.window.limit() {
-                    state.in_flight += 1;
-                    let full = state.in_flight >= state.window.limit();
-                    return Permit { limiter: self, sent: Instant::now(), full };
-                }
-                let (sender, turn) = oneshot::channel();
-                state.waiting.push_back(sender);
-                turn
-            };
-            // An error means that the sender is gone, which sends this one round the loop as well.
-            let _ = turn.await;
-        }
-    }
-
     /// No request leaves for so long.
     pub fn pause(&self, how_long: Duration) {
         let until = Instant::now() + how_long;
@@ -111,6 +99,11 @@ impl Limiter {
         if state.paused_until.is_none_or(|known| known < until) {
             state.paused_until = Some(until);
         }
+    }
+
+    fn in_flight(&self, state: &State) -> u32 {
+        let free = u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX);
+        state.capacity.saturating_sub(free)
     }
 
     /// The registry refused a request without a place in the window, which left at `sent`.
@@ -131,7 +124,7 @@ impl Permit<'_> {
     /// The registry refused the request because there were too many.
     pub fn throttled(self) {
         let mut state = self.limiter.state();
-        let in_flight = state.in_flight;
+        let in_flight = self.limiter.in_flight(&state);
         state.window.overload(in_flight);
         state.pace.refused(self.sent, Instant::now());
     }
@@ -139,7 +132,7 @@ impl Permit<'_> {
     /// The registry is overloaded (502, 503, 504): fewer at once, without a verdict on the pace.
     pub fn overloaded(self) {
         let mut state = self.limiter.state();
-        let in_flight = state.in_flight;
+        let in_flight = self.limiter.in_flight(&state);
         state.window.overload(in_flight);
     }
 }
@@ -147,16 +140,16 @@ impl Permit<'_> {
 impl Drop for Permit<'_> {
     fn drop(&mut self) {
         let mut state = self.limiter.state();
-        state.in_flight -= 1;
-        // As many as there is room for now: the window may have grown by more than one place.
-        let room = state.window.limit().saturating_sub(state.in_flight);
-        for _ in 0..room {
-            // Those who gave up waiting are passed over.
-            while let Some(sender) = state.waiting.pop_front() {
-                if sender.send(()).is_ok() {
-                    break;
-                }
+        let limit = state.window.limit();
+        if state.capacity > limit {
+            // The window has become smaller: this place goes with it.
+            if let Some(place) = self.place.take() {
+                place.forget();
+                state.capacity -= 1;
             }
+        } else if state.capacity < limit {
+            self.limiter.places.add_permits((limit - state.capacity) as usize);
+            state.capacity = limit;
         }
     }
 }
@@ -187,7 +180,7 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(most.load(Ordering::SeqCst), 3);
-        assert_eq!(limiter.state().in_flight, 0);
+        assert_eq!(limiter.in_flight(&limiter.state()), 0);
     }
 
     #[tokio::test(start_paused = true)]

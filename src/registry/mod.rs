@@ -10,6 +10,7 @@ mod body;
 mod limiter;
 pub mod link;
 mod listing;
+mod login;
 mod manifests;
 mod pace;
 mod pool;
@@ -29,7 +30,7 @@ use url::Url;
 
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
-use auth::{Authenticator, CredentialStore};
+use auth::{Authenticator, CredentialSource};
 use limiter::Limiter;
 pub use pool::Registries;
 pub use retry::Policy;
@@ -40,6 +41,8 @@ pub use transport::{Timeouts, Tls};
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub tls: Tls,
+    /// Without a proxy, whatever the environment says.
+    pub direct: bool,
     /// Requests at once; without it, as many as the registry takes well.
     pub parallel: Option<u32>,
     /// Requests a second; without it, as many as the registry takes well.
@@ -91,7 +94,7 @@ impl Registry {
     pub fn new(
         host: RegistryHost,
         settings: Settings,
-        credentials: Arc<CredentialStore>,
+        credentials: Arc<dyn CredentialSource>,
         jitter: fn() -> f64,
     ) -> Result<Arc<Self>> {
         let failed = |cause| Error::new("set up", host.to_string(), cause);
@@ -100,7 +103,8 @@ impl Registry {
         let base: Url = format!("{scheme}://{address}/v2/").parse().map_err(|error| {
             failed(Cause::Protocol(format!("its address is not valid: {error}")))
         })?;
-        let transport = Transport::new(&settings.tls, settings.timeouts).map_err(failed)?;
+        let transport =
+            Transport::new(&settings.tls, settings.timeouts, settings.direct).map_err(failed)?;
         let authenticator = Authenticator::new(
             host.clone(),
             base.clone(),

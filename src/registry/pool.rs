@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use super::auth::{CredentialStore, Environment, ExplicitCredential};
+use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
 use super::{Policy, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
 use crate::oci::RegistryHost;
@@ -18,6 +18,8 @@ pub struct Registries {
     default: RegistryConfig,
     credentials: Arc<CredentialStore>,
     policy: Policy,
+    /// No proxy is used, whatever the environment says.
+    direct: bool,
     jitter: fn() -> f64,
     open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
 }
@@ -40,6 +42,7 @@ impl Registries {
             configs,
             default,
             policy: Policy::default(),
+            direct: false,
             jitter,
             open: Mutex::default(),
         }
@@ -50,20 +53,38 @@ impl Registries {
         Self { policy, ..self }
     }
 
+    /// The same, without a proxy whatever the environment says: for registries of this process.
+    pub fn without_proxies(self) -> Self {
+        Self { direct: true, ..self }
+    }
+
     /// The registry at this host. Nothing is sent.
     pub fn open(&self, host: &RegistryHost) -> Result<Arc<Registry>> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());
         }
+        let registry = self.with(host, self.credentials.clone())?;
+        open.insert(host.clone(), registry.clone());
+        Ok(registry)
+    }
+
+    /// The registry at this host for somebody with this credential, whatever else is configured.
+    /// For `login`, which tries a credential before it is kept.
+    pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
+        self.with(host, Arc::new(credential))
+    }
+
+    fn with(
+        &self,
+        host: &RegistryHost,
+        credentials: Arc<dyn CredentialSource>,
+    ) -> Result<Arc<Registry>> {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
-        let settings = Settings { policy: self.policy, ..settings };
-        let registry =
-            Registry::new(host.clone(), settings, self.credentials.clone(), self.jitter)?;
-        open.insert(host.clone(), registry.clone());
-        Ok(registry)
+        let settings = Settings { policy: self.policy, direct: self.direct, ..settings };
+        Registry::new(host.clone(), settings, credentials, self.jitter)
     }
 }
 
@@ -85,6 +106,7 @@ fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
             ca: config.ca_file.as_deref().map(read).transpose()?,
             identity,
         },
+        direct: false,
         parallel: config.parallel.map(std::num::NonZeroU32::get),
         requests_per_second: config.requests_per_second,
         auth_realms: config.auth_realms.clone(),

@@ -184,12 +184,13 @@ impl Registry {
     /// One try: headers of the final answer, after authentication and redirects.
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..2 {
+            // The place first: a token could end while it is waited for.
+            let permit = self.limiter.acquire().await;
             let authorization = self
                 .authenticator
                 .authorize(call.scope)
                 .await
                 .map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))?;
-            let permit = self.limiter.acquire().await;
             let mut request = self.request(call, &call.url).body(call.body.clone());
             if link::same_origin(&self.base, &call.url)
                 && let Some(header) = authorization.header()
@@ -340,15 +341,16 @@ impl Registry {
     /// Sends a body that can be read only once, so there is one try. The wait ends when nothing
     /// moves for the idle time-out, or when the answer does not follow the last byte in time.
     pub(super) async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
+        // Not a place in the window of all requests: that would be held for as long as the source
+        // takes, and a source in the same registry needs places there to go on.
+        let permit = self.uploads.acquire().await;
+        self.limiter.turn().await;
+        // Last, because a token could end while others upload.
         let authorization = self
             .authenticator
             .authorize(call.scope)
             .await
             .map_err(|error| call.error(Cause::Credentials(error.to_string())))?;
-        // Not a place in the window of all requests: that would be held for as long as the source
-        // takes, and a source in the same registry needs places there to go on.
-        let permit = self.uploads.acquire().await;
-        self.limiter.turn().await;
         let sent = Instant::now();
         let (body, progress) = super::body::streamed(body);
         let mut request = self.request(call, &call.url).body(body);

@@ -66,7 +66,12 @@ pub struct Transport {
 }
 
 impl Transport {
-    pub fn new(tls: &Tls, timeouts: Timeouts) -> Result<Self, Cause> {
+    /// `direct`: the registry is reached without a proxy, whatever the environment says.
+    pub fn new(tls: &Tls, timeouts: Timeouts, direct: bool) -> Result<Self, Cause> {
+        let basic = |timeouts| {
+            let builder = basic(timeouts);
+            if direct { builder.no_proxy() } else { builder }
+        };
         let api = if tls.http {
             // No TLS will be spoken, so the system's certificates are not read and parsed.
             basic(timeouts).http1_only().tls_certs_only([])
@@ -137,13 +142,21 @@ fn build(builder: ClientBuilder) -> Result<Client, Cause> {
     })
 }
 
+/// A server that wants a client certificate and gets none often ends the connection like this.
+const CLOSED: &str = "the server closed the connection without an answer";
+
 /// An error with all its sources in one line, without the URL: queries hold upload states and
 /// presigned credentials.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut parts: Vec<String> = Vec::new();
     let mut next = Some(error);
     while let Some(error) = next {
-        let text = error.to_string();
+        let mut text = error.to_string();
+        if text == "channel closed" || text.contains("stream closed because of a broken pipe") {
+            // The libraries' words for an HTTP/2 connection that ended under a request: its own
+            // error, such as a TLS alert, went to nobody.
+            text = CLOSED.to_owned();
+        }
         let text = text.split(" for url (").next().unwrap_or_default().to_owned();
         // reqwest's and hyper's own layers only say that sending failed; their sources say why.
         let says_nothing = matches!(

@@ -129,6 +129,14 @@ impl Error {
                 507 => Some("the target has no space left"),
                 _ => None,
             },
+            Cause::Transport(message)
+                if message.contains("CertificateRequired")
+                    || message.contains("closed the connection without an answer") =>
+            {
+                Some(
+                    "if this registry asks for client certificates, set client_cert and client_key for it",
+                )
+            }
             Cause::Transport(message) if message.contains("certificate") => Some(
                 "set ca_file for this registry, or insecure = \"no-verify\" where that is acceptable",
             ),

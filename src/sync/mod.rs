@@ -23,6 +23,7 @@ use crate::repository::Error;
 use crate::transfer::{Carrier, Locks};
 use pair::Pair;
 
+pub use pair::Selected;
 pub use report::{Action, Counts, Failure, ImageReport, RuleReport};
 
 /// Rules under way at once: what bounds the work is each registry's window.

@@ -1,5 +1,7 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
+mod selected;
+
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::state::{TagKey, TagState};
 use crate::transfer::{
     Delivered, Found, Job, Options, Outcome, TagIndex, Target, fingerprint, subjects, survey,
 };
+pub use selected::Selected;
 
 /// Tags of one repository that are looked at at once.
 const TAGS: usize = 64;

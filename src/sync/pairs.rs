@@ -79,7 +79,9 @@ mod tests {
     fn rule(source: &str, target: &str) -> SyncRule {
         let text =
             format!("[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"\n");
-        let mut config = crate::config::parse(&text, "x.toml".as_ref(), &|_| None).unwrap();
+        let mut config =
+            crate::config::parse(&text, "x.toml".as_ref(), &|_| Some("/home/x".to_owned()))
+                .unwrap();
         config.sync.remove(0)
     }
 

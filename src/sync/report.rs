@@ -65,6 +65,8 @@ pub enum Action {
     Copied,
     /// Only in a dry run.
     WouldCopy,
+    /// The target had exactly this already. Runs of rules only count these.
+    Unchanged,
     /// Somebody else's tag at the target was left alone.
     Kept,
     Failed,
@@ -107,9 +109,10 @@ impl RuleReport {
 }
 
 impl Counts {
-    pub(super) fn add(&mut self, action: Action) {
+    pub fn add(&mut self, action: Action) {
         match action {
             Action::Copied | Action::WouldCopy => self.copied += 1,
+            Action::Unchanged => self.unchanged += 1,
             Action::Kept => self.kept += 1,
             Action::Failed => self.failed += 1,
         }

@@ -8,7 +8,7 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::Carrier;
 use super::resume::{Breaks, FRUITLESS};
@@ -32,6 +32,8 @@ pub(super) struct Wish<'a> {
 
 /// One try's view of a target: where its bytes go.
 struct Sink {
+    /// Done when the target's upload has begun to take bytes, or has ended.
+    begun: Option<oneshot::Receiver<()>>,
     sender: mpsc::Sender<std::result::Result<Bytes, BodyAborted>>,
     /// Bytes before this one are there already.
     wants_from: u64,
@@ -168,9 +170,15 @@ impl Carrier {
         for (_, wish, _) in wishes {
             let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
             let from = wish.session.offset.min(blob.size);
-            sinks.push(Sink { sender, wants_from: from, gone: false });
-            let chunks = futures_util::stream::unfold(receiver, |mut receiver| async {
-                receiver.recv().await.map(|chunk| (chunk, receiver))
+            let (begin, begun) = oneshot::channel();
+            sinks.push(Sink { begun: Some(begun), sender, wants_from: from, gone: false });
+            let parts = (receiver, Some(begin));
+            let chunks = futures_util::stream::unfold(parts, |(mut receiver, begin)| async {
+                if let Some(begin) = begin {
+                    // An error says that nobody waits for it any more.
+                    let _ = begin.send(());
+                }
+                receiver.recv().await.map(|chunk| (chunk, (receiver, None)))
             });
             let body = BlobBody { length: blob.size - from, chunks: chunks.boxed() };
             uploads.push(wish.target.finish_upload(&wish.session, &blob.digest, body));
@@ -200,6 +208,11 @@ impl Carrier {
         sinks: &mut [Sink],
         keys: &[UploadKey<'_>],
     ) -> Result<()> {
+        // The source is not opened before its bytes can go somewhere: an upload may have to wait
+        // for its turn, and the source would close an idle connection.
+        for begun in sinks.iter_mut().filter_map(|sink| sink.begun.take()) {
+            let _ = begun.await;
+        }
         let lowest = sinks.iter().map(|sink| sink.wants_from).min().unwrap_or_default();
         let (mut at, mut hasher) = trail.at_or_before(lowest);
         let mut next_point = at + STRIDE;

@@ -5,7 +5,14 @@
     reason = "a test that cannot go on should stop, in its helpers too"
 )]
 
+mod cli_config;
+mod cli_copy;
+mod cli_delete;
+mod cli_json;
+mod cli_login;
+mod cli_look;
 mod conformance;
+mod demo;
 mod faults_auth;
 mod faults_source;
 mod faults_target;
@@ -17,6 +24,7 @@ mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
 mod limits;
+mod mirror_auth;
 mod mirror_images;
 mod mirror_one_registry;
 mod mirror_platforms;
@@ -24,10 +32,16 @@ mod mirror_referrers;
 mod mirror_runs;
 mod mirror_selection;
 mod mirror_setup;
+mod mirror_stop;
+mod mirror_tls;
 mod registry_conformance;
+mod serve_layout;
 #[allow(
     dead_code,
     unused_imports,
     reason = "the harness offers more than the tests of any one day use"
 )]
 mod support;
+mod verify_finds;
+mod verify_references;
+mod verify_repairs;

@@ -117,7 +117,7 @@ passwd = "hunter2"
     tranship.toml:2:1: unknown key `passwd` in [registry."ghcr.io"] (did you mean `password`?)
         2 | passwd = …
           | ^^^^^^
-    hint: allowed here: username, password, insecure, ca_file, client_cert, client_key, parallel, requests_per_second, auth_realms
+    hint: allowed here: username, password, insecure, ca_file, client_cert, client_key, parallel, requests_per_second, idle_timeout, auth_realms
     "#);
 }
 

@@ -23,7 +23,7 @@ use super::credentials::Credential;
 use super::error::AuthError;
 use crate::oci::RegistryHost;
 
-pub use write::{erase, store};
+pub use write::{Keeper, erase, store};
 
 /// What docker calls Docker Hub, in auth files and to helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";

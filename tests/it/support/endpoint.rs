@@ -68,7 +68,8 @@ impl Place for Endpoint {
 /// A client that talks to nobody but the address given, and follows blob redirects.
 pub fn client_builder() -> reqwest::ClientBuilder {
     super::choose_cryptography();
-    reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(60))
+    // No connection is used twice: faults leave some of them broken.
+    reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(60))
 }
 
 impl Endpoint {

@@ -16,7 +16,17 @@ use super::super::process;
 use super::{AuthFile, Key, blocking, problem, read, read_blocking, server_name};
 use crate::oci::RegistryHost;
 
+/// Who keeps a credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Keeper {
+    /// The auth file itself.
+    File,
+    /// The program `docker-credential-<name>`, which the file names.
+    Helper(String),
+}
+
 /// Keeps a credential for a registry: in the file, or in the helper that the file names for it.
+/// Gives which of them it was.
 ///
 /// The file is made if it is not there, readable by its owner only, and replaced in one step.
 pub async fn store(
@@ -24,8 +34,9 @@ pub async fn store(
     registry: &RegistryHost,
     credential: &Credential,
     environment: &Environment,
-) -> Result<(), AuthError> {
+) -> Result<Keeper, AuthError> {
     let file = read_blocking(path).await?;
+    let mut keeper = Keeper::File;
     let mut entry = match credential {
         Credential::Password { username, password } => {
             json!({ "auth": STANDARD.encode(format!("{username}:{}", password.expose_secret())) })
@@ -37,6 +48,7 @@ pub async fn store(
         Helper::new(name, server, environment, process::TIME_LIMIT)?.store(credential).await?;
         // docker's mark that the helper has it.
         entry = json!({});
+        keeper = Keeper::Helper(name.to_owned());
     }
     let (path, registry) = (path.to_owned(), registry.clone());
     blocking(move || {
@@ -47,7 +59,7 @@ pub async fn store(
         })
     })
     .await?;
-    Ok(())
+    Ok(keeper)
 }
 
 /// Removes the credential of a registry, from the file and from the helper that it names for it.
@@ -147,7 +159,8 @@ mod tests {
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
         let hub = "docker.io".parse().unwrap();
         let here = environment(&[]);
-        store(&path, &hub, &password("new", "p:w"), &here).await.unwrap();
+        let keeper = store(&path, &hub, &password("new", "p:w"), &here).await.unwrap();
+        assert_eq!(keeper, Keeper::File);
         let expected = |hub: Option<Value>| {
             let mut auths = json!({ "docker.io/acme": auth("path:p"), "ghcr.io": auth("other:p") });
             if let Some(entry) = hub {
@@ -195,7 +208,8 @@ mod tests {
             json!({ "auths": { "r.io": auth("old:p") }, "credHelpers": { "r.io": "keys" } });
         std::fs::write(&path, content.to_string()).unwrap();
         let registry = "r.io".parse().unwrap();
-        store(&path, &registry, &password("u", "s3cret"), &here).await.unwrap();
+        let keeper = store(&path, &registry, &password("u", "s3cret"), &here).await.unwrap();
+        assert_eq!(keeper, Keeper::Helper("keys".to_owned()));
         let told = std::fs::read(scripts.path().join("store.stdin")).unwrap();
         let told: Value = serde_json::from_slice(&told).unwrap();
         assert_eq!(told, json!({ "ServerURL": "r.io", "Username": "u", "Secret": "s3cret" }));

@@ -1,0 +1,153 @@
+//! `tranship config`: the configuration checked, shown, and described.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::args::{Global, Output};
+use super::exit::{CliError, Exit};
+use super::{output, session};
+use crate::config::{Config, ConfigError, SecretSource};
+use crate::registry::auth::{CredentialSource, CredentialStore, Environment, ExplicitCredential};
+
+/// Check, show or describe the configuration
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship config check
+  tranship config show --config mirror.toml
+  tranship config schema > tranship.schema.json")]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Say everything that is wrong with the configuration
+    ///
+    /// Starts nothing and asks no registry. Secrets in variables and files must be there; the
+    /// commands that print a secret are not run.
+    #[command(after_help = "Example:\n  tranship config check --config mirror.toml")]
+    Check,
+    /// Print the configuration as it was understood, as TOML
+    ///
+    /// Defaults are filled in, paths absolute, and secrets shown by their source only.
+    #[command(after_help = "Example:\n  tranship config show --config mirror.toml")]
+    Show,
+    /// Print the JSON schema of the configuration file, for editors
+    #[command(after_help = "Example:\n  tranship config schema > tranship.schema.json")]
+    Schema,
+}
+
+/// The document that `config check --output json` prints.
+#[derive(Serialize)]
+struct Report {
+    success: bool,
+    file: PathBuf,
+    rules: Vec<String>,
+    registries: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+#[derive(Serialize)]
+struct Problem {
+    message: String,
+    /// From 1; absent for what has no place in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hint: Option<String>,
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    match args.command {
+        Command::Check => check(global).await,
+        Command::Show => {
+            output::print_text(&session::required_config(global)?.show())?;
+            Ok(Exit::Done)
+        }
+        Command::Schema => {
+            output::print_json(&crate::config::json_schema())?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+async fn check(global: &Global) -> Result<Exit, CliError> {
+    let file = session::config_path(global).to_owned();
+    let (report, told) = match session::required_config(global) {
+        Ok(config) => {
+            let problems: Vec<Problem> = missing_secrets(&config).await;
+            let told = problems.iter().map(|p| format!("error: {}", p.message)).collect();
+            let rules = config.sync.iter().map(|rule| rule.name.clone()).collect();
+            let registries = config.registries.keys().map(ToString::to_string).collect();
+            let success = problems.is_empty();
+            (Report { success, file, rules, registries, problems }, told)
+        }
+        Err(CliError::Config(error)) => (failed(file, &error), vec![error.to_string()]),
+        Err(error) => return Err(error),
+    };
+    match global.output {
+        Output::Json => output::print_json(&report)?,
+        Output::Text => print_report(&report, &told, global.quiet)?,
+    }
+    Ok(if report.success { Exit::Done } else { Exit::Usage })
+}
+
+fn failed(file: PathBuf, error: &ConfigError) -> Report {
+    let problem = |problem: &crate::config::Problem| Problem {
+        message: problem.message.clone(),
+        line: problem.position().map(|(line, _)| line),
+        column: problem.position().map(|(_, column)| column),
+        hint: problem.hint.clone(),
+    };
+    let problems = error.problems().iter().map(problem).collect();
+    Report { success: false, file, rules: Vec::new(), registries: Vec::new(), problems }
+}
+
+/// Secrets that cannot be read. Reading the configuration only shows that they are there.
+async fn missing_secrets(config: &Config) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (host, registry) in &config.registries {
+        let (Some(username), Some(secret)) = (&registry.username, &registry.password) else {
+            continue;
+        };
+        if matches!(secret, SecretSource::Command(_)) {
+            continue;
+        }
+        let explicit = ExplicitCredential { username: username.clone(), secret: secret.clone() };
+        let environment = Environment::of_process();
+        let explicit = [(host.clone(), explicit)];
+        let store = CredentialStore::new(explicit, environment, Arc::new(Instant::now));
+        if let Err(error) = store.find(host, None).await {
+            let message = format!("the password for {host} cannot be had: {error}");
+            problems.push(Problem { message, line: None, column: None, hint: None });
+        }
+    }
+    problems
+}
+
+fn print_report(report: &Report, told: &[String], quiet: bool) -> Result<(), CliError> {
+    if !report.success {
+        eprintln!("{}", told.join("\n\n"));
+        return Ok(());
+    }
+    if quiet {
+        return Ok(());
+    }
+    let count = |list: &[String], one: &str, many: &str| match list.len() {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    };
+    output::print_text(&format!(
+        "{}: {}, {}; nothing is wrong\n",
+        report.file.display(),
+        count(&report.rules, "rule", "rules"),
+        count(&report.registries, "registry", "registries"),
+    ))
+}

@@ -1,0 +1,197 @@
+//! `tranship copy`: one image, or all tags of a repository.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::args::{Global, Output, Reach};
+use super::exit::{CliError, Exit};
+use super::progress::Progress;
+use super::report::{image_line, print_failed_image, print_failure};
+use super::{output, session, signals};
+use crate::config::{ForeignLayers, IndexMode};
+use crate::copy::{self, CopyReport, Extent};
+use crate::oci::Platform;
+use crate::oci::reference::Location;
+use crate::place::{Source, Target};
+use crate::state::State;
+use crate::sync::{Action, Counts, Failure, ImageReport};
+use crate::transfer::{Options, Reading};
+
+/// Copy an image, or all tags of a repository, from one place to another
+///
+/// Bit for bit, with all platforms and with what refers to the image: signatures, SBOMs,
+/// attestations. Without a tag, the target gets the source's; an image that has none stays known
+/// by its digest.
+///
+/// SOURCE and TARGET are each one of HOST/REPOSITORY[:TAG][@DIGEST] (docker.io without a HOST;
+/// docker:// may stand in front), oci:DIR[:TAG] (an OCI image layout) and oci-archive:FILE[:TAG]
+/// (the same in a tar file, which is replaced as a whole).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship copy alpine:3.22 registry.example.com/mirror/alpine
+  tranship copy --all-tags ghcr.io/acme/app gitlab.example.com:5050/acme/app
+  tranship copy --platform linux/amd64 --platform linux/arm64 nginx:1.29 oci:./nginx
+  tranship copy oci-archive:app.tar localhost:5000/app:1.0 --insecure localhost:5000=http")]
+pub struct Args {
+    /// What is read
+    source: Location,
+    /// Where it goes
+    target: Location,
+    /// Every tag of the repository
+    #[arg(long)]
+    all_tags: bool,
+    /// Only this platform of an index, like linux/arm64; may be given several times
+    #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]")]
+    platforms: Vec<Platform>,
+    /// What becomes of an index when platforms are left out
+    #[arg(long, value_enum, default_value_t = Index::Rewrite, requires = "platforms")]
+    index: Index,
+    /// Leave signatures, SBOMs and attestations behind
+    #[arg(long)]
+    no_referrers: bool,
+    /// What happens to layers that are kept on a foreign server
+    #[arg(long, value_enum, default_value_t = Foreign::Skip)]
+    foreign_layers: Foreign,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Index {
+    /// A smaller index, with a digest of its own
+    Rewrite,
+    /// The same index with the other platforms missing; not every target accepts that
+    Sparse,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Foreign {
+    /// They stay where they are
+    Skip,
+    /// They come along, if the source has them
+    Copy,
+}
+
+/// The document that `--output json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    success: bool,
+    moved: Reading,
+    interrupted: bool,
+    counts: Counts,
+    bytes: u64,
+    seconds: f64,
+    images: &'a [ImageReport],
+    failures: &'a [Failure],
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    check(&args)?;
+    let registries = session::reach(global, &args.reach)?;
+    let carrier = session::carrier(State::in_memory());
+    let extent = if args.all_tags { Extent::AllTags } else { Extent::Image };
+    let options = Options {
+        platforms: args.platforms,
+        index: match args.index {
+            Index::Rewrite => IndexMode::Rewrite,
+            Index::Sparse => IndexMode::Sparse,
+        },
+        referrers: !args.no_referrers,
+        foreign_layers: match args.foreign_layers {
+            Foreign::Skip => ForeignLayers::Skip,
+            Foreign::Copy => ForeignLayers::Copy,
+        },
+    };
+    let cancel = signals::stop_token();
+    let places = async {
+        // The source first: a mistyped one should not make a folder for the target.
+        let source = Source::open(&args.source, &registries).await?;
+        Ok::<_, CliError>((source, Target::open(&args.target, &registries).await?))
+    };
+    let (source, target) = tokio::select! {
+        biased;
+        () = cancel.cancelled() => return Err(CliError::Failed("interrupted".to_owned())),
+        places = places => places?,
+    };
+    let report = {
+        let progress = Progress::start(global, Arc::clone(&carrier));
+        let quiet = global.quiet || global.output == Output::Json;
+        let watch = |image: &ImageReport| {
+            if !quiet && image.action != Action::Failed {
+                progress.line(&image_line(image));
+            }
+        };
+        copy::run(&carrier, &source, target, extent, options, &cancel, &watch).await
+    };
+    let success = report.is_success();
+    match global.output {
+        Output::Json => {
+            let CopyReport { interrupted, counts, bytes, seconds, images, failures } = &report;
+            output::print_json(&Report {
+                success,
+                moved: carrier.meter().read(),
+                interrupted: *interrupted,
+                counts: *counts,
+                bytes: *bytes,
+                seconds: *seconds,
+                images,
+                failures,
+            })?;
+        }
+        Output::Text => print_report(&report, args.all_tags && !global.quiet)?,
+    }
+    Ok(if success { Exit::Done } else { Exit::Failed })
+}
+
+/// What the command line alone shows to be wrong.
+fn check(args: &Args) -> Result<(), CliError> {
+    let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
+    if let Location::Registry(image) = &args.target
+        && image.digest.is_some()
+    {
+        return usage("the target cannot have a digest: what is copied decides it");
+    }
+    if !args.all_tags {
+        return Ok(());
+    }
+    let one_image = |location: &Location| match location {
+        Location::Registry(image) => image.tag.is_some() || image.digest.is_some(),
+        Location::Layout { tag, .. } | Location::Archive { tag, .. } => tag.is_some(),
+    };
+    if one_image(&args.source) {
+        return usage(
+            "--all-tags copies a whole repository: leave out the source's tag and digest",
+        );
+    }
+    if one_image(&args.target) {
+        return usage("--all-tags keeps every tag's name: leave out the target's tag");
+    }
+    Ok(())
+}
+
+fn print_report(report: &CopyReport, summary: bool) -> Result<(), CliError> {
+    report
+        .images
+        .iter()
+        .filter(|image| image.action == Action::Failed)
+        .for_each(print_failed_image);
+    if !report.failures.is_empty() {
+        eprintln!("FAILED");
+        report.failures.iter().for_each(print_failure);
+    }
+    if report.interrupted {
+        eprintln!("interrupted: what is complete is there, nothing else");
+    }
+    if !summary {
+        return Ok(());
+    }
+    let Counts { copied, unchanged, failed, .. } = report.counts;
+    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    output::print_text(&format!(
+        "{copied} copied, {unchanged} unchanged{failed}; {} sent in {}\n",
+        output::bytes(report.bytes),
+        output::seconds(report.seconds)
+    ))
+}

@@ -1,0 +1,124 @@
+//! `tranship delete`: a tag, or a manifest with all its tags.
+
+use super::args::{Global, Output, Reach};
+use super::exit::{CliError, Exit};
+use super::{output, session, signals};
+use crate::delete::{self, Action, Deletion, What};
+use crate::oci::Tag;
+use crate::oci::reference::Location;
+use crate::place::Source;
+use crate::repository::Error;
+
+/// Delete a tag, or a manifest with all its tags
+///
+/// A tag is deleted alone: its manifest and the other tags of that stay. Where a registry can only
+/// delete manifests, this is refused, unless --with-siblings says that the other tags may go too.
+/// A reference with a digest and no tag means the manifest, with all its tags. With both, the tag
+/// is deleted only if it points at that digest.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship delete --dry-run registry.example.com/app:pr-17
+  tranship delete registry.example.com/app:pr-17
+  tranship delete registry.example.com/app@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  tranship delete --with-siblings registry.example.com/app:1.0")]
+pub struct Args {
+    /// HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR:TAG
+    reference: Location,
+    /// Delete the tag's manifest, with every other tag that it has
+    #[arg(long)]
+    with_siblings: bool,
+    /// Only say what would be deleted
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    if matches!(args.reference, Location::Archive { .. }) {
+        let message = "nothing can be deleted from an archive: copy what should stay to a new one";
+        return Err(CliError::Usage(message.to_owned()));
+    }
+    let registries = session::reach(global, &args.reach)?;
+    let deletion = signals::unless_stopped(async {
+        let source = Source::open(&args.reference, &registries).await?;
+        let digest = source.digest().cloned();
+        let what = match (source.tag().cloned(), digest) {
+            (Some(tag), digest) if args.with_siblings => What::WithSiblings { tag, digest },
+            (Some(tag), digest) => What::Tag { tag, digest },
+            (None, Some(digest)) => What::Digest(digest),
+            (None, None) => {
+                let message = format!(
+                    "`{}` names a whole repository: name a tag or a digest in it",
+                    args.reference
+                );
+                return Err(CliError::Usage(message));
+            }
+        };
+        let deleted = delete::run(&**source.repository(), &what, args.dry_run).await;
+        deleted.map_err(|error| explain(error, &what))
+    })
+    .await?;
+    let refused = deletion.action == Action::Refused;
+    match global.output {
+        Output::Json => output::print_json(&deletion)?,
+        Output::Text => print_report(&deletion, global.quiet)?,
+    }
+    Ok(if refused { Exit::Refused } else { Exit::Done })
+}
+
+/// Registries that have deletion switched off and those that delete by digest only may answer
+/// the same when a tag is to be deleted.
+fn explain(error: Error, what: &What) -> CliError {
+    match (what, error.status()) {
+        (What::Tag { .. }, Some(http::StatusCode::METHOD_NOT_ALLOWED)) => CliError::Hinted {
+            exit: Exit::Failed,
+            message: error.to_string(),
+            hint: "the registry has deletion switched off, or deletes by digest only: then --with-siblings deletes the manifest with every tag it has (--dry-run lists them)",
+        },
+        _ => error.into(),
+    }
+}
+
+fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
+    let Deletion { repository, digest, .. } = deletion;
+    let name = match &deletion.tag {
+        Some(tag) => format!("{repository}:{tag}"),
+        None => format!("{repository}@{digest}"),
+    };
+    let verb = match deletion.action {
+        Action::Deleted => "deleted",
+        Action::WouldDelete => "would delete",
+        Action::Refused => {
+            let reason = deletion.reason.as_deref().unwrap_or_default();
+            eprintln!("REFUSED {name}: {reason}; nothing was deleted");
+            if deletion.siblings.is_some() {
+                eprintln!("hint: --with-siblings deletes the manifest with every tag it has");
+            }
+            return Ok(());
+        }
+    };
+    if quiet {
+        return Ok(());
+    }
+    let mut line = format!("{verb} {name}");
+    if deletion.tag.is_some() {
+        line.push_str(&format!(" ({digest})"));
+    }
+    match (&deletion.siblings, deletion.manifest) {
+        (Some(siblings), true) if !siblings.is_empty() => {
+            line.push_str(&format!(", and with it the tags {}", list(siblings)));
+        }
+        (Some(siblings), false) if !siblings.is_empty() => {
+            line.push_str(&format!("; the tags {} stay", list(siblings)));
+        }
+        (None, true) => line.push_str(", and with it every other tag of its manifest"),
+        _ => {}
+    }
+    output::print_text(&format!("{line}\n"))
+}
+
+fn list(tags: &[Tag]) -> String {
+    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
+}

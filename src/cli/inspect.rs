@@ -1,0 +1,355 @@
+//! `tranship inspect`: what an image is made of, without its layers.
+
+use std::collections::BTreeMap;
+
+use futures_util::{StreamExt, TryStreamExt};
+use serde::{Deserialize, Serialize};
+
+use super::args::{Global, Output, Reach};
+use super::exit::{CliError, Exit};
+use super::{output, session, signals};
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::reference::Location;
+use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
+use crate::place::Source;
+use crate::repository::{Cause, Error, Reference, Repository};
+use crate::transfer::{self, Found, TagIndex};
+
+/// Referrers that are read at once.
+const PARALLEL: usize = 8;
+
+/// Show what an image is made of
+///
+/// Of an index: its platforms. Of an image: its configuration and its layers. No layer is read.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship inspect alpine:3.22
+  tranship inspect --referrers --output json ghcr.io/acme/app:1.0
+  tranship inspect --raw oci:./layout:1.0 | sha256sum")]
+pub struct Args {
+    /// HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG]
+    reference: Location,
+    /// Print the manifest's bytes exactly as they are
+    #[arg(long, conflicts_with = "referrers")]
+    raw: bool,
+    /// Also show what refers to the image: signatures, SBOMs, attestations
+    #[arg(long)]
+    referrers: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// The document that `--output json` prints.
+#[derive(Debug, Serialize)]
+struct Report {
+    repository: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<Tag>,
+    digest: Digest,
+    media_type: String,
+    /// Of the manifest, in bytes.
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    subject: Option<Digest>,
+    annotations: BTreeMap<String, String>,
+    /// Of an index.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platforms: Option<Vec<Child>>,
+    /// Of an image.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    config: Option<Config>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    layers: Option<Vec<Blob>>,
+    /// `None`: not asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrers: Option<Vec<Referrer>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Child {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    digest: Digest,
+    media_type: String,
+    /// Of the manifest, in bytes.
+    size: u64,
+    /// The sibling that this attestation is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attests: Option<Digest>,
+}
+
+#[derive(Debug, Serialize)]
+struct Blob {
+    digest: Digest,
+    media_type: String,
+    size: u64,
+}
+
+/// What of an image's configuration is shown (image-spec config.md). Not its environment, which
+/// may hold what is nobody's business.
+#[derive(Debug, Serialize)]
+struct Config {
+    digest: Digest,
+    media_type: String,
+    size: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    created: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    platform: Option<String>,
+    labels: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Serialize)]
+struct Referrer {
+    digest: Digest,
+    /// What it refers to: the image, or another referrer.
+    subject: Digest,
+    /// cosign's tag under which it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tag: Option<Tag>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<String>,
+    size: u64,
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let registries = session::reach(global, &args.reach)?;
+    signals::unless_stopped(async {
+        let source = Source::open(&args.reference, &registries).await?;
+        let image = source.image().await?;
+        let repository = &**source.repository();
+        let manifest = manifest(repository, &image.reference).await?;
+        if args.raw {
+            output::print_bytes(&manifest.raw)?;
+            return Ok(Exit::Done);
+        }
+        let report = describe(repository, image.tag, &manifest, args.referrers).await?;
+        match global.output {
+            Output::Json => output::print_json(&report)?,
+            Output::Text => output::print_text(&as_text(&report))?,
+        }
+        Ok(Exit::Done)
+    })
+    .await
+}
+
+async fn manifest(repository: &dyn Repository, reference: &Reference) -> Result<Manifest, Error> {
+    let name = || format!("{}{}", repository.name(), reference.suffix());
+    let found = repository.manifest(reference).await?;
+    found.ok_or_else(|| Error::new("inspect", name(), Cause::Missing))
+}
+
+async fn describe(
+    repository: &dyn Repository,
+    tag: Option<Tag>,
+    manifest: &Manifest,
+    referrers: bool,
+) -> Result<Report, Error> {
+    let (mut platforms, mut config, mut layers) = (None, None, None);
+    match &manifest.document {
+        Document::Index { children } => platforms = Some(children.iter().map(child).collect()),
+        Document::Image { blobs } => {
+            if let [first, rest @ ..] = &blobs[..] {
+                config = Some(read_config(repository, first).await?);
+                layers = Some(rest.iter().map(blob).collect());
+            }
+        }
+    }
+    let referrers = match referrers {
+        true => Some(find_referrers(repository, &manifest.digest).await?),
+        false => None,
+    };
+    Ok(Report {
+        repository: repository.name().to_owned(),
+        tag,
+        digest: manifest.digest.clone(),
+        media_type: manifest.media_type.clone(),
+        size: manifest.raw.len() as u64,
+        artifact_type: manifest.artifact_type.clone(),
+        subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
+        annotations: manifest.annotations.clone().unwrap_or_default(),
+        platforms,
+        config,
+        layers,
+        referrers,
+    })
+}
+
+fn child(descriptor: &Descriptor) -> Child {
+    Child {
+        platform: descriptor.platform.as_ref().map(ToString::to_string),
+        digest: descriptor.digest.clone(),
+        media_type: descriptor.media_type.clone(),
+        size: descriptor.size,
+        attests: descriptor.attested(),
+    }
+}
+
+fn blob(descriptor: &Descriptor) -> Blob {
+    Blob {
+        digest: descriptor.digest.clone(),
+        media_type: descriptor.media_type.clone(),
+        size: descriptor.size,
+    }
+}
+
+/// An image's configuration. Of an artifact's, only where it is.
+async fn read_config(repository: &dyn Repository, config: &Descriptor) -> Result<Config, Error> {
+    #[derive(Deserialize)]
+    struct Document {
+        created: Option<String>,
+        os: Option<String>,
+        architecture: Option<String>,
+        variant: Option<String>,
+        config: Option<Settings>,
+    }
+    #[derive(Deserialize)]
+    struct Settings {
+        #[serde(rename = "Labels")]
+        labels: Option<BTreeMap<String, String>>,
+    }
+    let Blob { digest, media_type, size } = blob(config);
+    if !media_type::is_image_config(&media_type) {
+        let labels = BTreeMap::new();
+        return Ok(Config { digest, media_type, size, created: None, platform: None, labels });
+    }
+    let bytes = read(repository, config).await?;
+    let document: Document = serde_json::from_slice(&bytes).map_err(|error| {
+        let message = format!("it is not an image's configuration: {error}");
+        about(repository, config, Cause::Protocol(message))
+    })?;
+    let parts = [document.os, document.architecture, document.variant];
+    let parts: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+    Ok(Config {
+        digest,
+        media_type,
+        size,
+        created: document.created,
+        platform: (!parts.is_empty()).then(|| parts.join("/")),
+        labels: document.config.and_then(|settings| settings.labels).unwrap_or_default(),
+    })
+}
+
+/// A small blob, verified.
+async fn read(repository: &dyn Repository, blob: &Descriptor) -> Result<Vec<u8>, Error> {
+    let mut chunks = repository.blob(&blob.digest, 0).await?.chunks;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        bytes.extend_from_slice(&chunk?);
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            let message = format!("it has more than {MAX_MANIFEST_BYTES} bytes");
+            return Err(about(repository, blob, Cause::Protocol(message)));
+        }
+    }
+    if !blob.digest.matches(&bytes) {
+        let message = "its bytes have another digest".to_owned();
+        return Err(about(repository, blob, Cause::Corrupt(message)));
+    }
+    Ok(bytes)
+}
+
+fn about(repository: &dyn Repository, blob: &Descriptor, cause: Cause) -> Error {
+    Error::new("read blob", format!("{}@{}", repository.name(), blob.digest), cause)
+}
+
+async fn find_referrers(
+    repository: &dyn Repository,
+    subject: &Digest,
+) -> Result<Vec<Referrer>, Error> {
+    let tags = repository.tags().await?.unwrap_or_default();
+    let found =
+        transfer::survey(repository, std::slice::from_ref(subject), &TagIndex::new(&tags)).await?;
+    futures_util::stream::iter(found)
+        .map(|Found { subject, digest, tag }| async move {
+            let manifest = manifest(repository, &Reference::Digest(digest.clone())).await?;
+            let (artifact_type, size) = (manifest.artifact_type, manifest.raw.len() as u64);
+            Ok(Referrer { digest, subject, tag, artifact_type, size })
+        })
+        .buffered(PARALLEL)
+        .try_collect()
+        .await
+}
+
+fn as_text(report: &Report) -> String {
+    let tag = report.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
+    let mut text = Text::default();
+    text.line("name", &format!("{}{tag}", report.repository));
+    text.line("digest", report.digest.to_string().as_str());
+    text.line("type", &report.media_type);
+    text.line("size", &format!("{} (of the manifest)", output::bytes(report.size)));
+    if let Some(artifact) =
+        report.artifact_type.as_ref().filter(|kind| !media_type::is_image_config(kind))
+    {
+        text.line("artifact", artifact);
+    }
+    if let Some(subject) = &report.subject {
+        text.line("refers to", subject.to_string().as_str());
+    }
+    if let Some(config) = &report.config {
+        let Config { created, platform, .. } = config;
+        platform.iter().for_each(|platform| text.line("platform", platform));
+        created.iter().for_each(|created| text.line("created", created));
+    }
+    let pairs = |map: &BTreeMap<String, String>| {
+        map.iter().map(|(key, value)| format!("{key}={value}")).collect()
+    };
+    text.list("annotations", pairs(&report.annotations));
+    if let Some(config) = &report.config {
+        text.list("labels", pairs(&config.labels));
+    }
+    if let Some(platforms) = &report.platforms {
+        text.list("platforms", platforms.iter().map(child_line).collect());
+    }
+    if let Some(layers) = &report.layers {
+        let total: u64 = layers.iter().map(|layer| layer.size).sum();
+        let line = |layer: &Blob| format!("{} {}", layer.digest, output::bytes(layer.size));
+        text.list("layers", layers.iter().map(line).collect());
+        text.line("in all", &output::bytes(total));
+    }
+    if let Some(referrers) = &report.referrers {
+        text.list("referrers", referrers.iter().map(referrer_line).collect());
+    }
+    text.0
+}
+
+fn child_line(child: &Child) -> String {
+    let platform = child.platform.as_deref().unwrap_or(&child.media_type);
+    match &child.attests {
+        Some(attested) => format!("{} attestation of {attested}", child.digest),
+        None => format!("{} {platform}", child.digest),
+    }
+}
+
+fn referrer_line(referrer: &Referrer) -> String {
+    let kind = referrer.artifact_type.as_deref().unwrap_or("of unknown type");
+    match &referrer.tag {
+        Some(tag) => format!("{} {kind} ({tag})", referrer.digest),
+        None => format!("{} {kind}", referrer.digest),
+    }
+}
+
+#[derive(Default)]
+struct Text(String);
+
+impl Text {
+    fn line(&mut self, name: &str, value: &str) {
+        self.0.push_str(&format!("{:<12}{}\n", format!("{name}:"), harmless(value)));
+    }
+
+    fn list(&mut self, name: &str, lines: Vec<String>) {
+        if !lines.is_empty() {
+            self.0.push_str(&format!("{name}:\n"));
+        }
+        for line in lines {
+            self.0.push_str(&format!("  {}\n", harmless(&line)));
+        }
+    }
+}
+
+/// Text out of an image, which must not command the terminal.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}

@@ -1,0 +1,134 @@
+//! `tranship list-repos`: the repositories of a registry.
+
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use super::args::{Global, Output, Reach};
+use super::exit::{CliError, Exit};
+use super::{output, session, signals};
+use crate::oci::pattern::RepositoryPattern;
+use crate::oci::{RegistryHost, RepositoryName};
+
+/// List the repositories of a registry
+///
+/// Those that the credentials may see, as far as the registry lists them at all.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship list-repos registry.example.com
+  tranship list-repos registry.example.com/acme          acme and everything below it
+  tranship list-repos 'registry.example.com/acme/*/app'")]
+pub struct Args {
+    /// HOST, HOST/PREFIX or HOST/PATTERN with wildcards as in a rule's source
+    #[arg(value_name = "HOST[/PATTERN]")]
+    registry: Wanted,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// A registry, and which of its repositories are wanted.
+#[derive(Debug, Clone)]
+struct Wanted {
+    registry: RegistryHost,
+    filter: Filter,
+}
+
+#[derive(Debug, Clone)]
+enum Filter {
+    All,
+    Below(RepositoryName),
+    Matching(RepositoryPattern),
+}
+
+impl Filter {
+    fn matches(&self, repository: &RepositoryName) -> bool {
+        match self {
+            Self::All => true,
+            Self::Below(prefix) => repository
+                .as_str()
+                .strip_prefix(prefix.as_str())
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Matching(pattern) => pattern.matches(repository),
+        }
+    }
+}
+
+impl FromStr for Wanted {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.strip_prefix("docker://").unwrap_or(text);
+        let (host, rest) = text.split_once('/').unwrap_or((text, ""));
+        let rest = rest.strip_suffix('/').unwrap_or(rest);
+        let registry = host.parse::<RegistryHost>().map_err(|error| error.to_string())?;
+        let filter = if rest.is_empty() {
+            Filter::All
+        } else if RepositoryPattern::is_pattern(rest) {
+            Filter::Matching(rest.parse().map_err(to_text)?)
+        } else {
+            Filter::Below(rest.parse().map_err(to_text)?)
+        };
+        Ok(Self { registry, filter })
+    }
+}
+
+fn to_text(error: impl std::error::Error) -> String {
+    error.to_string()
+}
+
+/// The document that `--output json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    registry: &'a RegistryHost,
+    repositories: &'a [RepositoryName],
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let registries = session::reach(global, &args.reach)?;
+    let Wanted { registry: host, filter } = args.registry;
+    let registry = registries.open(&host)?;
+    let mut repositories =
+        signals::unless_stopped(async { Ok(registry.repositories().await?) }).await?;
+    repositories.retain(|repository| filter.matches(repository));
+    repositories.sort_unstable();
+    repositories.dedup();
+    match global.output {
+        Output::Json => {
+            output::print_json(&Report { registry: &host, repositories: &repositories })?;
+        }
+        Output::Text => {
+            let lines: String =
+                repositories.iter().map(|repository| format!("{host}/{repository}\n")).collect();
+            output::print_text(&lines)?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters() {
+        let cases = [
+            ("r.io", "acme/app", true),
+            ("r.io/", "acme/app", true),
+            ("r.io/acme", "acme", true),
+            ("r.io/acme", "acme/app", true),
+            ("r.io/acme/", "acme/app", true),
+            ("docker://r.io/acme", "acmex/app", false),
+            ("r.io/acme/*", "acme/app", true),
+            ("r.io/acme/*", "acme/app/x", false),
+            ("r.io/**/app", "a/b/app", true),
+        ];
+        for (wanted, repository, expected) in cases {
+            let filter = wanted.parse::<Wanted>().unwrap().filter;
+            assert_eq!(filter.matches(&repository.parse().unwrap()), expected, "{wanted}");
+        }
+        for text in ["", "/acme", "r.io/Acme", "r.io//x", "-r.io", "r.io/a**"] {
+            assert!(text.parse::<Wanted>().is_err(), "{text}");
+        }
+    }
+}

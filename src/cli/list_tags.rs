@@ -1,0 +1,70 @@
+//! `tranship list-tags`: the tags of a repository.
+
+use serde::Serialize;
+
+use super::args::{Global, Output, Reach};
+use super::exit::{CliError, Exit};
+use super::{output, session, signals};
+use crate::oci::reference::Location;
+use crate::oci::{Tag, derived};
+use crate::place::Source;
+use crate::repository::{Cause, Error};
+
+/// List the tags of a repository
+///
+/// Tags that belong to another image by its digest, such as cosign's signatures, are left out.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship list-tags ghcr.io/acme/app
+  tranship list-tags --all oci:./layout")]
+pub struct Args {
+    /// HOST/REPOSITORY, oci:DIR or oci-archive:FILE
+    repository: Location,
+    /// Also the tags that belong to another image, like sha256-<hex>.sig
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// The document that `--output json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    repository: &'a str,
+    tags: &'a [Tag],
+    /// Tags that belong to another image and are not listed.
+    hidden: usize,
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let registries = session::reach(global, &args.reach)?;
+    signals::unless_stopped(async {
+        let source = Source::open(&args.repository, &registries).await?;
+        if source.tag().is_some() || source.digest().is_some() {
+            let message = format!("`{}` names an image: leave out its tag", args.repository);
+            return Err(CliError::Usage(message));
+        }
+        let repository = source.repository();
+        let tags = repository.tags().await?;
+        let mut tags =
+            tags.ok_or_else(|| Error::new("list tags of", repository.name(), Cause::Missing))?;
+        let before = tags.len();
+        if !args.all {
+            tags.retain(|tag| derived::parse(tag).is_none());
+        }
+        let hidden = before - tags.len();
+        tags.sort_unstable();
+        match global.output {
+            Output::Json => {
+                output::print_json(&Report { repository: repository.name(), tags: &tags, hidden })?;
+            }
+            Output::Text => {
+                let lines: String = tags.iter().map(|tag| format!("{tag}\n")).collect();
+                output::print_text(&lines)?;
+            }
+        }
+        Ok(Exit::Done)
+    })
+    .await
+}

@@ -1,0 +1,214 @@
+//! `tranship login`: tries a user name and a password, and keeps them where docker does.
+
+use std::convert::Infallible;
+use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::Path;
+
+use secrecy::SecretString;
+use serde::Serialize;
+
+use super::args::{Global, Output, Reach};
+use super::exit::{CliError, Exit};
+use super::{output, session, signals};
+use crate::oci::RegistryHost;
+use crate::registry::auth::docker_config::{self, Keeper};
+use crate::registry::auth::{Credential, Environment};
+
+/// More than any password or token has.
+const MAX_PASSWORD: u64 = 64 << 10;
+
+/// Log in to a registry
+///
+/// The user name and the password are tried at the registry first. Then they are kept where docker
+/// keeps them: in its auth file ($REGISTRY_AUTH_FILE, podman's and skopeo's auth.json, docker's
+/// config.json), or in the credential helper that the file names. docker, podman and skopeo find
+/// them there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship login registry.example.com                       asks for both
+  tranship login ghcr.io -u mirror-bot --password-stdin < token.txt
+  pass show gitlab | tranship login gitlab.example.com:5050 -u deploy --password-stdin")]
+pub struct Args {
+    /// HOST or HOST:PORT
+    #[arg(value_name = "HOST")]
+    registry: RegistryHost,
+    /// The user name; asked for if it is left out
+    #[arg(long, short, value_name = "USER")]
+    username: Option<String>,
+    /// Read the password from standard input
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// docker's option, known only to be refused with a word on what to do instead. It is no part of
+/// the definition that help, completions and manual pages are made from.
+pub fn with_refused_password(command: clap::Command) -> clap::Command {
+    let password = clap::Arg::new(PASSWORD)
+        .long(PASSWORD)
+        .short('p')
+        .num_args(0..=1)
+        .hide(true)
+        // Nothing of what was typed there is kept.
+        .value_parser(|_: &str| Ok::<_, Infallible>(()));
+    command.mut_subcommand("login", |login| login.arg(password))
+}
+
+const PASSWORD: &str = "password";
+
+/// Refuses a password that was typed on the command line.
+pub fn check_password(matches: &clap::ArgMatches) -> Result<(), CliError> {
+    match matches.subcommand_matches("login") {
+        Some(login) if login.contains_id(PASSWORD) => Err(CliError::Hinted {
+            exit: Exit::Usage,
+            message: "a password on the command line is visible to everybody on this machine"
+                .to_owned(),
+            hint: "use --password-stdin, or leave it out to be asked",
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The document that `--output json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    registry: &'a RegistryHost,
+    username: &'a str,
+    /// Whether the registry looked at the credentials.
+    checked: bool,
+    file: &'a Path,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    helper: Option<String>,
+    notes: Vec<String>,
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let registries = session::reach(global, &args.reach)?;
+    let configured = session::optional_registries(global)?;
+    let environment = Environment::of_process();
+    let file = environment.auth_file_to_write().ok_or_else(|| {
+        let message = "there is no place for an auth file: neither HOME nor DOCKER_CONFIG is set";
+        CliError::Usage(message.to_owned())
+    })?;
+    let host = args.registry;
+    let (username, password) = ask(&host, args.username, args.password_stdin)?;
+    let credential = Credential::Password { username: username.clone(), password };
+    let registry = registries.open_as(&host, credential.clone())?;
+    let checked = signals::unless_stopped(async {
+        registry.log_in().await.map_err(|error| match error.status() {
+            // The usual hint is to log in.
+            Some(http::StatusCode::UNAUTHORIZED) => CliError::Failed(format!(
+                "{host} refuses the user name or the password; nothing was kept ({error})"
+            )),
+            _ => error.into(),
+        })
+    })
+    .await?;
+    let keeper = docker_config::store(&file, &host, &credential, &environment)
+        .await
+        .map_err(|error| CliError::Failed(format!("failed to keep the login: {error}")))?;
+    let mut notes = Vec::new();
+    if !checked {
+        notes.push("the registry asks nobody for credentials, so they were not checked".to_owned());
+    }
+    if configured.get(&host).is_some_and(|config| config.password.is_some()) {
+        notes.push(
+            "the configuration has credentials for this registry, which tranship uses instead"
+                .to_owned(),
+        );
+    }
+    if keeper == Keeper::File {
+        notes.push("the password is in the file as it is, readable by you only".to_owned());
+    }
+    let helper = match keeper {
+        Keeper::File => None,
+        Keeper::Helper(name) => Some(format!("docker-credential-{name}")),
+    };
+    let report =
+        Report { registry: &host, username: &username, checked, file: &file, helper, notes };
+    match global.output {
+        Output::Json => output::print_json(&report)?,
+        Output::Text if global.quiet => {}
+        Output::Text => print_report(&report)?,
+    }
+    Ok(Exit::Done)
+}
+
+fn print_report(report: &Report<'_>) -> Result<(), CliError> {
+    let place = match &report.helper {
+        Some(helper) => format!("with {helper}, as {} says", report.file.display()),
+        None => format!("in {}", report.file.display()),
+    };
+    let mut text =
+        format!("logged in to {} as {}, kept {place}\n", report.registry, report.username);
+    for note in &report.notes {
+        text.push_str(&format!("note: {note}\n"));
+    }
+    output::print_text(&text)
+}
+
+/// The user name and the password, asked for where they were not given.
+fn ask(
+    host: &RegistryHost,
+    username: Option<String>,
+    password_stdin: bool,
+) -> Result<(String, SecretString), CliError> {
+    let hint = "give them with --username and --password-stdin";
+    let terminal = std::io::stdin().is_terminal();
+    let username = match username {
+        Some(username) => username,
+        None if terminal && !password_stdin => prompt(&format!("User name for {host}: "))?,
+        None => {
+            let message = "nobody can be asked for the user name".to_owned();
+            return Err(CliError::Hinted { exit: Exit::Usage, message, hint });
+        }
+    };
+    if username.is_empty() {
+        return Err(CliError::Usage("the user name is empty".to_owned()));
+    }
+    // It would end where the password begins.
+    if username.contains(':') {
+        return Err(CliError::Usage("a user name cannot have a colon".to_owned()));
+    }
+    let password = if password_stdin {
+        read_password()?
+    } else if terminal {
+        let asked = rpassword::prompt_password(format!("Password for {username} at {host}: "));
+        asked
+            .map_err(|error| CliError::Failed(format!("failed to read the password: {error}")))?
+            .into()
+    } else {
+        let message = "nobody can be asked for the password".to_owned();
+        return Err(CliError::Hinted { exit: Exit::Usage, message, hint });
+    };
+    if secrecy::ExposeSecret::expose_secret(&password).is_empty() {
+        return Err(CliError::Usage("the password is empty".to_owned()));
+    }
+    Ok((username, password))
+}
+
+fn prompt(question: &str) -> Result<String, CliError> {
+    let failed = |error| CliError::Failed(format!("failed to read the user name: {error}"));
+    eprint!("{question}");
+    std::io::stderr().flush().map_err(failed)?;
+    let mut line = String::new();
+    std::io::stdin().lock().take(1 << 10).read_line(&mut line).map_err(failed)?;
+    Ok(line.trim().to_owned())
+}
+
+/// Standard input, without the line feed at its end.
+fn read_password() -> Result<SecretString, CliError> {
+    let mut text = String::new();
+    let read = std::io::stdin().lock().take(MAX_PASSWORD + 1).read_to_string(&mut text);
+    let read =
+        read.map_err(|error| CliError::Failed(format!("failed to read the password: {error}")))?;
+    if read as u64 > MAX_PASSWORD {
+        return Err(CliError::Usage("the password is longer than 64 KiB".to_owned()));
+    }
+    Ok(text
+        .strip_suffix('\n')
+        .map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text))
+        .into())
+}

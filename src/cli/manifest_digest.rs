@@ -1,0 +1,93 @@
+//! `tranship manifest-digest`: the digest of a manifest in a file, or of one in a registry.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde::Serialize;
+
+use super::args::{Global, Output, Reach};
+use super::exit::{CliError, Exit};
+use super::{output, session, signals};
+use crate::oci::Digest;
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::reference::{Location, split_host};
+use crate::place::Source;
+use crate::repository::{Cause, Error};
+
+/// Print the digest of a manifest
+///
+/// A file's digest is that of its bytes. A reference is looked up, without reading the image.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship manifest-digest manifest.json
+  tranship inspect --raw ghcr.io/acme/app:1.0 | tranship manifest-digest -
+  tranship manifest-digest ghcr.io/acme/app:1.0")]
+pub struct Args {
+    /// A file, `-` for standard input, or a reference with a host (docker://alpine)
+    #[arg(value_name = "FILE|-|REFERENCE")]
+    manifest: String,
+    #[command(flatten)]
+    reach: Reach,
+}
+
+/// The document that `--output json` prints.
+#[derive(Serialize)]
+struct Report<'a> {
+    manifest: &'a str,
+    digest: Digest,
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let name = args.manifest.as_str();
+    let digest = if name == "-" {
+        of_bytes(name, std::io::stdin().lock())?
+    } else if Path::new(name).is_file() {
+        let file = std::fs::File::open(name)
+            .map_err(|error| CliError::Failed(format!("failed to read {name}: {error}")))?;
+        of_bytes(name, file)?
+    } else if let Some(location) = location(name)? {
+        let registries = session::reach(global, &args.reach)?;
+        signals::unless_stopped(async {
+            let source = Source::open(&location, &registries).await?;
+            let image = source.image().await?;
+            let found = source.repository().resolve(&image.reference).await?;
+            let found =
+                found.ok_or_else(|| Error::new("look up", location.to_string(), Cause::Missing));
+            Ok(found?.digest)
+        })
+        .await?
+    } else {
+        return Err(CliError::Hinted {
+            exit: Exit::Usage,
+            message: format!("there is no file `{name}`"),
+            hint: "a reference needs its host here, or docker:// in front",
+        });
+    };
+    match global.output {
+        Output::Json => output::print_json(&Report { manifest: name, digest })?,
+        Output::Text => output::print_text(&format!("{digest}\n"))?,
+    }
+    Ok(Exit::Done)
+}
+
+fn of_bytes(name: &str, from: impl Read) -> Result<Digest, CliError> {
+    let mut bytes = Vec::new();
+    let read = from.take(MAX_MANIFEST_BYTES as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| CliError::Failed(format!("failed to read {name}: {error}")))?;
+    if bytes.len() > MAX_MANIFEST_BYTES {
+        let message = format!("{name} is no manifest: it has more than {MAX_MANIFEST_BYTES} bytes");
+        return Err(CliError::Failed(message));
+    }
+    Ok(Digest::of(&bytes))
+}
+
+/// What must be a reference: a mistyped file name should not lead to Docker Hub.
+fn location(name: &str) -> Result<Option<Location>, CliError> {
+    let told = ["docker://", "oci:", "oci-archive:"].iter().any(|prefix| name.starts_with(prefix));
+    let has_host = split_host(name).0.is_some_and(|host| !matches!(host, "." | ".."));
+    if !told && !has_host {
+        return Ok(None);
+    }
+    name.parse().map(Some).map_err(|error| CliError::Usage(format!("{error}")))
+}

@@ -1,0 +1,290 @@
+//! One-off copies: an image, or all tags of a repository, from one place to another.
+//!
+//! Unlike a rule, a copy remembers nothing: what is at the target is asked for each time.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::oci::selection::TagSelection;
+use crate::oci::{Digest, Tag};
+use crate::place::{Image, Source, Target};
+use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
+use crate::sync::{Action, Counts, Failure, ImageReport};
+use crate::transfer::{self, Carrier, Delivered, Job, Options, Outcome, TagIndex};
+
+/// Images under way at once. Bounds memory.
+const IMAGES: usize = 16;
+
+/// What is to be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The image that the source names.
+    Image,
+    /// Every tag of the repository, but for those that follow an image (see `oci::derived`).
+    AllTags,
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct CopyReport {
+    /// The copy was stopped before its end.
+    pub interrupted: bool,
+    pub counts: Counts,
+    /// Bytes of blobs sent to the target.
+    pub bytes: u64,
+    pub seconds: f64,
+    /// By name.
+    pub images: Vec<ImageReport>,
+    /// What went wrong with more than one image.
+    pub failures: Vec<Failure>,
+}
+
+impl CopyReport {
+    pub fn is_success(&self) -> bool {
+        !self.interrupted && self.counts.failed == 0 && self.failures.is_empty()
+    }
+}
+
+/// Copies, and finishes the target if nothing went wrong. `watch` sees each image as soon as it
+/// is settled.
+pub async fn run(
+    carrier: &Carrier,
+    source: &Source,
+    target: Target,
+    extent: Extent,
+    options: Options,
+    cancel: &CancellationToken,
+    watch: &(dyn Fn(&ImageReport) + Sync),
+) -> CopyReport {
+    let begin = Instant::now();
+    let settled = Mutex::new(Vec::new());
+    let done = |image: ImageReport| {
+        watch(&image);
+        settled.lock().unwrap_or_else(PoisonError::into_inner).push(image);
+    };
+    let options = Arc::new(options);
+    let work = async {
+        let copy = Copy::prepare(carrier, source, &target, extent, options).await?;
+        copy.run(&done).await;
+        Ok(())
+    };
+    let result: Option<Result<()>> = tokio::select! {
+        biased;
+        () = cancel.cancelled() => None,
+        result = work => Some(result),
+    };
+    let interrupted = result.is_none();
+    let mut failures: Vec<Failure> = result.and_then(Result::err).iter().map(Failure::of).collect();
+    let mut images = settled.into_inner().unwrap_or_else(PoisonError::into_inner);
+    images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
+    let mut counts = Counts::default();
+    images.iter().for_each(|image| counts.add(image.action));
+    if !interrupted
+        && failures.is_empty()
+        && counts.failed == 0
+        && let Err(error) = target.finish().await
+    {
+        failures.push(Failure::of(&error));
+    }
+    CopyReport {
+        interrupted,
+        counts,
+        bytes: images.iter().map(|image| image.bytes).sum(),
+        seconds: begin.elapsed().as_secs_f64(),
+        images,
+        failures,
+    }
+}
+
+/// A copy of which everything is known but the images themselves.
+struct Copy<'a> {
+    carrier: &'a Carrier,
+    source: Arc<dyn Repository>,
+    target: Arc<dyn Repository>,
+    options: Arc<Options>,
+    /// What is read, and where it goes.
+    images: Vec<(Reference, Placement)>,
+    source_tags: TagIndex,
+    /// `None`: not listed. `Some(None)`: there is no such repository yet.
+    target_tags: Option<Option<HashSet<Tag>>>,
+}
+
+impl<'a> Copy<'a> {
+    async fn prepare(
+        carrier: &'a Carrier,
+        source: &Source,
+        target: &Target,
+        extent: Extent,
+        options: Arc<Options>,
+    ) -> Result<Self> {
+        let repository = source.repository();
+        let all = extent == Extent::AllTags;
+        // The list tells of every signature and fallback tag at once.
+        let listed = if all || options.referrers { repository.tags().await? } else { None };
+        let source_tags = TagIndex::new(listed.as_deref().unwrap_or_default());
+        let (images, target_tags) = if all {
+            let Some(tags) = listed else {
+                return Err(Error::new("list tags of", repository.name(), Cause::Missing));
+            };
+            let selected = TagSelection::default().select(tags).into_iter();
+            let by_tag = |tag: Tag| (Reference::Tag(tag.clone()), Placement::Tag(tag));
+            let there = target.repository().tags().await?;
+            (selected.map(by_tag).collect(), Some(there.map(|tags| tags.into_iter().collect())))
+        } else {
+            let Image { reference, tag } = source.image().await?;
+            let tag = target.tag().cloned().or(tag);
+            (vec![(reference, tag.map_or(Placement::Digest, Placement::Tag))], None)
+        };
+        Ok(Self {
+            carrier,
+            source: repository.clone(),
+            target: target.repository().clone(),
+            options,
+            images,
+            source_tags,
+            target_tags,
+        })
+    }
+
+    async fn run(&self, done: &(dyn Fn(ImageReport) + Sync)) {
+        futures_util::stream::iter(&self.images)
+            .for_each_concurrent(IMAGES, |(reference, placement)| async move {
+                let begin = Instant::now();
+                let report = match self.image(reference, placement).await {
+                    Ok(report) => report,
+                    Err(error) => ImageReport {
+                        action: Action::Failed,
+                        reason: "it was asked for".to_owned(),
+                        errors: vec![Failure::of(&error)],
+                        ..self.blank(reference, placement)
+                    },
+                };
+                done(ImageReport { seconds: begin.elapsed().as_secs_f64(), ..report });
+            })
+            .await;
+    }
+
+    async fn image(&self, reference: &Reference, placement: &Placement) -> Result<ImageReport> {
+        let current = self.current(reference, placement).await?;
+        let mut job = Job {
+            source: self.source.clone(),
+            reference: reference.clone(),
+            source_tags: self.source_tags.clone(),
+            targets: vec![transfer::Target {
+                repository: self.target.clone(),
+                placement: placement.clone(),
+                current: current.clone(),
+                fresh: matches!(self.target_tags, Some(None)),
+            }],
+            options: self.options.clone(),
+        };
+        if let Some(current) = &current {
+            // A look costs nothing where a manifest that is read counts as a pull.
+            let resolved = self.source.resolve(reference).await?;
+            let resolved = resolved.ok_or_else(|| self.missing(reference))?;
+            if resolved.digest == *current && !self.options.referrers {
+                return Ok(ImageReport {
+                    action: Action::Unchanged,
+                    reason: HAS_IT.to_owned(),
+                    source_digest: Some(current.to_string()),
+                    target_digest: Some(current.to_string()),
+                    ..self.blank(reference, placement)
+                });
+            }
+            // What was looked up is what is read, even if the tag moves meanwhile.
+            job.reference = Reference::Digest(resolved.digest);
+        }
+        let outcome = self.carrier.transfer(&job).await?;
+        // One target was asked for, so there is one answer.
+        let delivered = match outcome.targets.first() {
+            Some(Ok(delivered)) => delivered,
+            Some(Err(error)) => return Err(error.clone()),
+            None => return Err(self.missing(reference)),
+        };
+        Ok(self.delivered(reference, placement, current.is_some(), &outcome, delivered))
+    }
+
+    /// What the target has in this place now.
+    async fn current(
+        &self,
+        reference: &Reference,
+        placement: &Placement,
+    ) -> Result<Option<Digest>> {
+        let reference = match placement {
+            Placement::Tag(tag) => &Reference::Tag(tag.clone()),
+            Placement::Digest | Placement::Part => reference,
+        };
+        if let (Some(listed), Placement::Tag(tag)) = (&self.target_tags, placement)
+            && !listed.as_ref().is_some_and(|tags| tags.contains(tag))
+        {
+            return Ok(None);
+        }
+        Ok(self.target.resolve(reference).await?.map(|resolved| resolved.digest))
+    }
+
+    fn delivered(
+        &self,
+        reference: &Reference,
+        placement: &Placement,
+        had_another: bool,
+        outcome: &Outcome,
+        delivered: &Delivered,
+    ) -> ImageReport {
+        let refused = !delivered.refused_referrers.is_empty();
+        let moved = delivered.blobs_sent + delivered.blobs_mounted > 0;
+        let (action, reason) = match (refused, delivered.unchanged, moved, had_another) {
+            (true, ..) => (Action::Failed, "the target refuses to store what refers to it"),
+            (_, true, false, _) => (Action::Unchanged, HAS_IT),
+            (_, true, true, _) => (Action::Copied, "its referrers have changed"),
+            (_, false, _, true) => (Action::Copied, "the target differs"),
+            (_, false, _, false) => (Action::Copied, "the target lacks it"),
+        };
+        ImageReport {
+            action,
+            reason: reason.to_owned(),
+            source_digest: Some(outcome.source_digest.to_string()),
+            target_digest: Some(delivered.digest.to_string()),
+            bytes: delivered.sent_bytes,
+            blobs_sent: delivered.blobs_sent,
+            blobs_mounted: delivered.blobs_mounted,
+            blobs_present: delivered.blobs_present,
+            notes: outcome.notes.clone(),
+            errors: delivered.refused_referrers.iter().map(Failure::of).collect(),
+            ..self.blank(reference, placement)
+        }
+    }
+
+    fn blank(&self, reference: &Reference, placement: &Placement) -> ImageReport {
+        let target = match placement {
+            Placement::Tag(tag) => format!("{}:{tag}", self.target.name()),
+            Placement::Digest | Placement::Part => self.target.name().to_owned(),
+        };
+        ImageReport {
+            source: format!("{}{}", self.source.name(), reference.suffix()),
+            target,
+            action: Action::Failed,
+            reason: String::new(),
+            source_digest: None,
+            target_digest: None,
+            bytes: 0,
+            blobs_sent: 0,
+            blobs_mounted: 0,
+            blobs_present: 0,
+            seconds: 0.0,
+            notes: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    fn missing(&self, reference: &Reference) -> Error {
+        let name = format!("{}{}", self.source.name(), reference.suffix());
+        Error::new("look up", name, Cause::Missing)
+    }
+}
+
+/// Why nothing was done.
+const HAS_IT: &str = "the target has it already";

@@ -1,0 +1,165 @@
+//! Help, completions, manual pages, and `tranship config`.
+
+use serde_json::{Value, json};
+
+use crate::support::Tranship;
+
+const GOOD: &str = r#"
+[registry."ghcr.io"]
+username = "bot"
+password = { env = "TOKEN" }
+
+[registry."r.example:5000"]
+insecure = "http"
+
+[[sync]]
+name = "apps"
+source = "ghcr.io/acme/**"
+target = "r.example:5000/{repository}"
+"#;
+
+#[tokio::test]
+async fn every_command_has_help_with_an_example() {
+    let tranship = Tranship::new();
+    let help = tranship.succeed(["--help"]).await.stdout;
+    let commands: Vec<&str> = help
+        .lines()
+        .skip_while(|line| !line.starts_with("Mirror and migrate:"))
+        .take_while(|line| *line != "Options:")
+        .filter_map(|line| line.strip_prefix("  ")?.split_whitespace().next())
+        .collect();
+    assert!(commands.len() >= 12, "{commands:?}");
+    let mut all: Vec<Vec<&str>> = commands.iter().map(|command| vec![*command]).collect();
+    all.extend(["check", "show", "schema"].map(|command| vec!["config", command]));
+    for command in all {
+        let help = tranship.succeed(command.iter().chain(&["--help"])).await.stdout;
+        let example = help.split_once("Example").map(|(_, rest)| rest).unwrap_or_default();
+        let call = format!("tranship {}", command.join(" "));
+        assert!(example.contains(&call), "{command:?}: {help}");
+    }
+}
+
+#[tokio::test]
+async fn wrong_usage_ends_with_2() {
+    let tranship = Tranship::new();
+    let cases: [(&[&str], &str); 6] = [
+        (&[], "Usage: tranship"),
+        (&["frobnicate"], "unrecognized subcommand"),
+        (&["copy", "a"], "<TARGET>"),
+        (&["copy", "--insecure", "https", "a", "b"], "expected `http` or `no-verify`"),
+        (&["copy", "--platform", "amd64", "a", "b"], "`amd64` is not a platform"),
+        (&["inspect", "ghcr.io/Acme/app"], "upper-case letters are not allowed"),
+    ];
+    for (arguments, words) in cases {
+        let finished = tranship.run(arguments).await;
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        assert!(finished.stderr.contains(words), "{arguments:?}: {finished:?}");
+        assert_eq!(finished.stdout, "");
+    }
+}
+
+#[tokio::test]
+async fn a_good_configuration_is_counted_shown_and_read_again() {
+    let tranship = Tranship::new();
+    tranship.write("tranship.toml", GOOD);
+    let run = async |arguments: &[&str]| {
+        let mut command = tranship.command();
+        command.env("TOKEN", "s3cret").args(arguments);
+        let finished = crate::support::process::Running::new(&mut command).finish().await;
+        assert_eq!(finished.code, Some(0), "{finished:?}");
+        assert!(!finished.stdout.contains("s3cret"));
+        finished.stdout
+    };
+    let told = run(&["config", "check"]).await;
+    assert_eq!(told, "tranship.toml: 1 rule, 2 registries; nothing is wrong\n");
+    let shown: Value =
+        serde_json::from_str(&run(&["config", "check", "--output", "json"]).await).unwrap();
+    let expected = json!({
+        "success": true, "file": "tranship.toml", "rules": ["apps"],
+        "registries": ["ghcr.io", "r.example:5000"], "problems": [],
+    });
+    assert_eq!(shown, expected);
+    let meant = run(&["config", "show"]).await;
+    assert!(meant.contains("password = { env = \"TOKEN\" }"), "{meant}");
+    tranship.write("meant.toml", &meant);
+    assert_eq!(run(&["config", "show", "--config", "meant.toml"]).await, meant);
+    let schema: Value = serde_json::from_str(&run(&["config", "schema"]).await).unwrap();
+    assert_eq!(schema["title"], "tranship.toml");
+}
+
+#[tokio::test]
+async fn a_bad_configuration_is_told_with_places() {
+    let tranship = Tranship::new();
+    tranship.write("bad.toml", "[daemon]\nlisten = 5\n");
+    let text = "[registry.\"r.example\"]\nusername = \"u\"\n\n[[sync]]\nname = \"a\"\nsource = \"r.example/A\"\ntarget = \"t.example/a\"\n";
+    tranship.write("worse.toml", text);
+    let check = async |file: &str, more: &[&str]| {
+        let finished = tranship.run(["config", "check", "-c", file].iter().chain(more)).await;
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        finished
+    };
+    assert!(check("bad.toml", &[]).await.stderr.starts_with("bad.toml:2:10: "));
+    let told = check("worse.toml", &[]).await.stderr;
+    assert!(told.contains("worse.toml:2:12: `username` of r.example needs `password`"), "{told}");
+    assert!(told.contains("worse.toml:6:10: "), "{told}");
+    let shown = check("worse.toml", &["--output", "json"]).await;
+    assert_eq!(shown.stderr, "");
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown["problems"].as_array().unwrap().len(), 2, "{shown}");
+    assert_eq!(
+        (&shown["problems"][0]["line"], &shown["problems"][0]["column"]),
+        (&json!(2), &json!(12))
+    );
+    // Other commands end the same way.
+    for arguments in [&["sync", "-c", "bad.toml"][..], &["inspect", "alpine", "-c", "bad.toml"]] {
+        let finished = tranship.run(arguments).await;
+        assert_eq!(finished.code, Some(2));
+        assert!(finished.stderr.starts_with("bad.toml:2:10: "), "{finished:?}");
+    }
+    let none = tranship.run(["config", "check"]).await;
+    assert_eq!(none.code, Some(2));
+    assert!(none.stderr.contains("there is no tranship.toml here"), "{none:?}");
+}
+
+#[tokio::test]
+async fn a_secret_that_cannot_be_read_is_told() {
+    let tranship = Tranship::new();
+    let config = GOOD.replace("env = \"TOKEN\"", "file = \"token\"");
+    tranship.write("tranship.toml", &config);
+    tranship.write("token", "\n");
+    let finished = tranship.run(["config", "check"]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    let words = "error: the password for ghcr.io cannot be had: the secret file ";
+    assert!(finished.stderr.starts_with(words), "{finished:?}");
+    assert!(finished.stderr.ends_with("/token is empty\n"), "{finished:?}");
+    tranship.write("tranship.toml", GOOD);
+    let finished = tranship.run(["config", "check"]).await;
+    assert!(finished.stderr.contains("tranship.toml:4:20: "), "{finished:?}");
+    assert!(finished.stderr.contains("environment variable TOKEN is not set"), "{finished:?}");
+    // A command is not run to find out.
+    let config = GOOD.replace("env = \"TOKEN\"", "command = [\"touch\", \"ran\"]");
+    tranship.write("tranship.toml", config);
+    tranship.succeed(["config", "check"]).await;
+    assert!(!tranship.home().join("ran").exists());
+}
+
+#[tokio::test]
+async fn completions_and_manual_pages_know_every_command() {
+    let tranship = Tranship::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let script = tranship.succeed(["completions", shell]).await.stdout;
+        for word in ["copy", "list-tags", "with-siblings", "manifest-digest"] {
+            assert!(script.contains(word), "{shell} {word}");
+        }
+        assert!(
+            !script.contains("password --") && !script.contains("-l password -d"),
+            "the refused option is not offered"
+        );
+    }
+    let page = tranship.succeed(["man"]).await.stdout;
+    assert!(page.contains(".TH tranship 1") && page.contains("tranship\\-copy"), "{page}");
+    tranship.succeed(["man", "--dir", "pages/man1"]).await;
+    let page = tranship.home().join("pages/man1/tranship-copy.1");
+    assert!(std::fs::read_to_string(page).unwrap().contains("\\-\\-all\\-tags"));
+    assert!(tranship.home().join("pages/man1/tranship-config-check.1").exists());
+}
