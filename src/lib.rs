@@ -5,7 +5,9 @@
 //!
 //! - `cli`: one file a subcommand; arguments in, report out.
 //! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
+//! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
 //! - `server`: layouts served as a registry.
+//! - `verify`: source and target compared down to every blob, and repaired.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
@@ -21,6 +23,7 @@ pub mod cli;
 pub mod config;
 pub mod copy;
 pub mod delete;
+pub mod demo;
 pub mod layout;
 pub mod oci;
 pub mod place;
@@ -30,3 +33,4 @@ pub mod server;
 pub mod state;
 pub mod sync;
 pub mod transfer;
+pub mod verify;

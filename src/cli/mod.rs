@@ -1,13 +1,16 @@
 //! The command line: one file a subcommand, arguments in, report out, no logic of its own.
 //!
 //! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
-//!   as a command needs them. `output`: stdout for data, stderr for people. `exit`: exit codes.
+//!   as a command needs them. `output`: stdout for data, stderr for people; `report`: images and
+//!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
+//!   `signals`: stopping in good order. `progress`: what is under way.
 
 mod args;
 mod completions;
 mod config;
 mod copy;
 mod delete;
+mod demo;
 mod exit;
 mod inspect;
 mod list_repos;
@@ -19,9 +22,11 @@ mod manifest_digest;
 mod output;
 mod progress;
 mod report;
+mod serve_layout;
 mod session;
 mod signals;
 mod sync;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -44,6 +49,7 @@ pub struct Cli {
 enum Command {
     Sync(sync::Args),
     Copy(copy::Args),
+    Verify(verify::Args),
     Inspect(inspect::Args),
     ListTags(list_tags::Args),
     ListRepos(list_repos::Args),
@@ -51,17 +57,20 @@ enum Command {
     Delete(delete::Args),
     Login(login::Args),
     Logout(logout::Args),
+    ServeLayout(serve_layout::Args),
+    Demo(demo::Args),
     Config(config::Args),
     Completions(completions::Args),
     Man(man::Args),
 }
 
 /// Subcommands by what they are for, as `--help` shows them.
-const GROUPS: [(&str, &[&str]); 5] = [
-    ("Mirror and migrate", &["sync", "copy"]),
+const GROUPS: [(&str, &[&str]); 6] = [
+    ("Mirror and migrate", &["sync", "copy", "verify"]),
     ("Look", &["inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Change", &["delete"]),
     ("Credentials", &["login", "logout"]),
+    ("Serve and try", &["serve-layout", "demo"]),
     ("Set up", &["config", "completions", "man"]),
 ];
 
@@ -110,6 +119,9 @@ pub fn main() -> ExitCode {
             Command::Config(args) => config::run(&cli.global, args).await,
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
+            Command::Verify(args) => verify::run(&cli.global, args).await,
+            Command::ServeLayout(args) => serve_layout::run(&cli.global, args).await,
+            Command::Demo(args) => demo::run(&cli.global, args).await,
         }
     });
     let exit = runtime.block_on(running);

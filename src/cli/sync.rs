@@ -75,7 +75,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     Ok(if success { Exit::Done } else { Exit::Failed })
 }
 
-fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncRule>, CliError> {
+/// The rules with these names, or all of them.
+pub fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncRule>, CliError> {
     let listed = || all.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>().join(", ");
     if all.is_empty() {
         return Err(CliError::Usage("the configuration has no [[sync]] rule".to_owned()));

@@ -112,10 +112,15 @@ fn idle(text: Spanned<String>, reader: &mut Reader<'_>) -> Option<Duration> {
 }
 
 /// Not normalised like a registry: token services are no registries, and Docker Hub's other names
-/// are different hosts to them.
+/// are different hosts to them. With a scheme it is what errors suggest to be written here.
 fn realm(host: &Spanned<String>, reader: &mut Reader<'_>) -> Option<String> {
-    match host.get_ref().parse::<RegistryHost>() {
-        Ok(_) => Some(host.get_ref().to_ascii_lowercase()),
+    let text = host.get_ref();
+    let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    if bare.is_some_and(|bare| bare.parse::<RegistryHost>().is_ok()) {
+        return Some(text.to_ascii_lowercase());
+    }
+    match text.parse::<RegistryHost>() {
+        Ok(_) => Some(text.to_ascii_lowercase()),
         Err(error) => {
             reader.report_with_hint(
                 host.span(),

@@ -22,8 +22,8 @@ pub struct RegistryConfig {
     pub requests_per_second: Option<f64>,
     /// Without a byte moving in either direction; not zero.
     pub idle_timeout: Option<Duration>,
-    /// Hosts (`host[:port]`, lower case) besides the registry's own that may get its credentials
-    /// as its token service.
+    /// Hosts (`host[:port]`, lower case; `http://` before it where https is not meant) besides the
+    /// registry's own that may get its credentials as its token service.
     pub auth_realms: Vec<String>,
 }
 

@@ -374,12 +374,14 @@ impl Registry {
             StatusCode::TOO_MANY_REQUESTS => {
                 permit.throttled();
                 self.limiter.refused(sent);
-                self.wait_asked_for(&answer, &answer.refusal());
             }
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
             _ => permit.good(call.kind()),
+        }
+        if retry::is_transient(answer.status) {
+            self.wait_asked_for(&answer, &answer.refusal());
         }
         if answer.status == StatusCode::UNAUTHORIZED {
             // The next try, by whoever can read the body again, gets a new token.

@@ -66,7 +66,12 @@ pub struct Transport {
 }
 
 impl Transport {
-    pub fn new(tls: &Tls, timeouts: Timeouts) -> Result<Self, Cause> {
+    /// `direct`: the registry is reached without a proxy, whatever the environment says.
+    pub fn new(tls: &Tls, timeouts: Timeouts, direct: bool) -> Result<Self, Cause> {
+        let basic = |timeouts| {
+            let builder = basic(timeouts);
+            if direct { builder.no_proxy() } else { builder }
+        };
         let api = if tls.http {
             // No TLS will be spoken, so the system's certificates are not read and parsed.
             basic(timeouts).http1_only().tls_certs_only([])

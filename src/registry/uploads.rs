@@ -75,7 +75,9 @@ impl RemoteRepository {
             Some(other) => self.writes.clone().mounting_from(other),
             None => self.writes.clone(),
         };
-        let call = self.call("mount", what, Method::POST, url, &scope);
+        // Mounting from itself only asks whether it is there: to people, that is an upload.
+        let step = if from == self.path() { "start upload of" } else { "mount" };
+        let call = self.call(step, what, Method::POST, url, &scope);
         let answer = self.registry.call(&call).await?;
         match answer.status {
             StatusCode::CREATED => Ok(UploadStart::Present),
@@ -142,6 +144,7 @@ impl RemoteRepository {
 
     /// The next try takes the next way if this one was refused for its form.
     fn learn_style(&self, used: Style, error: &Error) {
+        let lost = error.has_code("BLOB_UPLOAD_UNKNOWN") || error.has_code("BLOB_UPLOAD_INVALID");
         let form = error.status().is_some_and(|status| {
             matches!(status.as_u16(), 400 | 404 | 405 | 411 | 413 | 415 | 416 | 501)
         });
@@ -149,9 +152,10 @@ impl RemoteRepository {
             Style::Put => Style::Patch,
             Style::Patch | Style::Chunks => Style::Chunks,
         };
-        if form && next != used {
+        if form && !lost && next != used {
             tracing::debug!(registry = %self.registry.host, ?used, ?next, %error, "the registry does not take this form of upload");
-            self.registry.facts.upload_style.store(next as u8, Ordering::Relaxed);
+            // Others that still used the old form may have learnt more meanwhile.
+            self.registry.facts.upload_style.fetch_max(next as u8, Ordering::Relaxed);
         }
     }
 

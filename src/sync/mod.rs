@@ -5,9 +5,9 @@
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
 //! - `report`: what a run did, for people and for programs.
 
-mod decide;
+pub mod decide;
 mod pair;
-mod pairs;
+pub mod pairs;
 mod report;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,6 +23,7 @@ use crate::repository::Error;
 use crate::transfer::{Carrier, Locks};
 use pair::Pair;
 
+pub use pair::Selected;
 pub use report::{Action, Counts, Failure, ImageReport, RuleReport};
 
 /// Rules under way at once: what bounds the work is each registry's window.

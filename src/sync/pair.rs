@@ -1,5 +1,7 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
+mod selected;
+
 use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::state::{TagKey, TagState};
 use crate::transfer::{
     Delivered, Found, Job, Options, Outcome, TagIndex, Target, fingerprint, subjects, survey,
 };
+pub use selected::Selected;
 
 /// Tags of one repository that are looked at at once.
 const TAGS: usize = 64;
@@ -55,6 +58,8 @@ struct Need<'g> {
     goal: &'g Goal,
     reason: &'static str,
     current: Option<Digest>,
+    /// The target was asked and does not have the tag.
+    lacks: bool,
 }
 
 impl<'a> Pair<'a> {
@@ -180,6 +185,11 @@ impl<'a> Pair<'a> {
         }
         // The semaphore is never closed.
         let _place = self.syncer.images.acquire().await;
+        for need in needs.iter().filter(|need| need.lacks) {
+            // The list tells whether the repository is empty, which saves a look-up of each blob.
+            // If it cannot be had, they are looked up.
+            let _ = need.goal.tags().await;
+        }
         let job = self.job(&item, digest, &needs, source_tags);
         let result = self.syncer.carrier.transfer(&job).await;
         let seconds = begin.elapsed().as_secs_f64();
@@ -219,7 +229,12 @@ impl<'a> Pair<'a> {
                 Err(error) => fail(goal, "the target could not be asked", &error),
             }
         }
-        let lacks = |goal: &'g Goal| Need { goal, reason: "the target lacks it", current: None };
+        let lacks = |goal: &'g Goal| Need {
+            goal,
+            reason: "the target lacks it",
+            current: None,
+            lacks: true,
+        };
         if known.iter().all(|(_, _, at_target)| *at_target == Some(AtTarget::Lacks)) {
             return (None, known.iter().map(|(goal, ..)| lacks(goal)).collect());
         }
@@ -306,7 +321,10 @@ impl<'a> Pair<'a> {
             AtTarget::Vouched | AtTarget::Lacks => None,
         };
         match verdict {
-            Verdict::Copy(reason) => Ok(Some(Need { goal, reason, current })),
+            Verdict::Copy(reason) => {
+                let lacks = target == AtTarget::Lacks;
+                Ok(Some(Need { goal, reason, current, lacks }))
+            }
             Verdict::InStep => {
                 if self.options.referrers
                     && !self
@@ -322,7 +340,12 @@ impl<'a> Pair<'a> {
                 {
                     let current =
                         current.or_else(|| record.map(|record| record.target_digest.clone()));
-                    return Ok(Some(Need { goal, reason: "its referrers have changed", current }));
+                    return Ok(Some(Need {
+                        goal,
+                        reason: "its referrers have changed",
+                        current,
+                        lacks: false,
+                    }));
                 }
                 if !self.options.referrers && target != AtTarget::Vouched {
                     let target = current.unwrap_or_else(|| source.digest.clone());

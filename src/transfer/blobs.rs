@@ -127,17 +127,14 @@ impl Carrier {
             };
             // The hint was wrong, or the registry does not mount: then it may have the blob.
             self.state.forget_blob(target.store(), &from, &blob.digest);
-            if !side.is_fresh() && target.blob_size(&blob.digest).await?.is_some() {
+            if !side.is_fresh() && has(target, blob).await {
                 target.cancel_upload(&session).await;
                 return Ok(Prepared::Has(Fate::Present));
             }
             return Ok(Prepared::Wants(session));
         }
         let self_mount = self.self_mount(target.store());
-        if self_mount == Some(SelfMount::Ignored)
-            && !side.is_fresh()
-            && target.blob_size(&blob.digest).await?.is_some()
-        {
+        if self_mount == Some(SelfMount::Ignored) && !side.is_fresh() && has(target, blob).await {
             return Ok(Prepared::Has(Fate::Present));
         }
         let session = match target.start_upload(&blob.digest, Some(target.path())).await? {
@@ -149,10 +146,7 @@ impl Carrier {
         };
         // It may have the blob and not say so. That is looked up until it is known how this store
         // answers; a repository without any tag has nothing to look up.
-        if self_mount.is_none()
-            && !side.is_fresh()
-            && target.blob_size(&blob.digest).await?.is_some()
-        {
+        if self_mount.is_none() && !side.is_fresh() && has(target, blob).await {
             self.learn(target.store(), SelfMount::Ignored);
             target.cancel_upload(&session).await;
             return Ok(Prepared::Has(Fate::Present));
@@ -218,6 +212,12 @@ impl Carrier {
             self.state.forget_blob(target.store(), target.path(), &blob.digest);
         }
     }
+}
+
+/// Whether a target says that it has a blob. One that cannot say (distribution, of a blob whose
+/// link was cut short when its disk was full) gets it anew, which mends it.
+async fn has(target: &dyn Repository, blob: &Descriptor) -> bool {
+    matches!(target.blob_size(&blob.digest).await, Ok(Some(_)))
 }
 
 /// 64 bits of who holds what. Two that collide cost a refused manifest and a second look.

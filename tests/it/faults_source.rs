@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use tranship::oci::media_type;
 
-use crate::support::bench::{APP, ATTEMPTS, Bench, IDLE};
+use crate::support::bench::{APP, ATTEMPTS, Bench, SHORT, several};
 use crate::support::{Family, Fault, Image, Kind, Place, Scripted};
 
 /// A fault that strikes requests for image `v2` for as long as it lasts.
@@ -22,7 +22,7 @@ struct Case {
 
 /// `v2` fails as told, all others arrive, and without the fault `v2` arrives too.
 async fn strike(case: Case) {
-    let bench = Bench::new();
+    let bench = Bench::new().patience_for(&case.fault);
     // What is looked up is what the target has already.
     let has_it = case.method == "HEAD";
     if has_it {
@@ -54,7 +54,7 @@ async fn strike(case: Case) {
 }
 
 async fn strike_all(cases: impl IntoIterator<Item = Case>) {
-    futures_util::future::join_all(cases.into_iter().map(strike)).await;
+    several(cases.into_iter().map(strike)).await;
 }
 
 fn on_manifest(fault: Fault, step: &'static str, words: &'static str, attempts: u32) -> Case {
@@ -191,18 +191,21 @@ async fn what_heals_is_no_failure() {
         ("GET", Kind::Blob, Fault::CutAnswerAfter(30_000)),
         ("GET", Kind::Blob, Fault::Hang),
         // Slow, and longer on its way than the idle time-out, but never idle.
-        ("GET", Kind::Blob, Fault::Drip { bytes: 4_000, every: IDLE / 4 }),
-        ("GET", Kind::Manifest, Fault::Drip { bytes: 100, every: IDLE / 4 }),
+        ("GET", Kind::Blob, Fault::Drip { bytes: 4_000, every: SHORT / 4 }),
+        ("GET", Kind::Manifest, Fault::Drip { bytes: 100, every: SHORT / 4 }),
     ];
     let passes = faults.into_iter().map(|(method, kind, fault)| async move {
-        let bench = Bench::new();
+        let mut bench = Bench::new().patience_for(&fault);
+        if matches!(fault, Fault::Drip { .. }) {
+            bench.idle = SHORT;
+        }
         let what = format!("{method} {kind:?} {fault:?}");
         let fired = bench.source.on(method, kind).once().fail(fault);
         let report = bench.sync().await;
         assert_eq!((fired.count(), report.exit()), (1, 0), "{what}: {report:#?}");
         bench.assert_arrived().await;
     });
-    futures_util::future::join_all(passes).await;
+    several(passes).await;
 }
 
 /// What came before the break is not read again: the second request asks for the rest only.
@@ -259,7 +262,7 @@ async fn a_tag_list_that_cannot_be_read_fails_its_rule() {
         (Fault::Header("link".to_owned(), other_host), "leads to another host", 1),
     ];
     let passes = cases.into_iter().map(|(fault, words, attempts)| async move {
-        let bench = Bench::new();
+        let bench = Bench::new().patience_for(&fault);
         let what = format!("{fault:?}");
         bench.source.on("GET", Kind::Tags).containing(APP).fail(fault);
         let report = bench.sync().await;
@@ -278,7 +281,7 @@ async fn a_tag_list_that_cannot_be_read_fails_its_rule() {
             0
         );
     });
-    futures_util::future::join_all(passes).await;
+    several(passes).await;
     assert!(elsewhere.traffic().is_empty(), "a link to another host was followed");
 }
 

@@ -12,6 +12,7 @@ mod cli_json;
 mod cli_login;
 mod cli_look;
 mod conformance;
+mod demo;
 mod faults_auth;
 mod faults_source;
 mod faults_target;
@@ -35,6 +36,10 @@ mod mirror_setup;
 mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
+mod serve_layout;
+mod verify_finds;
+mod verify_references;
+mod verify_repairs;
 #[allow(
     dead_code,
     unused_imports,

@@ -114,14 +114,14 @@ fn registries_are_read() {
     let config = good(
         "[registry.\"GHCR.io\"]\nusername = \"u\"\npassword = { file = \"there\" }\n\
          insecure = \"no-verify\"\nca_file = \"there\"\nparallel = 3\nrequests_per_second = 5\n\
-         auth_realms = [\"Auth.docker.io\"]\n\
+         auth_realms = [\"Auth.docker.io\", \"http://auth.lan:5001\"]\n\
          [registry.\"a.io\"]\nusername = \"u\"\npassword = { command = [\"pass\", \"x\"] }",
     );
     let ghcr = &config.registries[&"ghcr.io".parse().unwrap()];
     assert_eq!(ghcr.insecure, Insecure::NoVerify);
     assert_eq!(ghcr.parallel.unwrap().get(), 3);
     assert_eq!(ghcr.requests_per_second, Some(5.0));
-    assert_eq!(ghcr.auth_realms, ["auth.docker.io"]);
+    assert_eq!(ghcr.auth_realms, ["auth.docker.io", "http://auth.lan:5001"]);
     let Some(SecretSource::File(file)) = &ghcr.password else { panic!("{ghcr:?}") };
     assert!(file.is_absolute() && file.ends_with("there"));
     assert_eq!(ghcr.ca_file.as_ref(), Some(file));

@@ -11,8 +11,10 @@
 //! bench.assert_arrived_but("v2").await;
 //! ```
 
+use std::future::Future;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tranship::config::{self, Config};
 use tranship::registry::auth::Environment;
@@ -24,10 +26,13 @@ use tranship::transfer::Carrier;
 use super::compare::assert_same_at;
 use super::endpoint::Place;
 use super::images::{Family, Image};
-use super::scripted::Scripted;
+use super::scripted::{Fault, Scripted};
 
-/// Without a byte moving for so long, a registry of the bench counts as gone.
-pub const IDLE: Duration = Duration::from_millis(400);
+/// Without a byte moving for so long, a registry of the bench counts as gone: longer than a busy
+/// machine takes for anything.
+pub const IDLE: Duration = Duration::from_secs(10);
+/// The same, where a registry hangs on purpose.
+pub const SHORT: Duration = Duration::from_millis(400);
 /// Tries of each request.
 pub const ATTEMPTS: u32 = 3;
 
@@ -79,9 +84,9 @@ fn with_state(text: &str) -> String {
     format!("[daemon]\nstate = \"/nowhere\"\n{text}")
 }
 
-/// A `[registry]` entry for plain http and no patience; `more` are further lines of it.
-pub fn registry(place: &impl Place, more: &str) -> String {
-    let idle = IDLE.as_millis();
+/// A `[registry]` entry for plain http; `more` are further lines of it.
+pub fn registry(place: &impl Place, idle: Duration, more: &str) -> String {
+    let idle = idle.as_millis();
     format!(
         "[registry.\"{}\"]\ninsecure = \"http\"\nidle_timeout = \"{idle}ms\"\n{more}\n",
         place.host()
@@ -142,6 +147,8 @@ pub struct Bench {
     /// Of `APP`, in the order of `TAGS`.
     pub images: Vec<Image>,
     pub other: Image,
+    /// Of both registries.
+    pub idle: Duration,
     /// Lines of the `[registry]` entries of source and target.
     pub source_lines: String,
     pub target_lines: String,
@@ -169,10 +176,17 @@ impl Bench {
             runner: Runner::new(),
             images,
             other,
+            idle: IDLE,
             source_lines: String::new(),
             target_lines: String::new(),
             rule_lines: "referrers = false".to_owned(),
         }
+    }
+
+    /// Gives up soon on this fault, if it is one of registries that hang.
+    pub fn patience_for(mut self, fault: &Fault) -> Self {
+        self.idle = if matches!(fault, Fault::Hang) { SHORT } else { IDLE };
+        self
     }
 
     /// The configuration file.
@@ -180,8 +194,8 @@ impl Bench {
         let name = |place: &Scripted, rest: &str| format!("{}/{rest}", place.host());
         let target = name(&self.target, "mirror/{tail}");
         [
-            registry(&self.source, &self.source_lines),
-            registry(&self.target, &self.target_lines),
+            registry(&self.source, self.idle, &self.source_lines),
+            registry(&self.target, self.idle, &self.target_lines),
             rule("app", &name(&self.source, APP), &target, &self.rule_lines),
             rule("other", &name(&self.source, OTHER), &target, &self.rule_lines),
         ]
@@ -238,4 +252,9 @@ impl Bench {
         assert_eq!(report.success(), 1, "{report:#?}");
         self.assert_arrived().await;
     }
+}
+
+/// Runs passes side by side, but so few that the machine is not what they wait for.
+pub async fn several<F: Future<Output = ()>>(passes: impl IntoIterator<Item = F>) {
+    futures_util::stream::iter(passes).for_each_concurrent(4, |pass| pass).await;
 }

@@ -1,0 +1,165 @@
+//! `tranship demo`: the whole thing on this machine, without network and without set-up.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use super::args::{Global, Output};
+use super::exit::{CliError, Exit};
+use super::{output, session, signals};
+use crate::demo::{self, Report, Step, World};
+use crate::registry::auth::Environment;
+
+/// Try it all on this machine: two registries, sample images, nothing needed
+///
+/// Starts two registries, puts sample images into the first, mirrors them into the second by the
+/// rules of a real configuration, and shows what each step costs. Every step is checked; the exit
+/// code is 0 only if all did what they say. Nothing leaves this machine, and nothing is left
+/// behind without --keep.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship demo
+  tranship demo --keep ./demo      and keep the configuration and the images to play with")]
+pub struct Args {
+    /// Keep everything in this folder, which must be empty or not there yet
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+}
+
+/// Where the demo plays.
+enum Folder {
+    Kept(PathBuf),
+    /// Gone when dropped.
+    Temporary(TempDir),
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let folder = Folder::make(args.keep)?;
+    let text = global.output == Output::Text && !global.quiet;
+    if text {
+        output::print_text("tranship demo: from one registry to another, all on this machine\n")?;
+    }
+    let number = std::sync::atomic::AtomicUsize::new(1);
+    let watch = |step: &Step| {
+        if text {
+            let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            // A reader that has gone is noticed when the report is finished.
+            let _ = output::print_text(&step_text(number, step));
+        }
+    };
+    let program = std::env::args().next().unwrap_or_else(|| "tranship".to_owned());
+    let world = World {
+        // Nobody's credentials are needed here, so none are looked for.
+        environment: Environment::new(|_| None),
+        jitter: session::jitter,
+        clock: session::now,
+    };
+    let cancel = signals::stop_token();
+    let mut report = tokio::select! {
+        () = cancel.cancelled() => return Err(CliError::Failed("interrupted".to_owned())),
+        report = demo::run(folder.path(), world, &program, &watch) => report.map_err(|error| CliError::Failed(error.to_string()))?,
+    };
+    if matches!(folder, Folder::Temporary(_)) {
+        report.next.clear();
+        (report.source.folder, report.target.folder) = (None, None);
+    }
+    match global.output {
+        Output::Json => output::print_json(&report)?,
+        Output::Text if text => output::print_text(&closing(&report, folder.path(), &program))?,
+        Output::Text => {}
+    }
+    Ok(if report.success { Exit::Done } else { Exit::Failed })
+}
+
+impl Folder {
+    fn make(keep: Option<PathBuf>) -> Result<Self, CliError> {
+        let failed = |error: std::io::Error, path: &Path| {
+            CliError::Failed(format!("failed to create {}: {error}", path.display()))
+        };
+        let Some(path) = keep else {
+            let made = TempDir::with_prefix("tranship-demo-");
+            return made.map(Self::Temporary).map_err(|error| failed(error, &std::env::temp_dir()));
+        };
+        std::fs::create_dir_all(&path).map_err(|error| failed(error, &path))?;
+        let mut entries = std::fs::read_dir(&path).map_err(|error| failed(error, &path))?;
+        if entries.next().is_some() {
+            return Err(CliError::Usage(format!(
+                "{} is not empty: name a folder that is empty or not there yet",
+                path.display()
+            )));
+        }
+        Ok(Self::Kept(path))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Kept(path) => path,
+            Self::Temporary(folder) => folder.path(),
+        }
+    }
+}
+
+fn step_text(number: usize, step: &Step) -> String {
+    let mut text = format!("\n{number}. {}\n", step.title);
+    for line in &step.story {
+        text.push_str(&format!("   {line}\n"));
+    }
+    if step.blobs_sent + step.blobs_mounted > 0 {
+        text.push_str(&format!(
+            "   {} blobs sent ({}), {} mounted from another repository of the target\n",
+            step.blobs_sent,
+            output::bytes(step.bytes_sent),
+            step.blobs_mounted
+        ));
+    }
+    text.push_str(&format!(
+        "   requests: source {}; target {}; {}\n",
+        requests(&step.source_requests),
+        requests(&step.target_requests),
+        output::seconds(step.seconds)
+    ));
+    for check in &step.checks {
+        let sign = if check.passed { "ok" } else { "FAILED" };
+        text.push_str(&format!("   {sign}: {}", check.what));
+        if let Some(found) = &check.found {
+            text.push_str(&format!(" ({found})"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// `12 (8 GET, 4 HEAD)`
+fn requests(counts: &BTreeMap<String, u64>) -> String {
+    let total: u64 = counts.values().sum();
+    if total == 0 {
+        return "none".to_owned();
+    }
+    let parts: Vec<String> =
+        counts.iter().map(|(method, count)| format!("{count} {method}")).collect();
+    format!("{total} ({})", parts.join(", "))
+}
+
+fn closing(report: &Report, folder: &Path, program: &str) -> String {
+    let mut text = if report.success {
+        format!("\nAll of it worked, in {}.\n", output::seconds(report.seconds))
+    } else {
+        "\nNot all of it worked: see FAILED above.\n".to_owned()
+    };
+    if report.next.is_empty() {
+        text.push_str(&format!(
+            "\nWhat next?\n   {program} demo --keep ./demo    the same, with its files kept to play with\n   {program} sync --help           mirror with rules of your own; start from config.example.toml\n"
+        ));
+        return text;
+    }
+    text.push_str(&format!(
+        "\nKept in {}: tranship.toml (the rules), source and target (the images, as OCI layouts).\nThe registries of the demo have stopped. To go on:\n",
+        folder.display()
+    ));
+    for next in &report.next {
+        text.push_str(&format!("   # {}\n   {}\n", next.what, next.command));
+    }
+    text
+}

@@ -1,0 +1,113 @@
+//! `tranship serve-layout`: image layouts on disk, served as a registry.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use tokio::net::TcpListener;
+
+use super::args::{Global, Output};
+use super::exit::{CliError, Exit};
+use super::{output, signals};
+use crate::layout::Layouts;
+use crate::oci::RepositoryName;
+use crate::server::{self, Options};
+
+/// Serve OCI image layouts on disk as a registry
+///
+/// DIR is an image layout, which becomes one repository, or a folder with layouts in it at any
+/// depth, which become repositories named by their paths. The address is printed as soon as
+/// requests are answered. It serves until it is stopped by SIGINT or SIGTERM.
+///
+/// There is no TLS and no login: whoever reaches the address may read, and write with --writable.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship serve-layout /srv/images
+  tranship serve-layout --listen 127.0.0.1:0 --name acme/app ./app
+  tranship serve-layout --writable /srv/images        takes pushes, too")]
+pub struct Args {
+    /// An image layout, or a folder of layouts
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Where to listen; port 0 takes any free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
+    listen: SocketAddr,
+    /// Take pushes and deletions; DIR is created where it is not there
+    #[arg(long)]
+    writable: bool,
+    /// Take them from other machines, too: everybody who reaches the address can then write
+    #[arg(long, requires = "writable")]
+    allow_remote_writes: bool,
+    /// The repository's name, where DIR is a layout itself; by default the folder's
+    #[arg(long, value_name = "REPOSITORY")]
+    name: Option<RepositoryName>,
+}
+
+/// The document that `--output json` prints when requests are answered.
+#[derive(Serialize)]
+struct Listening {
+    address: String,
+    writable: bool,
+    repositories: Vec<String>,
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    if args.writable && !args.listen.ip().is_loopback() && !args.allow_remote_writes {
+        return Err(CliError::Usage(format!(
+            "--writable on {}: other machines could push and delete there, and nobody is asked for a password; listen on 127.0.0.1, or say --allow-remote-writes if the network is to be trusted",
+            args.listen
+        )));
+    }
+    let layouts = open(&args).await?;
+    let names: Vec<String> = layouts.names().await?.iter().map(ToString::to_string).collect();
+    let failed = |error| CliError::Failed(format!("failed to listen on {}: {error}", args.listen));
+    let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let stop = signals::stop_token();
+    let options = Options { writable: args.writable, ..Options::default() };
+    let router = server::registry(layouts, options);
+    announce(global, &args, address, names)?;
+    server::serve(listener, router, stop.cancelled_owned()).await.map_err(failed)?;
+    Ok(Exit::Done)
+}
+
+async fn open(args: &Args) -> Result<Layouts, CliError> {
+    let layouts = if args.writable {
+        Layouts::open_or_create(&args.folder).await?
+    } else {
+        Layouts::open(&args.folder).await?
+    };
+    let Some(name) = &args.name else { return Ok(layouts) };
+    let layouts = layouts.named(name.clone());
+    if layouts.get(name).await?.is_none() {
+        return Err(CliError::Usage(format!(
+            "--name is for a single layout; {} is a folder of layouts, which have their paths as names",
+            args.folder.display()
+        )));
+    }
+    Ok(layouts)
+}
+
+fn announce(
+    global: &Global,
+    args: &Args,
+    address: SocketAddr,
+    repositories: Vec<String>,
+) -> Result<(), CliError> {
+    match global.output {
+        Output::Json => output::print_json(&Listening {
+            address: address.to_string(),
+            writable: args.writable,
+            repositories,
+        }),
+        Output::Text => {
+            let access = if args.writable { "writable" } else { "read-only" };
+            let folder = args.folder.display();
+            output::print_text(&format!(
+                "listening on {address}, serving {folder} ({access}, {} repositories)\n",
+                repositories.len()
+            ))
+        }
+    }
+}

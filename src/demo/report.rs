@@ -1,0 +1,109 @@
+//! What the demo did, step by step. These types are the JSON that `--output json` prints.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// The whole demo.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Every step did what it says.
+    pub success: bool,
+    pub seconds: f64,
+    pub source: Place,
+    pub target: Place,
+    pub steps: Vec<Step>,
+    /// What to look at, where the files were kept.
+    pub next: Vec<Next>,
+}
+
+/// One of the two registries.
+#[derive(Debug, Clone, Serialize)]
+pub struct Place {
+    /// `host:port`, as long as the demo runs.
+    pub address: String,
+    /// The folder of its layouts, where that was kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
+}
+
+/// One step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Step {
+    pub name: &'static str,
+    pub title: &'static str,
+    /// What happened, for people.
+    pub story: Vec<String>,
+    /// Requests to the two registries, by method.
+    pub source_requests: BTreeMap<String, u64>,
+    pub target_requests: BTreeMap<String, u64>,
+    pub images: Images,
+    pub blobs_sent: u64,
+    pub blobs_mounted: u64,
+    /// Bytes of blobs sent to the target.
+    pub bytes_sent: u64,
+    pub seconds: f64,
+    pub checks: Vec<Check>,
+}
+
+/// Images of one step, by what became of them.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub struct Images {
+    pub copied: usize,
+    pub unchanged: usize,
+    pub failed: usize,
+    /// Found equal, down to every blob.
+    pub verified: usize,
+}
+
+/// Something that the demo has made sure of.
+#[derive(Debug, Clone, Serialize)]
+pub struct Check {
+    pub what: &'static str,
+    pub passed: bool,
+    /// What was found instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub found: Option<String>,
+}
+
+/// A command to try.
+#[derive(Debug, Clone, Serialize)]
+pub struct Next {
+    pub what: &'static str,
+    pub command: String,
+}
+
+impl Step {
+    pub(super) fn new(name: &'static str, title: &'static str) -> Self {
+        Self {
+            name,
+            title,
+            story: Vec::new(),
+            source_requests: BTreeMap::new(),
+            target_requests: BTreeMap::new(),
+            images: Images::default(),
+            blobs_sent: 0,
+            blobs_mounted: 0,
+            bytes_sent: 0,
+            seconds: 0.0,
+            checks: Vec::new(),
+        }
+    }
+
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.passed)
+    }
+
+    /// Notes whether `found` is what was expected.
+    pub(super) fn check<T: PartialEq + std::fmt::Debug>(
+        &mut self,
+        what: &'static str,
+        found: T,
+        expected: T,
+    ) {
+        let passed = found == expected;
+        let found = (!passed).then(|| format!("{found:?} instead of {expected:?}"));
+        self.checks.push(Check { what, passed, found });
+    }
+}

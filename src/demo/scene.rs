@@ -1,0 +1,148 @@
+//! Where the demo plays: a folder with two trees of layouts, a configuration, and two registries.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::registry::Registry;
+use super::report::{Next, Place};
+use super::{DemoError, World};
+use crate::config::{self, Config, RegistryConfig};
+use crate::layout::Layouts;
+use crate::registry::{Policy, Registries};
+use crate::state::State;
+use crate::transfer::Carrier;
+
+/// The rules of the demo: `SOURCE` and `TARGET` become the addresses of the registries.
+const CONFIG: &str = include_str!("tranship.toml");
+
+/// The place and all that is running in it.
+pub(super) struct Scene {
+    pub source: Registry,
+    pub target: Registry,
+    folder: PathBuf,
+    world: World,
+}
+
+impl Scene {
+    /// Sets everything up in an empty folder.
+    pub async fn set_up(folder: &Path, world: World) -> Result<Self, DemoError> {
+        let folder = folder.canonicalize()?;
+        let source = Registry::start(&folder.join("source"), false).await?;
+        let target = Registry::start(&folder.join("target"), true).await?;
+        let config = CONFIG
+            .replace("SOURCE", &source.address.to_string())
+            .replace("TARGET", &target.address.to_string());
+        let scene = Self { source, target, folder, world };
+        std::fs::write(scene.config_file(), config)?;
+        Ok(scene)
+    }
+
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.join("tranship.toml")
+    }
+
+    /// The configuration, read from its file as every command does.
+    pub fn config(&self) -> Result<Config, DemoError> {
+        Ok(config::load(&self.config_file(), &|_| None)?)
+    }
+
+    /// Connections and state, opened anew as if by a process of its own.
+    pub fn open(&self, config: &Config) -> Result<(Arc<Registries>, Arc<Carrier>), DemoError> {
+        let state = State::open(&config.daemon.state)?;
+        let World { environment, jitter, .. } = &self.world;
+        let registries = Registries::new(
+            config.registries.clone(),
+            RegistryConfig::default(),
+            environment.clone(),
+            *jitter,
+        );
+        Ok((
+            Arc::new(registries.without_proxies()),
+            Arc::new(Carrier::new(state, Policy::default(), *jitter)),
+        ))
+    }
+
+    pub fn clock(&self) -> fn() -> u64 {
+        self.world.clock
+    }
+
+    /// The source's layouts, to push to behind the back of the read-only registry.
+    pub async fn source_layouts(&self) -> Result<Layouts, DemoError> {
+        Ok(Layouts::open(self.folder.join("source")).await?)
+    }
+
+    pub fn places(&self) -> (Place, Place) {
+        let place = |registry: &Registry, name: &str| Place {
+            address: registry.address.to_string(),
+            folder: Some(self.folder.join(name)),
+        };
+        (place(&self.source, "source"), place(&self.target, "target"))
+    }
+
+    /// What can be tried with a folder that is kept. `program`: how tranship was called.
+    pub fn next(&self, program: &str) -> Vec<Next> {
+        let (source, target) = (self.source.address, self.target.address);
+        let program = quoted(program);
+        let path = |path: &Path| quoted(&path.to_string_lossy());
+        let config = path(&self.config_file());
+        let next = |what, command| Next { what, command };
+        vec![
+            next("read the rules", format!("cat {config}")),
+            next(
+                "serve the source",
+                format!(
+                    "{program} serve-layout {} --listen {}",
+                    path(&self.folder.join("source")),
+                    source
+                ),
+            ),
+            next(
+                "serve the target (in another terminal)",
+                format!(
+                    "{program} serve-layout {} --listen {} --writable",
+                    path(&self.folder.join("target")),
+                    target
+                ),
+            ),
+            next("bring the target up to date", format!("{program} sync --config {config}")),
+            next(
+                "compare both, down to every byte",
+                format!("{program} verify --config {config} --read"),
+            ),
+            next(
+                "list what was mirrored",
+                format!("curl http://{}/v2/mirror/acme/web/tags/list", target),
+            ),
+            next(
+                "look at an image with another tool",
+                format!(
+                    "skopeo inspect --tls-verify=false docker://{}/mirror/acme/web:latest",
+                    target
+                ),
+            ),
+        ]
+    }
+}
+
+/// A text as a shell takes it for one word.
+fn quoted(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_stay_words() {
+        assert_eq!(quoted("/tmp/a-b.c"), "/tmp/a-b.c");
+        assert_eq!(quoted("/tmp/my demo"), "'/tmp/my demo'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+        assert_eq!(quoted("$HOME"), "'$HOME'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,62 @@
+//! What a rule selects, for who does something else with it than copy it.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::StreamExt;
+
+use super::{Item, Pair};
+use crate::config::SyncRule;
+use crate::repository::{Placement, Reference, Repository, Result};
+use crate::sync::{Failure, Mode, Progress, REPOSITORIES, RuleReport, Syncer};
+use crate::transfer::{Options, TagIndex};
+
+/// The images that a rule selects in one source repository, and where they belong.
+pub struct Selected {
+    pub source: Arc<dyn Repository>,
+    pub targets: Vec<Arc<dyn Repository>>,
+    /// The derived tags of the source.
+    pub source_tags: TagIndex,
+    pub options: Arc<Options>,
+    /// What is read at the source, and what it is called at the targets.
+    pub images: Vec<(Reference, Placement)>,
+}
+
+impl Syncer {
+    /// Everything that a rule selects now, and what could not be read of it. Targets are not
+    /// asked for anything.
+    pub async fn select(&self, rule: &SyncRule) -> (Vec<Selected>, Vec<Failure>) {
+        let report = Mutex::new(RuleReport::new(&rule.name, Mode::DryRun));
+        let progress = Progress { report, watch: &|_| {} };
+        let mut selected = Vec::new();
+        match self.pairs(rule, &progress).await {
+            Err(error) => progress.failure(Failure::of(&error)),
+            Ok(pairs) => {
+                let mut results = futures_util::stream::iter(pairs)
+                    .map(|pair| async move { Pair::open(self, rule, &pair)?.selected().await })
+                    .buffered(REPOSITORIES);
+                while let Some(result) = results.next().await {
+                    match result {
+                        Ok(one) => selected.push(one),
+                        Err(error) => progress.failure(Failure::of(&error)),
+                    }
+                }
+            }
+        }
+        let report = progress.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        (selected, report.failures)
+    }
+}
+
+impl Pair<'_> {
+    async fn selected(&self) -> Result<Selected> {
+        let (items, source_tags) = self.items().await?;
+        let images = items.into_iter().map(|Item { reference, placement }| (reference, placement));
+        Ok(Selected {
+            source: self.source.clone(),
+            targets: self.goals.iter().map(|goal| goal.repository.clone()).collect(),
+            source_tags,
+            options: self.options.clone(),
+            images: images.collect(),
+        })
+    }
+}

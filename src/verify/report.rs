@@ -1,0 +1,178 @@
+//! What a verification found. These types are the JSON that `--output json` prints.
+
+use serde::Serialize;
+
+use crate::repository::{Cause, Error};
+use crate::sync::Failure;
+
+/// One verification.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Report {
+    /// Every image is at its target, complete.
+    pub success: bool,
+    /// Every blob of the target was downloaded and hashed.
+    pub read: bool,
+    /// It was stopped before its end.
+    pub interrupted: bool,
+    pub counts: Counts,
+    /// What was looked at, each once, however many images share it.
+    pub checked: Checked,
+    pub seconds: f64,
+    /// Every image, by name.
+    pub images: Vec<ImageReport>,
+    /// What went wrong with more than one image: a list that could not be read.
+    pub failures: Vec<Failure>,
+}
+
+/// Images by what was found. A source tag counts once for each target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    pub equal: usize,
+    /// Different at first, equal now.
+    pub repaired: usize,
+    pub different: usize,
+    /// The source could not be read, so nothing can be said.
+    pub failed: usize,
+}
+
+/// How much was looked at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Checked {
+    /// Manifests read and hashed at the target.
+    pub manifests: u64,
+    /// Blobs looked up at the target.
+    pub blobs: u64,
+    /// Of these blobs.
+    pub bytes: u64,
+    /// Downloaded from the target and hashed.
+    pub bytes_read: u64,
+}
+
+/// One image at one target.
+#[derive(Debug, Clone, Serialize)]
+pub struct ImageReport {
+    pub source: String,
+    pub target: String,
+    pub outcome: Outcome,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_digest: Option<String>,
+    /// What the target should have: another digest where platforms are left out on the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_digest: Option<String>,
+    /// What the image consists of, referrers included.
+    pub manifests: u64,
+    pub blobs: u64,
+    pub bytes: u64,
+    pub referrers: u64,
+    /// What is missing or different (now, after a repair).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<Problem>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub repair: Option<Repair>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// What was found of an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    Equal,
+    Repaired,
+    Different,
+    Failed,
+}
+
+/// An attempt to heal an image.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Repair {
+    /// What was wrong and is not any more.
+    pub healed: Vec<Problem>,
+    pub blobs_sent: u64,
+    pub blobs_mounted: u64,
+    /// Of blobs sent.
+    pub bytes: u64,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<Failure>,
+}
+
+/// Something that the target lacks or has otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    pub kind: Kind,
+    /// What it is about: `host/repository@digest`.
+    pub subject: String,
+    pub message: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hint: Option<&'static str>,
+}
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The image's tag, or its digest where it has no tag, is not there.
+    ImageMissing,
+    /// The tag points at something else.
+    ImageDiffers,
+    ManifestMissing,
+    ManifestDiffers,
+    BlobMissing,
+    /// A blob has another size than its manifest says.
+    BlobSize,
+    /// A blob has other bytes than its digest says; found by reading it only.
+    BlobBytes,
+    ReferrerMissing,
+    /// One of cosign's tags points at something else.
+    ReferrerDiffers,
+    /// It could not be read.
+    Unreadable,
+}
+
+/// Registries and layouts do not take a blob that they seem to have.
+const STUCK: &str = "an upload does not replace it, because the target takes it for right: delete the blob in the target's storage (or the repository and what it shares the blob with), then run verify --repair";
+
+impl Problem {
+    pub(super) fn new(kind: Kind, subject: String, message: impl Into<String>) -> Self {
+        let hint = matches!(kind, Kind::BlobSize | Kind::BlobBytes).then_some(STUCK);
+        Self { kind, subject, message: message.into(), hint }
+    }
+
+    /// What an error says of a manifest: wrong bytes are a finding, everything else is not known.
+    pub(super) fn of_manifest(error: &Error) -> Self {
+        let kind = match error.cause() {
+            Cause::Manifest(_) | Cause::Corrupt(_) => Kind::ManifestDiffers,
+            _ => return Self::unreadable(error),
+        };
+        Self::new(kind, error.subject().to_owned(), error.cause().to_string())
+    }
+
+    pub(super) fn unreadable(error: &Error) -> Self {
+        let hint = error.hint();
+        Self {
+            hint,
+            ..Self::new(Kind::Unreadable, error.subject().to_owned(), error.cause().to_string())
+        }
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.subject, self.message)
+    }
+}
+
+impl Counts {
+    pub fn total(&self) -> usize {
+        self.equal + self.repaired + self.different + self.failed
+    }
+
+    pub(super) fn add(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Equal => self.equal += 1,
+            Outcome::Repaired => self.repaired += 1,
+            Outcome::Different => self.different += 1,
+            Outcome::Failed => self.failed += 1,
+        }
+    }
+}
