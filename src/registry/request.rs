@@ -370,14 +370,17 @@ impl Registry {
         };
         match answer.status {
             StatusCode::TOO_MANY_REQUESTS => {
-                permit.throttled();
+                permit.overloaded();
                 self.limiter.refused(sent);
                 self.wait_asked_for(&answer, &answer.refusal());
             }
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
-            _ => permit.good(call.kind()),
+            _ => {
+                permit.good(call.kind());
+                self.limiter.taken(sent);
+            }
         }
         if answer.status == StatusCode::UNAUTHORIZED {
             // The next try, by whoever can read the body again, gets a new token.
