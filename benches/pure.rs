@@ -170,7 +170,7 @@ fn index(children: usize) -> Bytes {
 
 fn rule(template: &str) -> SyncRule {
     let text = format!(
-        "[[sync]]\nname = \"r\"\nsource = \"s.example/acme/**\"\ntarget = \"t.example/{template}\"\n"
+        "[daemon]\nstate = \"state\"\n[[sync]]\nname = \"r\"\nsource = \"s.example/acme/**\"\ntarget = \"t.example/{template}\"\n"
     );
     tranship::config::parse(&text, "bench.toml".as_ref(), &|_| None).unwrap().sync.remove(0)
 }

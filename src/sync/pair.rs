@@ -2,7 +2,6 @@
 
 mod selected;
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,9 +41,11 @@ pub(super) struct Pair<'a> {
 /// One target repository.
 struct Goal {
     repository: Arc<dyn Repository>,
-    /// Its tags, listed when the first tag is met that the state does not vouch for; or why they
-    /// cannot be had, which is not asked again for each tag.
-    tags: OnceCell<Result<Option<HashSet<Tag>>>>,
+    /// Its tags, sorted; listed when the first tag is met that the state does not vouch for. Or why
+    /// they cannot be had, which is not asked again for each tag.
+    tags: OnceCell<Result<Option<Vec<Tag>>>>,
+    /// The derived ones among them.
+    derived: OnceCell<TagIndex>,
 }
 
 /// One image of the source: what is read, and where it is put.
@@ -71,7 +72,7 @@ impl<'a> Pair<'a> {
             .map(|(registry, repository)| {
                 let repository =
                     syncer.registries.open(registry)?.repository(repository.clone(), true);
-                Ok(Goal { repository, tags: OnceCell::new() })
+                Ok(Goal { repository, tags: OnceCell::new(), derived: OnceCell::new() })
             })
             .collect::<Result<_>>()?;
         let options = Options {
@@ -93,11 +94,13 @@ impl<'a> Pair<'a> {
 
     pub async fn run(&self, mode: Mode, progress: &Progress<'_>) {
         let _turns = self.take_turns().await;
-        let (items, source_tags) = match self.items().await {
+        let (pinned, tags, source_tags) = match self.items().await {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
-        let few = items.len() <= FEW;
+        let few = tags.len() <= FEW;
+        // Made one by one: there may be very many tags.
+        let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
         futures_util::stream::iter(items)
             .for_each_concurrent(TAGS, |item| self.item(item, &source_tags, few, mode, progress))
             .await;
@@ -115,12 +118,9 @@ impl<'a> Pair<'a> {
         turns
     }
 
-    /// What the rule selects in this repository, and the repository's derived tags.
-    async fn items(&self) -> Result<(Vec<Item>, TagIndex)> {
-        let by_tag = |tag: Tag| Item {
-            reference: Reference::Tag(tag.clone()),
-            placement: Placement::Tag(tag),
-        };
+    /// What the rule selects in this repository: the pinned image or tags. With the repository's
+    /// derived tags.
+    async fn items(&self) -> Result<(Option<Item>, Vec<Tag>, TagIndex)> {
         let pinned = match &self.rule.source.repositories {
             SourceRepositories::Pinned { tag, digest, .. } => Some(Item {
                 reference: Reference::Digest(digest.clone()),
@@ -131,21 +131,21 @@ impl<'a> Pair<'a> {
         let literals = self.rule.tags.literals();
         if !self.options.referrers {
             if let Some(item) = pinned {
-                return Ok((vec![item], TagIndex::default()));
+                return Ok((Some(item), Vec::new(), TagIndex::default()));
             }
             if let Some(literals) = literals {
-                return Ok((literals.into_iter().map(by_tag).collect(), TagIndex::default()));
+                return Ok((None, literals, TagIndex::default()));
             }
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
         let listed = self.source.tags().await?;
         let index = TagIndex::new(listed.as_deref().unwrap_or_default());
-        let items = match (pinned, literals) {
-            (Some(item), _) => vec![item],
-            (None, Some(literals)) => literals.into_iter().map(by_tag).collect(),
+        let tags = match (&pinned, literals) {
+            (Some(_), _) => Vec::new(),
+            (None, Some(literals)) => literals,
             (None, None) => match listed {
-                Some(tags) => self.rule.tags.select(tags).into_iter().map(by_tag).collect(),
+                Some(tags) => self.rule.tags.select(tags),
                 // A pattern's repositories may be empty; one that is named should not be.
                 None if matches!(
                     self.rule.source.repositories,
@@ -157,7 +157,7 @@ impl<'a> Pair<'a> {
                 None => return Err(Error::new("list tags of", self.source.name(), Cause::Missing)),
             },
         };
-        Ok((items, index))
+        Ok((pinned, tags, index))
     }
 
     async fn item(
@@ -289,7 +289,7 @@ impl<'a> Pair<'a> {
             return Ok(None);
         }
         let tags = goal.tags().await?;
-        let lacks = tags.as_ref().is_none_or(|tags| !tags.contains(tag));
+        let lacks = tags.as_ref().is_none_or(|tags| tags.binary_search(tag).is_err());
         Ok(lacks.then_some(AtTarget::Lacks))
     }
 
@@ -413,9 +413,8 @@ impl<'a> Pair<'a> {
             Some(_) => return Ok(false),
             None if found.is_empty() => {}
             None => {
-                let tags = goal.tags().await?;
-                let tags: Vec<Tag> = tags.iter().flatten().cloned().collect();
-                let there = survey(&*goal.repository, &subjects, &TagIndex::new(&tags)).await?;
+                let derived = goal.derived().await?;
+                let there = survey(&*goal.repository, &subjects, derived).await?;
                 if !found.iter().all(|found| there.contains(found)) {
                     return Ok(false);
                 }
@@ -589,11 +588,25 @@ impl<'a> Pair<'a> {
     }
 }
 
+impl Item {
+    fn tagged(tag: Tag) -> Self {
+        Self { reference: Reference::Tag(tag.clone()), placement: Placement::Tag(tag) }
+    }
+}
+
 impl Goal {
-    async fn tags(&self) -> Result<&Option<HashSet<Tag>>> {
+    async fn derived(&self) -> Result<&TagIndex> {
+        let tags = self.tags().await?.as_deref().unwrap_or_default();
+        Ok(self.derived.get_or_init(|| async { TagIndex::new(tags) }).await)
+    }
+
+    async fn tags(&self) -> Result<&Option<Vec<Tag>>> {
         let tags = self.tags.get_or_init(|| async {
-            let tags = self.repository.tags().await?;
-            Ok(tags.map(|tags| tags.into_iter().collect()))
+            let mut tags = self.repository.tags().await?;
+            if let Some(tags) = &mut tags {
+                tags.sort_unstable();
+            }
+            Ok(tags)
         });
         tags.await.as_ref().map_err(Error::clone)
     }
