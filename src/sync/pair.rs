@@ -58,6 +58,8 @@ struct Need<'g> {
     goal: &'g Goal,
     reason: &'static str,
     current: Option<Digest>,
+    /// The target lacks what the state says was put there.
+    gone: bool,
 }
 
 impl<'a> Pair<'a> {
@@ -222,9 +224,14 @@ impl<'a> Pair<'a> {
                 Err(error) => fail(goal, "the target could not be asked", &error),
             }
         }
-        let lacks = |goal: &'g Goal| Need { goal, reason: "the target lacks it", current: None };
         if known.iter().all(|(_, _, at_target)| *at_target == Some(AtTarget::Lacks)) {
-            return (None, known.iter().map(|(goal, ..)| lacks(goal)).collect());
+            let lacks = |goal: &'g Goal, record: Option<&TagState>| Need {
+                goal,
+                reason: "the target lacks it",
+                current: None,
+                gone: record.is_some(),
+            };
+            return (None, known.iter().map(|(goal, record, _)| lacks(goal, *record)).collect());
         }
         let source = match self.resolve_source(item).await {
             Ok(source) => source,
@@ -309,7 +316,10 @@ impl<'a> Pair<'a> {
             AtTarget::Vouched | AtTarget::Lacks => None,
         };
         match verdict {
-            Verdict::Copy(reason) => Ok(Some(Need { goal, reason, current })),
+            Verdict::Copy(reason) => {
+                let gone = target == AtTarget::Lacks && record.is_some();
+                Ok(Some(Need { goal, reason, current, gone }))
+            }
             Verdict::InStep => {
                 if self.options.referrers
                     && !self
@@ -325,7 +335,8 @@ impl<'a> Pair<'a> {
                 {
                     let current =
                         current.or_else(|| record.map(|record| record.target_digest.clone()));
-                    return Ok(Some(Need { goal, reason: "its referrers have changed", current }));
+                    let reason = "its referrers have changed";
+                    return Ok(Some(Need { goal, reason, current, gone: false }));
                 }
                 if !self.options.referrers && target != AtTarget::Vouched {
                     let target = current.unwrap_or_else(|| source.digest.clone());
@@ -437,7 +448,8 @@ impl<'a> Pair<'a> {
                     repository: need.goal.repository.clone(),
                     placement: item.placement.clone(),
                     current: need.current.clone(),
-                    fresh: matches!(need.goal.tags.get(), Some(Ok(None))),
+                    fresh: need.goal.is_fresh(),
+                    cleaned: need.gone || need.goal.is_fresh(),
                 })
                 .collect(),
             options: self.options.clone(),
@@ -576,6 +588,11 @@ impl Goal {
             Ok(tags.map(|tags| tags.into_iter().collect()))
         });
         tags.await.as_ref().map_err(Error::clone)
+    }
+
+    /// Whether it has no tags, as far as is known without asking.
+    fn is_fresh(&self) -> bool {
+        matches!(self.tags.get(), Some(Ok(None)))
     }
 }
 
