@@ -179,6 +179,7 @@ impl<'a> Copy<'a> {
                 placement: placement.clone(),
                 current: current.clone(),
                 fresh: matches!(self.target_tags, Some(None)),
+                cleaned: false,
             }],
             options: self.options.clone(),
         };

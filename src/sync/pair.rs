@@ -61,6 +61,8 @@ struct Need<'g> {
     current: Option<Digest>,
     /// The target was asked and does not have the tag.
     lacks: bool,
+    /// The target lacks what the state says was put there.
+    gone: bool,
 }
 
 impl<'a> Pair<'a> {
@@ -229,14 +231,15 @@ impl<'a> Pair<'a> {
                 Err(error) => fail(goal, "the target could not be asked", &error),
             }
         }
-        let lacks = |goal: &'g Goal| Need {
-            goal,
-            reason: "the target lacks it",
-            current: None,
-            lacks: true,
-        };
         if known.iter().all(|(_, _, at_target)| *at_target == Some(AtTarget::Lacks)) {
-            return (None, known.iter().map(|(goal, ..)| lacks(goal)).collect());
+            let lacks = |goal: &'g Goal, record: Option<&TagState>| Need {
+                goal,
+                reason: "the target lacks it",
+                current: None,
+                lacks: true,
+                gone: record.is_some(),
+            };
+            return (None, known.iter().map(|(goal, record, _)| lacks(goal, *record)).collect());
         }
         let source = match self.resolve_source(item).await {
             Ok(source) => source,
@@ -323,7 +326,8 @@ impl<'a> Pair<'a> {
         match verdict {
             Verdict::Copy(reason) => {
                 let lacks = target == AtTarget::Lacks;
-                Ok(Some(Need { goal, reason, current, lacks }))
+                let gone = lacks && record.is_some();
+                Ok(Some(Need { goal, reason, current, lacks, gone }))
             }
             Verdict::InStep => {
                 if self.options.referrers
@@ -340,12 +344,8 @@ impl<'a> Pair<'a> {
                 {
                     let current =
                         current.or_else(|| record.map(|record| record.target_digest.clone()));
-                    return Ok(Some(Need {
-                        goal,
-                        reason: "its referrers have changed",
-                        current,
-                        lacks: false,
-                    }));
+                    let reason = "its referrers have changed";
+                    return Ok(Some(Need { goal, reason, current, lacks: false, gone: false }));
                 }
                 if !self.options.referrers && target != AtTarget::Vouched {
                     let target = current.unwrap_or_else(|| source.digest.clone());
@@ -456,7 +456,8 @@ impl<'a> Pair<'a> {
                     repository: need.goal.repository.clone(),
                     placement: item.placement.clone(),
                     current: need.current.clone(),
-                    fresh: matches!(need.goal.tags.get(), Some(Ok(None))),
+                    fresh: need.goal.is_fresh(),
+                    cleaned: need.gone || need.goal.is_fresh(),
                 })
                 .collect(),
             options: self.options.clone(),
@@ -609,6 +610,11 @@ impl Goal {
             Ok(tags)
         });
         tags.await.as_ref().map_err(Error::clone)
+    }
+
+    /// Whether it has no tags, as far as is known without asking.
+    fn is_fresh(&self) -> bool {
+        matches!(self.tags.get(), Some(Ok(None)))
     }
 }
 

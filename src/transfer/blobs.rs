@@ -50,7 +50,7 @@ impl Carrier {
     ) {
         let mut wanting: Vec<&Side<'_>> = Vec::new();
         for side in sides.iter().filter(|side| !side.has_failed()) {
-            if trust && self.is_known(side.repository(), &blob.digest) {
+            if trust && self.is_known(side, &blob.digest) {
                 self.settle(side, blob, Ok(Fate::Present));
             } else {
                 wanting.push(side);
@@ -114,7 +114,7 @@ impl Carrier {
         trust: bool,
     ) -> Result<Prepared> {
         let target = side.repository();
-        if trust && self.is_known(target, &blob.digest) {
+        if trust && self.is_known(side, &blob.digest) {
             return Ok(Prepared::Has(Fate::Present));
         }
         if let Some(session) = self.left_upload(blob, target).await {
@@ -172,7 +172,7 @@ impl Carrier {
     fn settle(&self, side: &Side<'_>, blob: &Descriptor, result: Result<Fate>) {
         match result {
             Ok(fate) => {
-                if fate != Fate::Present || !self.is_known(side.repository(), &blob.digest) {
+                if fate != Fate::Present || !self.is_known(side, &blob.digest) {
                     self.note_known(side.repository(), &blob.digest);
                 }
                 self.meter.blob(fate);
@@ -191,13 +191,14 @@ impl Carrier {
         known.entry(store.to_owned()).or_insert(answer);
     }
 
-    fn is_known(&self, target: &dyn Repository, digest: &Digest) -> bool {
-        self.seen().contains(&mark(target, digest))
-            || self
-                .state
-                .blob_locations(target.store(), digest)
-                .iter()
-                .any(|path| path == target.path())
+    fn is_known(&self, side: &Side<'_>, digest: &Digest) -> bool {
+        let target = side.repository();
+        if self.seen().contains(&mark(target, digest)) {
+            return true;
+        }
+        // A registry need not check that a manifest's blobs are there, so doubts count.
+        let noted = || self.state.blob_locations(target.store(), digest);
+        !side.target.cleaned && noted().iter().any(|path| path == target.path())
     }
 
     fn note_known(&self, target: &dyn Repository, digest: &Digest) {

@@ -39,6 +39,9 @@ pub struct Target {
     pub current: Option<Digest>,
     /// The repository had no tags when it was last listed.
     pub fresh: bool,
+    /// What is known of the repository from before this run is out of date: it has no tags any
+    /// more, or the one that was put there is gone. Somebody cleans up, so blobs may be gone too.
+    pub cleaned: bool,
 }
 
 /// What became of an image.

@@ -54,6 +54,7 @@ impl Repairer {
                 // Not even the tag is taken for right, or nothing below it would be looked at.
                 current: None,
                 fresh: false,
+                cleaned: true,
             }],
             options: sides.options.clone(),
         };

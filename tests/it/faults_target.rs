@@ -240,27 +240,57 @@ async fn a_broken_upload_that_was_not_kept_is_begun_anew() {
     bench.assert_no_upload_left();
 }
 
+/// Deletes an image's blobs at the target, and nothing else, as a faulty clean-up may.
+async fn delete_blobs(target: &Scripted, image: &Image) {
+    for blob in &image.blobs {
+        let path = format!("/v2/mirror/app/blobs/{}", blob.digest);
+        let endpoint = target.endpoint();
+        let gone = endpoint.request(http::Method::DELETE, "mirror/app", &path).send().await;
+        assert_eq!(gone.unwrap().status(), 202);
+    }
+}
+
 /// The state says that a blob is there; somebody has cleaned up. The target refuses the manifest,
 /// and the same pass makes it good.
 #[tokio::test]
 async fn what_was_cleaned_up_at_the_target_is_brought_again() {
-    let mut bench = Bench::new();
-    bench.rule_lines += "\nrecheck = \"0s\"";
+    let bench = Bench::new();
     assert_eq!(bench.sync().await.success(), 6);
-    let image = bench.image("v2");
-    let endpoint = bench.target.endpoint();
-    assert_eq!(endpoint.delete("mirror/app", &image.digest).await, 202);
-    for blob in &image.blobs {
-        let path = format!("/v2/mirror/app/blobs/{}", blob.digest);
-        let gone = endpoint.request(http::Method::DELETE, "mirror/app", &path).send().await;
-        assert_eq!(gone.unwrap().status(), 202);
-    }
+    delete_blobs(&bench.target, bench.image("v2")).await;
+    // A new tag of the same blobs.
+    bench.image("v2").load(&bench.source, APP, "v6");
     let mark = bench.target.mark();
     let report = bench.sync().await;
     assert_eq!(report.success(), 1, "{report:#?}");
     let refused = bench.target.requests_since(mark).count_status("PUT", Kind::Manifest, 400);
     assert_eq!(refused, 1);
+    bench.assert_tag("v6").await;
     bench.assert_arrived().await;
+}
+
+/// The same at registries that do not check what a manifest points at, where nothing would tell:
+/// a tag that is gone says that what is known of its blobs may be wrong.
+#[tokio::test]
+async fn what_was_cleaned_up_unnoticed_is_brought_again() {
+    for (mount, everything) in [(Mount::Works, false), (Mount::Opens, false), (Mount::Works, true)]
+    {
+        let mut bench = Bench::new();
+        bench.rule_lines += "\nrecheck = \"0s\"";
+        bench.target.quirks(|quirks| {
+            quirks.requires_parts = false;
+            quirks.mount = mount;
+        });
+        assert_eq!(bench.sync().await.success(), 6);
+        let images = if everything { &bench.images[..] } else { &bench.images[1..2] };
+        let endpoint = bench.target.endpoint();
+        for image in images {
+            endpoint.delete("mirror/app", &image.digest).await;
+            delete_blobs(&bench.target, image).await;
+        }
+        assert_eq!(bench.sync().await.success(), images.len(), "{mount:?}");
+        bench.assert_arrived().await;
+        bench.assert_no_upload_left();
+    }
 }
 
 #[tokio::test]
