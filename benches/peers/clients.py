@@ -78,7 +78,8 @@ def ocync(source, target, corpus):
     text = f"global:\n  cache_dir: {WORK}/ocync-cache\nregistries:\n"
     for name, host in (("source", source), ("target", target)):
         text += f"  {name}: {{url: 'http://{host}', auth_type: anonymous}}\n"
-    text += "defaults:\n  source: source\n  targets: target\n  tags:\n    glob: '[0-9]*'\nmappings:\n"
+    text += "defaults:\n  source: source\n  targets: target\n  tags:\n    glob: '[0-9]*'\n"
+    text += "mappings:\n"
     text += "".join(f"  - from: {name}\n    to: {name}\n" for name in REPOSITORIES[corpus])
     return f"ocync -q sync -c {written('ocync.yaml', text)}"
 

@@ -126,7 +126,8 @@ def layer(name, size):
     header = bytearray(512)
     header[0 : len(path)] = path
     header[100:108], header[108:116], header[116:124] = b"0000644\0", b"0000000\0", b"0000000\0"
-    header[124:136], header[136:148], header[148:156] = b"%011o\0" % size, b"0" * 11 + b"\0", b" " * 8
+    header[124:136], header[136:148] = b"%011o\0" % size, b"0" * 11 + b"\0"
+    header[148:156] = b" " * 8
     header[156:157], header[257:265] = b"0", b"ustar\00000"
     header[148:156] = b"%06o\0 " % sum(header)
     tar = bytes(header) + bytes(content) + bytes(-size % 512) + bytes(1024)
@@ -140,7 +141,7 @@ def config(diff_ids, architecture="amd64", variant=None, system="linux", label="
         "os": system,
         "config": {"Env": ["PATH=/usr/bin"], "Labels": {"bench": label}},
         "rootfs": {"type": "layers", "diff_ids": diff_ids},
-        "history": [{"created": CREATED, "created_by": f"layer {at}"} for at in range(len(diff_ids))],
+        "history": [{"created": CREATED, "created_by": diff_id} for diff_id in diff_ids],
     }
     if variant:
         document["variant"] = variant
@@ -202,7 +203,7 @@ def push_multi(registry, pool, scale):
     def platform(tag, architecture, variant, base):
         sizes = random.Random(f"multi/{tag}/{architecture}")
         own = [
-            layer(f"multi/{tag}/{architecture}/{at}", int(sizes.randint(64 * KIB, 256 * KIB) * scale))
+            layer(f"{tag}/{architecture}/{at}", int(sizes.randint(64, 256) * KIB * scale))
             for at in range(2)
         ]
         config_blob = config(

@@ -1,4 +1,4 @@
-"""The source and the target registry of the measurements: two docker-registry processes on loopback.
+"""The source and the target of the measurements: two docker-registry processes on loopback.
 
 Both keep their files in one folder, `BENCH_DATA`, and tell of themselves there, so that the
 scripts beside this one find them: `<name>.port`, `<name>.pid`, `<name>.access`.

@@ -39,7 +39,10 @@ def table(title, more, medians, runs):
     print(f"### {title}\n\n| {' | '.join(columns)} |")
     print("|---|---|---|" + "---:|" * len(COLUMNS) + "---|---:|")
     for key, values in medians.items():
-        numbers = [f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in values.values()]
+        numbers = [
+            f"{value:.2f}" if name.endswith(" s") else f"{value:.0f}"
+            for name, value in values.items()
+        ]
         last = runs[key][-1]
         what = ", ".join(f"{count} {name}" for name, count in last["arrived"].items())
         if any(run["exit"] for run in runs[key]):
@@ -49,7 +52,8 @@ def table(title, more, medians, runs):
 
 def ratios(medians):
     """A client without memory has no run of its own without it: then its noop is the basis."""
-    print(f"### Over {BASIS} of the same run\n\n| corpus | phase | client | {' | '.join(COLUMNS)} |")
+    print(f"### Over {BASIS} of the same run\n")
+    print(f"| corpus | phase | client | {' | '.join(COLUMNS)} |")
     print("|---|---|---|" + "---:|" * len(COLUMNS))
     for (corpus, phase, client), values in medians.items():
         basis = medians.get((corpus, phase.removesuffix("-nostate"), BASIS))
