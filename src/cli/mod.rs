@@ -1,7 +1,9 @@
 //! The command line: one file a subcommand, arguments in, report out, no logic of its own.
 //!
 //! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
-//!   as a command needs them. `output`: stdout for data, stderr for people. `exit`: exit codes.
+//!   as a command needs them. `output`: stdout for data, stderr for people; `report`: images and
+//!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
+//!   `signals`: stopping in good order. `progress`: what is under way.
 
 mod args;
 mod completions;

@@ -10,6 +10,9 @@ use super::args::{Global, Output};
 use super::output;
 use crate::transfer::Carrier;
 
+/// How often the line is refreshed, a second.
+const TICKS: u64 = 5;
+
 /// A line on standard error that goes away when dropped.
 pub struct Progress {
     bar: ProgressBar,
@@ -19,6 +22,24 @@ pub struct Progress {
 impl Progress {
     /// Shows what a carrier moves, if somebody is there to see it.
     pub fn start(global: &Global, carrier: Arc<Carrier>) -> Self {
+        let mut before = 0;
+        Self::show(global, move || {
+            let now = carrier.meter().read();
+            let rate = (now.sent_bytes - before) * TICKS;
+            before = now.sent_bytes;
+            format!(
+                "{} blobs sent, {} mounted, {} there already; {} sent, {}/s;",
+                now.blobs_sent,
+                now.blobs_mounted,
+                now.blobs_present,
+                output::bytes(now.sent_bytes),
+                output::bytes(rate),
+            )
+        })
+    }
+
+    /// Shows what `message` says, again and again, if somebody is there to see it.
+    pub fn show(global: &Global, mut message: impl FnMut() -> String + Send + 'static) -> Self {
         if global.quiet || global.output == Output::Json || !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), refresher: None };
         }
@@ -28,21 +49,10 @@ impl Progress {
         }
         let shown = bar.clone();
         let refresher = tokio::spawn(async move {
-            let mut before = 0;
             loop {
-                let now = carrier.meter().read();
-                let rate = (now.sent_bytes - before) * 5;
-                before = now.sent_bytes;
-                shown.set_message(format!(
-                    "{} blobs sent, {} mounted, {} there already; {} sent, {}/s;",
-                    now.blobs_sent,
-                    now.blobs_mounted,
-                    now.blobs_present,
-                    output::bytes(now.sent_bytes),
-                    output::bytes(rate),
-                ));
+                shown.set_message(message());
                 shown.tick();
-                tokio::time::sleep(Duration::from_millis(200)).await;
+                tokio::time::sleep(Duration::from_millis(1000 / TICKS)).await;
             }
         });
         Self { bar, refresher: Some(refresher) }

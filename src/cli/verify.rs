@@ -1,22 +1,22 @@
 //! `tranship verify`: source and target compared down to every blob.
 
-mod place;
-
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Global, Output};
+use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
+use super::progress::Progress;
 use super::{output, session, signals};
-use crate::config::{ForeignLayers, IndexMode, Insecure, OnConflict, RegistryConfig, SyncRule};
+use crate::config::{ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
+use crate::oci::reference::Location;
 use crate::oci::{Platform, Tag, derived};
+use crate::place::{Image, Source};
 use crate::repository::{Cause, Error, Placement, Reference};
 use crate::state::State;
 use crate::sync::{Failure, Syncer};
 use crate::transfer::{Options, TagIndex};
 use crate::verify::{self, ImageReport, Item, Outcome, Repairer, Report, Sides, Task, Verifier};
-use place::Place;
 
 /// Compare source and target down to every blob
 ///
@@ -40,9 +40,9 @@ Examples:
 pub struct Args {
     /// What there should be
     #[arg(requires = "target")]
-    source: Option<String>,
+    source: Option<Location>,
     /// Where it should be
-    target: Option<String>,
+    target: Option<Location>,
     /// Every tag of SOURCE's repository
     #[arg(long, requires = "source")]
     all_tags: bool,
@@ -64,9 +64,8 @@ pub struct Args {
     /// Leave out signatures, SBOMs and attestations that refer to SOURCE
     #[arg(long, requires = "source")]
     no_referrers: bool,
-    /// How to reach registries that the configuration does not mention
-    #[arg(long, value_enum, value_name = "HOW", requires = "source")]
-    insecure: Option<InsecureArg>,
+    #[command(flatten)]
+    reach: Reach,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -77,21 +76,13 @@ enum Index {
     Sparse,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum InsecureArg {
-    /// Without TLS
-    Http,
-    /// TLS with any certificate
-    NoVerify,
-}
-
 /// What is to be verified, and what heals it.
 struct Work {
     tasks: Vec<Task>,
     failures: Vec<Failure>,
     repairer: Option<Repairer>,
     /// Unpacked archives, which are gone when dropped.
-    _places: Vec<Place>,
+    _places: Vec<Source>,
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -99,6 +90,10 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let work = async {
         match (&args.source, &args.target) {
             (Some(source), Some(target)) => of_references(global, &args, source, target).await,
+            _ if !args.reach.insecure.is_empty() => Err(CliError::Usage(
+                "--insecure is for SOURCE and TARGET: rules have the settings of their registries"
+                    .to_owned(),
+            )),
             _ => of_rules(global, &args).await,
         }
     };
@@ -115,14 +110,27 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 }
 
 async fn compare(global: &Global, args: &Args, work: Work, cancel: &CancellationToken) -> Report {
+    let verifier = Arc::new(Verifier::new(args.read));
+    let shown = Arc::clone(&verifier);
+    let progress = Progress::show(global, move || {
+        let checked = shown.checked();
+        let (size, read) = (output::bytes(checked.bytes), output::bytes(checked.bytes_read));
+        format!(
+            "{} manifests hashed, {} blobs looked up ({size}), {read} read;",
+            checked.manifests, checked.blobs
+        )
+    });
     let text = global.output == Output::Text;
     let watch = |image: &ImageReport| {
-        if text && !(global.quiet && image.outcome == Outcome::Repaired) {
-            // A reader that has gone is noticed when the report is finished.
-            let _ = output::print_text(&image_lines(image));
+        let interesting = match image.outcome {
+            Outcome::Equal => false,
+            Outcome::Repaired => !global.quiet,
+            Outcome::Different | Outcome::Failed => true,
+        };
+        if text && interesting {
+            progress.line(&image_lines(image));
         }
     };
-    let verifier = Verifier::new(args.read);
     verifier.run(&work.tasks, work.failures, work.repairer.as_ref(), cancel, &watch).await
 }
 
@@ -151,30 +159,24 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
 async fn of_references(
     global: &Global,
     args: &Args,
-    source: &str,
-    target: &str,
+    source: &Location,
+    target: &Location,
 ) -> Result<Work, CliError> {
-    let insecure = match args.insecure {
-        None => Insecure::No,
-        Some(InsecureArg::Http) => Insecure::Http,
-        Some(InsecureArg::NoVerify) => Insecure::NoVerify,
-    };
-    let default = RegistryConfig { insecure, ..RegistryConfig::default() };
-    let registries = session::registries(session::optional_registries(global)?, default);
-    let source = Place::open(source, &registries, false).await?;
-    let target = Place::open(target, &registries, args.repair).await?;
-    check_usage(args, &source, &target)?;
+    check_usage(args, source, target)?;
+    let registries = session::reach(global, &args.reach)?;
+    let source = Source::open(source, &registries).await?;
+    let target = Source::open(target, &registries).await?;
     let options = options(args);
     let wants_tags = args.all_tags || options.referrers;
-    let tags = if wants_tags { source.repository.tags().await? } else { None };
+    let tags = if wants_tags { source.repository().tags().await? } else { None };
     let items = if args.all_tags {
         all_tags(&source, tags.as_deref())?
     } else {
-        vec![one_item(&source, &target)?]
+        vec![one_item(&source, &target).await?]
     };
     let sides = Sides::new(
-        source.repository.clone(),
-        target.repository.clone(),
+        source.repository().clone(),
+        target.repository().clone(),
         TagIndex::new(tags.as_deref().unwrap_or_default()),
         Arc::new(options),
         OnConflict::Overwrite,
@@ -187,9 +189,12 @@ async fn of_references(
 }
 
 /// What makes no sense is said before anything is asked.
-fn check_usage(args: &Args, source: &Place, target: &Place) -> Result<(), CliError> {
-    let named = |place: &Place| place.tag.is_some() || place.digest.is_some();
-    let problem = if args.repair && target.is_archive() {
+fn check_usage(args: &Args, source: &Location, target: &Location) -> Result<(), CliError> {
+    let named = |location: &Location| match location {
+        Location::Registry(image) => image.tag.is_some() || image.digest.is_some(),
+        Location::Layout { tag, .. } | Location::Archive { tag, .. } => tag.is_some(),
+    };
+    let problem = if args.repair && matches!(target, Location::Archive { .. }) {
         "an archive cannot be repaired, it is only ever written as a whole: copy to it again"
     } else if args.all_tags && (named(source) || named(target)) {
         "with --all-tags, SOURCE and TARGET name repositories, without tag and digest"
@@ -213,38 +218,24 @@ fn options(args: &Args) -> Options {
 
 /// What two references mean, as `copy` takes them: a registry's `latest` and a layout's only image
 /// where nothing is said of the source; the source's tag where nothing is said of the target.
-fn one_item(source: &Place, target: &Place) -> Result<Item, CliError> {
-    let reference = match (&source.digest, &source.tag, &source.only) {
-        (Some(digest), _, _) => Reference::Digest(digest.clone()),
-        (None, Some(tag), _) => Reference::Tag(tag.clone()),
-        (None, None, Some(only)) => only.clone(),
-        (None, None, None) if source.is_layout => {
-            return Err(CliError::Usage(format!(
-                "{} does not have exactly one image: name one by its tag, or use --all-tags",
-                source.repository.name()
-            )));
-        }
-        (None, None, None) => Reference::Tag(
-            "latest".parse().map_err(|error| CliError::Usage(format!("latest: {error}")))?,
-        ),
-    };
-    let named = match &reference {
-        Reference::Tag(tag) => Some(tag),
-        Reference::Digest(_) => source.tag.as_ref(),
-    };
-    // A layout's only image may have no tag at all, as skopeo writes it.
-    let untagged = matches!(target.only, Some(Reference::Digest(_)));
-    let placement = match (&target.tag, &target.digest, named) {
+async fn one_item(source: &Source, target: &Source) -> Result<Item, CliError> {
+    let Image { reference, tag } = source.image().await?;
+    let placement = match (target.tag(), target.digest(), tag) {
         (Some(tag), _, _) => Placement::Tag(tag.clone()),
-        (None, None, Some(tag)) if !untagged => Placement::Tag(tag.clone()),
+        (None, None, Some(tag)) if !is_untagged(target).await => Placement::Tag(tag),
         _ => Placement::Digest,
     };
     Ok(Item { reference, placement })
 }
 
-fn all_tags(source: &Place, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError> {
+/// Whether it is a layout whose only image has no tag at all, as skopeo writes it.
+async fn is_untagged(target: &Source) -> bool {
+    matches!(target.image().await, Ok(Image { tag: None, .. }))
+}
+
+fn all_tags(source: &Source, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError> {
     let Some(tags) = tags else {
-        return Err(Error::new("list tags of", source.repository.name(), Cause::Missing).into());
+        return Err(Error::new("list tags of", source.repository().name(), Cause::Missing).into());
     };
     // Derived tags follow their subject.
     let own = tags.iter().filter(|tag| derived::parse(tag).is_none());
@@ -256,31 +247,30 @@ fn all_tags(source: &Place, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError>
         .collect())
 }
 
-/// Nothing for an image that is equal.
 fn image_lines(image: &ImageReport) -> String {
     let verb = match image.outcome {
-        Outcome::Equal => return String::new(),
+        Outcome::Equal => "equal",
         Outcome::Repaired => "repaired",
         Outcome::Different => "DIFFERENT",
         Outcome::Failed => "FAILED",
     };
-    let mut text = format!("{verb} {} -> {}\n", image.source, image.target);
+    let mut text = format!("{verb} {} -> {}", image.source, image.target);
     if let Some(repair) = &image.repair {
         for problem in &repair.healed {
-            text.push_str(&format!("  healed: {problem}\n"));
+            text.push_str(&format!("\n  healed: {problem}"));
         }
         for error in &repair.errors {
-            text.push_str(&format!("  repair: {error}\n"));
+            text.push_str(&format!("\n  repair: {error}"));
         }
     }
     for problem in &image.problems {
-        text.push_str(&format!("  {problem}\n"));
+        text.push_str(&format!("\n  {problem}"));
         if let Some(hint) = &problem.hint {
-            text.push_str(&format!("  hint: {hint}\n"));
+            text.push_str(&format!("\n  hint: {hint}"));
         }
     }
     for note in &image.notes {
-        text.push_str(&format!("  note: {note}\n"));
+        text.push_str(&format!("\n  note: {note}"));
     }
     text
 }

@@ -24,7 +24,6 @@ struct State {
     /// Places that exist, free or taken. Follows the window's limit: up at once, down as places
     /// are given back.
     capacity: u32,
-    paused_until: Option<Instant>,
 }
 
 /// The right to have one request under way. Dropping it without an outcome counts as neither
@@ -45,12 +44,7 @@ impl Limiter {
         let capacity = window.limit();
         Self {
             places: Semaphore::new(capacity as usize),
-            state: Mutex::new(State {
-                window,
-                pace: Pace::new(per_second),
-                capacity,
-                paused_until: None,
-            }),
+            state: Mutex::new(State { window, pace: Pace::new(per_second), capacity }),
         }
     }
 
@@ -70,35 +64,30 @@ impl Limiter {
 
     /// Waits for the pace and for pauses, without taking a place in the window.
     pub async fn turn(&self) {
-        self.pause_over().await;
-        let slot = {
-            let mut state = self.state();
-            state.pace.slot(Instant::now())
-        };
-        if slot > Instant::now() {
-            tokio::time::sleep_until(slot).await;
-            // A pause that began while this one stood in the row holds for it too.
-            self.pause_over().await;
-        }
-    }
-
-    async fn pause_over(&self) {
         loop {
-            let until = self.state().paused_until;
-            match until {
-                Some(until) if until > Instant::now() => tokio::time::sleep_until(until).await,
-                _ => return,
+            let slot = {
+                let mut state = self.state();
+                state.pace.slot(Instant::now())
+            };
+            if slot > Instant::now() {
+                tokio::time::sleep_until(slot).await;
+            }
+            // A pause that began meanwhile holds for this one too, and then it stands in the row
+            // anew: if all that waited left at once, the registry would refuse them again.
+            if !self.state().pace.is_paused(slot) {
+                return;
             }
         }
     }
 
     /// No request leaves for so long.
     pub fn pause(&self, how_long: Duration) {
-        let until = Instant::now() + how_long;
-        let mut state = self.state();
-        if state.paused_until.is_none_or(|known| known < until) {
-            state.paused_until = Some(until);
-        }
+        self.state().pace.pause(Instant::now() + how_long);
+    }
+
+    /// The registry took a request without a place in the window, which left at `sent`.
+    pub fn taken(&self, sent: Instant) {
+        self.state().pace.good(sent, Instant::now());
     }
 
     fn in_flight(&self, state: &State) -> u32 {
@@ -117,7 +106,7 @@ impl Permit<'_> {
     pub fn good(self, kind: Kind) {
         let now = Instant::now();
         let mut state = self.limiter.state();
-        state.pace.good(now);
+        state.pace.good(self.sent, now);
         state.window.good(kind, now.saturating_duration_since(self.sent), self.full);
     }
 
@@ -203,6 +192,32 @@ mod tests {
         limiter.pause(Duration::from_secs(7));
         limiter.acquire().await.good(Kind::Read);
         assert!(start.elapsed() >= Duration::from_secs(7));
+    }
+
+    /// Who stood in the row when the pause began must not all leave at its end.
+    #[tokio::test(start_paused = true)]
+    async fn after_a_pause_the_pace_is_kept() {
+        let limiter = Arc::new(Limiter::new(None, Some(10.0)));
+        limiter.acquire().await.good(Kind::Read);
+        let start = Instant::now();
+        let tasks: Vec<_> = (0..5)
+            .map(|_| {
+                let limiter = limiter.clone();
+                tokio::spawn(async move {
+                    limiter.acquire().await.good(Kind::Read);
+                    start.elapsed().as_secs_f64()
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        limiter.pause(Duration::from_secs(3));
+        let mut left = Vec::new();
+        for task in tasks {
+            left.push(task.await.unwrap());
+        }
+        left.sort_by(f64::total_cmp);
+        assert!(left[0] >= 3.0, "{left:?}");
+        assert!(left.windows(2).all(|pair| pair[1] - pair[0] > 0.09), "{left:?}");
     }
 
     #[tokio::test(start_paused = true)]

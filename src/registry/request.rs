@@ -372,13 +372,16 @@ impl Registry {
         };
         match answer.status {
             StatusCode::TOO_MANY_REQUESTS => {
-                permit.throttled();
+                permit.overloaded();
                 self.limiter.refused(sent);
             }
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
-            _ => permit.good(call.kind()),
+            _ => {
+                permit.good(call.kind());
+                self.limiter.taken(sent);
+            }
         }
         if retry::is_transient(answer.status) {
             self.wait_asked_for(&answer, &answer.refusal());

@@ -152,7 +152,14 @@ pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let mut next = Some(error);
     while let Some(error) = next {
         let mut text = error.to_string();
-        if text == "channel closed" || text.contains("stream closed because of a broken pipe") {
+        let ended = matches!(
+            text.as_str(),
+            "channel closed"
+                | "connection closed"
+                | "operation was canceled"
+                | "client error (Canceled)"
+        );
+        if ended || text.contains("stream closed because of a broken pipe") {
             // The libraries' words for an HTTP/2 connection that ended under a request: its own
             // error, such as a TLS alert, went to nobody.
             text = CLOSED.to_owned();

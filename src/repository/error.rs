@@ -131,6 +131,7 @@ impl Error {
             },
             Cause::Transport(message)
                 if message.contains("CertificateRequired")
+                    || message.contains("BadCertificate")
                     || message.contains("closed the connection without an answer") =>
             {
                 Some(

@@ -5,9 +5,9 @@
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
 //! - `report`: what a run did, for people and for programs.
 
-mod decide;
+pub mod decide;
 mod pair;
-mod pairs;
+pub mod pairs;
 mod report;
 
 use std::sync::{Arc, Mutex, PoisonError};

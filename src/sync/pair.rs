@@ -2,7 +2,6 @@
 
 mod selected;
 
-use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::sync::Arc;
 use std::time::Instant;
@@ -42,9 +41,11 @@ pub(super) struct Pair<'a> {
 /// One target repository.
 struct Goal {
     repository: Arc<dyn Repository>,
-    /// Its tags, listed when the first tag is met that the state does not vouch for; or why they
-    /// cannot be had, which is not asked again for each tag.
-    tags: OnceCell<Result<Option<HashSet<Tag>>>>,
+    /// Its tags, sorted; listed when the first tag is met that the state does not vouch for. Or why
+    /// they cannot be had, which is not asked again for each tag.
+    tags: OnceCell<Result<Option<Vec<Tag>>>>,
+    /// The derived ones among them.
+    derived: OnceCell<TagIndex>,
 }
 
 /// One image of the source: what is read, and where it is put.
@@ -58,8 +59,8 @@ struct Need<'g> {
     goal: &'g Goal,
     reason: &'static str,
     current: Option<Digest>,
-    /// The target lacks what the state says was put there.
-    gone: bool,
+    /// The target was asked and does not have the tag.
+    lacks: bool,
 }
 
 impl<'a> Pair<'a> {
@@ -71,7 +72,7 @@ impl<'a> Pair<'a> {
             .map(|(registry, repository)| {
                 let repository =
                     syncer.registries.open(registry)?.repository(repository.clone(), true);
-                Ok(Goal { repository, tags: OnceCell::new() })
+                Ok(Goal { repository, tags: OnceCell::new(), derived: OnceCell::new() })
             })
             .collect::<Result<_>>()?;
         let options = Options {
@@ -93,11 +94,13 @@ impl<'a> Pair<'a> {
 
     pub async fn run(&self, mode: Mode, progress: &Progress<'_>) {
         let _turns = self.take_turns().await;
-        let (items, source_tags) = match self.items().await {
+        let (pinned, tags, source_tags) = match self.items().await {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
-        let few = items.len() <= FEW;
+        let few = tags.len() <= FEW;
+        // Made one by one: there may be very many tags.
+        let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
         futures_util::stream::iter(items)
             .for_each_concurrent(TAGS, |item| self.item(item, &source_tags, few, mode, progress))
             .await;
@@ -115,12 +118,9 @@ impl<'a> Pair<'a> {
         turns
     }
 
-    /// What the rule selects in this repository, and the repository's derived tags.
-    async fn items(&self) -> Result<(Vec<Item>, TagIndex)> {
-        let by_tag = |tag: Tag| Item {
-            reference: Reference::Tag(tag.clone()),
-            placement: Placement::Tag(tag),
-        };
+    /// What the rule selects in this repository: the pinned image or tags. With the repository's
+    /// derived tags.
+    async fn items(&self) -> Result<(Option<Item>, Vec<Tag>, TagIndex)> {
         let pinned = match &self.rule.source.repositories {
             SourceRepositories::Pinned { tag, digest, .. } => Some(Item {
                 reference: Reference::Digest(digest.clone()),
@@ -131,21 +131,21 @@ impl<'a> Pair<'a> {
         let literals = self.rule.tags.literals();
         if !self.options.referrers {
             if let Some(item) = pinned {
-                return Ok((vec![item], TagIndex::default()));
+                return Ok((Some(item), Vec::new(), TagIndex::default()));
             }
             if let Some(literals) = literals {
-                return Ok((literals.into_iter().map(by_tag).collect(), TagIndex::default()));
+                return Ok((None, literals, TagIndex::default()));
             }
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
         let listed = self.source.tags().await?;
         let index = TagIndex::new(listed.as_deref().unwrap_or_default());
-        let items = match (pinned, literals) {
-            (Some(item), _) => vec![item],
-            (None, Some(literals)) => literals.into_iter().map(by_tag).collect(),
+        let tags = match (&pinned, literals) {
+            (Some(_), _) => Vec::new(),
+            (None, Some(literals)) => literals,
             (None, None) => match listed {
-                Some(tags) => self.rule.tags.select(tags).into_iter().map(by_tag).collect(),
+                Some(tags) => self.rule.tags.select(tags),
                 // A pattern's repositories may be empty; one that is named should not be.
                 None if matches!(
                     self.rule.source.repositories,
@@ -157,7 +157,7 @@ impl<'a> Pair<'a> {
                 None => return Err(Error::new("list tags of", self.source.name(), Cause::Missing)),
             },
         };
-        Ok((items, index))
+        Ok((pinned, tags, index))
     }
 
     async fn item(
@@ -185,6 +185,11 @@ impl<'a> Pair<'a> {
         }
         // The semaphore is never closed.
         let _place = self.syncer.images.acquire().await;
+        for need in needs.iter().filter(|need| need.lacks) {
+            // The list tells whether the repository is empty, which saves a look-up of each blob.
+            // If it cannot be had, they are looked up.
+            let _ = need.goal.tags().await;
+        }
         let job = self.job(&item, digest, &needs, source_tags);
         let result = self.syncer.carrier.transfer(&job).await;
         let seconds = begin.elapsed().as_secs_f64();
@@ -224,14 +229,14 @@ impl<'a> Pair<'a> {
                 Err(error) => fail(goal, "the target could not be asked", &error),
             }
         }
+        let lacks = |goal: &'g Goal| Need {
+            goal,
+            reason: "the target lacks it",
+            current: None,
+            lacks: true,
+        };
         if known.iter().all(|(_, _, at_target)| *at_target == Some(AtTarget::Lacks)) {
-            let lacks = |goal: &'g Goal, record: Option<&TagState>| Need {
-                goal,
-                reason: "the target lacks it",
-                current: None,
-                gone: record.is_some(),
-            };
-            return (None, known.iter().map(|(goal, record, _)| lacks(goal, *record)).collect());
+            return (None, known.iter().map(|(goal, ..)| lacks(goal)).collect());
         }
         let source = match self.resolve_source(item).await {
             Ok(source) => source,
@@ -284,7 +289,7 @@ impl<'a> Pair<'a> {
             return Ok(None);
         }
         let tags = goal.tags().await?;
-        let lacks = tags.as_ref().is_none_or(|tags| !tags.contains(tag));
+        let lacks = tags.as_ref().is_none_or(|tags| tags.binary_search(tag).is_err());
         Ok(lacks.then_some(AtTarget::Lacks))
     }
 
@@ -317,8 +322,8 @@ impl<'a> Pair<'a> {
         };
         match verdict {
             Verdict::Copy(reason) => {
-                let gone = target == AtTarget::Lacks && record.is_some();
-                Ok(Some(Need { goal, reason, current, gone }))
+                let lacks = target == AtTarget::Lacks;
+                Ok(Some(Need { goal, reason, current, lacks }))
             }
             Verdict::InStep => {
                 if self.options.referrers
@@ -335,8 +340,12 @@ impl<'a> Pair<'a> {
                 {
                     let current =
                         current.or_else(|| record.map(|record| record.target_digest.clone()));
-                    let reason = "its referrers have changed";
-                    return Ok(Some(Need { goal, reason, current, gone: false }));
+                    return Ok(Some(Need {
+                        goal,
+                        reason: "its referrers have changed",
+                        current,
+                        lacks: false,
+                    }));
                 }
                 if !self.options.referrers && target != AtTarget::Vouched {
                     let target = current.unwrap_or_else(|| source.digest.clone());
@@ -404,9 +413,8 @@ impl<'a> Pair<'a> {
             Some(_) => return Ok(false),
             None if found.is_empty() => {}
             None => {
-                let tags = goal.tags().await?;
-                let tags: Vec<Tag> = tags.iter().flatten().cloned().collect();
-                let there = survey(&*goal.repository, &subjects, &TagIndex::new(&tags)).await?;
+                let derived = goal.derived().await?;
+                let there = survey(&*goal.repository, &subjects, derived).await?;
                 if !found.iter().all(|found| there.contains(found)) {
                     return Ok(false);
                 }
@@ -449,7 +457,8 @@ impl<'a> Pair<'a> {
                     placement: item.placement.clone(),
                     current: need.current.clone(),
                     fresh: need.goal.is_fresh(),
-                    cleaned: need.gone || need.goal.is_fresh(),
+                    cleaned: need.goal.is_fresh()
+                        || need.lacks && self.record(item, need.goal).is_some(),
                 })
                 .collect(),
             options: self.options.clone(),
@@ -581,11 +590,25 @@ impl<'a> Pair<'a> {
     }
 }
 
+impl Item {
+    fn tagged(tag: Tag) -> Self {
+        Self { reference: Reference::Tag(tag.clone()), placement: Placement::Tag(tag) }
+    }
+}
+
 impl Goal {
-    async fn tags(&self) -> Result<&Option<HashSet<Tag>>> {
+    async fn derived(&self) -> Result<&TagIndex> {
+        let tags = self.tags().await?.as_deref().unwrap_or_default();
+        Ok(self.derived.get_or_init(|| async { TagIndex::new(tags) }).await)
+    }
+
+    async fn tags(&self) -> Result<&Option<Vec<Tag>>> {
         let tags = self.tags.get_or_init(|| async {
-            let tags = self.repository.tags().await?;
-            Ok(tags.map(|tags| tags.into_iter().collect()))
+            let mut tags = self.repository.tags().await?;
+            if let Some(tags) = &mut tags {
+                tags.sort_unstable();
+            }
+            Ok(tags)
         });
         tags.await.as_ref().map_err(Error::clone)
     }

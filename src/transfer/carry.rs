@@ -63,6 +63,7 @@ impl Carrier {
             .map(|(at, wish)| (at, wish, Breaks::default()))
             .collect();
         let mut trail = self.journalled_trail(blob, &wishes);
+        self.flush_journal(blob).await;
         let mut wrong_bytes = 0;
         loop {
             let (read, sent) = self.attempt(source, blob, &mut trail, &wishes).await;
@@ -151,6 +152,7 @@ impl Carrier {
             UploadStart::Session(session) => {
                 wish.session = session;
                 self.journal_session(blob, wish);
+                self.flush_journal(blob).await;
                 Ok(false)
             }
         }
@@ -305,6 +307,14 @@ impl Carrier {
                 Some(_) => self.state.move_upload(&key, &wish.session),
                 None => self.state.begin_upload(&key, &wish.session),
             }
+        }
+    }
+
+    /// Waits until the sessions of a journalled blob are on the disk: bytes that are sent to one
+    /// that nobody remembers are sent in vain.
+    async fn flush_journal(&self, blob: &Descriptor) {
+        if blob.size >= JOURNALLED {
+            self.state.flush().await;
         }
     }
 

@@ -135,6 +135,11 @@ impl Verifier {
         }
     }
 
+    /// How much was looked at until now.
+    pub fn checked(&self) -> Checked {
+        self.tally.read()
+    }
+
     /// Compares images, and has those that are not equal repaired where there is a repairer.
     /// `failures` is what kept other images from being here, and ends up in the report. `watch`
     /// sees every image as soon as it is settled.
@@ -169,7 +174,7 @@ impl Verifier {
             read: self.read,
             interrupted: !finished,
             counts,
-            checked: self.tally.read(),
+            checked: self.checked(),
             seconds: begin.elapsed().as_secs_f64(),
             images,
             failures,

@@ -81,12 +81,12 @@ impl Documented {
         }
     }
 
-    /// Keys that are documented but were never printed, in the sections that were.
+    /// Keys that are documented but were never printed.
     fn unseen(&self) -> Vec<String> {
-        let touched: BTreeSet<&String> = self.seen.iter().map(|(section, _)| section).collect();
-        let keys = touched.into_iter().flat_map(|section| {
-            self.sections[section].keys().map(move |key| (section.clone(), key.clone()))
-        });
+        let keys = self
+            .sections
+            .iter()
+            .flat_map(|(section, keys)| keys.keys().map(move |key| (section.clone(), key.clone())));
         let unseen = keys.filter(|place| !self.seen.contains(place));
         unseen.map(|(section, key)| format!("{section}: {key}")).collect()
     }

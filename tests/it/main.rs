@@ -26,6 +26,7 @@ mod layout_uploads;
 mod limits;
 mod mirror_auth;
 mod mirror_images;
+mod mirror_kill;
 mod mirror_one_registry;
 mod mirror_platforms;
 mod mirror_referrers;

@@ -247,43 +247,6 @@ async fn only_the_rules_that_are_named_run() {
 }
 
 #[tokio::test]
-async fn the_report_has_its_documented_keys() {
-    let (source, target) = two().await;
-    push_tags(&source, 1).await;
-    let rule = format!(
-        "source = \"{0}/app\"\ntarget = \"{1}/app\"\ntags = {{ include = [\"v0\", \"gone\"] }}",
-        source.host(),
-        target.host()
-    );
-    let mirror = Mirror::new().http(&source).http(&target).rule("r", &rule);
-    let report = mirror.fail().await;
-    let keys = |value: &serde_json::Value| -> Vec<String> {
-        value.as_object().unwrap().keys().cloned().collect()
-    };
-    let sorted = |mut keys: Vec<String>| {
-        keys.sort();
-        keys.join(" ")
-    };
-    assert_eq!(sorted(keys(&report.0)), "moved rules success");
-    let rule = &report.0["rules"][0];
-    assert_eq!(
-        sorted(keys(rule)),
-        "bytes counts dry_run failures images interrupted notes repositories rule seconds"
-    );
-    assert_eq!(sorted(keys(&rule["counts"])), "copied failed kept unchanged");
-    assert_eq!(
-        sorted(keys(report.image(":v0"))),
-        "action blobs_mounted blobs_present blobs_sent bytes reason seconds source source_digest target target_digest"
-    );
-    let failed = report.image(":gone");
-    assert_eq!(sorted(keys(&failed["errors"][0])), "attempts message step subject");
-    assert_eq!(report.0["success"], false);
-    let moved = &report.0["moved"];
-    assert_eq!(moved["blobs_sent"], 2);
-    assert!(moved["sent_bytes"].as_u64() > Some(200), "{moved}");
-}
-
-#[tokio::test]
 async fn without_a_usable_configuration_nothing_is_asked() {
     let (source, target) = two().await;
     push_tags(&source, 1).await;

@@ -43,7 +43,9 @@ async fn interrupt(target: &impl Place, signal: &str) {
     let report = Report::of(&finished);
     assert_eq!(report.0["rules"][0]["interrupted"], true, "{:#}", report.0);
     assert_eq!(report.0["success"], false);
-    report.assert_copied(5, 0);
+    // The last answers may not have come before the signal did.
+    let counts = report.counts();
+    assert!(counts.copied <= 5 && counts.failed == 0, "{:#}", report.0);
     assert_eq!(target.endpoint().tags("app").await, ["v0", "v1", "v2", "v4", "v5"]);
 
     source.clear_rules();

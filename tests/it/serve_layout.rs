@@ -22,7 +22,8 @@ impl Served {
     async fn start(tranship: &Tranship, arguments: &[&str]) -> Self {
         let mut command = tranship.command();
         command.arg("serve-layout").args(arguments).args(["--listen", "127.0.0.1:0"]);
-        command.stdout(std::process::Stdio::piped()).kill_on_drop(true);
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null());
+        command.kill_on_drop(true);
         let mut child = command.spawn().unwrap();
         let mut announced = String::new();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

@@ -49,8 +49,9 @@ impl Syncer {
 
 impl Pair<'_> {
     async fn selected(&self) -> Result<Selected> {
-        let (items, source_tags) = self.items().await?;
-        let images = items.into_iter().map(|Item { reference, placement }| (reference, placement));
+        let (pinned, tags, source_tags) = self.items().await?;
+        let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
+        let images = items.map(|Item { reference, placement }| (reference, placement));
         Ok(Selected {
             source: self.source.clone(),
             targets: self.goals.iter().map(|goal| goal.repository.clone()).collect(),

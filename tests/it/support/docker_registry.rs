@@ -280,7 +280,8 @@ impl DockerRegistry {
         assert!(ready, "docker-registry ended: {}", errors(self.folder.path()));
     }
 
-    fn log_file(&self) -> PathBuf {
+    /// The access log, for tests that watch it grow.
+    pub fn log_file(&self) -> PathBuf {
         self.folder.path().join("access.log")
     }
 

@@ -74,6 +74,11 @@ impl LayoutRegistry {
         Traffic(self.seen.lock().unwrap()[mark.0..].to_vec())
     }
 
+    /// Looks at the record without copying it.
+    pub fn look<T>(&self, look: impl FnOnce(&[Seen]) -> T) -> T {
+        look(&self.seen.lock().unwrap())
+    }
+
     pub fn traffic(&self) -> Traffic {
         self.requests_since(Mark(0))
     }
@@ -123,7 +128,13 @@ async fn record(
             counter.lock().unwrap()[at].body_length += chunk.len() as u64;
         }
     });
-    let response = next.run(Request::from_parts(parts, Body::from_stream(counted))).await;
-    seen.lock().unwrap()[at].status = Some(response.status().as_u16());
-    response
+    let request = Request::from_parts(parts, Body::from_stream(counted));
+    // A task of its own, because this one ends when the client is gone: what the registry made
+    // of the request is to be known even then.
+    let answered = tokio::spawn(async move {
+        let response = next.run(request).await;
+        seen.lock().unwrap()[at].status = Some(response.status().as_u16());
+        response
+    });
+    answered.await.unwrap()
 }

@@ -45,6 +45,8 @@ pub struct Response {
     pub status: u16,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// The body goes out so many times more: for those that nobody wants to hold.
+    pub more_times: usize,
     /// What `Content-Length` promises, where that is not the body's length.
     pub promised: Option<u64>,
 }
@@ -71,6 +73,17 @@ impl Response {
     pub fn body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
+    }
+
+    /// Repeats the body, so that it is there `times` times. Only for whole deliveries.
+    pub fn times(mut self, times: usize) -> Self {
+        self.more_times = times.saturating_sub(1);
+        self
+    }
+
+    /// Bytes of the body that is sent.
+    pub fn length(&self) -> u64 {
+        self.body.len() as u64 * (self.more_times as u64 + 1)
     }
 }
 
@@ -179,7 +192,7 @@ impl Exchange {
         }
         // 204 and 304 have no body and must not promise one (RFC 9110 §8.6).
         if !matches!(response.status, 204 | 304) {
-            let length = response.promised.unwrap_or(response.body.len() as u64);
+            let length = response.promised.unwrap_or(response.length());
             head.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
         }
         head.extend_from_slice(b"\r\n");
@@ -198,12 +211,14 @@ impl Exchange {
             }
             Delivery::Whole | Delivery::Endless => {
                 // One write for small answers: fewer packets, and quicker tests.
-                if body.len() <= 16 << 10 {
+                if body.len() <= 16 << 10 && response.more_times == 0 {
                     head.extend_from_slice(body);
                     self.writer.write_all(&head).await?;
                 } else {
                     self.writer.write_all(&head).await?;
-                    self.writer.write_all(body).await?;
+                    for _ in 0..=response.more_times {
+                        self.writer.write_all(body).await?;
+                    }
                 }
             }
         }

@@ -103,7 +103,7 @@ impl Service for Shared {
         // Before it is sent: who has the answer finds it in the record.
         self.amend(index, |seen| {
             seen.status = Some(response.status);
-            seen.answer_length = response.body.len() as u64;
+            seen.answer_length = response.length();
         });
         exchange.respond(&response, delivery).await
     }
@@ -117,8 +117,7 @@ impl Shared {
         body: Body,
         fault: Option<&Fault>,
     ) -> (Response, Delivery) {
-        let limit = quirks.requests_per_second.unwrap_or(u32::MAX);
-        if !self.rate.lock().unwrap().admits(limit, std::time::Instant::now()) {
+        if !self.rate.lock().unwrap().admits(quirks, std::time::Instant::now()) {
             let mut response = error(429, "TOOMANYREQUESTS", "too many requests");
             if let Some(value) = &quirks.retry_after {
                 response.set("retry-after", value);
@@ -297,6 +296,11 @@ impl Shared {
 
     fn blob(&self, quirks: &Quirks, head: &Head, name: &str, digest: &str) -> Response {
         let store = self.store.lock().unwrap();
+        let repeated = store.existing(name).and_then(|there| there.repeated.get(digest));
+        if let Some((bytes, times)) = repeated {
+            let response = Response::new(200).header("docker-content-digest", digest);
+            return response.body(bytes.clone()).times(*times);
+        }
         let Some(bytes) = store.existing(name).and_then(|there| there.blobs.get(digest)).cloned()
         else {
             return error(404, "BLOB_UNKNOWN", "blob unknown to registry");

@@ -44,7 +44,7 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     seen: Mutex<Vec<Seen>>,
     violations: Mutex<Vec<String>>,
-    rate: Mutex<quirks::RateWindow>,
+    rate: Mutex<quirks::Rate>,
     started: Instant,
     /// Counts the releases of hanging requests.
     released: watch::Sender<u64>,
@@ -146,6 +146,12 @@ impl Scripted {
     /// Stores a blob without a request.
     pub fn insert_blob(&self, repository: &str, digest: &str, bytes: Bytes) {
         self.shared.store.lock().unwrap().repository(repository).insert_blob(digest, bytes);
+    }
+
+    /// Stores a blob that is these bytes `times` over, without a request and without holding it.
+    /// Gives its digest.
+    pub fn insert_repeated_blob(&self, repository: &str, bytes: Bytes, times: usize) -> String {
+        self.shared.store.lock().unwrap().repository(repository).insert_repeated(bytes, times)
     }
 
     /// Stores a manifest without a request, under its digest and perhaps a tag. Any bytes.

@@ -78,6 +78,8 @@ pub struct Quirks {
     pub no_content_digest: bool,
     /// Requests a second; those above are answered 429. A second begins with its first request.
     pub requests_per_second: Option<u32>,
+    /// The limit is a bucket of so many tokens, which fills at the rate above.
+    pub token_bucket: Option<u32>,
     /// `Retry-After` of those 429, if any.
     pub retry_after: Option<String>,
     /// Each answer takes so long: a registry far away.
@@ -109,26 +111,41 @@ impl Default for Quirks {
             tags_null: false,
             no_content_digest: false,
             requests_per_second: None,
+            token_bucket: None,
             retry_after: Some("1".to_owned()),
             latency: Duration::ZERO,
         }
     }
 }
 
-/// The requests of the current second.
+/// What was asked of late.
 #[derive(Default)]
-pub struct RateWindow {
-    began: Option<Instant>,
-    taken: u32,
+pub struct Rate {
+    /// When the current second began, or the bucket was last filled.
+    since: Option<Instant>,
+    /// Requests of the current second, or tokens that are not in the bucket.
+    taken: f64,
 }
 
-impl RateWindow {
+impl Rate {
     /// Whether one more request fits.
-    pub fn admits(&mut self, limit: u32, now: Instant) -> bool {
-        if self.began.is_none_or(|began| now - began >= Duration::from_secs(1)) {
-            *self = Self { began: Some(now), taken: 0 };
+    pub fn admits(&mut self, quirks: &Quirks, now: Instant) -> bool {
+        let Some(limit) = quirks.requests_per_second.map(f64::from) else { return true };
+        let passed = self.since.map_or(Duration::MAX, |since| now - since).as_secs_f64();
+        match quirks.token_bucket.map(f64::from) {
+            None => {
+                if passed >= 1.0 {
+                    *self = Self { since: Some(now), taken: 0.0 };
+                }
+                self.taken += 1.0;
+                self.taken <= limit
+            }
+            Some(tokens) => {
+                let taken = (self.taken - passed * limit).max(0.0);
+                let admitted = taken + 1.0 <= tokens;
+                *self = Self { since: Some(now), taken: taken + f64::from(u8::from(admitted)) };
+                admitted
+            }
         }
-        self.taken += 1;
-        self.taken <= limit
     }
 }

@@ -20,6 +20,8 @@ pub struct Repository {
     pub manifests: BTreeMap<String, (String, Bytes)>,
     pub tags: BTreeMap<String, String>,
     pub blobs: HashMap<String, Bytes>,
+    /// Blobs too large to hold: bytes, and how often they are repeated.
+    pub repeated: HashMap<String, (Bytes, usize)>,
     pub uploads: HashMap<String, Vec<u8>>,
     pub created: bool,
 }
@@ -93,6 +95,14 @@ impl Repository {
 
     pub fn insert_blob(&mut self, digest: &str, bytes: Bytes) {
         self.blobs.insert(digest.to_owned(), bytes);
+    }
+
+    pub fn insert_repeated(&mut self, bytes: Bytes, times: usize) -> String {
+        let mut hasher = Digest::of(&bytes).hasher();
+        (0..times).for_each(|_| hasher.update(&bytes));
+        let digest = hasher.finish().to_string();
+        self.repeated.insert(digest.clone(), (bytes, times));
+        digest
     }
 
     pub fn insert_manifest(&mut self, tag: Option<&str>, media_type: &str, bytes: Bytes) -> String {

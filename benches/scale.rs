@@ -1,0 +1,147 @@
+//! How much memory a run takes: by the number of tags, and by the size of a blob.
+//!
+//! The registries live in this process, the built binary is a child of it, and the kernel says
+//! what the child's memory was at its peak.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a bench that cannot go on should stop, in its helpers too"
+)]
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the harness offers more than any one user of it needs"
+)]
+#[path = "../tests/it/support/mod.rs"]
+mod support;
+
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use support::endpoint::Place;
+use support::{Blob, DockerRegistry, Scripted, Tranship};
+use tranship::oci::media_type;
+
+const MIB: usize = 1 << 20;
+
+/// A finished run of the binary.
+struct Run {
+    peak_kib: u64,
+    seconds: f64,
+}
+
+#[tokio::main]
+async fn main() {
+    // `cargo bench -- --test` asks only whether it would run.
+    let smoke = std::env::args().any(|argument| argument == "--test");
+    by_tags(if smoke { [10, 20, 30] } else { [1_000, 10_000, 100_000] }).await;
+    by_blob(if smoke { &[16, 80] } else { &[256, 1024, 4096] }).await;
+}
+
+/// One repository with ever more tags.
+async fn by_tags(counts: [usize; 3]) {
+    println!("| run | tags | peak RSS MiB | seconds | bytes a tag |");
+    println!("|---|---:|---:|---:|---:|");
+    let mut rows = Vec::new();
+    for count in counts {
+        let source = Scripted::with_generated_tags("acme/app", count);
+        let same = Scripted::with_generated_tags("acme/app", count);
+        let empty = Scripted::start();
+        let home = configured(source.endpoint(), empty.endpoint());
+        rows.push(("dry run, all missing", count, run(&home, &["--dry-run"]).await));
+        let home = configured(source.endpoint(), same.endpoint());
+        rows.push(("all there, no state", count, run(&home, &[]).await));
+        rows.push(("all there, with state", count, run(&home, &[]).await));
+    }
+    rows.sort_by_key(|(name, ..)| *name);
+    for runs in rows.chunks(counts.len()) {
+        for (name, count, run) in runs {
+            let more_tags = (count - counts[0]) as f64;
+            let more_bytes = (run.peak_kib as f64 - runs[0].2.peak_kib as f64) * 1024.0;
+            let each = if more_tags > 0.0 {
+                format!("{:.0}", more_bytes / more_tags)
+            } else {
+                String::new()
+            };
+            println!(
+                "| {name} | {count} | {:.1} | {:.1} | {each} |",
+                run.peak_kib as f64 / 1024.0,
+                run.seconds
+            );
+        }
+    }
+}
+
+/// One image with one ever larger layer.
+async fn by_blob(sizes: &[usize]) {
+    println!("\n| blob MiB | peak RSS MiB | seconds |");
+    println!("|---:|---:|---:|");
+    for &mebibytes in sizes {
+        let (source, target) = (Scripted::start(), DockerRegistry::start().await);
+        insert_image(&source, mebibytes);
+        let home = configured(source.endpoint(), target.endpoint());
+        let run = run(&home, &[]).await;
+        println!("| {mebibytes} | {:.1} | {:.1} |", run.peak_kib as f64 / 1024.0, run.seconds);
+    }
+}
+
+fn insert_image(registry: &Scripted, mebibytes: usize) {
+    let config = Blob::new("application/vnd.oci.image.config.v1+json", "{}");
+    let piece = Blob::noise("", "piece", MIB).bytes;
+    let digest = registry.insert_repeated_blob("acme/app", piece, mebibytes);
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "config": config.descriptor(),
+        "layers": [{
+            "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip",
+            "digest": digest, "size": mebibytes * MIB,
+        }],
+    });
+    registry.insert_blob("acme/app", &config.digest, config.bytes);
+    let manifest = Bytes::from(manifest.to_string());
+    registry.insert_manifest("acme/app", Some("v1"), media_type::OCI_MANIFEST, manifest);
+}
+
+/// A home with a rule that mirrors everything.
+fn configured(source: &support::Endpoint, target: &support::Endpoint) -> Tranship {
+    let home = Tranship::new();
+    let [source, target] = [source, target].map(|endpoint| endpoint.host.clone());
+    home.write(
+        "tranship.toml",
+        format!(
+            r#"
+            registry."{source}".insecure = "http"
+            registry."{target}".insecure = "http"
+            [[sync]]
+            name = "r"
+            source = "{source}/acme/app"
+            target = "{target}/acme/app"
+            "#
+        ),
+    );
+    home
+}
+
+/// Runs `tranship sync` and watches its memory.
+async fn run(home: &Tranship, arguments: &[&str]) -> Run {
+    let begin = Instant::now();
+    let mut command = home.command();
+    command.args(["sync", "--quiet"]).args(arguments).stdout(Stdio::null()).kill_on_drop(true);
+    let mut child = command.spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id().unwrap());
+    let mut peak_kib = 0;
+    let ended = loop {
+        tokio::select! {
+            ended = child.wait() => break ended.unwrap(),
+            () = tokio::time::sleep(Duration::from_millis(5)) => {}
+        }
+        // The kernel's own high-water mark: no peak between two looks is missed.
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let seen = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        peak_kib = peak_kib.max(seen.unwrap_or(0));
+    };
+    assert!(ended.success(), "{ended}");
+    Run { peak_kib, seconds: begin.elapsed().as_secs_f64() }
+}
