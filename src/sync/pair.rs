@@ -61,8 +61,6 @@ struct Need<'g> {
     current: Option<Digest>,
     /// The target was asked and does not have the tag.
     lacks: bool,
-    /// The target lacks what the state says was put there.
-    gone: bool,
 }
 
 impl<'a> Pair<'a> {
@@ -231,15 +229,14 @@ impl<'a> Pair<'a> {
                 Err(error) => fail(goal, "the target could not be asked", &error),
             }
         }
+        let lacks = |goal: &'g Goal| Need {
+            goal,
+            reason: "the target lacks it",
+            current: None,
+            lacks: true,
+        };
         if known.iter().all(|(_, _, at_target)| *at_target == Some(AtTarget::Lacks)) {
-            let lacks = |goal: &'g Goal, record: Option<&TagState>| Need {
-                goal,
-                reason: "the target lacks it",
-                current: None,
-                lacks: true,
-                gone: record.is_some(),
-            };
-            return (None, known.iter().map(|(goal, record, _)| lacks(goal, *record)).collect());
+            return (None, known.iter().map(|(goal, ..)| lacks(goal)).collect());
         }
         let source = match self.resolve_source(item).await {
             Ok(source) => source,
@@ -326,8 +323,7 @@ impl<'a> Pair<'a> {
         match verdict {
             Verdict::Copy(reason) => {
                 let lacks = target == AtTarget::Lacks;
-                let gone = lacks && record.is_some();
-                Ok(Some(Need { goal, reason, current, lacks, gone }))
+                Ok(Some(Need { goal, reason, current, lacks }))
             }
             Verdict::InStep => {
                 if self.options.referrers
@@ -344,8 +340,12 @@ impl<'a> Pair<'a> {
                 {
                     let current =
                         current.or_else(|| record.map(|record| record.target_digest.clone()));
-                    let reason = "its referrers have changed";
-                    return Ok(Some(Need { goal, reason, current, lacks: false, gone: false }));
+                    return Ok(Some(Need {
+                        goal,
+                        reason: "its referrers have changed",
+                        current,
+                        lacks: false,
+                    }));
                 }
                 if !self.options.referrers && target != AtTarget::Vouched {
                     let target = current.unwrap_or_else(|| source.digest.clone());
@@ -457,7 +457,8 @@ impl<'a> Pair<'a> {
                     placement: item.placement.clone(),
                     current: need.current.clone(),
                     fresh: need.goal.is_fresh(),
-                    cleaned: need.gone || need.goal.is_fresh(),
+                    cleaned: need.goal.is_fresh()
+                        || need.lacks && self.record(item, need.goal).is_some(),
                 })
                 .collect(),
             options: self.options.clone(),
