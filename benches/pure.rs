@@ -12,7 +12,7 @@ use tranship::config::{OnConflict, SyncRule};
 use tranship::oci::selection::{TagPatterns, TagSelection};
 use tranship::oci::{Digest, Manifest, RepositoryName, Tag, media_type};
 use tranship::state::TagState;
-use tranship::sync::decide::{AtTarget, Verdict, decide};
+use tranship::sync::decide::{AtTarget, Known, Verdict, decide};
 use tranship::sync::pairs::pair;
 
 const TAGS: usize = 100_000;
@@ -65,6 +65,12 @@ fn verdicts(c: &mut Criterion) {
     // One in a hundred has moved since it was copied.
     let found: Vec<&Digest> =
         (0..TAGS).map(|at| &digests[if at % 100 == 0 { (at + 1) % TAGS } else { at }]).collect();
+    let known = |at: usize| Known {
+        source: found[at],
+        record: Some(&records[at]),
+        same_options: true,
+        filtered: false,
+    };
     group.bench_function("decide", |b| {
         b.iter(|| {
             let target = |at: usize| match at % 3 {
@@ -73,7 +79,7 @@ fn verdicts(c: &mut Criterion) {
                 _ => AtTarget::Has(digests[at].clone()),
             };
             (0..TAGS)
-                .map(|at| decide(found[at], Some(&records[at]), &target(at), OnConflict::Overwrite))
+                .map(|at| decide(&known(at), &target(at), OnConflict::Overwrite))
                 .filter(|verdict| *verdict == Verdict::InStep)
                 .count()
         });
@@ -83,8 +89,7 @@ fn verdicts(c: &mut Criterion) {
         let select = |tags| {
             let selected = selection.select(tags);
             let changed = selected.iter().enumerate().filter(|(at, _)| {
-                let verdict =
-                    decide(found[*at], Some(&records[*at]), &AtTarget::Vouched, OnConflict::Keep);
+                let verdict = decide(&known(*at), &AtTarget::Vouched, OnConflict::Keep);
                 verdict != Verdict::InStep
             });
             changed.count()

@@ -26,30 +26,52 @@ pub enum Verdict {
     Ask,
 }
 
-/// Decides for a tag that is `source` at its source.
+/// What is known of one tag besides what the target has.
+#[derive(Debug, Clone, Copy)]
+pub struct Known<'a> {
+    /// What the source has now.
+    pub source: &'a Digest,
+    /// What was last put at the target, under whatever options.
+    pub record: Option<&'a TagState>,
+    /// The record was made under today's options.
+    pub same_options: bool,
+    /// An index of which today's options take a part: that the target has the same digest does
+    /// not say that it has what is wanted.
+    pub filtered: bool,
+}
+
+impl Known<'_> {
+    /// Whether a target with the source's own digest has what is wanted.
+    fn equal_is_enough(&self) -> bool {
+        !self.filtered && (self.record.is_none() || self.same_options)
+    }
+}
+
+/// Decides for one tag at one target.
 ///
 /// A target tag counts as changed by someone else when it is neither what the source has nor
 /// what was last put there. Without a record nothing is known to be put there by us.
-pub fn decide(
-    source: &Digest,
-    record: Option<&TagState>,
-    target: &AtTarget,
-    on_conflict: OnConflict,
-) -> Verdict {
-    let known = record.is_some_and(|record| record.source_digest == *source);
+pub fn decide(known: &Known<'_>, target: &AtTarget, on_conflict: OnConflict) -> Verdict {
+    let recorded = known.record.is_some_and(|record| record.source_digest == *known.source);
+    let current = recorded && known.same_options;
     match target {
-        AtTarget::Vouched if known => Verdict::InStep,
+        AtTarget::Vouched if current => Verdict::InStep,
         AtTarget::Vouched if on_conflict == OnConflict::Overwrite => {
             Verdict::Copy("the source has moved")
         }
         AtTarget::Vouched => Verdict::Ask,
         AtTarget::Lacks => Verdict::Copy("the target lacks it"),
         AtTarget::Has(found) => {
-            let ours = record.is_some_and(|record| record.target_digest == *found);
-            if found == source || (known && ours) {
+            let equal = found == known.source;
+            let ours = known.record.is_some_and(|record| record.target_digest == *found);
+            if current && ours || equal && known.equal_is_enough() {
                 Verdict::InStep
+            } else if recorded && ours {
+                Verdict::Copy("the rule asks for something else than before")
             } else if ours {
                 Verdict::Copy("the source has moved")
+            } else if equal {
+                Verdict::Copy("the rule asks for a part of it")
             } else {
                 match on_conflict {
                     OnConflict::Overwrite => Verdict::Copy("the target differs"),
@@ -110,8 +132,38 @@ mod tests {
         ];
         for (source, known, target, on_conflict, expected) in cases {
             let known = known.map(|(source, target)| record(source, target));
-            let verdict = decide(&digest(source), known.as_ref(), &target, on_conflict);
+            let known = Known {
+                source: &digest(source),
+                record: known.as_ref(),
+                same_options: true,
+                filtered: false,
+            };
+            let verdict = decide(&known, &target, on_conflict);
             assert_eq!(verdict, expected, "{source} {known:?} {target:?} {on_conflict:?}");
+        }
+    }
+
+    /// What was put under other options is still ours, but it may not be what is wanted now.
+    #[test]
+    fn other_options_are_no_conflict() {
+        let has = |name: &str| AtTarget::Has(digest(name));
+        let cases = [
+            // record (source, target), target, filtered, expected
+            (Some(("a", "a")), "a", false, "the rule asks for something else than before"),
+            (Some(("a", "x")), "x", true, "the rule asks for something else than before"),
+            (Some(("old", "x")), "x", true, "the source has moved"),
+            (None, "a", true, "the rule asks for a part of it"),
+        ];
+        for (known, target, filtered, expected) in cases {
+            let record = known.map(|(source, target)| record(source, target));
+            let known = Known {
+                source: &digest("a"),
+                record: record.as_ref(),
+                same_options: false,
+                filtered,
+            };
+            let verdict = decide(&known, &has(target), OnConflict::Fail);
+            assert_eq!(verdict, Verdict::Copy(expected), "{known:?} {target}");
         }
     }
 }

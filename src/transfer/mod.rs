@@ -48,6 +48,21 @@ pub struct Options {
     pub foreign_layers: ForeignLayers,
 }
 
+impl Options {
+    /// A number that is another one for other options, and the same one for ever for these.
+    pub fn mark(&self) -> u64 {
+        let platforms: Vec<String> = self.platforms.iter().map(Platform::to_string).collect();
+        let index = match self.index {
+            IndexMode::Rewrite => "rewrite",
+            IndexMode::Sparse => "sparse",
+        };
+        let foreign = self.foreign_layers == ForeignLayers::Copy;
+        let text = format!("{} {index} {} {foreign}", platforms.join(","), self.referrers);
+        let digest = Digest::of(text.as_bytes());
+        digest.as_bytes().iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+    }
+}
+
 /// Moves images. Knows what all transfers of a run must know of each other, so that every blob
 /// goes over the wire once.
 #[derive(Debug)]

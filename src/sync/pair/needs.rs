@@ -1,0 +1,270 @@
+//! What an image needs at each target: as few requests as the answer takes.
+
+use super::settle::suffix;
+use super::{Goal, Item, Need, Pair};
+use crate::config::IndexMode;
+use crate::oci::{Digest, media_type};
+use crate::repository::{Cause, Error, Placement, Reference, Resolved, Result};
+use crate::state::{TagKey, TagState};
+use crate::sync::Progress;
+use crate::sync::decide::{AtTarget, Known, Verdict, decide};
+use crate::sync::report::{Action, ImageReport};
+use crate::transfer::{TagIndex, fingerprint, subjects, survey};
+
+/// One image at one target, and what is known of it.
+struct Look<'a, 'g> {
+    item: &'a Item,
+    goal: &'g Goal,
+    /// What was put there last, under whatever options.
+    record: Option<TagState>,
+    /// The record was made under today's options.
+    same_options: bool,
+}
+
+impl Look<'_, '_> {
+    /// The record, as far as it says what is wanted now.
+    fn valid_record(&self) -> Option<&TagState> {
+        self.record.as_ref().filter(|_| self.same_options)
+    }
+}
+
+impl Pair<'_> {
+    /// Finds out which targets are not in step. Gives the source's digest where it was asked for.
+    /// Targets that cannot be asked are reported, and do not stop the others.
+    pub(super) async fn needs<'g>(
+        &'g self,
+        item: &Item,
+        source_tags: &TagIndex,
+        few: bool,
+        progress: &Progress<'_>,
+    ) -> (Option<Digest>, Vec<Need<'g>>) {
+        let looks: Vec<Look<'_, 'g>> =
+            self.goals.iter().map(|goal| self.look(item, goal)).collect();
+        if self.is_immutable(item) && looks.iter().all(|look| look.valid_record().is_some()) {
+            progress.unchanged(self.goals.len());
+            return (None, Vec::new());
+        }
+        let fail = |goal: &Goal, reason: &str, error: &Error| {
+            progress.image(self.failed(item, goal, reason, error, 0.0));
+        };
+        let mut known = Vec::with_capacity(looks.len());
+        for look in looks {
+            match self.cheaply_known(&look, few).await {
+                Ok(at_target) => known.push((look, at_target)),
+                Err(error) => fail(look.goal, "the target could not be asked", &error),
+            }
+        }
+        if known.iter().all(|(_, at_target)| *at_target == Some(AtTarget::Lacks)) {
+            return (None, known.iter().map(|(look, _)| Need::missing(look.goal)).collect());
+        }
+        let source = match self.resolve_source(item).await {
+            Ok(source) => source,
+            Err(error) => {
+                for (look, _) in known {
+                    fail(look.goal, "the source could not be read", &error);
+                }
+                return (None, Vec::new());
+            }
+        };
+        let mut needs = Vec::new();
+        for (look, at_target) in known {
+            match self.need(&look, at_target, &source, source_tags, progress).await {
+                Ok(need) => needs.extend(need),
+                Err(error) => fail(look.goal, "it could not be compared", &error),
+            }
+        }
+        (Some(source.digest), needs)
+    }
+
+    fn is_immutable(&self, item: &Item) -> bool {
+        let Reference::Tag(tag) = &item.reference else { return false };
+        self.rule.immutable.as_ref().is_some_and(|patterns| patterns.matches(tag))
+    }
+
+    async fn resolve_source(&self, item: &Item) -> Result<Resolved> {
+        let source = self.source.resolve(&item.reference).await?;
+        source.ok_or_else(|| {
+            let name = format!("{}{}", self.source.name(), item.reference.suffix());
+            Error::new("look up", name, Cause::Missing)
+        })
+    }
+
+    fn look<'a, 'g>(&self, item: &'a Item, goal: &'g Goal) -> Look<'a, 'g> {
+        let record = self.record(item, goal);
+        let same_options = record.as_ref().is_some_and(|it| it.options == self.options_mark);
+        Look { item, goal, record, same_options }
+    }
+
+    /// What was put at a target last.
+    pub(super) fn record(&self, item: &Item, goal: &Goal) -> Option<TagState> {
+        let Placement::Tag(tag) = &item.placement else { return None };
+        let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
+        self.syncer.carrier.state().tag(&key)
+    }
+
+    /// What can be said of the target without a request for this image alone.
+    async fn cheaply_known(&self, look: &Look<'_, '_>, few: bool) -> Result<Option<AtTarget>> {
+        let Placement::Tag(tag) = &look.item.placement else { return Ok(None) };
+        let now = (self.syncer.clock)();
+        let age = look.valid_record().map(|record| now.saturating_sub(record.verified_at));
+        if age.is_some_and(|age| age < self.rule.recheck.as_secs()) {
+            return Ok(Some(AtTarget::Vouched));
+        }
+        if few {
+            return Ok(None);
+        }
+        let tags = look.goal.tags().await?;
+        let lacks = tags.as_ref().is_none_or(|tags| tags.binary_search(tag).is_err());
+        Ok(lacks.then_some(AtTarget::Lacks))
+    }
+
+    async fn need<'g>(
+        &'g self,
+        look: &Look<'_, 'g>,
+        known: Option<AtTarget>,
+        source: &Resolved,
+        source_tags: &TagIndex,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Need<'g>>> {
+        let (item, goal) = (look.item, look.goal);
+        let mut target = match known {
+            Some(known) => known,
+            None => self.ask(item, goal).await?,
+        };
+        let is_index = source.media_type.as_deref().is_none_or(media_type::is_index);
+        let tag = Known {
+            source: &source.digest,
+            record: look.record.as_ref(),
+            // Of a single image there is no part: options make no other one of it.
+            same_options: look.same_options || !is_index,
+            filtered: is_index && !self.options.platforms.is_empty(),
+        };
+        let mut verdict = decide(&tag, &target, self.rule.on_conflict);
+        if verdict == Verdict::Ask {
+            target = self.ask(item, goal).await?;
+            verdict = decide(&tag, &target, self.rule.on_conflict);
+        }
+        let current = match &target {
+            AtTarget::Has(digest) => Some(digest.clone()),
+            AtTarget::Vouched | AtTarget::Lacks => None,
+        };
+        match verdict {
+            Verdict::Copy(reason) => {
+                let lacks = target == AtTarget::Lacks;
+                // The digest of a sparse index does not tell which of its children are there.
+                let sparse = is_index
+                    && (self.options.index == IndexMode::Sparse && tag.filtered
+                        || tag.record.is_some() && !tag.same_options);
+                let current = current.filter(|_| !sparse);
+                Ok(Some(Need { goal, reason, current, lacks, vouched_since: None }))
+            }
+            Verdict::InStep => self.in_step(look, current, source, source_tags, progress).await,
+            Verdict::Keep => {
+                let reason =
+                    "the target's tag was changed by someone else (on_conflict = \"keep\")";
+                progress
+                    .image(ImageReport { action: Action::Kept, ..self.blank(item, goal, reason) });
+                Ok(None)
+            }
+            Verdict::Refuse | Verdict::Ask => {
+                let error = self.conflict(item, goal, current.as_ref(), &source.digest);
+                progress.image(self.failed(item, goal, "conflict", &error, 0.0));
+                Ok(None)
+            }
+        }
+    }
+
+    fn conflict(&self, item: &Item, goal: &Goal, found: Option<&Digest>, source: &Digest) -> Error {
+        let cause = Cause::Unsupported(format!(
+            "the target's tag was changed by someone else: it is {}, the source has {source} (on_conflict = \"fail\")",
+            found.map_or_else(|| "unknown".to_owned(), Digest::to_string),
+        ));
+        let subject = format!("{}{}", goal.repository.name(), suffix(&item.placement));
+        Error::new("overwrite", subject, cause)
+    }
+
+    async fn ask(&self, item: &Item, goal: &Goal) -> Result<AtTarget> {
+        let reference = match &item.placement {
+            Placement::Tag(tag) => Reference::Tag(tag.clone()),
+            Placement::Digest | Placement::Part => item.reference.clone(),
+        };
+        let resolved = goal.repository.resolve(&reference).await?;
+        Ok(resolved.map_or(AtTarget::Lacks, |resolved| AtTarget::Has(resolved.digest)))
+    }
+
+    /// The image itself is in step. What refers to it may not be. `current`: what the target was
+    /// seen to have, unless the state vouches for it.
+    async fn in_step<'g>(
+        &'g self,
+        look: &Look<'_, 'g>,
+        current: Option<Digest>,
+        source: &Resolved,
+        source_tags: &TagIndex,
+        progress: &Progress<'_>,
+    ) -> Result<Option<Need<'g>>> {
+        let (item, goal) = (look.item, look.goal);
+        if self.options.referrers {
+            let in_step = self.referrers_in_step(look, source, current.as_ref(), source_tags);
+            if !in_step.await? {
+                let vouched = look.record.as_ref().filter(|_| current.is_none());
+                return Ok(Some(Need {
+                    goal,
+                    reason: super::REFERRERS_CHANGED,
+                    vouched_since: vouched.map(|record| record.verified_at),
+                    current: current.or_else(|| Some(look.record.as_ref()?.target_digest.clone())),
+                    lacks: false,
+                }));
+            }
+        } else if let Some(target) = &current {
+            self.remember(item, goal, self.state_of(&source.digest, target, Vec::new(), &[]));
+        }
+        progress.unchanged(1);
+        Ok(None)
+    }
+
+    /// Whether everything that refers to an image in step is at the target too; remembers it.
+    async fn referrers_in_step(
+        &self,
+        look: &Look<'_, '_>,
+        source: &Resolved,
+        current: Option<&Digest>,
+        source_tags: &TagIndex,
+    ) -> Result<bool> {
+        let record = look.valid_record().filter(|record| record.source_digest == source.digest);
+        let subjects = match record {
+            Some(record) => record.subjects.clone(),
+            None => self.subjects(source).await?,
+        };
+        let found = survey(&*self.source, &subjects, source_tags).await?;
+        match record {
+            Some(record) if record.referrers != fingerprint(&found) => return Ok(false),
+            Some(_) => {}
+            None if found.is_empty() => {}
+            None => {
+                let derived = look.goal.derived().await?;
+                let there = survey(&*look.goal.repository, &subjects, derived).await?;
+                if !found.iter().all(|found| there.contains(found)) {
+                    return Ok(false);
+                }
+            }
+        }
+        if let Some(current) = current {
+            let state = self.state_of(&source.digest, current, subjects, &found);
+            self.remember(look.item, look.goal, state);
+        }
+        Ok(true)
+    }
+
+    /// Every manifest of an image that is in step but of which nothing is recorded.
+    async fn subjects(&self, source: &Resolved) -> Result<Vec<Digest>> {
+        let index = source.media_type.as_deref().is_none_or(media_type::is_index);
+        if !index {
+            return Ok(vec![source.digest.clone()]);
+        }
+        let reference = Reference::Digest(source.digest.clone());
+        let Some(root) = self.source.manifest(&reference).await? else {
+            return Ok(vec![source.digest.clone()]);
+        };
+        subjects(&*self.source, root, &self.options).await
+    }
+}
