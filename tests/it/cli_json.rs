@@ -3,9 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::process::Child;
+use tranship::demo::Check;
 
 use crate::support::process::Running;
 use crate::support::scripted::Fault;
@@ -98,35 +101,60 @@ struct Runs {
 }
 
 impl Runs {
-    /// Runs a command and checks what it prints. `words` are its name, its options, its operands.
-    async fn run(&mut self, command: &str, arguments: &[&str]) {
+    /// Runs a command and checks what it prints. `arguments` are parted by spaces.
+    async fn run(&mut self, command: &str, arguments: &str) {
         self.run_with(command, arguments, "").await;
     }
 
-    async fn run_with(&mut self, command: &str, arguments: &[&str], input: &str) {
+    async fn run_with(&mut self, command: &str, arguments: &str, input: &str) {
+        let mut child = self.start(command, arguments);
+        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
+        let output = child.wait_with_output().await.unwrap();
+        let document = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|_| panic!("{command} {arguments}: {output:?}"));
+        self.check(command, &document);
+    }
+
+    /// Runs a command that goes on after its document, until that is complete.
+    async fn run_until_announced(&mut self, command: &str, arguments: &str) {
+        let mut child = self.start(command, arguments);
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut text = String::new();
+        let document = loop {
+            let line = tokio::time::timeout(Duration::from_secs(20), lines.next_line()).await;
+            text.push_str(&line.unwrap().unwrap().unwrap());
+            if let Ok(document) = serde_json::from_str(&text) {
+                break document;
+            }
+        };
+        child.kill().await.unwrap();
+        self.check(command, &document);
+    }
+
+    fn start(&self, command: &str, arguments: &str) -> Child {
         let home = self.tranship.home();
         let path =
             format!("{}:{}", home.join("bin").display(), std::env::var("PATH").unwrap_or_default());
         let mut process = self.tranship.command();
-        process.env("PATH", path).args(command.split(' ')).args(arguments);
-        process.args(["--output", "json"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = process.kill_on_drop(true).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).await.unwrap();
-        let output = child.wait_with_output().await.unwrap();
-        let document = serde_json::from_slice(&output.stdout)
-            .unwrap_or_else(|_| panic!("{command} {arguments:?}: {output:?}"));
+        process.env("PATH", path).args(command.split(' ')).args(arguments.split(' '));
+        process.args(["--output", "json"]).kill_on_drop(true);
+        process.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        process.spawn().unwrap()
+    }
+
+    fn check(&mut self, command: &str, document: &Value) {
         let section = format!("tranship {command}").replace(' ', "-");
-        self.documented.check(&section, &document);
+        self.documented.check(&section, document);
     }
 }
 
-#[tokio::test]
-async fn every_key_is_documented_and_every_documented_key_is_printed() {
-    let (source, target) = (Scripted::start(), Scripted::start());
+/// `app:index`, which has all kinds of referrers, `app:image`, which has labels, and
+/// `app:forbidden`, which nobody may read.
+async fn push_samples(source: &Scripted) -> (Image, Image) {
     let index = Image::with_attestations("app", &["amd64", "arm64"])
         .refer("sbom", "application/spdx+json")
         .cosign();
-    index.push(&source, "app", "index").await;
+    index.push(source, "app", "index").await;
     let config = json!({
         "created": "2026-01-01T00:00:00Z", "os": "linux", "architecture": "amd64",
         "config": { "Labels": { "a": "b" } },
@@ -134,12 +162,15 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     let config = Blob::new("application/vnd.oci.image.config.v1+json", config.to_string());
     let layer = Blob::noise("application/vnd.oci.image.layer.v1.tar+gzip", "layer", 100);
     let image = Image::of_blobs(Family::Oci, config, vec![layer]);
-    image.push(&source, "app", "image").await;
-    image.push(&source, "app", "forbidden").await;
+    image.push(source, "app", "image").await;
+    image.push(source, "app", "forbidden").await;
     source.on("GET", Kind::Manifest).containing("/forbidden").fail(Fault::status(403));
+    (index, image)
+}
 
+/// A home with two configurations, a manifest and a credential helper.
+fn furnished(from: &str, to: &str, image: &Image) -> Tranship {
     let tranship = Tranship::new();
-    let (from, to) = (source.host(), target.host());
     tranship.write(
         "sync.toml",
         format!(
@@ -153,35 +184,50 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     let helper = tranship.write("bin/docker-credential-keys", "#!/bin/sh\ncat > /dev/null\n");
     std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).unwrap();
     tranship.write(".docker/config.json", r#"{"credsStore":"keys"}"#);
+    tranship
+}
 
+#[tokio::test]
+async fn every_key_is_documented_and_every_documented_key_is_printed() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    let (index, image) = push_samples(&source).await;
+    target.on("PUT", Kind::Manifest).containing("/refused/").fail(Fault::status(403));
+    let (from, to) = (source.host(), target.host());
+    let tranship = furnished(from, to, &image);
     let mut runs = Runs { tranship, documented: Documented::read() };
-    let http = ["--insecure", "http"];
-    let app = |rest: &str| format!("{from}/app{rest}");
-    let with = |arguments: &[&str]| [arguments, &http].concat().join(" ");
-    runs.run("sync", &["--config", "sync.toml", "--dry-run"]).await;
-    runs.run("sync", &["--config", "sync.toml"]).await;
-    let copied = format!("{to}/copied");
-    let referrer = app(&format!("@{}", index.referrers[0].digest));
-    let moved = app(&format!(":image@{}", index.digest));
+    let http = "--insecure http";
+    let app = format!("{from}/app");
+    let referrer = &index.referrers[0].digest;
+    let moved = format!("{app}:image@{}", index.digest);
     for (command, arguments) in [
-        ("copy", with(&["--all-tags", &app(""), &copied, "--platform", "linux/amd64"])),
-        ("inspect", with(&["--referrers", &app(":index")])),
-        ("inspect", with(&[&app(":image")])),
-        ("inspect", with(&[&referrer])),
-        ("list-tags", with(&[&app("")])),
-        ("list-repos", with(&[from])),
+        ("sync", "--config sync.toml --dry-run".to_owned()),
+        ("sync", "--config sync.toml".to_owned()),
+        ("verify", "--config sync.toml --read".to_owned()),
+        ("copy", format!("--all-tags {app} {to}/copied --platform linux/amd64 {http}")),
+        ("verify", format!("{app}:index {to}/copied:image {http}")),
+        ("verify", format!("--repair {app}:index {to}/copied:image {http}")),
+        ("verify", format!("--repair {app}:image {to}/refused {http}")),
+        ("inspect", format!("--referrers {app}:index {http}")),
+        ("inspect", format!("{app}:image {http}")),
+        ("inspect", format!("{app}@{referrer} {http}")),
+        ("list-tags", format!("{app} {http}")),
+        ("list-repos", format!("{from} {http}")),
         ("manifest-digest", "manifest.json".to_owned()),
-        ("delete", with(&[&moved])),
-        ("delete", with(&["--dry-run", &app(":image")])),
-        ("delete", with(&[&app(":forbidden")])),
+        ("delete", format!("{moved} {http}")),
+        ("delete", format!("--dry-run {app}:image {http}")),
+        ("delete", format!("{app}:forbidden {http}")),
         ("logout", from.to_owned()),
         ("config check", "--config sync.toml".to_owned()),
         ("config check", "--config bad.toml".to_owned()),
+        ("demo", "--keep demo".to_owned()),
     ] {
-        runs.run(command, &arguments.split(' ').collect::<Vec<_>>()).await;
+        runs.run(command, &arguments).await;
     }
-    let login = with(&[from, "-u", "u", "--password-stdin"]);
-    runs.run_with("login", &login.split(' ').collect::<Vec<_>>(), "p").await;
+    runs.run_with("login", &format!("{from} -u u --password-stdin {http}"), "p").await;
+    runs.run_until_announced("serve-layout", "demo/source --listen 127.0.0.1:0").await;
+    // The demo cannot be made to fail from outside.
+    let failed = Check { what: "it works", passed: false, found: Some("it does not".to_owned()) };
+    runs.documented.check("check", &serde_json::to_value(failed).unwrap());
     assert_eq!(runs.documented.unseen(), [""; 0]);
 }
 
