@@ -127,3 +127,41 @@ async fn an_index_without_any_wanted_platform_is_refused_by_name() {
     assert_eq!(source.requests_since(mark).await.count("GET", Kind::Blob), 0);
     assert!(target.endpoint().tags("app").await.is_empty());
 }
+
+/// What was put under other options is ours, so another choice is no conflict; and what the
+/// target has is not taken for what is wanted now, also where the digest is the same.
+#[tokio::test]
+async fn another_choice_of_platforms_is_carried_out_and_is_no_conflict() {
+    let (source, target) = tokio::join!(LayoutRegistry::start(), LayoutRegistry::start());
+    let image = Image::platforms(Family::Oci, "app", &["amd64", "arm64"]);
+    image.push(&source, "app", "v1").await;
+    let single = Image::single(Family::Oci, "single", &[100]);
+    single.push(&source, "app", "single").await;
+    let keep = "on_conflict = \"keep\"";
+    let amd64 = format!("{keep}\nplatforms = [\"linux/amd64\"]");
+    let all = rule(&source, &target, keep);
+    let mut mirror = Mirror::new().http(&source).http(&target).rule("r", &all);
+    mirror.sync().await.assert_copied(2, 0);
+
+    mirror.set_rule("r", &rule(&source, &target, &amd64));
+    mirror.sync().await.assert_copied(1, 1);
+    assert_eq!(children(&target, "v1").await, [image.children[0].digest.clone()]);
+    mirror.sync().await.assert_copied(0, 2);
+
+    mirror.set_rule("r", &all);
+    mirror.sync().await.assert_copied(1, 1);
+    assert_eq!(target.endpoint().digest("app", "v1").await.unwrap(), image.digest);
+
+    // A sparse index keeps its digest: only the children tell.
+    let other = LayoutRegistry::start().await;
+    let sparse = format!("{amd64}\nindex = \"sparse\"");
+    let mut mirror =
+        Mirror::new().http(&source).http(&other).rule("r", &rule(&source, &other, &sparse));
+    mirror.sync().await.assert_copied(2, 0);
+    let arm64 = &image.children[1].digest;
+    assert_eq!(other.endpoint().manifest("app", arm64).await, None);
+    mirror.set_rule("r", &rule(&source, &other, keep));
+    mirror.sync().await.assert_copied(1, 1);
+    assert_same(&source, &other, "app", "v1").await;
+    mirror.sync().await.assert_copied(0, 2);
+}
