@@ -244,41 +244,13 @@ impl<'a> Copy<'a> {
             (_, false, _, true) => (Action::Copied, "the target differs"),
             (_, false, _, false) => (Action::Copied, "the target lacks it"),
         };
-        ImageReport {
-            action,
-            reason: reason.to_owned(),
-            source_digest: Some(outcome.source_digest.to_string()),
-            target_digest: Some(delivered.digest.to_string()),
-            bytes: delivered.sent_bytes,
-            blobs_sent: delivered.blobs_sent,
-            blobs_mounted: delivered.blobs_mounted,
-            blobs_present: delivered.blobs_present,
-            notes: outcome.notes.clone(),
-            errors: delivered.refused_referrers.iter().map(Failure::of).collect(),
-            ..self.blank(reference, placement)
-        }
+        let report = self.blank(reference, placement).delivered(outcome, delivered);
+        ImageReport { action, reason: reason.to_owned(), ..report }
     }
 
     fn blank(&self, reference: &Reference, placement: &Placement) -> ImageReport {
-        let target = match placement {
-            Placement::Tag(tag) => format!("{}:{tag}", self.target.name()),
-            Placement::Digest | Placement::Part => self.target.name().to_owned(),
-        };
-        ImageReport {
-            source: format!("{}{}", self.source.name(), reference.suffix()),
-            target,
-            action: Action::Failed,
-            reason: String::new(),
-            source_digest: None,
-            target_digest: None,
-            bytes: 0,
-            blobs_sent: 0,
-            blobs_mounted: 0,
-            blobs_present: 0,
-            seconds: 0.0,
-            notes: Vec::new(),
-            errors: Vec::new(),
-        }
+        let (source, target) = ((&*self.source, reference), (&*self.target, placement));
+        ImageReport::new(source, target, Action::Failed, "")
     }
 
     fn missing(&self, reference: &Reference) -> Error {

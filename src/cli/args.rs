@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::Insecure;
+use crate::config::{IndexMode, Insecure};
 use crate::oci::RegistryHost;
 
 #[derive(Debug, Args)]
@@ -107,6 +107,24 @@ mod tests {
         );
         for text in ["", "https", "r.io=", "=http", "r.io/x=http", "no", "r.io"] {
             assert!(text.parse::<Exposed>().is_err(), "{text}");
+        }
+    }
+}
+
+/// What becomes of an index of which some platforms are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Index {
+    /// A smaller index, with a digest of its own
+    Rewrite,
+    /// The same index with the other platforms missing; not every target accepts that
+    Sparse,
+}
+
+impl From<Index> for IndexMode {
+    fn from(index: Index) -> Self {
+        match index {
+            Index::Rewrite => Self::Rewrite,
+            Index::Sparse => Self::Sparse,
         }
     }
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::args::{Global, Output, Reach};
+use super::args::{Global, Index, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
-use crate::config::{ForeignLayers, IndexMode};
+use crate::config::ForeignLayers;
 use crate::copy::{self, CopyReport, Extent};
 use crate::oci::Platform;
 use crate::oci::reference::Location;
@@ -59,14 +59,6 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Index {
-    /// A smaller index, with a digest of its own
-    Rewrite,
-    /// The same index with the other platforms missing; not every target accepts that
-    Sparse,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Foreign {
     /// They stay where they are
     Skip,
@@ -94,10 +86,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let extent = if args.all_tags { Extent::AllTags } else { Extent::Image };
     let options = Options {
         platforms: args.platforms,
-        index: match args.index {
-            Index::Rewrite => IndexMode::Rewrite,
-            Index::Sparse => IndexMode::Sparse,
-        },
+        index: args.index.into(),
         referrers: !args.no_referrers,
         foreign_layers: match args.foreign_layers {
             Foreign::Skip => ForeignLayers::Skip,

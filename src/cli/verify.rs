@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Global, Output, Reach};
+use super::args::{Global, Index, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::{output, session, signals};
-use crate::config::{ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
+use crate::config::{ForeignLayers, OnConflict, RegistryConfig, SyncRule};
 use crate::oci::reference::Location;
 use crate::oci::{Platform, Tag, derived};
 use crate::place::{Image, Source};
@@ -66,14 +66,6 @@ pub struct Args {
     no_referrers: bool,
     #[command(flatten)]
     reach: Reach,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Index {
-    /// A smaller index, with a digest of its own
-    Rewrite,
-    /// The same index with the other platforms missing
-    Sparse,
 }
 
 /// What is to be verified, and what heals it.
@@ -207,10 +199,7 @@ fn check_usage(args: &Args, source: &Location, target: &Location) -> Result<(), 
 fn options(args: &Args) -> Options {
     Options {
         platforms: args.platforms.clone(),
-        index: match args.index {
-            Index::Rewrite => IndexMode::Rewrite,
-            Index::Sparse => IndexMode::Sparse,
-        },
+        index: args.index.into(),
         referrers: !args.no_referrers,
         foreign_layers: ForeignLayers::default(),
     }

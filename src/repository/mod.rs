@@ -107,6 +107,16 @@ pub enum Placement {
     Tag(Tag),
 }
 
+impl Placement {
+    /// `:tag`, to stand behind a repository's name; nothing for what has only a digest.
+    pub fn suffix(&self) -> String {
+        match self {
+            Self::Tag(tag) => format!(":{tag}"),
+            Self::Digest | Self::Part => String::new(),
+        }
+    }
+}
+
 /// One repository.
 ///
 /// Implementations retry what is transient by themselves; an error that comes out is final for

@@ -3,7 +3,8 @@
 use serde::Serialize;
 
 use super::Mode;
-use crate::repository::Error;
+use crate::repository::{Error, Placement, Reference, Repository};
+use crate::transfer::{Delivered, Outcome};
 
 /// One run of one rule.
 #[derive(Debug, Clone, Serialize)]
@@ -56,6 +57,47 @@ pub struct ImageReport {
     pub notes: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Failure>,
+}
+
+impl ImageReport {
+    /// An image of which nothing is known yet but its names.
+    pub fn new(
+        source: (&dyn Repository, &Reference),
+        target: (&dyn Repository, &Placement),
+        action: Action,
+        reason: &str,
+    ) -> Self {
+        Self {
+            source: format!("{}{}", source.0.name(), source.1.suffix()),
+            target: format!("{}{}", target.0.name(), target.1.suffix()),
+            action,
+            reason: reason.to_owned(),
+            source_digest: None,
+            target_digest: None,
+            bytes: 0,
+            blobs_sent: 0,
+            blobs_mounted: 0,
+            blobs_present: 0,
+            seconds: 0.0,
+            notes: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The same image with what one target got.
+    pub fn delivered(self, outcome: &Outcome, delivered: &Delivered) -> Self {
+        Self {
+            source_digest: Some(outcome.source_digest.to_string()),
+            target_digest: Some(delivered.digest.to_string()),
+            bytes: delivered.sent_bytes,
+            blobs_sent: delivered.blobs_sent,
+            blobs_mounted: delivered.blobs_mounted,
+            blobs_present: delivered.blobs_present,
+            notes: outcome.notes.clone(),
+            errors: delivered.refused_referrers.iter().map(Failure::of).collect(),
+            ..self
+        }
+    }
 }
 
 /// What became of an image.

@@ -1,6 +1,5 @@
 //! What an image needs at each target: as few requests as the answer takes.
 
-use super::settle::suffix;
 use super::{Goal, Item, Need, Pair};
 use crate::config::IndexMode;
 use crate::oci::{Digest, media_type};
@@ -179,7 +178,7 @@ impl Pair<'_> {
             "the target's tag was changed by someone else: it is {}, the source has {source} (on_conflict = \"fail\")",
             found.map_or_else(|| "unknown".to_owned(), Digest::to_string),
         ));
-        let subject = format!("{}{}", goal.repository.name(), suffix(&item.placement));
+        let subject = format!("{}{}", goal.repository.name(), item.placement.suffix());
         Error::new("overwrite", subject, cause)
     }
 

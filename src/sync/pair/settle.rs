@@ -54,19 +54,9 @@ impl Pair<'_> {
                 "the image is there, but the target refuses to store what refers to it".to_owned(),
             );
         }
-        ImageReport {
-            action: if refused { Action::Failed } else { Action::Copied },
-            source_digest: Some(outcome.source_digest.to_string()),
-            target_digest: Some(delivered.digest.to_string()),
-            bytes: delivered.sent_bytes,
-            blobs_sent: delivered.blobs_sent,
-            blobs_mounted: delivered.blobs_mounted,
-            blobs_present: delivered.blobs_present,
-            seconds,
-            notes,
-            errors: delivered.refused_referrers.iter().map(Failure::of).collect(),
-            ..self.blank(item, need.goal, need.reason)
-        }
+        let action = if refused { Action::Failed } else { Action::Copied };
+        let report = self.blank(item, need.goal, need.reason).delivered(outcome, delivered);
+        ImageReport { action, seconds, notes, ..report }
     }
 
     pub(super) fn failed(
@@ -86,21 +76,9 @@ impl Pair<'_> {
     }
 
     pub(super) fn blank(&self, item: &Item, goal: &Goal, reason: &str) -> ImageReport {
-        ImageReport {
-            source: format!("{}{}", self.source.name(), item.reference.suffix()),
-            target: format!("{}{}", goal.repository.name(), suffix(&item.placement)),
-            action: Action::Copied,
-            reason: reason.to_owned(),
-            source_digest: None,
-            target_digest: None,
-            bytes: 0,
-            blobs_sent: 0,
-            blobs_mounted: 0,
-            blobs_present: 0,
-            seconds: 0.0,
-            notes: Vec::new(),
-            errors: Vec::new(),
-        }
+        let source = (&*self.source, &item.reference);
+        let target = (&*goal.repository, &item.placement);
+        ImageReport::new(source, target, Action::Copied, reason)
     }
 
     /// What is to be remembered of an image that is in step now.
@@ -143,12 +121,5 @@ impl Pair<'_> {
         let Placement::Tag(tag) = &item.placement else { return };
         let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
         self.syncer.carrier.state().set_tag(&key, &state);
-    }
-}
-
-pub(super) fn suffix(placement: &Placement) -> String {
-    match placement {
-        Placement::Tag(tag) => format!(":{tag}"),
-        Placement::Digest | Placement::Part => String::new(),
     }
 }
