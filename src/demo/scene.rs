@@ -56,10 +56,7 @@ impl Scene {
             environment.clone(),
             *jitter,
         );
-        Ok((
-            Arc::new(registries.without_proxies()),
-            Arc::new(Carrier::new(state, Policy::default(), *jitter)),
-        ))
+        Ok((Arc::new(registries), Arc::new(Carrier::new(state, Policy::default(), *jitter))))
     }
 
     pub fn clock(&self) -> fn() -> u64 {

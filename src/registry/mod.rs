@@ -41,8 +41,6 @@ pub use transport::{Timeouts, Tls};
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub tls: Tls,
-    /// Without a proxy, whatever the environment says.
-    pub direct: bool,
     /// Requests at once; without it, as many as the registry takes well.
     pub parallel: Option<u32>,
     /// Requests a second; without it, as many as the registry takes well.
@@ -104,7 +102,7 @@ impl Registry {
             failed(Cause::Protocol(format!("its address is not valid: {error}")))
         })?;
         let transport =
-            Transport::new(&settings.tls, settings.timeouts, settings.direct).map_err(failed)?;
+            Transport::new(&settings.tls, settings.timeouts, host.is_loopback()).map_err(failed)?;
         let authenticator = Authenticator::new(
             host.clone(),
             base.clone(),

@@ -18,8 +18,6 @@ pub struct Registries {
     default: RegistryConfig,
     credentials: Arc<CredentialStore>,
     policy: Policy,
-    /// No proxy is used, whatever the environment says.
-    direct: bool,
     jitter: fn() -> f64,
     open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
 }
@@ -42,7 +40,6 @@ impl Registries {
             configs,
             default,
             policy: Policy::default(),
-            direct: false,
             jitter,
             open: Mutex::default(),
         }
@@ -51,11 +48,6 @@ impl Registries {
     /// Another patience than the usual one with what fails.
     pub fn with_policy(self, policy: Policy) -> Self {
         Self { policy, ..self }
-    }
-
-    /// The same, without a proxy whatever the environment says: for registries of this process.
-    pub fn without_proxies(self) -> Self {
-        Self { direct: true, ..self }
     }
 
     /// The registry at this host. Nothing is sent.
@@ -83,7 +75,7 @@ impl Registries {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
-        let settings = Settings { policy: self.policy, direct: self.direct, ..settings };
+        let settings = Settings { policy: self.policy, ..settings };
         Registry::new(host.clone(), settings, credentials, self.jitter)
     }
 }
@@ -106,7 +98,6 @@ fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
             ca: config.ca_file.as_deref().map(read).transpose()?,
             identity,
         },
-        direct: false,
         parallel: config.parallel.map(std::num::NonZeroU32::get),
         requests_per_second: config.requests_per_second,
         auth_realms: config.auth_realms.clone(),

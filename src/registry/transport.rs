@@ -66,7 +66,8 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// `direct`: the registry is reached without a proxy, whatever the environment says.
+    /// `direct`: the registry is on this machine, so no proxy is used, whatever the environment
+    /// says: a proxy elsewhere cannot reach it, and docker and skopeo go around it too.
     pub fn new(tls: &Tls, timeouts: Timeouts, direct: bool) -> Result<Self, Cause> {
         let basic = |timeouts| {
             let builder = basic(timeouts);

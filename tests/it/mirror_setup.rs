@@ -26,8 +26,13 @@ impl Mirror {
     }
 
     /// A registry with these lines as its settings.
-    pub fn registry(mut self, place: &impl Place, settings: &str) -> Self {
-        self.registries.insert(place.host().to_owned(), settings.to_owned());
+    pub fn registry(self, place: &impl Place, settings: &str) -> Self {
+        self.settings(place.host(), settings)
+    }
+
+    /// Settings of the registry with this name.
+    pub fn settings(mut self, host: &str, settings: &str) -> Self {
+        self.registries.insert(host.to_owned(), settings.to_owned());
         self
     }
 

@@ -125,6 +125,17 @@ impl Proxy {
     }
 }
 
+/// A name for a registry on this machine that only the proxy can resolve: for addresses of this
+/// machine no proxy is used.
+fn named(place: &impl Place) -> String {
+    let (_, port) = place.host().rsplit_once(':').unwrap();
+    format!("registry.test:{port}")
+}
+
+async fn connect(name: &str) -> Option<TcpStream> {
+    TcpStream::connect(name.replace("registry.test", "127.0.0.1")).await.ok()
+}
+
 /// Forwards one request, or one tunnel.
 async fn forward(mut client: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> Option<()> {
     let mut head = Vec::new();
@@ -139,13 +150,13 @@ async fn forward(mut client: TcpStream, seen: Arc<Mutex<Vec<String>>>) -> Option
     let credentials = headers.lines().find(is_ours).unwrap_or("without credentials");
     seen.lock().unwrap().push(format!("{method} {target} {credentials}"));
     if method == "CONNECT" {
-        let mut server = TcpStream::connect(target).await.ok()?;
+        let mut server = connect(target).await?;
         client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await.ok()?;
         copy_bidirectional(&mut client, &mut server).await.ok()?;
         return Some(());
     }
     let (host, path) = target.strip_prefix("http://")?.split_once('/')?;
-    let mut server = TcpStream::connect(host).await.ok()?;
+    let mut server = connect(host).await?;
     let rest: Vec<&str> = headers.lines().filter(|header| !is_ours(header)).collect();
     // One request a connection, so that the next one is seen, too.
     let request =
@@ -161,16 +172,18 @@ async fn the_proxies_of_the_environment_are_used() {
     let (source, target) = tokio::join!(LayoutRegistry::start(), DockerRegistry::new().tls().run());
     let direct = LayoutRegistry::start().await;
     image().push(&source, "app", "v1").await;
+    let http_only = "insecure = \"http\"";
     let mirror = Mirror::new()
-        .http(&source)
-        .registry(&target, &format!("ca_file = \"{}\"", target.ca_file().display()))
+        .settings(&named(&source), http_only)
+        // The certificate is for another name.
+        .settings(&named(&target), "insecure = \"no-verify\"")
         .http(&direct)
         .rule(
             "r",
             &format!(
                 "source = \"{}/app\"\ntarget = [\"{}/app\", \"{}/app\"]",
-                source.host(),
-                target.host(),
+                named(&source),
+                named(&target),
                 direct.host()
             ),
         );
@@ -188,10 +201,11 @@ async fn the_proxies_of_the_environment_are_used() {
     assert_same(&source, &direct, "app", "v1").await;
     assert!(!format!("{finished:?}").contains("pr0xy-secret"), "{finished:?}");
     let (plain, tunnels) = (http.seen(), https.seen());
-    let asked = format!("GET http://{}/v2/app/", source.host());
+    let asked = format!("GET http://{}/v2/app/", named(&source));
     assert!(plain.iter().any(|line| line.starts_with(&asked)), "{plain:?}");
     assert!(plain.iter().all(|line| line.ends_with("without credentials")), "{plain:?}");
-    let tunnel = format!("CONNECT {} ", target.host());
+    assert!(!plain.iter().any(|line| line.contains(direct.host())), "{plain:?}");
+    let tunnel = format!("CONNECT {} ", named(&target));
     assert!(!tunnels.is_empty());
     for line in &tunnels {
         assert!(line.starts_with(&tunnel), "{tunnels:?}");
@@ -204,9 +218,12 @@ async fn a_proxy_that_is_down_is_named() {
     let (source, target) = tokio::join!(LayoutRegistry::start(), LayoutRegistry::start());
     image().push(&source, "app", "v1").await;
     let mirror = Mirror::new()
-        .registry(&source, "insecure = \"http\"\nidle_timeout = \"1s\"")
+        .settings(&named(&source), "insecure = \"http\"\nidle_timeout = \"1s\"")
         .http(&target)
-        .rule("r", &rule(&source, &target));
+        .rule(
+            "r",
+            &format!("source = \"{}/app\"\ntarget = \"{}/app\"", named(&source), target.host()),
+        );
     mirror.configure();
     let mark = source.mark();
     let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
