@@ -4,25 +4,33 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures_util::StreamExt;
+use secrecy::SecretString;
 use tranship::config::{Insecure, RegistryConfig};
 use tranship::oci::{Digest, media_type};
-use tranship::registry::auth::Environment;
+use tranship::registry::auth::{Credential, Environment};
 use tranship::registry::{Policy, Registries, Registry};
-use tranship::repository::{Cause, Reference, Repository};
+use tranship::repository::{BlobBody, Cause, Reference, Repository, Result, UploadStart};
 
-use crate::support::{Fault, Kind, Place, Scripted};
+use crate::support::scripted::Login;
+use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted};
 
-/// The registry, spoken to over plain http; two tries of everything.
-fn open(server: &Scripted) -> Arc<Registry> {
-    let plain = RegistryConfig {
-        insecure: Insecure::Http,
+/// Registries without credentials; two tries of everything.
+fn registries(insecure: Insecure) -> Registries {
+    let default = RegistryConfig {
+        insecure,
         idle_timeout: Some(Duration::from_millis(500)),
         ..RegistryConfig::default()
     };
     let policy = Policy { attempts: 2, base: Duration::from_millis(10), ..Policy::default() };
-    let registries = Registries::new(BTreeMap::new(), plain, Environment::new(|_| None), || 0.1)
-        .with_policy(policy);
-    registries.open(&server.host().parse().unwrap()).unwrap()
+    Registries::new(BTreeMap::new(), default, Environment::new(|_| None), || 0.1)
+        .with_policy(policy)
+}
+
+/// The registry, spoken to over plain http.
+fn open(server: &impl Place) -> Arc<Registry> {
+    registries(Insecure::Http).open(&server.host().parse().unwrap()).unwrap()
 }
 
 fn repository(registry: &Arc<Registry>, name: &str) -> Arc<dyn Repository> {
@@ -47,4 +55,50 @@ async fn a_header_replaces_no_digest_that_was_asked_for() {
     let error = resolve().await.unwrap_err();
     assert!(matches!(error.cause(), Cause::Corrupt(_)), "{error}");
     assert!(error.to_string().contains(&other), "{error}");
+}
+
+/// Uploads these bytes, in one try.
+async fn upload(to: &Arc<dyn Repository>, bytes: &[u8]) -> Result<()> {
+    let digest = Digest::of(bytes);
+    match to.start_upload(&digest, None).await? {
+        UploadStart::Present => Ok(()),
+        UploadStart::Session(session) => to.finish_upload(&session, &digest, body(bytes)).await,
+    }
+}
+
+fn body(bytes: &[u8]) -> BlobBody {
+    let chunks = futures_util::stream::iter([Ok(Bytes::copy_from_slice(bytes))]);
+    BlobBody { length: bytes.len() as u64, chunks: chunks.boxed() }
+}
+
+/// Where uploads lead to another host, its wish for a password is no wish of the registry.
+#[tokio::test]
+async fn another_host_does_not_change_how_the_registry_is_asked() {
+    let (server, mut elsewhere) = (Scripted::start(), Scripted::start());
+    elsewhere.require(Login::Basic { user: "bob".to_owned(), password: "his".to_owned() });
+    server.quirks(|quirks| quirks.upload_base = Some(elsewhere.url()));
+    let credential =
+        Credential::Password { username: "alice".to_owned(), password: SecretString::from("hers") };
+    let host = server.host().parse().unwrap();
+    let registry = registries(Insecure::Http).open_as(&host, credential).unwrap();
+    let app = repository(&registry, "acme/app");
+    for _ in 0..2 {
+        assert_eq!(upload(&app, b"content").await.unwrap_err().status().unwrap(), 401);
+    }
+    assert_eq!(elsewhere.traffic().count("PUT", Kind::Upload), 2);
+    elsewhere.assert_no_credentials();
+    server.assert_no_credentials();
+}
+
+/// What is configured for one host, such as not to check its certificate, holds for that one.
+#[tokio::test]
+async fn another_host_is_not_trusted_as_the_registry_is() {
+    let elsewhere = DockerRegistry::new().tls().run().await;
+    let url = format!("https://{}", elsewhere.host());
+    let server = DockerRegistry::new().tls().calls_itself(&url).run().await;
+    let mark = elsewhere.mark().await;
+    let registry = registries(Insecure::NoVerify).open(&server.host().parse().unwrap()).unwrap();
+    let error = upload(&repository(&registry, "acme/app"), b"content").await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert_eq!(elsewhere.requests_since(mark).await.iter().count(), 0);
 }
