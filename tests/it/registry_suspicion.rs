@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use secrecy::SecretString;
 use tranship::config::{Insecure, RegistryConfig};
 use tranship::oci::{Digest, media_type};
@@ -101,4 +102,83 @@ async fn another_host_is_not_trusted_as_the_registry_is() {
     let error = upload(&repository(&registry, "acme/app"), b"content").await.unwrap_err();
     assert!(error.to_string().contains("certificate"), "{error}");
     assert_eq!(elsewhere.requests_since(mark).await.iter().count(), 0);
+}
+
+/// One repository or subject that is unknown says nothing about the others.
+#[tokio::test]
+async fn only_a_path_that_nobody_knows_means_no_referrers_api() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let subject = Digest::of(b"subject");
+    let answers = [
+        Fault::status(404).error("NAME_UNKNOWN", "repository name not known to registry"),
+        Fault::status(404).error("MANIFEST_UNKNOWN", "manifest unknown"),
+        Fault::status(400).error("MANIFEST_INVALID", "no such manifest"),
+        Fault::status(400).body("bad request"),
+        Fault::status(200).body("<html>welcome</html>"),
+    ];
+    for answer in answers {
+        server.on("GET", Kind::Referrers).once().fail(answer.clone());
+        assert_eq!(app.referrers(&subject).await.unwrap(), None, "{answer:?}");
+    }
+    assert_eq!(app.referrers(&subject).await.unwrap(), Some(Vec::new()));
+
+    let server = Scripted::start();
+    server.quirks(|quirks| quirks.referrers_api = false);
+    let registry = open(&server);
+    let all = (0..20).map(|at| {
+        let (registry, subject) = (registry.clone(), subject.clone());
+        async move { repository(&registry, &format!("acme/{at}")).referrers(&subject).await }
+    });
+    for answer in join_all(all).await {
+        assert_eq!(answer.unwrap(), None);
+    }
+    assert_eq!(server.traffic().count("GET", Kind::Referrers), 1);
+}
+
+/// Who waited for somebody else's time-out does not wait for that of everybody.
+#[tokio::test]
+async fn time_outs_of_referrers_do_not_add_up() {
+    let server = Scripted::start();
+    server.on("GET", Kind::Referrers).fail(Fault::Hang);
+    let app = repository(&open(&server), "acme/app");
+    // So that it is known that nobody has to log in.
+    app.tags().await.unwrap();
+    let subject = Digest::of(b"subject");
+    let began = Instant::now();
+    for answer in join_all((0..16).map(|_| app.referrers(&subject))).await {
+        assert!(matches!(answer.unwrap_err().cause(), Cause::TimedOut(_)));
+    }
+    // One by one, that would be sixteen seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn empty_pages_in_the_middle_do_not_end_a_list() {
+    let server = Scripted::with_generated_tags("acme/app", 3);
+    let app = repository(&open(&server), "acme/app");
+    for (empty, expected) in [(3, 3), (4, 0)] {
+        for at in 0..empty {
+            let link = format!("</v2/acme/app/tags/list?n=1000&at={at}>; rel=\"next\"");
+            let page = Fault::status(200).header("link", &link).body(r#"{"tags":[]}"#);
+            server.on("GET", Kind::Tags).once().fail(page);
+        }
+        assert_eq!(app.tags().await.unwrap().unwrap().len(), expected, "{empty}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_bounded() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let tags = format!(r#"{{"tags":[{}null]}}"#, "null,".repeat(5_000_000));
+    server.on("GET", Kind::Tags).fail(Fault::status(200).body(tags));
+    let error = app.tags().await.unwrap_err();
+    assert!(error.to_string().contains("more than 5000000 entries"), "{error}");
+    let index = Fault::status(200)
+        .header("content-type", media_type::OCI_INDEX)
+        .body(format!(r#"{{"manifests":[]{}}}"#, " ".repeat(4 << 20)));
+    server.on("GET", Kind::Referrers).fail(index);
+    let error = app.referrers(&Digest::of(b"subject")).await.unwrap_err();
+    assert!(error.to_string().contains("larger than 4194304 bytes"), "{error}");
 }
