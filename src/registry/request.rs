@@ -1,7 +1,7 @@
 //! The request pipeline: authentication, limits, redirects, retries, bounded reading.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -58,6 +58,8 @@ pub(super) struct Call<'a> {
     pub body: Bytes,
     /// At most so many bytes of a good answer's body are read.
     pub limit: usize,
+    /// How long its answer may take, where that is more than the idle time-out.
+    pub patience: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
@@ -77,6 +79,7 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
+            patience: None,
         }
     }
 
@@ -172,7 +175,7 @@ impl Registry {
     }
 
     /// Reads the wait that an answer asks for, and holds everybody else back as well.
-    fn wait_asked_for(&self, answer: &Answer, cause: &Cause) -> Option<std::time::Duration> {
+    fn wait_asked_for(&self, answer: &Answer, cause: &Cause) -> Option<Duration> {
         let message = match cause {
             Cause::Refused { message, .. } => message.as_str(),
             _ => "",
@@ -192,7 +195,7 @@ impl Registry {
             let (request, authorization) =
                 self.request(call, &call.url).await.map_err(Failed::Final)?;
             let sent = Instant::now();
-            let response = self.send(request.body(call.body.clone())).await?;
+            let response = self.send(call, request.body(call.body.clone())).await?;
             let status = response.status();
             tracing::trace!(method = %call.method, path = call.url.path(), status = status.as_u16(), elapsed = ?sent.elapsed(), "answer");
             self.note_quota(response.headers());
@@ -265,9 +268,14 @@ impl Registry {
     }
 
     /// Waits for the headers of the answer.
-    async fn send(&self, request: RequestBuilder) -> std::result::Result<Response, Failed> {
-        match timeout(self.timeouts.idle, request.send()).await {
-            Err(_) => Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle))),
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        request: RequestBuilder,
+    ) -> std::result::Result<Response, Failed> {
+        let patience = call.patience.unwrap_or(self.timeouts.idle);
+        match timeout(patience, request.send()).await {
+            Err(_) => Err(Failed::Connection(Cause::TimedOut(patience))),
             Ok(Err(error)) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
             Ok(Ok(response)) => Ok(response),
         }
@@ -291,7 +299,7 @@ impl Registry {
                 })?;
             // What authorizes it was found good by the first request.
             let (request, _) = self.request(call, &url).await.map_err(Failed::Final)?;
-            response = self.send(request).await?;
+            response = self.send(call, request).await?;
             if retry::is_transient(response.status()) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
             }

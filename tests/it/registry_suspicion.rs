@@ -182,3 +182,43 @@ async fn lists_are_bounded() {
     let error = app.referrers(&Digest::of(b"subject")).await.unwrap_err();
     assert!(error.to_string().contains("larger than 4194304 bytes"), "{error}");
 }
+
+/// A registry that takes chunks only, as the client has learnt.
+async fn takes_chunks() -> (Scripted, Arc<dyn Repository>) {
+    let server = Scripted::start();
+    server.quirks(|quirks| quirks.max_body = Some(4 << 20));
+    let app = repository(&open(&server), "acme/app");
+    for _ in 0..2 {
+        assert_eq!(upload(&app, &LARGE).await.unwrap_err().status().unwrap(), 413);
+    }
+    (server, app)
+}
+
+static LARGE: [u8; 5 << 20] = [7; 5 << 20];
+
+/// The registry needs time for all the bytes it has got, not for the empty request at the end.
+#[tokio::test]
+async fn closing_a_large_upload_may_take_long() {
+    let (server, app) = takes_chunks().await;
+    server.on("PUT", Kind::Upload).fail(Fault::Delay(Duration::from_millis(1500)));
+    upload(&app, &LARGE).await.unwrap();
+    assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1 + 2);
+}
+
+/// A chunk that went wrong may have arrived: it is not sent again blindly.
+#[tokio::test]
+async fn chunks_are_not_repeated() {
+    let (server, app) = takes_chunks().await;
+    let mark = server.mark();
+    server.on("PATCH", Kind::Upload).fail(Fault::CutAfterwards);
+    upload(&app, &LARGE).await.unwrap_err();
+    assert_eq!(server.requests_since(mark).count("PATCH", Kind::Upload), 1);
+}
+
+#[tokio::test]
+async fn chunks_that_no_memory_holds_are_refused() {
+    let (server, app) = takes_chunks().await;
+    server.quirks(|quirks| quirks.chunk_min_length = Some(1 << 40));
+    let error = upload(&app, &LARGE).await.unwrap_err();
+    assert!(error.to_string().contains("chunks of 1099511627776 bytes"), "{error}");
+}
