@@ -22,6 +22,11 @@ impl Answer {
         self.headers.get(name)?.to_str().ok()
     }
 
+    /// The specification's error codes in it.
+    pub fn codes(&self) -> Vec<String> {
+        words(&self.body).0
+    }
+
     /// The refusal that this answer is.
     pub fn refusal(&self) -> Cause {
         let (codes, message) = words(&self.body);

@@ -3,7 +3,6 @@
 
 use std::collections::HashSet;
 
-use bytes::Bytes;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -16,15 +15,23 @@ use super::link;
 use super::remote::RemoteRepository;
 use super::request::{Call, What};
 use super::vendor;
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, RepositoryName, Tag, media_type};
-use crate::repository::{Cause, Repository, Result};
+use crate::repository::{Cause, Error, Repository, Result};
 
 /// The largest page that ECR and distribution 3 answer.
 const PAGE: &str = "1000";
 /// No repository has more: 10 000 pages are ten million tags.
 const MAX_PAGES: usize = 10_000;
+/// What a list holds at most, to bound memory.
+const MAX_ENTRIES: usize = 5_000_000;
 /// One page. Registries that ignore the page size send 100 000 tags at once.
 const MAX_PAGE_BYTES: usize = 64 << 20;
+/// One page of referrers, which is an index.
+const MAX_INDEX_BYTES: usize = MAX_MANIFEST_BYTES;
+/// Pages without entries that are followed in a row: registries that leave out what is not to be
+/// seen send some.
+const MAX_EMPTY_PAGES: u32 = 3;
 
 impl RemoteRepository {
     pub(super) async fn list_tags(&self) -> Result<Option<Vec<Tag>>> {
@@ -37,8 +44,7 @@ impl RemoteRepository {
         url.set_query(Some(&format!("n={PAGE}")));
         let mut tags = Vec::new();
         let what = What::Name(self.name());
-        let pages =
-            Pages { registry: &self.registry, step: "list tags of", what, scope: &self.reads };
+        let pages = Pages::new(&self.registry, "list tags of", what, &self.reads);
         let found = pages
             .each(url, |page: Page| {
                 let page = page.tags.unwrap_or_default();
@@ -48,28 +54,39 @@ impl RemoteRepository {
                 count
             })
             .await?;
-        Ok(found.then_some(tags))
+        match found {
+            Ok(()) => Ok(Some(tags)),
+            Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(answer) => Err(pages.error(answer.refusal())),
+        }
     }
 
     pub(super) async fn list_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        // The first request finds out whether there is such an API. The others wait for that one,
+        // not for each other: it may have learnt nothing.
+        let facts = &self.registry.facts;
+        let mut first = None;
+        let asked = &mut first;
+        let ask = || async move { *asked = Some(self.ask_for_referrers(subject).await) };
+        facts.asked_for_referrers.get_or_init(ask).await;
+        match first {
+            Some(answer) => answer,
+            None if facts.referrers_api.get() == Some(&false) => Ok(None),
+            None => self.ask_for_referrers(subject).await,
+        }
+    }
+
+    async fn ask_for_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
         #[derive(Deserialize)]
         struct Page {
             manifests: Option<Vec<Descriptor>>,
         }
-        // The first request finds out whether there is such an API; the others wait for that.
-        let facts = &self.registry.facts;
-        let mut first = None;
-        if facts.referrers_api.get().is_none() {
-            first = Some(facts.asking_referrers.lock().await);
-        }
-        match facts.referrers_api.get() {
-            Some(false) => return Ok(None),
-            Some(true) => first = None,
-            None => {}
-        }
         let what = What::Blob(self.name(), subject);
-        let pages =
-            Pages { registry: &self.registry, step: "list referrers of", what, scope: &self.reads };
+        let pages = Pages {
+            page_bytes: MAX_INDEX_BYTES,
+            media_type: Some(media_type::OCI_INDEX),
+            ..Pages::new(&self.registry, "list referrers of", what, &self.reads)
+        };
         let mut referrers = Vec::new();
         let found = pages
             .each(self.url(&format!("referrers/{subject}")), |page: Page| {
@@ -79,10 +96,26 @@ impl RemoteRepository {
                 count
             })
             .await?;
-        // An error means that somebody else has found out.
-        let _ = facts.referrers_api.set(found);
-        drop(first);
-        Ok(found.then_some(referrers))
+        // Where setting fails, somebody else has found out before.
+        let api = &self.registry.facts.referrers_api;
+        let Err(answer) = found else {
+            let _ = api.set(true);
+            return Ok(Some(referrers));
+        };
+        match answer.status {
+            // Nothing is at such a path, in any repository.
+            StatusCode::NOT_FOUND if answer.codes().is_empty() => {
+                let _ = api.set(false);
+                Ok(None)
+            }
+            // That may be so for this repository or subject only: unknown ones, for example. Or
+            // the path was taken for something else, or the answer is some catch-all page.
+            StatusCode::NOT_FOUND
+            | StatusCode::OK
+            | StatusCode::BAD_REQUEST
+            | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
+            _ => Err(pages.error(answer.refusal())),
+        }
     }
 }
 
@@ -103,10 +136,10 @@ impl Registry {
         url.set_query(Some(&format!("n={PAGE}")));
         let scope = Scope::catalog();
         let what = What::Name(self.host.as_str());
-        let pages = Pages { registry: self, step: "list repositories of", what, scope: &scope };
+        let pages = Pages::new(self, "list repositories of", what, &scope);
         let mut names = Vec::new();
         let found = pages
-            .each(url.clone(), |page: Page| {
+            .each(url, |page: Page| {
                 let page = page.repositories.unwrap_or_default();
                 let count = page.len();
                 names.extend(
@@ -115,14 +148,16 @@ impl Registry {
                 count
             })
             .await?;
-        if found {
-            return Ok(names);
+        match found {
+            Ok(()) => Ok(names),
+            Err(answer) if answer.status == StatusCode::NOT_FOUND => {
+                Err(pages.error(Cause::Unsupported(
+                    "this registry does not list its repositories: name each one in a rule of its own"
+                        .to_owned(),
+                )))
+            }
+            Err(answer) => Err(pages.error(answer.refusal())),
         }
-        let call = Call::new("list repositories of", what, Method::GET, url, &scope);
-        Err(call.error(Cause::Unsupported(
-            "this registry does not list its repositories: name each one in a rule of its own"
-                .to_owned(),
-        )))
     }
 }
 
@@ -131,74 +166,81 @@ struct Pages<'a> {
     step: &'static str,
     what: What<'a>,
     scope: &'a Scope,
+    /// The most bytes of one page.
+    page_bytes: usize,
+    /// What a page must be; an answer of another type is something else.
+    media_type: Option<&'static str>,
 }
 
-impl Pages<'_> {
+impl<'a> Pages<'a> {
+    fn new(registry: &'a Registry, step: &'static str, what: What<'a>, scope: &'a Scope) -> Self {
+        Self { registry, step, what, scope, page_bytes: MAX_PAGE_BYTES, media_type: None }
+    }
+
     /// Follows `Link` headers from page to page; `take` gets each and says how many entries it
-    /// had. `false`: the list does not exist.
+    /// had. `Err` of `Ok`: the answer that came instead of the first page.
     async fn each<P: DeserializeOwned>(
         &self,
         first: Url,
         mut take: impl FnMut(P) -> usize,
-    ) -> Result<bool> {
-        let mut seen = HashSet::new();
+    ) -> Result<std::result::Result<(), Answer>> {
+        let (mut seen, mut all, mut empty_ones) = (HashSet::new(), 0, 0);
         let mut url = first;
         while seen.insert(url.to_string()) {
             if seen.len() > MAX_PAGES {
-                return Err(
-                    self.error(&url, format!("the registry sends more than {MAX_PAGES} pages"))
-                );
+                return Err(self.broken(format!("the registry sends more than {MAX_PAGES} pages")));
             }
-            let Some(answer) = self.page(&url, seen.len() == 1).await? else {
-                return Ok(false);
-            };
-            let page = parse(&answer.body).map_err(|error| {
-                self.error(&url, format!("the registry's answer is not such a list: {error}"))
+            let answer = self.page(&url).await?;
+            if !self.is_page(&answer) {
+                if seen.len() == 1 {
+                    return Ok(Err(answer));
+                }
+                return Err(self.error(answer.refusal()));
+            }
+            let page = serde_json::from_slice(&answer.body).map_err(|error| {
+                self.broken(format!("the registry's answer is not such a list: {error}"))
             })?;
             let entries = take(page);
-            // Gitea sends a next link behind the last page: an empty page ends the list.
-            let Some(next) = link::next(&answer.headers).filter(|_| entries > 0) else {
-                return Ok(true);
+            all += entries;
+            if all > MAX_ENTRIES {
+                return Err(
+                    self.broken(format!("the registry lists more than {MAX_ENTRIES} entries"))
+                );
+            }
+            empty_ones = if entries == 0 { empty_ones + 1 } else { 0 };
+            let Some(next) = link::next(&answer.headers).filter(|_| empty_ones <= MAX_EMPTY_PAGES)
+            else {
+                return Ok(Ok(()));
             };
             url = link::resolve(&answer.url, &next)
                 .filter(|next| link::same_origin(next, &self.registry.base))
                 .ok_or_else(|| {
-                    self.error(&url, "the link to the next page leads to another host".to_owned())
+                    self.broken("the link to the next page leads to another host".to_owned())
                 })?;
-        }
-        Err(self.error(&url, "the link to the next page leads back to a page before".to_owned()))
-    }
-
-    async fn page(&self, url: &Url, first: bool) -> Result<Option<Answer>> {
-        let mut call = Call::new(self.step, self.what, Method::GET, url.clone(), self.scope);
-        call.limit = MAX_PAGE_BYTES;
-        let answer = self.registry.call(&call).await?;
-        let is_referrers = self.step.starts_with("list referrers");
-        match answer.status {
-            StatusCode::OK if is_referrers && !is_index(&answer) => Ok(None),
-            StatusCode::OK => Ok(Some(answer)),
-            StatusCode::NOT_FOUND if first => Ok(None),
-            // Registries without the referrers API take its path for something else.
-            StatusCode::BAD_REQUEST | StatusCode::METHOD_NOT_ALLOWED if first && is_referrers => {
-                Ok(None)
+            if entries == 0 && seen.contains(url.as_str()) {
+                return Ok(Ok(()));
             }
-            _ => Err(call.error(answer.refusal())),
         }
+        Err(self.broken("the link to the next page leads back to a page before".to_owned()))
     }
 
-    fn error(&self, url: &Url, message: String) -> crate::repository::Error {
-        Call::new(self.step, self.what, Method::GET, url.clone(), self.scope)
-            .error(Cause::Protocol(message))
+    async fn page(&self, url: &Url) -> Result<Answer> {
+        let mut call = Call::new(self.step, self.what, Method::GET, url.clone(), self.scope);
+        call.limit = self.page_bytes;
+        self.registry.call(&call).await
     }
-}
 
-/// A referrers list is an index; an answer of another type is some catch-all page.
-fn is_index(answer: &Answer) -> bool {
-    answer
-        .header("content-type")
-        .is_some_and(|text| media_type::essence(text) == media_type::OCI_INDEX)
-}
+    fn is_page(&self, answer: &Answer) -> bool {
+        let is = answer.header("content-type").map(media_type::essence);
+        answer.status == StatusCode::OK
+            && self.media_type.is_none_or(|wanted| is.is_some_and(|is| is == wanted))
+    }
 
-fn parse<P: DeserializeOwned>(body: &Bytes) -> serde_json::Result<P> {
-    serde_json::from_slice(body)
+    fn broken(&self, message: String) -> Error {
+        self.error(Cause::Protocol(message))
+    }
+
+    fn error(&self, cause: Cause) -> Error {
+        Error::new(self.step, self.what.to_string(), cause)
+    }
 }

@@ -24,9 +24,21 @@ impl RemoteRepository {
             StatusCode::NOT_FOUND => return Ok(None),
             _ => return Err(call.error(answer.refusal())),
         }
-        let header = answer.headers.get(DIGEST).and_then(|value| value.to_str().ok());
-        if let Some(digest) = header.and_then(|text| text.parse().ok()) {
-            let media_type = answer.header("content-type").map(media_type::essence);
+        let media_type = answer.header("content-type").map(media_type::essence);
+        let header = answer.header(DIGEST.as_str()).and_then(|text| text.parse::<Digest>().ok());
+        let digest = match (reference, header) {
+            // A digest is what pins an image: no header puts another in its place.
+            (Reference::Digest(asked), Some(claimed))
+                if claimed != *asked && claimed.algorithm() == asked.algorithm() =>
+            {
+                return Err(call.error(Cause::Corrupt(format!(
+                    "the registry says that its digest is {claimed}"
+                ))));
+            }
+            (Reference::Digest(asked), _) => Some(asked.clone()),
+            (Reference::Tag(_), claimed) => claimed,
+        };
+        if let Some(digest) = digest {
             return Ok(Some(Resolved { digest, media_type }));
         }
         // The header is only a SHOULD in 1.1: without it, the bytes must be had.

@@ -80,9 +80,9 @@ struct Facts {
     upload_style: AtomicU8,
     /// `OCI-Chunk-Min-Length`, in bytes.
     chunk_min: AtomicU64,
-    /// Whether it has a referrers API, and the turn of who finds out.
+    /// Whether it has a referrers API, and that somebody has tried to find out.
     referrers_api: OnceLock<bool>,
-    asking_referrers: tokio::sync::Mutex<()>,
+    asked_for_referrers: tokio::sync::OnceCell<()>,
     /// The user was told that the pull quota runs low.
     quota_is_low: AtomicBool,
 }

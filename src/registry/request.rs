@@ -1,18 +1,18 @@
 //! The request pipeline: authentication, limits, redirects, retries, bounded reading.
 
 use std::fmt;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
-use reqwest::Response;
+use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::{Instant, timeout};
 use url::Url;
 
 use super::Registry;
 use super::answer::Answer;
-use super::auth::Scope;
+use super::auth::{Authorization, Scope};
 use super::link;
 use super::retry::{self, Decision, Failure};
 use super::transport;
@@ -24,6 +24,9 @@ use crate::repository::{BlobBody, Cause, Error, Reference, Result};
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// Redirects followed for one request.
 const MAX_REDIRECTS: u32 = 5;
+/// Authorizations for one try. The authenticator bounds refusals by itself; but tokens that live
+/// for a second can end on their way.
+const MAX_AUTHORIZATIONS: u32 = 4;
 
 /// What a request is about, for messages.
 #[derive(Clone, Copy)]
@@ -55,6 +58,8 @@ pub(super) struct Call<'a> {
     pub body: Bytes,
     /// At most so many bytes of a good answer's body are read.
     pub limit: usize,
+    /// How long its answer may take, where that is more than the idle time-out.
+    pub patience: Option<Duration>,
 }
 
 impl<'a> Call<'a> {
@@ -74,6 +79,7 @@ impl<'a> Call<'a> {
             headers: HeaderMap::new(),
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
+            patience: None,
         }
     }
 
@@ -169,7 +175,7 @@ impl Registry {
     }
 
     /// Reads the wait that an answer asks for, and holds everybody else back as well.
-    fn wait_asked_for(&self, answer: &Answer, cause: &Cause) -> Option<std::time::Duration> {
+    fn wait_asked_for(&self, answer: &Answer, cause: &Cause) -> Option<Duration> {
         let message = match cause {
             Cause::Refused { message, .. } => message.as_str(),
             _ => "",
@@ -183,30 +189,13 @@ impl Registry {
 
     /// One try: headers of the final answer, after authentication and redirects.
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
-        for _ in 0..2 {
+        for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
             let permit = self.limiter.acquire().await;
-            let authorization = self
-                .authenticator
-                .authorize(call.scope)
-                .await
-                .map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))?;
-            let mut request = self.request(call, &call.url).body(call.body.clone());
-            if link::same_origin(&self.base, &call.url)
-                && let Some(header) = authorization.header()
-            {
-                request = request.header(header::AUTHORIZATION, header.clone());
-            }
+            let (request, authorization) =
+                self.request(call, &call.url).await.map_err(Failed::Final)?;
             let sent = Instant::now();
-            let response = match timeout(self.timeouts.idle, request.send()).await {
-                Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
-                }
-                Ok(Err(error)) => {
-                    return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
-                }
-                Ok(Ok(response)) => response,
-            };
+            let response = self.send(call, request.body(call.body.clone())).await?;
             let status = response.status();
             tracing::trace!(method = %call.method, path = call.url.path(), status = status.as_u16(), elapsed = ?sent.elapsed(), "answer");
             self.note_quota(response.headers());
@@ -217,17 +206,11 @@ impl Registry {
                 | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
                 _ => permit.good(call.kind()),
             }
-            if status == StatusCode::UNAUTHORIZED {
-                let again = self
-                    .authenticator
-                    .unauthorized(call.scope, &authorization, response.headers())
-                    .await;
-                if again.map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))? {
-                    continue;
-                }
-                return Ok(response);
+            if let Some(authorization) = authorization
+                && self.is_worth_another(call, authorization, status, response.headers()).await?
+            {
+                continue;
             }
-            self.authenticator.accepted(authorization);
             if retry::is_transient(status) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
             }
@@ -241,15 +224,64 @@ impl Registry {
         )))
     }
 
-    fn request(&self, call: &Call<'_>, url: &Url) -> reqwest::RequestBuilder {
-        let client = match call.what {
-            What::Blob(..) => self.transport.blobs(),
-            _ => self.transport.api(),
-        };
-        client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
+    /// Tells the authenticator what became of its authorization. `true`: with the next one, the
+    /// request may be let in.
+    async fn is_worth_another(
+        &self,
+        call: &Call<'_>,
+        used: Authorization,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> std::result::Result<bool, Failed> {
+        if status != StatusCode::UNAUTHORIZED {
+            self.authenticator.accepted(used);
+            return Ok(false);
+        }
+        let again = self.authenticator.unauthorized(call.scope, &used, headers).await;
+        again.map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))
     }
 
-    /// Follows redirects, without credentials: they lead to storage that trusts the URL itself.
+    /// A request without its body. Only the registry itself gets credentials, a client
+    /// certificate and the trust that is configured for it, wherever its addresses may lead;
+    /// storage elsewhere trusts the URL itself.
+    async fn request(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+    ) -> std::result::Result<(RequestBuilder, Option<Authorization>), Cause> {
+        let begin = |client: &Client| {
+            client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
+        };
+        if !link::same_origin(&self.base, url) {
+            return Ok((begin(self.transport.foreign()?), None));
+        }
+        let mut request = begin(match call.what {
+            What::Blob(..) => self.transport.blobs(),
+            _ => self.transport.api(),
+        });
+        let authorization = self.authenticator.authorize(call.scope).await;
+        let authorization = authorization.map_err(|error| Cause::Credentials(error.to_string()))?;
+        if let Some(header) = authorization.header() {
+            request = request.header(header::AUTHORIZATION, header.clone());
+        }
+        Ok((request, Some(authorization)))
+    }
+
+    /// Waits for the headers of the answer.
+    async fn send(
+        &self,
+        call: &Call<'_>,
+        request: RequestBuilder,
+    ) -> std::result::Result<Response, Failed> {
+        let patience = call.patience.unwrap_or(self.timeouts.idle);
+        match timeout(patience, request.send()).await {
+            Err(_) => Err(Failed::Connection(Cause::TimedOut(patience))),
+            Ok(Err(error)) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
+            Ok(Ok(response)) => Ok(response),
+        }
+    }
+
+    /// Follows redirects.
     async fn follow(
         &self,
         call: &Call<'_>,
@@ -265,32 +297,9 @@ impl Registry {
                         "the registry redirects to an address that is not allowed".to_owned(),
                     ))
                 })?;
-            let mut request = if link::same_origin(&self.base, &url) {
-                self.request(call, &url)
-            } else {
-                let client = self.transport.foreign().map_err(Failed::Final)?;
-                client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
-            };
-            if link::same_origin(&self.base, &url) {
-                let authorization = self
-                    .authenticator
-                    .authorize(call.scope)
-                    .await
-                    .map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))?;
-                if let Some(header) = authorization.header() {
-                    request = request.header(header::AUTHORIZATION, header.clone());
-                }
-                self.authenticator.accepted(authorization);
-            }
-            response = match timeout(self.timeouts.idle, request.send()).await {
-                Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
-                }
-                Ok(Err(error)) => {
-                    return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
-                }
-                Ok(Ok(response)) => response,
-            };
+            // What authorizes it was found good by the first request.
+            let (request, _) = self.request(call, &url).await.map_err(Failed::Final)?;
+            response = self.send(call, request).await?;
             if retry::is_transient(response.status()) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
             }
@@ -346,21 +355,12 @@ impl Registry {
         let permit = self.uploads.acquire().await;
         self.limiter.turn().await;
         // Last, because a token could end while others upload.
-        let authorization = self
-            .authenticator
-            .authorize(call.scope)
-            .await
-            .map_err(|error| call.error(Cause::Credentials(error.to_string())))?;
+        let (request, authorization) =
+            self.request(call, &call.url).await.map_err(|cause| call.error(cause))?;
         let sent = Instant::now();
         let (body, progress) = super::body::streamed(body);
-        let mut request = self.request(call, &call.url).body(body);
-        if link::same_origin(&self.base, &call.url)
-            && let Some(header) = authorization.header()
-        {
-            request = request.header(header::AUTHORIZATION, header.clone());
-        }
         let answer = tokio::select! {
-            sent = request.send() => match sent {
+            sent = request.body(body).send() => match sent {
                 Ok(response) => self.read(response, MAX_ERROR_BODY).await,
                 Err(error) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
             },
@@ -386,12 +386,10 @@ impl Registry {
         if retry::is_transient(answer.status) {
             self.wait_asked_for(&answer, &answer.refusal());
         }
-        if answer.status == StatusCode::UNAUTHORIZED {
+        if let Some(authorization) = authorization {
             // The next try, by whoever can read the body again, gets a new token.
             let _ =
-                self.authenticator.unauthorized(call.scope, &authorization, &answer.headers).await;
-        } else {
-            self.authenticator.accepted(authorization);
+                self.is_worth_another(call, authorization, answer.status, &answer.headers).await;
         }
         Ok(answer)
     }

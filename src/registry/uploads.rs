@@ -23,6 +23,10 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 
 /// The largest chunk that GHCR takes, and most proxies.
 const CHUNK: u64 = 4 << 20;
+/// The largest chunk that a registry may ask for: a chunk is held in memory.
+const LARGEST_CHUNK: u64 = 64 << 20;
+/// A chunk is sent in such pieces, so that its progress can be watched.
+const PIECE: usize = 64 << 10;
 
 /// How a registry takes bytes, from the cheapest way to the most accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,17 +126,18 @@ impl RemoteRepository {
         let what = What::Blob(self.name(), digest);
         let style = Style::of(self.registry.facts.upload_style.load(Ordering::Relaxed));
         let url = self.session_url("upload blob", what, session)?;
+        let size = session.offset.saturating_add(body.length);
         let result = match style {
             Style::Put if session.offset == 0 => self.put_whole(url, digest, body).await,
             // A session that already holds bytes is gone on with by PATCH.
             Style::Put | Style::Patch => {
                 match self.patch_rest(url, session.offset, digest, body).await {
-                    Ok(url) => self.close(url, digest).await,
+                    Ok(url) => self.close(url, digest, size).await,
                     Err(error) => Err(error),
                 }
             }
             Style::Chunks => match self.patch_chunks(url, session.offset, digest, body).await {
-                Ok(url) => self.close(url, digest).await,
+                Ok(url) => self.close(url, digest, size).await,
                 Err(error) => Err(error),
             },
         };
@@ -222,18 +227,28 @@ impl RemoteRepository {
         mut body: BlobBody,
     ) -> Result<Url> {
         let what = What::Blob(self.name(), digest);
-        let size = CHUNK.max(self.registry.facts.chunk_min.load(Ordering::Relaxed)) as usize;
+        let least = self.registry.facts.chunk_min.load(Ordering::Relaxed);
+        if least > LARGEST_CHUNK {
+            return Err(Error::new(
+                "upload blob",
+                what.to_string(),
+                Cause::Protocol(format!(
+                    "the registry wants chunks of {least} bytes or more, which is too much"
+                )),
+            ));
+        }
+        let size = CHUNK.max(least) as usize;
         let (mut at, mut left, mut held) = (offset, body.length, BytesMut::new());
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(size);
             let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| gave_up(what))?;
             let length = chunk.len() as u64;
-            let mut call = self
+            let call = self
                 .call("upload blob", what, Method::PATCH, url.clone(), &self.writes)
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_RANGE, range(at, length));
-            call.body = chunk;
-            let answer = self.registry.call(&call).await?;
+            // One try: what became of a chunk without an answer is for `get_upload` to find out.
+            let answer = self.registry.send_body(&call, pieces(chunk)).await?;
             if !answer.status.is_success() {
                 return Err(call.error(answer.refusal()));
             }
@@ -244,13 +259,15 @@ impl RemoteRepository {
         Ok(url)
     }
 
-    /// The closing PUT without a body, which can be repeated.
-    async fn close(&self, mut url: Url, digest: &Digest) -> Result<()> {
+    /// The closing PUT without a body, which can be repeated. The registry hashes and stores all
+    /// `size` bytes before it answers.
+    async fn close(&self, mut url: Url, digest: &Digest, size: u64) -> Result<()> {
         add_digest(&mut url, digest);
         let what = What::Blob(self.name(), digest);
-        let call = self
+        let mut call = self
             .call("commit blob", what, Method::PUT, url, &self.writes)
             .header(CONTENT_TYPE, OCTETS);
+        call.patience = Some(self.registry.timeouts.commit_of(size));
         let answer = self.registry.call(&call).await?;
         committed(&call, &answer)
     }
@@ -289,6 +306,14 @@ async fn fill(held: &mut BytesMut, body: &mut BlobBody, wanted: usize) -> Option
         held.extend_from_slice(&body.chunks.next().await?.ok()?);
     }
     Some(held.split_to(wanted).freeze())
+}
+
+fn pieces(chunk: Bytes) -> BlobBody {
+    let length = chunk.len();
+    let pieces = (0..length)
+        .step_by(PIECE)
+        .map(move |at| Ok(chunk.slice(at..length.min(at.saturating_add(PIECE)))));
+    BlobBody { length: length as u64, chunks: futures_util::stream::iter(pieces).boxed() }
 }
 
 /// `Content-Range` of a chunk as the specification wants it: inclusive, without `bytes`.

@@ -36,6 +36,7 @@ mod mirror_setup;
 mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
+mod registry_suspicion;
 mod serve_layout;
 #[allow(
     dead_code,

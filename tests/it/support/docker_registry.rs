@@ -37,6 +37,7 @@ pub struct Builder {
     read_only: bool,
     storage_limit: Option<String>,
     foreign_layers: bool,
+    calls_itself: Option<String>,
 }
 
 /// A running docker-registry; dropping it ends the process and removes its storage.
@@ -106,6 +107,12 @@ impl Builder {
         self
     }
 
+    /// Sends clients to this URL in its `Location` headers.
+    pub fn calls_itself(mut self, url: &str) -> Self {
+        self.calls_itself = Some(url.to_owned());
+        self
+    }
+
     /// Starts the registry and waits until it answers.
     pub async fn run(self) -> DockerRegistry {
         self.run_if_possible().await.expect("storage could not be mounted")
@@ -171,6 +178,9 @@ impl Builder {
             !self.no_delete,
             self.read_only,
         );
+        if let Some(url) = &self.calls_itself {
+            config += &format!("  host: {url}\n");
+        }
         if self.tls {
             config += &format!(
                 "  tls:\n    certificate: {}\n    key: {}\n",

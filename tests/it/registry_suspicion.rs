@@ -1,0 +1,224 @@
+//! The client asks a registry that answers oddly: what it believes, and what it concludes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use secrecy::SecretString;
+use tranship::config::{Insecure, RegistryConfig};
+use tranship::oci::{Digest, media_type};
+use tranship::registry::auth::{Credential, Environment};
+use tranship::registry::{Policy, Registries, Registry};
+use tranship::repository::{BlobBody, Cause, Reference, Repository, Result, UploadStart};
+
+use crate::support::scripted::Login;
+use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted};
+
+/// Registries without credentials; two tries of everything.
+fn registries(insecure: Insecure) -> Registries {
+    let default = RegistryConfig {
+        insecure,
+        idle_timeout: Some(Duration::from_millis(500)),
+        ..RegistryConfig::default()
+    };
+    let policy = Policy { attempts: 2, base: Duration::from_millis(10), ..Policy::default() };
+    Registries::new(BTreeMap::new(), default, Environment::new(|_| None), || 0.1)
+        .with_policy(policy)
+}
+
+/// The registry, spoken to over plain http.
+fn open(server: &impl Place) -> Arc<Registry> {
+    registries(Insecure::Http).open(&server.host().parse().unwrap()).unwrap()
+}
+
+fn repository(registry: &Arc<Registry>, name: &str) -> Arc<dyn Repository> {
+    registry.repository(name.parse().unwrap(), true)
+}
+
+/// A manifest that is pinned by digest is that one, whatever a header says.
+#[tokio::test]
+async fn a_header_replaces_no_digest_that_was_asked_for() {
+    let server = Scripted::start();
+    let digest = server.insert_manifest("acme/app", None, media_type::OCI_INDEX, "{}".into());
+    let digest: Digest = digest.parse().unwrap();
+    let app = repository(&open(&server), "acme/app");
+    let resolve = async || app.resolve(&Reference::Digest(digest.clone())).await;
+    let other = format!("sha512:{}", "0".repeat(128));
+    for header in [Fault::wrong_content_digest(&other), Fault::no_content_digest()] {
+        server.on("HEAD", Kind::Manifest).once().fail(header);
+        assert_eq!(resolve().await.unwrap().unwrap().digest, digest);
+    }
+    let other = Digest::of(b"other").to_string();
+    server.on("HEAD", Kind::Manifest).fail(Fault::wrong_content_digest(&other));
+    let error = resolve().await.unwrap_err();
+    assert!(matches!(error.cause(), Cause::Corrupt(_)), "{error}");
+    assert!(error.to_string().contains(&other), "{error}");
+}
+
+/// Uploads these bytes, in one try.
+async fn upload(to: &Arc<dyn Repository>, bytes: &[u8]) -> Result<()> {
+    let digest = Digest::of(bytes);
+    match to.start_upload(&digest, None).await? {
+        UploadStart::Present => Ok(()),
+        UploadStart::Session(session) => to.finish_upload(&session, &digest, body(bytes)).await,
+    }
+}
+
+fn body(bytes: &[u8]) -> BlobBody {
+    let chunks = futures_util::stream::iter([Ok(Bytes::copy_from_slice(bytes))]);
+    BlobBody { length: bytes.len() as u64, chunks: chunks.boxed() }
+}
+
+/// Where uploads lead to another host, its wish for a password is no wish of the registry.
+#[tokio::test]
+async fn another_host_does_not_change_how_the_registry_is_asked() {
+    let (server, mut elsewhere) = (Scripted::start(), Scripted::start());
+    elsewhere.require(Login::Basic { user: "bob".to_owned(), password: "his".to_owned() });
+    server.quirks(|quirks| quirks.upload_base = Some(elsewhere.url()));
+    let credential =
+        Credential::Password { username: "alice".to_owned(), password: SecretString::from("hers") };
+    let host = server.host().parse().unwrap();
+    let registry = registries(Insecure::Http).open_as(&host, credential).unwrap();
+    let app = repository(&registry, "acme/app");
+    for _ in 0..2 {
+        assert_eq!(upload(&app, b"content").await.unwrap_err().status().unwrap(), 401);
+    }
+    assert_eq!(elsewhere.traffic().count("PUT", Kind::Upload), 2);
+    elsewhere.assert_no_credentials();
+    server.assert_no_credentials();
+}
+
+/// What is configured for one host, such as not to check its certificate, holds for that one.
+#[tokio::test]
+async fn another_host_is_not_trusted_as_the_registry_is() {
+    let elsewhere = DockerRegistry::new().tls().run().await;
+    let url = format!("https://{}", elsewhere.host());
+    let server = DockerRegistry::new().tls().calls_itself(&url).run().await;
+    let mark = elsewhere.mark().await;
+    let registry = registries(Insecure::NoVerify).open(&server.host().parse().unwrap()).unwrap();
+    let error = upload(&repository(&registry, "acme/app"), b"content").await.unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+    assert_eq!(elsewhere.requests_since(mark).await.iter().count(), 0);
+}
+
+/// One repository or subject that is unknown says nothing about the others.
+#[tokio::test]
+async fn only_a_path_that_nobody_knows_means_no_referrers_api() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let subject = Digest::of(b"subject");
+    let answers = [
+        Fault::status(404).error("NAME_UNKNOWN", "repository name not known to registry"),
+        Fault::status(404).error("MANIFEST_UNKNOWN", "manifest unknown"),
+        Fault::status(400).error("MANIFEST_INVALID", "no such manifest"),
+        Fault::status(400).body("bad request"),
+        Fault::status(200).body("<html>welcome</html>"),
+    ];
+    for answer in answers {
+        server.on("GET", Kind::Referrers).once().fail(answer.clone());
+        assert_eq!(app.referrers(&subject).await.unwrap(), None, "{answer:?}");
+    }
+    assert_eq!(app.referrers(&subject).await.unwrap(), Some(Vec::new()));
+
+    let server = Scripted::start();
+    server.quirks(|quirks| quirks.referrers_api = false);
+    let registry = open(&server);
+    let all = (0..20).map(|at| {
+        let (registry, subject) = (registry.clone(), subject.clone());
+        async move { repository(&registry, &format!("acme/{at}")).referrers(&subject).await }
+    });
+    for answer in join_all(all).await {
+        assert_eq!(answer.unwrap(), None);
+    }
+    assert_eq!(server.traffic().count("GET", Kind::Referrers), 1);
+}
+
+/// Who waited for somebody else's time-out does not wait for that of everybody.
+#[tokio::test]
+async fn time_outs_of_referrers_do_not_add_up() {
+    let server = Scripted::start();
+    server.on("GET", Kind::Referrers).fail(Fault::Hang);
+    let app = repository(&open(&server), "acme/app");
+    // So that it is known that nobody has to log in.
+    app.tags().await.unwrap();
+    let subject = Digest::of(b"subject");
+    let began = Instant::now();
+    for answer in join_all((0..16).map(|_| app.referrers(&subject))).await {
+        assert!(matches!(answer.unwrap_err().cause(), Cause::TimedOut(_)));
+    }
+    // One by one, that would be sixteen seconds.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn empty_pages_in_the_middle_do_not_end_a_list() {
+    let server = Scripted::with_generated_tags("acme/app", 3);
+    let app = repository(&open(&server), "acme/app");
+    for (empty, expected) in [(3, 3), (4, 0)] {
+        for at in 0..empty {
+            let link = format!("</v2/acme/app/tags/list?n=1000&at={at}>; rel=\"next\"");
+            let page = Fault::status(200).header("link", &link).body(r#"{"tags":[]}"#);
+            server.on("GET", Kind::Tags).once().fail(page);
+        }
+        assert_eq!(app.tags().await.unwrap().unwrap().len(), expected, "{empty}");
+    }
+}
+
+#[tokio::test]
+async fn lists_are_bounded() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let tags = format!(r#"{{"tags":[{}null]}}"#, "null,".repeat(5_000_000));
+    server.on("GET", Kind::Tags).fail(Fault::status(200).body(tags));
+    let error = app.tags().await.unwrap_err();
+    assert!(error.to_string().contains("more than 5000000 entries"), "{error}");
+    let index = Fault::status(200)
+        .header("content-type", media_type::OCI_INDEX)
+        .body(format!(r#"{{"manifests":[]{}}}"#, " ".repeat(4 << 20)));
+    server.on("GET", Kind::Referrers).fail(index);
+    let error = app.referrers(&Digest::of(b"subject")).await.unwrap_err();
+    assert!(error.to_string().contains("larger than 4194304 bytes"), "{error}");
+}
+
+/// A registry that takes chunks only, as the client has learnt.
+async fn takes_chunks() -> (Scripted, Arc<dyn Repository>) {
+    let server = Scripted::start();
+    server.quirks(|quirks| quirks.max_body = Some(4 << 20));
+    let app = repository(&open(&server), "acme/app");
+    for _ in 0..2 {
+        assert_eq!(upload(&app, &LARGE).await.unwrap_err().status().unwrap(), 413);
+    }
+    (server, app)
+}
+
+static LARGE: [u8; 5 << 20] = [7; 5 << 20];
+
+/// The registry needs time for all the bytes it has got, not for the empty request at the end.
+#[tokio::test]
+async fn closing_a_large_upload_may_take_long() {
+    let (server, app) = takes_chunks().await;
+    server.on("PUT", Kind::Upload).fail(Fault::Delay(Duration::from_millis(1500)));
+    upload(&app, &LARGE).await.unwrap();
+    assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1 + 2);
+}
+
+/// A chunk that went wrong may have arrived: it is not sent again blindly.
+#[tokio::test]
+async fn chunks_are_not_repeated() {
+    let (server, app) = takes_chunks().await;
+    let mark = server.mark();
+    server.on("PATCH", Kind::Upload).fail(Fault::CutAfterwards);
+    upload(&app, &LARGE).await.unwrap_err();
+    assert_eq!(server.requests_since(mark).count("PATCH", Kind::Upload), 1);
+}
+
+#[tokio::test]
+async fn chunks_that_no_memory_holds_are_refused() {
+    let (server, app) = takes_chunks().await;
+    server.quirks(|quirks| quirks.chunk_min_length = Some(1 << 40));
+    let error = upload(&app, &LARGE).await.unwrap_err();
+    assert!(error.to_string().contains("chunks of 1099511627776 bytes"), "{error}");
+}
