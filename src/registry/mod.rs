@@ -71,6 +71,8 @@ pub struct Registry {
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     facts: Facts,
+    /// It refused everybody for longer than anybody waits: until when, and in which words.
+    closed: Mutex<Option<(tokio::time::Instant, Cause)>>,
 }
 
 /// What was learnt about a registry by talking to it.
@@ -125,6 +127,7 @@ impl Registry {
             timeouts: settings.timeouts,
             jitter,
             facts: Facts::default(),
+            closed: Mutex::default(),
             host,
         }))
     }

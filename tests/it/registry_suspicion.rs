@@ -247,3 +247,18 @@ async fn only_refusals_of_the_form_change_the_form() {
     upload(&app, b"content").await.unwrap();
     assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1);
 }
+
+/// A quota that is used up for hours: who asks next is told so without one more request.
+#[tokio::test]
+async fn a_refusal_for_hours_is_remembered() {
+    let server = Scripted::start();
+    server.on("GET", Kind::Tags).once().fail(Fault::too_many_requests(Some("7200")));
+    let registry = open(&server);
+    let first = repository(&registry, "acme/app").tags().await.unwrap_err();
+    let second = repository(&registry, "acme/other").referrers(&Digest::of(b"")).await.unwrap_err();
+    let third = upload(&repository(&registry, "acme/app"), b"content").await.unwrap_err();
+    for error in [first, second, third] {
+        assert!(error.to_string().contains("429 Too Many Requests: TOOMANYREQUESTS"), "{error}");
+    }
+    assert_eq!(server.traffic().iter().count(), 1);
+}
