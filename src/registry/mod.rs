@@ -12,6 +12,7 @@ pub mod link;
 mod listing;
 mod login;
 mod manifests;
+mod mounts;
 mod pace;
 mod pool;
 mod remote;
@@ -24,7 +25,7 @@ mod window;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use url::Url;
 
@@ -32,6 +33,7 @@ use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
 use auth::{Authenticator, CredentialSource};
 use limiter::Limiter;
+use mounts::Mounts;
 pub use pool::Registries;
 pub use retry::Policy;
 use transport::Transport;
@@ -67,15 +69,17 @@ pub struct Registry {
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     facts: Facts,
+    /// It refused everybody for longer than anybody waits: until when, and in which words.
+    closed: Mutex<Option<(tokio::time::Instant, Cause)>>,
 }
 
 /// What was learnt about a registry by talking to it.
 #[derive(Debug, Default)]
 struct Facts {
-    /// It answered a mount request with an error instead of 202.
-    mount_refused: AtomicBool,
+    /// How it answered mount requests.
+    mounts: Mutex<Mounts>,
     /// The same, where the repository itself was named: some ask for its existence first.
-    self_mount_refused: AtomicBool,
+    self_mounts: Mutex<Mounts>,
     /// `uploads::Style` that it accepts.
     upload_style: AtomicU8,
     /// `OCI-Chunk-Min-Length`, in bytes.
@@ -121,6 +125,7 @@ impl Registry {
             timeouts: settings.timeouts,
             jitter,
             facts: Facts::default(),
+            closed: Mutex::default(),
             host,
         }))
     }

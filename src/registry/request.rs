@@ -1,6 +1,7 @@
 //! The request pipeline: authentication, limits, redirects, retries, bounded reading.
 
 use std::fmt;
+use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -24,6 +25,8 @@ use crate::repository::{BlobBody, Cause, Error, Reference, Result};
 const MAX_ERROR_BODY: usize = 64 << 10;
 /// Redirects followed for one request.
 const MAX_REDIRECTS: u32 = 5;
+/// The longest time that a registry's wish not to be asked is kept without asking again.
+const MAX_CLOSED: Duration = Duration::from_secs(3600);
 /// Authorizations for one try. The authenticator bounds refusals by itself; but tokens that live
 /// for a second can end on their way.
 const MAX_AUTHORIZATIONS: u32 = 4;
@@ -181,10 +184,22 @@ impl Registry {
             _ => "",
         };
         let wait = retry::retry_after(&answer.headers, message, SystemTime::now());
-        if let Some(wait) = wait.filter(|wait| *wait <= self.policy.patience) {
-            self.limiter.pause(wait);
+        match wait {
+            Some(wait) if wait <= self.policy.patience => self.limiter.pause(wait),
+            Some(wait) if link::same_origin(&self.base, &answer.url) => {
+                let until = Instant::now() + wait.min(MAX_CLOSED);
+                *self.closed.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some((until, cause.clone()));
+            }
+            _ => {}
         }
         wait
+    }
+
+    /// The refusal that still holds, as the registry said with it.
+    fn closed(&self) -> Option<Cause> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        closed.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, cause)| cause.clone())
     }
 
     /// One try: headers of the final answer, after authentication and redirects.
@@ -192,6 +207,9 @@ impl Registry {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
             let permit = self.limiter.acquire().await;
+            if let Some(cause) = self.closed() {
+                return Err(Failed::Final(cause));
+            }
             let (request, authorization) =
                 self.request(call, &call.url).await.map_err(Failed::Final)?;
             let sent = Instant::now();
@@ -354,6 +372,9 @@ impl Registry {
         // takes, and a source in the same registry needs places there to go on.
         let permit = self.uploads.acquire().await;
         self.limiter.turn().await;
+        if let Some(cause) = self.closed() {
+            return Err(call.error(cause));
+        }
         // Last, because a token could end while others upload.
         let (request, authorization) =
             self.request(call, &call.url).await.map_err(|cause| call.error(cause))?;

@@ -4,6 +4,7 @@
 //! at most 4 MiB. Each next way is taken for a registry, and remembered, when it has refused the
 //! one before.
 
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
@@ -54,11 +55,12 @@ impl RemoteRepository {
         from: Option<&str>,
     ) -> Result<UploadStart> {
         let facts = &self.registry.facts;
-        let refused = match from {
-            Some(from) if from == self.path() => &facts.self_mount_refused,
-            _ => &facts.mount_refused,
+        let mounts = match from {
+            Some(from) if from == self.path() => &facts.self_mounts,
+            _ => &facts.mounts,
         };
-        let from = from.filter(|_| !refused.load(Ordering::Relaxed));
+        let mounts = || mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = from.filter(|from| mounts().is_worth_asking(from));
         let what = What::Blob(self.name(), digest);
         let Some(from) = from else {
             let call = self.call(
@@ -83,6 +85,9 @@ impl RemoteRepository {
         let step = if from == self.path() { "start upload of" } else { "mount" };
         let call = self.call(step, what, Method::POST, url, &scope);
         let answer = self.registry.call(&call).await?;
+        if answer.status.is_success() {
+            mounts().understood();
+        }
         match answer.status {
             StatusCode::CREATED => Ok(UploadStart::Present),
             StatusCode::ACCEPTED => self.started(&call, answer),
@@ -99,7 +104,7 @@ impl RemoteRepository {
                 );
                 let answer = self.registry.call(&call).await?;
                 let started = self.started(&call, answer)?;
-                refused.store(true, Ordering::Relaxed);
+                mounts().refused(from, status);
                 Ok(started)
             }
         }
@@ -149,15 +154,21 @@ impl RemoteRepository {
 
     /// The next try takes the next way if this one was refused for its form.
     fn learn_style(&self, used: Style, error: &Error) {
-        let lost = error.has_code("BLOB_UPLOAD_UNKNOWN") || error.has_code("BLOB_UPLOAD_INVALID");
-        let form = error.status().is_some_and(|status| {
-            matches!(status.as_u16(), 400 | 404 | 405 | 411 | 413 | 415 | 416 | 501)
-        });
+        let about_content =
+            ["DIGEST_INVALID", "NAME_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]
+                .iter()
+                .any(|code| error.has_code(code));
+        let about_form = match error.status().map(|status| status.as_u16()) {
+            // With these, SIZE_INVALID is about the request's length, else about the blob's.
+            Some(413 | 416) => true,
+            Some(400 | 405 | 411 | 415 | 501) => !error.has_code("SIZE_INVALID"),
+            _ => false,
+        };
         let next = match used {
             Style::Put => Style::Patch,
             Style::Patch | Style::Chunks => Style::Chunks,
         };
-        if form && !lost && next != used {
+        if about_form && !about_content && next != used {
             tracing::debug!(registry = %self.registry.host, ?used, ?next, %error, "the registry does not take this form of upload");
             // Others that still used the old form may have learnt more meanwhile.
             self.registry.facts.upload_style.fetch_max(next as u8, Ordering::Relaxed);

@@ -222,3 +222,43 @@ async fn chunks_that_no_memory_holds_are_refused() {
     let error = upload(&app, &LARGE).await.unwrap_err();
     assert!(error.to_string().contains("chunks of 1099511627776 bytes"), "{error}");
 }
+
+/// Bytes that did not fit, a name that is not known: no reason to send the next blob otherwise.
+#[tokio::test]
+async fn only_refusals_of_the_form_change_the_form() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let refusals = [
+        Fault::status(400).error("DIGEST_INVALID", "provided digest did not match"),
+        Fault::status(400).error("SIZE_INVALID", "provided length did not match"),
+        Fault::status(404).error("NAME_UNKNOWN", "repository name not known"),
+        Fault::status(404).error("BLOB_UPLOAD_UNKNOWN", "blob upload unknown"),
+        Fault::status(400).error("BLOB_UPLOAD_INVALID", "blob upload invalid"),
+        Fault::status(404).body("404 page not found"),
+    ];
+    for refusal in refusals {
+        server.on("PUT", Kind::Upload).once().fail(refusal.clone());
+        upload(&app, b"content").await.unwrap_err();
+        upload(&app, b"content").await.unwrap();
+        assert_eq!(server.traffic().count("PATCH", Kind::Upload), 0, "{refusal:?}");
+    }
+    server.on("PUT", Kind::Upload).once().fail(Fault::status(411));
+    upload(&app, b"content").await.unwrap_err();
+    upload(&app, b"content").await.unwrap();
+    assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1);
+}
+
+/// A quota that is used up for hours: who asks next is told so without one more request.
+#[tokio::test]
+async fn a_refusal_for_hours_is_remembered() {
+    let server = Scripted::start();
+    server.on("GET", Kind::Tags).once().fail(Fault::too_many_requests(Some("7200")));
+    let registry = open(&server);
+    let first = repository(&registry, "acme/app").tags().await.unwrap_err();
+    let second = repository(&registry, "acme/other").referrers(&Digest::of(b"")).await.unwrap_err();
+    let third = upload(&repository(&registry, "acme/app"), b"content").await.unwrap_err();
+    for error in [first, second, third] {
+        assert!(error.to_string().contains("429 Too Many Requests: TOOMANYREQUESTS"), "{error}");
+    }
+    assert_eq!(server.traffic().iter().count(), 1);
+}

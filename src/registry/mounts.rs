@@ -1,0 +1,70 @@
+//! What was learnt about mounting blobs: from where, and whether at all.
+
+use std::collections::HashSet;
+
+use http::StatusCode;
+
+/// So many repositories refused in a row mean that mounting is not to be had.
+const ENOUGH: u32 = 3;
+
+#[derive(Debug, Default)]
+pub(super) struct Mounts {
+    /// No repository is worth a request.
+    off: bool,
+    /// The repositories that were refused. The reason may lie with each: its name or the rights.
+    refused: HashSet<String>,
+    in_a_row: u32,
+}
+
+impl Mounts {
+    pub fn is_worth_asking(&self, from: &str) -> bool {
+        !self.off && !self.refused.contains(from)
+    }
+
+    /// A request was answered as the specification has it, with or without a mount.
+    pub fn understood(&mut self) {
+        self.in_a_row = 0;
+    }
+
+    pub fn refused(&mut self, from: &str, status: StatusCode) {
+        // Others that were under way at the same time say nothing new.
+        if self.refused.insert(from.to_owned()) {
+            self.in_a_row += 1;
+        }
+        let never = matches!(status, StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED);
+        self.off |= never || self.in_a_row >= ENOUGH;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_refusal_holds_for_one_repository() {
+        let mut mounts = Mounts::default();
+        for _ in 0..9 {
+            mounts.refused("a", StatusCode::NOT_FOUND);
+        }
+        assert!(!mounts.is_worth_asking("a") && mounts.is_worth_asking("b"));
+        mounts.refused("b", StatusCode::UNAUTHORIZED);
+        mounts.understood();
+        mounts.refused("c", StatusCode::FORBIDDEN);
+        assert!(mounts.is_worth_asking("d"));
+    }
+
+    #[test]
+    fn many_refusals_or_a_clear_one_hold_for_all() {
+        let mut mounts = Mounts::default();
+        for from in ["a", "b", "c"] {
+            assert!(mounts.is_worth_asking("d"));
+            mounts.refused(from, StatusCode::NOT_FOUND);
+        }
+        assert!(!mounts.is_worth_asking("d"));
+        for status in [StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED] {
+            let mut mounts = Mounts::default();
+            mounts.refused("a", status);
+            assert!(!mounts.is_worth_asking("d"));
+        }
+    }
+}
