@@ -68,7 +68,8 @@ pub struct Delivered {
     pub blobs_sent: u64,
     pub blobs_mounted: u64,
     pub blobs_present: u64,
-    /// Referrers that the target refuses to store; everything else is there.
+    /// Referrers that the target refuses to store, or that cannot be read at the source;
+    /// everything else is there.
     pub refused_referrers: Vec<Error>,
 }
 
@@ -107,6 +108,12 @@ impl<'a> Side<'a> {
     /// Notes the first failure: it is the cause of those that follow.
     pub fn fail(&self, error: Error) {
         lock(&self.failed).get_or_insert(error);
+    }
+
+    /// Takes a failure for a refusal of what was just brought, if it is such a one.
+    pub fn excuse(&self, is_refusal: impl Fn(&Error) -> bool) {
+        let error = lock(&self.failed).take_if(|error| is_refusal(error));
+        lock(&self.refused).extend(error);
     }
 
     pub fn count(&self, fate: Fate, size: u64) {
@@ -159,7 +166,14 @@ impl Trip<'_> {
         }
     }
 
-    fn live(&self) -> Vec<&Side<'_>> {
+    /// Something that belongs to the image cannot be had: every side goes without it.
+    pub fn refuse(&self, error: &Error) {
+        for side in self.live() {
+            lock(&side.refused).push(error.clone());
+        }
+    }
+
+    pub fn live(&self) -> Vec<&Side<'_>> {
         self.sides.iter().filter(|side| !side.has_failed()).collect()
     }
 }
@@ -241,7 +255,7 @@ impl Carrier {
                     futures_util::stream::iter(level)
                         .for_each_concurrent(PARALLEL, |manifest| async {
                             for side in &lacking {
-                                self.put(trip, side, &Placement::Part, manifest).await;
+                                self.put(trip, side, &Placement::Part, manifest, false).await;
                             }
                         })
                         .await;
@@ -265,7 +279,10 @@ impl Carrier {
             Role::Referrer => Placement::Part,
             Role::Derived(tag) => Placement::Tag(tag.clone()),
         };
-        let Some(stored) = self.put(trip, side, &placement, root).await else { return };
+        // A registry that takes no such artifacts never will: the image itself may go.
+        let optional = matches!(role, Role::Referrer);
+        let stored = self.put(trip, side, &placement, root, optional).await;
+        let Some(stored) = stored else { return };
         // The target does not list it by itself: then its fallback tag must.
         if let Some(subject) = root.subject.as_ref().filter(|_| !stored.lists_referrer)
             && let Err(error) = self.list_by_tag(side, &subject.digest, root).await
@@ -275,12 +292,14 @@ impl Carrier {
     }
 
     /// Puts one manifest; its parts are there. `None`: it failed, which is noted in the side.
+    /// What is `optional` may be refused for what it is, and the rest still goes.
     async fn put(
         &self,
         trip: &Trip<'_>,
         side: &Side<'_>,
         placement: &Placement,
         manifest: &Manifest,
+        optional: bool,
     ) -> Option<Stored> {
         if side.has_failed() {
             return None;
@@ -307,9 +326,6 @@ impl Carrier {
         match result {
             Ok(stored) => Some(stored),
             Err(error) => {
-                // A registry that takes no such artifacts never will: the image itself may go.
-                let optional =
-                    manifest.subject.is_some() && !matches!(placement, Placement::Tag(_));
                 if optional && is_unwanted(&error) {
                     lock(&side.refused).push(error);
                 } else {

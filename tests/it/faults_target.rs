@@ -483,3 +483,17 @@ async fn slow_targets_are_not_given_up() {
     assert_eq!(bench.sync().await.success(), 6);
     bench.assert_arrived().await;
 }
+
+/// A child that has a subject is a part of its index like any other: without it, no tag.
+#[tokio::test]
+async fn a_refused_child_with_a_subject_keeps_the_index_away() {
+    let image = |name: &str| Image::single(Family::Oci, name, &[2_000]);
+    let child = Image::referrer_of(&image("subject"), "child", "application/vnd.example.sbom");
+    let digits = child.digest.trim_start_matches("sha256:").to_owned();
+    let index = Image::index(Family::Oci, vec![(child, serde_json::json!({}))]);
+    let bench = Bench::with(vec![image("v1"), index, image("v3")]);
+    bench.target.on("PUT", Kind::Manifest).containing(digits).fail(refusal(400));
+    let report = bench.sync().await;
+    assert_eq!(report.only_failure("v2").step, "put manifest");
+    bench.assert_arrived_but("v2").await;
+}
