@@ -78,6 +78,8 @@ pub(super) struct Side<'a> {
     pub target: &'a Target,
     failed: Mutex<Option<Error>>,
     refused: Mutex<Vec<Error>>,
+    /// Blobs that were taken to be there without a look in this transfer.
+    trusted: Mutex<HashSet<Digest>>,
     bytes: AtomicU64,
     fates: [AtomicU64; 3],
 }
@@ -88,6 +90,7 @@ impl<'a> Side<'a> {
             target,
             failed: Mutex::default(),
             refused: Mutex::default(),
+            trusted: Mutex::default(),
             bytes: AtomicU64::new(0),
             fates: Default::default(),
         }
@@ -114,6 +117,16 @@ impl<'a> Side<'a> {
     pub fn excuse(&self, is_refusal: impl Fn(&Error) -> bool) {
         let error = lock(&self.failed).take_if(|error| is_refusal(error));
         lock(&self.refused).extend(error);
+    }
+
+    pub fn trust(&self, blob: &Digest) {
+        lock(&self.trusted).insert(blob.clone());
+    }
+
+    /// Whether any of these was taken to be there; from now on they are looked at.
+    fn distrust(&self, blobs: &[Descriptor]) -> bool {
+        let mut trusted = lock(&self.trusted);
+        blobs.iter().filter(|blob| trusted.remove(&blob.digest)).count() > 0
     }
 
     pub fn count(&self, fate: Fate, size: u64) {
@@ -306,12 +319,12 @@ impl Carrier {
         }
         let target = side.repository();
         let mut result = target.put_manifest(placement, manifest).await;
+        let blobs = self.uncertain_blobs(trip, manifest);
         if let Err(error) = &result
-            && is_missing_blob(error)
+            && (is_missing_blob(error) || may_be_missing_blob(error) && side.distrust(&blobs))
         {
             // What was noted of the target was out of date: somebody cleaned up there.
             tracing::debug!(%error, "looking at every blob again");
-            let blobs = self.uncertain_blobs(trip, manifest);
             self.forget(target, &blobs);
             futures_util::stream::iter(&blobs)
                 .for_each_concurrent(PARALLEL, |blob| async move {
@@ -346,6 +359,11 @@ impl Carrier {
 /// `MANIFEST_BLOB_UNKNOWN`; some say `BLOB_UNKNOWN` or only 404).
 fn is_missing_blob(error: &Error) -> bool {
     error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
+}
+
+/// Whether a target may have meant that a part is missing, in words of its own.
+fn may_be_missing_blob(error: &Error) -> bool {
+    error.status().is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 422))
 }
 
 /// Whether a target refused a manifest for what it is.

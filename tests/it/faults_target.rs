@@ -497,3 +497,24 @@ async fn a_refused_child_with_a_subject_keeps_the_index_away() {
     assert_eq!(report.only_failure("v2").step, "put manifest");
     bench.assert_arrived_but("v2").await;
 }
+
+/// A blob that was there is gone, and the target says only that the manifest is invalid: what was
+/// taken on trust is looked at, and sent.
+#[tokio::test]
+async fn a_refusal_in_other_words_makes_trusted_blobs_looked_at() {
+    let bench = Bench::new();
+    bench.sync().await.success();
+    let layer = bench.layer("v2");
+    let path = format!("/v2/mirror/app/blobs/{layer}");
+    let target = bench.target.endpoint();
+    target.request(reqwest::Method::DELETE, "mirror/app", &path).send().await.unwrap();
+    let child = bench.image("v2").clone();
+    let digits = child.digest.trim_start_matches("sha256:").to_owned();
+    Image::index(Family::Oci, vec![(child, serde_json::json!({}))]).load(&bench.source, APP, "v2");
+    let invalid = Fault::status(400).error("MANIFEST_INVALID", "manifest invalid");
+    let rule = bench.target.on("PUT", Kind::Manifest).containing(digits);
+    let fired = rule.once().fail(invalid);
+    assert_eq!(bench.sync().await.success(), 1);
+    assert_eq!(fired.count(), 1);
+    bench.assert_arrived().await;
+}
