@@ -4,7 +4,7 @@
 //! happens and whenever, a tag never points at something incomplete.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
@@ -165,6 +165,8 @@ pub(super) struct Trip<'a> {
     pub surveyed: Mutex<HashSet<Digest>>,
     pub found: Mutex<Vec<Found>>,
     notes: Mutex<Vec<String>>,
+    /// Referrers of referrers of the image that are being brought just now.
+    pub nested: AtomicUsize,
 }
 
 impl Trip<'_> {
@@ -213,6 +215,7 @@ impl Carrier {
             job,
             sides: job.targets.iter().map(Side::new).collect(),
             surveyed: Mutex::default(),
+            nested: AtomicUsize::new(0),
             found: Mutex::default(),
             notes: Mutex::default(),
         };

@@ -1,6 +1,7 @@
 //! What follows an image: referrers, by the API or the fallback tag, and cosign's tags.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -13,6 +14,10 @@ use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 
 /// Subjects of one image that are asked about at once.
 const PARALLEL: usize = 8;
+/// Signatures of SBOMs of images: real ones nest two deep.
+const MAX_DEPTH: usize = 16;
+/// What one image may bring along.
+const MAX_REFERRERS: usize = 10_000;
 
 /// The derived tags of a repository, out of its tag list. They tell, without a request, whether
 /// an image has a fallback tag or one of cosign's.
@@ -146,6 +151,15 @@ impl Carrier {
     /// Brings along one referrer. One that cannot be read, now or ever, is reported, and the image
     /// goes without it.
     async fn deliver_referrer(&self, trip: &Trip<'_>, found: Found) -> Result<()> {
+        let count = trip.found.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if trip.nested.load(Ordering::Relaxed) >= MAX_DEPTH || count >= MAX_REFERRERS {
+            let message = format!(
+                "more than {MAX_REFERRERS} referrers, or more than {MAX_DEPTH} of referrers of referrers, belong to one image"
+            );
+            let subject = format!("{}@{}", trip.source().name(), found.digest);
+            trip.refuse(&Error::new("read", subject, Cause::Unsupported(message)));
+            return Ok(());
+        }
         let role = found.tag.clone().map_or(Role::Referrer, Role::Derived);
         let graph = match self.referrer(trip, &found).await {
             Ok(Some(graph)) => graph,
@@ -158,7 +172,10 @@ impl Carrier {
         };
         trip.found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
         let live = trip.live();
-        self.deliver(trip, graph, role).await?;
+        trip.nested.fetch_add(1, Ordering::Relaxed);
+        let delivered = self.deliver(trip, graph, role).await;
+        trip.nested.fetch_sub(1, Ordering::Relaxed);
+        delivered?;
         let blob_of_source = format!("{}@", trip.source().name());
         for side in live {
             side.excuse(|error| {

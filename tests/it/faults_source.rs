@@ -389,3 +389,24 @@ async fn unreadable_referrers_do_not_keep_the_image_away() {
         assert!(arrived.is_none(), "{what}");
     }
 }
+
+/// Referrers of referrers without end are cut off, and the image arrives.
+#[tokio::test]
+async fn referrers_nest_only_so_deep() {
+    let image = Image::single(Family::Oci, "v1", &[2_000]);
+    let mut chain = vec![image];
+    for at in 0..17 {
+        let next = Image::referrer_of(&chain[at], &at.to_string(), "application/vnd.example.x");
+        chain.push(next);
+    }
+    let last = chain[17].digest.clone();
+    let image = chain.into_iter().rev().reduce(|below, mut image| {
+        image.referrers.push(below);
+        image
+    });
+    let mut bench = Bench::with(image.into_iter().collect());
+    bench.rule_lines = "referrers = true".to_owned();
+    let report = bench.sync().await;
+    assert!(report.only_failure("v1").subject.ends_with(&last), "{report:#?}");
+    bench.assert_arrived().await;
+}
