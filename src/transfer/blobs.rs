@@ -51,6 +51,7 @@ impl Carrier {
         let mut wanting: Vec<&Side<'_>> = Vec::new();
         for side in sides.iter().filter(|side| !side.has_failed()) {
             if trust && self.is_known(side, &blob.digest) {
+                side.trust(&blob.digest);
                 self.settle(side, blob, Ok(Fate::Present));
             } else {
                 wanting.push(side);
@@ -115,6 +116,7 @@ impl Carrier {
     ) -> Result<Prepared> {
         let target = side.repository();
         if trust && self.is_known(side, &blob.digest) {
+            side.trust(&blob.digest);
             return Ok(Prepared::Has(Fate::Present));
         }
         if let Some(session) = self.left_upload(blob, target).await {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::Carrier;
 use super::resume::{Breaks, FRUITLESS};
@@ -37,12 +38,29 @@ struct Sink {
     sender: mpsc::Sender<std::result::Result<Bytes, BodyAborted>>,
     /// Bytes before this one are there already.
     wants_from: u64,
+    /// The target's upload has ended. It may do so before it has read everything, and what it
+    /// sent its bytes by need neither read on nor be closed.
+    ended: CancellationToken,
     gone: bool,
+}
+
+impl Sink {
+    /// Gives the target bytes, or the word that no more come, unless it is gone.
+    async fn send(&mut self, chunk: std::result::Result<Bytes, BodyAborted>) {
+        self.gone |= tokio::select! {
+            biased;
+            () = self.ended.cancelled() => true,
+            sent = self.sender.send(chunk) => sent.is_err(),
+        };
+    }
 }
 
 /// How reading the source went.
 enum ReadOutcome {
+    /// Every byte was there and right.
     Whole,
+    /// All targets were gone before the end.
+    Unwanted,
     /// Wrong bytes came: worth another try from the start.
     Anew,
     Failed(Error),
@@ -81,23 +99,25 @@ impl Carrier {
                     ReadOutcome::Failed(error.after(wrong_bytes + 1))
                 }
                 Err(error) => ReadOutcome::Failed(error),
-                Ok(()) => ReadOutcome::Whole,
+                Ok(outcome) => outcome,
             };
             let mut again = Vec::new();
             for ((at, mut wish, mut breaks), sent) in wishes.into_iter().zip(sent) {
                 let result = match (sent, &read) {
-                    (Ok(()), _) => Ok(true),
-                    (Err(_), ReadOutcome::Failed(error)) => {
+                    (Ok(()), ReadOutcome::Whole) => Ok(true),
+                    (_, ReadOutcome::Failed(error)) => {
                         wish.target.cancel_upload(&wish.session).await;
                         Err(error.clone())
                     }
-                    (Err(_), ReadOutcome::Anew) => {
+                    (_, ReadOutcome::Anew) => {
                         wish.target.cancel_upload(&wish.session).await;
                         self.begin(blob, &mut wish).await
                     }
-                    (Err(error), ReadOutcome::Whole) => {
+                    (Ok(()), ReadOutcome::Unwanted) => {
+                        let error = answered_early(wish.target, blob);
                         self.begin_again(blob, &mut wish, &mut breaks, error).await
                     }
+                    (Err(error), _) => self.begin_again(blob, &mut wish, &mut breaks, error).await,
                 };
                 match result {
                     Ok(false) => again.push((at, wish, breaks)),
@@ -166,14 +186,16 @@ impl Carrier {
         blob: &Descriptor,
         trail: &mut Trail,
         wishes: &[(usize, Wish<'_>, Breaks)],
-    ) -> (Result<()>, Vec<Result<()>>) {
+    ) -> (Result<ReadOutcome>, Vec<Result<()>>) {
         let mut sinks = Vec::with_capacity(wishes.len());
         let mut uploads = Vec::with_capacity(wishes.len());
         for (_, wish, _) in wishes {
             let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
             let from = wish.session.offset.min(blob.size);
             let (begin, begun) = oneshot::channel();
-            sinks.push(Sink { begun: Some(begun), sender, wants_from: from, gone: false });
+            let ended = CancellationToken::new();
+            let at_end = ended.clone().drop_guard();
+            sinks.push(Sink { begun: Some(begun), sender, wants_from: from, ended, gone: false });
             let parts = (receiver, Some(begin));
             let chunks = futures_util::stream::unfold(parts, |(mut receiver, begin)| async {
                 if let Some(begin) = begin {
@@ -183,16 +205,19 @@ impl Carrier {
                 receiver.recv().await.map(|chunk| (chunk, (receiver, None)))
             });
             let body = BlobBody { length: blob.size - from, chunks: chunks.boxed() };
-            uploads.push(wish.target.finish_upload(&wish.session, &blob.digest, body));
+            let upload = wish.target.finish_upload(&wish.session, &blob.digest, body);
+            uploads.push(async move {
+                let _at_end = at_end;
+                upload.await
+            });
         }
         let keys: Vec<UploadKey<'_>> =
             wishes.iter().map(|(_, wish, _)| key(blob, wish.target)).collect();
         let pump = async {
             let read = self.pump(source, blob, trail, &mut sinks, &keys).await;
             if read.is_err() {
-                for sink in &sinks {
-                    // A target that is gone already needs no word.
-                    let _ = sink.sender.send(Err(BodyAborted)).await;
+                for sink in &mut sinks {
+                    sink.send(Err(BodyAborted)).await;
                 }
             }
             drop(sinks);
@@ -209,11 +234,16 @@ impl Carrier {
         trail: &mut Trail,
         sinks: &mut [Sink],
         keys: &[UploadKey<'_>],
-    ) -> Result<()> {
+    ) -> Result<ReadOutcome> {
         // The source is not opened before its bytes can go somewhere: an upload may have to wait
         // for its turn, and the source would close an idle connection.
-        for begun in sinks.iter_mut().filter_map(|sink| sink.begun.take()) {
-            let _ = begun.await;
+        for sink in sinks.iter_mut() {
+            if let Some(begun) = sink.begun.take() {
+                tokio::select! {
+                    _ = begun => {}
+                    () = sink.ended.cancelled() => {}
+                }
+            }
         }
         let lowest = sinks.iter().map(|sink| sink.wants_from).min().unwrap_or_default();
         let (mut at, mut hasher) = trail.at_or_before(lowest);
@@ -223,7 +253,7 @@ impl Carrier {
         let mut held: Option<(u64, Bytes)> = None;
         while at < blob.size {
             if sinks.iter().all(|sink| sink.gone) {
-                return Ok(()); // Each target's own error says why.
+                return Ok(ReadOutcome::Unwanted); // Each target's own error says why.
             }
             let chunk = match next_chunk(source, &blob.digest, at, &mut reader).await {
                 Ok(Some(chunk)) if chunk.len() as u64 <= blob.size - at => chunk,
@@ -266,7 +296,7 @@ impl Carrier {
         if let Some((begin, chunk)) = held {
             self.hand_out(sinks, begin, chunk).await;
         }
-        Ok(())
+        Ok(ReadOutcome::Whole)
     }
 
     async fn hand_out(&self, sinks: &mut [Sink], begin: u64, chunk: Bytes) {
@@ -277,7 +307,7 @@ impl Carrier {
             }
             let rest = chunk.slice(skip..);
             self.meter.sent(rest.len());
-            sink.gone = sink.sender.send(Ok(rest)).await.is_err();
+            sink.send(Ok(rest)).await;
         }
     }
 
@@ -396,6 +426,13 @@ fn ended_early(source: &dyn Repository, blob: &Descriptor) -> Error {
     Error::new("get blob", subject, Cause::Transport(message.to_owned()))
 }
 
+/// It may have the blob already: that is asked.
+fn answered_early(target: &dyn Repository, blob: &Descriptor) -> Error {
+    let message = "the target says that it has the blob, but did not take all of its bytes";
+    let subject = format!("{}@{}", target.name(), blob.digest);
+    Error::new("upload blob", subject, Cause::Transport(message.to_owned()))
+}
+
 fn is_corrupt(error: &Error) -> bool {
     matches!(error.cause(), Cause::Corrupt(_))
 }
@@ -430,3 +467,6 @@ fn may_heal(error: &Error) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

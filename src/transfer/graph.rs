@@ -1,6 +1,6 @@
 //! Every manifest of an image, each read once and verified.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt, TryStreamExt};
 
@@ -13,6 +13,8 @@ use crate::repository::{Cause, Error, Reference, Repository, Result};
 const MAX_DEPTH: usize = 16;
 /// Manifests of one image. The largest known indexes have some hundred.
 const MAX_MANIFESTS: usize = 10_000;
+/// Bytes of all manifests of one image, which are held in memory.
+const MAX_BYTES: usize = 128 << 20;
 /// Manifests of one image that are asked for at once.
 const PARALLEL: usize = 8;
 
@@ -20,8 +22,8 @@ const PARALLEL: usize = 8;
 #[derive(Debug)]
 pub struct Graph {
     pub root: Manifest,
-    /// What the root points at, level by level, the deepest last: put in reverse order, children
-    /// stand before their parents.
+    /// What is below the root, each manifest deeper than all that point at it: put in reverse
+    /// order, children stand before their parents.
     pub levels: Vec<Vec<Manifest>>,
     /// What a person should know of the copy.
     pub notes: Vec<String>,
@@ -37,30 +39,35 @@ impl Graph {
         let mut notes = Vec::new();
         let root = filter(source, root, options, &mut notes)?;
         let mut seen: HashSet<Digest> = HashSet::from([root.digest.clone()]);
-        let mut levels: Vec<Vec<Manifest>> = Vec::new();
+        let mut met: Vec<Manifest> = Vec::new();
+        let mut bytes = root.raw.len();
         let mut next = wanted_children(&root, options);
-        loop {
+        for depth in 0.. {
             next.retain(|child| {
                 media_type::is_manifest(&child.media_type) && seen.insert(child.digest.clone())
             });
             if next.is_empty() {
-                return Ok(Self { root, levels, notes });
+                break;
             }
-            if levels.len() >= MAX_DEPTH || seen.len() > MAX_MANIFESTS {
-                let message = format!(
-                    "its indexes nest more than {MAX_DEPTH} deep, or it has more than {MAX_MANIFESTS} manifests"
-                );
-                return Err(about(source, &root.digest, Cause::Protocol(message)));
+            if depth >= MAX_DEPTH || seen.len() > MAX_MANIFESTS {
+                return Err(too_large(source, &root));
             }
-            let level: Vec<Manifest> = futures_util::stream::iter(next)
+            let mut reading = futures_util::stream::iter(next)
                 .map(|child| async move { read(source, child).await })
-                .buffered(PARALLEL)
-                .try_collect()
-                .await?;
+                .buffered(PARALLEL);
             // The filter chooses among the root's children only: what was chosen comes whole.
-            next = level.iter().flat_map(|manifest| manifest.children().to_vec()).collect();
-            levels.push(level);
+            next = Vec::new();
+            while let Some(manifest) = reading.try_next().await? {
+                bytes += manifest.raw.len();
+                if bytes > MAX_BYTES {
+                    return Err(too_large(source, &root));
+                }
+                next.extend_from_slice(manifest.children());
+                met.push(manifest);
+            }
         }
+        let levels = by_depth(met).ok_or_else(|| too_large(source, &root))?;
+        Ok(Self { root, levels, notes })
     }
 
     /// All manifests, the root first.
@@ -134,6 +141,31 @@ fn wanted_children(manifest: &Manifest, options: &Options) -> Vec<Descriptor> {
         .collect()
 }
 
+/// Sorts what is below a root by the longest way to it, so that every manifest stands deeper than
+/// all that point at it: an index may be met beside another one that holds it further down.
+/// `None`: it is more than `MAX_DEPTH` deep.
+fn by_depth(met: Vec<Manifest>) -> Option<Vec<Vec<Manifest>>> {
+    let mut parents: HashMap<Digest, usize> = HashMap::new();
+    for child in met.iter().flat_map(Manifest::children) {
+        *parents.entry(child.digest.clone()).or_default() += 1;
+    }
+    let mut levels = Vec::new();
+    let mut rest = met;
+    while !rest.is_empty() {
+        if levels.len() >= MAX_DEPTH {
+            return None;
+        }
+        let is_free = |manifest: &Manifest| parents.get(&manifest.digest).is_none_or(|n| *n == 0);
+        let (level, deeper): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_free);
+        for child in level.iter().flat_map(Manifest::children) {
+            parents.entry(child.digest.clone()).and_modify(|n| *n -= 1);
+        }
+        levels.push(level);
+        rest = deeper;
+    }
+    Some(levels)
+}
+
 /// Makes the root what it will be at the target.
 fn filter(
     source: &dyn Repository,
@@ -184,6 +216,79 @@ async fn read(source: &dyn Repository, child: Descriptor) -> Result<Manifest> {
     Ok(manifest)
 }
 
+fn too_large(source: &dyn Repository, root: &Manifest) -> Error {
+    let message = format!(
+        "its indexes nest more than {MAX_DEPTH} deep, or it has more than {MAX_MANIFESTS} manifests, or more than {} MiB of them",
+        MAX_BYTES >> 20
+    );
+    about(source, &root.digest, Cause::Protocol(message))
+}
+
 fn about(source: &dyn Repository, digest: &Digest, cause: Cause) -> Error {
     Error::new("read", format!("{}@{digest}", source.name()), cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Manifests by number; each points at those of its list, and at a blob that makes it unlike
+    /// all others.
+    fn dag(edges: &[Vec<bool>]) -> Vec<Manifest> {
+        let mut all: Vec<Manifest> = Vec::new();
+        for (at, points_at) in edges.iter().enumerate() {
+            let own = Descriptor {
+                media_type: "application/octet-stream".to_owned(),
+                digest: Digest::of(at.to_string().as_bytes()),
+                size: 1,
+                platform: None,
+                artifact_type: None,
+                annotations: None,
+            };
+            let below = all.iter().zip(points_at).filter(|(_, points)| **points);
+            let children: Vec<_> =
+                std::iter::once(own).chain(below.map(|(child, _)| child.descriptor())).collect();
+            all.push(Manifest::index_of(&children).unwrap());
+        }
+        all
+    }
+
+    proptest! {
+        #[test]
+        fn every_manifest_stands_deeper_than_its_parents(
+            edges in proptest::collection::vec(proptest::collection::vec(any::<bool>(), 12), 1..12),
+            order in any::<prop::sample::Index>(),
+        ) {
+            let mut met = dag(&edges);
+            let count = met.len();
+            met.rotate_left(order.index(count));
+            let levels = by_depth(met).unwrap();
+            prop_assert_eq!(levels.iter().map(Vec::len).sum::<usize>(), count);
+            let depth: HashMap<&Digest, usize> = levels
+                .iter()
+                .enumerate()
+                .flat_map(|(depth, level)| level.iter().map(move |manifest| (&manifest.digest, depth)))
+                .collect();
+            for manifest in levels.iter().flatten() {
+                for child in manifest.children() {
+                    if let Some(below) = depth.get(&child.digest) {
+                        prop_assert!(*below > depth[&manifest.digest]);
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_chain_that_is_too_long_is_refused_though_its_parts_were_met_at_once() {
+        let chain = |length: usize| {
+            let edges: Vec<Vec<bool>> =
+                (0..length).map(|at| (0..at).map(|below| below + 1 == at).collect()).collect();
+            by_depth(dag(&edges))
+        };
+        assert_eq!(chain(MAX_DEPTH).map(|levels| levels.len()), Some(MAX_DEPTH));
+        assert!(chain(MAX_DEPTH + 1).is_none());
+    }
 }

@@ -4,7 +4,7 @@
 //! happens and whenever, a tag never points at something incomplete.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
@@ -68,7 +68,8 @@ pub struct Delivered {
     pub blobs_sent: u64,
     pub blobs_mounted: u64,
     pub blobs_present: u64,
-    /// Referrers that the target refuses to store; everything else is there.
+    /// Referrers that the target refuses to store, or that cannot be read at the source;
+    /// everything else is there.
     pub refused_referrers: Vec<Error>,
 }
 
@@ -77,6 +78,8 @@ pub(super) struct Side<'a> {
     pub target: &'a Target,
     failed: Mutex<Option<Error>>,
     refused: Mutex<Vec<Error>>,
+    /// Blobs that were taken to be there without a look in this transfer.
+    trusted: Mutex<HashSet<Digest>>,
     bytes: AtomicU64,
     fates: [AtomicU64; 3],
 }
@@ -87,6 +90,7 @@ impl<'a> Side<'a> {
             target,
             failed: Mutex::default(),
             refused: Mutex::default(),
+            trusted: Mutex::default(),
             bytes: AtomicU64::new(0),
             fates: Default::default(),
         }
@@ -107,6 +111,22 @@ impl<'a> Side<'a> {
     /// Notes the first failure: it is the cause of those that follow.
     pub fn fail(&self, error: Error) {
         lock(&self.failed).get_or_insert(error);
+    }
+
+    /// Takes a failure for a refusal of what was just brought, if it is such a one.
+    pub fn excuse(&self, is_refusal: impl Fn(&Error) -> bool) {
+        let error = lock(&self.failed).take_if(|error| is_refusal(error));
+        lock(&self.refused).extend(error);
+    }
+
+    pub fn trust(&self, blob: &Digest) {
+        lock(&self.trusted).insert(blob.clone());
+    }
+
+    /// Whether any of these was taken to be there; from now on they are looked at.
+    fn distrust(&self, blobs: &[Descriptor]) -> bool {
+        let mut trusted = lock(&self.trusted);
+        blobs.iter().filter(|blob| trusted.remove(&blob.digest)).count() > 0
     }
 
     pub fn count(&self, fate: Fate, size: u64) {
@@ -145,6 +165,8 @@ pub(super) struct Trip<'a> {
     pub surveyed: Mutex<HashSet<Digest>>,
     pub found: Mutex<Vec<Found>>,
     notes: Mutex<Vec<String>>,
+    /// Referrers of referrers of the image that are being brought just now.
+    pub nested: AtomicUsize,
 }
 
 impl Trip<'_> {
@@ -159,7 +181,14 @@ impl Trip<'_> {
         }
     }
 
-    fn live(&self) -> Vec<&Side<'_>> {
+    /// Something that belongs to the image cannot be had: every side goes without it.
+    pub fn refuse(&self, error: &Error) {
+        for side in self.live() {
+            lock(&side.refused).push(error.clone());
+        }
+    }
+
+    pub fn live(&self) -> Vec<&Side<'_>> {
         self.sides.iter().filter(|side| !side.has_failed()).collect()
     }
 }
@@ -186,6 +215,7 @@ impl Carrier {
             job,
             sides: job.targets.iter().map(Side::new).collect(),
             surveyed: Mutex::default(),
+            nested: AtomicUsize::new(0),
             found: Mutex::default(),
             notes: Mutex::default(),
         };
@@ -241,7 +271,7 @@ impl Carrier {
                     futures_util::stream::iter(level)
                         .for_each_concurrent(PARALLEL, |manifest| async {
                             for side in &lacking {
-                                self.put(trip, side, &Placement::Part, manifest).await;
+                                self.put(trip, side, &Placement::Part, manifest, false).await;
                             }
                         })
                         .await;
@@ -265,7 +295,10 @@ impl Carrier {
             Role::Referrer => Placement::Part,
             Role::Derived(tag) => Placement::Tag(tag.clone()),
         };
-        let Some(stored) = self.put(trip, side, &placement, root).await else { return };
+        // A registry that takes no such artifacts never will: the image itself may go.
+        let optional = matches!(role, Role::Referrer);
+        let stored = self.put(trip, side, &placement, root, optional).await;
+        let Some(stored) = stored else { return };
         // The target does not list it by itself: then its fallback tag must.
         if let Some(subject) = root.subject.as_ref().filter(|_| !stored.lists_referrer)
             && let Err(error) = self.list_by_tag(side, &subject.digest, root).await
@@ -275,24 +308,26 @@ impl Carrier {
     }
 
     /// Puts one manifest; its parts are there. `None`: it failed, which is noted in the side.
+    /// What is `optional` may be refused for what it is, and the rest still goes.
     async fn put(
         &self,
         trip: &Trip<'_>,
         side: &Side<'_>,
         placement: &Placement,
         manifest: &Manifest,
+        optional: bool,
     ) -> Option<Stored> {
         if side.has_failed() {
             return None;
         }
         let target = side.repository();
         let mut result = target.put_manifest(placement, manifest).await;
+        let blobs = self.uncertain_blobs(trip, manifest);
         if let Err(error) = &result
-            && is_missing_blob(error)
+            && (is_missing_blob(error) || may_be_missing_blob(error) && side.distrust(&blobs))
         {
             // What was noted of the target was out of date: somebody cleaned up there.
             tracing::debug!(%error, "looking at every blob again");
-            let blobs = self.uncertain_blobs(trip, manifest);
             self.forget(target, &blobs);
             futures_util::stream::iter(&blobs)
                 .for_each_concurrent(PARALLEL, |blob| async move {
@@ -307,9 +342,6 @@ impl Carrier {
         match result {
             Ok(stored) => Some(stored),
             Err(error) => {
-                // A registry that takes no such artifacts never will: the image itself may go.
-                let optional =
-                    manifest.subject.is_some() && !matches!(placement, Placement::Tag(_));
                 if optional && is_unwanted(&error) {
                     lock(&side.refused).push(error);
                 } else {
@@ -330,6 +362,11 @@ impl Carrier {
 /// `MANIFEST_BLOB_UNKNOWN`; some say `BLOB_UNKNOWN` or only 404).
 fn is_missing_blob(error: &Error) -> bool {
     error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
+}
+
+/// Whether a target may have meant that a part is missing, in words of its own.
+fn may_be_missing_blob(error: &Error) -> bool {
+    error.status().is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 422))
 }
 
 /// Whether a target refused a manifest for what it is.

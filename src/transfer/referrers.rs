@@ -1,6 +1,7 @@
 //! What follows an image: referrers, by the API or the fallback tag, and cosign's tags.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -13,6 +14,10 @@ use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 
 /// Subjects of one image that are asked about at once.
 const PARALLEL: usize = 8;
+/// Signatures of SBOMs of images: real ones nest two deep.
+const MAX_DEPTH: usize = 16;
+/// What one image may bring along.
+const MAX_REFERRERS: usize = 10_000;
 
 /// The derived tags of a repository, out of its tag list. They tell, without a request, whether
 /// an image has a fallback tag or one of cosign's.
@@ -118,29 +123,81 @@ impl Carrier {
             let mut surveyed = trip.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
             subjects.retain(|subject| surveyed.insert(subject.clone()));
         }
-        let found: Vec<Vec<Found>> = futures_util::stream::iter(subjects)
-            .map(|subject| async move { of(trip.source(), &subject, &trip.job.source_tags).await })
+        let found: Vec<(Digest, Result<Vec<Found>>)> = futures_util::stream::iter(subjects)
+            .map(|subject| async move {
+                let found = of(trip.source(), &subject, &trip.job.source_tags).await;
+                (subject, found)
+            })
             .buffered(PARALLEL)
-            .try_collect()
-            .await?;
-        for found in found.into_iter().flatten() {
-            let reference = Reference::Digest(found.digest.clone());
-            let manifest = trip.source().manifest(&reference).await?;
-            let Some(manifest) = manifest else {
-                trip.note(format!(
-                    "a referrer of {} is listed but not there: {}",
-                    found.subject, found.digest
-                ));
-                continue;
-            };
-            // Referrers come whole, whatever platforms the image is filtered for.
-            let options = super::Options { platforms: Vec::new(), ..(*trip.job.options).clone() };
-            let graph = Graph::gather(trip.source(), manifest, &options).await?;
-            let role = found.tag.clone().map_or(Role::Referrer, Role::Derived);
-            trip.found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
-            self.deliver(trip, graph, role).await?;
+            .collect()
+            .await;
+        for (subject, found) in found {
+            match found {
+                Ok(found) => {
+                    for found in found {
+                        self.deliver_referrer(trip, found).await?;
+                    }
+                }
+                Err(error) if is_unreadable(&error) => {
+                    tracing::debug!(%error, %subject, "what refers to it cannot be listed");
+                    trip.refuse(&error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
+    }
+
+    /// Brings along one referrer. One that cannot be read, now or ever, is reported, and the image
+    /// goes without it.
+    async fn deliver_referrer(&self, trip: &Trip<'_>, found: Found) -> Result<()> {
+        let count = trip.found.lock().unwrap_or_else(PoisonError::into_inner).len();
+        if trip.nested.load(Ordering::Relaxed) >= MAX_DEPTH || count >= MAX_REFERRERS {
+            let message = format!(
+                "more than {MAX_REFERRERS} referrers, or more than {MAX_DEPTH} of referrers of referrers, belong to one image"
+            );
+            let subject = format!("{}@{}", trip.source().name(), found.digest);
+            trip.refuse(&Error::new("read", subject, Cause::Unsupported(message)));
+            return Ok(());
+        }
+        let role = found.tag.clone().map_or(Role::Referrer, Role::Derived);
+        let graph = match self.referrer(trip, &found).await {
+            Ok(Some(graph)) => graph,
+            Ok(None) => return Ok(()),
+            Err(error) if is_unreadable(&error) => {
+                trip.refuse(&error);
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        trip.found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+        let live = trip.live();
+        trip.nested.fetch_add(1, Ordering::Relaxed);
+        let delivered = self.deliver(trip, graph, role).await;
+        trip.nested.fetch_sub(1, Ordering::Relaxed);
+        delivered?;
+        let blob_of_source = format!("{}@", trip.source().name());
+        for side in live {
+            side.excuse(|error| {
+                is_unreadable(error) && error.subject().starts_with(&blob_of_source)
+            });
+        }
+        Ok(())
+    }
+
+    /// Reads a referrer with all below it. `None`: it is listed, but not there.
+    async fn referrer(&self, trip: &Trip<'_>, found: &Found) -> Result<Option<Graph>> {
+        let reference = Reference::Digest(found.digest.clone());
+        let Some(manifest) = trip.source().manifest(&reference).await? else {
+            trip.note(format!(
+                "a referrer of {} is listed but not there: {}",
+                found.subject, found.digest
+            ));
+            return Ok(None);
+        };
+        // Referrers come whole, whatever platforms the image is filtered for.
+        let options = super::Options { platforms: Vec::new(), ..(*trip.job.options).clone() };
+        Graph::gather(trip.source(), manifest, &options).await.map(Some)
     }
 
     /// Adds a referrer to the fallback tag of its subject, keeping what others listed there
@@ -175,6 +232,15 @@ impl Carrier {
         let index = index.map_err(|error| failed(error.into()))?;
         target.put_manifest(&Placement::Tag(tag), &index).await?;
         Ok(())
+    }
+}
+
+/// Whether something at the source is broken in itself, so that trying again will not help.
+fn is_unreadable(error: &Error) -> bool {
+    match error.cause() {
+        Cause::Manifest(_) | Cause::Corrupt(_) | Cause::Missing | Cause::Unsupported(_) => true,
+        Cause::Refused { status, .. } => *status == http::StatusCode::NOT_FOUND,
+        _ => false,
     }
 }
 

@@ -364,3 +364,56 @@ async fn a_wait_beyond_all_patience_is_a_failure_at_once() {
     bench.sync().await.success();
     bench.assert_arrived().await;
 }
+
+/// A referrer that is broken for good is reported, and its image arrives all the same.
+#[tokio::test]
+async fn unreadable_referrers_do_not_keep_the_image_away() {
+    const OLD: &str = "application/vnd.example.old.manifest.v1+json";
+    let image = |name: &str| Image::single(Family::Oci, name, &[2_000]);
+    for what in ["manifest", "blob"] {
+        let signed = image("v2").refer("signature", "application/vnd.example.signature");
+        let referrer = signed.referrers[0].clone();
+        let payload = referrer.blobs[1].digest.clone();
+        let mut bench = Bench::with(vec![image("v1"), signed, image("v3")]);
+        bench.rule_lines = "referrers = true".to_owned();
+        let broken = match what {
+            "manifest" => bench
+                .source
+                .on("GET", Kind::Manifest)
+                .containing(&referrer.digest)
+                .fail(Fault::wrong_content_type(OLD)),
+            _ => bench
+                .source
+                .on("GET", Kind::Blob)
+                .containing(payload)
+                .fail(Fault::status(404).error("BLOB_UNKNOWN", "blob unknown")),
+        };
+        let report = bench.sync().await;
+        report.only_failure("v2");
+        assert!(broken.count() > 0, "{what}");
+        bench.assert_arrived().await;
+        let arrived = bench.target.endpoint().manifest("mirror/app", &referrer.digest).await;
+        assert!(arrived.is_none(), "{what}");
+    }
+}
+
+/// Referrers of referrers without end are cut off, and the image arrives.
+#[tokio::test]
+async fn referrers_nest_only_so_deep() {
+    let image = Image::single(Family::Oci, "v1", &[2_000]);
+    let mut chain = vec![image];
+    for at in 0..17 {
+        let next = Image::referrer_of(&chain[at], &at.to_string(), "application/vnd.example.x");
+        chain.push(next);
+    }
+    let last = chain[17].digest.clone();
+    let image = chain.into_iter().rev().reduce(|below, mut image| {
+        image.referrers.push(below);
+        image
+    });
+    let mut bench = Bench::with(image.into_iter().collect());
+    bench.rule_lines = "referrers = true".to_owned();
+    let report = bench.sync().await;
+    assert!(report.only_failure("v1").subject.ends_with(&last), "{report:#?}");
+    bench.assert_arrived().await;
+}

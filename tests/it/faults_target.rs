@@ -483,3 +483,38 @@ async fn slow_targets_are_not_given_up() {
     assert_eq!(bench.sync().await.success(), 6);
     bench.assert_arrived().await;
 }
+
+/// A child that has a subject is a part of its index like any other: without it, no tag.
+#[tokio::test]
+async fn a_refused_child_with_a_subject_keeps_the_index_away() {
+    let image = |name: &str| Image::single(Family::Oci, name, &[2_000]);
+    let child = Image::referrer_of(&image("subject"), "child", "application/vnd.example.sbom");
+    let digits = child.digest.trim_start_matches("sha256:").to_owned();
+    let index = Image::index(Family::Oci, vec![(child, serde_json::json!({}))]);
+    let bench = Bench::with(vec![image("v1"), index, image("v3")]);
+    bench.target.on("PUT", Kind::Manifest).containing(digits).fail(refusal(400));
+    let report = bench.sync().await;
+    assert_eq!(report.only_failure("v2").step, "put manifest");
+    bench.assert_arrived_but("v2").await;
+}
+
+/// A blob that was there is gone, and the target says only that the manifest is invalid: what was
+/// taken on trust is looked at, and sent.
+#[tokio::test]
+async fn a_refusal_in_other_words_makes_trusted_blobs_looked_at() {
+    let bench = Bench::new();
+    bench.sync().await.success();
+    let layer = bench.layer("v2");
+    let path = format!("/v2/mirror/app/blobs/{layer}");
+    let target = bench.target.endpoint();
+    target.request(reqwest::Method::DELETE, "mirror/app", &path).send().await.unwrap();
+    let child = bench.image("v2").clone();
+    let digits = child.digest.trim_start_matches("sha256:").to_owned();
+    Image::index(Family::Oci, vec![(child, serde_json::json!({}))]).load(&bench.source, APP, "v2");
+    let invalid = Fault::status(400).error("MANIFEST_INVALID", "manifest invalid");
+    let rule = bench.target.on("PUT", Kind::Manifest).containing(digits);
+    let fired = rule.once().fail(invalid);
+    assert_eq!(bench.sync().await.success(), 1);
+    assert_eq!(fired.count(), 1);
+    bench.assert_arrived().await;
+}

@@ -1,0 +1,126 @@
+//! A target that answers before it has read the blob, on a connection that it neither reads on
+//! nor closes.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::*;
+use crate::oci::{Manifest, Tag};
+use crate::registry::Policy;
+use crate::repository::{Placement, Reference, Resolved, Stored};
+use crate::state::State;
+
+const CHUNK: usize = 1000;
+
+/// A source of `blob`, and a target that answers every upload at once.
+#[derive(Debug)]
+struct Hasty {
+    blob: Bytes,
+    status: Option<u16>,
+    /// What starting an upload anew says.
+    has_it: bool,
+    unread: Mutex<Vec<Unread>>,
+}
+
+struct Unread(#[expect(dead_code, reason = "it is kept, not read")] BlobBody);
+
+impl std::fmt::Debug for Unread {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Unread")
+    }
+}
+
+fn refused(status: u16) -> Error {
+    let status = http::StatusCode::from_u16(status).unwrap();
+    let cause = Cause::Refused { status, codes: Vec::new(), message: String::new() };
+    Error::new("upload blob", "hasty", cause)
+}
+
+#[async_trait]
+impl Repository for Hasty {
+    fn name(&self) -> &str {
+        "hasty/app"
+    }
+    fn store(&self) -> &str {
+        "hasty"
+    }
+    fn path(&self) -> &str {
+        "app"
+    }
+    async fn blob(&self, _: &Digest, offset: u64) -> Result<BlobReader> {
+        let rest = self.blob.slice(offset as usize..);
+        let chunks: Vec<_> = rest.chunks(CHUNK).map(Bytes::copy_from_slice).map(Ok).collect();
+        Ok(BlobReader { offset, chunks: futures_util::stream::iter(chunks).boxed() })
+    }
+    async fn start_upload(&self, _: &Digest, _: Option<&str>) -> Result<UploadStart> {
+        if self.has_it { Ok(UploadStart::Present) } else { Err(refused(500)) }
+    }
+    async fn finish_upload(&self, _: &UploadSession, _: &Digest, body: BlobBody) -> Result<()> {
+        self.unread.lock().unwrap().push(Unread(body));
+        self.status.map_or(Ok(()), |status| Err(refused(status)))
+    }
+    async fn upload_status(&self, _: &UploadSession) -> Result<Option<UploadSession>> {
+        Ok(None)
+    }
+    async fn cancel_upload(&self, _: &UploadSession) {}
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        unreachable!()
+    }
+    async fn resolve(&self, _: &Reference) -> Result<Option<Resolved>> {
+        unreachable!()
+    }
+    async fn manifest(&self, _: &Reference) -> Result<Option<Manifest>> {
+        unreachable!()
+    }
+    async fn blob_size(&self, _: &Digest) -> Result<Option<u64>> {
+        unreachable!()
+    }
+    async fn put_manifest(&self, _: &Placement, _: &Manifest) -> Result<Stored> {
+        unreachable!()
+    }
+    async fn referrers(&self, _: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        unreachable!()
+    }
+    async fn delete(&self, _: &Reference) -> Result<bool> {
+        unreachable!()
+    }
+}
+
+async fn carried(status: Option<u16>, has_it: bool) -> Result<()> {
+    let bytes = Bytes::from(vec![7; 100 * CHUNK]);
+    let blob = Descriptor {
+        media_type: "application/octet-stream".to_owned(),
+        digest: Digest::of(&bytes),
+        size: bytes.len() as u64,
+        platform: None,
+        artifact_type: None,
+        annotations: None,
+    };
+    let hasty = Hasty { blob: bytes, status, has_it, unread: Mutex::default() };
+    let policy = Policy {
+        attempts: 1,
+        base: Duration::ZERO,
+        cap: Duration::ZERO,
+        patience: Duration::from_secs(1),
+    };
+    let carrier = Carrier::new(State::in_memory(), policy, || 0.0);
+    let session = UploadSession { location: "there".to_owned(), offset: 0 };
+    let wishes = vec![Wish { target: &hasty, session }];
+    let carrying = carrier.carry(&hasty, &blob, wishes);
+    let mut results = tokio::time::timeout(Duration::from_secs(20), carrying).await.unwrap();
+    results.pop().unwrap()
+}
+
+#[tokio::test]
+async fn an_early_refusal_ends_the_carrying() {
+    let error = carried(Some(403), false).await.unwrap_err();
+    assert_eq!(error.status().unwrap(), 403);
+}
+
+#[tokio::test]
+async fn an_early_yes_is_not_believed_but_asked_about() {
+    carried(None, true).await.unwrap();
+    assert_eq!(carried(None, false).await.unwrap_err().status().unwrap(), 500);
+}
