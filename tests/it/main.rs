@@ -38,12 +38,12 @@ mod mirror_tls;
 mod registry_conformance;
 mod registry_suspicion;
 mod serve_layout;
-mod verify_finds;
-mod verify_references;
-mod verify_repairs;
 #[allow(
     dead_code,
     unused_imports,
     reason = "the harness offers more than the tests of any one day use"
 )]
 mod support;
+mod verify_finds;
+mod verify_references;
+mod verify_repairs;

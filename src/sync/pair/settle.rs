@@ -51,7 +51,8 @@ impl Pair<'_> {
         let mut notes = outcome.notes.clone();
         if refused {
             notes.push(
-                "the image is there, but the target refuses to store what refers to it".to_owned(),
+                "the image is there, but not everything that refers to it could be brought"
+                    .to_owned(),
             );
         }
         let action = if refused { Action::Failed } else { Action::Copied };
