@@ -238,7 +238,7 @@ impl<'a> Copy<'a> {
         let refused = !delivered.refused_referrers.is_empty();
         let moved = delivered.blobs_sent + delivered.blobs_mounted > 0;
         let (action, reason) = match (refused, delivered.unchanged, moved, had_another) {
-            (true, ..) => (Action::Failed, "the target refuses to store what refers to it"),
+            (true, ..) => (Action::Failed, "not everything that refers to it could be brought"),
             (_, true, false, _) => (Action::Unchanged, HAS_IT),
             (_, true, true, _) => (Action::Copied, "its referrers have changed"),
             (_, false, _, true) => (Action::Copied, "the target differs"),
