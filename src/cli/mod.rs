@@ -5,6 +5,12 @@
 //!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
 //!   `signals`: stopping in good order. `progress`: what is under way.
 
+#![allow(
+    rustdoc::broken_intra_doc_links,
+    rustdoc::invalid_html_tags,
+    reason = "what stands on arguments is printed by --help, where `[` and `<` mean themselves"
+)]
+
 mod args;
 mod completions;
 mod config;
