@@ -62,17 +62,7 @@ impl RemoteRepository {
         let mounts = || mounts.lock().unwrap_or_else(PoisonError::into_inner);
         let from = from.filter(|from| mounts().is_worth_asking(from));
         let what = What::Blob(self.name(), digest);
-        let Some(from) = from else {
-            let call = self.call(
-                "start upload of",
-                what,
-                Method::POST,
-                self.url("blobs/uploads/"),
-                &self.writes,
-            );
-            let answer = self.registry.call(&call).await?;
-            return self.started(&call, answer);
-        };
+        let Some(from) = from else { return self.post_plain(digest).await };
         let mut url = self.url("blobs/uploads/");
         url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
         // A name that is none cannot be mounted from.
@@ -95,19 +85,20 @@ impl RemoteRepository {
             // 404, 405 or worse: uploading works all the same.
             status => {
                 tracing::debug!(%digest, from, %status, "mount refused, uploading");
-                let call = self.call(
-                    "start upload of",
-                    what,
-                    Method::POST,
-                    self.url("blobs/uploads/"),
-                    &self.writes,
-                );
-                let answer = self.registry.call(&call).await?;
-                let started = self.started(&call, answer)?;
+                let started = self.post_plain(digest).await?;
                 mounts().refused(from, status);
                 Ok(started)
             }
         }
+    }
+
+    /// Begins an upload without asking to mount.
+    async fn post_plain(&self, digest: &Digest) -> Result<UploadStart> {
+        let what = What::Blob(self.name(), digest);
+        let url = self.url("blobs/uploads/");
+        let call = self.call("start upload of", what, Method::POST, url, &self.writes);
+        let answer = self.registry.call(&call).await?;
+        self.started(&call, answer)
     }
 
     fn started(&self, call: &Call<'_>, answer: Answer) -> Result<UploadStart> {
