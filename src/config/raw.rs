@@ -39,6 +39,18 @@ pub struct RawDaemon {
     /// Folder of the state. Default: `$XDG_STATE_HOME/tranship` or `~/.local/state/tranship`.
     #[schemars(with = "Option<String>")]
     pub state: Option<Spanned<String>>,
+    /// What clients of the API must show as their bearer token. Without it the API only reads,
+    /// and `listen` must be an address of this machine alone.
+    #[schemars(with = "Option<RawSecret>")]
+    pub token: Option<Spanned<RawSecret>>,
+    /// How long images under way may go on when the daemon is told to stop. Default: 20s.
+    #[schemars(with = "Option<String>")]
+    pub grace: Option<Spanned<String>>,
+    /// Most images under way at once, shared fairly between the rules. Default: 32.
+    pub transfers: Option<NonZeroUsize>,
+    /// After so long without anything moving, a run is reported as stalled. Default: 15m.
+    #[schemars(with = "Option<String>")]
+    pub stall_after: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -18,10 +18,14 @@ impl Config {
     /// The whole configuration as TOML text.
     pub fn show(&self) -> String {
         let mut out = Writer::default();
-        let Daemon { listen, state } = &self.daemon;
+        let Daemon { listen, state, token, grace, transfers, stall_after } = &self.daemon;
         out.header("[daemon]");
         out.key("listen", quoted(listen));
         out.key("state", path(state));
+        out.optional("token", token.as_ref().map(secret));
+        out.key("grace", duration(*grace));
+        out.key("transfers", transfers);
+        out.key("stall_after", duration(*stall_after));
         for (host, registry) in &self.registries {
             show_registry(host, registry, &mut out);
         }
