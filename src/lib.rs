@@ -14,6 +14,7 @@
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
 //! - `layout`: an OCI image layout on disk, behind the same interface.
 //! - `state`: the embedded database: what is known, what was begun.
+//! - `events`: push notifications of registries, checked and read; pure.
 //! - `config`: TOML into validated types.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod copy;
 pub mod delete;
 pub mod demo;
+pub mod events;
 pub mod layout;
 pub mod oci;
 pub mod place;

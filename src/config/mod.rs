@@ -5,12 +5,14 @@
 //! configuration with anything wrong is not used at all.
 
 mod daemon;
+mod events;
 mod one_or_many;
 mod overlap;
 mod problem;
 mod raw;
 mod raw_secret;
 mod read_daemon;
+mod read_events;
 mod read_registry;
 mod read_rule;
 mod read_source;
@@ -26,9 +28,11 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
+use std::net::SocketAddr;
 use std::path::Path;
 
 pub use daemon::Daemon;
+pub use events::{EventFormat, EventSource};
 pub use problem::{ConfigError, Problem};
 pub use registry::{Insecure, RegistryConfig, SecretSource};
 pub use rule::{
@@ -50,8 +54,21 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct Config {
     pub daemon: Daemon,
     pub registries: BTreeMap<RegistryHost, RegistryConfig>,
+    /// Senders of push notifications, by name.
+    pub events: BTreeMap<String, EventSource>,
     /// In the order of the file; may be empty.
     pub sync: Vec<SyncRule>,
+}
+
+impl Config {
+    /// The sources of events that would believe strangers if the daemon listened there: those
+    /// without a secret, unless only this machine can reach the address.
+    pub fn unprotected_events(&self, listen: SocketAddr) -> Vec<&str> {
+        let unprotected =
+            |source: &EventSource| source.secret.is_none() && !listen.ip().is_loopback();
+        let sources = self.events.iter().filter(|(_, source)| unprotected(source));
+        sources.map(|(name, _)| name.as_str()).collect()
+    }
 }
 
 /// A larger file is no configuration.
@@ -103,6 +120,7 @@ pub fn json_schema() -> serde_json::Value {
 fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
     let daemon = read_daemon::daemon(raw.daemon, reader);
     let registries = read_registry::registries(raw.registry, reader);
+    let events = read_events::sources(raw.events, reader);
     let mut names = HashMap::new();
     let mut complete = true;
     let mut rules = Vec::new();
@@ -121,5 +139,5 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
     }
     overlap::check(&rules, reader);
     let sync = rules.into_iter().map(|placed| placed.rule).collect();
-    complete.then_some(Config { daemon: daemon?, registries: registries?, sync })
+    complete.then_some(Config { daemon: daemon?, registries: registries?, events: events?, sync })
 }

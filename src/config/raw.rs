@@ -24,6 +24,10 @@ pub struct RawConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RawRegistry>")]
     pub registry: BTreeMap<Spanned<String>, RawRegistry>,
+    /// Senders of push notifications, by the name in their address: `/api/v1/events/NAME`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawEvents>")]
+    pub events: BTreeMap<Spanned<String>, RawEvents>,
     /// Rules: what to copy from where to where, and when.
     #[serde(default)]
     pub sync: Vec<RawSync>,
@@ -95,6 +99,34 @@ pub struct RawRegistry {
 pub enum RawInsecure {
     Http,
     NoVerify,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Events")]
+pub struct RawEvents {
+    /// The form of the messages, which is the product that sends them.
+    pub format: RawEventFormat,
+    /// The registry that the messages are about, as rules name it.
+    #[schemars(with = "String")]
+    pub registry: Spanned<String>,
+    /// Where the secret comes from that the sender proves to know; never the secret itself.
+    /// Without it, the daemon must listen on this machine only.
+    #[schemars(with = "Option<RawSecret>")]
+    pub secret: Option<Spanned<RawSecret>>,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "EventFormat")]
+pub enum RawEventFormat {
+    Distribution,
+    Harbor,
+    DockerHub,
+    Ghcr,
+    Quay,
+    Acr,
+    Zot,
 }
 
 #[derive(Deserialize, JsonSchema)]

@@ -132,7 +132,7 @@ fn realm(host: &Spanned<String>, reader: &mut Reader<'_>) -> Option<String> {
     }
 }
 
-/// Where a secret comes from; a literal one is refused.
+/// Where a secret comes from.
 pub fn secret(raw: Spanned<RawSecret>, reader: &mut Reader<'_>) -> Option<SecretSource> {
     let span = raw.span();
     let RawSecret::Source(source) = raw.into_inner() else {

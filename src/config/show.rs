@@ -5,6 +5,7 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::events::EventSource;
 use super::registry::{Insecure, RegistryConfig, SecretSource};
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
@@ -28,6 +29,9 @@ impl Config {
         out.key("stall_after", duration(*stall_after));
         for (host, registry) in &self.registries {
             show_registry(host, registry, &mut out);
+        }
+        for (name, source) in &self.events {
+            show_events(name, source, &mut out);
         }
         for rule in &self.sync {
             show_rule(rule, &mut out);
@@ -79,6 +83,13 @@ fn show_registry(host: &RegistryHost, registry: &RegistryConfig, out: &mut Write
     out.optional("requests_per_second", registry.requests_per_second.map(|n| format!("{n:?}")));
     out.optional("idle_timeout", registry.idle_timeout.map(duration));
     out.key("auth_realms", list(&registry.auth_realms));
+}
+
+fn show_events(name: &str, source: &EventSource, out: &mut Writer) {
+    out.header(&format!("[events.{name}]"));
+    out.key("format", quoted(source.format.as_str()));
+    out.key("registry", quoted(&source.registry));
+    out.optional("secret", source.secret.as_ref().map(secret));
 }
 
 fn show_rule(rule: &SyncRule, out: &mut Writer) {
