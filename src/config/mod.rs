@@ -16,10 +16,10 @@ mod read_events;
 mod read_registry;
 mod read_rule;
 mod read_source;
+mod read_timing;
 mod reader;
 mod registry;
 mod rule;
-mod schedule;
 mod shape;
 mod show;
 mod snippet;
@@ -37,9 +37,7 @@ pub use problem::{ConfigError, Problem};
 pub use registry::{Insecure, RegistryConfig, SecretSource};
 pub use rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
-    Trigger,
 };
-pub use schedule::{Schedule, ScheduleError};
 
 use crate::oci::RegistryHost;
 use problem::Problems;

@@ -142,9 +142,16 @@ pub struct RawSync {
     /// Time zone of `schedule`, like `Europe/Berlin`. Default: UTC.
     #[schemars(with = "Option<String>")]
     pub timezone: Option<Spanned<String>>,
-    /// Instead of `schedule`: the pause between two runs, like `15m`.
+    /// Instead of `schedule`: the time from one run to the next, like `15m`.
     #[schemars(with = "Option<String>")]
     pub every: Option<Spanned<String>>,
+    /// Whether the rule also runs when the daemon starts. Default: true with `every`, false with
+    /// `schedule`.
+    #[schemars(with = "Option<bool>")]
+    pub run_at_start: Option<Spanned<bool>>,
+    /// Each run begins later by a random time up to this, like `5m`. Default: `0s`.
+    #[schemars(with = "Option<String>")]
+    pub jitter: Option<Spanned<String>>,
     /// A repository, with `:tag` or `@digest` if need be, or a pattern of repositories.
     #[schemars(with = "String")]
     pub source: Spanned<String>,

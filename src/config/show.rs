@@ -9,11 +9,11 @@ use super::events::EventSource;
 use super::registry::{Insecure, RegistryConfig, SecretSource};
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
-    Trigger,
 };
 use super::{Config, Daemon};
 use crate::oci::RegistryHost;
 use crate::oci::selection::{TagPatterns, TagSelection};
+use crate::schedule::{Timing, Trigger};
 
 impl Config {
     /// The whole configuration as TOML text.
@@ -95,13 +95,8 @@ fn show_events(name: &str, source: &EventSource, out: &mut Writer) {
 fn show_rule(rule: &SyncRule, out: &mut Writer) {
     out.header("[[sync]]");
     out.key("name", quoted(&rule.name));
-    match &rule.trigger {
-        None => {}
-        Some(Trigger::Every(pause)) => out.key("every", duration(*pause)),
-        Some(Trigger::Cron { schedule, timezone }) => {
-            out.key("schedule", quoted(schedule));
-            out.optional("timezone", timezone.as_ref().map(quoted));
-        }
+    if let Some(timing) = &rule.timing {
+        show_timing(timing, out);
     }
     out.key("source", quoted(source(&rule.source)));
     let target = |target: &Target| format!("{}/{}", target.registry, target.template);
@@ -135,6 +130,18 @@ fn show_rule(rule: &SyncRule, out: &mut Writer) {
         }),
     );
     out.optional("immutable", rule.immutable.as_ref().map(patterns));
+}
+
+fn show_timing(timing: &Timing, out: &mut Writer) {
+    match &timing.trigger {
+        Trigger::Every(interval) => out.key("every", duration(*interval)),
+        Trigger::Cron { schedule, timezone } => {
+            out.key("schedule", quoted(schedule));
+            out.optional("timezone", timezone.iana_name().map(quoted));
+        }
+    }
+    out.key("run_at_start", timing.run_at_start);
+    out.key("jitter", duration(timing.jitter));
 }
 
 fn source(source: &SourcePattern) -> String {
