@@ -16,6 +16,7 @@
 //! - `state`: the embedded database: what is known, what was begun.
 //! - `config`: TOML into validated types.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
+//! - `metrics`: what is counted and measured, for Prometheus.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod copy;
 pub mod delete;
 pub mod demo;
 pub mod layout;
+pub mod metrics;
 pub mod oci;
 pub mod place;
 pub mod registry;
