@@ -19,6 +19,7 @@
 //! - `config`: TOML into validated types.
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
+//! - `metrics`: what is counted and measured, for Prometheus.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ pub mod delete;
 pub mod demo;
 pub mod events;
 pub mod layout;
+pub mod metrics;
 pub mod oci;
 pub mod place;
 pub mod registry;
