@@ -16,6 +16,7 @@
 //! - `state`: the embedded database: what is known, what was begun.
 //! - `config`: TOML into validated types.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
+//! - `fair`: what is scarce, shared between flows of work in turn.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ pub mod config;
 pub mod copy;
 pub mod delete;
 pub mod demo;
+pub mod fair;
 pub mod layout;
 pub mod oci;
 pub mod place;
