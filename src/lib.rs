@@ -20,6 +20,7 @@
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
 //! - `metrics`: what is counted and measured, for Prometheus.
+//! - `fair`: what is scarce, shared between flows of work in turn.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
@@ -30,6 +31,7 @@ pub mod daemon;
 pub mod delete;
 pub mod demo;
 pub mod events;
+pub mod fair;
 pub mod layout;
 pub mod metrics;
 pub mod oci;

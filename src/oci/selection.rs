@@ -70,6 +70,14 @@ impl TagSelection {
         selected
     }
 
+    /// The selected ones of some tags, if that can be told without all the others: `latest`
+    /// compares them.
+    pub fn select_some(&self, tags: impl IntoIterator<Item = Tag>) -> Option<Vec<Tag>> {
+        let candidates = Self { latest: None, ..self.clone() }.select(tags);
+        let named = |tag| self.include.as_ref().is_some_and(|include| include.names(tag));
+        (self.latest.is_none() || candidates.iter().all(named)).then_some(candidates)
+    }
+
     /// The tags to copy, if they can be told without the registry's tag list.
     pub fn literals(&self) -> Option<Vec<Tag>> {
         self.include.as_ref().filter(|include| include.only_literals()).map(|_| self.named())

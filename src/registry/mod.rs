@@ -29,6 +29,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use url::Url;
 
+use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
 use auth::{Authenticator, CredentialSource};
@@ -134,10 +135,21 @@ impl Registry {
         &self.host
     }
 
-    /// One of its repositories. `writes`: it will be written to, so tokens are asked for that
-    /// allow it from the start.
+    /// One of its repositories, for a process that does nothing else. `writes`: it will be written
+    /// to, so tokens are asked for that allow it from the start.
     pub fn repository(self: &Arc<Self>, name: RepositoryName, writes: bool) -> Arc<dyn Repository> {
-        Arc::new(remote::RemoteRepository::new(self.clone(), name, writes))
+        self.repository_in(Flow::ALONE, name, writes)
+    }
+
+    /// The same, for work that shares the registry with others: its requests take the turns of
+    /// this flow.
+    pub fn repository_in(
+        self: &Arc<Self>,
+        flow: Flow,
+        name: RepositoryName,
+        writes: bool,
+    ) -> Arc<dyn Repository> {
+        Arc::new(remote::RemoteRepository::new(self.clone(), name, writes, flow))
     }
 }
 

@@ -18,6 +18,7 @@ use super::link;
 use super::retry::{self, Decision, Failure};
 use super::transport;
 use super::window::Kind;
+use crate::fair::Flow;
 use crate::oci::Digest;
 use crate::repository::{BlobBody, Cause, Error, Reference, Result};
 
@@ -57,6 +58,8 @@ pub(super) struct Call<'a> {
     pub method: Method,
     pub url: Url,
     pub scope: &'a Scope,
+    /// Whose turn it takes.
+    pub flow: Flow,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// At most so many bytes of a good answer's body are read.
@@ -72,6 +75,7 @@ impl<'a> Call<'a> {
         method: Method,
         url: Url,
         scope: &'a Scope,
+        flow: Flow,
     ) -> Self {
         Self {
             step,
@@ -79,6 +83,7 @@ impl<'a> Call<'a> {
             method,
             url,
             scope,
+            flow,
             headers: HeaderMap::new(),
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
@@ -206,7 +211,7 @@ impl Registry {
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
-            let permit = self.limiter.acquire().await;
+            let permit = self.limiter.acquire(call.flow).await;
             if let Some(cause) = self.closed() {
                 return Err(Failed::Final(cause));
             }
@@ -370,8 +375,8 @@ impl Registry {
     pub(super) async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
         // Not a place in the window of all requests: that would be held for as long as the source
         // takes, and a source in the same registry needs places there to go on.
-        let permit = self.uploads.acquire().await;
-        self.limiter.turn().await;
+        let permit = self.uploads.acquire(call.flow).await;
+        self.limiter.turn(call.flow).await;
         if let Some(cause) = self.closed() {
             return Err(call.error(cause));
         }

@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use super::Carrier;
 use super::carry::Wish;
 use super::image::Side;
+use super::underway::Reached;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
 
@@ -84,22 +85,20 @@ impl Carrier {
         let (mut takers, mut wishes) = (Vec::new(), Vec::new());
         for side in sides {
             let target = side.repository();
-            let lock = self.locks.lock(&(target.store().to_owned(), blob.digest.clone())).await;
+            let key = (target.store().to_owned(), blob.digest.clone());
+            let lock = side.tally.waiting(self.locks.lock(&key)).await;
             match self.prepare(source, blob, side, trust).await {
                 Ok(Prepared::Has(fate)) => self.settle(side, blob, Ok(fate)),
                 Err(error) => self.settle(side, blob, Err(error)),
                 Ok(Prepared::Wants(session)) => {
                     takers.push(side);
-                    wishes.push(Wish { target, session });
+                    wishes.push(Wish { target, session, reached: Reached::nothing(side.tally) });
                     locks.push(lock);
                 }
             }
         }
-        if wishes.is_empty() {
-            return;
-        }
-        // The semaphore is never closed.
-        let _stream = self.streams.acquire().await;
+        let Some(tally) = takers.first().map(|side| side.tally) else { return };
+        let _stream = tally.waiting(self.streams.take(tally.flow)).await;
         let results = self.carry(source, blob, wishes).await;
         for (side, result) in takers.into_iter().zip(results) {
             self.settle(side, blob, result.map(|()| Fate::Sent));
@@ -178,6 +177,11 @@ impl Carrier {
                     self.note_known(side.repository(), &blob.digest);
                 }
                 self.meter.blob(fate);
+                match fate {
+                    // Counted byte by byte.
+                    Fate::Sent => side.tally.touch(),
+                    Fate::Present | Fate::Mounted => side.tally.found(blob.size),
+                }
                 side.count(fate, blob.size);
             }
             Err(error) => side.fail(error),
