@@ -12,13 +12,7 @@ use super::image::Side;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
 
-/// How a target came to have a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Present,
-    Mounted,
-    Sent,
-}
+pub(super) use crate::metrics::BlobFate as Fate;
 
 /// How a store answers when asked to mount a blob into a repository from that same repository,
 /// which is the cheapest way to ask "do you have it, and if not, I'll upload it".
@@ -178,6 +172,7 @@ impl Carrier {
                     self.note_known(side.repository(), &blob.digest);
                 }
                 self.meter.blob(fate);
+                self.metrics.transfers().blob(side.repository().store(), fate, blob.size);
                 side.count(fate, blob.size);
             }
             Err(error) => side.fail(error),
