@@ -92,6 +92,11 @@ impl Limiter {
         }
     }
 
+    /// How many may be under way at once now.
+    pub fn window(&self) -> u32 {
+        self.state().window.limit()
+    }
+
     /// No request leaves for so long.
     pub fn pause(&self, how_long: Duration) {
         self.state().pace.pause(Instant::now() + how_long);

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use url::Url;
 
 use crate::fair::Flow;
+use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
 use auth::{Authenticator, CredentialSource};
@@ -70,6 +71,7 @@ pub struct Registry {
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     facts: Facts,
+    metrics: Arc<RegistryMetrics>,
     /// It refused everybody for longer than anybody waits: until when, and in which words.
     closed: Mutex<Option<(tokio::time::Instant, Cause)>>,
 }
@@ -99,6 +101,7 @@ impl Registry {
         settings: Settings,
         credentials: Arc<dyn CredentialSource>,
         jitter: fn() -> f64,
+        metrics: Arc<RegistryMetrics>,
     ) -> Result<Arc<Self>> {
         let failed = |cause| Error::new("set up", host.to_string(), cause);
         let scheme = if settings.tls.http { "http" } else { "https" };
@@ -115,17 +118,23 @@ impl Registry {
             transport.api().clone(),
             settings.auth_realms,
             Arc::new(std::time::Instant::now),
+            metrics.clone(),
         );
+        let limiter = Limiter::new(settings.parallel, settings.requests_per_second);
+        let uploads = Limiter::new(settings.parallel, None);
+        metrics.window(WindowKind::Requests, limiter.window());
+        metrics.window(WindowKind::Uploads, uploads.window());
         Ok(Arc::new(Self {
             base,
             transport,
             authenticator,
-            limiter: Limiter::new(settings.parallel, settings.requests_per_second),
-            uploads: Limiter::new(settings.parallel, None),
+            limiter,
+            uploads,
             policy: settings.policy,
             timeouts: settings.timeouts,
             jitter,
             facts: Facts::default(),
+            metrics,
             closed: Mutex::default(),
             host,
         }))

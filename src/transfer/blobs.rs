@@ -13,13 +13,7 @@ use super::underway::Reached;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
 
-/// How a target came to have a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Present,
-    Mounted,
-    Sent,
-}
+pub(super) use crate::metrics::BlobFate as Fate;
 
 /// How a store answers when asked to mount a blob into a repository from that same repository,
 /// which is the cheapest way to ask "do you have it, and if not, I'll upload it".
@@ -182,6 +176,7 @@ impl Carrier {
                     Fate::Sent => side.tally.touch(),
                     Fate::Present | Fate::Mounted => side.tally.found(blob.size),
                 }
+                self.metrics.transfers().blob(side.repository().store(), fate, blob.size);
                 side.count(fate, blob.size);
             }
             Err(error) => side.fail(error),

@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use crate::config::{ForeignLayers, IndexMode};
 use crate::fair::Places;
+use crate::metrics::Metrics;
 use crate::oci::{Digest, Platform};
 use crate::registry::Policy;
 use crate::state::State;
@@ -75,6 +76,7 @@ pub struct Carrier {
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     meter: Meter,
+    metrics: Metrics,
     /// Who brings a blob into a store, or a fallback tag up to date.
     locks: Locks<(String, Digest)>,
     streams: Places,
@@ -93,12 +95,18 @@ impl Carrier {
             policy,
             jitter,
             meter: Meter::default(),
+            metrics: Metrics::new(),
             locks: Locks::default(),
             streams: Places::new(STREAMS),
             underway: Underway::default(),
             seen: Mutex::default(),
             self_mounts: Mutex::default(),
         }
+    }
+
+    /// Counts into these metrics, beside its own meter.
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// What was moved until now.
