@@ -8,6 +8,7 @@
 //! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
 //! - `server`: layouts served as a registry.
 //! - `verify`: source and target compared down to every blob, and repaired.
+//! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
@@ -24,6 +25,7 @@ pub mod config;
 pub mod copy;
 pub mod delete;
 pub mod demo;
+pub mod history;
 pub mod layout;
 pub mod oci;
 pub mod place;

@@ -48,7 +48,8 @@ impl State {
     pub fn forget_marks_except(&self, rules: &[&str]) {
         let _alone = self.updating();
         let known = self.store().last_with_prefix(&[KIND], usize::MAX);
-        let kept: std::collections::HashSet<_> = rules.iter().map(|rule| encode_key(rule)).collect();
+        let kept: std::collections::HashSet<_> =
+            rules.iter().map(|rule| encode_key(rule)).collect();
         let gone = known.into_iter().filter(|(key, _)| !kept.contains(key));
         self.apply(gone.map(|(key, _)| (key, None)).collect());
     }

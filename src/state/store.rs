@@ -273,7 +273,10 @@ mod tests {
         let aside = dir.path().join("index.sled.damaged-1").join(DAMAGE_MARK);
         assert!(std::fs::read_to_string(&aside).unwrap().contains("bad page"));
         let health = state.health();
-        assert_eq!(health, Health { broken: None, set_aside: Some(aside.parent().unwrap().into()) });
+        assert_eq!(
+            health,
+            Health { broken: None, set_aside: Some(aside.parent().unwrap().into()) }
+        );
         state.add_blobs("ghcr.io", "c", [&blob]);
         assert_eq!(state.blob_locations("ghcr.io", &blob), ["c"]);
     }
