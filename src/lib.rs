@@ -7,6 +7,7 @@
 //! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
 //! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
 //! - `server`: layouts served as a registry.
+//! - `daemon`: the rules of the configuration, run at their times.
 //! - `verify`: source and target compared down to every blob, and repaired.
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
@@ -15,22 +16,29 @@
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
 //! - `layout`: an OCI image layout on disk, behind the same interface.
 //! - `state`: the embedded database: what is known, what was begun.
+//! - `events`: push notifications of registries, checked and read; pure.
 //! - `config`: TOML into validated types.
+//! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
+//! - `metrics`: what is counted and measured, for Prometheus.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
 pub mod cli;
 pub mod config;
 pub mod copy;
+pub mod daemon;
 pub mod delete;
 pub mod demo;
+pub mod events;
 pub mod history;
 pub mod layout;
+pub mod metrics;
 pub mod oci;
 pub mod place;
 pub mod registry;
 pub mod repository;
+pub mod schedule;
 pub mod server;
 pub mod state;
 pub mod sync;

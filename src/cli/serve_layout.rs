@@ -11,7 +11,7 @@ use super::exit::{CliError, Exit};
 use super::{output, signals};
 use crate::layout::Layouts;
 use crate::oci::RepositoryName;
-use crate::server::{self, Options};
+use crate::server::{self, Bounds, Options};
 
 /// Serve OCI image layouts on disk as a registry
 ///
@@ -68,7 +68,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let options = Options { writable: args.writable, ..Options::default() };
     let router = server::registry(layouts, options);
     announce(global, &args, address, names)?;
-    server::serve(listener, router, stop.cancelled_owned()).await.map_err(failed)?;
+    server::serve(listener, router, Bounds::default(), stop.cancelled_owned())
+        .await
+        .map_err(failed)?;
     Ok(Exit::Done)
 }
 

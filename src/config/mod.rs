@@ -4,18 +4,22 @@
 //! paths resolved and defaults filled in. What is wrong is reported all at once, with places; a
 //! configuration with anything wrong is not used at all.
 
+mod daemon;
+mod events;
 mod one_or_many;
 mod overlap;
 mod problem;
 mod raw;
 mod raw_secret;
+mod read_daemon;
+mod read_events;
 mod read_registry;
 mod read_rule;
 mod read_source;
+mod read_timing;
 mod reader;
 mod registry;
 mod rule;
-mod schedule;
 mod shape;
 mod show;
 mod snippet;
@@ -24,20 +28,20 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 
+pub use daemon::Daemon;
+pub use events::{EventFormat, EventSource};
 pub use problem::{ConfigError, Problem};
 pub use registry::{Insecure, RegistryConfig, SecretSource};
 pub use rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
-    Trigger,
 };
-pub use schedule::{Schedule, ScheduleError};
 
 use crate::oci::RegistryHost;
 use problem::Problems;
-use raw::{RawConfig, RawDaemon};
+use raw::RawConfig;
 use reader::Reader;
 
 /// Looks up an environment variable.
@@ -48,21 +52,22 @@ pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 pub struct Config {
     pub daemon: Daemon,
     pub registries: BTreeMap<RegistryHost, RegistryConfig>,
+    /// Senders of push notifications, by name.
+    pub events: BTreeMap<String, EventSource>,
     /// In the order of the file; may be empty.
     pub sync: Vec<SyncRule>,
 }
 
-/// What concerns the process as a whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Daemon {
-    /// Of metrics, health and API.
-    pub listen: SocketAddr,
-    /// The folder of the state, absolute.
-    pub state: PathBuf,
+impl Config {
+    /// The sources of events that would believe strangers if the daemon listened there: those
+    /// without a secret, unless only this machine can reach the address.
+    pub fn unprotected_events(&self, listen: SocketAddr) -> Vec<&str> {
+        let unprotected =
+            |source: &EventSource| source.secret.is_none() && !listen.ip().is_loopback();
+        let sources = self.events.iter().filter(|(_, source)| unprotected(source));
+        sources.map(|(name, _)| name.as_str()).collect()
+    }
 }
-
-/// Where the daemon listens unless told otherwise: on this machine only.
-const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8642);
 
 /// A larger file is no configuration.
 const MAX_SIZE: u64 = 16 << 20;
@@ -111,8 +116,9 @@ pub fn json_schema() -> serde_json::Value {
 }
 
 fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
-    let daemon = read_daemon(&raw.daemon, reader);
+    let daemon = read_daemon::daemon(raw.daemon, reader);
     let registries = read_registry::registries(raw.registry, reader);
+    let events = read_events::sources(raw.events, reader);
     let mut names = HashMap::new();
     let mut complete = true;
     let mut rules = Vec::new();
@@ -131,42 +137,5 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
     }
     overlap::check(&rules, reader);
     let sync = rules.into_iter().map(|placed| placed.rule).collect();
-    complete.then_some(Config { daemon: daemon?, registries: registries?, sync })
-}
-
-fn read_daemon(raw: &RawDaemon, reader: &mut Reader<'_>) -> Option<Daemon> {
-    let listen = match &raw.listen {
-        None => Some(DEFAULT_LISTEN),
-        Some(text) => match text.get_ref().parse() {
-            Ok(address) => Some(address),
-            Err(_) => {
-                let message = format!("`{}` is not an address with a port", text.get_ref());
-                reader.report_with_hint(text.span(), message, "write it like 127.0.0.1:8642");
-                None
-            }
-        },
-    };
-    let state = match &raw.state {
-        Some(text) if text.get_ref().is_empty() => {
-            reader.report(text.span(), "the folder of the state is empty");
-            None
-        }
-        Some(text) => Some(reader.path(text.get_ref())),
-        None => {
-            let default = default_state(reader.env);
-            if default.is_none() {
-                let message = "no folder for the state: neither XDG_STATE_HOME nor HOME is set";
-                reader.report_with_hint(0..0, message, "set `state` in [daemon]");
-            }
-            default
-        }
-    };
-    Some(Daemon { listen: listen?, state: state? })
-}
-
-/// Relative paths in these variables count as unset, as the XDG specification has it.
-fn default_state(env: Environment<'_>) -> Option<PathBuf> {
-    let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
-    base.map(|base| base.join("tranship"))
+    complete.then_some(Config { daemon: daemon?, registries: registries?, events: events?, sync })
 }

@@ -24,6 +24,10 @@ pub struct RawConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RawRegistry>")]
     pub registry: BTreeMap<Spanned<String>, RawRegistry>,
+    /// Senders of push notifications, by the name in their address: `/api/v1/events/NAME`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawEvents>")]
+    pub events: BTreeMap<Spanned<String>, RawEvents>,
     /// Rules: what to copy from where to where, and when.
     #[serde(default)]
     pub sync: Vec<RawSync>,
@@ -39,6 +43,18 @@ pub struct RawDaemon {
     /// Folder of the state. Default: `$XDG_STATE_HOME/tranship` or `~/.local/state/tranship`.
     #[schemars(with = "Option<String>")]
     pub state: Option<Spanned<String>>,
+    /// What clients of the API must show as their bearer token. Without it the API only reads,
+    /// and `listen` must be an address of this machine alone.
+    #[schemars(with = "Option<RawSecret>")]
+    pub token: Option<Spanned<RawSecret>>,
+    /// How long images under way may go on when the daemon is told to stop. Default: 20s.
+    #[schemars(with = "Option<String>")]
+    pub grace: Option<Spanned<String>>,
+    /// Most images under way at once, shared fairly between the rules. Default: 32.
+    pub transfers: Option<NonZeroUsize>,
+    /// After so long without anything moving, a run is reported as stalled. Default: 15m.
+    #[schemars(with = "Option<String>")]
+    pub stall_after: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -87,6 +103,34 @@ pub enum RawInsecure {
 
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Events")]
+pub struct RawEvents {
+    /// The form of the messages, which is the product that sends them.
+    pub format: RawEventFormat,
+    /// The registry that the messages are about, as rules name it.
+    #[schemars(with = "String")]
+    pub registry: Spanned<String>,
+    /// Where the secret comes from that the sender proves to know; never the secret itself.
+    /// Without it, the daemon must listen on this machine only.
+    #[schemars(with = "Option<RawSecret>")]
+    pub secret: Option<Spanned<RawSecret>>,
+}
+
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "EventFormat")]
+pub enum RawEventFormat {
+    Distribution,
+    Harbor,
+    DockerHub,
+    Ghcr,
+    Quay,
+    Acr,
+    Zot,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 #[schemars(rename = "Sync")]
 pub struct RawSync {
     /// The rule's name in reports, logs and on the command line; unique.
@@ -98,9 +142,16 @@ pub struct RawSync {
     /// Time zone of `schedule`, like `Europe/Berlin`. Default: UTC.
     #[schemars(with = "Option<String>")]
     pub timezone: Option<Spanned<String>>,
-    /// Instead of `schedule`: the pause between two runs, like `15m`.
+    /// Instead of `schedule`: the time from one run to the next, like `15m`.
     #[schemars(with = "Option<String>")]
     pub every: Option<Spanned<String>>,
+    /// Whether the rule also runs when the daemon starts. Default: true with `every`, false with
+    /// `schedule`.
+    #[schemars(with = "Option<bool>")]
+    pub run_at_start: Option<Spanned<bool>>,
+    /// Each run begins later by a random time up to this, like `5m`. Default: `0s`.
+    #[schemars(with = "Option<String>")]
+    pub jitter: Option<Spanned<String>>,
     /// A repository, with `:tag` or `@digest` if need be, or a pattern of repositories.
     #[schemars(with = "String")]
     pub source: Spanned<String>,

@@ -132,7 +132,8 @@ fn realm(host: &Spanned<String>, reader: &mut Reader<'_>) -> Option<String> {
     }
 }
 
-fn secret(raw: Spanned<RawSecret>, reader: &mut Reader<'_>) -> Option<SecretSource> {
+/// Where a secret comes from.
+pub fn secret(raw: Spanned<RawSecret>, reader: &mut Reader<'_>) -> Option<SecretSource> {
     let span = raw.span();
     let RawSecret::Source(source) = raw.into_inner() else {
         let message = "a password is never written into the configuration itself";

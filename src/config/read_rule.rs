@@ -7,13 +7,11 @@ use serde_spanned::Spanned;
 
 use super::one_or_many::OneOrMany;
 use super::raw::{RawConflict, RawForeignLayers, RawIndex, RawSync};
-use super::read_source;
 use super::reader::Reader;
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
-    Trigger,
 };
-use super::schedule::Schedule;
+use super::{read_source, read_timing};
 use crate::oci::Platform;
 use crate::oci::template::SourceContext;
 
@@ -29,7 +27,7 @@ pub struct PlacedRule {
 /// The rule, or `None` with at least one problem reported.
 pub fn rule(raw: RawSync, reader: &mut Reader<'_>) -> Option<PlacedRule> {
     check_name(&raw.name, reader);
-    let trigger = trigger(&raw, reader);
+    let timing = read_timing::timing(&raw, reader);
     let source = read_source::source(&raw.source, reader);
     let (targets, places) = targets(raw.target, source.as_ref().map(|(s, _)| s), reader);
     let tags = source.as_ref().and_then(|(source, shorthand)| {
@@ -41,7 +39,7 @@ pub fn rule(raw: RawSync, reader: &mut Reader<'_>) -> Option<PlacedRule> {
     Some(PlacedRule {
         rule: SyncRule {
             name: raw.name.into_inner(),
-            trigger: trigger?,
+            timing: timing?,
             source: source?.0,
             targets: targets?,
             tags: tags?,
@@ -75,41 +73,6 @@ fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) {
     } else if text.chars().any(char::is_control) || text.chars().count() > 100 {
         reader.report(name.span(), "a rule's name is one line of at most 100 characters");
     }
-}
-
-/// `None` with a problem reported, `Some(None)` when no trigger was given.
-fn trigger(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Trigger>> {
-    let timezone = reader.optional(raw.timezone.as_ref(), timezone);
-    match (&raw.schedule, &raw.every) {
-        (Some(_), Some(every)) => {
-            reader.report(every.span(), "a rule has either `schedule` or `every`, not both");
-            None
-        }
-        (Some(schedule), None) => {
-            let schedule: Option<Schedule> = reader.parse(schedule);
-            Some(Some(Trigger::Cron { schedule: schedule?, timezone: timezone? }))
-        }
-        (None, every) => {
-            if let Some(zone) = &raw.timezone {
-                reader.report(zone.span(), "`timezone` belongs to a `schedule`, and there is none");
-            }
-            let Some(text) = every else { return Some(None) };
-            let pause = reader.duration(text)?;
-            if pause < Duration::from_secs(1) {
-                reader.report(text.span(), "`every` must be a second or more");
-            }
-            Some(Some(Trigger::Every(pause)))
-        }
-    }
-}
-
-fn timezone(name: &Spanned<String>, reader: &mut Reader<'_>) -> Option<String> {
-    if jiff::tz::TimeZone::get(name.get_ref()).is_err() {
-        let message = format!("`{}` is not a time zone of this machine's database", name.get_ref());
-        reader.report_with_hint(name.span(), message, "name a city, like Europe/Berlin, or UTC");
-        return None;
-    }
-    Some(name.get_ref().clone())
 }
 
 fn platforms(

@@ -2,19 +2,19 @@
 
 use std::time::Duration;
 
-use super::schedule::Schedule;
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::selection::{TagPatterns, TagSelection};
 use crate::oci::template::PathTemplate;
 use crate::oci::{Digest, Platform, RegistryHost, RepositoryName, Tag};
+use crate::schedule::Timing;
 
 /// One rule, complete and consistent in itself.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SyncRule {
     /// Unique among the rules.
     pub name: String,
-    /// `None`: the daemon never starts the rule by itself.
-    pub trigger: Option<Trigger>,
+    /// `None`: the rule runs only on events and when it is asked for.
+    pub timing: Option<Timing>,
     pub source: SourcePattern,
     /// At least one, no two the same.
     pub targets: Vec<Target>,
@@ -31,18 +31,6 @@ pub struct SyncRule {
     pub foreign_layers: ForeignLayers,
     /// Tags that are never asked about again once they are mirrored.
     pub immutable: Option<TagPatterns>,
-}
-
-/// When the daemon runs a rule.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trigger {
-    Cron {
-        schedule: Schedule,
-        /// A name that the tz database knows; `None`: UTC.
-        timezone: Option<String>,
-    },
-    /// At least a second.
-    Every(Duration),
 }
 
 /// What becomes of an index when platforms are left out.

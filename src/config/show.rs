@@ -5,25 +5,33 @@ use std::fmt::{Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
+use super::events::EventSource;
 use super::registry::{Insecure, RegistryConfig, SecretSource};
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
-    Trigger,
 };
 use super::{Config, Daemon};
 use crate::oci::RegistryHost;
 use crate::oci::selection::{TagPatterns, TagSelection};
+use crate::schedule::{Timing, Trigger};
 
 impl Config {
     /// The whole configuration as TOML text.
     pub fn show(&self) -> String {
         let mut out = Writer::default();
-        let Daemon { listen, state } = &self.daemon;
+        let Daemon { listen, state, token, grace, transfers, stall_after } = &self.daemon;
         out.header("[daemon]");
         out.key("listen", quoted(listen));
         out.key("state", path(state));
+        out.optional("token", token.as_ref().map(secret));
+        out.key("grace", duration(*grace));
+        out.key("transfers", transfers);
+        out.key("stall_after", duration(*stall_after));
         for (host, registry) in &self.registries {
             show_registry(host, registry, &mut out);
+        }
+        for (name, source) in &self.events {
+            show_events(name, source, &mut out);
         }
         for rule in &self.sync {
             show_rule(rule, &mut out);
@@ -77,16 +85,18 @@ fn show_registry(host: &RegistryHost, registry: &RegistryConfig, out: &mut Write
     out.key("auth_realms", list(&registry.auth_realms));
 }
 
+fn show_events(name: &str, source: &EventSource, out: &mut Writer) {
+    out.header(&format!("[events.{name}]"));
+    out.key("format", quoted(source.format.as_str()));
+    out.key("registry", quoted(&source.registry));
+    out.optional("secret", source.secret.as_ref().map(secret));
+}
+
 fn show_rule(rule: &SyncRule, out: &mut Writer) {
     out.header("[[sync]]");
     out.key("name", quoted(&rule.name));
-    match &rule.trigger {
-        None => {}
-        Some(Trigger::Every(pause)) => out.key("every", duration(*pause)),
-        Some(Trigger::Cron { schedule, timezone }) => {
-            out.key("schedule", quoted(schedule));
-            out.optional("timezone", timezone.as_ref().map(quoted));
-        }
+    if let Some(timing) = &rule.timing {
+        show_timing(timing, out);
     }
     out.key("source", quoted(source(&rule.source)));
     let target = |target: &Target| format!("{}/{}", target.registry, target.template);
@@ -120,6 +130,18 @@ fn show_rule(rule: &SyncRule, out: &mut Writer) {
         }),
     );
     out.optional("immutable", rule.immutable.as_ref().map(patterns));
+}
+
+fn show_timing(timing: &Timing, out: &mut Writer) {
+    match &timing.trigger {
+        Trigger::Every(interval) => out.key("every", duration(*interval)),
+        Trigger::Cron { schedule, timezone } => {
+            out.key("schedule", quoted(schedule));
+            out.optional("timezone", timezone.iana_name().map(quoted));
+        }
+    }
+    out.key("run_at_start", timing.run_at_start);
+    out.key("jitter", duration(timing.jitter));
 }
 
 fn source(source: &SourcePattern) -> String {

@@ -11,7 +11,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::DemoError;
 use crate::layout::Layouts;
-use crate::server::{self, Options, RequestLine};
+use crate::server::{self, Bounds, Options, RequestLine};
 
 /// A registry that runs until it is dropped.
 pub(super) struct Registry {
@@ -37,7 +37,12 @@ impl Registry {
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let stopped = stop.clone().cancelled_owned();
-        tokio::spawn(server::serve(listener, server::registry(layouts, options), stopped));
+        tokio::spawn(server::serve(
+            listener,
+            server::registry(layouts, options),
+            Bounds::default(),
+            stopped,
+        ));
         Ok(Self { address, seen, _running: stop.drop_guard() })
     }
 

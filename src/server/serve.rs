@@ -12,34 +12,50 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-/// How long a client may take to send a request's head, and so how long a connection may idle.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// What clients of a server may take up.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long a client may take to send a request's head, and so how long a connection may idle.
+    pub head_timeout: Duration,
+    /// Header fields of one request; more are answered with 431.
+    pub headers: usize,
+    /// Bytes of a request's head; more are answered with 431. At least 8 KiB.
+    pub head_bytes: usize,
+    /// Connections at once; further ones wait until one of them ends.
+    pub connections: usize,
+    /// How long requests may go on after the server was told to stop.
+    pub grace: Duration,
+}
 
-/// How long requests may go on after the server was told to stop.
-const GRACE: Duration = Duration::from_secs(10);
+impl Default for Bounds {
+    /// For clients of a registry: many at once, and slow ones among them.
+    fn default() -> Self {
+        Self {
+            head_timeout: Duration::from_secs(60),
+            headers: 100,
+            head_bytes: 400 << 10,
+            connections: 4096,
+            grace: Duration::from_secs(10),
+        }
+    }
+}
 
 /// When no connection can be taken, it is mostly because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// Serves until `shutdown` is done and the requests under way have ended; after 10 seconds
-/// more, those that have not are cut off.
+/// Serves until `shutdown` is done and the requests under way have ended; those that have not
+/// ended after the bounds' grace are cut off.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
+    bounds: Bounds,
     shutdown: impl Future<Output = ()> + Send,
-) -> io::Result<()> {
-    serve_within(listener, router, shutdown, HEAD_TIMEOUT, GRACE).await
-}
-
-async fn serve_within(
-    listener: TcpListener,
-    router: Router,
-    shutdown: impl Future<Output = ()> + Send,
-    head_timeout: Duration,
-    grace: Duration,
 ) -> io::Result<()> {
     let mut http = http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(head_timeout);
+    http.timer(TokioTimer::new())
+        .header_read_timeout(bounds.head_timeout)
+        .max_headers(bounds.headers)
+        .max_buf_size(bounds.head_bytes);
     let graceful = GracefulShutdown::new();
     // Dropping the set ends what is still in it.
     let mut connections = JoinSet::new();
@@ -49,7 +65,7 @@ async fn serve_within(
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
-            stream = accept(&listener) => stream,
+            stream = accept(&listener), if connections.len() < bounds.connections => stream,
         };
         let service = TowerToHyperService::new(router.clone());
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
@@ -60,7 +76,7 @@ async fn serve_within(
         });
     }
     drop(listener);
-    if tokio::time::timeout(grace, graceful.shutdown()).await.is_err() {
+    if tokio::time::timeout(bounds.grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were cut off, because they did not end in time");
     }
     Ok(())
@@ -125,7 +141,8 @@ mod tests {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve_within(listener, router, shutdown, head, grace));
+        let bounds = Bounds { head_timeout: head, grace, ..Bounds::default() };
+        let task = tokio::spawn(serve(listener, router, bounds, shutdown));
         Running { address, stop, task }
     }
 

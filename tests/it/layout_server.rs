@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tranship::layout::Layouts;
 use tranship::oci::{Digest, Manifest, media_type};
-use tranship::server::{self, Options};
+use tranship::server::{self, Bounds, Options};
 
 use crate::conformance::{bytes, image, index};
 
@@ -44,7 +44,7 @@ impl Server {
         let address = listener.local_addr().unwrap().to_string();
         let (stop, stopped) = oneshot::channel::<()>();
         let router = server::registry(layouts, options);
-        let task = tokio::spawn(server::serve(listener, router, async {
+        let task = tokio::spawn(server::serve(listener, router, Bounds::default(), async {
             let _ = stopped.await;
         }));
         Self { address, root, seen, stop: Some(stop), task }
@@ -385,7 +385,8 @@ async fn one_layout_is_served_under_its_name() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let router = server::registry(layouts, Options { writable: true, ..Options::default() });
-    let task = tokio::spawn(server::serve(listener, router, std::future::pending()));
+    let task =
+        tokio::spawn(server::serve(listener, router, Bounds::default(), std::future::pending()));
     let post = |name: &str| client().post(format!("http://{address}/v2/{name}/blobs/uploads/"));
     assert_eq!(post("app").send().await.unwrap().status(), 202);
     refused(post("other").send().await.unwrap(), 400, "NAME_INVALID").await;

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 use super::parse;
 use crate::config::{
     Config, ForeignLayers, IndexMode, Insecure, OnConflict, SecretSource, SourceRepositories,
-    SyncRule, Trigger, load,
+    SyncRule, load,
 };
+use crate::schedule::Trigger;
 
 fn good(text: &str) -> Config {
     parse(text).unwrap_or_else(|e| panic!("{e}"))
@@ -55,7 +56,7 @@ fn a_rule_has_the_documented_defaults() {
     let rule = rule("source = \"alpine\"");
     assert_eq!(rule.source.registry.as_str(), "docker.io");
     assert_eq!(rule.source.repository().unwrap().as_str(), "library/alpine");
-    assert!(rule.trigger.is_none() && rule.tags.is_everything() && rule.platforms.is_empty());
+    assert!(rule.timing.is_none() && rule.tags.is_everything() && rule.platforms.is_empty());
     assert!(rule.referrers && rule.immutable.is_none());
     assert_eq!(rule.index, IndexMode::Rewrite);
     assert_eq!(rule.on_conflict, OnConflict::Overwrite);
@@ -98,15 +99,25 @@ fn patterns_are_read_with_their_host() {
 }
 
 #[test]
-fn triggers_are_read() {
-    let text = "source = \"alpine\"\nschedule = \"0 */6 * * 7\"\ntimezone = \"Europe/Berlin\"";
-    let Some(Trigger::Cron { schedule, timezone }) = rule(text).trigger else { panic!() };
-    assert_eq!(
-        (schedule.to_string(), timezone),
-        ("0 */6 * * 7".to_owned(), Some("Europe/Berlin".to_owned()))
-    );
-    let every = rule("source = \"alpine\"\nevery = \"1h 30m\"").trigger;
-    assert_eq!(every, Some(Trigger::Every(Duration::from_secs(5400))));
+fn timings_are_read() {
+    let timing = |text: &str| rule(&format!("source = \"alpine\"\n{text}")).timing.unwrap();
+    let seconds = Duration::from_secs;
+
+    let daily = timing("schedule = \"0 */6 * * 7\"\ntimezone = \"europe/berlin\"");
+    let Trigger::Cron { schedule, timezone } = &daily.trigger else { panic!() };
+    assert_eq!(schedule.to_string(), "0 */6 * * 7");
+    assert_eq!(timezone.iana_name(), Some("Europe/Berlin"));
+    assert_eq!((daily.run_at_start, daily.jitter), (false, seconds(0)));
+    let daily = timing("schedule = \"0 3 * * *\"\nrun_at_start = true\njitter = \"2h\"");
+    let Trigger::Cron { timezone, .. } = &daily.trigger else { panic!() };
+    assert_eq!(timezone.iana_name(), Some("UTC"));
+    assert_eq!((daily.run_at_start, daily.jitter), (true, seconds(7200)));
+
+    let every = timing("every = \"1h 30m\"");
+    assert_eq!(every.trigger, Trigger::Every(seconds(5400)));
+    assert_eq!((every.run_at_start, every.jitter), (true, seconds(0)));
+    let every = timing("every = \"1m\"\nrun_at_start = false\njitter = \"59s\"");
+    assert_eq!((every.run_at_start, every.jitter), (false, seconds(59)));
 }
 
 #[test]
@@ -219,7 +230,7 @@ prop_compose! {
 
 prop_compose! {
     fn sync()(
-        trigger in maybe(&["every = '7d 1s'", "every = '1month'", "schedule = '0  0 1 * MON'", "schedule = '1 1 1 1 1'\ntimezone = 'UTC'"]),
+        trigger in maybe(&["every = '7d 1s'", "every = '1month'", "schedule = '0  0 1 * MON'", "schedule = '1 1 1 1 1'\ntimezone = 'UTC'", "schedule = '1 1 * * *'\ntimezone = 'Europe/Rome'\njitter = '1h'\nrun_at_start = true", "every = '1s'\njitter = '1ns'\nrun_at_start = false"]),
         source in proptest::sample::select(vec![
             "source = 'alpine:3'",
             "source = 'ghcr.io/a/b:1@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa'",

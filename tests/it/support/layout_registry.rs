@@ -54,7 +54,7 @@ impl LayoutRegistry {
             .unwrap();
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            server::serve(listener, router, std::future::pending()).await
+            server::serve(listener, router, server::Bounds::default(), std::future::pending()).await
         });
         let endpoint = Endpoint::plain(address.to_string());
         Self { endpoint, seen, runtime: Some(runtime), root }

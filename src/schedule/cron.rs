@@ -1,4 +1,5 @@
-//! Cron schedules: the standard five fields, made fit for the `cron` crate.
+//! Cron schedules on a calendar without time zones: the standard five fields, made fit for the
+//! `cron` crate.
 //!
 //! That crate wants seconds in front, counts Sunday as 1, and fires only when both day fields
 //! agree. Here weekdays are 0–7 (0 and 7 are Sunday) or names, and when day of month and weekday
@@ -7,7 +8,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+use chrono::{Datelike, Timelike};
 use cron::TimeUnitSpec;
+use jiff::civil::DateTime;
 
 /// A schedule that fires sooner or later.
 #[derive(Clone, PartialEq, Eq)]
@@ -15,6 +18,11 @@ pub struct Schedule {
     text: String,
     /// It fires when any of these does: one by the day of month, one by the weekday, or one alone.
     alternatives: Vec<cron::Schedule>,
+    /// Whether minute or hour begins with `*`, which is Vixie's mark of a schedule that means an
+    /// interval rather than a time of day.
+    interval: bool,
+    /// Whether the hour is `*`: what one hour lacks, the next one has.
+    hourly: bool,
 }
 
 /// Why a text is not a schedule.
@@ -78,8 +86,59 @@ impl FromStr for Schedule {
         if alternatives.is_empty() {
             return Err(ScheduleError::Never(text.to_owned()));
         }
-        Ok(Self { text: fields.join(" "), alternatives })
+        Ok(Self {
+            text: fields.join(" "),
+            alternatives,
+            interval: minute.starts_with('*') || hour.starts_with('*'),
+            hourly: hour == "*",
+        })
     }
+}
+
+impl Schedule {
+    /// The first time after `time` on the calendar. `None` where calendars end, which is in 2100
+    /// for the `cron` crate.
+    pub(super) fn first_after(&self, time: DateTime) -> Option<DateTime> {
+        let time = to_chrono(time)?;
+        let next = self.alternatives.iter().filter_map(|one| one.after(&time).next()).min()?;
+        from_chrono(next)
+    }
+
+    /// Whether a time that the clock shows twice counts twice.
+    pub(super) fn repeats(&self) -> bool {
+        self.interval
+    }
+
+    /// Whether a time that the clock leaves out is made up for.
+    pub(super) fn catches_up(&self) -> bool {
+        !self.hourly
+    }
+}
+
+/// The crate wants a time zone; UTC is the one without surprises.
+fn to_chrono(time: DateTime) -> Option<chrono::DateTime<chrono::Utc>> {
+    let part = |n: i8| u32::try_from(n).ok();
+    let date = chrono::NaiveDate::from_ymd_opt(
+        time.year().into(),
+        part(time.month())?,
+        part(time.day())?,
+    )?;
+    let time = date.and_hms_opt(part(time.hour())?, part(time.minute())?, part(time.second())?)?;
+    Some(time.and_utc())
+}
+
+fn from_chrono(time: chrono::DateTime<chrono::Utc>) -> Option<DateTime> {
+    let part = |n: u32| i8::try_from(n).ok();
+    DateTime::new(
+        time.year().try_into().ok()?,
+        part(time.month())?,
+        part(time.day())?,
+        part(time.hour())?,
+        part(time.minute())?,
+        part(time.second())?,
+        0,
+    )
+    .ok()
 }
 
 /// Keeps out what the crate reads but cron does not know (`?`), and what makes it work for long.

@@ -1,0 +1,60 @@
+//! From `[events.NAME]` as typed to [`EventSource`].
+
+use std::collections::BTreeMap;
+
+use serde_spanned::Spanned;
+
+use super::events::{EventFormat, EventSource};
+use super::raw::{RawEventFormat, RawEvents};
+use super::read_registry::secret;
+use super::reader::Reader;
+
+/// All sources by their name, or `None` with the problems reported.
+pub fn sources(
+    raw: BTreeMap<Spanned<String>, RawEvents>,
+    reader: &mut Reader<'_>,
+) -> Option<BTreeMap<String, EventSource>> {
+    let mut raw: Vec<_> = raw.into_iter().collect();
+    raw.sort_by_key(|(name, _)| name.span().start);
+    let sources: Vec<_> = raw
+        .into_iter()
+        .map(|(name, settings)| {
+            let named = check_name(&name, reader);
+            let source = source(settings, reader);
+            Some((named.then(|| name.into_inner())?, source?))
+        })
+        .collect();
+    sources.into_iter().collect()
+}
+
+/// Names stand in the address of a webhook, in logs and in metrics.
+fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) -> bool {
+    let text = name.get_ref();
+    let valid = !text.is_empty()
+        && text.len() <= 64
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !valid {
+        let message = format!("`{text}` is not a name for a source of events");
+        let hint = "it is a part of an address: at most 64 letters, digits, `-` and `_`";
+        reader.report_with_hint(name.span(), message, hint);
+    }
+    valid
+}
+
+fn source(raw: RawEvents, reader: &mut Reader<'_>) -> Option<EventSource> {
+    let registry = reader.parse(&raw.registry);
+    let secret = reader.optional(raw.secret, secret);
+    Some(EventSource {
+        format: match raw.format {
+            RawEventFormat::Distribution => EventFormat::Distribution,
+            RawEventFormat::Harbor => EventFormat::Harbor,
+            RawEventFormat::DockerHub => EventFormat::DockerHub,
+            RawEventFormat::Ghcr => EventFormat::Ghcr,
+            RawEventFormat::Quay => EventFormat::Quay,
+            RawEventFormat::Acr => EventFormat::Acr,
+            RawEventFormat::Zot => EventFormat::Zot,
+        },
+        registry: registry?,
+        secret: secret?,
+    })
+}

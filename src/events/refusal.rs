@@ -1,0 +1,46 @@
+//! Why a message of a registry is of no use, for the operator who set it up.
+
+use crate::oci::reference::ReferenceError;
+
+/// Why a message is refused. The text says what was wrong and, where that helps, what to set.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("the body is not what {sender} sends: {problem}")]
+    Shape { sender: &'static str, problem: String },
+    #[error("the body has no `{field}`: {hint}")]
+    Missing { field: &'static str, hint: &'static str },
+    #[error("the message holds more than {} events", super::MAX_EVENTS)]
+    TooMany,
+    #[error("{sender} sends no messages of the kind `{kind}` about images: {hint}")]
+    Kind { sender: &'static str, kind: String, hint: &'static str },
+    #[error(transparent)]
+    Name(ReferenceError),
+}
+
+impl Refusal {
+    /// One word for metrics; there are as many as variants.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Shape { .. } => "shape",
+            Self::Missing { .. } => "missing",
+            Self::TooMany => "too_many",
+            Self::Kind { .. } => "kind",
+            Self::Name(_) => "name",
+        }
+    }
+
+    /// A kind of message that nobody should have asked for.
+    pub(super) fn kind(sender: &'static str, kind: &str, hint: &'static str) -> Self {
+        Self::Kind { sender, kind: shorten(kind), hint }
+    }
+}
+
+/// What strangers wrote is quoted, but not pages of it, and no control characters.
+pub(super) fn shorten(text: &str) -> String {
+    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
+    let mut short: String = text.chars().take(120).map(clean).collect();
+    if text.chars().nth(120).is_some() {
+        short.push('…');
+    }
+    short
+}

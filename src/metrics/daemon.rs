@@ -1,0 +1,156 @@
+//! What only the daemon has: events, notifications, reloads, state, queue.
+
+use jiff::Timestamp;
+use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge};
+
+use super::families::Families;
+
+/// What became of a push event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventOutcome {
+    /// A rule wants what was pushed.
+    Accepted,
+    /// It is genuine, and no rule wants it.
+    Ignored,
+    /// Its signature or token is missing or wrong.
+    Forged,
+    /// It is genuine and cannot be understood.
+    Malformed,
+}
+
+/// What became of a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotificationOutcome {
+    Delivered,
+    /// Given up after all tries.
+    Failed,
+}
+
+/// The metrics of the daemon itself.
+pub struct DaemonMetrics {
+    events: IntCounterVec,
+    notifications_delivered: IntCounter,
+    notifications_failed: IntCounter,
+    reloads_succeeded: IntCounter,
+    reloads_failed: IntCounter,
+    reload_is_good: IntGauge,
+    reloaded: GaugeVec,
+    state_bytes: IntGauge,
+    state_set_aside: IntCounter,
+    queue: IntGauge,
+}
+
+impl DaemonMetrics {
+    pub(super) fn new(families: &Families<'_>) -> Self {
+        let info = families.gauges(
+            "tranship_build_info",
+            "Always 1; the labels say what is running.",
+            &["version"],
+        );
+        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        let notifications = families.counters(
+            "tranship_notifications_total",
+            "Notifications to webhooks, by outcome after all tries.",
+            &["outcome"],
+        );
+        let reloads = families.counters(
+            "tranship_config_reloads_total",
+            "Times that a changed configuration was read, by outcome.",
+            &["outcome"],
+        );
+        let reload_is_good = families.gauge(
+            "tranship_config_last_reload_successful",
+            "Whether the configuration as it was last read is the one in use (1), or was refused (0).",
+        );
+        reload_is_good.set(1);
+        Self {
+            events: families.counters(
+                "tranship_events_total",
+                "Push events that arrived, by source and outcome.",
+                &["source", "outcome"],
+            ),
+            notifications_delivered: notifications.with_label_values(&["delivered"]),
+            notifications_failed: notifications.with_label_values(&["failed"]),
+            reloads_succeeded: reloads.with_label_values(&["succeeded"]),
+            reloads_failed: reloads.with_label_values(&["failed"]),
+            reload_is_good,
+            reloaded: families.unset_seconds(
+                "tranship_config_last_reload_success_timestamp_seconds",
+                "When the configuration in use was read.",
+            ),
+            state_bytes: families
+                .gauge("tranship_state_size_bytes", "Size of the state on the disk."),
+            state_set_aside: families.counter(
+                "tranship_state_set_aside_total",
+                "Times that the state was damaged, set aside and begun anew.",
+            ),
+            queue: families
+                .gauge("tranship_run_queue_length", "Runs that are due and wait for their turn."),
+        }
+    }
+
+    /// An event for a source that the configuration has.
+    pub fn event(&self, source: &str, outcome: EventOutcome) {
+        let outcome = match outcome {
+            EventOutcome::Accepted => "accepted",
+            EventOutcome::Ignored => "ignored",
+            EventOutcome::Forged => "forged",
+            EventOutcome::Malformed => "malformed",
+        };
+        self.events.with_label_values(&[source, outcome]).inc();
+    }
+
+    /// An event for a source that does not exist, whose name therefore is anybody's: it is not
+    /// shown.
+    pub fn event_of_unknown_source(&self) {
+        self.events.with_label_values(&["", "unknown_source"]).inc();
+    }
+
+    /// A source of events that the configuration has: its counters are shown from now on, at 0.
+    pub fn event_source(&self, source: &str) {
+        for outcome in ["accepted", "ignored", "forged", "malformed"] {
+            self.events.with_label_values(&[source, outcome]);
+        }
+    }
+
+    /// A notification is done with.
+    pub fn notification(&self, outcome: NotificationOutcome) {
+        match outcome {
+            NotificationOutcome::Delivered => self.notifications_delivered.inc(),
+            NotificationOutcome::Failed => self.notifications_failed.inc(),
+        }
+    }
+
+    /// The configuration with which the daemon started.
+    pub fn configured(&self, at: Timestamp) {
+        self.reload_is_good.set(1);
+        self.reloaded.with_label_values::<&str>(&[]).set(at.as_millisecond() as f64 / 1e3);
+    }
+
+    /// A changed configuration is in use from now on.
+    pub fn reloaded(&self, at: Timestamp) {
+        self.reloads_succeeded.inc();
+        self.configured(at);
+    }
+
+    /// A changed configuration was refused: the old one stays in use.
+    pub fn reload_failed(&self) {
+        self.reloads_failed.inc();
+        self.reload_is_good.set(0);
+    }
+
+    /// The state's size on the disk, in bytes. To be set before metrics are rendered.
+    pub fn state_size(&self, bytes: u64) {
+        self.state_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// The state was damaged and set aside.
+    pub fn state_set_aside(&self) {
+        self.state_set_aside.inc();
+    }
+
+    /// So many runs wait for their turn.
+    pub fn queue_length(&self, runs: usize) {
+        self.queue.set(i64::try_from(runs).unwrap_or(i64::MAX));
+    }
+}

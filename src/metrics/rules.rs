@@ -1,0 +1,393 @@
+//! The rules: what each did and will do.
+//!
+//! There may be hundreds, with some dozen numbers each, and a reload can take any of them away.
+//! So a rule is one block of plain numbers, and the families are made when they are asked for; a
+//! handle of the client library for each number would take ten times the memory.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::durations::Durations;
+
+/// Seconds that a complete run takes.
+const RUN: [f64; 7] = [1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0];
+/// Seconds that a change at the source went unmirrored: 0.1 s to 7 days.
+const LAG: [f64; 12] =
+    [0.1, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0, 3600.0, 21_600.0, 86_400.0, 259_200.0, 604_800.0];
+
+/// What a run was about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunScope {
+    /// Everything that the rule selects.
+    All,
+    /// Some tags, because of an event.
+    Tags,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunOutcome {
+    Succeeded,
+    Failed,
+    /// It was stopped before its end.
+    Interrupted,
+}
+
+/// What became of a tag at one target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagOutcome {
+    Copied,
+    Unchanged,
+    Kept,
+    Failed,
+}
+
+/// What is known of the moment at which a mirrored change was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LagBasis {
+    /// The push event that told of it: exact.
+    Event,
+    /// The complete pass before, which did not see it yet: the lag is at most that.
+    Pass,
+}
+
+const SCOPES: [&str; 2] = ["all", "tags"];
+const RUN_OUTCOMES: [&str; 3] = ["succeeded", "failed", "interrupted"];
+const TAG_OUTCOMES: [&str; 4] = ["copied", "unchanged", "kept", "failed"];
+const BASES: [&str; 2] = ["event", "pass"];
+
+/// The metrics of one rule. Clones are the same metrics.
+#[derive(Debug, Clone)]
+pub struct RuleMetrics(Arc<Numbers>);
+
+/// The arrays are in the order of the enums, and so are the constants with their labels.
+#[derive(Debug)]
+struct Numbers {
+    running: AtomicBool,
+    last_run: Moment,
+    last_success: Moment,
+    next_run: Moment,
+    /// Of the last complete run; `u64::MAX`: there was none.
+    last_duration_ms: AtomicU64,
+    failures_in_a_row: AtomicU64,
+    runs: [[AtomicU64; 3]; 2],
+    tags: [AtomicU64; 4],
+    sent: AtomicU64,
+    durations: Durations,
+    lags: [Durations; 2],
+}
+
+/// A moment that may not have come yet, in milliseconds since 1970.
+#[derive(Debug)]
+struct Moment(AtomicI64);
+
+impl Moment {
+    const NEVER: i64 = i64::MIN;
+
+    fn new() -> Self {
+        Self(AtomicI64::new(Self::NEVER))
+    }
+
+    fn set(&self, at: Option<Timestamp>) {
+        self.0.store(at.map_or(Self::NEVER, Timestamp::as_millisecond), Ordering::Relaxed);
+    }
+
+    /// Seconds since 1970.
+    fn get(&self) -> Option<f64> {
+        let millis = self.0.load(Ordering::Relaxed);
+        (millis != Self::NEVER).then(|| millis as f64 / 1e3)
+    }
+}
+
+impl RuleMetrics {
+    fn new() -> Self {
+        Self(Arc::new(Numbers {
+            running: AtomicBool::new(false),
+            last_run: Moment::new(),
+            last_success: Moment::new(),
+            next_run: Moment::new(),
+            last_duration_ms: AtomicU64::new(u64::MAX),
+            failures_in_a_row: AtomicU64::new(0),
+            runs: Default::default(),
+            tags: Default::default(),
+            sent: AtomicU64::new(0),
+            durations: Durations::new(&RUN),
+            lags: [Durations::new(&LAG), Durations::new(&LAG)],
+        }))
+    }
+
+    /// What is known from before this process: when the last complete run ended, the last one
+    /// that succeeded, and how many complete runs have failed since.
+    pub fn remember(
+        &self,
+        last_run: Option<Timestamp>,
+        last_success: Option<Timestamp>,
+        failures_in_a_row: u64,
+    ) {
+        self.0.last_run.set(last_run);
+        self.0.last_success.set(last_success);
+        self.0.failures_in_a_row.store(failures_in_a_row, Ordering::Relaxed);
+    }
+
+    /// When the rule is due next; `None`: never, or not known.
+    pub fn next_run(&self, at: Option<Timestamp>) {
+        self.0.next_run.set(at);
+    }
+
+    /// A run began.
+    pub fn begun(&self) {
+        self.0.running.store(true, Ordering::Relaxed);
+    }
+
+    /// The run ended at `at` and `took` so long. Only complete runs say how the rule is doing:
+    /// those of some tags are counted, no more.
+    pub fn ended(&self, scope: RunScope, outcome: RunOutcome, at: Timestamp, took: Duration) {
+        let numbers = &*self.0;
+        numbers.running.store(false, Ordering::Relaxed);
+        numbers.runs[scope as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
+        if scope == RunScope::Tags {
+            return;
+        }
+        let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        numbers.last_duration_ms.store(millis, Ordering::Relaxed);
+        numbers.durations.observe(took);
+        numbers.last_run.set(Some(at));
+        match outcome {
+            RunOutcome::Succeeded => {
+                numbers.last_success.set(Some(at));
+                numbers.failures_in_a_row.store(0, Ordering::Relaxed);
+            }
+            RunOutcome::Failed => {
+                numbers.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
+            }
+            RunOutcome::Interrupted => {}
+        }
+    }
+
+    /// So many tags were considered, with this outcome.
+    pub fn tags(&self, outcome: TagOutcome, count: u64) {
+        self.0.tags[outcome as usize].fetch_add(count, Ordering::Relaxed);
+    }
+
+    /// So many bytes of blobs were sent to targets.
+    pub fn sent(&self, bytes: u64) {
+        self.0.sent.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// A change at the source has arrived at the target after this time.
+    pub fn lag(&self, basis: LagBasis, lag: Duration) {
+        self.0.lags[basis as usize].observe(lag);
+    }
+}
+
+/// All rules, as a collector of the client library. Clones are the same rules.
+#[derive(Clone)]
+pub(super) struct Rules {
+    by_name: Arc<RwLock<BTreeMap<String, RuleMetrics>>>,
+    descriptions: Arc<[Desc]>,
+}
+
+/// A family, and how it is read from one rule.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    kind: MetricType,
+    read: fn(&Numbers, &mut dyn FnMut(&[(&'static str, &'static str)], Value)),
+}
+
+enum Value {
+    Number(f64),
+    Durations(prometheus::proto::Histogram),
+}
+
+const FAMILIES: [Family; 11] = [
+    Family {
+        name: "tranship_rule_last_run_timestamp_seconds",
+        help: "When the rule's last complete run ended, however it ended.",
+        kind: MetricType::GAUGE,
+        read: |rule, show| show_if_any(rule.last_run.get(), show),
+    },
+    Family {
+        name: "tranship_rule_last_success_timestamp_seconds",
+        help: "When the rule's last complete run that succeeded ended.",
+        kind: MetricType::GAUGE,
+        read: |rule, show| show_if_any(rule.last_success.get(), show),
+    },
+    Family {
+        name: "tranship_rule_next_run_timestamp_seconds",
+        help: "When the rule is due next.",
+        kind: MetricType::GAUGE,
+        read: |rule, show| show_if_any(rule.next_run.get(), show),
+    },
+    Family {
+        name: "tranship_rule_last_run_duration_seconds",
+        help: "How long the rule's last complete run took.",
+        kind: MetricType::GAUGE,
+        read: |rule, show| {
+            let millis = rule.last_duration_ms.load(Ordering::Relaxed);
+            show_if_any((millis != u64::MAX).then(|| millis as f64 / 1e3), show);
+        },
+    },
+    Family {
+        name: "tranship_rule_running",
+        help: "Whether a run of the rule is under way (1) or not (0).",
+        kind: MetricType::GAUGE,
+        read: |rule, show| {
+            let running = rule.running.load(Ordering::Relaxed);
+            show(&[], Value::Number(f64::from(u8::from(running))));
+        },
+    },
+    Family {
+        name: "tranship_rule_failures_in_a_row",
+        help: "Complete runs of the rule that have failed since the last one that succeeded.",
+        kind: MetricType::GAUGE,
+        read: |rule, show| show(&[], number(&rule.failures_in_a_row)),
+    },
+    Family {
+        name: "tranship_rule_runs_total",
+        help: "Runs of the rule that ended, by scope and outcome.",
+        kind: MetricType::COUNTER,
+        read: |rule, show| {
+            for (scope, runs) in SCOPES.iter().zip(&rule.runs) {
+                for (outcome, count) in RUN_OUTCOMES.iter().zip(runs) {
+                    show(&[("scope", scope), ("outcome", outcome)], number(count));
+                }
+            }
+        },
+    },
+    Family {
+        name: "tranship_rule_run_duration_seconds",
+        help: "How long complete runs of the rule took.",
+        kind: MetricType::HISTOGRAM,
+        read: |rule, show| show(&[], Value::Durations(rule.durations.show())),
+    },
+    Family {
+        name: "tranship_rule_tags_total",
+        help: "Tags that runs of the rule considered, once for each target, by outcome.",
+        kind: MetricType::COUNTER,
+        read: |rule, show| {
+            for (outcome, count) in TAG_OUTCOMES.iter().zip(&rule.tags) {
+                show(&[("outcome", outcome)], number(count));
+            }
+        },
+    },
+    Family {
+        name: "tranship_rule_sent_bytes_total",
+        help: "Bytes of blobs that runs of the rule sent to targets.",
+        kind: MetricType::COUNTER,
+        read: |rule, show| show(&[], number(&rule.sent)),
+    },
+    Family {
+        name: "tranship_rule_mirror_lag_seconds",
+        help: "How long a change at the source went unmirrored: since its event, or at most since the complete pass before.",
+        kind: MetricType::HISTOGRAM,
+        read: |rule, show| {
+            for (basis, lags) in BASES.iter().zip(&rule.lags) {
+                if !lags.is_empty() {
+                    show(&[("basis", basis)], Value::Durations(lags.show()));
+                }
+            }
+        },
+    },
+];
+
+fn number(count: &AtomicU64) -> Value {
+    Value::Number(count.load(Ordering::Relaxed) as f64)
+}
+
+fn show_if_any(seconds: Option<f64>, show: &mut dyn FnMut(&[(&'static str, &'static str)], Value)) {
+    if let Some(seconds) = seconds {
+        show(&[], Value::Number(seconds));
+    }
+}
+
+impl Rules {
+    /// No rules yet.
+    pub fn new() -> Self {
+        // Labels are told one from another by their names only, and these are all the same kind.
+        let describe = |family: &Family| {
+            Desc::new(
+                family.name.to_owned(),
+                family.help.to_owned(),
+                vec!["rule".to_owned()],
+                Default::default(),
+            )
+        };
+        let descriptions: prometheus::Result<Vec<Desc>> = FAMILIES.iter().map(describe).collect();
+        #[expect(clippy::expect_used, reason = "names are constants, and every test makes them")]
+        let descriptions = descriptions.expect("names and labels of the families are valid");
+        Self { by_name: Arc::default(), descriptions: descriptions.into() }
+    }
+
+    pub fn get(&self, name: &str) -> RuleMetrics {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        by_name.entry(name.to_owned()).or_insert_with(RuleMetrics::new).clone()
+    }
+
+    pub fn retain(&self, is_kept: impl Fn(&str) -> bool) {
+        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        by_name.retain(|name, _| is_kept(name));
+    }
+}
+
+impl Collector for Rules {
+    fn desc(&self) -> Vec<&Desc> {
+        self.descriptions.iter().collect()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        let families = FAMILIES.iter().map(|family| {
+            let mut metrics = Vec::new();
+            for (name, rule) in by_name.iter() {
+                (family.read)(&rule.0, &mut |labels, value| {
+                    metrics.push(metric(name, labels, value, family.kind));
+                });
+            }
+            let mut shown = MetricFamily::default();
+            shown.set_name(family.name.to_owned());
+            shown.set_help(family.help.to_owned());
+            shown.set_field_type(family.kind);
+            shown.set_metric(metrics);
+            shown
+        });
+        families.collect()
+    }
+}
+
+fn metric(
+    rule: &str,
+    labels: &[(&'static str, &'static str)],
+    value: Value,
+    kind: MetricType,
+) -> Metric {
+    let pair = |name: &str, value: &str| {
+        let mut pair = LabelPair::default();
+        pair.set_name(name.to_owned());
+        pair.set_value(value.to_owned());
+        pair
+    };
+    let mut pairs = vec![pair("rule", rule)];
+    pairs.extend(labels.iter().map(|(name, value)| pair(name, value)));
+    let mut metric = Metric::from_label(pairs);
+    match value {
+        Value::Durations(histogram) => metric.set_histogram(histogram),
+        Value::Number(number) if kind == MetricType::COUNTER => {
+            let mut counter = Counter::default();
+            counter.set_value(number);
+            metric.set_counter(counter);
+        }
+        Value::Number(number) => {
+            let mut gauge = Gauge::default();
+            gauge.set_value(number);
+            metric.set_gauge(gauge);
+        }
+    }
+    metric
+}
