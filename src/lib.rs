@@ -9,6 +9,7 @@
 //! - `server`: layouts served as a registry.
 //! - `daemon`: the rules of the configuration, run at their times.
 //! - `verify`: source and target compared down to every blob, and repaired.
+//! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
@@ -32,6 +33,7 @@ pub mod delete;
 pub mod demo;
 pub mod events;
 pub mod fair;
+pub mod history;
 pub mod layout;
 pub mod metrics;
 pub mod oci;

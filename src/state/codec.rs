@@ -2,7 +2,8 @@
 //!
 //! Numbers are LEB128 varints, texts and lists carry their length, a digest is one byte for its
 //! algorithm and the raw hash. There is no version in here: the database has one as a whole
-//! (`open::SCHEMA`), so any change of an encoding must raise that.
+//! (`open::SCHEMA`), so any change of an encoding must raise that. A new kind of key must not: older
+//! programs never look at it, and newer ones find nothing.
 
 use crate::oci::Digest;
 

@@ -5,13 +5,18 @@
 //! is empty, one that cannot be written to forgets, and the log says so once.
 //!
 //! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
+//!   `marks`: which slot of its schedule each rule was at.
 //! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
-//! - `open`: directory, lock, damage. `flusher`: durability.
+//! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
+//! - `jsonl`: beside the database, logs of what must not be lost. There, errors are returned.
 
 mod blobs;
 mod codec;
 mod flusher;
+mod health;
 mod journal;
+pub mod jsonl;
+mod marks;
 mod open;
 mod store;
 mod tags;
@@ -19,14 +24,16 @@ mod tags;
 mod tests;
 
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flusher::Flusher;
 use store::{Change, Store};
 
 pub use blobs::MAX_LOCATIONS;
+pub use health::Health;
 pub use journal::{Journal, Point, UploadKey};
+pub use marks::Mark;
 pub use open::StateError;
 pub use tags::{TagKey, TagState};
 
@@ -42,6 +49,9 @@ struct Inner {
     store: Arc<Store>,
     /// Held while a value is read, changed and written.
     updating: Mutex<()>,
+    /// `None` in memory.
+    dir: Option<PathBuf>,
+    set_aside: Option<PathBuf>,
     /// Held as long as the directory is in use.
     _lock: Option<File>,
 }
@@ -65,6 +75,8 @@ impl State {
             flusher: Some(flusher),
             store,
             updating: Mutex::default(),
+            dir: Some(dir.to_owned()),
+            set_aside: opened.set_aside,
             _lock: Some(opened.lock),
         })))
     }
@@ -75,6 +87,8 @@ impl State {
             flusher: None,
             store: Arc::new(Store::Memory(Mutex::default())),
             updating: Mutex::default(),
+            dir: None,
+            set_aside: None,
             _lock: None,
         }))
     }

@@ -4,6 +4,7 @@
 //! DIR/lock                      held as long as a process uses the directory
 //! DIR/index.sled/               the database
 //! DIR/index.sled.damaged-<n>/   databases that could not be used, the newest ones
+//! DIR/history/                  what the runs did: see `crate::history`
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
@@ -68,6 +69,8 @@ pub enum StateError {
 pub(super) struct Opened {
     pub(super) disk: Disk,
     pub(super) lock: File,
+    /// Where the database that was here before is now, if it could not be used.
+    pub(super) set_aside: Option<PathBuf>,
 }
 
 /// Opens the database in `dir`, which is created if it is not there.
@@ -80,17 +83,19 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StateError> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
         Err(error) => return Err(unusable(dir, error)),
     };
+    let mut aside = None;
     let disk = match open_database(&path, is_new) {
         Ok(disk) => disk,
         Err(Unopened::System(error)) => return Err(unusable(dir, error)),
         Err(Unopened::Damaged(why)) => {
-            let aside = set_aside(dir).map_err(|error| unusable(dir, error))?;
+            let kept = set_aside(dir).map_err(|error| unusable(dir, error))?;
             tracing::warn!(
                 "the state in {} cannot be used and starts anew, which costs time and nothing \
                  else: {why}; what was there is kept as {}",
                 path.display(),
-                aside.display(),
+                kept.display(),
             );
+            aside = Some(kept);
             DirBuilder::new().mode(0o700).create(&path).map_err(|error| unusable(dir, error))?;
             open_database(&path, true).map_err(|unopened| match unopened {
                 Unopened::System(error) => unusable(dir, error),
@@ -98,7 +103,7 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StateError> {
             })?
         }
     };
-    Ok(Opened { disk, lock })
+    Ok(Opened { disk, lock, set_aside: aside })
 }
 
 /// Makes sure that the directory is there, and nobody else's business.
@@ -153,7 +158,7 @@ fn lock(dir: &Path) -> Result<File, StateError> {
 /// Tries until there is a result, for a moment. A lock outlives its owner that long: a program
 /// that the owner has just started holds it too, until it is itself; and sled closes its file
 /// only when its own threads have let go of it.
-fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         let result = attempt();

@@ -8,8 +8,7 @@ use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The file in a database's folder that says that the database was found to be damaged, and how.
 /// Much damage shows only when a page is read, so opening alone would never get rid of it.
@@ -32,8 +31,8 @@ pub(super) struct Disk {
     file: File,
     /// Where `DAMAGE_MARK` goes.
     mark: PathBuf,
-    /// Set by the first failure.
-    broken: AtomicBool,
+    /// The first failure. From then on the database is not touched.
+    broken: OnceLock<String>,
 }
 
 /// Why an operation on sled did not work.
@@ -131,6 +130,14 @@ impl Store {
         }
     }
 
+    /// Why the store was given up, if it was.
+    pub(super) fn broken(&self) -> Option<&str> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Disk(disk) => disk.broken.get().map(String::as_str),
+        }
+    }
+
     /// Gives the store up: it is empty from now on.
     pub(super) fn give_up(&self, why: &str) {
         if let Self::Disk(disk) = self {
@@ -163,7 +170,7 @@ impl Disk {
     /// `path` is the database's folder.
     pub(super) fn new(db: sled::Db, path: &Path) -> Result<Self, Failure> {
         let file = OpenOptions::new().write(true).open(path.join("db"))?;
-        Ok(Self { db, file, mark: path.join(DAMAGE_MARK), broken: AtomicBool::new(false) })
+        Ok(Self { db, file, mark: path.join(DAMAGE_MARK), broken: OnceLock::new() })
     }
 
     /// A value, or why it cannot be read: for the one who opens the database.
@@ -185,12 +192,14 @@ impl Disk {
     }
 
     fn try_run<T>(&self, work: impl FnOnce(&sled::Db) -> Result<T, Failure>) -> Result<T, Failure> {
-        guarded(|| work(&self.db)).inspect_err(|_| self.broken.store(true, Ordering::Relaxed))
+        guarded(|| work(&self.db)).inspect_err(|failure| {
+            let _ = self.broken.set(failure.to_string());
+        })
     }
 
     /// The result of `work`, or `None` if the database is broken, then or before.
     fn run<T>(&self, work: impl FnOnce(&sled::Db) -> Result<T, Failure>) -> Option<T> {
-        if self.broken.load(Ordering::Relaxed) {
+        if self.broken.get().is_some() {
             return None;
         }
         guarded(|| work(&self.db)).inspect_err(|failure| self.fail(failure)).ok()
@@ -207,7 +216,7 @@ impl Disk {
     }
 
     fn give_up(&self, why: &str) {
-        if !self.broken.swap(true, Ordering::Relaxed) {
+        if self.broken.set(why.to_owned()).is_ok() {
             tracing::warn!(
                 "the state cannot be used any more and is left alone until the next start, which \
                  only costs time: {why}"
@@ -218,7 +227,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let broken = self.broken.load(Ordering::Relaxed);
+        let broken = self.broken.get().is_some();
         if broken || self.try_run(|db| self.flush_to_disk(db)).is_err() {
             // Closing a database that failed panics, or waits for writes that never happen. With
             // one owner more it is not closed before the process ends.
@@ -236,7 +245,7 @@ impl std::fmt::Debug for Disk {
 
 #[cfg(test)]
 mod tests {
-    use super::super::State;
+    use super::super::{Health, State};
     use super::*;
 
     /// Runs `work` on the state's database, as every operation is run.
@@ -255,12 +264,19 @@ mod tests {
         assert!(state.blob_locations("ghcr.io", &blob).is_empty());
         state.add_blobs("ghcr.io", "b", [&blob]);
         assert!(state.blob_locations("ghcr.io", &blob).is_empty());
+        assert!(state.health().broken.unwrap().contains("bad page"));
+        assert_eq!(state.health().set_aside, None);
         drop(state);
 
         let state = State::open(dir.path()).unwrap();
         assert!(state.blob_locations("ghcr.io", &blob).is_empty());
         let aside = dir.path().join("index.sled.damaged-1").join(DAMAGE_MARK);
-        assert!(std::fs::read_to_string(aside).unwrap().contains("bad page"));
+        assert!(std::fs::read_to_string(&aside).unwrap().contains("bad page"));
+        let health = state.health();
+        assert_eq!(
+            health,
+            Health { broken: None, set_aside: Some(aside.parent().unwrap().into()) }
+        );
         state.add_blobs("ghcr.io", "c", [&blob]);
         assert_eq!(state.blob_locations("ghcr.io", &blob), ["c"]);
     }

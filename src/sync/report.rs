@@ -1,6 +1,7 @@
-//! What a run did. These types are the JSON that `--output json` prints: see docs/json.md.
+//! What a run did. These types are the JSON that `--output json` prints, see docs/json.md, and in
+//! which images are kept in the history.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::Mode;
 use crate::repository::{Error, Placement, Reference, Repository};
@@ -28,7 +29,7 @@ pub struct RuleReport {
 }
 
 /// Images by what became of them. A source tag counts once for each target.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
     pub copied: usize,
     pub unchanged: usize,
@@ -37,7 +38,7 @@ pub struct Counts {
 }
 
 /// One image at one target.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ImageReport {
     pub source: String,
     pub target: String,
@@ -53,9 +54,9 @@ pub struct ImageReport {
     pub blobs_mounted: u64,
     pub blobs_present: u64,
     pub seconds: f64,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<Failure>,
 }
 
@@ -101,7 +102,7 @@ impl ImageReport {
 }
 
 /// What became of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Copied,
@@ -115,7 +116,7 @@ pub enum Action {
 }
 
 /// Something that went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Fits after "failed to".
     pub step: String,

@@ -1,0 +1,156 @@
+//! A run as data. `RunRecord` is the JSON that `history --output json` prints: see docs/json.md.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::RunId;
+use crate::sync::{Counts, Failure, ImageReport, RuleReport};
+
+/// A run that begins.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    pub id: RunId,
+    pub rule: String,
+    pub cause: Cause,
+    pub started: Timestamp,
+}
+
+/// Why a run was started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// Its time had come.
+    Schedule,
+    /// Its time had come while the daemon was not running.
+    Missed,
+    /// The daemon runs rules when it starts.
+    Start,
+    /// A registry said that something was pushed.
+    Event,
+    /// Somebody asked the daemon.
+    Api,
+    /// `tranship sync`.
+    Command,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has not ended yet.
+    Running,
+    Succeeded,
+    Failed,
+    /// It was stopped, or the process that ran it is gone.
+    Interrupted,
+}
+
+/// What is known of a run, besides its images.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    pub id: RunId,
+    pub rule: String,
+    pub cause: Cause,
+    pub started: Timestamp,
+    /// `None`: it is running, or nobody knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+    pub outcome: Outcome,
+    /// Source repositories that the rule selects.
+    pub repositories: usize,
+    pub counts: Counts,
+    /// Bytes of blobs sent to targets.
+    pub bytes: u64,
+    pub seconds: f64,
+    /// What went wrong with more than one image, at most `MAX_ENTRIES`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+    /// At most `MAX_ENTRIES`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
+}
+
+/// So many failures, notes and errors are kept of one run, and of one image.
+pub const MAX_ENTRIES: usize = 20;
+
+/// So many bytes are kept of a text that came from outside.
+const MAX_TEXT: usize = 2 << 10;
+
+impl RunRecord {
+    /// A run that ended as this report says.
+    pub fn ended(begun: &Begun, finished: Timestamp, report: &RuleReport) -> Self {
+        let mut failures: Vec<_> = report.failures.iter().take(MAX_ENTRIES).cloned().collect();
+        failures.iter_mut().for_each(shorten_failure);
+        let mut notes: Vec<_> = report.notes.iter().take(MAX_ENTRIES).cloned().collect();
+        notes.iter_mut().for_each(shorten);
+        let left_out = report.failures.len() - failures.len();
+        if left_out > 0 {
+            notes.push(format!("{left_out} more failures are not kept"));
+        }
+        Self {
+            finished: Some(finished),
+            outcome: Outcome::of(report),
+            repositories: report.repositories,
+            counts: report.counts,
+            bytes: report.bytes,
+            seconds: report.seconds,
+            failures,
+            notes,
+            ..Self::unended(begun.clone(), Outcome::Running)
+        }
+    }
+
+    /// A run of which only the beginning is known.
+    pub fn unended(begun: Begun, outcome: Outcome) -> Self {
+        let Begun { id, rule, cause, started } = begun;
+        Self {
+            id,
+            rule,
+            cause,
+            started,
+            finished: None,
+            outcome,
+            repositories: 0,
+            counts: Counts::default(),
+            bytes: 0,
+            seconds: 0.0,
+            failures: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+}
+
+impl Outcome {
+    pub fn of(report: &RuleReport) -> Self {
+        if report.interrupted {
+            Self::Interrupted
+        } else if report.is_success() {
+            Self::Succeeded
+        } else {
+            Self::Failed
+        }
+    }
+}
+
+/// An image with bounds on everything that came from outside.
+pub(super) fn bounded(image: &ImageReport) -> ImageReport {
+    let mut image = image.clone();
+    image.notes.truncate(MAX_ENTRIES);
+    image.notes.iter_mut().for_each(shorten);
+    image.errors.truncate(MAX_ENTRIES);
+    image.errors.iter_mut().for_each(shorten_failure);
+    image
+}
+
+fn shorten_failure(failure: &mut Failure) {
+    shorten(&mut failure.subject);
+    shorten(&mut failure.message);
+    failure.hint.iter_mut().for_each(shorten);
+}
+
+fn shorten(text: &mut String) {
+    if text.len() > MAX_TEXT {
+        text.truncate(text.floor_char_boundary(MAX_TEXT));
+        text.push('…');
+    }
+}

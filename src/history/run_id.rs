@@ -1,0 +1,94 @@
+//! The name of a run: sorts by the time of its beginning, and is its own.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+/// Like `20261121T093719Z-0a1b2c`: the second in which the run began, and six random digits.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+/// Why a text is not the name of a run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not the id of a run: they look like 20261121T093719Z-0a1b2c")]
+pub struct RunIdError(String);
+
+/// How an id looks: `0` stands for a digit, `x` for a lower-case hexadecimal one.
+const SHAPE: &[u8] = b"00000000T000000Z-xxxxxx";
+
+impl RunId {
+    /// The id of a run that begins at this time. The low 24 bits of `random` are used.
+    pub fn new(begun: Timestamp, random: u32) -> Self {
+        let time = begun.to_zoned(TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ");
+        Self(format!("{time}-{:06x}", random & 0x00ff_ffff))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunId {
+    type Err = RunIdError;
+
+    fn from_str(text: &str) -> Result<Self, RunIdError> {
+        let fits = |(shape, byte): (&u8, u8)| match shape {
+            b'0' => byte.is_ascii_digit(),
+            b'x' => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            literal => byte == *literal,
+        };
+        let is_id = text.len() == SHAPE.len() && SHAPE.iter().zip(text.bytes()).all(fits);
+        if is_id { Ok(Self(text.to_owned())) } else { Err(RunIdError(text.to_owned())) }
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = RunIdError;
+
+    fn try_from(text: String) -> Result<Self, RunIdError> {
+        text.parse()
+    }
+}
+
+impl From<RunId> for String {
+    fn from(id: RunId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn only_ids_are_ids() {
+        let begun = "2026-11-21T09:37:19.9Z".parse().unwrap();
+        assert_eq!(RunId::new(begun, 0xff0a_1b2c).as_str(), "20261121T093719Z-0a1b2c");
+        for text in
+            ["", "20261121T093719Z-0A1B2C", "20261121T093719Z-0a1b2", "../../../../../../etc/pa"]
+        {
+            let error = text.parse::<RunId>().unwrap_err();
+            assert!(error.to_string().contains("20261121T093719Z-0a1b2c"), "{error}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ids_are_read_again_and_sort_by_time(a in 0..253_402_207_200_i64, b in 0..253_402_207_200_i64, random: u32) {
+            let id = |second| RunId::new(Timestamp::from_second(second).unwrap(), random);
+            prop_assert_eq!(id(a).as_str().parse(), Ok(id(a)));
+            prop_assert_eq!(id(a).cmp(&id(b)), a.cmp(&b));
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The history, written and read, across processes and faults.

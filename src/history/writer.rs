@@ -1,0 +1,251 @@
+//! Writing the history, in a thread of its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver as Ended, RecvTimeoutError, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc::{Receiver, Sender};
+use tokio::sync::oneshot;
+
+use super::line::Line;
+use super::record::bounded;
+use super::{Begun, Filter, Read, RunId, RunRecord, read_run, read_runs};
+use crate::state::jsonl::{Limits, Log};
+use crate::sync::ImageReport;
+
+/// The folder of the log within the state directory.
+pub(super) const FOLDER: &str = "history";
+
+/// So many lines wait for the disk before images are left out.
+const QUEUE: usize = 4096;
+
+/// A disk that takes longer than this is not waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The history of one process. Clones are the same history; the last one to go closes it.
+#[derive(Debug, Clone)]
+pub struct History(Arc<Inner>);
+
+/// Whether the history is complete.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Health {
+    /// Why nothing can be written just now.
+    pub failing: Option<String>,
+    /// Lines that were not kept since the start.
+    pub lost: u64,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// The state directory.
+    state: PathBuf,
+    /// `Some` until dropped: its end is what ends the thread.
+    lines: Option<Sender<Item>>,
+    /// Closed by the thread when it ends.
+    ended: Mutex<Ended<()>>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    failing: Mutex<Option<String>>,
+    lost: AtomicU64,
+}
+
+/// A line, and who waits for it to be durable.
+struct Item {
+    line: Line,
+    done: Option<oneshot::Sender<()>>,
+}
+
+impl History {
+    /// Begins to write the history in a state directory, of which this process must be the owner
+    /// (`State::open`), within so many bytes. `now` is noted as the time at which this process
+    /// began. What was begun before, and has not ended, counts as interrupted from now on.
+    ///
+    /// # Errors
+    /// There can be no further thread. A directory that cannot be written to is no error:
+    /// [`Self::health`] tells.
+    pub fn open(state: &Path, limit: u64, now: Timestamp) -> std::io::Result<Self> {
+        let (lines, receiver) = tokio::sync::mpsc::channel(QUEUE);
+        let (ending, ended) = channel();
+        let shared = Arc::new(Shared::default());
+        let mut writer = Writer {
+            folder: state.join(FOLDER),
+            limits: Limits::rotating(limit),
+            opened: now,
+            log: None,
+            shared: Arc::clone(&shared),
+        };
+        std::thread::Builder::new().name("history".to_owned()).spawn(move || {
+            writer.run(receiver);
+            // Whoever waits for the end may count on the log being closed.
+            drop(writer);
+            drop(ending);
+        })?;
+        Ok(Self(Arc::new(Inner {
+            state: state.to_owned(),
+            lines: Some(lines),
+            ended: Mutex::new(ended),
+            shared,
+        })))
+    }
+
+    /// Notes that a run begins. Never waits.
+    pub fn begin(&self, begun: &Begun) {
+        self.0.offer(Line::Begin(begun.clone()));
+    }
+
+    /// Notes what became of an image that was not simply unchanged. Never waits.
+    pub fn image(&self, run: &RunId, image: &ImageReport) {
+        self.0.offer(Line::Image { run: run.clone(), image: bounded(image) });
+    }
+
+    /// Notes how a run ended. Returns when that is durable, or cannot be for now.
+    pub async fn end(&self, run: &RunRecord) {
+        let (done, waiting) = oneshot::channel();
+        let item = Item { line: Line::End(run.clone()), done: Some(done) };
+        if let Some(lines) = &self.0.lines {
+            let sending = async {
+                if lines.send(item).await.is_ok() {
+                    // The thread tells by dropping its half, too.
+                    let _ = waiting.await;
+                }
+            };
+            if tokio::time::timeout(PATIENCE, sending).await.is_err() {
+                self.0.shared.failed("the disk does not take it in time");
+            }
+        }
+    }
+
+    /// The runs that are asked for, the newest first.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub async fn runs(&self, filter: Filter) -> std::io::Result<Read<Vec<RunRecord>>> {
+        let state = self.0.state.clone();
+        tokio::task::spawn_blocking(move || read_runs(&state, &filter)).await?
+    }
+
+    /// One run and its images; `None` if it is not, or no longer, in the history.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub async fn run(&self, id: RunId) -> std::io::Result<Option<(RunRecord, Vec<ImageReport>)>> {
+        let state = self.0.state.clone();
+        tokio::task::spawn_blocking(move || read_run(&state, &id)).await?
+    }
+
+    /// Whether everything can be kept. Costs nothing.
+    pub fn health(&self) -> Health {
+        Health {
+            failing: self.0.shared.failing().clone(),
+            lost: self.0.shared.lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Inner {
+    fn offer(&self, line: Line) {
+        let taken = self.lines.as_ref().map(|lines| lines.try_send(Item { line, done: None }));
+        if !matches!(taken, Some(Ok(()))) {
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+            self.shared.failed("the disk is slower than the runs");
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.lines = None;
+        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            self.shared.failed("the disk does not take it in time");
+        }
+    }
+}
+
+impl Shared {
+    fn failing(&self) -> std::sync::MutexGuard<'_, Option<String>> {
+        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self, why: &str) {
+        let before = self.failing().replace(why.to_owned());
+        if before.is_none() {
+            tracing::warn!("the history cannot be written, and has gaps from here on: {why}");
+        }
+    }
+
+    fn worked(&self) {
+        if self.failing().take().is_some() {
+            let lost = self.lost.load(Ordering::Relaxed);
+            tracing::info!("the history can be written again; {lost} lines were lost until now");
+        }
+    }
+}
+
+/// What the thread has.
+struct Writer {
+    folder: PathBuf,
+    limits: Limits,
+    /// When this process began.
+    opened: Timestamp,
+    /// `None` until the directory can be written to.
+    log: Option<Log>,
+    shared: Arc<Shared>,
+}
+
+impl Writer {
+    /// Writes until all senders are gone. Those who wait for one line share their trip to the disk.
+    fn run(&mut self, mut items: Receiver<Item>) {
+        // Opened before the first run, so that what was left unended shows as such at once.
+        let opening = self.opened();
+        self.tell(opening);
+        let mut batch = Vec::new();
+        while items.blocking_recv_many(&mut batch, QUEUE) > 0 {
+            let mut waiting = Vec::new();
+            let mut result = Ok(());
+            for Item { line, done } in batch.drain(..) {
+                if let Err(error) = self.append(&line) {
+                    self.shared.lost.fetch_add(1, Ordering::Relaxed);
+                    result = Err(error);
+                }
+                waiting.extend(done);
+            }
+            let written = self.write(!waiting.is_empty());
+            self.tell(result.and(written));
+            // Only now: whoever waits may look at the health next.
+            drop(waiting);
+        }
+    }
+
+    fn tell(&self, result: std::io::Result<()>) {
+        match result {
+            Ok(()) => self.shared.worked(),
+            Err(error) => self.shared.failed(&format!("{}: {error}", self.folder.display())),
+        }
+    }
+
+    fn opened(&mut self) -> std::io::Result<()> {
+        if self.log.is_none() {
+            let mut log = Log::open(&self.folder, self.limits)?;
+            log.append(&Line::Opened { at: self.opened })?;
+            log.flush()?;
+            self.log = Some(log);
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, line: &Line) -> std::io::Result<()> {
+        self.opened()?;
+        self.log.as_mut().map_or(Ok(()), |log| log.append(line))
+    }
+
+    fn write(&mut self, durably: bool) -> std::io::Result<()> {
+        self.log.as_mut().map_or(Ok(()), |log| if durably { log.sync() } else { log.flush() })
+    }
+}
