@@ -6,6 +6,7 @@
 //! - `cli`: one file a subcommand; arguments in, report out.
 //! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
 //! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
+//! - `daemon`: runs the rules when their time has come and when registries tell of pushes.
 //! - `server`: layouts served as a registry.
 //! - `verify`: source and target compared down to every blob, and repaired.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
@@ -23,6 +24,7 @@
 pub mod cli;
 pub mod config;
 pub mod copy;
+pub mod daemon;
 pub mod delete;
 pub mod demo;
 pub mod events;
