@@ -6,6 +6,7 @@
 //! - `cli`: one file a subcommand; arguments in, report out.
 //! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
 //! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
+//! - `daemon`: runs the rules when their time has come and when registries tell of pushes.
 //! - `server`: layouts served as a registry.
 //! - `daemon`: the rules of the configuration, run at their times.
 //! - `verify`: source and target compared down to every blob, and repaired.
