@@ -28,6 +28,7 @@ mod manifest_digest;
 mod output;
 mod progress;
 mod report;
+mod serve;
 mod serve_layout;
 mod session;
 mod signals;
@@ -37,6 +38,8 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use tracing_subscriber::filter::LevelFilter;
 
 use args::Global;
 pub use exit::Exit;
@@ -63,6 +66,7 @@ enum Command {
     Delete(delete::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Serve(serve::Args),
     ServeLayout(serve_layout::Args),
     Demo(demo::Args),
     Config(config::Args),
@@ -72,7 +76,7 @@ enum Command {
 
 /// Subcommands by what they are for, as `--help` shows them.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Mirror and migrate", &["sync", "copy", "verify"]),
+    ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
     ("Look", &["inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Change", &["delete"]),
     ("Credentials", &["login", "logout"]),
@@ -102,7 +106,12 @@ pub fn main() -> ExitCode {
         error.print();
         return error.exit().into();
     }
-    output::set_up_logging(&cli.global);
+    let level = match cli.command {
+        // Its log is all that there is to be seen of it.
+        Command::Serve(_) => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
+    output::set_up_logging(&cli.global, level);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -126,6 +135,7 @@ pub fn main() -> ExitCode {
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Verify(args) => verify::run(&cli.global, args).await,
+            Command::Serve(args) => serve::run(&cli.global, args).await,
             Command::ServeLayout(args) => serve_layout::run(&cli.global, args).await,
             Command::Demo(args) => demo::run(&cli.global, args).await,
         }

@@ -107,6 +107,11 @@ impl Limiter {
         self.state().pace.good(sent, Instant::now());
     }
 
+    /// How many are under way now.
+    pub fn under_way(&self) -> u32 {
+        self.in_flight(&self.state())
+    }
+
     fn in_flight(&self, state: &State) -> u32 {
         let free = u32::try_from(self.places.free()).unwrap_or(u32::MAX);
         state.capacity.saturating_sub(free)
