@@ -164,6 +164,7 @@ fn jitter_is_drawn_once_a_slot() {
     let random = Box::new(move || draws.next().unwrap());
     let mut agenda = Agenda::new(rules, &HashMap::new(), noon(), random);
     assert_eq!((due(&mut agenda, m(20)), agenda.next(RULE)), (None, Some(m(21))));
+    assert_eq!((due(&mut agenda, m(19)), agenda.next(RULE)), (None, Some(m(21))));
     assert_eq!(due(&mut agenda, m(21)), Some((m(20), Cause::Slot)));
     run(&mut agenda, m(21), m(22), Ending::Reached);
     assert_eq!((due(&mut agenda, m(48)), agenda.next(RULE)), (None, Some(m(49))));
@@ -187,6 +188,8 @@ fn a_rule_that_reaches_nothing_slows_down_and_recovers_at_once() {
     }
     assert_eq!(pauses, [30, 60, 120, 240, 480, 900, 900, 900]);
     assert!(due(&mut agenda, now).is_some());
+    run(&mut agenda, now, now, Ending::Interrupted);
+    assert_eq!(agenda.next(RULE), Some(now + SignedDuration::from_secs(900)));
     run(&mut agenda, now, now, Ending::Reached);
     assert_eq!(agenda.next(RULE), Some(now + SignedDuration::from_secs(10)));
 
@@ -205,6 +208,11 @@ fn a_clock_put_back_repeats_nothing_and_keeps_nobody_waiting() {
     run(&mut hourly, m(60), m(61), Ending::Reached);
     assert_eq!((due(&mut hourly, m(55)), due(&mut hourly, m(60))), (None, None));
     assert_eq!(hourly.next(RULE), Some(m(120)));
+    // Nor after a start in that hour.
+    let mut again = agenda(at_start(cron("0 * * * *")), hourly.mark(RULE), m(55));
+    assert_eq!(due(&mut again, m(55)), Some((m(55), Cause::Start)));
+    run(&mut again, m(55), m(56), Ending::Reached);
+    assert_eq!(again.next(RULE), Some(m(120)));
     // By a day: the new time counts.
     assert_eq!((due(&mut hourly, m(61 - DAY)), hourly.wake()), (None, Some(m(120 - DAY))));
     assert!(due(&mut hourly, m(120 - DAY)).is_some());
