@@ -13,6 +13,7 @@ mod cli_login;
 mod cli_look;
 mod conformance;
 mod demo;
+mod events_distribution;
 mod faults_auth;
 mod faults_source;
 mod faults_target;
