@@ -20,7 +20,8 @@ fuzz_target!(|bytes: &[u8]| {
         let secret = "a secret that nobody guesses".into();
         assert!(authenticate(format, &secret, &headers, query, body).is_err());
         for headers in [&headers, &http::HeaderMap::new()] {
-            assert!(parse(format, headers, body).is_ok_and(|events| events.len() > MAX_EVENTS) == false);
+            let events = parse(format, headers, body).unwrap_or_default();
+            assert!(events.len() <= MAX_EVENTS);
         }
     }
 });

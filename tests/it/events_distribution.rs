@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method};
+use serde_json::json;
 use tranship::config::EventFormat;
 use tranship::events::{Action, PushEvent, authenticate, parse};
 
 use crate::support::docker_registry::Notifications;
 use crate::support::wire::{Delivery, Exchange, Head, Next, Response, Server, Service};
 use crate::support::witness::Skopeo;
-use crate::support::{DockerRegistry, Family, Image, Place, eventually};
+use crate::support::{Blob, DockerRegistry, Family, Image, Place, eventually};
 
 const SECRET: &str = "s3cret: \"quoted\"";
 
@@ -114,20 +115,43 @@ async fn pushes_and_deletions_are_told_and_the_rest_is_left_out() {
     Skopeo::new().copy(&format!("docker://{source}"), &format!("docker://{copy}")).await;
     listener.hears("the push of the copy", |event| event.repository.as_str() == "acme/copy").await;
 
-    let location = format!("manifests/{}", index.digest);
+    let blob = &index.all_blobs()[0].digest;
+    let location = format!("/v2/acme/mounted/blobs/uploads/?mount={blob}&from=acme/app");
+    let request = registry.endpoint().request(Method::POST, "acme/mounted", &location);
+    assert_eq!(request.send().await.unwrap().status(), 201, "mounted");
+
+    // A referrer comes by its digest alone, and is known by what it points at.
+    let empty = Blob::new("application/vnd.oci.empty.v1+json", "{}");
+    let signature = Blob::noise("application/vnd.example.signature", "signature", 50);
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "config": empty.descriptor(), "layers": [signature.descriptor()],
+        "subject": index.descriptor()
+    });
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let referrer = Image::of_manifest(media_type, &manifest, vec![empty, signature]);
+    referrer.push_content(&registry, "acme/app").await;
+    let digest = referrer.digest.parse().ok();
+    let event = listener.hears("the referrer", |event| event.digest == digest).await;
+    assert!(event.tag.is_none() && event.referrer, "{event:?}");
+
+    let location = format!("/v2/acme/app/manifests/{}", index.digest);
     let request = registry.endpoint().request(Method::DELETE, "acme/app", &location);
     assert_eq!(request.send().await.unwrap().status(), 202);
     let deleted = listener.hears("the deletion", |event| event.action == Action::Delete).await;
     assert_eq!((deleted.digest, deleted.tag), (index.digest.parse().ok(), None));
 
-    // Nothing but manifests has become an event: as many as were put, and one deletion.
-    let manifests = 2 * index.manifests().len() + 1;
+    // Nothing but manifests has become an event: the manifests of both repositories, the
+    // tag of the first (the harness puts it after the manifest), the referrer, the deletion.
+    let manifests = 2 * index.manifests().len() + 3;
     let all = || async { (listener.events().len() >= manifests).then_some(()) };
     eventually("all events", Duration::from_secs(20), all).await;
     assert_eq!(listener.events().len(), manifests, "{:?}", listener.events());
     let actions = listener.actions();
     assert!(actions.len() > manifests, "blobs were told of too: {actions:?}");
-    assert!(actions.iter().any(|action| action == "pull"), "{actions:?}");
+    for action in ["pull", "mount"] {
+        assert!(actions.iter().any(|heard| heard == action), "{action}: {actions:?}");
+    }
 }
 
 #[tokio::test]
