@@ -138,12 +138,15 @@ async fn pushes_and_deletions_are_told_and_the_rest_is_left_out() {
     let location = format!("/v2/acme/app/manifests/{}", index.digest);
     let request = registry.endpoint().request(Method::DELETE, "acme/app", &location);
     assert_eq!(request.send().await.unwrap().status(), 202);
-    let deleted = listener.hears("the deletion", |event| event.action == Action::Delete).await;
-    assert_eq!((deleted.digest, deleted.tag), (index.digest.parse().ok(), None));
+    let deleted = |event: &PushEvent| event.action == Action::Delete;
+    let by_digest = listener.hears("the deletion", |e| deleted(e) && e.tag.is_none()).await;
+    assert_eq!(by_digest.digest, index.digest.parse().ok());
+    // The tag went with it.
+    listener.hears("the tag's end", |e| deleted(e) && tag("v1")(e)).await;
 
     // Nothing but manifests has become an event: the manifests of both repositories, the
-    // tag of the first (the harness puts it after the manifest), the referrer, the deletion.
-    let manifests = 2 * index.manifests().len() + 3;
+    // tag of the first (the harness puts it after the manifest), the referrer, the two deletions.
+    let manifests = 2 * index.manifests().len() + 4;
     let all = || async { (listener.events().len() >= manifests).then_some(()) };
     eventually("all events", Duration::from_secs(20), all).await;
     assert_eq!(listener.events().len(), manifests, "{:?}", listener.events());
