@@ -36,6 +36,9 @@ const OPEN_KEYS: [&str; 9] = [
     "auth_realms",
 ];
 
+/// The keys of a source of events whose values are no secrets.
+const OPEN_EVENT_KEYS: [&str; 2] = ["format", "registry"];
+
 impl Snippet {
     /// `span` is in bytes of the text; one that does not fit is made to.
     pub fn new(text: &str, span: Range<usize>) -> Self {
@@ -64,7 +67,7 @@ impl Snippet {
 }
 
 /// Whether the line may hold a secret: it speaks of a password, or it stands in the table of a
-/// registry and is not known to hold something else.
+/// registry or of a source of events and is not known to hold something else.
 fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     let line = line.trim_start();
     let key = line.split(['=', ' ', '\t', '.']).next().unwrap_or_default();
@@ -77,10 +80,12 @@ fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     }
     let section =
         text[..line_start].lines().rev().map(str::trim_start).find(|l| l.starts_with('['));
-    if section.is_some_and(|section| section.contains("registr")) {
+    if section.is_some_and(|section| section.starts_with("[event")) {
+        !OPEN_EVENT_KEYS.contains(&key)
+    } else if section.is_some_and(|section| section.contains("registr")) {
         !OPEN_KEYS.contains(&key)
     } else {
-        key.contains("registr")
+        key.contains("registr") || key.contains("event")
     }
 }
 
@@ -129,6 +134,9 @@ mod tests {
             "[registry.\"ghcr.io\"]\nx = \"\"\"\nhunter2",
             "[registries.x]\nuser = \"hunter2\"",
             "registry = { \"ghcr.io\" = { pass = \"hunter2\" } }",
+            "[events.ghcr]\nformat = \"ghcr\"\nsecrte = \"hunter2\"",
+            "[events]\nghcr = { secret = \"hunter2\" }",
+            "events.ghcr.x = \"hunter2\"",
             "[[sync]]\nx = { password = \"hunter2\" }",
             "[[sync]]\ntoken = \"hunter2\"",
         ] {
@@ -137,6 +145,8 @@ mod tests {
         }
         let shown = snippet("[registry.\"ghcr.io\"]\nca_file = \"x\"", "x\"");
         assert!(shown.contains("ca_file = \"x\""), "{shown}");
+        let shown = snippet("[events.my-registry]\nregistry = \"x\"", "x\"");
+        assert!(shown.contains("registry = \"x\""), "{shown}");
     }
 
     proptest! {

@@ -14,6 +14,7 @@ mod cli_look;
 mod conformance;
 mod demo;
 mod deploy;
+mod events_distribution;
 mod faults_auth;
 mod faults_source;
 mod faults_target;

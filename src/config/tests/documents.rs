@@ -79,6 +79,7 @@ fn the_reference_has_every_key() {
             "Daemon" => "## `[daemon]`",
             "Registry" => "## `[registry.\"host\"]`",
             "Secret" => "## Secrets",
+            "Events" => "## `[events.NAME]`",
             "Sync" => "## `[[sync]]`",
             "Tags" => "## Selecting tags",
             other => panic!("say under which heading {other} is documented"),
