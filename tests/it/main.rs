@@ -13,6 +13,7 @@ mod cli_login;
 mod cli_look;
 mod conformance;
 mod demo;
+mod fairness;
 mod faults_auth;
 mod faults_source;
 mod faults_target;
@@ -37,6 +38,7 @@ mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
 mod registry_suspicion;
+mod scope;
 mod serve_layout;
 #[allow(
     dead_code,
