@@ -48,9 +48,8 @@ async fn finished(run: JoinHandle<RuleReport>) -> RuleReport {
 }
 
 /// Sixteen repositories with 2 000 tags are on their way through two connections when a rule for
-/// three tags begins.
-#[tokio::test]
-async fn a_migration_does_not_keep_a_small_rule_waiting() {
+/// three tags begins. Gives how many requests of the migration were made until that was done.
+async fn let_go_first(flow: u64) -> usize {
     let (source, target) = (Scripted::start(), Scripted::start());
     for repository in 0..16 {
         for at in 0..125 {
@@ -62,21 +61,16 @@ async fn a_migration_does_not_keep_a_small_rule_waiting() {
         let image = Image::single(Family::Oci, &format!("small/{at}"), &[200]);
         image.load(&source, "small/app", &format!("v{at}"));
     }
+    let both = |name: &str, repositories: &str| {
+        let source = format!("{}/{repositories}", source.host());
+        let target = format!("{}/{{repository}}", target.host());
+        rule(name, &source, &target, "referrers = false")
+    };
     let text = [
         registry(&source, IDLE, "parallel = 2"),
         registry(&target, IDLE, "parallel = 2"),
-        rule(
-            "huge",
-            &format!("{}/huge/**", source.host()),
-            &format!("{}/{{repository}}", target.host()),
-            "referrers = false",
-        ),
-        rule(
-            "small",
-            &format!("{}/small/app", source.host()),
-            &format!("{}/{{repository}}", target.host()),
-            "referrers = false",
-        ),
+        both("huge", "huge/**"),
+        both("small", "small/app"),
     ]
     .concat();
     let (syncer, rules) = Runner::new().syncer(&text, 8);
@@ -87,16 +81,23 @@ async fn a_migration_does_not_keep_a_small_rule_waiting() {
     })
     .await;
     let marks = (source.mark(), target.mark());
-    let report = finished(begin(&syncer, &rules[1], Scope::All, 2, &stop)).await;
+    let report = finished(begin(&syncer, &rules[1], Scope::All, flow, &stop)).await;
     assert_eq!(report.counts, Counts { copied: 3, ..Counts::default() }, "{report:#?}");
-    let others = [source.requests_since(marks.0), target.requests_since(marks.1)]
-        .iter()
-        .flat_map(|traffic| traffic.iter())
-        .filter(|seen| seen.path.contains("/huge/"))
-        .count();
-    assert!(others < 250, "the small rule let {others} requests of the migration go first");
+    let traffic = [source.requests_since(marks.0), target.requests_since(marks.1)];
+    let others = traffic.iter().flat_map(|traffic| traffic.iter());
+    let others = others.filter(|seen| seen.path.contains("/huge/")).count();
     stop.now.cancel();
     assert!(finished(huge).await.interrupted);
+    others
+}
+
+#[tokio::test]
+async fn a_migration_does_not_keep_a_small_rule_waiting() {
+    let fair = let_go_first(2).await;
+    assert!(fair < 250, "{fair} requests of the migration went first");
+    // As one flow, each waits for all that came before: so it is the flows that help.
+    let row = let_go_first(1).await;
+    assert!(row > 4 * fair, "{fair} requests went first, and {row} without flows");
 }
 
 /// A source with three images, of which the blobs of one hang; mirrored by one rule.

@@ -99,7 +99,9 @@ async fn a_tag_that_moved_costs_what_it_must_and_no_lists() {
     assert_eq!(target.count("POST", Kind::Upload), 3, "{target}");
     assert_eq!(target.count("PUT", Kind::Upload), 3, "{target}");
     assert_eq!(target.count("PUT", Kind::Manifest), 1, "{target}");
-    assert_eq!(target.len(), 7, "{target}");
+    // Whether this registry says by itself that it has a blob is not known yet.
+    assert_eq!(target.count("HEAD", Kind::Blob), 3, "{target}");
+    assert_eq!(target.len(), 10, "{target}");
     assert_same_at((&pair.source, APP, "v2"), (&pair.target, "mirror/app", "v2")).await;
 
     // The same event once more.
@@ -137,7 +139,7 @@ async fn referrers_cost_one_list_at_the_source() {
 
 #[tokio::test]
 async fn what_the_rule_does_not_select_is_left_alone() {
-    let pair = Pair::new("referrers = false\ntags = [\"v*\"]");
+    let pair = Pair::new("referrers = false\ntags = { include = [\"v*\"] }");
     let report = pair.run(&tags(&["v1", "dev"])).await;
     assert_eq!(report.counts, Counts { copied: 1, ..Counts::default() }, "{report:#?}");
     assert_eq!(pair.target.endpoint().tags("mirror/app").await, ["v1"]);
