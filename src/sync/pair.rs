@@ -203,11 +203,10 @@ impl<'a> Pair<'a> {
             SourceRepositories::Pinned { .. } => Some(Vec::new()),
             _ => self.named(),
         };
-        if !self.options.referrers || pinned.is_none() && named.as_ref().is_some_and(Vec::is_empty)
+        if let Some(tags) = &named
+            && (!self.options.referrers || pinned.is_none() && tags.is_empty())
         {
-            if let Some(tags) = named {
-                return Ok((pinned, tags, TagIndex::default()));
-            }
+            return Ok((pinned, tags.clone(), TagIndex::default()));
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
