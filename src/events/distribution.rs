@@ -149,10 +149,16 @@ mod tests {
     fn deletions_name_a_tag_or_a_digest() {
         let by_tag = json!({ "repository": "hello/world", "tag": "v1" });
         let events = parse(&envelope("delete", by_tag)).unwrap();
-        assert_eq!((events[0].action, events[0].tag.as_ref()), (Action::Delete, "v1".parse().ok().as_ref()));
+        assert_eq!(
+            (events[0].action, events[0].tag.as_ref()),
+            (Action::Delete, "v1".parse().ok().as_ref())
+        );
         let by_digest = json!({ "repository": "hello/world", "digest": DIGEST });
         let events = parse(&envelope("delete", by_digest)).unwrap();
-        assert_eq!(events, [PushEvent { at: events[0].at, ..event(Action::Delete, "hello/world", None) }]);
+        assert_eq!(
+            events,
+            [PushEvent { at: events[0].at, ..event(Action::Delete, "hello/world", None) }]
+        );
     }
 
     #[test]
@@ -162,7 +168,10 @@ mod tests {
         });
         let cases = [
             ("push", blob.clone()),
-            ("push", manifest(json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip" }))),
+            (
+                "push",
+                manifest(json!({ "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip" })),
+            ),
             ("mount", blob),
             ("pull", manifest(json!({ "tag": "latest" }))),
             ("rename", json!({ "repository": "hello/world" })),

@@ -96,8 +96,7 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Vec<PushEvent>, Refusal
     let at = at.or_else(|| json::moment(&package.updated_at));
     let tag = version.and_then(|version| version.container_metadata?.tag);
     let (tag, digest) = tag.map_or((None, None), |tag| (tag.name, tag.digest));
-    let event =
-        PushEvent::new(Action::Push, &repository, tag.as_deref(), digest.as_deref(), at)?;
+    let event = PushEvent::new(Action::Push, &repository, tag.as_deref(), digest.as_deref(), at)?;
     Ok(vec![event])
 }
 

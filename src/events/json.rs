@@ -11,10 +11,7 @@ use super::refusal::{Refusal, shorten};
 use super::{MAX_EVENTS, PushEvent};
 
 /// Reads a body; `sender` is who should have sent it, for the error.
-pub fn read<'de, T: Deserialize<'de>>(
-    sender: &'static str,
-    body: &'de [u8],
-) -> Result<T, Refusal> {
+pub fn read<'de, T: Deserialize<'de>>(sender: &'static str, body: &'de [u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body)
         .map_err(|error| Refusal::Shape { sender, problem: shorten(&error.to_string()) })
 }

@@ -40,9 +40,8 @@ mod tests {
 
     #[test]
     fn pushed_tags() {
-        let expected: Vec<_> = ["latest", "v1"]
-            .map(|tag| PushEvent { digest: None, ..push("acme/test", tag) })
-            .into();
+        let expected: Vec<_> =
+            ["latest", "v1"].map(|tag| PushEvent { digest: None, ..push("acme/test", tag) }).into();
         assert_eq!(parse(&message(json!(["latest", "v1"]))), Ok(expected));
         assert_eq!(parse(&message(json!([]))), Ok(vec![]));
     }

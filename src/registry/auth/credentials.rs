@@ -151,7 +151,7 @@ impl CredentialStore {
     ) -> Result<Option<Credential>, AuthError> {
         let source = &explicit.secret;
         let password =
-            secret::resolve(source, registry, &self.environment, self.time_limit).await?;
+            secret::resolve(source, registry.as_str(), &self.environment, self.time_limit).await?;
         Ok(Some(Credential::Password { username: explicit.username.clone(), password }))
     }
 

@@ -31,8 +31,8 @@ pub enum AuthError {
     VariableEncoding { name: String },
     #[error("the secret file {} {problem}", path.display())]
     SecretFile { path: PathBuf, problem: String },
-    #[error("the command `{program}`, which gives the password for {registry}, {problem}")]
-    Command { program: String, registry: String, problem: String },
+    #[error("the command `{program}`, which gives the password for {whose}, {problem}")]
+    Command { program: String, whose: String, problem: String },
     #[error("the credential helper `{helper}` {problem} (asked for {registry})")]
     Helper { helper: String, registry: String, problem: String },
     #[error(

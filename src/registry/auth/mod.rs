@@ -41,6 +41,7 @@ pub use credentials::{Credential, CredentialSource, CredentialStore, ExplicitCre
 pub use environment::Environment;
 pub use error::AuthError;
 pub use scope::{Access, Scope};
+pub use secret::read_secret;
 
 /// A clock that never goes backwards: `Arc::new(Instant::now)` outside tests.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;

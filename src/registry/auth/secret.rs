@@ -10,15 +10,30 @@ use super::environment::Environment;
 use super::error::AuthError;
 use super::process;
 use crate::config::SecretSource;
-use crate::oci::RegistryHost;
 
 /// More than any password or token has.
 const FILE_LIMIT: u64 = 64 * 1024;
 
+/// How long a command may take to tell a secret that is not a registry's.
+const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+
+/// A secret that is not a registry's, without the newline at its end. `whose` says in errors what
+/// it is for.
+///
+/// # Errors
+/// It is not where the configuration says it is.
+pub async fn read_secret(
+    source: &SecretSource,
+    whose: &str,
+    environment: &Environment,
+) -> Result<SecretString, AuthError> {
+    resolve(source, whose, environment, COMMAND_LIMIT).await
+}
+
 /// The secret, without the newline at its end. `time_limit` is for commands.
 pub(super) async fn resolve(
     source: &SecretSource,
-    registry: &RegistryHost,
+    whose: &str,
     environment: &Environment,
     time_limit: Duration,
 ) -> Result<SecretString, AuthError> {
@@ -44,7 +59,7 @@ pub(super) async fn resolve(
             let program = words.first().map_or("", String::as_str);
             let problem = |problem| AuthError::Command {
                 program: program.to_owned(),
-                registry: registry.to_string(),
+                whose: whose.to_owned(),
                 problem,
             };
             let arguments = words.get(1..).unwrap_or_default();
@@ -91,8 +106,7 @@ mod tests {
     use super::*;
 
     async fn resolved(source: SecretSource, environment: &Environment) -> Result<String, String> {
-        let registry = "r.io".parse().unwrap();
-        let secret = resolve(&source, &registry, environment, Duration::from_secs(10)).await;
+        let secret = resolve(&source, "r.io", environment, Duration::from_secs(10)).await;
         secret.map(|secret| secret.expose_secret().to_owned()).map_err(|error| error.to_string())
     }
 
@@ -152,8 +166,7 @@ mod tests {
         scripts.add("hang", "exec sleep 60");
         let source = SecretSource::Command(vec!["hang".into()]);
         let limit = Duration::from_millis(300);
-        let registry = "r.io".parse().unwrap();
-        let error = resolve(&source, &registry, &scripts.environment(), limit).await.unwrap_err();
+        let error = resolve(&source, "r.io", &scripts.environment(), limit).await.unwrap_err();
         assert!(error.to_string().contains("gave no answer within 0.3 seconds"), "{error}");
     }
 }

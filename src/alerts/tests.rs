@@ -1,0 +1,1 @@
+//! What arrives at a receiver that fails in every way.
