@@ -36,6 +36,9 @@ const OPEN_KEYS: [&str; 9] = [
     "auth_realms",
 ];
 
+/// The same of a webhook.
+const OPEN_NOTIFY_KEYS: [&str; 3] = ["format", "on", "rules"];
+
 impl Snippet {
     /// `span` is in bytes of the text; one that does not fit is made to.
     pub fn new(text: &str, span: Range<usize>) -> Self {
@@ -64,7 +67,7 @@ impl Snippet {
 }
 
 /// Whether the line may hold a secret: it speaks of a password, or it stands in the table of a
-/// registry and is not known to hold something else.
+/// registry or a webhook and is not known to hold something else.
 fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     let line = line.trim_start();
     let key = line.split(['=', ' ', '\t', '.']).next().unwrap_or_default();
@@ -77,10 +80,10 @@ fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     }
     let section =
         text[..line_start].lines().rev().map(str::trim_start).find(|l| l.starts_with('['));
-    if section.is_some_and(|section| section.contains("registr")) {
-        !OPEN_KEYS.contains(&key)
-    } else {
-        key.contains("registr")
+    match section {
+        Some(section) if section.contains("registr") => !OPEN_KEYS.contains(&key),
+        Some(section) if section.contains("notif") => !OPEN_NOTIFY_KEYS.contains(&key),
+        _ => key.contains("registr") || key.contains("notif"),
     }
 }
 
