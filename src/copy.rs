@@ -9,6 +9,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::fair::Flow;
 use crate::oci::selection::TagSelection;
 use crate::oci::{Digest, Tag};
 use crate::place::{Image, Source, Target};
@@ -182,6 +183,7 @@ impl<'a> Copy<'a> {
                 cleaned: false,
             }],
             options: self.options.clone(),
+            flow: Flow::ALONE,
         };
         if let Some(current) = &current {
             // A look costs nothing where a manifest that is read counts as a pull.

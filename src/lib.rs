@@ -6,6 +6,7 @@
 //! - `cli`: one file a subcommand; arguments in, report out.
 //! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
 //! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
+//! - `daemon`: runs the rules when their time has come and when registries tell of pushes.
 //! - `server`: layouts served as a registry.
 //! - `daemon`: the rules of the configuration, run at their times.
 //! - `verify`: source and target compared down to every blob, and repaired.
@@ -22,6 +23,7 @@
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
 //! - `metrics`: what is counted and measured, for Prometheus.
+//! - `fair`: what is scarce, shared between flows of work in turn.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
@@ -33,6 +35,7 @@ pub mod daemon;
 pub mod delete;
 pub mod demo;
 pub mod events;
+pub mod fair;
 pub mod history;
 pub mod layout;
 pub mod metrics;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
+use crate::fair::Flow;
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::{RegistryHost, RepositoryName};
 
@@ -89,7 +90,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let Wanted { registry: host, filter } = args.registry;
     let registry = registries.open(&host)?;
     let mut repositories =
-        signals::unless_stopped(async { Ok(registry.repositories().await?) }).await?;
+        signals::unless_stopped(async { Ok(registry.repositories(Flow::ALONE).await?) }).await?;
     repositories.retain(|repository| filter.matches(repository));
     repositories.sort_unstable();
     repositories.dedup();

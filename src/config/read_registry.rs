@@ -136,7 +136,7 @@ fn realm(host: &Spanned<String>, reader: &mut Reader<'_>) -> Option<String> {
 pub fn secret(raw: Spanned<RawSecret>, reader: &mut Reader<'_>) -> Option<SecretSource> {
     let span = raw.span();
     let RawSecret::Source(source) = raw.into_inner() else {
-        let message = "a password is never written into the configuration itself";
+        let message = "a secret is never written into the configuration itself";
         reader.report_with_hint(span, message, HOW_TO_WRITE_A_SECRET);
         return None;
     };

@@ -92,6 +92,16 @@ impl SourcePattern {
         }
     }
 
+    /// Whether a repository of the registry belongs to it.
+    pub fn matches(&self, repository: &RepositoryName) -> bool {
+        match &self.repositories {
+            SourceRepositories::One(one) | SourceRepositories::Pinned { repository: one, .. } => {
+                one == repository
+            }
+            SourceRepositories::Matching(pattern) => pattern.matches(repository),
+        }
+    }
+
     /// What `{tail}` in a target leaves out: a pattern's literal prefix, or the namespace of a
     /// single repository.
     pub fn literal_prefix(&self) -> &str {

@@ -1,5 +1,6 @@
-//! The rules of the configuration, run at their times.
-//!
-//! - `agenda`: which rule is due when; pure.
+//! The daemon: runs the rules when their time has come and when registries tell of pushes.
 
 pub mod agenda;
+pub mod concern;
+pub mod inbox;
+pub mod wanted;

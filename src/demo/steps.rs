@@ -11,6 +11,7 @@ use super::report::{Images, Step};
 use super::samples::{self, Sample};
 use super::scene::Scene;
 use super::stock;
+use crate::fair::Flow;
 use crate::oci::derived::{self, cosign_tag};
 use crate::oci::{Digest, RegistryHost, Tag};
 use crate::registry::Registries;
@@ -56,7 +57,7 @@ async fn prepare(scene: &Scene) -> Result<Step, DemoError> {
     let (registries, _) = scene.open(&scene.config()?)?;
     let host = host(&source.address)?;
     let mut found = BTreeSet::new();
-    for name in registries.open(&host)?.repositories().await? {
+    for name in registries.open(&host)?.repositories(Flow::ALONE).await? {
         let repository = registries.open(&host)?.repository(name.clone(), false);
         let mut tags: Vec<Tag> = repository.tags().await?.unwrap_or_default();
         tags.retain(|tag| derived::parse(tag).is_none());

@@ -79,6 +79,12 @@ pub fn parse(
 }
 
 impl PushEvent {
+    /// When it happened, for a message that arrived at `received`. The registry's clock may be
+    /// ahead; nothing happens later than it is told.
+    pub fn happened(&self, received: Timestamp) -> Timestamp {
+        self.at.map_or(received, |at| at.min(received))
+    }
+
     /// Reads names as a message has them. A missing tag, an empty one and a digest in its place
     /// (Harbor, zot) are all no tag; a digest that cannot be read is none.
     fn new(
@@ -102,5 +108,106 @@ impl PushEvent {
             action,
             at,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{DIGEST, push};
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn nothing_happens_later_than_it_is_told() {
+        let [early, late] = ["2024-01-01T00:00:00Z", "2024-01-01T00:00:09Z"]
+            .map(|text| text.parse::<Timestamp>().unwrap());
+        let told = |at| PushEvent { at, ..push("a", "b") };
+        assert_eq!(told(Some(early)).happened(late), early);
+        assert_eq!(told(Some(late)).happened(early), early);
+        assert_eq!(told(None).happened(late), late);
+    }
+
+    #[test]
+    fn derived_tags_are_referrers() {
+        let stem = DIGEST.replace(':', "-");
+        for (tag, referrer) in
+            [(stem.clone(), true), (format!("{stem}.sig"), true), ("v1".into(), false)]
+        {
+            let event = PushEvent::new(Action::Push, "a", Some(&tag), None, None).unwrap();
+            assert_eq!(event.referrer, referrer, "{tag}");
+        }
+    }
+
+    fn any_json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<f64>().prop_map(Into::into),
+            prop::sample::select(vec![
+                "push",
+                "published",
+                "CONTAINER",
+                "PUSH_ARTIFACT",
+                "a/b",
+                DIGEST
+            ])
+            .prop_map(Into::into),
+            "\\PC{0,12}".prop_map(Into::into),
+        ];
+        let keys = vec![
+            "events",
+            "action",
+            "target",
+            "mediaType",
+            "repository",
+            "tag",
+            "digest",
+            "references",
+            "type",
+            "event_data",
+            "resources",
+            "repo_full_name",
+            "push_data",
+            "repo_name",
+            "package",
+            "package_type",
+            "owner",
+            "login",
+            "name",
+            "package_version",
+            "container_metadata",
+            "updated_tags",
+            "specversion",
+            "data",
+            "reference",
+            "manifest",
+        ];
+        leaf.prop_recursive(5, 60, 6, move |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
+                proptest::collection::btree_map(prop::sample::select(keys.clone()), inner, 0..6)
+                    .prop_map(|map| map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_body_is_events_or_a_refusal(json in any_json(), bytes: Vec<u8>, kind in "\\PC{0,20}|package") {
+            let mut headers = HeaderMap::new();
+            if let Ok(kind) = http::HeaderValue::from_str(&kind) {
+                headers.insert("x-github-event", kind.clone());
+                headers.insert("ce-type", kind);
+            }
+            for format in EventFormat::ALL {
+                for headers in [&headers, &HeaderMap::new()] {
+                    for body in [json.to_string().as_bytes(), &bytes] {
+                        if let Err(refusal) = parse(format, headers, body) {
+                            prop_assert!(refusal.to_string().len() < 1000);
+                        }
+                    }
+                }
+            }
+        }
     }
 }

@@ -28,6 +28,15 @@ pub struct TagSelection {
     pub latest: Option<NonZeroUsize>,
 }
 
+/// What can be said of one tag without the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Judgement {
+    Selected,
+    Rejected,
+    /// It is among the candidates of `latest`.
+    Depends,
+}
+
 impl TagSelection {
     /// The selection of these tags and nothing else.
     ///
@@ -68,6 +77,28 @@ impl TagSelection {
         selected.sort_unstable();
         selected.dedup();
         selected
+    }
+
+    /// The selected ones of some tags, if that can be told without all the others: `latest`
+    /// compares them.
+    pub fn select_some(&self, tags: impl IntoIterator<Item = Tag>) -> Option<Vec<Tag>> {
+        let judged = tags.into_iter().filter_map(|tag| match self.judge(&tag) {
+            Judgement::Rejected => None,
+            Judgement::Depends => Some(None),
+            Judgement::Selected => Some(Some(tag)),
+        });
+        judged.collect()
+    }
+
+    /// Whether this tag is selected, whatever other tags there are.
+    pub fn judge(&self, tag: &Tag) -> Judgement {
+        let named = self.include.as_ref().is_some_and(|include| include.names(tag));
+        // `latest` keeps at least one, so what is not selected alone never is.
+        match self.select([tag.clone()]).is_empty() {
+            true => Judgement::Rejected,
+            false if self.latest.is_some() && !named => Judgement::Depends,
+            false => Judgement::Selected,
+        }
     }
 
     /// The tags to copy, if they can be told without the registry's tag list.
@@ -262,6 +293,13 @@ mod tests {
                 selected.iter().filter(literal).collect::<std::collections::BTreeSet<_>>(),
                 list.iter().filter(literal).filter(|t| !selection.exclude.matches(t)).collect()
             );
+            for tag in &list {
+                match selection.judge(tag) {
+                    Judgement::Selected => prop_assert!(selected.contains(tag), "{}", tag),
+                    Judgement::Rejected => prop_assert!(!selected.contains(tag), "{}", tag),
+                    Judgement::Depends => prop_assert!(selection.latest.is_some(), "{}", tag),
+                }
+            }
             if let Some(latest) = selection.latest {
                 prop_assert!(selected.iter().filter(|t| !literal(t)).count() <= latest.get());
             }

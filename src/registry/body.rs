@@ -12,6 +12,7 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::transport::Timeouts;
+use crate::metrics::RegistryMetrics;
 use crate::repository::{BlobBody, BodyAborted};
 
 /// How far a body has been sent.
@@ -31,10 +32,11 @@ struct Streamed {
     chunks: Mutex<BoxStream<'static, Result<Bytes, BodyAborted>>>,
     left: u64,
     progress: Progress,
+    metrics: Arc<RegistryMetrics>,
 }
 
 /// A request body that announces its exact length, so that no chunked encoding is used.
-pub(super) fn streamed(body: BlobBody) -> (reqwest::Body, Progress) {
+pub(super) fn streamed(body: BlobBody, metrics: Arc<RegistryMetrics>) -> (reqwest::Body, Progress) {
     let progress = Progress(Arc::new(Shared {
         length: body.length,
         sent: AtomicU64::new(0),
@@ -46,6 +48,7 @@ pub(super) fn streamed(body: BlobBody) -> (reqwest::Body, Progress) {
             chunks: Mutex::new(body.chunks),
             left,
             progress: progress.clone(),
+            metrics,
         }),
         progress,
     )
@@ -71,6 +74,7 @@ impl http_body::Body for Streamed {
             Some(Ok(chunk)) if chunk.len() as u64 <= self.left => {
                 self.left -= chunk.len() as u64;
                 self.progress.0.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                self.metrics.sent(chunk.len());
                 Some(Ok(Frame::data(chunk)))
             }
             Some(_) | None => Some(Err(BodyAborted)),

@@ -3,17 +3,23 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use super::pace::Pace;
 use super::window::{Kind, Window};
+use crate::fair::{Flow, Place, Places};
+
+/// Requests that are to leave within this time need not stand in the row any more: they only
+/// sleep. Timers are too coarse for a row that moves more often than once in some milliseconds.
+const NEAR: Duration = Duration::from_millis(20);
 
 /// Shared by everything that talks to one registry.
 #[derive(Debug)]
 pub struct Limiter {
-    /// The places in the window. First come, first served.
-    places: Semaphore,
+    /// The places in the window.
+    places: Places,
+    /// The row that waits for the pace: one at its head.
+    row: Places,
     state: Mutex<State>,
 }
 
@@ -32,7 +38,7 @@ struct State {
 pub struct Permit<'a> {
     limiter: &'a Limiter,
     /// `Some` until dropped.
-    place: Option<SemaphorePermit<'a>>,
+    place: Option<Place>,
     sent: Instant,
     full: bool,
 }
@@ -43,7 +49,8 @@ impl Limiter {
         let window = Window::new(parallel.unwrap_or(super::window::DEFAULT_MAX));
         let capacity = window.limit();
         Self {
-            places: Semaphore::new(capacity as usize),
+            places: Places::new(capacity as usize),
+            row: Places::new(1),
             state: Mutex::new(State { window, pace: Pace::new(per_second), capacity }),
         }
     }
@@ -53,22 +60,27 @@ impl Limiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until a request may leave.
-    pub async fn acquire(&self) -> Permit<'_> {
-        // An error would say that the semaphore is closed, which nobody does.
-        let place = self.places.acquire().await.ok();
-        let full = self.places.available_permits() == 0;
-        self.turn().await;
+    /// Waits until a request of this flow may leave.
+    pub async fn acquire(&self, flow: Flow) -> Permit<'_> {
+        let place = Some(self.places.take(flow).await);
+        let full = self.places.free() == 0;
+        self.turn(flow).await;
         Permit { limiter: self, place, sent: Instant::now(), full }
     }
 
     /// Waits for the pace and for pauses, without taking a place in the window.
-    pub async fn turn(&self) {
+    pub async fn turn(&self, flow: Flow) {
         loop {
+            // Who waits for long has no time yet, so that the flows take turns at getting one.
+            let head = self.row.take(flow).await;
             let slot = {
                 let mut state = self.state();
                 state.pace.slot(Instant::now())
             };
+            if slot > Instant::now() + NEAR {
+                tokio::time::sleep_until(slot - NEAR).await;
+            }
+            drop(head);
             if slot > Instant::now() {
                 tokio::time::sleep_until(slot).await;
             }
@@ -78,6 +90,11 @@ impl Limiter {
                 return;
             }
         }
+    }
+
+    /// How many may be under way at once now.
+    pub fn window(&self) -> u32 {
+        self.state().window.limit()
     }
 
     /// No request leaves for so long.
@@ -91,7 +108,7 @@ impl Limiter {
     }
 
     fn in_flight(&self, state: &State) -> u32 {
-        let free = u32::try_from(self.places.available_permits()).unwrap_or(u32::MAX);
+        let free = u32::try_from(self.places.free()).unwrap_or(u32::MAX);
         state.capacity.saturating_sub(free)
     }
 
@@ -137,7 +154,7 @@ impl Drop for Permit<'_> {
                 state.capacity -= 1;
             }
         } else if state.capacity < limit {
-            self.limiter.places.add_permits((limit - state.capacity) as usize);
+            self.limiter.places.add((limit - state.capacity) as usize);
             state.capacity = limit;
         }
     }
@@ -157,7 +174,7 @@ mod tests {
             .map(|_| {
                 let (limiter, now, most) = (limiter.clone(), now.clone(), most.clone());
                 tokio::spawn(async move {
-                    let permit = limiter.acquire().await;
+                    let permit = limiter.acquire(Flow::ALONE).await;
                     most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                     tokio::time::sleep(Duration::from_millis(5)).await;
                     now.fetch_sub(1, Ordering::SeqCst);
@@ -175,11 +192,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_waiter_that_gives_up_does_not_keep_the_others_waiting() {
         let limiter = Arc::new(Limiter::new(Some(1), None));
-        let held = limiter.acquire().await;
-        let gone = tokio::time::timeout(Duration::from_millis(1), limiter.acquire()).await;
+        let held = limiter.acquire(Flow::ALONE).await;
+        let gone =
+            tokio::time::timeout(Duration::from_millis(1), limiter.acquire(Flow::ALONE)).await;
         assert!(gone.is_err());
         let other = limiter.clone();
-        let waiting = tokio::spawn(async move { other.acquire().await.good(Kind::Probe) });
+        let waiting =
+            tokio::spawn(async move { other.acquire(Flow::ALONE).await.good(Kind::Probe) });
         tokio::task::yield_now().await;
         drop(held);
         waiting.await.unwrap();
@@ -190,7 +209,7 @@ mod tests {
         let limiter = Limiter::new(None, None);
         let start = Instant::now();
         limiter.pause(Duration::from_secs(7));
-        limiter.acquire().await.good(Kind::Read);
+        limiter.acquire(Flow::ALONE).await.good(Kind::Read);
         assert!(start.elapsed() >= Duration::from_secs(7));
     }
 
@@ -198,13 +217,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn after_a_pause_the_pace_is_kept() {
         let limiter = Arc::new(Limiter::new(None, Some(10.0)));
-        limiter.acquire().await.good(Kind::Read);
+        limiter.acquire(Flow::ALONE).await.good(Kind::Read);
         let start = Instant::now();
         let tasks: Vec<_> = (0..5)
             .map(|_| {
                 let limiter = limiter.clone();
                 tokio::spawn(async move {
-                    limiter.acquire().await.good(Kind::Read);
+                    limiter.acquire(Flow::ALONE).await.good(Kind::Read);
                     start.elapsed().as_secs_f64()
                 })
             })
@@ -225,7 +244,7 @@ mod tests {
         let limiter = Limiter::new(None, Some(10.0));
         let start = Instant::now();
         for _ in 0..21 {
-            limiter.acquire().await.good(Kind::Read);
+            limiter.acquire(Flow::ALONE).await.good(Kind::Read);
         }
         assert!((start.elapsed().as_secs_f64() - 2.0).abs() < 0.1, "{:?}", start.elapsed());
     }

@@ -15,6 +15,7 @@ use super::link;
 use super::remote::RemoteRepository;
 use super::request::{Call, What};
 use super::vendor;
+use crate::fair::Flow;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, RepositoryName, Tag, media_type};
 use crate::repository::{Cause, Error, Repository, Result};
@@ -44,7 +45,7 @@ impl RemoteRepository {
         url.set_query(Some(&format!("n={PAGE}")));
         let mut tags = Vec::new();
         let what = What::Name(self.name());
-        let pages = Pages::new(&self.registry, "list tags of", what, &self.reads);
+        let pages = Pages::new(&self.registry, "list tags of", what, &self.reads, self.flow);
         let found = pages
             .each(url, |page: Page| {
                 let page = page.tags.unwrap_or_default();
@@ -85,7 +86,7 @@ impl RemoteRepository {
         let pages = Pages {
             page_bytes: MAX_INDEX_BYTES,
             media_type: Some(media_type::OCI_INDEX),
-            ..Pages::new(&self.registry, "list referrers of", what, &self.reads)
+            ..Pages::new(&self.registry, "list referrers of", what, &self.reads, self.flow)
         };
         let mut referrers = Vec::new();
         let found = pages
@@ -121,12 +122,12 @@ impl RemoteRepository {
 
 impl Registry {
     /// Every repository that the credentials may see, as far as the product can list them.
-    pub async fn repositories(&self) -> Result<Vec<RepositoryName>> {
-        vendor::of(&self.host).repositories(self).await
+    pub async fn repositories(&self, flow: Flow) -> Result<Vec<RepositoryName>> {
+        vendor::of(&self.host).repositories(self, flow).await
     }
 
     /// `_catalog`: no part of the specification, but of distribution and many others.
-    pub(super) async fn catalog(&self) -> Result<Vec<RepositoryName>> {
+    pub(super) async fn catalog(&self, flow: Flow) -> Result<Vec<RepositoryName>> {
         #[derive(Deserialize)]
         struct Page {
             repositories: Option<Vec<String>>,
@@ -136,7 +137,7 @@ impl Registry {
         url.set_query(Some(&format!("n={PAGE}")));
         let scope = Scope::catalog();
         let what = What::Name(self.host.as_str());
-        let pages = Pages::new(self, "list repositories of", what, &scope);
+        let pages = Pages::new(self, "list repositories of", what, &scope, flow);
         let mut names = Vec::new();
         let found = pages
             .each(url, |page: Page| {
@@ -166,6 +167,7 @@ struct Pages<'a> {
     step: &'static str,
     what: What<'a>,
     scope: &'a Scope,
+    flow: Flow,
     /// The most bytes of one page.
     page_bytes: usize,
     /// What a page must be; an answer of another type is something else.
@@ -173,8 +175,14 @@ struct Pages<'a> {
 }
 
 impl<'a> Pages<'a> {
-    fn new(registry: &'a Registry, step: &'static str, what: What<'a>, scope: &'a Scope) -> Self {
-        Self { registry, step, what, scope, page_bytes: MAX_PAGE_BYTES, media_type: None }
+    fn new(
+        registry: &'a Registry,
+        step: &'static str,
+        what: What<'a>,
+        scope: &'a Scope,
+        flow: Flow,
+    ) -> Self {
+        Self { registry, step, what, scope, flow, page_bytes: MAX_PAGE_BYTES, media_type: None }
     }
 
     /// Follows `Link` headers from page to page; `take` gets each and says how many entries it
@@ -225,7 +233,8 @@ impl<'a> Pages<'a> {
     }
 
     async fn page(&self, url: &Url) -> Result<Answer> {
-        let mut call = Call::new(self.step, self.what, Method::GET, url.clone(), self.scope);
+        let mut call =
+            Call::new(self.step, self.what, Method::GET, url.clone(), self.scope, self.flow);
         call.limit = self.page_bytes;
         self.registry.call(&call).await
     }

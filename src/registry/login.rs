@@ -5,6 +5,7 @@ use http::{Method, StatusCode};
 use super::Registry;
 use super::auth::Scope;
 use super::request::{Call, What};
+use crate::fair::Flow;
 use crate::repository::{Cause, Result};
 
 impl Registry {
@@ -13,7 +14,8 @@ impl Registry {
     pub async fn log_in(&self) -> Result<bool> {
         let scope = Scope::base();
         let what = What::Name(self.host.as_str());
-        let call = Call::new("log in to", what, Method::GET, self.base.clone(), &scope);
+        let call =
+            Call::new("log in to", what, Method::GET, self.base.clone(), &scope, Flow::ALONE);
         let answer = self.call(&call).await?;
         if answer.status != StatusCode::OK {
             return Err(call.error(answer.refusal()));

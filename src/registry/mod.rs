@@ -29,6 +29,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use url::Url;
 
+use crate::fair::Flow;
+use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
 use auth::{Authenticator, CredentialSource};
@@ -70,6 +72,7 @@ pub struct Registry {
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     facts: Facts,
+    metrics: Arc<RegistryMetrics>,
     /// It refused everybody for longer than anybody waits: until when, and in which words.
     closed: Mutex<Option<(tokio::time::Instant, Cause)>>,
 }
@@ -99,6 +102,7 @@ impl Registry {
         settings: Settings,
         credentials: Arc<dyn CredentialSource>,
         jitter: fn() -> f64,
+        metrics: Arc<RegistryMetrics>,
     ) -> Result<Arc<Self>> {
         let failed = |cause| Error::new("set up", host.to_string(), cause);
         let scheme = if settings.tls.http { "http" } else { "https" };
@@ -115,17 +119,23 @@ impl Registry {
             transport.api().clone(),
             settings.auth_realms,
             Arc::new(std::time::Instant::now),
+            metrics.clone(),
         );
+        let limiter = Limiter::new(settings.parallel, settings.requests_per_second);
+        let uploads = Limiter::new(settings.parallel, None);
+        metrics.window(WindowKind::Requests, limiter.window());
+        metrics.window(WindowKind::Uploads, uploads.window());
         Ok(Arc::new(Self {
             base,
             transport,
             authenticator,
-            limiter: Limiter::new(settings.parallel, settings.requests_per_second),
-            uploads: Limiter::new(settings.parallel, None),
+            limiter,
+            uploads,
             policy: settings.policy,
             timeouts: settings.timeouts,
             jitter,
             facts: Facts::default(),
+            metrics,
             closed: Mutex::default(),
             host,
         }))
@@ -135,10 +145,21 @@ impl Registry {
         &self.host
     }
 
-    /// One of its repositories. `writes`: it will be written to, so tokens are asked for that
-    /// allow it from the start.
+    /// One of its repositories, for a process that does nothing else. `writes`: it will be written
+    /// to, so tokens are asked for that allow it from the start.
     pub fn repository(self: &Arc<Self>, name: RepositoryName, writes: bool) -> Arc<dyn Repository> {
-        Arc::new(remote::RemoteRepository::new(self.clone(), name, writes))
+        self.repository_in(Flow::ALONE, name, writes)
+    }
+
+    /// The same, for work that shares the registry with others: its requests take the turns of
+    /// this flow.
+    pub fn repository_in(
+        self: &Arc<Self>,
+        flow: Flow,
+        name: RepositoryName,
+        writes: bool,
+    ) -> Arc<dyn Repository> {
+        Arc::new(remote::RemoteRepository::new(self.clone(), name, writes, flow))
     }
 }
 

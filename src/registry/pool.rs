@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
 use super::{Policy, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
+use crate::metrics::Metrics;
 use crate::oci::RegistryHost;
 use crate::repository::{Cause, Error, Result};
 
@@ -19,6 +20,7 @@ pub struct Registries {
     credentials: Arc<CredentialStore>,
     policy: Policy,
     jitter: fn() -> f64,
+    metrics: Metrics,
     open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
 }
 
@@ -41,8 +43,14 @@ impl Registries {
             default,
             policy: Policy::default(),
             jitter,
+            metrics: Metrics::new(),
             open: Mutex::default(),
         }
+    }
+
+    /// Counts into these metrics.
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Another patience than the usual one with what fails.
@@ -76,7 +84,8 @@ impl Registries {
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
         let settings = Settings { policy: self.policy, ..settings };
-        Registry::new(host.clone(), settings, credentials, self.jitter)
+        let metrics = self.metrics.registry(host);
+        Registry::new(host.clone(), settings, credentials, self.jitter, metrics)
     }
 }
 

@@ -9,6 +9,7 @@ use url::Url;
 use super::Registry;
 use super::auth::Scope;
 use super::request::{Call, What};
+use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::repository::{
     BlobBody, BlobReader, Placement, Reference, Repository, Resolved, Result, Stored,
@@ -22,6 +23,7 @@ pub(super) struct RemoteRepository {
     /// `host/path`, for people.
     name: String,
     path: RepositoryName,
+    pub flow: Flow,
     /// The scope of requests that only read: what will be written to asks for both at once,
     /// which saves a token.
     pub reads: Scope,
@@ -30,7 +32,7 @@ pub(super) struct RemoteRepository {
 }
 
 impl RemoteRepository {
-    pub fn new(registry: Arc<Registry>, path: RepositoryName, writes: bool) -> Self {
+    pub fn new(registry: Arc<Registry>, path: RepositoryName, writes: bool, flow: Flow) -> Self {
         let (pull, push) = (Scope::pull(path.clone()), Scope::push(path.clone()));
         Self {
             name: format!("{}/{path}", registry.host),
@@ -39,6 +41,7 @@ impl RemoteRepository {
             deletes: Scope::delete(path.clone()),
             registry,
             path,
+            flow,
         }
     }
 
@@ -59,7 +62,7 @@ impl RemoteRepository {
         url: Url,
         scope: &'a Scope,
     ) -> Call<'a> {
-        Call::new(step, what, method, url, scope)
+        Call::new(step, what, method, url, scope, self.flow)
     }
 }
 

@@ -1,5 +1,6 @@
 //! The request pipeline: authentication, limits, redirects, retries, bounded reading.
 
+use std::error::Error as _;
 use std::fmt;
 use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
@@ -18,8 +19,10 @@ use super::link;
 use super::retry::{self, Decision, Failure};
 use super::transport;
 use super::window::Kind;
+use crate::fair::Flow;
+use crate::metrics::{NoAnswer, WindowKind};
 use crate::oci::Digest;
-use crate::repository::{BlobBody, Cause, Error, Reference, Result};
+use crate::repository::{BlobBody, BodyAborted, Cause, Error, Reference, Result};
 
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -57,6 +60,8 @@ pub(super) struct Call<'a> {
     pub method: Method,
     pub url: Url,
     pub scope: &'a Scope,
+    /// Whose turn it takes.
+    pub flow: Flow,
     pub headers: HeaderMap,
     pub body: Bytes,
     /// At most so many bytes of a good answer's body are read.
@@ -72,6 +77,7 @@ impl<'a> Call<'a> {
         method: Method,
         url: Url,
         scope: &'a Scope,
+        flow: Flow,
     ) -> Self {
         Self {
             step,
@@ -79,6 +85,7 @@ impl<'a> Call<'a> {
             method,
             url,
             scope,
+            flow,
             headers: HeaderMap::new(),
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
@@ -171,6 +178,7 @@ impl Registry {
             Decision::Again(wait) => {
                 tracing::debug!(step = call.step, what = %call.what, %cause, ?wait, tries, "trying again");
                 tokio::time::sleep(wait).await;
+                self.metrics.retried();
                 *tries += 1;
                 Ok(())
             }
@@ -206,16 +214,19 @@ impl Registry {
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
-            let permit = self.limiter.acquire().await;
+            let permit = self.limiter.acquire(call.flow).await;
             if let Some(cause) = self.closed() {
                 return Err(Failed::Final(cause));
             }
+            let in_flight = self.metrics.begin(WindowKind::Requests);
             let (request, authorization) =
                 self.request(call, &call.url).await.map_err(Failed::Final)?;
             let sent = Instant::now();
             let response = self.send(call, request.body(call.body.clone())).await?;
             let status = response.status();
             tracing::trace!(method = %call.method, path = call.url.path(), status = status.as_u16(), elapsed = ?sent.elapsed(), "answer");
+            self.metrics.waited(&call.method, sent.elapsed());
+            self.metrics.sent(call.body.len());
             self.note_quota(response.headers());
             match status {
                 StatusCode::TOO_MANY_REQUESTS => permit.throttled(),
@@ -224,6 +235,8 @@ impl Registry {
                 | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
                 _ => permit.good(call.kind()),
             }
+            drop(in_flight);
+            self.metrics.window(WindowKind::Requests, self.limiter.window());
             if let Some(authorization) = authorization
                 && self.is_worth_another(call, authorization, status, response.headers()).await?
             {
@@ -293,10 +306,19 @@ impl Registry {
     ) -> std::result::Result<Response, Failed> {
         let patience = call.patience.unwrap_or(self.timeouts.idle);
         match timeout(patience, request.send()).await {
-            Err(_) => Err(Failed::Connection(Cause::TimedOut(patience))),
-            Ok(Err(error)) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
-            Ok(Ok(response)) => Ok(response),
+            Err(_) => Err(self.broke_off(Cause::TimedOut(patience))),
+            Ok(Err(error)) => Err(self.broke_off(Cause::Transport(transport::chain(&error)))),
+            Ok(Ok(response)) => {
+                self.metrics.answered(&call.method, response.status());
+                Ok(response)
+            }
         }
+    }
+
+    /// There was no answer, or not all of it.
+    fn broke_off(&self, cause: Cause) -> Failed {
+        self.metrics.unanswered(no_answer(&cause));
+        Failed::Connection(cause)
     }
 
     /// Follows redirects.
@@ -342,14 +364,13 @@ impl Registry {
         let mut body = BytesMut::new();
         loop {
             match timeout(self.timeouts.idle, response.chunk()).await {
-                Err(_) => {
-                    return Err(Failed::Connection(Cause::TimedOut(self.timeouts.idle)));
-                }
+                Err(_) => return Err(self.broke_off(Cause::TimedOut(self.timeouts.idle))),
                 Ok(Err(error)) => {
-                    return Err(Failed::Connection(Cause::Transport(transport::chain(&error))));
+                    return Err(self.broke_off(Cause::Transport(transport::chain(&error))));
                 }
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(chunk))) => {
+                    self.metrics.received(chunk.len());
                     if body.len() + chunk.len() > limit {
                         if status.is_success() {
                             return Err(Failed::Final(Cause::Protocol(format!(
@@ -370,23 +391,32 @@ impl Registry {
     pub(super) async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
         // Not a place in the window of all requests: that would be held for as long as the source
         // takes, and a source in the same registry needs places there to go on.
-        let permit = self.uploads.acquire().await;
-        self.limiter.turn().await;
+        let permit = self.uploads.acquire(call.flow).await;
+        self.limiter.turn(call.flow).await;
         if let Some(cause) = self.closed() {
             return Err(call.error(cause));
         }
+        let in_flight = self.metrics.begin(WindowKind::Uploads);
         // Last, because a token could end while others upload.
         let (request, authorization) =
             self.request(call, &call.url).await.map_err(|cause| call.error(cause))?;
         let sent = Instant::now();
-        let (body, progress) = super::body::streamed(body);
+        let (body, progress) = super::body::streamed(body, self.metrics.clone());
         let answer = tokio::select! {
             sent = request.body(body).send() => match sent {
-                Ok(response) => self.read(response, MAX_ERROR_BODY).await,
-                Err(error) => Err(Failed::Connection(Cause::Transport(transport::chain(&error)))),
+                Ok(response) => {
+                    self.metrics.answered(&call.method, response.status());
+                    self.read(response, MAX_ERROR_BODY).await
+                }
+                Err(error) => {
+                    let cause = Cause::Transport(transport::chain(&error));
+                    // That the source gave up is not this registry's failure.
+                    Err(if gave_up(&error) { Failed::Connection(cause) } else { self.broke_off(cause) })
+                }
             },
-            waited = progress.stalled(self.timeouts) => Err(Failed::Connection(Cause::TimedOut(waited))),
+            waited = progress.stalled(self.timeouts) => Err(self.broke_off(Cause::TimedOut(waited))),
         };
+        drop(in_flight);
         let answer = match answer {
             Ok(answer) | Err(Failed::Status(answer)) => answer,
             Err(Failed::Connection(cause) | Failed::Final(cause)) => return Err(call.error(cause)),
@@ -404,6 +434,7 @@ impl Registry {
                 self.limiter.taken(sent);
             }
         }
+        self.metrics.window(WindowKind::Uploads, self.uploads.window());
         if retry::is_transient(answer.status) {
             self.wait_asked_for(&answer, &answer.refusal());
         }
@@ -422,16 +453,21 @@ impl Registry {
         response: Response,
     ) -> futures_util::stream::BoxStream<'static, Result<Bytes>> {
         let (step, subject, idle) = (call.step, call.what.to_string(), self.timeouts.idle);
+        let metrics = self.metrics.clone();
         let stream = futures_util::stream::unfold(Some(response), move |response| {
-            let subject = subject.clone();
+            let (subject, metrics) = (subject.clone(), metrics.clone());
             async move {
                 let mut response = response?;
                 let cause = match timeout(idle, response.chunk()).await {
-                    Ok(Ok(Some(chunk))) => return Some((Ok(chunk), Some(response))),
+                    Ok(Ok(Some(chunk))) => {
+                        metrics.received(chunk.len());
+                        return Some((Ok(chunk), Some(response)));
+                    }
                     Ok(Ok(None)) => return None,
                     Ok(Err(error)) => Cause::Transport(transport::chain(&error)),
                     Err(_) => Cause::TimedOut(idle),
                 };
+                metrics.unanswered(no_answer(&cause));
                 Some((Err(Error::new(step, subject, cause)), None))
             }
         });
@@ -448,10 +484,30 @@ impl Registry {
         else {
             return;
         };
-        if remaining * 10 < limit
+        self.metrics.quota(limit, remaining);
+        if remaining.saturating_mul(10) < limit
             && !self.facts.quota_is_low.swap(true, std::sync::atomic::Ordering::Relaxed)
         {
             tracing::warn!(registry = %self.host, remaining, limit, "the pull quota is nearly used up");
         }
+    }
+}
+
+/// Whether a body ended because what it was read from did.
+fn gave_up(error: &reqwest::Error) -> bool {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if error.is::<BodyAborted>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn no_answer(cause: &Cause) -> NoAnswer {
+    match cause {
+        Cause::TimedOut(_) => NoAnswer::TimedOut,
+        _ => NoAnswer::Broken,
     }
 }

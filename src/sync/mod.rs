@@ -1,30 +1,42 @@
 //! `[[sync]]` rules: select, decide, act.
 //!
 //! - `pairs`: which source repository goes into which target repositories (pure).
-//! - `decide`: what a tag needs, from what is known of both sides (pure).
+//! - `scope`: how much of a rule a run is about. `decide`: what a tag needs, from what is known
+//!   of both sides (pure).
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
-//! - `report`: what a run did, for people and for programs.
+//! - `turns`: which rule may write to a target repository.
+//! - `stop`, `progress`: a run seen and stopped from outside. `report`: what it did, for people
+//!   and for programs.
 
 pub mod decide;
 mod pair;
 pub mod pairs;
+mod progress;
 mod report;
+mod scope;
+mod stop;
+mod turns;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{SourceRepositories, SyncRule};
+use crate::config::SyncRule;
+use crate::fair::{Flow, Places};
 use crate::registry::Registries;
 use crate::repository::Error;
 use crate::transfer::{Carrier, Locks};
 use pair::Pair;
+use progress::Progress;
+use turns::Turns;
 
 pub use pair::Selected;
+pub use progress::{RunProgress, Snapshot};
 pub use report::{Action, Counts, Failure, ImageReport, RuleReport};
+pub use scope::Scope;
+pub use stop::Stop;
 
 /// Rules under way at once: what bounds the work is each registry's window.
 const RULES: usize = 16;
@@ -37,8 +49,23 @@ const IMAGES: usize = 32;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
     Apply,
-    /// Only says what would be done. Sends nothing but GET and HEAD.
+    /// Only says what would be done. Sends nothing but GET and HEAD, and waits for nobody.
     DryRun,
+}
+
+/// One run of one rule: what is wanted of it, and how it is held from outside.
+#[derive(Clone, Copy)]
+pub struct RunSpec<'a> {
+    pub rule: &'a SyncRule,
+    pub mode: Mode,
+    pub scope: &'a Scope,
+    pub stop: &'a Stop,
+    /// Whose turns it takes where runs share something. Another one for each run that others
+    /// should not have to wait for.
+    pub flow: Flow,
+    pub progress: &'a RunProgress,
+    /// Sees every image that was not simply in step, as soon as it is settled.
+    pub watch: &'a (dyn Fn(&ImageReport) + Sync),
 }
 
 /// Carries rules out.
@@ -47,49 +74,46 @@ pub struct Syncer {
     carrier: Arc<Carrier>,
     /// Seconds since 1970.
     clock: fn() -> u64,
-    images: Semaphore,
-    /// Rules that write to the same target repository take turns.
-    writing: Locks<String>,
+    common: Arc<Common>,
 }
 
-/// What a run has done until now: it survives an interruption.
-struct Progress<'a> {
-    report: Mutex<RuleReport>,
-    watch: &'a (dyn Fn(&ImageReport) + Sync),
-}
-
-impl Progress<'_> {
-    fn image(&self, image: ImageReport) {
-        (self.watch)(&image);
-        self.change(|report| {
-            report.counts.add(image.action);
-            report.bytes += image.bytes;
-            report.images.push(image);
-        });
-    }
-
-    /// Images in step are counted, not listed: there may be very many.
-    fn unchanged(&self, images: usize) {
-        self.change(|report| report.counts.unchanged += images);
-    }
-
-    fn failure(&self, failure: Failure) {
-        self.change(|report| report.failures.push(failure));
-    }
-
-    fn change(&self, change: impl FnOnce(&mut RuleReport)) {
-        change(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
-    }
+/// What all runs share, whatever registries they were begun with.
+struct Common {
+    images: Places,
+    turns: Turns,
+    /// Images at targets that are looked at or moved: the repository's name, and the image's.
+    /// Runs of one rule never work on the same one at once.
+    at_work: Locks<(String, String)>,
 }
 
 impl Syncer {
     pub fn new(registries: Arc<Registries>, carrier: Arc<Carrier>, clock: fn() -> u64) -> Self {
+        Self::with_images(registries, carrier, clock, IMAGES)
+    }
+
+    /// The same with another number of images under way at once, at least one.
+    pub fn with_images(
+        registries: Arc<Registries>,
+        carrier: Arc<Carrier>,
+        clock: fn() -> u64,
+        images: usize,
+    ) -> Self {
+        let common = Common {
+            images: Places::new(images.max(1)),
+            turns: Turns::default(),
+            at_work: Locks::default(),
+        };
+        Self { registries, carrier, clock, common: Arc::new(common) }
+    }
+
+    /// One for runs to come with other registries, as after a change of the configuration. Runs of
+    /// both heed each other.
+    pub fn with_registries(&self, registries: Arc<Registries>) -> Self {
         Self {
             registries,
-            carrier,
-            clock,
-            images: Semaphore::new(IMAGES),
-            writing: Locks::default(),
+            carrier: self.carrier.clone(),
+            clock: self.clock,
+            common: self.common.clone(),
         }
     }
 
@@ -97,8 +121,8 @@ impl Syncer {
         &self.carrier
     }
 
-    /// One pass of these rules. The reports are in the order of the rules. `watch` sees every
-    /// image that was not simply in step, as soon as it is settled.
+    /// One pass of these rules, as one flow. The reports are in the order of the rules. `watch`
+    /// sees every image that was not simply in step, as soon as it is settled.
     pub async fn run(
         &self,
         rules: &[&SyncRule],
@@ -106,73 +130,69 @@ impl Syncer {
         cancel: &CancellationToken,
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> Vec<RuleReport> {
-        let runs = rules
-            .iter()
-            .enumerate()
-            .map(|(at, &rule)| async move { (at, self.run_rule(rule, mode, cancel, watch).await) });
+        let stop = &Stop::at_once(cancel.clone());
+        let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
+            let (scope, progress) = (&Scope::All, &RunProgress::default());
+            let flow = Flow::ALONE;
+            let spec = RunSpec { rule, mode, scope, stop, flow, progress, watch };
+            (at, self.run_rule(spec).await)
+        });
         // Collected first: the compiler cannot prove such a future `Send` inside the stream.
         let runs: Vec<_> = runs.collect();
         let mut reports: Vec<(usize, RuleReport)> =
             futures_util::stream::iter(runs).buffer_unordered(RULES).collect().await;
-        self.carrier.state().flush().await;
         reports.sort_by_key(|(at, _)| *at);
         reports.into_iter().map(|(_, report)| report).collect()
     }
 
-    async fn run_rule(
-        &self,
-        rule: &SyncRule,
-        mode: Mode,
-        cancel: &CancellationToken,
-        watch: &(dyn Fn(&ImageReport) + Sync),
-    ) -> RuleReport {
+    /// One run of one rule. What it learnt is on the disk when it returns.
+    pub async fn run_rule(&self, spec: RunSpec<'_>) -> RuleReport {
         let begin = Instant::now();
-        let progress = Progress { report: Mutex::new(RuleReport::new(&rule.name, mode)), watch };
-        let finished = tokio::select! {
-            biased;
-            () = cancel.cancelled() => false,
-            () = self.pass(rule, mode, &progress) => true,
-        };
-        let mut report = progress.report.into_inner().unwrap_or_else(PoisonError::into_inner);
-        report.interrupted = !finished;
+        let progress = Progress::new(&spec);
+        let finished = spec.stop.now.run_until_cancelled(self.pass(&spec, &progress)).await;
+        self.carrier.state().flush().await;
+        let mut report = progress.into_report();
+        report.interrupted |= finished.is_none();
         report.seconds = begin.elapsed().as_secs_f64();
         report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
         report
     }
 
-    async fn pass(&self, rule: &SyncRule, mode: Mode, progress: &Progress<'_>) {
-        let pairs = match self.pairs(rule, progress).await {
-            Ok(pairs) => pairs,
-            Err(error) => return progress.failure(Failure::of(&error)),
+    async fn pass(&self, spec: &RunSpec<'_>, progress: &Progress<'_>) {
+        let pairs = progress.soon().run_until_cancelled(self.pairs(spec, progress)).await;
+        let pairs = match pairs {
+            Some(Ok(pairs)) => pairs,
+            Some(Err(error)) => return progress.failure(Failure::of(&error)),
+            None => return progress.left_out(),
         };
         progress.change(|report| report.repositories = pairs.len());
         futures_util::stream::iter(pairs)
             .for_each_concurrent(REPOSITORIES, |pair| async move {
-                match Pair::open(self, rule, &pair) {
-                    Ok(pair) => pair.run(mode, progress).await,
+                match Pair::open(self, spec, &pair) {
+                    Ok(pair) => pair.run(progress).await,
                     Err(error) => progress.failure(Failure::of(&error)),
                 }
             })
             .await;
     }
 
-    /// The rule's repositories, by listing the registry where the rule has a pattern.
+    /// The repositories that the run is about, by listing the registry where nothing names them.
     async fn pairs(
         &self,
-        rule: &SyncRule,
+        spec: &RunSpec<'_>,
         progress: &Progress<'_>,
     ) -> Result<Vec<pairs::Pairing>, Error> {
-        let repositories = match &rule.source.repositories {
-            SourceRepositories::One(repository) | SourceRepositories::Pinned { repository, .. } => {
-                vec![repository.clone()]
-            }
-            SourceRepositories::Matching(pattern) => {
-                let mut all = self.registries.open(&rule.source.registry)?.repositories().await?;
-                all.retain(|repository| pattern.matches(repository));
+        let RunSpec { rule, scope, .. } = spec;
+        let repositories = match scope.repositories(rule) {
+            Some(repositories) => repositories,
+            None => {
+                let registry = self.registries.open(&rule.source.registry)?;
+                let mut all = registry.repositories(spec.flow).await?;
+                all.retain(|repository| rule.source.matches(repository));
                 all
             }
         };
-        if repositories.is_empty() {
+        if repositories.is_empty() && **scope == Scope::All {
             progress
                 .change(|report| report.notes.push("no repository matches the source".to_owned()));
         }

@@ -4,6 +4,7 @@ mod needs;
 mod selected;
 mod settle;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,9 +13,11 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::pairs::Pairing;
 use super::report::{Action, Failure, ImageReport};
-use super::{Mode, Progress, Syncer};
+use super::turns::Held;
+use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::{SourceRepositories, SyncRule};
-use crate::oci::{Digest, Tag};
+use crate::fair::{Flow, Place};
+use crate::oci::{Digest, RepositoryName, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 use crate::transfer::{Job, Options, TagIndex, Target};
 pub use selected::Selected;
@@ -31,6 +34,10 @@ const REFERRERS_CHANGED: &str = "its referrers have changed";
 pub(super) struct Pair<'a> {
     syncer: &'a Syncer,
     rule: &'a SyncRule,
+    mode: Mode,
+    flow: Flow,
+    /// The only tags that the run is about; `None`: all of them.
+    only: Option<&'a BTreeSet<Tag>>,
     source: Arc<dyn Repository>,
     goals: Vec<Goal>,
     options: Arc<Options>,
@@ -78,15 +85,26 @@ impl<'g> Need<'g> {
     }
 }
 
+/// An image that is to be moved now.
+struct Ready<'g> {
+    digest: Option<Digest>,
+    needs: Vec<Need<'g>>,
+    _alone: Vec<OwnedMutexGuard<()>>,
+    _place: Place,
+}
+
 impl<'a> Pair<'a> {
-    pub fn open(syncer: &'a Syncer, rule: &'a SyncRule, pairing: &Pairing) -> Result<Self> {
-        let source = syncer.registries.open(&rule.source.registry)?;
+    pub fn open(syncer: &'a Syncer, spec: &RunSpec<'a>, pairing: &Pairing) -> Result<Self> {
+        let rule = spec.rule;
+        let open = |registry, repository: &RepositoryName, writes| {
+            let registry = syncer.registries.open(registry)?;
+            Ok(registry.repository_in(spec.flow, repository.clone(), writes))
+        };
         let goals = pairing
             .targets
             .iter()
             .map(|(registry, repository)| {
-                let repository =
-                    syncer.registries.open(registry)?.repository(repository.clone(), true);
+                let repository = open(registry, repository, true)?;
                 Ok(Goal { repository, tags: OnceCell::new(), derived: OnceCell::new() })
             })
             .collect::<Result<_>>()?;
@@ -99,37 +117,72 @@ impl<'a> Pair<'a> {
         Ok(Self {
             syncer,
             rule,
-            source: source.repository(pairing.source.clone(), false),
+            mode: spec.mode,
+            flow: spec.flow,
+            only: spec.scope.tags(&pairing.source),
+            source: open(&rule.source.registry, &pairing.source, false)?,
             goals,
             options_mark: options.mark(),
             options: Arc::new(options),
         })
     }
 
-    pub async fn run(&self, mode: Mode, progress: &Progress<'_>) {
-        let _turns = self.take_turns().await;
-        let (pinned, tags, source_tags) = match self.items().await {
+    pub async fn run(&self, progress: &Progress<'_>) {
+        let begin = async {
+            let turns = self.take_turns().await;
+            (turns, self.items().await)
+        };
+        let Some((_turns, items)) = progress.soon().run_until_cancelled(begin).await else {
+            return progress.left_out();
+        };
+        let (pinned, tags, source_tags) = match items {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
-        let few = tags.len() <= FEW;
+        let images = tags.len() + usize::from(pinned.is_some());
+        progress.considered(images * self.goals.len());
+        // The run for some tags that have moved lists nothing that it need not.
+        let few = self.only.is_some() || tags.len() <= FEW;
         // Made one by one: there may be very many tags.
         let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
         futures_util::stream::iter(items)
-            .for_each_concurrent(TAGS, |item| self.item(item, &source_tags, few, mode, progress))
+            .for_each_concurrent(TAGS, |item| self.item(item, &source_tags, few, progress))
             .await;
     }
 
-    /// Locks the target repositories, in one order for everybody.
-    async fn take_turns(&self) -> Vec<OwnedMutexGuard<()>> {
+    /// The target repositories, in one order for everybody.
+    async fn take_turns(&self) -> Vec<Held> {
+        let mut turns = Vec::new();
+        if self.mode == Mode::Apply {
+            for name in self.target_names() {
+                turns.push(self.syncer.common.turns.take(name, &self.rule.name).await);
+            }
+        }
+        turns
+    }
+
+    /// Keeps other runs of the rule from this image.
+    async fn alone_with(&self, item: &Item) -> Vec<OwnedMutexGuard<()>> {
+        let mut alone = Vec::new();
+        if self.mode == Mode::Apply {
+            let image = match &item.placement {
+                Placement::Tag(tag) => tag.to_string(),
+                Placement::Digest | Placement::Part => item.reference.to_string(),
+            };
+            for name in self.target_names() {
+                let key = (name.to_owned(), image.clone());
+                alone.push(self.syncer.common.at_work.lock(&key).await);
+            }
+        }
+        alone
+    }
+
+    /// Each once, in the order in which everybody locks them.
+    fn target_names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = self.goals.iter().map(|goal| goal.repository.name()).collect();
         names.sort_unstable();
         names.dedup();
-        let mut turns = Vec::new();
-        for name in names {
-            turns.push(self.syncer.writing.lock(&name.to_owned()).await);
-        }
-        turns
+        names
     }
 
     /// What the rule selects in this repository: the pinned image or tags. With the repository's
@@ -142,79 +195,108 @@ impl<'a> Pair<'a> {
             }),
             _ => None,
         };
-        let literals = self.rule.tags.literals();
-        if !self.options.referrers {
-            if let Some(item) = pinned {
-                return Ok((Some(item), Vec::new(), TagIndex::default()));
-            }
-            if let Some(literals) = literals {
-                return Ok((None, literals, TagIndex::default()));
+        let pinned = pinned.filter(|item| self.is_asked_for(item));
+        let named = match &self.rule.source.repositories {
+            SourceRepositories::Pinned { .. } => Some(Vec::new()),
+            _ => self.named(),
+        };
+        if !self.options.referrers || pinned.is_none() && named.as_ref().is_some_and(Vec::is_empty)
+        {
+            if let Some(tags) = named {
+                return Ok((pinned, tags, TagIndex::default()));
             }
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
         let listed = self.source.tags().await?;
         let index = TagIndex::new(listed.as_deref().unwrap_or_default());
-        let tags = match (&pinned, literals) {
-            (Some(_), _) => Vec::new(),
-            (None, Some(literals)) => literals,
-            (None, None) => match listed {
-                Some(tags) => self.rule.tags.select(tags),
-                // A pattern's repositories may be empty; one that is named should not be.
-                None if matches!(
-                    self.rule.source.repositories,
-                    SourceRepositories::Matching(_)
-                ) =>
-                {
-                    Vec::new()
-                }
-                None => return Err(Error::new("list tags of", self.source.name(), Cause::Missing)),
-            },
+        let tags = match (named, listed) {
+            (Some(tags), _) => tags,
+            (None, Some(tags)) => self.asked_for(self.rule.tags.select(tags)),
+            // A pattern's repositories may be empty, and what has moved may be gone again; one
+            // that is named should not be.
+            (None, None) if self.only.is_some() || self.rule.source.repository().is_none() => {
+                Vec::new()
+            }
+            (None, None) => {
+                return Err(Error::new("list tags of", self.source.name(), Cause::Missing));
+            }
         };
         Ok((pinned, tags, index))
     }
 
-    async fn item(
-        &self,
-        item: Item,
-        source_tags: &TagIndex,
-        few: bool,
-        mode: Mode,
-        progress: &Progress<'_>,
-    ) {
+    /// The tags that the run is about, where they can be told without the source's list.
+    fn named(&self) -> Option<Vec<Tag>> {
+        match self.only {
+            None => self.rule.tags.literals(),
+            Some(only) => self.rule.tags.select_some(only.iter().cloned()),
+        }
+    }
+
+    fn asked_for(&self, mut tags: Vec<Tag>) -> Vec<Tag> {
+        if let Some(only) = self.only {
+            tags.retain(|tag| only.contains(tag));
+        }
+        tags
+    }
+
+    /// Whether a run for some tags is about a pinned image too: if its tag is among them.
+    fn is_asked_for(&self, pinned: &Item) -> bool {
+        let Some(only) = self.only else { return true };
+        matches!(&pinned.placement, Placement::Tag(tag) if only.contains(tag))
+    }
+
+    async fn item(&self, item: Item, source_tags: &TagIndex, few: bool, progress: &Progress<'_>) {
         let begin = Instant::now();
-        let (digest, needs) = self.needs(&item, source_tags, few, progress).await;
-        if needs.is_empty() {
-            return;
-        }
-        if mode == Mode::DryRun {
-            for need in needs {
-                progress.image(ImageReport {
-                    action: Action::WouldCopy,
-                    source_digest: digest.as_ref().map(Digest::to_string),
-                    ..self.blank(&item, need.goal, need.reason)
-                });
-            }
-            return;
-        }
-        // The semaphore is never closed.
-        let _place = self.syncer.images.acquire().await;
-        for need in needs.iter().filter(|need| need.lacks) {
-            // The list tells whether the repository is empty, which saves a look-up of each blob.
-            // If it cannot be had, they are looked up.
-            let _ = need.goal.tags().await;
-        }
-        let job = self.job(&item, digest, &needs, source_tags);
+        let ready = self.ready(&item, source_tags, few, progress);
+        let ready = match progress.soon().run_until_cancelled(ready).await {
+            Some(Some(ready)) => ready,
+            Some(None) => return,
+            None => return progress.left_out(),
+        };
+        let job = self.job(&item, ready.digest, &ready.needs, source_tags);
         let result = self.syncer.carrier.transfer(&job).await;
         let seconds = begin.elapsed().as_secs_f64();
         match result {
-            Ok(outcome) => self.settle(&item, &outcome, needs, seconds, progress),
+            Ok(outcome) => self.settle(&item, &outcome, ready.needs, seconds, progress),
             Err(error) => {
-                for need in needs {
+                for need in ready.needs {
                     progress.image(self.failed(&item, need.goal, need.reason, &error, seconds));
                 }
             }
         }
+    }
+
+    /// Looks at an image, and waits until it may be moved. `None`: there is nothing to move.
+    async fn ready<'g>(
+        &'g self,
+        item: &Item,
+        source_tags: &TagIndex,
+        few: bool,
+        progress: &Progress<'_>,
+    ) -> Option<Ready<'g>> {
+        let _alone = self.alone_with(item).await;
+        let (digest, needs) = self.needs(item, source_tags, few, progress).await;
+        if needs.is_empty() {
+            return None;
+        }
+        if self.mode == Mode::DryRun {
+            for need in needs {
+                progress.image(ImageReport {
+                    action: Action::WouldCopy,
+                    source_digest: digest.as_ref().map(Digest::to_string),
+                    ..self.blank(item, need.goal, need.reason)
+                });
+            }
+            return None;
+        }
+        let _place = self.syncer.common.images.take(self.flow).await;
+        for need in needs.iter().filter(|need| need.lacks && self.only.is_none()) {
+            // The list tells whether the repository is empty, which saves a look-up of each blob.
+            // If it cannot be had, they are looked up.
+            let _ = need.goal.tags().await;
+        }
+        Some(Ready { digest, needs, _alone, _place })
     }
 
     fn job(
@@ -245,6 +327,7 @@ impl<'a> Pair<'a> {
                 })
                 .collect(),
             options: self.options.clone(),
+            flow: self.flow,
         }
     }
 }

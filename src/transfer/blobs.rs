@@ -9,16 +9,11 @@ use std::sync::PoisonError;
 use super::Carrier;
 use super::carry::Wish;
 use super::image::Side;
+use super::underway::Reached;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
 
-/// How a target came to have a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
-    Present,
-    Mounted,
-    Sent,
-}
+pub(super) use crate::metrics::BlobFate as Fate;
 
 /// How a store answers when asked to mount a blob into a repository from that same repository,
 /// which is the cheapest way to ask "do you have it, and if not, I'll upload it".
@@ -84,22 +79,20 @@ impl Carrier {
         let (mut takers, mut wishes) = (Vec::new(), Vec::new());
         for side in sides {
             let target = side.repository();
-            let lock = self.locks.lock(&(target.store().to_owned(), blob.digest.clone())).await;
+            let key = (target.store().to_owned(), blob.digest.clone());
+            let lock = side.tally.waiting(self.locks.lock(&key)).await;
             match self.prepare(source, blob, side, trust).await {
                 Ok(Prepared::Has(fate)) => self.settle(side, blob, Ok(fate)),
                 Err(error) => self.settle(side, blob, Err(error)),
                 Ok(Prepared::Wants(session)) => {
                     takers.push(side);
-                    wishes.push(Wish { target, session });
+                    wishes.push(Wish { target, session, reached: Reached::nothing(side.tally) });
                     locks.push(lock);
                 }
             }
         }
-        if wishes.is_empty() {
-            return;
-        }
-        // The semaphore is never closed.
-        let _stream = self.streams.acquire().await;
+        let Some(tally) = takers.first().map(|side| side.tally) else { return };
+        let _stream = tally.waiting(self.streams.take(tally.flow)).await;
         let results = self.carry(source, blob, wishes).await;
         for (side, result) in takers.into_iter().zip(results) {
             self.settle(side, blob, result.map(|()| Fate::Sent));
@@ -178,6 +171,12 @@ impl Carrier {
                     self.note_known(side.repository(), &blob.digest);
                 }
                 self.meter.blob(fate);
+                match fate {
+                    // Counted byte by byte.
+                    Fate::Sent => side.tally.touch(),
+                    Fate::Present | Fate::Mounted => side.tally.found(blob.size),
+                }
+                self.metrics.transfers().blob(side.repository().store(), fate, blob.size);
                 side.count(fate, blob.size);
             }
             Err(error) => side.fail(error),

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::Carrier;
 use super::resume::{Breaks, FRUITLESS};
 use super::trail::{STRIDE, Trail};
+use super::underway::Reached;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{
     BlobBody, BlobReader, BodyAborted, Cause, Error, Repository, Result, UploadSession, UploadStart,
@@ -29,13 +30,15 @@ const CHUNKS_IN_FLIGHT: usize = 2;
 pub(super) struct Wish<'a> {
     pub target: &'a dyn Repository,
     pub session: UploadSession,
+    pub reached: Reached<'a>,
 }
 
 /// One try's view of a target: where its bytes go.
-struct Sink {
+struct Sink<'a> {
     /// Done when the target's upload has begun to take bytes, or has ended.
     begun: Option<oneshot::Receiver<()>>,
     sender: mpsc::Sender<std::result::Result<Bytes, BodyAborted>>,
+    reached: &'a Reached<'a>,
     /// Bytes before this one are there already.
     wants_from: u64,
     /// The target's upload has ended. It may do so before it has read everything, and what it
@@ -44,7 +47,7 @@ struct Sink {
     gone: bool,
 }
 
-impl Sink {
+impl Sink<'_> {
     /// Gives the target bytes, or the word that no more come, unless it is gone.
     async fn send(&mut self, chunk: std::result::Result<Bytes, BodyAborted>) {
         self.gone |= tokio::select! {
@@ -123,6 +126,7 @@ impl Carrier {
                     Ok(false) => again.push((at, wish, breaks)),
                     result => {
                         self.state.clear_upload(&key(blob, wish.target));
+                        wish.reached.set(if result.is_ok() { blob.size } else { 0 });
                         results[at] = Some(result.map(|_| ()));
                     }
                 }
@@ -195,7 +199,10 @@ impl Carrier {
             let (begin, begun) = oneshot::channel();
             let ended = CancellationToken::new();
             let at_end = ended.clone().drop_guard();
-            sinks.push(Sink { begun: Some(begun), sender, wants_from: from, ended, gone: false });
+            let reached = &wish.reached;
+            reached.set(from);
+            let begun = Some(begun);
+            sinks.push(Sink { begun, sender, reached, wants_from: from, ended, gone: false });
             let parts = (receiver, Some(begin));
             let chunks = futures_util::stream::unfold(parts, |(mut receiver, begin)| async {
                 if let Some(begin) = begin {
@@ -232,17 +239,20 @@ impl Carrier {
         source: &dyn Repository,
         blob: &Descriptor,
         trail: &mut Trail,
-        sinks: &mut [Sink],
+        sinks: &mut [Sink<'_>],
         keys: &[UploadKey<'_>],
     ) -> Result<ReadOutcome> {
         // The source is not opened before its bytes can go somewhere: an upload may have to wait
         // for its turn, and the source would close an idle connection.
         for sink in sinks.iter_mut() {
             if let Some(begun) = sink.begun.take() {
-                tokio::select! {
-                    _ = begun => {}
-                    () = sink.ended.cancelled() => {}
-                }
+                let began = async {
+                    tokio::select! {
+                        _ = begun => {}
+                        () = sink.ended.cancelled() => {}
+                    }
+                };
+                sink.reached.tally.waiting(began).await;
             }
         }
         let lowest = sinks.iter().map(|sink| sink.wants_from).min().unwrap_or_default();
@@ -278,6 +288,9 @@ impl Carrier {
             };
             hasher.update(&chunk);
             self.meter.received(chunk.len());
+            for sink in sinks.iter() {
+                sink.reached.tally.touch();
+            }
             let begin = at;
             at += chunk.len() as u64;
             if let Some((begin, chunk)) = held.replace((begin, chunk)) {
@@ -299,15 +312,18 @@ impl Carrier {
         Ok(ReadOutcome::Whole)
     }
 
-    async fn hand_out(&self, sinks: &mut [Sink], begin: u64, chunk: Bytes) {
+    async fn hand_out(&self, sinks: &mut [Sink<'_>], begin: u64, chunk: Bytes) {
         for sink in sinks.iter_mut().filter(|sink| !sink.gone) {
             let skip = usize::try_from(sink.wants_from.saturating_sub(begin)).unwrap_or(usize::MAX);
             if skip >= chunk.len() {
                 continue;
             }
             let rest = chunk.slice(skip..);
-            self.meter.sent(rest.len());
+            let length = rest.len();
+            self.meter.sent(length);
             sink.send(Ok(rest)).await;
+            sink.reached.set(begin + chunk.len() as u64);
+            sink.reached.tally.sent(length);
         }
     }
 

@@ -12,7 +12,9 @@ use futures_util::future::BoxFuture;
 
 use super::blobs::Fate;
 use super::referrers::TagIndex;
+use super::underway::Tally;
 use super::{Carrier, Found, Graph, Options};
+use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 use crate::repository::{Error, Placement, Reference, Repository, Result, Stored};
 
@@ -28,6 +30,8 @@ pub struct Job {
     pub source_tags: TagIndex,
     pub targets: Vec<Target>,
     pub options: Arc<Options>,
+    /// Whose turns it takes where transfers share something.
+    pub flow: Flow,
 }
 
 /// One place that the image goes to.
@@ -76,6 +80,8 @@ pub struct Delivered {
 /// A target during the transfer.
 pub(super) struct Side<'a> {
     pub target: &'a Target,
+    /// Of the whole transfer.
+    pub tally: &'a Tally,
     failed: Mutex<Option<Error>>,
     refused: Mutex<Vec<Error>>,
     /// Blobs that were taken to be there without a look in this transfer.
@@ -85,9 +91,10 @@ pub(super) struct Side<'a> {
 }
 
 impl<'a> Side<'a> {
-    fn new(target: &'a Target) -> Self {
+    fn new(target: &'a Target, tally: &'a Tally) -> Self {
         Self {
             target,
+            tally,
             failed: Mutex::default(),
             refused: Mutex::default(),
             trusted: Mutex::default(),
@@ -160,6 +167,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// What all parts of one transfer share.
 pub(super) struct Trip<'a> {
     pub job: &'a Job,
+    pub tally: &'a Tally,
     pub sides: Vec<Side<'a>>,
     /// Subjects whose referrers were looked for.
     pub surveyed: Mutex<HashSet<Digest>>,
@@ -205,15 +213,19 @@ impl Carrier {
     /// Moves an image to all targets. Each target fails by itself; an error means that the
     /// source could not be read, so no target has anything new.
     pub async fn transfer(&self, job: &Job) -> Result<Outcome> {
+        let listed = self.underway.begin(job);
+        let tally: &Tally = &listed;
         let found = job.source.manifest(&job.reference).await?;
         let root = found.ok_or_else(|| {
             let name = format!("{}{}", job.source.name(), job.reference.suffix());
             Error::new("read", name, crate::repository::Cause::Missing)
         })?;
         let source_digest = root.digest.clone();
+        tally.touch();
         let trip = Trip {
             job,
-            sides: job.targets.iter().map(Side::new).collect(),
+            tally,
+            sides: job.targets.iter().map(|target| Side::new(target, tally)).collect(),
             surveyed: Mutex::default(),
             nested: AtomicUsize::new(0),
             found: Mutex::default(),
@@ -262,6 +274,7 @@ impl Carrier {
             let lacking: Vec<&Side<'_>> =
                 trip.live().into_iter().filter(|side| !has_it(side)).collect();
             if !lacking.is_empty() {
+                trip.tally.expect(size_of_all(&blobs).saturating_mul(lacking.len() as u64));
                 futures_util::stream::iter(&blobs)
                     .for_each_concurrent(PARALLEL, |blob| {
                         self.ensure(trip.source(), blob, &lacking, true)
@@ -329,6 +342,7 @@ impl Carrier {
             // What was noted of the target was out of date: somebody cleaned up there.
             tracing::debug!(%error, "looking at every blob again");
             self.forget(target, &blobs);
+            trip.tally.doubt(size_of_all(&blobs));
             futures_util::stream::iter(&blobs)
                 .for_each_concurrent(PARALLEL, |blob| async move {
                     self.ensure(trip.source(), blob, &[side], false).await;
@@ -340,7 +354,10 @@ impl Carrier {
             result = target.put_manifest(placement, manifest).await;
         }
         match result {
-            Ok(stored) => Some(stored),
+            Ok(stored) => {
+                trip.tally.touch();
+                Some(stored)
+            }
             Err(error) => {
                 if optional && is_unwanted(&error) {
                     lock(&side.refused).push(error);
@@ -356,6 +373,11 @@ impl Carrier {
         let graph = Graph { root: manifest.clone(), levels: Vec::new(), notes: Vec::new() };
         graph.blobs(&trip.job.options).0
     }
+}
+
+/// What they claim to be in bytes, which may be anything.
+fn size_of_all(blobs: &[Descriptor]) -> u64 {
+    blobs.iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
 }
 
 /// Whether a target refused a manifest because it lacks a part of it (distribution-spec:

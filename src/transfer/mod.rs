@@ -4,6 +4,7 @@
 //! - `image`: the order in which things are put, so that a tag never points at something
 //!   incomplete. `referrers`: what follows an image: signatures, SBOMs, attestations.
 //! - `blobs`: what a target lacks, and whether it can be mounted. `carry`: one blob over the wire.
+//! - `underway`: transfers as they are seen from outside.
 //! - `trail`, `resume`, `locks`, `meter`: the parts these are made of.
 
 mod blobs;
@@ -16,14 +17,15 @@ mod platforms;
 mod referrers;
 mod resume;
 mod trail;
+mod underway;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
-
 use crate::config::{ForeignLayers, IndexMode};
+use crate::fair::Places;
+use crate::metrics::Metrics;
 use crate::oci::{Digest, Platform};
 use crate::registry::Policy;
 use crate::state::State;
@@ -33,6 +35,8 @@ pub use image::{Delivered, Job, Outcome, Target};
 pub use locks::Locks;
 pub use meter::{Meter, Reading};
 pub use referrers::{Found, TagIndex, fingerprint, survey};
+pub use underway::TransferStatus;
+use underway::Underway;
 
 /// Blobs on the wire at once, in the whole process: each costs up to a few hundred KiB of memory.
 const STREAMS: usize = 48;
@@ -72,9 +76,11 @@ pub struct Carrier {
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     meter: Meter,
+    metrics: Metrics,
     /// Who brings a blob into a store, or a fallback tag up to date.
     locks: Locks<(String, Digest)>,
-    streams: Semaphore,
+    streams: Places,
+    underway: Underway,
     /// What this run has seen at the targets, as hashes: a hint, like the state, but for all
     /// repositories of a store.
     seen: Mutex<HashSet<u64>>,
@@ -89,16 +95,28 @@ impl Carrier {
             policy,
             jitter,
             meter: Meter::default(),
+            metrics: Metrics::new(),
             locks: Locks::default(),
-            streams: Semaphore::new(STREAMS),
+            streams: Places::new(STREAMS),
+            underway: Underway::default(),
             seen: Mutex::default(),
             self_mounts: Mutex::default(),
         }
     }
 
+    /// Counts into these metrics, beside its own meter.
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
     /// What was moved until now.
     pub fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// The transfers under way, the oldest first.
+    pub fn transfers(&self) -> Vec<TransferStatus> {
+        self.underway.list()
     }
 
     pub fn state(&self) -> &State {

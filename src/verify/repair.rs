@@ -7,6 +7,7 @@ use super::compare::Compared;
 use super::report::{Kind, Problem, Repair};
 use super::{Item, Sides};
 use crate::config::OnConflict;
+use crate::fair::Flow;
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Placement};
 use crate::state::{TagKey, TagState};
@@ -57,6 +58,7 @@ impl Repairer {
                 cleaned: true,
             }],
             options: sides.options.clone(),
+            flow: Flow::ALONE,
         };
         match self.carrier.transfer(&job).await {
             Ok(outcome) => self.settle(outcome, record),

@@ -58,7 +58,7 @@ username = "u"
 password = "hunter2"
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:3:12: a password is never written into the configuration itself
+    tranship.toml:3:12: a secret is never written into the configuration itself
         3 | password = …
           |            ^
     hint: write where it comes from: { env = "VARIABLE" }, { file = "path" } or { command = ["program", "argument"] }
@@ -73,7 +73,7 @@ username = "u"
 password = 123456
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:3:12: a password is never written into the configuration itself
+    tranship.toml:3:12: a secret is never written into the configuration itself
         3 | password = …
           |            ^
     hint: write where it comes from: { env = "VARIABLE" }, { file = "path" } or { command = ["program", "argument"] }

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Method};
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OwnedMutexGuard;
@@ -24,6 +24,7 @@ use super::realm;
 use super::scope::{Access, Scope};
 use super::token::{Request, Token, TokenClient, shown};
 use super::{Clock, lock};
+use crate::metrics::{RegistryMetrics, TokenOutcome};
 use crate::oci::{RegistryHost, RepositoryName};
 
 /// Authorizes the requests to one registry. See the module's description.
@@ -41,6 +42,7 @@ pub struct Authenticator {
     /// Held by the one that probes.
     gate: Arc<tokio::sync::Mutex<()>>,
     learned: Mutex<Learned>,
+    metrics: Arc<RegistryMetrics>,
 }
 
 /// Where to get tokens, and the scope that the challenge named.
@@ -104,6 +106,7 @@ impl Authenticator {
         client: Client,
         allowed_realms: Vec<String>,
         clock: Clock,
+        metrics: Arc<RegistryMetrics>,
     ) -> Self {
         Self {
             registry,
@@ -116,6 +119,7 @@ impl Authenticator {
             clock,
             gate: Arc::default(),
             learned: Mutex::default(),
+            metrics,
         }
     }
 
@@ -331,6 +335,11 @@ impl Authenticator {
             credential,
         };
         let fetched = self.tokens.fetch(&request).await;
+        self.metrics.token(match &fetched {
+            Ok(_) => TokenOutcome::Granted,
+            Err(AuthError::Refused { .. }) => TokenOutcome::Refused,
+            Err(_) => TokenOutcome::Failed,
+        });
         match (&fetched, credential) {
             (Ok(_), Some(_)) => lock(&self.learned).known(),
             (Err(AuthError::Refused { status: 401, .. }), Some(credential)) => {
@@ -345,7 +354,9 @@ impl Authenticator {
     async fn ask_base(&self) -> Vec<Challenge> {
         let Ok(url) = self.base.join("/v2/") else { return Vec::new() };
         let answer = self.http.get(url).timeout(super::token::TIME_LIMIT).send().await;
-        answer.map(|answer| challenge::parse(answer.headers())).unwrap_or_default()
+        let Ok(answer) = answer else { return Vec::new() };
+        self.metrics.answered(&Method::GET, answer.status());
+        challenge::parse(answer.headers())
     }
 }
 

@@ -17,6 +17,7 @@ use url::form_urlencoded;
 
 use super::testing::{ManualClock, environment};
 use super::*;
+use crate::metrics::Metrics;
 
 /// A request as the server saw it.
 #[derive(Clone, Debug, PartialEq)]
@@ -131,7 +132,9 @@ fn authenticator(base: &str, entry: Option<&str>, clock: &ManualClock) -> Authen
 fn with_store(base: &str, store: CredentialStore, clock: &ManualClock) -> Authenticator {
     let registry = "127.0.0.1:5000".parse().unwrap();
     let base = base.parse().unwrap();
-    Authenticator::new(registry, base, Arc::new(store), client(), Vec::new(), clock.clock())
+    let metrics = Metrics::new().registry(&registry);
+    let store = Arc::new(store);
+    Authenticator::new(registry, base, store, client(), Vec::new(), clock.clock(), metrics)
 }
 
 const REGISTRY: &str = "http://127.0.0.1:5000";
@@ -410,7 +413,8 @@ async fn a_credential_can_be_tried_before_it_is_kept() {
     let credential = Arc::new(testing::password("user", "s3cret"));
     let clock = ManualClock::new().clock();
     let base = REGISTRY.parse().unwrap();
-    let auth = Authenticator::new(registry, base, credential, client(), Vec::new(), clock);
+    let metrics = Metrics::new().registry(&registry);
+    let auth = Authenticator::new(registry, base, credential, client(), Vec::new(), clock, metrics);
     // GHCR names a repository that is none.
     assert!(teach(&auth, &Scope::base(), &server.challenge("repository:user/image:pull")).await);
     let authorized = auth.authorize(&Scope::base()).await.unwrap();

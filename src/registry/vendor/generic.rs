@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::Vendor;
+use crate::fair::Flow;
 use crate::oci::RepositoryName;
 use crate::registry::Registry;
 use crate::repository::Result;
@@ -11,7 +12,7 @@ pub(super) struct Generic;
 
 #[async_trait]
 impl Vendor for Generic {
-    async fn repositories(&self, registry: &Registry) -> Result<Vec<RepositoryName>> {
-        registry.catalog().await
+    async fn repositories(&self, registry: &Registry, flow: Flow) -> Result<Vec<RepositoryName>> {
+        registry.catalog(flow).await
     }
 }

@@ -5,6 +5,7 @@ mod generic;
 use async_trait::async_trait;
 
 use super::Registry;
+use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::Result;
 
@@ -12,7 +13,7 @@ use crate::repository::Result;
 #[async_trait]
 pub(super) trait Vendor: Send + Sync {
     /// Every repository that the credentials may see.
-    async fn repositories(&self, registry: &Registry) -> Result<Vec<RepositoryName>>;
+    async fn repositories(&self, registry: &Registry, flow: Flow) -> Result<Vec<RepositoryName>>;
 }
 
 /// The product that runs at `host`.

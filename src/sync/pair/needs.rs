@@ -5,8 +5,8 @@ use crate::config::IndexMode;
 use crate::oci::{Digest, media_type};
 use crate::repository::{Cause, Error, Placement, Reference, Resolved, Result};
 use crate::state::{TagKey, TagState};
-use crate::sync::Progress;
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
+use crate::sync::progress::Progress;
 use crate::sync::report::{Action, ImageReport};
 use crate::transfer::{TagIndex, fingerprint, subjects, survey};
 
@@ -58,6 +58,11 @@ impl Pair<'_> {
         }
         let source = match self.resolve_source(item).await {
             Ok(source) => source,
+            // What had moved is gone again: there is nothing to do.
+            Err(error) if self.only.is_some() && *error.cause() == Cause::Missing => {
+                progress.withdrawn(self.goals.len());
+                return (None, Vec::new());
+            }
             Err(error) => {
                 for (look, _) in known {
                     fail(look.goal, "the source could not be read", &error);

@@ -1,13 +1,15 @@
 //! What a rule selects, for who does something else with it than copy it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 
 use super::{Item, Pair};
 use crate::config::SyncRule;
+use crate::fair::Flow;
 use crate::repository::{Placement, Reference, Repository, Result};
-use crate::sync::{Failure, Mode, Progress, REPOSITORIES, RuleReport, Syncer};
+use crate::sync::progress::Progress;
+use crate::sync::{Failure, Mode, REPOSITORIES, RunProgress, RunSpec, Scope, Stop, Syncer};
 use crate::transfer::{Options, TagIndex};
 
 /// The images that a rule selects in one source repository, and where they belong.
@@ -25,14 +27,25 @@ impl Syncer {
     /// Everything that a rule selects now, and what could not be read of it. Targets are not
     /// asked for anything.
     pub async fn select(&self, rule: &SyncRule) -> (Vec<Selected>, Vec<Failure>) {
-        let report = Mutex::new(RuleReport::new(&rule.name, Mode::DryRun));
-        let progress = Progress { report, watch: &|_| {} };
+        let spec = RunSpec {
+            rule,
+            mode: Mode::DryRun,
+            scope: &Scope::All,
+            stop: &Stop::default(),
+            flow: Flow::ALONE,
+            progress: &RunProgress::default(),
+            watch: &|_| {},
+        };
+        let progress = Progress::new(&spec);
         let mut selected = Vec::new();
-        match self.pairs(rule, &progress).await {
+        match self.pairs(&spec, &progress).await {
             Err(error) => progress.failure(Failure::of(&error)),
             Ok(pairs) => {
                 let mut results = futures_util::stream::iter(pairs)
-                    .map(|pair| async move { Pair::open(self, rule, &pair)?.selected().await })
+                    .map(|pair| async {
+                        let pair = pair;
+                        Pair::open(self, &spec, &pair)?.selected().await
+                    })
                     .buffered(REPOSITORIES);
                 while let Some(result) = results.next().await {
                     match result {
@@ -42,8 +55,7 @@ impl Syncer {
                 }
             }
         }
-        let report = progress.report.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (selected, report.failures)
+        (selected, progress.into_report().failures)
     }
 }
 

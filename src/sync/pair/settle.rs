@@ -4,7 +4,7 @@ use super::{Goal, Item, Need, Pair};
 use crate::oci::Digest;
 use crate::repository::{Error, Placement};
 use crate::state::{TagKey, TagState};
-use crate::sync::Progress;
+use crate::sync::progress::Progress;
 use crate::sync::report::{Action, Failure, ImageReport};
 use crate::transfer::{Delivered, Found, Outcome, fingerprint};
 

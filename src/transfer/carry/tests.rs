@@ -7,10 +7,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::*;
+use crate::fair::Flow;
 use crate::oci::{Manifest, Tag};
 use crate::registry::Policy;
 use crate::repository::{Placement, Reference, Resolved, Stored};
 use crate::state::State;
+use crate::transfer::underway::Tally;
 
 const CHUNK: usize = 1000;
 
@@ -107,7 +109,8 @@ async fn carried(status: Option<u16>, has_it: bool) -> Result<()> {
     };
     let carrier = Carrier::new(State::in_memory(), policy, || 0.0);
     let session = UploadSession { location: "there".to_owned(), offset: 0 };
-    let wishes = vec![Wish { target: &hasty, session }];
+    let tally = Tally::new(0, Flow::ALONE, "source".to_owned(), Vec::new());
+    let wishes = vec![Wish { target: &hasty, session, reached: Reached::nothing(&tally) }];
     let carrying = carrier.carry(&hasty, &blob, wishes);
     let mut results = tokio::time::timeout(Duration::from_secs(20), carrying).await.unwrap();
     results.pop().unwrap()

@@ -17,6 +17,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tranship::config::{self, Config};
+use tranship::metrics::Metrics;
 use tranship::registry::auth::Environment;
 use tranship::registry::{Policy, Registries};
 use tranship::state::State;
@@ -52,12 +53,13 @@ pub fn policy() -> Policy {
 pub struct Runner {
     pub state: State,
     pub policy: Policy,
+    pub metrics: Metrics,
 }
 
 impl Runner {
     /// Nothing is known yet.
     pub fn new() -> Self {
-        Self { state: State::in_memory(), policy: policy() }
+        Self { state: State::in_memory(), policy: policy(), metrics: Metrics::new() }
     }
 
     /// One pass over all rules of a configuration, as one process does it.
@@ -68,8 +70,10 @@ impl Runner {
                 .unwrap_or_else(|error| panic!("{error}\n{text}"));
         let environment = Environment::new(|_| None);
         let registries = Registries::new(registries, Default::default(), environment, || 0.5)
-            .with_policy(self.policy);
-        let carrier = Carrier::new(self.state.clone(), self.policy, || 0.5);
+            .with_policy(self.policy)
+            .with_metrics(self.metrics.clone());
+        let carrier = Carrier::new(self.state.clone(), self.policy, || 0.5)
+            .with_metrics(self.metrics.clone());
         let syncer = Syncer::new(registries.into(), carrier.into(), || 1_000_000);
         let rules: Vec<_> = sync.iter().collect();
         let pass =

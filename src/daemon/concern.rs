@@ -1,0 +1,153 @@
+//! Which rules a push concerns, and what each should look at because of it.
+//!
+//! Pure. The event is a hint: what it leads to is an ordinary run over fewer images, which reads
+//! the registry for itself.
+
+use crate::config::{SourceRepositories, SyncRule};
+use crate::events::{Action, PushEvent};
+use crate::oci::RegistryHost;
+use crate::oci::derived;
+use crate::oci::reference::Tag;
+use crate::oci::selection::Judgement;
+
+/// What a rule should look at in the repository of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Concern {
+    /// This tag, which the rule surely selects.
+    Tag(Tag),
+    /// Every image of the rule in this repository: which ones are meant cannot be told, because
+    /// the selection needs the whole list (`latest`), or because what was pushed belongs to
+    /// another image.
+    Repository,
+}
+
+/// What a push at `registry` means for a rule; `None` when nothing does.
+///
+/// - A deletion concerns no rule: rules copy what is there.
+/// - What was pushed by its digest alone concerns no rule either, unless it is known to be a
+///   referrer: it is a platform of an index, whose tag is yet to come, or nothing that a rule
+///   could select.
+/// - A referrer concerns the rules that copy referrers; which image it belongs to, its message
+///   seldom says.
+/// - A rule for one digest is only concerned by the referrers of that digest.
+pub fn concern(rule: &SyncRule, registry: &RegistryHost, event: &PushEvent) -> Option<Concern> {
+    if event.action == Action::Delete || rule.source.registry != *registry {
+        return None;
+    }
+    let tag = event.tag.as_ref();
+    match &rule.source.repositories {
+        SourceRepositories::One(repository) if *repository == event.repository => {}
+        SourceRepositories::Matching(pattern) if pattern.matches(&event.repository) => {}
+        SourceRepositories::Pinned { repository, digest, .. }
+            if *repository == event.repository =>
+        {
+            let subject = tag.and_then(derived::parse);
+            let its_own = subject.is_none_or(|subject| subject.belongs_to(digest));
+            return (event.referrer && rule.referrers && its_own).then_some(Concern::Repository);
+        }
+        _ => return None,
+    }
+    if event.referrer {
+        return rule.referrers.then_some(Concern::Repository);
+    }
+    let tag = tag?;
+    match rule.tags.judge(tag) {
+        Judgement::Selected => Some(Concern::Tag(tag.clone())),
+        Judgement::Depends => Some(Concern::Repository),
+        Judgement::Rejected => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::oci::Digest;
+
+    const SUBJECT: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+
+    /// The rule of a configuration with this source and these further lines.
+    fn rule(source: &str, lines: &str) -> SyncRule {
+        let text = format!(
+            "[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"t.example/{{repository}}\"\n{lines}\n"
+        );
+        let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+        config::parse(&text, "x.toml".as_ref(), &env).unwrap().sync.remove(0)
+    }
+
+    /// A push written as `repository:tag` or `repository@digest`.
+    fn push(reference: &str) -> PushEvent {
+        let image: crate::oci::ImageReference = format!("r.example/{reference}").parse().unwrap();
+        PushEvent {
+            repository: image.repository,
+            referrer: image.tag.as_ref().is_some_and(|tag| derived::parse(tag).is_some()),
+            tag: image.tag,
+            digest: image.digest,
+            action: Action::Push,
+            at: None,
+        }
+    }
+
+    fn outcome(rule: &SyncRule, event: &PushEvent) -> String {
+        match concern(rule, &"r.example".parse().unwrap(), event) {
+            None => "nothing".to_owned(),
+            Some(Concern::Repository) => "repository".to_owned(),
+            Some(Concern::Tag(tag)) => tag.to_string(),
+        }
+    }
+
+    #[test]
+    fn rules_are_concerned_by_what_they_would_copy() {
+        let signature = format!("acme/app:{}.sig", SUBJECT.replace(':', "-"));
+        let fallback = format!("acme/app:{}", SUBJECT.replace(':', "-"));
+        let other = format!("acme/app:{}", derived::fallback_tag(&Digest::of(b"other")));
+        let pinned = format!("r.example/acme/app:v1@{SUBJECT}");
+        let by_digest = format!("acme/app@{SUBJECT}");
+        let versions = "tags = { include = [\"main\", \"v*\"], exclude = [\"v9*\"], latest = 3 }";
+        let range = "tags = { semver = \">=2\" }";
+        let cases = [
+            ("r.example/acme/app", "", "acme/app:v1", "v1"),
+            ("r.example/acme/app", "", "acme/app2:v1", "nothing"),
+            ("other.example/acme/app", "", "acme/app:v1", "nothing"),
+            ("r.example/acme/**", "", "acme/team/app:v1", "v1"),
+            ("r.example/acme/*", "", "acme/team/app:v1", "nothing"),
+            ("r.example/acme/app:v1", "", "acme/app:v1", "v1"),
+            ("r.example/acme/app:v1", "", "acme/app:v2", "nothing"),
+            ("r.example/acme/app", range, "acme/app:2.1", "2.1"),
+            ("r.example/acme/app", range, "acme/app:1.9", "nothing"),
+            ("r.example/acme/app", range, "acme/app:main", "nothing"),
+            ("r.example/acme/app", versions, "acme/app:v3.1", "repository"),
+            ("r.example/acme/app", versions, "acme/app:v9.1", "nothing"),
+            ("r.example/acme/app", versions, "acme/app:main", "main"),
+            ("r.example/acme/app", versions, "acme/app:vx", "nothing"),
+            ("r.example/acme/app", "", &signature, "repository"),
+            ("r.example/acme/app", "", &fallback, "repository"),
+            ("r.example/acme/app", "referrers = false", &signature, "nothing"),
+            ("r.example/acme/other", "", &signature, "nothing"),
+            ("r.example/acme/app", "", &by_digest, "nothing"),
+            (&pinned, "", "acme/app:v1", "nothing"),
+            (&pinned, "", &by_digest, "nothing"),
+            (&pinned, "", &signature, "repository"),
+            (&pinned, "", &other, "nothing"),
+            (&pinned, "referrers = false", &signature, "nothing"),
+        ];
+        for (source, lines, reference, expected) in cases {
+            let got = outcome(&rule(source, lines), &push(reference));
+            assert_eq!(got, expected, "{source} {lines} {reference}");
+        }
+    }
+
+    #[test]
+    fn deletions_concern_nothing() {
+        let deleted = PushEvent { action: Action::Delete, ..push("acme/app:v1") };
+        assert_eq!(outcome(&rule("r.example/acme/app", ""), &deleted), "nothing");
+    }
+
+    #[test]
+    fn a_referrer_without_a_tag_concerns_its_repository() {
+        let referrer = PushEvent { referrer: true, ..push(&format!("acme/app@{SUBJECT}")) };
+        assert_eq!(outcome(&rule("r.example/acme/app", ""), &referrer), "repository");
+        let pinned = rule(&format!("r.example/acme/app@{SUBJECT}"), "");
+        assert_eq!(outcome(&pinned, &referrer), "repository");
+    }
+}

@@ -1,0 +1,147 @@
+//! What a rule should look at because of events, gathered: some tags, whole repositories, or
+//! everything, with the time of the oldest event behind each.
+//!
+//! Bounded: where too many tags of a repository come together, the whole repository is meant, and
+//! where too many repositories do, the whole rule. More is looked at then, never less.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
+use jiff::Timestamp;
+
+use super::concern::Concern;
+use crate::oci::{RepositoryName, Tag};
+
+/// How much is remembered one by one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Tags of one repository; above that, the whole repository is meant.
+    pub tags: usize,
+    /// Repositories of one rule; above that, the whole rule is meant.
+    pub repositories: usize,
+}
+
+/// A part of what a rule copies, never nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// Everything that the rule copies.
+    Rule { since: Timestamp },
+    /// Never empty.
+    Repositories(BTreeMap<RepositoryName, Part>),
+}
+
+/// A part of a repository, never nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Every image of it that the rule copies.
+    Whole { since: Timestamp },
+    /// These tags, each with the time of its oldest event; never empty.
+    Tags(BTreeMap<Tag, Timestamp>),
+}
+
+impl Wanted {
+    /// What one event asks for.
+    pub fn new(repository: RepositoryName, concern: Concern, at: Timestamp) -> Self {
+        let part = match concern {
+            Concern::Tag(tag) => Part::Tags(BTreeMap::from([(tag, at)])),
+            Concern::Repository => Part::Whole { since: at },
+        };
+        Self::Repositories(BTreeMap::from([(repository, part)]))
+    }
+
+    /// When the oldest event behind this happened.
+    pub fn since(&self) -> Timestamp {
+        match self {
+            Self::Rule { since } => *since,
+            // Never empty.
+            Self::Repositories(parts) => {
+                parts.values().map(Part::since).min().unwrap_or(Timestamp::MAX)
+            }
+        }
+    }
+
+    /// Adds what the other wants.
+    pub fn merge(&mut self, other: Self, bounds: Bounds) {
+        let since = match (&mut *self, other) {
+            (Self::Rule { since }, other) => (*since).min(other.since()),
+            (this, Self::Rule { since }) => this.since().min(since),
+            (Self::Repositories(parts), Self::Repositories(others)) => {
+                for (repository, part) in others {
+                    match parts.entry(repository) {
+                        Entry::Vacant(entry) => {
+                            entry.insert(part);
+                        }
+                        Entry::Occupied(mut entry) => entry.get_mut().merge(part, bounds.tags),
+                    }
+                }
+                if parts.len() <= bounds.repositories {
+                    return;
+                }
+                self.since()
+            }
+        };
+        *self = Self::Rule { since };
+    }
+
+    /// Takes out what the other wants too; `None` if the two have nothing in common. What is left
+    /// of `self` is `None` when that was all of it.
+    pub fn without(self, other: &Self) -> (Option<Self>, Option<Self>) {
+        let (parts, others) = match (self, other) {
+            (Self::Repositories(parts), Self::Repositories(others)) => (parts, others),
+            (this, _) => return (None, Some(this)),
+        };
+        let mut rest = BTreeMap::new();
+        let mut common = BTreeMap::new();
+        for (repository, part) in parts {
+            match others.get(&repository) {
+                None => {
+                    rest.insert(repository, part);
+                }
+                Some(other) => {
+                    let (left, both) = part.without(other);
+                    rest.extend(left.map(|left| (repository.clone(), left)));
+                    common.extend(both.map(|both| (repository, both)));
+                }
+            }
+        }
+        let some = |parts: BTreeMap<_, _>| (!parts.is_empty()).then_some(Self::Repositories(parts));
+        (some(rest), some(common))
+    }
+}
+
+impl Part {
+    /// When the oldest event behind this happened.
+    pub fn since(&self) -> Timestamp {
+        match self {
+            Self::Whole { since } => *since,
+            // Never empty.
+            Self::Tags(tags) => tags.values().min().copied().unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    fn merge(&mut self, other: Self, bound: usize) {
+        if let (Self::Tags(tags), Self::Tags(others)) = (&mut *self, &other) {
+            for (tag, at) in others {
+                tags.entry(tag.clone())
+                    .and_modify(|known| *known = (*known).min(*at))
+                    .or_insert(*at);
+            }
+            if tags.len() <= bound {
+                return;
+            }
+        }
+        *self = Self::Whole { since: self.since().min(other.since()) };
+    }
+
+    fn without(self, other: &Self) -> (Option<Self>, Option<Self>) {
+        match (self, other) {
+            (Self::Tags(tags), Self::Tags(others)) => {
+                let (common, rest): (BTreeMap<_, _>, BTreeMap<_, _>) =
+                    tags.into_iter().partition(|(tag, _)| others.contains_key(tag));
+                let some = |tags: BTreeMap<_, _>| (!tags.is_empty()).then_some(Self::Tags(tags));
+                (some(rest), some(common))
+            }
+            (this, _) => (None, Some(this)),
+        }
+    }
+}
