@@ -10,6 +10,7 @@
 //! - `server`: layouts served as a registry.
 //! - `daemon`: the rules of the configuration, run at their times.
 //! - `verify`: source and target compared down to every blob, and repaired.
+//! - `alerts`: tells people, by webhook, what they should know of.
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `place`: where people say images are, opened as a repository.
@@ -26,6 +27,7 @@
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
+pub mod alerts;
 pub mod cli;
 pub mod config;
 pub mod copy;

@@ -18,6 +18,7 @@ mod copy;
 mod delete;
 mod demo;
 mod exit;
+mod history;
 mod inspect;
 mod list_repos;
 mod list_tags;
@@ -59,6 +60,7 @@ enum Command {
     Sync(sync::Args),
     Copy(copy::Args),
     Verify(verify::Args),
+    History(history::Args),
     Inspect(inspect::Args),
     ListTags(list_tags::Args),
     ListRepos(list_repos::Args),
@@ -77,7 +79,7 @@ enum Command {
 /// Subcommands by what they are for, as `--help` shows them.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
-    ("Look", &["inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Look", &["history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Change", &["delete"]),
     ("Credentials", &["login", "logout"]),
     ("Serve and try", &["serve-layout", "demo"]),
@@ -124,6 +126,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
+            Command::History(args) => history::run(&cli.global, args).await,
             Command::Inspect(args) => inspect::run(&cli.global, args).await,
             Command::ListTags(args) => list_tags::run(&cli.global, args).await,
             Command::ListRepos(args) => list_repos::run(&cli.global, args).await,

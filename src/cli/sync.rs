@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
+use futures_util::StreamExt;
+use jiff::Timestamp;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
@@ -10,6 +13,7 @@ use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
 use crate::config::{RegistryConfig, SyncRule};
+use crate::history::{Begun, Cause, History, RunId, RunRecord};
 use crate::state::State;
 use crate::sync::{Action, Counts, ImageReport, Mode, RuleReport, Syncer};
 use crate::transfer::Reading;
@@ -32,6 +36,9 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 }
+
+/// Rules under way at once: what bounds the work is each registry's window.
+const RULES: usize = 16;
 
 /// The document that `--output json` prints.
 #[derive(Serialize)]
@@ -58,7 +65,15 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
                 progress.line(&image_line(image));
             }
         };
-        syncer.run(&rules, mode, &cancel, &watch).await
+        match mode {
+            Mode::DryRun => syncer.run(&rules, mode, &cancel, &watch).await,
+            Mode::Apply => {
+                let limit = config.daemon.history;
+                let history = History::open(&config.daemon.state, limit, Timestamp::now())
+                    .map_err(|error| CliError::Failed(format!("failed to start: {error}")))?;
+                recorded(&syncer, &rules, &history, &cancel, &watch).await
+            }
+        }
     };
     let success = reports.iter().all(RuleReport::is_success);
     match global.output {
@@ -73,6 +88,35 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         }
     }
     Ok(if success { Exit::Done } else { Exit::Failed })
+}
+
+/// One pass of each rule, which is a run of its own in the history.
+async fn recorded(
+    syncer: &Syncer,
+    rules: &[&SyncRule],
+    history: &History,
+    cancel: &CancellationToken,
+    watch: &(dyn Fn(&ImageReport) + Sync),
+) -> Vec<RuleReport> {
+    let runs = rules.iter().map(|&rule| async move {
+        let started = Timestamp::now();
+        let id = RunId::new(started, fastrand::u32(..));
+        let begun = Begun { id, rule: rule.name.clone(), cause: Cause::Command, started };
+        history.begin(&begun);
+        let record = |image: &ImageReport| {
+            history.image(&begun.id, image);
+            watch(image);
+        };
+        let reports = syncer.run(&[rule], Mode::Apply, cancel, &record).await;
+        for report in &reports {
+            history.end(&RunRecord::ended(&begun, Timestamp::now(), report)).await;
+        }
+        reports
+    });
+    // Collected first: the compiler cannot prove such a future `Send` inside the stream.
+    let runs: Vec<_> = runs.collect();
+    let reports: Vec<_> = futures_util::stream::iter(runs).buffered(RULES).collect().await;
+    reports.into_iter().flatten().collect()
 }
 
 /// The rules with these names, or all of them.

@@ -23,4 +23,6 @@ pub struct Daemon {
     pub transfers: NonZeroUsize,
     /// A run in which nothing has moved for so long is reported.
     pub stall_after: Duration,
+    /// How much disk the history of runs may take, in bytes.
+    pub history: u64,
 }

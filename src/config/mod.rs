@@ -6,13 +6,16 @@
 
 mod daemon;
 mod events;
+mod notify;
 mod one_or_many;
 mod overlap;
 mod problem;
 mod raw;
+mod raw_notify;
 mod raw_secret;
 mod read_daemon;
 mod read_events;
+mod read_notify;
 mod read_registry;
 mod read_rule;
 mod read_source;
@@ -33,6 +36,9 @@ use std::path::Path;
 
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
+pub use notify::{
+    AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, is_loopback, may_carry_secrets,
+};
 pub use problem::{ConfigError, Problem};
 pub use registry::{Insecure, RegistryConfig, SecretSource};
 pub use rule::{
@@ -54,6 +60,8 @@ pub struct Config {
     pub registries: BTreeMap<RegistryHost, RegistryConfig>,
     /// Senders of push notifications, by name.
     pub events: BTreeMap<String, EventSource>,
+    /// Who is told what people should know of.
+    pub notify: Vec<Receiver>,
     /// In the order of the file; may be empty.
     pub sync: Vec<SyncRule>,
 }
@@ -136,6 +144,14 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
         }
     }
     overlap::check(&rules, reader);
-    let sync = rules.into_iter().map(|placed| placed.rule).collect();
-    complete.then_some(Config { daemon: daemon?, registries: registries?, events: events?, sync })
+    let sync: Vec<_> = rules.into_iter().map(|placed| placed.rule).collect();
+    let known: Vec<_> = names.keys().map(String::as_str).collect();
+    let notify = read_notify::receivers(raw.notify, &known, reader);
+    complete.then_some(Config {
+        daemon: daemon?,
+        registries: registries?,
+        events: events?,
+        notify: notify?,
+        sync,
+    })
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::one_or_many::OneOrMany;
+use super::raw_notify::RawNotify;
 use super::raw_secret::RawSecret;
 
 /// The configuration of tranship: registries, and rules that keep images in step between them.
@@ -28,6 +29,9 @@ pub struct RawConfig {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RawEvents>")]
     pub events: BTreeMap<Spanned<String>, RawEvents>,
+    /// Webhooks that are told what people should know of.
+    #[serde(default)]
+    pub notify: Vec<RawNotify>,
     /// Rules: what to copy from where to where, and when.
     #[serde(default)]
     pub sync: Vec<RawSync>,
@@ -55,6 +59,9 @@ pub struct RawDaemon {
     /// After so long without anything moving, a run is reported as stalled. Default: 15m.
     #[schemars(with = "Option<String>")]
     pub stall_after: Option<Spanned<String>>,
+    /// How much disk the history of runs may take; the oldest goes first. Default: `256MiB`.
+    #[schemars(with = "Option<String>")]
+    pub history: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

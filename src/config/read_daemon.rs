@@ -18,6 +18,10 @@ const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 /// Well below the 90 seconds after which systemd kills, and the 30 of Kubernetes.
 const DEFAULT_GRACE: Duration = Duration::from_secs(20);
 const DEFAULT_STALL: Duration = Duration::from_secs(15 * 60);
+/// Years of ordinary runs, or a day of 500 rules that run each minute.
+const DEFAULT_HISTORY: u64 = 256 << 20;
+/// Less would hold no run with many images.
+const LEAST_HISTORY: u64 = 1 << 20;
 const DEFAULT_TRANSFERS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 /// The table, or `None` with the problems reported.
@@ -28,6 +32,7 @@ pub fn daemon(raw: RawDaemon, reader: &mut Reader<'_>) -> Option<Daemon> {
     let token = reader.optional(raw.token, read_registry::secret);
     let grace = raw.grace.map_or(Some(DEFAULT_GRACE), |text| reader.duration(&text));
     let stall_after = raw.stall_after.map_or(Some(DEFAULT_STALL), |text| positive(&text, reader));
+    let history = raw.history.map_or(Some(DEFAULT_HISTORY), |text| history(&text, reader));
     let listen = listen?;
     if token_span.is_none() && !listen.ip().is_loopback() {
         let span = raw.listen.map_or(0..0, |listen| listen.span());
@@ -46,6 +51,7 @@ pub fn daemon(raw: RawDaemon, reader: &mut Reader<'_>) -> Option<Daemon> {
         grace: grace?,
         transfers: raw.transfers.unwrap_or(DEFAULT_TRANSFERS),
         stall_after: stall_after?,
+        history: history?,
     })
 }
 
@@ -82,6 +88,15 @@ fn default_state(env: Environment<'_>) -> Option<PathBuf> {
     let absolute = |name| env(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
     base.map(|base| base.join("tranship"))
+}
+
+fn history(text: &Spanned<String>, reader: &mut Reader<'_>) -> Option<u64> {
+    let size = reader.size(text)?;
+    if size < LEAST_HISTORY {
+        reader.report(text.span(), "the history needs 1MiB or more");
+        return None;
+    }
+    Some(size)
 }
 
 fn positive(text: &Spanned<String>, reader: &mut Reader<'_>) -> Option<Duration> {

@@ -82,6 +82,20 @@ impl Reader<'_> {
         duration.ok()
     }
 
+    /// A number of bytes.
+    pub fn size(&mut self, text: &Spanned<String>) -> Option<u64> {
+        let size = text.get_ref().parse::<bytesize::ByteSize>();
+        if size.is_err() {
+            let message = format!("`{}` is not a size", text.get_ref());
+            self.problems.report_with_hint(
+                text.span(),
+                message,
+                "write a number with its unit, like 64MiB or 2GB",
+            );
+        }
+        size.ok().map(|size| size.as_u64())
+    }
+
     /// The value, or `None` with a problem reported.
     pub fn check<T>(&mut self, span: Range<usize>, result: Result<T, impl Display>) -> Option<T> {
         result.map_err(|error| self.report(span, error)).ok()

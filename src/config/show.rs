@@ -1,11 +1,13 @@
 //! The configuration as it was meant, written as TOML (`config show`): defaults filled in, paths
-//! absolute, secrets only by their source. Reading it again gives the same configuration.
+//! absolute, secrets only by their source. Reading it again gives the same configuration, but for
+//! the paths of webhooks, which may be secrets.
 
 use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use super::events::EventSource;
+use super::notify::{NotifyFormat, Receiver, WebhookUrl};
 use super::registry::{Insecure, RegistryConfig, SecretSource};
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
@@ -19,7 +21,7 @@ impl Config {
     /// The whole configuration as TOML text.
     pub fn show(&self) -> String {
         let mut out = Writer::default();
-        let Daemon { listen, state, token, grace, transfers, stall_after } = &self.daemon;
+        let Daemon { listen, state, token, grace, transfers, stall_after, history } = &self.daemon;
         out.header("[daemon]");
         out.key("listen", quoted(listen));
         out.key("state", path(state));
@@ -27,11 +29,15 @@ impl Config {
         out.key("grace", duration(*grace));
         out.key("transfers", transfers);
         out.key("stall_after", duration(*stall_after));
+        out.key("history", size(*history));
         for (host, registry) in &self.registries {
             show_registry(host, registry, &mut out);
         }
         for (name, source) in &self.events {
             show_events(name, source, &mut out);
+        }
+        for receiver in &self.notify {
+            show_notify(receiver, &mut out);
         }
         for rule in &self.sync {
             show_rule(rule, &mut out);
@@ -90,6 +96,45 @@ fn show_events(name: &str, source: &EventSource, out: &mut Writer) {
     out.key("format", quoted(source.format.as_str()));
     out.key("registry", quoted(&source.registry));
     out.optional("secret", source.secret.as_ref().map(secret));
+}
+
+fn show_notify(receiver: &Receiver, out: &mut Writer) {
+    out.header("[[notify]]");
+    out.key(
+        "url",
+        match &receiver.url {
+            WebhookUrl::Literal(url) if url.path() == "/" => quoted(url),
+            WebhookUrl::Literal(url) => quoted(format!("{}/…", url.origin().ascii_serialization())),
+            WebhookUrl::Secret(source) => secret(source),
+        },
+    );
+    out.key(
+        "format",
+        quoted(match receiver.format {
+            NotifyFormat::Json => "json",
+            NotifyFormat::Slack => "slack",
+        }),
+    );
+    out.key("on", list(receiver.on.iter().map(|kind| kind.as_str())));
+    out.optional("rules", receiver.rules.as_ref().map(|rules| list(rules.iter())));
+    if !receiver.headers.is_empty() {
+        let headers: Vec<_> = receiver
+            .headers
+            .iter()
+            .map(|(name, source)| format!("{} = {}", quoted(name), secret(source)))
+            .collect();
+        out.key("headers", format!("{{ {} }}", headers.join(", ")));
+    }
+}
+
+/// In the largest unit that loses nothing.
+fn size(bytes: u64) -> String {
+    let units = [("GiB", 30), ("MiB", 20), ("KiB", 10)];
+    let fitting = units.iter().find(|(_, shift)| bytes.trailing_zeros() >= *shift);
+    quoted(match fitting {
+        Some((unit, shift)) if bytes > 0 => format!("{}{unit}", bytes >> shift),
+        _ => format!("{bytes}B"),
+    })
 }
 
 fn show_rule(rule: &SyncRule, out: &mut Writer) {

@@ -38,6 +38,8 @@ const OPEN_KEYS: [&str; 9] = [
 
 /// The keys of a source of events whose values are no secrets.
 const OPEN_EVENT_KEYS: [&str; 2] = ["format", "registry"];
+/// The same of a webhook.
+const OPEN_NOTIFY_KEYS: [&str; 3] = ["format", "on", "rules"];
 
 impl Snippet {
     /// `span` is in bytes of the text; one that does not fit is made to.
@@ -67,7 +69,7 @@ impl Snippet {
 }
 
 /// Whether the line may hold a secret: it speaks of a password, or it stands in the table of a
-/// registry or of a source of events and is not known to hold something else.
+/// registry, a source of events or a webhook and is not known to hold something else.
 fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     let line = line.trim_start();
     let key = line.split(['=', ' ', '\t', '.']).next().unwrap_or_default();
@@ -80,13 +82,13 @@ fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     }
     let section =
         text[..line_start].lines().rev().map(str::trim_start).find(|l| l.starts_with('['));
-    if section.is_some_and(|section| section.starts_with("[event")) {
-        !OPEN_EVENT_KEYS.contains(&key)
-    } else if section.is_some_and(|section| section.contains("registr")) {
-        !OPEN_KEYS.contains(&key)
-    } else {
-        key.contains("registr") || key.contains("event")
-    }
+    let open_keys: &[&str] = match section {
+        Some(section) if section.contains("registr") => &OPEN_KEYS,
+        Some(section) if section.starts_with("[event") => &OPEN_EVENT_KEYS,
+        Some(section) if section.contains("notif") => &OPEN_NOTIFY_KEYS,
+        _ => return ["registr", "event", "notif"].iter().any(|part| key.contains(part)),
+    };
+    !open_keys.contains(&key)
 }
 
 /// The line up to its first value: `password = …`.

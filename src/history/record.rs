@@ -64,10 +64,8 @@ pub struct RunRecord {
     pub bytes: u64,
     pub seconds: f64,
     /// What went wrong with more than one image, at most `MAX_ENTRIES`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
-    /// At most `MAX_ENTRIES`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    /// At most `MAX_ENTRIES`, and one that says what was left out.
     pub notes: Vec<String>,
 }
 

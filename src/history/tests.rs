@@ -1,1 +1,205 @@
 //! The history, written and read, across processes and faults.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+
+use super::writer::FOLDER;
+use super::*;
+use crate::sync::{Action, Counts, Failure, ImageReport, Mode, RuleReport};
+
+const LIMIT: u64 = 1 << 20;
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_800_000_000 + second).unwrap()
+}
+
+fn open(state: &Path) -> History {
+    History::open(state, LIMIT, at(0)).unwrap()
+}
+
+fn begun(rule: &str, second: i64) -> Begun {
+    let started = at(second);
+    let id = RunId::new(started, u32::try_from(second).unwrap());
+    Begun { id, rule: rule.to_owned(), cause: Cause::Schedule, started }
+}
+
+fn report(rule: &str, failed: usize) -> RuleReport {
+    let mut report = RuleReport::new(rule, Mode::Apply);
+    report.counts = Counts { copied: 1, unchanged: 2, kept: 0, failed };
+    report
+}
+
+fn ended(begun: &Begun, failed: usize) -> RunRecord {
+    let finished = begun.started + SignedDuration::from_secs(5);
+    RunRecord::ended(begun, finished, &report(&begun.rule, failed))
+}
+
+fn image(tag: &str, action: Action) -> ImageReport {
+    ImageReport {
+        source: format!("a.io/app:{tag}"),
+        target: format!("b.io/app:{tag}"),
+        action,
+        reason: "new".to_owned(),
+        source_digest: Some("sha256:00".to_owned()),
+        target_digest: None,
+        bytes: 7,
+        blobs_sent: 1,
+        blobs_mounted: 0,
+        blobs_present: 0,
+        seconds: 0.5,
+        notes: Vec::new(),
+        errors: vec![Failure::new("put manifest", "b.io/app", "no".to_owned())],
+    }
+}
+
+fn all(state: &Path) -> Vec<(String, Outcome)> {
+    let read = read_runs(state, &Filter::default()).unwrap();
+    assert_eq!(read.garbage, 0);
+    read.value.into_iter().map(|run| (run.rule, run.outcome)).collect()
+}
+
+#[tokio::test]
+async fn a_run_is_read_back_with_every_image() {
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    let (one, other) = (begun("one", 1), begun("other", 2));
+    history.begin(&one);
+    history.begin(&other);
+    history.image(&one.id, &image("1", Action::Copied));
+    history.image(&other.id, &image("x", Action::Copied));
+    history.image(&one.id, &image("2", Action::Failed));
+    let (first, second) = (ended(&one, 1), ended(&other, 0));
+    history.end(&first).await;
+    history.end(&second).await;
+
+    let (run, images) = history.run(one.id.clone()).await.unwrap().unwrap();
+    assert_eq!(run, first);
+    assert_eq!(images, [image("1", Action::Copied), image("2", Action::Failed)]);
+    assert_eq!(history.run(begun("one", 9).id).await.unwrap(), None);
+    let runs = history.runs(Filter::default()).await.unwrap();
+    assert_eq!((runs.value, runs.garbage), (vec![second, first], 0));
+    assert_eq!(history.health(), Health::default());
+}
+
+#[tokio::test]
+async fn filters_choose() {
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    for second in 0..10 {
+        let run = begun(if second % 2 == 0 { "even" } else { "odd" }, second * 100);
+        history.begin(&run);
+        history.end(&ended(&run, usize::from(second % 3 == 0))).await;
+    }
+    let read = |filter: Filter| {
+        let runs = read_runs(dir.path(), &filter).unwrap().value;
+        runs.into_iter()
+            .map(|run| run.started.duration_since(at(0)).as_secs() / 100)
+            .collect::<Vec<_>>()
+    };
+    let all = Filter::default();
+    assert_eq!(read(all.clone()), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
+    assert_eq!(read(Filter { limit: Some(2), ..all.clone() }), [9, 8]);
+    assert_eq!(read(Filter { rule: Some("odd".into()), limit: Some(3), ..all.clone() }), [9, 7, 5]);
+    assert_eq!(read(Filter { outcome: Some(Outcome::Failed), ..all.clone() }), [9, 6, 3, 0]);
+    // It ended at 705.
+    assert_eq!(read(Filter { since: Some(at(705)), ..all.clone() }), [9, 8, 7]);
+    assert_eq!(read(Filter { since: Some(at(706)), ..all }), [9, 8]);
+}
+
+#[tokio::test]
+async fn what_never_ended_was_interrupted_once_its_process_is_gone() {
+    let dir = TempDir::new().unwrap();
+    let lost = begun("lost", 1);
+    {
+        let history = open(dir.path());
+        history.begin(&lost);
+        history.image(&lost.id, &image("1", Action::Copied));
+        let done = begun("done", 2);
+        history.begin(&done);
+        history.end(&ended(&done, 0)).await;
+        let running = ("lost".to_owned(), Outcome::Running);
+        assert_eq!(all(dir.path()), [("done".to_owned(), Outcome::Succeeded), running]);
+    }
+    let interrupted = ("lost".to_owned(), Outcome::Interrupted);
+    assert_eq!(all(dir.path())[1], interrupted);
+    let history = open(dir.path());
+    let next = begun("next", 3);
+    history.begin(&next);
+    history.end(&ended(&next, 1)).await;
+    let (run, images) = history.run(lost.id).await.unwrap().unwrap();
+    assert_eq!((run.outcome, run.finished, images.len()), (Outcome::Interrupted, None, 1));
+    assert_eq!(all(dir.path())[0], ("next".to_owned(), Outcome::Failed));
+    assert_eq!(all(dir.path())[2], interrupted);
+}
+
+#[tokio::test]
+async fn a_directory_that_cannot_be_written_fails_no_run_and_is_tried_again() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join(FOLDER), "in the way").unwrap();
+    let history = open(dir.path());
+    let run = begun("a", 1);
+    history.begin(&run);
+    history.end(&ended(&run, 0)).await;
+    let health = history.health();
+    assert!(health.failing.unwrap().contains(FOLDER));
+    assert_eq!(health.lost, 2);
+
+    fs::remove_file(dir.path().join(FOLDER)).unwrap();
+    let run = begun("b", 2);
+    history.begin(&run);
+    history.end(&ended(&run, 0)).await;
+    assert_eq!(history.health(), Health { failing: None, lost: 2 });
+    assert_eq!(all(dir.path()), [("b".to_owned(), Outcome::Succeeded)]);
+}
+
+#[tokio::test]
+async fn it_stays_within_its_limit_and_can_be_read_meanwhile() {
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    let reading = {
+        let path = dir.path().to_owned();
+        std::thread::spawn(move || {
+            let newest = Filter { limit: Some(1), rule: Some("last".into()), ..Filter::default() };
+            let deadline = std::time::Instant::now() + Duration::from_secs(60);
+            while read_runs(&path, &newest).unwrap().value.is_empty() {
+                assert!(std::time::Instant::now() < deadline);
+            }
+        })
+    };
+    for second in 0..4000 {
+        let run = begun("often", second);
+        history.begin(&run);
+        history.end(&ended(&run, 0)).await;
+    }
+    let last = begun("last", 4000);
+    history.begin(&last);
+    history.end(&ended(&last, 0)).await;
+    tokio::task::spawn_blocking(|| reading.join().unwrap()).await.unwrap();
+    let files = fs::read_dir(dir.path().join(FOLDER)).unwrap();
+    let size: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
+    assert!((LIMIT / 2..=LIMIT).contains(&size), "{size}");
+    let kept = all(dir.path());
+    assert!((1000..4000).contains(&kept.len()), "{}", kept.len());
+}
+
+#[tokio::test]
+async fn nothing_from_outside_makes_it_large() {
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    let run = begun("a", 1);
+    history.begin(&run);
+    let mut image = image("1", Action::Failed);
+    image.errors = vec![Failure::new("step", "subject", "ü".repeat(100_000)); 50];
+    history.image(&run.id, &image);
+    let mut report = report("a", 1);
+    report.failures = image.errors;
+    history.end(&RunRecord::ended(&run, at(2), &report)).await;
+    let (run, images) = history.run(run.id).await.unwrap().unwrap();
+    assert_eq!((run.failures.len(), images[0].errors.len()), (20, 20));
+    assert_eq!(run.notes, ["30 more failures are not kept"]);
+    assert!(images[0].errors[0].message.len() < 3000);
+}

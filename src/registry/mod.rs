@@ -18,7 +18,7 @@ mod pace;
 mod pool;
 mod remote;
 mod request;
-mod retry;
+pub mod retry;
 mod transport;
 mod uploads;
 mod vendor;
@@ -40,6 +40,7 @@ use mounts::Mounts;
 pub use pool::Registries;
 pub use retry::Policy;
 use transport::Transport;
+pub use transport::chain as describe;
 pub use transport::{Timeouts, Tls};
 
 /// How one registry is to be spoken to.

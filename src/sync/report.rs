@@ -131,7 +131,7 @@ pub struct Failure {
 }
 
 impl RuleReport {
-    pub(super) fn new(rule: &str, mode: Mode) -> Self {
+    pub fn new(rule: &str, mode: Mode) -> Self {
         Self {
             rule: rule.to_owned(),
             dry_run: mode == Mode::DryRun,

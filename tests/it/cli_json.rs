@@ -131,6 +131,13 @@ impl Runs {
         self.check(command, &document);
     }
 
+    /// The id of the newest run in the history.
+    async fn newest_run(&self) -> String {
+        let output = self.start("history", "--config sync.toml").wait_with_output().await.unwrap();
+        let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+        document["runs"][0]["id"].as_str().unwrap().to_owned()
+    }
+
     fn start(&self, command: &str, arguments: &str) -> Child {
         let home = self.tranship.home();
         let path =
@@ -202,6 +209,7 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     for (command, arguments) in [
         ("sync", "--config sync.toml --dry-run".to_owned()),
         ("sync", "--config sync.toml".to_owned()),
+        ("history", "--config sync.toml".to_owned()),
         ("verify", "--config sync.toml --read".to_owned()),
         ("copy", format!("--all-tags {app} {to}/copied --platform linux/amd64 {http}")),
         ("verify", format!("{app}:index {to}/copied:image {http}")),
@@ -225,6 +233,8 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     }
     runs.run_with("login", &format!("{from} -u u --password-stdin {http}"), "p").await;
     runs.run_until_announced("serve-layout", "demo/source --listen 127.0.0.1:0").await;
+    let run = runs.newest_run().await;
+    runs.run("history", &format!("--config sync.toml {run}")).await;
     // The demo cannot be made to fail from outside.
     let failed = Check { what: "it works", passed: false, found: Some("it does not".to_owned()) };
     runs.documented.check("check", &serde_json::to_value(failed).unwrap());

@@ -8,6 +8,7 @@
 mod cli_config;
 mod cli_copy;
 mod cli_delete;
+mod cli_history;
 mod cli_json;
 mod cli_login;
 mod cli_look;

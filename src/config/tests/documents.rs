@@ -78,6 +78,7 @@ fn the_reference_has_every_key() {
             "" => "## The file",
             "Daemon" => "## `[daemon]`",
             "Registry" => "## `[registry.\"host\"]`",
+            "Notify" => "## `[[notify]]`",
             "Secret" => "## Secrets",
             "Events" => "## `[events.NAME]`",
             "Sync" => "## `[[sync]]`",

@@ -1,0 +1,130 @@
+//! What people are told.
+
+use jiff::Timestamp;
+
+use super::AlertKind;
+use crate::history::{Outcome, RunRecord};
+use crate::sync::{Action, ImageReport};
+
+/// Something that people should know of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Alert {
+    pub kind: AlertKind,
+    pub subject: Subject,
+    pub at: Timestamp,
+    /// One line.
+    pub summary: String,
+    /// What happened, a line each: bounded in number and length.
+    pub details: Vec<String>,
+    pub run: Option<RunRecord>,
+}
+
+/// What an alert is about. Two alerts of one kind about the same subject are the same news.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    Rule(String),
+    /// The configuration, when it is read again.
+    Config,
+    /// An image on its way, by its reference at the target.
+    Transfer {
+        rule: String,
+        image: String,
+    },
+}
+
+/// So many lines say what happened.
+const MAX_DETAILS: usize = 10;
+/// Of so many bytes each.
+const MAX_DETAIL: usize = 500;
+
+impl Subject {
+    /// The rule that is concerned, if it is one.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::Rule(rule) | Self::Transfer { rule, .. } => Some(rule),
+            Self::Config => None,
+        }
+    }
+}
+
+impl Alert {
+    /// What to say of a run for which `decide` found that something is to be said. `images` are
+    /// those of the run.
+    pub fn of_run(kind: AlertKind, run: &RunRecord, images: &[ImageReport]) -> Self {
+        let rule = &run.rule;
+        let summary = match (kind, run.outcome) {
+            (AlertKind::Recovery, _) => format!("rule `{rule}` works again"),
+            (_, Outcome::Failed) if run.counts.failed > 0 => {
+                let of = run.counts.copied + run.counts.unchanged + run.counts.kept;
+                let (failed, all) = (run.counts.failed, of + run.counts.failed);
+                format!("rule `{rule}` fails: {failed} of {all} images failed")
+            }
+            _ => format!("rule `{rule}` fails"),
+        };
+        let whole = run.failures.iter().map(ToString::to_string);
+        let failed = images.iter().filter(|image| image.action == Action::Failed);
+        let single = failed.map(|image| match image.errors.first() {
+            Some(error) => format!("{} -> {}: {error}", image.source, image.target),
+            None => format!("{} -> {}: {}", image.source, image.target, image.reason),
+        });
+        Self {
+            kind,
+            subject: Subject::Rule(rule.clone()),
+            at: run.finished.unwrap_or(run.started),
+            summary,
+            details: bounded(whole.chain(single)),
+            run: Some(run.clone()),
+        }
+    }
+
+    /// A safety limit kept a rule from doing what it would have done.
+    pub fn safety(rule: &str, at: Timestamp, why: &str) -> Self {
+        let summary = format!("rule `{rule}` was held back by a safety limit");
+        Self::new(AlertKind::Safety, Subject::Rule(rule.to_owned()), at, summary, why)
+    }
+
+    /// A changed configuration could not be used.
+    pub fn reload_failed(at: Timestamp, why: &str) -> Self {
+        let summary = "the changed configuration cannot be used, the old one stays".to_owned();
+        Self::new(AlertKind::Failure, Subject::Config, at, summary, why)
+    }
+
+    /// After that, one could.
+    pub fn reload_recovered(at: Timestamp) -> Self {
+        let summary = "the configuration is good again, and in use".to_owned();
+        Self::new(AlertKind::Recovery, Subject::Config, at, summary, "")
+    }
+
+    /// Nothing moves any more. `image` is its reference at the target.
+    pub fn stalled(rule: &str, image: &str, at: Timestamp, why: &str) -> Self {
+        let summary = format!("rule `{rule}` is stuck at {image}");
+        let subject = Subject::Transfer { rule: rule.to_owned(), image: image.to_owned() };
+        Self::new(AlertKind::Failure, subject, at, summary, why)
+    }
+
+    fn new(kind: AlertKind, subject: Subject, at: Timestamp, summary: String, why: &str) -> Self {
+        let details =
+            bounded(why.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+        Self { kind, subject, at, summary, details, run: None }
+    }
+}
+
+fn bounded(lines: impl Iterator<Item = String>) -> Vec<String> {
+    let mut details: Vec<String> = Vec::new();
+    let mut left_out = 0;
+    for mut line in lines {
+        if details.len() == MAX_DETAILS {
+            left_out += 1;
+            continue;
+        }
+        if line.len() > MAX_DETAIL {
+            line.truncate(line.floor_char_boundary(MAX_DETAIL));
+            line.push('…');
+        }
+        details.push(line);
+    }
+    if left_out > 0 {
+        details.push(format!("and {left_out} more"));
+    }
+    details
+}

@@ -1,0 +1,79 @@
+//! How an alert is written. docs/notifications.md describes the JSON.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::{Alert, AlertKind, Subject};
+use crate::history::RunRecord;
+
+/// The version of the JSON document. Keys may be added without a new one.
+const VERSION: u32 = 1;
+
+#[derive(Serialize)]
+struct Document<'a> {
+    version: u32,
+    kind: AlertKind,
+    subject: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rule: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<&'a str>,
+    at: Timestamp,
+    summary: &'a str,
+    details: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<&'a RunRecord>,
+}
+
+/// Everything, as JSON.
+pub fn json(alert: &Alert) -> serde_json::Result<Vec<u8>> {
+    let (subject, image) = match &alert.subject {
+        Subject::Rule(_) => ("rule", None),
+        Subject::Config => ("config", None),
+        Subject::Transfer { image, .. } => ("transfer", Some(image.as_str())),
+    };
+    serde_json::to_vec(&Document {
+        version: VERSION,
+        kind: alert.kind,
+        subject,
+        rule: alert.subject.rule(),
+        image,
+        at: alert.at,
+        summary: &alert.summary,
+        details: &alert.details,
+        run: alert.run.as_ref(),
+    })
+}
+
+/// One text, as Slack's incoming webhooks take it, and those who copied them.
+pub fn slack(alert: &Alert) -> serde_json::Result<Vec<u8>> {
+    let mut text = format!("*{}*: tranship: {}", alert.kind.as_str(), escaped(&alert.summary));
+    for detail in &alert.details {
+        text.push_str("\n• ");
+        text.push_str(&escaped(detail));
+    }
+    serde_json::to_vec(&serde_json::json!({ "text": text }))
+}
+
+/// The three characters that mean something to Slack wherever they stand: nobody is to be
+/// addressed by a registry's answer.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_registry_says_addresses_anybody() {
+        let at = Timestamp::UNIX_EPOCH;
+        let alert = Alert::safety("a", at, "<!channel> & more\n\nsecond");
+        let document: serde_json::Value = serde_json::from_slice(&slack(&alert).unwrap()).unwrap();
+        assert_eq!(
+            document["text"],
+            "*safety*: tranship: rule `a` was held back by a safety limit\n\
+             • &lt;!channel&gt; &amp; more\n• second"
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! Tells people, by webhook, what they should know of: once when something begins to fail, once
+//! when it works again, and each time that a safety limit held something back.
+//!
+//! - `alert`: what people are told. `decide`: whether they are told of a run (pure).
+//! - `message`: how that is written. `deliver`: one try to bring it to its receiver.
+//! - `sender`: queues, tries again, never lets anybody wait.
+
+mod alert;
+mod decide;
+mod deliver;
+mod message;
+mod sender;
+#[cfg(test)]
+mod tests;
+
+pub use alert::{Alert, Subject};
+pub use decide::decide;
+pub use message::{json, slack};
+pub use sender::{Context, Delivery, Sender};
+
+pub use crate::config::AlertKind;

@@ -1,0 +1,279 @@
+//! Sends alerts: each receiver has a queue and a task, so that nobody waits for a webhook, and no
+//! webhook for another.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::deliver::{deliver, name};
+use super::{Alert, AlertKind, Subject};
+use crate::config::Receiver;
+use crate::registry::auth::Environment;
+use crate::registry::{Policy, retry};
+use crate::state::State;
+
+/// So many alerts wait for a receiver; then the oldest is dropped.
+const QUEUE: usize = 64;
+
+/// What became of an alert at one receiver.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Delivery {
+    Delivered,
+    /// Not delivered after all tries.
+    Failed,
+    /// Too many were waiting.
+    Dropped,
+}
+
+/// What sending needs from outside.
+#[derive(Clone)]
+pub struct Context {
+    /// Whether somebody was told that a rule fails is noted here.
+    pub state: State,
+    pub environment: Environment,
+    pub policy: Policy,
+    /// Random numbers from 0 to 1 that spread retries.
+    pub jitter: fn() -> f64,
+    /// For one try, in all.
+    pub time_limit: Duration,
+    /// The same news is not told again so soon after it was.
+    pub quiet: Duration,
+    /// Is told what became of each alert at each receiver. Must not block.
+    pub watch: Arc<dyn Fn(&Alert, Delivery) + Send + Sync>,
+}
+
+impl Context {
+    /// Eight tries within some minutes, and the same news every ten minutes at most.
+    pub fn new(state: State, environment: Environment, jitter: fn() -> f64) -> Self {
+        Self {
+            state,
+            environment,
+            policy: Policy {
+                attempts: 8,
+                base: Duration::from_secs(1),
+                cap: Duration::from_secs(120),
+                patience: Duration::from_secs(600),
+            },
+            jitter,
+            time_limit: Duration::from_secs(30),
+            quiet: Duration::from_secs(600),
+            watch: Arc::new(|_, _| {}),
+        }
+    }
+}
+
+/// Sends alerts to the receivers that want them. Dropping it drops what was not sent.
+pub struct Sender {
+    lanes: Vec<Arc<Lane>>,
+    tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
+    watch: Arc<dyn Fn(&Alert, Delivery) + Send + Sync>,
+}
+
+/// One receiver and what waits for it.
+struct Lane {
+    receiver: Receiver,
+    /// The receiver in the log.
+    name: String,
+    queue: Mutex<Queue>,
+    /// Told when the queue changes.
+    changed: Notify,
+}
+
+type News = (AlertKind, Subject);
+
+#[derive(Default)]
+struct Queue {
+    waiting: VecDeque<Arc<Alert>>,
+    /// On its way now.
+    busy: Option<News>,
+    /// When what was last delivered.
+    delivered: HashMap<News, Instant>,
+    /// Nothing more comes.
+    closed: bool,
+}
+
+impl Sender {
+    /// Begins a task for each receiver.
+    pub fn start(receivers: Vec<Receiver>, context: &Context) -> Self {
+        let lanes: Vec<_> =
+            receivers.into_iter().map(|receiver| Arc::new(Lane::new(receiver))).collect();
+        let run = |lane: &Arc<Lane>| {
+            AbortOnDropHandle::new(tokio::spawn(run(Arc::clone(lane), context.clone())))
+        };
+        let tasks = Mutex::new(lanes.iter().map(run).collect());
+        Self { lanes, tasks, watch: Arc::clone(&context.watch) }
+    }
+
+    /// Has an alert sent to all who want it and do not know it. Never waits.
+    pub fn send(&self, alert: Alert) {
+        let alert = Arc::new(alert);
+        for lane in self.lanes.iter().filter(|lane| lane.wants(&alert)) {
+            if let Some(dropped) = lane.queue().push(Arc::clone(&alert)) {
+                tracing::warn!(
+                    "a notification was dropped, because too many wait for {}: {}",
+                    lane.name,
+                    dropped.summary
+                );
+                (self.watch)(&dropped, Delivery::Dropped);
+            }
+            lane.changed.notify_one();
+        }
+    }
+
+    /// Sends what waits, for so long at most; then what is left is dropped.
+    pub async fn stop(&self, grace: Duration) {
+        for lane in &self.lanes {
+            lane.queue().closed = true;
+            lane.changed.notify_one();
+        }
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        let all = futures_util::future::join_all(tasks);
+        if tokio::time::timeout(grace, all).await.is_err() {
+            for lane in &self.lanes {
+                let queue = lane.queue();
+                let left = queue.waiting.len() + usize::from(queue.busy.is_some());
+                if left > 0 {
+                    tracing::warn!("{left} notifications to {} were not sent in time", lane.name);
+                }
+            }
+        }
+    }
+}
+
+impl Lane {
+    fn new(receiver: Receiver) -> Self {
+        let name = name(&receiver);
+        Self { receiver, name, queue: Mutex::default(), changed: Notify::new() }
+    }
+
+    fn wants(&self, alert: &Alert) -> bool {
+        let is_of_rule = |rules: &Vec<crate::config::RulePattern>| {
+            alert
+                .subject
+                .rule()
+                .is_some_and(|rule| rules.iter().any(|pattern| pattern.matches(rule)))
+        };
+        self.receiver.on.contains(&alert.kind)
+            && self.receiver.rules.as_ref().is_none_or(is_of_rule)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// Lines an alert up, unless it is on its way. Returns one that has to go for it.
+    fn push(&mut self, alert: Arc<Alert>) -> Option<Arc<Alert>> {
+        let news = news(&alert);
+        let is_known = self.busy.as_ref() == Some(&news)
+            || self.waiting.iter().any(|waiting| news == self::news(waiting))
+            || self.delivered.contains_key(&news);
+        if is_known || self.closed {
+            return None;
+        }
+        let dropped = if self.waiting.len() < QUEUE { None } else { self.waiting.pop_front() };
+        self.waiting.push_back(alert);
+        dropped
+    }
+
+    fn next(&mut self) -> Option<Arc<Alert>> {
+        let alert = self.waiting.pop_front()?;
+        self.busy = Some(news(&alert));
+        Some(alert)
+    }
+
+    fn settled(&mut self, alert: &Alert, was_delivered: bool, now: Instant) {
+        self.busy = None;
+        if !was_delivered {
+            return;
+        }
+        // A rule that keeps changing its mind would be a flood; whether it fails is asked again
+        // after each of its runs. What nobody asks about again is told each time.
+        let opposite = match alert.kind {
+            AlertKind::Failure => Some(AlertKind::Recovery),
+            AlertKind::Recovery => Some(AlertKind::Failure),
+            AlertKind::Safety => None,
+        };
+        if let Some(opposite) = opposite
+            && !matches!(alert.subject, Subject::Rule(_))
+        {
+            self.delivered.remove(&(opposite, alert.subject.clone()));
+        }
+        self.delivered.insert(news(alert), now);
+    }
+}
+
+fn news(alert: &Alert) -> News {
+    (alert.kind, alert.subject.clone())
+}
+
+/// Delivers one alert after the other until the queue is closed and empty.
+async fn run(lane: Arc<Lane>, context: Context) {
+    loop {
+        let changed = lane.changed.notified();
+        let (next, closed, expires) = {
+            let mut queue = lane.queue();
+            let now = Instant::now();
+            queue.delivered.retain(|_, at| now.duration_since(*at) < context.quiet);
+            let oldest = queue.delivered.values().min().copied();
+            (queue.next(), queue.closed, oldest.map(|at| at + context.quiet))
+        };
+        match next {
+            Some(alert) => {
+                let was_delivered = persist(&lane, &alert, &context).await;
+                if was_delivered {
+                    note(&context.state, &alert);
+                }
+                lane.queue().settled(&alert, was_delivered, Instant::now());
+                let delivery = if was_delivered { Delivery::Delivered } else { Delivery::Failed };
+                (context.watch)(&alert, delivery);
+            }
+            None if closed => return,
+            // What was delivered long ago is forgotten in time for who sends it next.
+            None => match expires {
+                None => changed.await,
+                Some(at) => drop(tokio::time::timeout_at(at, changed).await),
+            },
+        }
+    }
+}
+
+/// Notes that people know how a rule stands.
+fn note(state: &State, alert: &Alert) {
+    if let Subject::Rule(rule) = &alert.subject
+        && alert.kind != AlertKind::Safety
+    {
+        state.update_mark(rule, |mark| mark.alerted = alert.kind == AlertKind::Failure);
+    }
+}
+
+/// Tries until it is delivered or there is no use. Returns whether it was delivered.
+async fn persist(lane: &Lane, alert: &Alert, context: &Context) -> bool {
+    let mut attempt = 1;
+    loop {
+        let result = deliver(&lane.receiver, alert, &context.environment, context.time_limit).await;
+        let Err(undelivered) = result else { return true };
+        let decision = undelivered.failure.map_or(retry::Decision::GiveUp, |failure| {
+            context.policy.decide(attempt, failure, (context.jitter)())
+        });
+        let (name, message, summary) = (&lane.name, &undelivered.message, &alert.summary);
+        match decision {
+            retry::Decision::GiveUp => {
+                tracing::warn!(
+                    "failed to notify {name} of this, after {attempt} tries: {summary}: {message}"
+                );
+                return false;
+            }
+            retry::Decision::Again(wait) => {
+                tracing::debug!("failed to notify {name}, trying again: {message}");
+                tokio::time::sleep(wait).await;
+                attempt += 1;
+            }
+        }
+    }
+}

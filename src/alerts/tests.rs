@@ -1,0 +1,324 @@
+//! What arrives at a receiver that fails in every way.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State as Extract;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::*;
+use crate::config::{Config, Receiver};
+use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
+use crate::registry::Policy;
+use crate::registry::auth::Environment;
+use crate::state::State;
+
+/// How the receiver answers one request.
+#[derive(Clone)]
+enum Answer {
+    Status(u16),
+    /// With this header besides.
+    With(u16, &'static str, &'static str),
+    Hang,
+}
+
+#[derive(Default)]
+struct Script {
+    answers: VecDeque<Answer>,
+    seen: Vec<(HeaderMap, Value)>,
+}
+
+type Shared = Arc<Mutex<Script>>;
+
+/// A webhook that answers 200 when its script is at its end.
+struct Hook {
+    script: Shared,
+    port: u16,
+    _server: AbortOnDropHandle<()>,
+}
+
+impl Hook {
+    async fn start(answers: &[Answer]) -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answers = answers.iter().cloned().collect();
+        let script: Shared = Arc::new(Mutex::new(Script { answers, seen: Vec::new() }));
+        let router = Router::new().fallback(answer).with_state(Arc::clone(&script));
+        let server = tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { script, port, _server: AbortOnDropHandle::new(server) }
+    }
+
+    fn bodies(&self) -> Vec<Value> {
+        self.script.lock().unwrap().seen.iter().map(|(_, body)| body.clone()).collect()
+    }
+}
+
+async fn answer(Extract(script): Extract<Shared>, headers: HeaderMap, body: Bytes) -> Response {
+    let answer = {
+        let mut script = script.lock().unwrap();
+        script.seen.push((headers, serde_json::from_slice(&body).unwrap()));
+        script.answers.pop_front()
+    };
+    match answer {
+        None => StatusCode::OK.into_response(),
+        Some(Answer::Status(status)) => {
+            (StatusCode::from_u16(status).unwrap(), "some words").into_response()
+        }
+        Some(Answer::With(status, name, value)) => {
+            (StatusCode::from_u16(status).unwrap(), [(name, value)]).into_response()
+        }
+        Some(Answer::Hang) => std::future::pending().await,
+    }
+}
+
+/// Receivers from their TOML, in which `URL` is the hook's address.
+fn receivers(hook: &Hook, text: &str) -> Vec<Receiver> {
+    let text = text.replace("URL", &format!("http://127.0.0.1:{}/hook", hook.port));
+    let rule = |name: &str| {
+        format!("[[sync]]\nname = \"{name}\"\nsource = \"alpine\"\ntarget = \"{name}.io/a\"\n")
+    };
+    let text = format!("[daemon]\nstate = \"/s\"\n{text}\n{}{}", rule("a"), rule("b"));
+    let env = |name: &str| Some(name.to_owned());
+    let config: Config = crate::config::parse(&text, "/tranship.toml".as_ref(), &env).unwrap();
+    config.notify
+}
+
+struct Setup {
+    sender: Sender,
+    state: State,
+    outcomes: Arc<Mutex<Vec<(AlertKind, Delivery)>>>,
+}
+
+fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
+    let state = State::in_memory();
+    let outcomes: Arc<Mutex<Vec<_>>> = Arc::default();
+    let seen = Arc::clone(&outcomes);
+    let environment = Environment::new(|name| Some(format!("value of {name}").into()));
+    let mut context = Context::new(state.clone(), environment, || 0.0);
+    context.policy = Policy { attempts: 3, base: Duration::from_millis(1), ..Policy::default() };
+    context.time_limit = Duration::from_secs(20);
+    context.quiet = Duration::ZERO;
+    context.watch =
+        Arc::new(move |alert, delivery| seen.lock().unwrap().push((alert.kind, delivery)));
+    change(&mut context);
+    Setup { sender: Sender::start(receivers, &context), state, outcomes }
+}
+
+impl Setup {
+    /// As the daemon does when a run ends.
+    fn end_run(&self, rule: &str, outcome: Outcome) {
+        let mark = self.state.mark(rule);
+        if let Some(kind) = decide(mark.as_ref(), outcome) {
+            self.sender.send(Alert::of_run(kind, &run(rule, outcome), &[]));
+        }
+    }
+
+    async fn outcomes(&self, count: usize) -> Vec<(AlertKind, Delivery)> {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let outcomes = self.outcomes.lock().unwrap().clone();
+            if outcomes.len() >= count {
+                return outcomes;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{outcomes:?}");
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+}
+
+fn run(rule: &str, outcome: Outcome) -> RunRecord {
+    let started: Timestamp = "2026-11-21T09:37:19Z".parse().unwrap();
+    let id = RunId::new(started, 7);
+    let begun = Begun { id, rule: rule.to_owned(), cause: Cause::Schedule, started };
+    RunRecord::unended(begun, outcome)
+}
+
+const DELIVERED: Delivery = Delivery::Delivered;
+
+#[tokio::test]
+async fn ten_failing_runs_are_one_alert_and_recovery_is_another() {
+    let hook = Hook::start(&[]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    for count in 0..10 {
+        setup.end_run("a", Outcome::Failed);
+        if count == 4 {
+            setup.outcomes(1).await;
+        }
+    }
+    // An interrupted run is no news.
+    setup.end_run("a", Outcome::Interrupted);
+    for _ in 0..3 {
+        setup.end_run("a", Outcome::Succeeded);
+    }
+    let outcomes = setup.outcomes(2).await;
+    setup.end_run("a", Outcome::Succeeded);
+    setup.sender.stop(Duration::from_secs(20)).await;
+    let told = [(AlertKind::Failure, DELIVERED), (AlertKind::Recovery, DELIVERED)];
+    assert_eq!(outcomes, told);
+    let bodies = hook.bodies();
+    assert_eq!(bodies.len(), 2);
+    assert_eq!(bodies[0]["kind"], "failure");
+    assert_eq!(bodies[0]["rule"], "a");
+    assert_eq!(bodies[0]["run"]["id"], "20261121T093719Z-000007");
+    assert_eq!(bodies[1]["kind"], "recovery");
+}
+
+/// The state, not the process, knows what people were told.
+#[tokio::test]
+async fn a_restart_repeats_nothing() {
+    let hook = Hook::start(&[]).await;
+    let first = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    first.end_run("a", Outcome::Failed);
+    first.outcomes(1).await;
+    let state = first.state.clone();
+    let mut second = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
+        context.state = state.clone();
+    });
+    second.state = state.clone();
+    second.end_run("a", Outcome::Failed);
+    second.end_run("a", Outcome::Succeeded);
+    assert_eq!(second.outcomes(1).await, [(AlertKind::Recovery, DELIVERED)]);
+}
+
+#[tokio::test]
+async fn a_receiver_that_fails_is_asked_again_and_told_the_same() {
+    let hook = Hook::start(&[Answer::Status(500), Answer::With(429, "retry-after", "0.2")]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let before = std::time::Instant::now();
+    setup.end_run("a", Outcome::Failed);
+    assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, DELIVERED)]);
+    assert!(before.elapsed() >= Duration::from_millis(200));
+    let bodies = hook.bodies();
+    assert_eq!((bodies.len(), &bodies[0]), (3, &bodies[2]));
+    assert!(setup.state.mark("a").unwrap().alerted);
+}
+
+#[tokio::test]
+async fn what_reached_nobody_is_said_again_after_the_next_run() {
+    let hook = Hook::start(&[Answer::Status(500), Answer::Status(500), Answer::Status(502)]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    setup.end_run("a", Outcome::Failed);
+    assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, Delivery::Failed)]);
+    assert_eq!(setup.state.mark("a"), None);
+    setup.end_run("a", Outcome::Failed);
+    assert_eq!(setup.outcomes(2).await[1], (AlertKind::Failure, DELIVERED));
+    assert_eq!(hook.bodies().len(), 4);
+}
+
+#[tokio::test]
+async fn answers_that_will_not_change_are_not_asked_for_again() {
+    for answer in [Answer::Status(404), Answer::With(302, "location", "http://127.0.0.1:1/")] {
+        let hook = Hook::start(&[answer]).await;
+        let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+        setup.end_run("a", Outcome::Failed);
+        assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, Delivery::Failed)]);
+        assert_eq!(hook.bodies().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn one_that_hangs_or_refuses_holds_up_nobody_else() {
+    let hook = Hook::start(&[]).await;
+    let hanging = Hook::start(&[Answer::Hang, Answer::Hang, Answer::Hang]).await;
+    let closed = Hook::start(&[]).await;
+    let mut all = receivers(&hanging, "[[notify]]\nurl = \"URL\"");
+    all.extend(receivers(&closed, "[[notify]]\nurl = \"URL\""));
+    all.extend(receivers(&hook, "[[notify]]\nurl = \"URL\""));
+    drop(closed);
+    let setup = setup(all, |context| context.time_limit = Duration::from_secs(5));
+    setup.end_run("a", Outcome::Failed);
+    let outcomes = setup.outcomes(2).await;
+    assert!(outcomes.contains(&(AlertKind::Failure, DELIVERED)), "{outcomes:?}");
+    assert!(outcomes.contains(&(AlertKind::Failure, Delivery::Failed)), "{outcomes:?}");
+    // It still hangs, and stopping does not wait for it.
+    setup.sender.stop(Duration::from_millis(10)).await;
+    assert_eq!(setup.outcomes.lock().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn too_many_drop_the_oldest_and_are_counted() {
+    let hook = Hook::start(&[Answer::Hang]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    for number in 0..70 {
+        let image = format!("a.io/app:{number}");
+        setup.sender.send(Alert::stalled("a", &image, Timestamp::UNIX_EPOCH, "no byte"));
+    }
+    // 64 wait; the task may have taken one of them already.
+    let dropped = setup.outcomes.lock().unwrap().clone();
+    assert!((5..=6).contains(&dropped.len()), "{dropped:?}");
+    assert!(dropped.iter().all(|(_, delivery)| *delivery == Delivery::Dropped));
+}
+
+#[tokio::test]
+async fn the_same_news_is_not_told_twice_within_a_while() {
+    let hook = Hook::start(&[]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
+        context.quiet = Duration::from_secs(600);
+    });
+    let at = Timestamp::UNIX_EPOCH;
+    for (count, rule) in [(1, "a"), (1, "a"), (2, "b")] {
+        setup.sender.send(Alert::safety(rule, at, "201 tags would go"));
+        setup.outcomes(count).await;
+    }
+    // The configuration is told of each time that it changes its state.
+    let reloads = [
+        Alert::reload_failed(at, "bad"),
+        Alert::reload_failed(at, "bad"),
+        Alert::reload_recovered(at),
+        Alert::reload_failed(at, "bad"),
+    ];
+    for (count, alert) in [3, 3, 4, 5].into_iter().zip(reloads) {
+        setup.sender.send(alert);
+        setup.outcomes(count).await;
+    }
+    setup.sender.stop(Duration::from_secs(20)).await;
+    let told: Vec<_> = hook.bodies().iter().map(|body| body["kind"].clone()).collect();
+    assert_eq!(told, ["safety", "safety", "failure", "recovery", "failure"]);
+}
+
+#[tokio::test]
+async fn receivers_get_what_they_asked_for() {
+    let hook = Hook::start(&[]).await;
+    let text = "[[notify]]\nurl = \"URL\"\nrules = [\"b*\"]\non = [\"failure\"]\n\
+                headers = { Authorization = { env = \"TOKEN\" } }";
+    let setup = setup(receivers(&hook, text), |_| {});
+    setup.end_run("a", Outcome::Failed);
+    setup.sender.send(Alert::safety("b", Timestamp::UNIX_EPOCH, "no"));
+    setup.sender.send(Alert::reload_failed(Timestamp::UNIX_EPOCH, "no"));
+    setup.end_run("b", Outcome::Failed);
+    setup.sender.stop(Duration::from_secs(20)).await;
+    let script = hook.script.lock().unwrap();
+    let [(headers, body)] = script.seen.as_slice() else { panic!("{:?}", script.seen) };
+    assert_eq!(headers["authorization"], "value of TOKEN");
+    assert_eq!((&body["kind"], &body["rule"]), (&"failure".into(), &"b".into()));
+}
+
+#[tokio::test]
+async fn an_address_that_is_a_secret_stays_one() {
+    let hook = Hook::start(&[]).await;
+    let all = receivers(&hook, "[[notify]]\nurl = { env = \"HOOK\" }\nformat = \"slack\"");
+    let port = hook.port;
+    for (address, arrives) in [
+        (format!("http://127.0.0.1:{port}/T0/B0/s3cret"), true),
+        ("http://192.0.2.1/T0/B0/s3cret".to_owned(), false),
+        ("s3cret".to_owned(), false),
+    ] {
+        let setup = setup(all.clone(), |context| {
+            context.environment = Environment::new(move |_| Some(address.clone().into()));
+        });
+        setup.end_run("a", Outcome::Failed);
+        let delivery = if arrives { DELIVERED } else { Delivery::Failed };
+        assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, delivery)]);
+    }
+    assert_eq!(
+        hook.bodies(),
+        [serde_json::json!({ "text": "*failure*: tranship: rule `a` fails" })]
+    );
+}
