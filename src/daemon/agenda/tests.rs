@@ -285,10 +285,10 @@ fn a_thousand_rules_of_one_slot_are_due_together_in_fair_order() {
     assert_eq!(order(&due), names);
     assert_eq!(agenda.wake(), None);
     // The last ones begin first, and one not at all.
-    for (n, name) in names.iter().rev().enumerate() {
-        if n != 500 {
-            agenda.started(name, m(60) + SignedDuration::from_secs(n as i64));
-        }
+    for (n, name) in (0..).zip(names.iter().rev()).filter(|(n, _)| *n != 500) {
+        agenda.started(name, m(60) + SignedDuration::from_secs(n));
+    }
+    for name in &names {
         agenda.finished(name, m(100), Ending::Reached);
     }
     let mut expected: Vec<_> = names.iter().rev().cloned().collect();
