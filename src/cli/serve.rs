@@ -54,8 +54,9 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     let metrics = Metrics::new();
     let carrier = Carrier::new(state.clone(), Policy::default(), session::jitter)
         .with_metrics(metrics.clone());
-    let history = History::open(&config.daemon.state, 256 << 20, jiff::Timestamp::now())
-        .map_err(|error| CliError::Failed(format!("failed to start: {error}")))?;
+    let history =
+        History::open(&config.daemon.state, config.daemon.history, jiff::Timestamp::now())
+            .map_err(|error| CliError::Failed(format!("failed to start: {error}")))?;
     let parts = Parts {
         config_file: session::config_path(global).to_owned(),
         state,

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::Parts;
+use crate::alerts::{self, Delivery};
 use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
+use crate::metrics::NotificationOutcome;
 use crate::registry::Registries;
 use crate::registry::auth::read_secret;
 use crate::sync::Syncer;
@@ -23,6 +25,8 @@ pub(super) struct Engine {
     pub token: Option<SecretString>,
     /// Of the sources of push events that have one, by their names.
     pub event_secrets: BTreeMap<String, SecretString>,
+    /// Who is told when a rule fails.
+    pub alerts: Arc<alerts::Sender>,
     /// Where each rule stands in the configuration.
     places: HashMap<Arc<str>, usize>,
 }
@@ -44,7 +48,8 @@ impl Engine {
             seconds_since_1970,
             config.daemon.transfers.get(),
         );
-        Self::with(config, parts, now, registries, syncer).await
+        let alerts = sender(&config, parts);
+        Self::with(config, parts, now, registries, syncer, alerts).await
     }
 
     /// One for the runs to come. Credentials are read anew; what was found out about how much each
@@ -58,7 +63,10 @@ impl Engine {
         let registries =
             Arc::new(self.registries.renewed(config.registries.clone(), RegistryConfig::default()));
         let syncer = self.syncer.with_registries(Arc::clone(&registries));
-        Self::with(config, parts, now, registries, syncer).await
+        // What waits to be sent is not lost where nothing has changed for its receivers.
+        let unchanged = config.notify == self.config.notify;
+        let alerts = if unchanged { Arc::clone(&self.alerts) } else { sender(&config, parts) };
+        Self::with(config, parts, now, registries, syncer, alerts).await
     }
 
     async fn with(
@@ -67,6 +75,7 @@ impl Engine {
         loaded: Timestamp,
         registries: Arc<Registries>,
         syncer: Syncer,
+        alerts: Arc<alerts::Sender>,
     ) -> Result<Self, EngineError> {
         let token = match &config.daemon.token {
             Some(source) => Some(secret(source, "the API's token", parts).await?),
@@ -81,7 +90,7 @@ impl Engine {
         }
         let names = config.sync.iter().map(|rule| Arc::from(rule.name.as_str()));
         let places = names.enumerate().map(|(at, name)| (name, at)).collect();
-        Ok(Self { config, loaded, syncer, registries, token, event_secrets, places })
+        Ok(Self { config, loaded, syncer, registries, token, event_secrets, alerts, places })
     }
 
     pub fn rule(&self, name: &str) -> Option<&SyncRule> {
@@ -106,6 +115,19 @@ fn registries(config: &Config, parts: &Parts) -> Arc<Registries> {
         parts.random,
     );
     Arc::new(registries.with_metrics(parts.metrics.clone()))
+}
+
+fn sender(config: &Config, parts: &Parts) -> Arc<alerts::Sender> {
+    let mut context =
+        alerts::Context::new(parts.state.clone(), parts.environment.clone(), parts.random);
+    let metrics = parts.metrics.clone();
+    context.watch = Arc::new(move |_, delivery| {
+        metrics.daemon().notification(match delivery {
+            Delivery::Delivered => NotificationOutcome::Delivered,
+            Delivery::Failed | Delivery::Dropped => NotificationOutcome::Failed,
+        });
+    });
+    Arc::new(alerts::Sender::start(config.notify.clone(), &context))
 }
 
 async fn secret(

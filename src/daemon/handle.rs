@@ -19,6 +19,7 @@ use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
     Transfer,
 };
+use crate::alerts::Alert;
 use crate::config;
 use crate::events;
 use crate::fair::Flow;
@@ -260,6 +261,10 @@ impl Handle {
         if let Ok(bytes) = self.0.parts.state.size_bytes() {
             metrics.daemon().state_size(bytes);
         }
+        let now = Instant::now();
+        let transfers = self.0.parts.carrier.transfers();
+        let still = transfers.iter().map(|t| now.saturating_duration_since(t.last_progress));
+        metrics.transfers().under_way(transfers.len(), still.max().unwrap_or_default());
         metrics.render()
     }
 
@@ -342,19 +347,27 @@ impl Handle {
         systemd::reloading();
         let loaded = self.load().await;
         let metrics = self.0.parts.metrics.daemon();
-        let rules = {
+        let now = self.0.now();
+        let (was_rejected, engine) = {
             let mut board = self.0.board.look();
-            board.rejected = loaded.as_ref().err().cloned();
-            board.engine.config.sync.len()
+            let rejected = std::mem::replace(&mut board.rejected, loaded.as_ref().err().cloned());
+            (rejected.is_some(), Arc::clone(&board.engine))
         };
+        let rules = engine.config.sync.len();
         match &loaded {
             Ok(()) => {
-                metrics.reloaded(self.0.now());
+                metrics.reloaded(now);
                 tracing::info!(rules, "the configuration was loaded anew");
+                if was_rejected {
+                    engine.alerts.send(Alert::reload_recovered(now));
+                }
             }
             Err(why) => {
                 metrics.reload_failed();
                 tracing::error!("the configuration stays as it was: {why}");
+                if !was_rejected {
+                    engine.alerts.send(Alert::reload_failed(now, why));
+                }
                 systemd::ready(rules);
             }
         }

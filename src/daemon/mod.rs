@@ -105,6 +105,10 @@ impl Daemon {
     pub async fn start(config: Config, parts: Parts, stop: Stop) -> Result<Self, EngineError> {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let started = parts.clock.now();
+        parts.metrics.daemon().configured(started);
+        if parts.state.health().set_aside.is_some() {
+            parts.metrics.daemon().state_set_aside();
+        }
         let engine = Arc::new(Engine::first(config, &parts, started).await?);
         let board = Board::new(Arc::clone(&engine));
         let shared = Arc::new(Shared {

@@ -14,13 +14,14 @@ use super::engine::Engine;
 use super::lag::{Basis, Lags};
 use super::movement::Movement;
 use super::wanted::{Part, Wanted};
+use crate::alerts::{self, Alert};
 use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop,
+    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
 };
 
 /// A run to be carried out.
@@ -122,7 +123,7 @@ pub(super) async fn carry_out(
             movement: Movement::new(Instant::now()),
         },
     );
-    metrics.begun();
+    let running = metrics.begin();
     shared.parts.history.begin(&begun);
     tracing::info!(rule = %job.rule, run = %job.id, cause = ?job.cause, "run begins");
     let watch = Watcher::new(&shared, rule, &job, metrics.clone());
@@ -138,11 +139,12 @@ pub(super) async fn carry_out(
     let report = engine.syncer.run_rule(spec).await;
     let finished = shared.now();
     let record = RunRecord::ended(&begun, finished, &report);
+    drop(running);
     log_end(&record, &report);
     count(&metrics, whole, &record, &report);
     shared.parts.history.end(&record).await;
     if whole {
-        settle(&shared, &engine, &job.rule, record).await;
+        settle(&shared, &engine, &job.rule, record, &report);
     }
     // A run that somebody cancelled is over; only what the daemon's own end cut off goes on.
     let ends = shared.stop.soon.is_cancelled() || shared.stop.now.is_cancelled();
@@ -290,10 +292,18 @@ fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleRe
 }
 
 /// Keeps how a whole rule fared.
-async fn settle(shared: &Shared, engine: &Engine, rule: &Arc<str>, record: RunRecord) {
+fn settle(
+    shared: &Shared,
+    engine: &Engine,
+    rule: &Arc<str>,
+    record: RunRecord,
+    report: &RuleReport,
+) {
     let finished = record.finished.unwrap_or(record.started);
     let mut now = Mark::default();
+    let mut news = None;
     shared.parts.state.update_mark(rule, |mark| {
+        news = alerts::decide(Some(mark), record.outcome);
         match record.outcome {
             Outcome::Succeeded => {
                 mark.last_success = Some(finished);
@@ -305,6 +315,9 @@ async fn settle(shared: &Shared, engine: &Engine, rule: &Arc<str>, record: RunRe
         now = mark.clone();
     });
     let mut board = shared.board.look();
+    if let Some(kind) = news {
+        board.engine.alerts.send(Alert::of_run(kind, &record, &report.images));
+    }
     if engine.rule(rule).is_some() {
         let shown = board.rule(rule);
         shown.last_success = now.last_success;
@@ -317,27 +330,25 @@ async fn settle(shared: &Shared, engine: &Engine, rule: &Arc<str>, record: RunRe
 pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
     let now = Instant::now();
     let limit = engine.config.daemon.stall_after;
-    let moved = bytes_by_flow(shared);
+    let transfers = shared.parts.carrier.transfers();
     let mut stalled = Vec::new();
     for (id, active) in &mut shared.board.look().active {
-        let snapshot = active.progress.snapshot();
-        let Counts { copied, unchanged, kept, failed } = snapshot.counts;
-        let settled = snapshot.considered + copied + unchanged + kept + failed;
-        let bytes = snapshot.bytes + moved.get(&active.flow).copied().unwrap_or_default();
-        if active.movement.look((settled, bytes), now, limit) {
-            stalled.push((active.begun.rule.clone(), id.clone()));
+        let Snapshot { considered, counts, bytes } = active.progress.snapshot();
+        let Counts { copied, unchanged, kept, failed } = counts;
+        let settled = considered + copied + unchanged + kept + failed;
+        let own = || transfers.iter().filter(|transfer| transfer.flow == active.flow);
+        // The sum of what images under way have sent falls when one is settled, which is movement.
+        let sent: u64 = own().map(|transfer| transfer.bytes_sent).sum();
+        if active.movement.look((settled, bytes + sent), now, limit) {
+            let oldest = own().min_by_key(|transfer| transfer.last_progress);
+            let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
+            stalled.push((active.begun.rule.clone(), id.clone(), image));
         }
     }
-    for (rule, run) in stalled {
-        tracing::warn!(%rule, %run, after = ?limit, "nothing moves in this run");
+    for (rule, run, image) in stalled {
+        let image = image.unwrap_or_else(|| format!("run {run}"));
+        tracing::warn!(%rule, %run, image, after = ?limit, "nothing moves in this run");
+        let why = format!("nothing has moved for {}", humantime::format_duration(limit));
+        engine.alerts.send(Alert::stalled(&rule, &image, shared.now(), &why));
     }
-}
-
-/// Bytes of images that are under way, by the flow of their run.
-fn bytes_by_flow(shared: &Shared) -> HashMap<Flow, u64> {
-    let mut moved = HashMap::new();
-    for transfer in shared.parts.carrier.transfers() {
-        *moved.entry(transfer.flow).or_default() += transfer.bytes_done;
-    }
-    moved
 }

@@ -161,6 +161,7 @@ impl Scheduler {
             // What does not notice now holds nothing that must not be lost.
             let _ = tokio::time::timeout(LAST_WAIT, self.drain()).await;
         }
+        self.engine.alerts.stop(LAST_WAIT).await;
         self.shared.parts.state.flush().await;
         tracing::info!("stopped");
     }
@@ -306,7 +307,6 @@ impl Scheduler {
         {
             let mut board = self.shared.board.look();
             board.engine = Arc::clone(engine);
-            board.rejected = None;
             board.rules.retain(|rule, _| engine.rule(rule).is_some());
         }
         // A rule that is never run has a mark too: what it misses from now on is missed.
