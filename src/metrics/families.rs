@@ -15,11 +15,6 @@ impl<'a> Families<'a> {
         Self(registry)
     }
 
-    /// Registers a family that is made elsewhere.
-    pub fn keep<C: Collector + Clone + 'static>(&self, family: C) -> C {
-        self.made(Ok(family))
-    }
-
     pub fn counter(&self, name: &str, help: &str) -> IntCounter {
         self.made(IntCounter::new(name, help))
     }

@@ -56,7 +56,7 @@ impl Metrics {
         let families = Families::new(&all);
         families.process();
         Self(Arc::new(Inner {
-            rules: families.keep(Rules::new()),
+            rules: Rules::default(),
             registry: RegistryFamilies::new(&families),
             registries: Mutex::default(),
             transfers: TransferMetrics::new(&families),
@@ -95,7 +95,9 @@ impl Metrics {
 
     /// All metrics in Prometheus' text format, which is [`CONTENT_TYPE`].
     pub fn render(&self) -> prometheus::Result<String> {
-        TextEncoder::new().encode_to_string(&self.0.all.gather())
+        let mut text = TextEncoder::new().encode_to_string(&self.0.all.gather())?;
+        self.0.rules.write(&mut text)?;
+        Ok(text)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The rules: what each did and will do.
 //!
 //! There may be hundreds, with some dozen numbers each, and a reload can take any of them away.
-//! So a rule is one block of plain numbers, and the families are made when they are asked for; a
-//! handle of the client library for each number would take ten times the memory.
+//! So a rule is one block of plain numbers, where a handle of the client library for each number
+//! would take ten times the memory; and families are made and written one after the other, when
+//! they are asked for.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -10,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::core::{Collector, Desc};
+use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use super::durations::Durations;
@@ -197,11 +198,10 @@ impl Drop for Running {
     }
 }
 
-/// All rules, as a collector of the client library. Clones are the same rules.
-#[derive(Clone)]
+/// All rules.
+#[derive(Default)]
 pub(super) struct Rules {
-    by_name: Arc<RwLock<BTreeMap<String, RuleMetrics>>>,
-    descriptions: Arc<[Desc]>,
+    by_name: RwLock<BTreeMap<String, RuleMetrics>>,
 }
 
 /// Names and values of the labels beside the rule's name.
@@ -322,23 +322,6 @@ fn show_if_any(seconds: Option<f64>, show: &mut Show<'_>) {
 }
 
 impl Rules {
-    /// No rules yet.
-    pub fn new() -> Self {
-        // The other labels of a family need not be told: names are all that is compared.
-        let describe = |family: &Family| {
-            Desc::new(
-                family.name.to_owned(),
-                family.help.to_owned(),
-                vec!["rule".to_owned()],
-                Default::default(),
-            )
-        };
-        let descriptions: prometheus::Result<Vec<Desc>> = FAMILIES.iter().map(describe).collect();
-        #[expect(clippy::expect_used, reason = "names are constants, and every test makes them")]
-        let descriptions = descriptions.expect("names and labels of the families are valid");
-        Self { by_name: Arc::default(), descriptions: descriptions.into() }
-    }
-
     pub fn get(&self, name: &str) -> RuleMetrics {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         by_name.entry(name.to_owned()).or_insert_with(RuleMetrics::new).clone()
@@ -348,30 +331,28 @@ impl Rules {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
         by_name.retain(|name, _| is_kept(name));
     }
-}
 
-impl Collector for Rules {
-    fn desc(&self) -> Vec<&Desc> {
-        self.descriptions.iter().collect()
-    }
-
-    fn collect(&self) -> Vec<MetricFamily> {
+    /// Writes all families in the text format.
+    pub fn write(&self, text: &mut String) -> prometheus::Result<()> {
         let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        let families = FAMILIES.iter().map(|family| {
+        for family in &FAMILIES {
             let mut metrics = Vec::new();
             for (name, rule) in by_name.iter() {
                 (family.read)(&rule.0, &mut |labels, value| {
                     metrics.push(metric(name, labels, value, family.kind));
                 });
             }
+            if metrics.is_empty() {
+                continue;
+            }
             let mut shown = MetricFamily::default();
             shown.set_name(family.name.to_owned());
             shown.set_help(family.help.to_owned());
             shown.set_field_type(family.kind);
             shown.set_metric(metrics);
-            shown
-        });
-        families.collect()
+            TextEncoder::new().encode_utf8(&[shown], text)?;
+        }
+        Ok(())
     }
 }
 

@@ -36,9 +36,9 @@ fn only_complete_runs_say_how_a_rule_is_doing() {
     assert_eq!(
         lines(&metrics, "tranship_rule_last_"),
         [
-            "tranship_rule_last_run_duration_seconds{rule=\"apps\"} 2",
             "tranship_rule_last_run_timestamp_seconds{rule=\"apps\"} 4000",
             "tranship_rule_last_success_timestamp_seconds{rule=\"apps\"} 1000",
+            "tranship_rule_last_run_duration_seconds{rule=\"apps\"} 2",
         ]
     );
     let in_a_row = || lines(&metrics, "tranship_rule_failures_in_a_row");
@@ -48,12 +48,12 @@ fn only_complete_runs_say_how_a_rule_is_doing() {
     assert_eq!(
         lines(&metrics, "tranship_rule_runs_total"),
         [
+            "tranship_rule_runs_total{rule=\"apps\",scope=\"all\",outcome=\"succeeded\"} 2",
             "tranship_rule_runs_total{rule=\"apps\",scope=\"all\",outcome=\"failed\"} 2",
             "tranship_rule_runs_total{rule=\"apps\",scope=\"all\",outcome=\"interrupted\"} 1",
-            "tranship_rule_runs_total{rule=\"apps\",scope=\"all\",outcome=\"succeeded\"} 2",
+            "tranship_rule_runs_total{rule=\"apps\",scope=\"tags\",outcome=\"succeeded\"} 1",
             "tranship_rule_runs_total{rule=\"apps\",scope=\"tags\",outcome=\"failed\"} 0",
             "tranship_rule_runs_total{rule=\"apps\",scope=\"tags\",outcome=\"interrupted\"} 0",
-            "tranship_rule_runs_total{rule=\"apps\",scope=\"tags\",outcome=\"succeeded\"} 1",
         ]
     );
 }
