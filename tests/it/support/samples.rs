@@ -72,9 +72,7 @@ impl Samples {
                 && sample.labels["registry"] == registry
         });
         of_registry
-            .map(|sample| {
-                ((label(sample, "method"), label(sample, "status")), sample.value as u64)
-            })
+            .map(|sample| ((label(sample, "method"), label(sample, "status")), sample.value as u64))
             .collect()
     }
 
