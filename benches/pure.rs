@@ -116,7 +116,7 @@ fn pairing(c: &mut Criterion) {
         group.bench_function(template, |b| {
             b.iter_batched(
                 || repositories.clone(),
-                |repositories| black_box(pair(&rule, repositories)),
+                |repositories| black_box(pair(&rule, repositories, Vec::new())),
                 BatchSize::LargeInput,
             );
         });

@@ -179,6 +179,7 @@ impl<'a> Copy<'a> {
                 repository: self.target.clone(),
                 placement: placement.clone(),
                 current: current.clone(),
+                condition: transfer::Condition::Always,
                 fresh: matches!(self.target_tags, Some(None)),
                 cleaned: false,
             }],

@@ -29,6 +29,7 @@ mod manifest_digest;
 mod output;
 mod progress;
 mod report;
+mod serve;
 mod serve_layout;
 mod session;
 mod signals;
@@ -38,6 +39,8 @@ mod verify;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use tracing_subscriber::filter::LevelFilter;
 
 use args::Global;
 pub use exit::Exit;
@@ -65,6 +68,7 @@ enum Command {
     Delete(delete::Args),
     Login(login::Args),
     Logout(logout::Args),
+    Serve(serve::Args),
     ServeLayout(serve_layout::Args),
     Demo(demo::Args),
     Config(config::Args),
@@ -74,7 +78,7 @@ enum Command {
 
 /// Subcommands by what they are for, as `--help` shows them.
 const GROUPS: [(&str, &[&str]); 6] = [
-    ("Mirror and migrate", &["sync", "copy", "verify"]),
+    ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
     ("Look", &["history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Change", &["delete"]),
     ("Credentials", &["login", "logout"]),
@@ -104,7 +108,12 @@ pub fn main() -> ExitCode {
         error.print();
         return error.exit().into();
     }
-    output::set_up_logging(&cli.global);
+    let level = match cli.command {
+        // Its log is all that there is to be seen of it.
+        Command::Serve(_) => LevelFilter::INFO,
+        _ => LevelFilter::WARN,
+    };
+    output::set_up_logging(&cli.global, level);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -129,6 +138,7 @@ pub fn main() -> ExitCode {
             Command::Completions(args) => completions::run(&args),
             Command::Man(args) => man::run(&args),
             Command::Verify(args) => verify::run(&cli.global, args).await,
+            Command::Serve(args) => serve::run(&cli.global, args).await,
             Command::ServeLayout(args) => serve_layout::run(&cli.global, args).await,
             Command::Demo(args) => demo::run(&cli.global, args).await,
         }

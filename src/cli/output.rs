@@ -8,11 +8,11 @@ use tracing_subscriber::filter::LevelFilter;
 use super::args::{Global, LogFormat};
 use super::exit::CliError;
 
-/// Sends the log to standard error. Only tranship's own events: a library's might hold secrets.
-pub fn set_up_logging(global: &Global) {
+/// Sends the log to standard error, from this level unless told otherwise. Only tranship's own events: a library's might hold secrets.
+pub fn set_up_logging(global: &Global, usual: LevelFilter) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::ERROR,
-        (false, 0) => LevelFilter::WARN,
+        (false, 0) => usual,
         (false, 1) => LevelFilter::DEBUG,
         (false, _) => LevelFilter::TRACE,
     };

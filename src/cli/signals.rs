@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
+use crate::sync::Stop;
 
 /// Does something that a signal stops: what it holds open is put in order then.
 pub async fn unless_stopped<T>(
@@ -22,12 +23,36 @@ pub async fn unless_stopped<T>(
 pub fn stop_token() -> CancellationToken {
     let token = CancellationToken::new();
     let stopped = token.clone();
+    on_signals(move || stopped.cancel());
+    token
+}
+
+/// The same for the daemon: the first signal lets what is under way come to its end.
+pub fn stop_softly() -> Stop {
+    let stop = Stop::default();
+    let soon = stop.soon.clone();
+    on_signals(move || soon.cancel());
+    stop
+}
+
+/// Does something at each SIGHUP.
+pub fn on_hangup<F: Future<Output = ()> + Send>(react: impl Fn() -> F + Send + 'static) {
+    // In place before this returns: the signal's default action would end the process.
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
     tokio::spawn(async move {
-        let (Ok(mut interrupt), Ok(mut terminate)) =
-            (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-        else {
-            return; // Then the signals' default action ends the process.
-        };
+        while hangups.recv().await.is_some() {
+            react().await;
+        }
+    });
+}
+
+fn on_signals(first: impl FnOnce() + Send + 'static) {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return; // Then the signals' default action ends the process.
+    };
+    tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
                 _ = interrupt.recv() => 130,
@@ -36,10 +61,9 @@ pub fn stop_token() -> CancellationToken {
         };
         next().await;
         eprintln!("stopping; once more to stop at once");
-        stopped.cancel();
+        first();
         let code = next().await;
         #[expect(clippy::disallowed_methods, reason = "the user asked twice to stop at once")]
         std::process::exit(code);
     });
-    token
 }

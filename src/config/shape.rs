@@ -23,8 +23,12 @@ pub fn report(error: &toml::de::Error, text: &str, problems: &mut Problems) {
         let message = format!("`{value}` is not allowed here{}", did_you_mean(value, &known));
         problems.report_with_hint(span, message, format!("allowed here: {}", known.join(", ")));
     } else if let Some(key) = message.strip_prefix("missing field ") {
-        // Only rules have keys that must be there.
-        problems.report(span, format!("key {key} is missing in this rule"));
+        // Only these two have keys that must be there, and none in common.
+        let table = match key {
+            "`format`" | "`registry`" => "source of events",
+            _ => "rule",
+        };
+        problems.report(span, format!("key {key} is missing in this {table}"));
     } else if let Some((found, expected)) = parts(message, "invalid type: ") {
         let message = format!("expected {}, found {}", expected_kind(expected), found_kind(found));
         if text.get(span.clone()) == Some("[sync]") {
@@ -127,6 +131,8 @@ fn describe(path: &[String]) -> String {
         ["sync", key, ..] => format!("in `{key}` of [[sync]]"),
         ["registry", host] => format!("in [registry.{host:?}]"),
         ["registry", host, key, ..] => format!("in `{key}` of [registry.{host:?}]"),
+        ["events", name] => format!("in [events.{name}]"),
+        ["events", name, key, ..] => format!("in `{key}` of [events.{name}]"),
         [table, ..] => format!("in [{table}]"),
     }
 }

@@ -2,7 +2,7 @@
 //! absolute, secrets only by their source. Reading it again gives the same configuration, but for
 //! the paths of webhooks, which may be secrets.
 
-use std::fmt::{Display, Write};
+use std::fmt::{self, Display, Write};
 use std::path::Path;
 use std::time::Duration;
 
@@ -143,9 +143,8 @@ fn show_rule(rule: &SyncRule, out: &mut Writer) {
     if let Some(timing) = &rule.timing {
         show_timing(timing, out);
     }
-    out.key("source", quoted(source(&rule.source)));
-    let target = |target: &Target| format!("{}/{}", target.registry, target.template);
-    out.key("target", list(rule.targets.iter().map(target)));
+    out.key("source", quoted(&rule.source));
+    out.key("target", list(&rule.targets));
     if !matches!(rule.source.repositories, SourceRepositories::Pinned { .. }) {
         out.optional("tags", tags(&rule.tags));
     }
@@ -189,17 +188,27 @@ fn show_timing(timing: &Timing, out: &mut Writer) {
     out.key("jitter", duration(timing.jitter));
 }
 
-fn source(source: &SourcePattern) -> String {
-    let registry = &source.registry;
-    match &source.repositories {
-        SourceRepositories::One(repository) => format!("{registry}/{repository}"),
-        SourceRepositories::Matching(pattern) => format!("{registry}/{pattern}"),
-        SourceRepositories::Pinned { repository, tag: None, digest } => {
-            format!("{registry}/{repository}@{digest}")
+impl Display for SourcePattern {
+    /// As it stands in a rule.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let registry = &self.registry;
+        match &self.repositories {
+            SourceRepositories::One(repository) => write!(f, "{registry}/{repository}"),
+            SourceRepositories::Matching(pattern) => write!(f, "{registry}/{pattern}"),
+            SourceRepositories::Pinned { repository, tag: None, digest } => {
+                write!(f, "{registry}/{repository}@{digest}")
+            }
+            SourceRepositories::Pinned { repository, tag: Some(tag), digest } => {
+                write!(f, "{registry}/{repository}:{tag}@{digest}")
+            }
         }
-        SourceRepositories::Pinned { repository, tag: Some(tag), digest } => {
-            format!("{registry}/{repository}:{tag}@{digest}")
-        }
+    }
+}
+
+impl Display for Target {
+    /// As it stands in a rule.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry, self.template)
     }
 }
 

@@ -36,6 +36,8 @@ const OPEN_KEYS: [&str; 9] = [
     "auth_realms",
 ];
 
+/// The keys of a source of events whose values are no secrets.
+const OPEN_EVENT_KEYS: [&str; 2] = ["format", "registry"];
 /// The same of a webhook.
 const OPEN_NOTIFY_KEYS: [&str; 3] = ["format", "on", "rules"];
 
@@ -67,7 +69,7 @@ impl Snippet {
 }
 
 /// Whether the line may hold a secret: it speaks of a password, or it stands in the table of a
-/// registry or a webhook and is not known to hold something else.
+/// registry, a source of events or a webhook and is not known to hold something else.
 fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     let line = line.trim_start();
     let key = line.split(['=', ' ', '\t', '.']).next().unwrap_or_default();
@@ -80,11 +82,13 @@ fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     }
     let section =
         text[..line_start].lines().rev().map(str::trim_start).find(|l| l.starts_with('['));
-    match section {
-        Some(section) if section.contains("registr") => !OPEN_KEYS.contains(&key),
-        Some(section) if section.contains("notif") => !OPEN_NOTIFY_KEYS.contains(&key),
-        _ => key.contains("registr") || key.contains("notif"),
-    }
+    let open_keys: &[&str] = match section {
+        Some(section) if section.contains("registr") => &OPEN_KEYS,
+        Some(section) if section.starts_with("[event") => &OPEN_EVENT_KEYS,
+        Some(section) if section.contains("notif") => &OPEN_NOTIFY_KEYS,
+        _ => return ["registr", "event", "notif"].iter().any(|part| key.contains(part)),
+    };
+    !open_keys.contains(&key)
 }
 
 /// The line up to its first value: `password = …`.
@@ -132,6 +136,9 @@ mod tests {
             "[registry.\"ghcr.io\"]\nx = \"\"\"\nhunter2",
             "[registries.x]\nuser = \"hunter2\"",
             "registry = { \"ghcr.io\" = { pass = \"hunter2\" } }",
+            "[events.ghcr]\nformat = \"ghcr\"\nsecrte = \"hunter2\"",
+            "[events]\nghcr = { secret = \"hunter2\" }",
+            "events.ghcr.x = \"hunter2\"",
             "[[sync]]\nx = { password = \"hunter2\" }",
             "[[sync]]\ntoken = \"hunter2\"",
         ] {
@@ -140,6 +147,8 @@ mod tests {
         }
         let shown = snippet("[registry.\"ghcr.io\"]\nca_file = \"x\"", "x\"");
         assert!(shown.contains("ca_file = \"x\""), "{shown}");
+        let shown = snippet("[events.my-registry]\nregistry = \"x\"", "x\"");
+        assert!(shown.contains("registry = \"x\""), "{shown}");
     }
 
     proptest! {

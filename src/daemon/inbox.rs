@@ -342,7 +342,7 @@ mod tests {
         ]
     }
 
-    /// What was pushed and is not taken yet: rule, name as in `push`, time.
+    /// What was pushed and is not answered yet: rule, name as in `push`, time.
     #[derive(Default)]
     struct Ledger {
         open: Vec<(String, String, i64)>,
@@ -357,16 +357,16 @@ mod tests {
                     let (_, common) = ready.wanted.clone().without(&other.wanted);
                     assert_eq!(common, None, "nothing runs twice at a time");
                 }
+                // A run answers what it covers, and says that it is for something that old.
+                let since = ready.wanted.since().as_second();
                 let (answered, open): (Vec<_>, _) =
-                    std::mem::take(&mut self.open).into_iter().partition(|(rule, what, _)| {
-                        *rule == ready.rule && covers(&ready.wanted, what)
+                    std::mem::take(&mut self.open).into_iter().partition(|(rule, what, second)| {
+                        *rule == ready.rule && since <= *second && covers(&ready.wanted, what)
                     });
                 self.open = open;
-                let oldest = answered.iter().map(|(.., second)| *second).min();
-                assert_eq!(oldest, Some(ready.wanted.since().as_second()), "no run without cause");
                 if exact {
                     for name in show(&ready.wanted).split(' ') {
-                        assert!(answered.iter().any(|(_, what, _)| what == name), "{name}");
+                        assert!(answered.iter().any(|(_, what, _)| what == name), "why {name}?");
                     }
                 }
                 self.running.push(ready);
@@ -399,6 +399,7 @@ mod tests {
             tight in any::<bool>(),
             runs in 1..4_usize,
         ) {
+            // Where much is remembered as a whole, more is run for than was pushed.
             let bounds = if tight { Bounds { tags: 2, repositories: 2 } } else { Bounds { tags: 99, repositories: 99 } };
             let settings = Settings { runs, bounds, ..Settings::default() };
             let mut inbox = Inbox::new(settings);

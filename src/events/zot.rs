@@ -1,5 +1,6 @@
 //! zot's events extension: CloudEvents in either mode, `zotregistry.image.updated` and others
-//! (zotregistry.dev, "Events").
+//! (zotregistry.dev, "Event Support for zot"). What stands before `.image.updated` is zot's
+//! setting `typePrefix`.
 
 use http::HeaderMap;
 use serde::Deserialize;
@@ -27,14 +28,17 @@ struct Manifest {
 
 pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Vec<PushEvent>, Refusal> {
     let event = CloudEvent::read(SENDER, headers, body)?;
-    let action = match event.kind.as_str() {
-        "zotregistry.image.updated" => Action::Push,
-        "zotregistry.image.deleted" => Action::Delete,
-        other if other.starts_with("zotregistry.") => return Ok(Vec::new()),
-        other => {
-            let hint = "name this source where zot's events go, and nowhere else";
-            return Err(Refusal::kind(SENDER, other, hint));
-        }
+    let kind = event.kind.as_str();
+    let is = |suffix| kind.ends_with(suffix);
+    let action = if is(".image.updated") {
+        Action::Push
+    } else if is(".image.deleted") {
+        Action::Delete
+    } else if is(".repository.created") || is(".image.lint_failed") {
+        return Ok(Vec::new());
+    } else {
+        let hint = "let only zot send to this address";
+        return Err(Refusal::kind(SENDER, kind, hint));
     };
     let Data { name, reference, digest, manifest } = event.data()?;
     let read = PushEvent::new(action, &name, reference.as_deref(), digest.as_deref(), event.at)?;
@@ -101,6 +105,8 @@ mod tests {
     fn other_kinds_tell_of_nothing_or_are_refused() {
         let body = structured("zotregistry.repository.created", &json!({ "name": "a" }));
         assert_eq!(parse(&HeaderMap::new(), &body), Ok(vec![]));
+        let deleted = structured("com.example.image.deleted", &data("v1", &json!({})));
+        assert_eq!(parse(&HeaderMap::new(), &deleted).unwrap()[0].action, Action::Delete);
         let body = structured("org.example.mail", &json!({}));
         assert!(matches!(parse(&HeaderMap::new(), &body), Err(Refusal::Kind { .. })));
         let body = structured("zotregistry.image.deleted", &json!({ "name": "a//b" }));

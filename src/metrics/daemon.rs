@@ -18,6 +18,19 @@ pub enum EventOutcome {
     Malformed,
 }
 
+impl EventOutcome {
+    const ALL: [Self; 4] = [Self::Accepted, Self::Ignored, Self::Forged, Self::Malformed];
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Ignored => "ignored",
+            Self::Forged => "forged",
+            Self::Malformed => "malformed",
+        }
+    }
+}
+
 /// What became of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotificationOutcome {
@@ -89,28 +102,22 @@ impl DaemonMetrics {
         }
     }
 
+    /// A source of events that the configuration has: its counters are shown from now on, at 0.
+    pub fn event_source(&self, source: &str) {
+        for outcome in EventOutcome::ALL {
+            self.events.with_label_values(&[source, outcome.label()]);
+        }
+    }
+
     /// An event for a source that the configuration has.
     pub fn event(&self, source: &str, outcome: EventOutcome) {
-        let outcome = match outcome {
-            EventOutcome::Accepted => "accepted",
-            EventOutcome::Ignored => "ignored",
-            EventOutcome::Forged => "forged",
-            EventOutcome::Malformed => "malformed",
-        };
-        self.events.with_label_values(&[source, outcome]).inc();
+        self.events.with_label_values(&[source, outcome.label()]).inc();
     }
 
     /// An event for a source that does not exist, whose name therefore is anybody's: it is not
     /// shown.
     pub fn event_of_unknown_source(&self) {
         self.events.with_label_values(&["", "unknown_source"]).inc();
-    }
-
-    /// A source of events that the configuration has: its counters are shown from now on, at 0.
-    pub fn event_source(&self, source: &str) {
-        for outcome in ["accepted", "ignored", "forged", "malformed"] {
-            self.events.with_label_values(&[source, outcome]);
-        }
     }
 
     /// A notification is done with.

@@ -30,7 +30,7 @@ use rules::Rules;
 
 pub use daemon::{DaemonMetrics, EventOutcome, NotificationOutcome};
 pub use registry::{InFlight, NoAnswer, RegistryMetrics, TokenOutcome, WindowKind};
-pub use rules::{LagBasis, RuleMetrics, RunOutcome, RunScope, TagOutcome};
+pub use rules::{LagBasis, RuleMetrics, RunOutcome, RunScope, Running, TagOutcome};
 pub use transfers::{BlobFate, TransferMetrics};
 
 /// The media type of [`Metrics::render`].

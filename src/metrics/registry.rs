@@ -237,6 +237,7 @@ impl RegistryMetrics {
 }
 
 /// A request or upload that is under way, for as long as this lives.
+#[must_use]
 pub struct InFlight {
     registry: Arc<RegistryMetrics>,
     kind: WindowKind,

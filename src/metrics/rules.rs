@@ -5,7 +5,7 @@
 //! handle of the client library for each number would take ten times the memory.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -69,7 +69,7 @@ pub struct RuleMetrics(Arc<Numbers>);
 /// The arrays are in the order of the enums, and so are the constants with their labels.
 #[derive(Debug)]
 struct Numbers {
-    running: AtomicBool,
+    running: AtomicU64,
     last_run: Moment,
     last_success: Moment,
     next_run: Moment,
@@ -108,7 +108,7 @@ impl Moment {
 impl RuleMetrics {
     fn new() -> Self {
         Self(Arc::new(Numbers {
-            running: AtomicBool::new(false),
+            running: AtomicU64::new(0),
             last_run: Moment::new(),
             last_success: Moment::new(),
             next_run: Moment::new(),
@@ -140,16 +140,16 @@ impl RuleMetrics {
         self.0.next_run.set(at);
     }
 
-    /// A run began.
-    pub fn begun(&self) {
-        self.0.running.store(true, Ordering::Relaxed);
+    /// A run is under way, until the guard is dropped.
+    pub fn begin(&self) -> Running {
+        self.0.running.fetch_add(1, Ordering::Relaxed);
+        Running(self.clone())
     }
 
-    /// The run ended at `at` and `took` so long. Only complete runs say how the rule is doing:
+    /// A run ended at `at` and `took` so long. Only complete runs say how the rule is doing:
     /// those of some tags are counted, no more.
     pub fn ended(&self, scope: RunScope, outcome: RunOutcome, at: Timestamp, took: Duration) {
         let numbers = &*self.0;
-        numbers.running.store(false, Ordering::Relaxed);
         numbers.runs[scope as usize][outcome as usize].fetch_add(1, Ordering::Relaxed);
         if scope == RunScope::Tags {
             return;
@@ -186,6 +186,17 @@ impl RuleMetrics {
     }
 }
 
+/// A run that is under way, for as long as this lives.
+#[must_use]
+#[derive(Debug)]
+pub struct Running(RuleMetrics);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.0.running.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// All rules, as a collector of the client library. Clones are the same rules.
 #[derive(Clone)]
 pub(super) struct Rules {
@@ -193,12 +204,18 @@ pub(super) struct Rules {
     descriptions: Arc<[Desc]>,
 }
 
+/// Names and values of the labels beside the rule's name.
+type Labels = [(&'static str, &'static str)];
+
+/// Takes one number of a family.
+type Show<'a> = dyn FnMut(&Labels, Value) + 'a;
+
 /// A family, and how it is read from one rule.
 struct Family {
     name: &'static str,
     help: &'static str,
     kind: MetricType,
-    read: fn(&Numbers, &mut dyn FnMut(&[(&'static str, &'static str)], Value)),
+    read: fn(&Numbers, &mut Show<'_>),
 }
 
 enum Value {
@@ -236,12 +253,9 @@ const FAMILIES: [Family; 11] = [
     },
     Family {
         name: "tranship_rule_running",
-        help: "Whether a run of the rule is under way (1) or not (0).",
+        help: "Runs of the rule that are under way.",
         kind: MetricType::GAUGE,
-        read: |rule, show| {
-            let running = rule.running.load(Ordering::Relaxed);
-            show(&[], Value::Number(f64::from(u8::from(running))));
-        },
+        read: |rule, show| show(&[], number(&rule.running)),
     },
     Family {
         name: "tranship_rule_failures_in_a_row",
@@ -301,7 +315,7 @@ fn number(count: &AtomicU64) -> Value {
     Value::Number(count.load(Ordering::Relaxed) as f64)
 }
 
-fn show_if_any(seconds: Option<f64>, show: &mut dyn FnMut(&[(&'static str, &'static str)], Value)) {
+fn show_if_any(seconds: Option<f64>, show: &mut Show<'_>) {
     if let Some(seconds) = seconds {
         show(&[], Value::Number(seconds));
     }
@@ -310,7 +324,7 @@ fn show_if_any(seconds: Option<f64>, show: &mut dyn FnMut(&[(&'static str, &'sta
 impl Rules {
     /// No rules yet.
     pub fn new() -> Self {
-        // Labels are told one from another by their names only, and these are all the same kind.
+        // The other labels of a family need not be told: names are all that is compared.
         let describe = |family: &Family| {
             Desc::new(
                 family.name.to_owned(),
@@ -361,12 +375,7 @@ impl Collector for Rules {
     }
 }
 
-fn metric(
-    rule: &str,
-    labels: &[(&'static str, &'static str)],
-    value: Value,
-    kind: MetricType,
-) -> Metric {
+fn metric(rule: &str, labels: &Labels, value: Value, kind: MetricType) -> Metric {
     let pair = |name: &str, value: &str| {
         let mut pair = LabelPair::default();
         pair.set_name(name.to_owned());

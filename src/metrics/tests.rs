@@ -19,11 +19,14 @@ fn only_complete_runs_say_how_a_rule_is_doing() {
     let metrics = Metrics::new();
     let rule = metrics.rule("apps");
     let second = Duration::from_secs(1);
-    rule.begun();
-    assert_eq!(
-        lines(&metrics, "tranship_rule_running"),
-        ["tranship_rule_running{rule=\"apps\"} 1"]
-    );
+    let running = |number: u32| {
+        let shown = format!("tranship_rule_running{{rule=\"apps\"}} {number}");
+        assert_eq!(lines(&metrics, "tranship_rule_running"), [shown]);
+    };
+    let (complete, for_event) = (rule.begin(), rule.begin());
+    running(2);
+    drop((complete, for_event));
+    running(0);
     assert!(lines(&metrics, "tranship_rule_last_").is_empty());
     rule.ended(RunScope::All, RunOutcome::Succeeded, at(1_000), second * 90);
     rule.ended(RunScope::All, RunOutcome::Failed, at(2_000), second);

@@ -303,6 +303,13 @@ mod tests {
             if let Some(latest) = selection.latest {
                 prop_assert!(selected.iter().filter(|t| !literal(t)).count() <= latest.get());
             }
+            let some: Vec<Tag> = list.iter().step_by(2).cloned().collect();
+            if let Some(told) = selection.select_some(some.clone()) {
+                let expected: Vec<&Tag> = selected.iter().filter(|tag| some.contains(tag)).collect();
+                prop_assert_eq!(told.iter().collect::<Vec<_>>(), expected);
+            } else {
+                prop_assert!(selection.latest.is_some());
+            }
             if let Some(literals) = selection.literals() {
                 prop_assert!(selected.iter().all(|tag| literals.contains(tag)));
             }

@@ -107,6 +107,11 @@ impl Limiter {
         self.state().pace.good(sent, Instant::now());
     }
 
+    /// How many are under way now.
+    pub fn under_way(&self) -> u32 {
+        self.in_flight(&self.state())
+    }
+
     fn in_flight(&self, state: &State) -> u32 {
         let free = u32::try_from(self.places.free()).unwrap_or(u32::MAX);
         state.capacity.saturating_sub(free)
@@ -247,5 +252,44 @@ mod tests {
             limiter.acquire(Flow::ALONE).await.good(Kind::Read);
         }
         assert!((start.elapsed().as_secs_f64() - 2.0).abs() < 0.1, "{:?}", start.elapsed());
+    }
+
+    /// Somebody with many requests has them all in the row of a slow registry; somebody with a few
+    /// comes later.
+    #[tokio::test(start_paused = true)]
+    async fn the_row_for_the_pace_is_shared_between_flows() {
+        let limiter = Arc::new(Limiter::new(None, Some(10.0)));
+        let left = Arc::new(Mutex::new(Vec::new()));
+        let start = |flow: Flow| {
+            let (limiter, left) = (limiter.clone(), left.clone());
+            tokio::spawn(async move {
+                limiter.turn(flow).await;
+                left.lock().unwrap().push(flow.number());
+            })
+        };
+        let mut tasks: Vec<_> = (0..50).map(|_| start(Flow::new(1))).collect();
+        tokio::time::sleep(Duration::from_millis(550)).await;
+        tasks.extend((0..3).map(|_| start(Flow::new(2))));
+        for task in tasks {
+            task.await.unwrap();
+        }
+        let left = left.lock().unwrap();
+        let last = left.iter().rposition(|flow| *flow == 2).unwrap();
+        assert!(last <= 6 + 2 * 3 + 1, "{left:?}");
+    }
+
+    /// One that has a time already goes; who waits for one after it is not forgotten.
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_at_the_head_of_the_row_lets_the_next_one_go() {
+        let limiter = Arc::new(Limiter::new(None, Some(1.0)));
+        limiter.turn(Flow::ALONE).await;
+        let other = limiter.clone();
+        let head = tokio::spawn(async move { other.turn(Flow::new(1)).await });
+        tokio::task::yield_now().await;
+        let other = limiter.clone();
+        let next = tokio::spawn(async move { other.turn(Flow::new(2)).await });
+        tokio::task::yield_now().await;
+        head.abort();
+        tokio::time::timeout(Duration::from_secs(3), next).await.unwrap().unwrap();
     }
 }

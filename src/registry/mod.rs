@@ -8,6 +8,7 @@ pub mod auth;
 mod blobs;
 mod body;
 mod limiter;
+mod limits;
 pub mod link;
 mod listing;
 mod login;
@@ -25,7 +26,7 @@ mod window;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use url::Url;
 
@@ -34,7 +35,7 @@ use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
 use auth::{Authenticator, CredentialSource};
-use limiter::Limiter;
+pub use limits::{Limits, LimitsReading};
 use mounts::Mounts;
 pub use pool::Registries;
 pub use retry::Policy;
@@ -46,10 +47,7 @@ pub use transport::{Timeouts, Tls};
 #[derive(Debug, Clone, Default)]
 pub struct Settings {
     pub tls: Tls,
-    /// Requests at once; without it, as many as the registry takes well.
-    pub parallel: Option<u32>,
-    /// Requests a second; without it, as many as the registry takes well.
-    pub requests_per_second: Option<f64>,
+    pub limits: Arc<Limits>,
     /// Hosts of token servers that may get this registry's credentials beside its own.
     pub auth_realms: Vec<String>,
     pub timeouts: Timeouts,
@@ -63,10 +61,7 @@ pub struct Registry {
     base: Url,
     transport: Transport,
     authenticator: Authenticator,
-    /// Requests until their answer begins.
-    limiter: Limiter,
-    /// Uploads, for as long as their bytes take.
-    uploads: Limiter,
+    limits: Arc<Limits>,
     policy: Policy,
     timeouts: Timeouts,
     /// Random numbers from 0 to 1 that spread retries.
@@ -121,16 +116,14 @@ impl Registry {
             Arc::new(std::time::Instant::now),
             metrics.clone(),
         );
-        let limiter = Limiter::new(settings.parallel, settings.requests_per_second);
-        let uploads = Limiter::new(settings.parallel, None);
-        metrics.window(WindowKind::Requests, limiter.window());
-        metrics.window(WindowKind::Uploads, uploads.window());
+        let limits = settings.limits;
+        metrics.window(WindowKind::Requests, limits.requests.window());
+        metrics.window(WindowKind::Uploads, limits.uploads.window());
         Ok(Arc::new(Self {
             base,
             transport,
             authenticator,
-            limiter,
-            uploads,
+            limits,
             policy: settings.policy,
             timeouts: settings.timeouts,
             jitter,
@@ -143,6 +136,18 @@ impl Registry {
 
     pub fn host(&self) -> &RegistryHost {
         &self.host
+    }
+
+    /// How much it takes, and is doing.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Why it is not asked anything at the moment, as it said itself.
+    pub fn closed(&self) -> Option<Cause> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let holds = |until: &tokio::time::Instant| tokio::time::Instant::now() < *until;
+        closed.as_ref().filter(|(until, _)| holds(until)).map(|(_, cause)| cause.clone())
     }
 
     /// One of its repositories, for a process that does nothing else. `writes`: it will be written

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
-use super::{Policy, Registry, Settings, Timeouts, Tls};
+use super::{Limits, Policy, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
 use crate::metrics::Metrics;
 use crate::oci::RegistryHost;
@@ -21,7 +21,10 @@ pub struct Registries {
     policy: Policy,
     jitter: fn() -> f64,
     metrics: Metrics,
+    environment: Environment,
     open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
+    /// Of all registries that were ever opened, by this and by the ones that it was renewed from.
+    limits: Arc<Mutex<HashMap<RegistryHost, Arc<Limits>>>>,
 }
 
 impl Registries {
@@ -36,7 +39,8 @@ impl Registries {
             let (username, secret) = (config.username.clone()?, config.password.clone()?);
             Some((host.clone(), ExplicitCredential { username, secret }))
         });
-        let credentials = CredentialStore::new(explicit, environment, Arc::new(Instant::now));
+        let credentials =
+            CredentialStore::new(explicit, environment.clone(), Arc::new(Instant::now));
         Self {
             credentials: Arc::new(credentials),
             configs,
@@ -44,13 +48,39 @@ impl Registries {
             policy: Policy::default(),
             jitter,
             metrics: Metrics::new(),
+            environment,
             open: Mutex::default(),
+            limits: Arc::default(),
         }
     }
 
     /// Counts into these metrics.
     pub fn with_metrics(self, metrics: Metrics) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// The registries of a changed configuration. All credentials are read anew; what was found
+    /// out about how much each registry takes stays, and is shared with what is under way.
+    pub fn renewed(
+        &self,
+        configs: BTreeMap<RegistryHost, RegistryConfig>,
+        default: RegistryConfig,
+    ) -> Self {
+        let new = Self::new(configs, default, self.environment.clone(), self.jitter);
+        Self {
+            policy: self.policy,
+            metrics: self.metrics.clone(),
+            limits: Arc::clone(&self.limits),
+            ..new
+        }
+    }
+
+    /// Those that were opened, by host.
+    pub fn opened(&self) -> Vec<Arc<Registry>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened: Vec<_> = open.values().cloned().collect();
+        opened.sort_by(|a, b| a.host().cmp(b.host()));
+        opened
     }
 
     /// Another patience than the usual one with what fails.
@@ -83,9 +113,27 @@ impl Registries {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
-        let settings = Settings { policy: self.policy, ..settings };
+        let limits = self.limits(host, config);
+        let settings = Settings { policy: self.policy, limits, ..settings };
         let metrics = self.metrics.registry(host);
         Registry::new(host.clone(), settings, credentials, self.jitter, metrics)
+    }
+}
+
+impl Registries {
+    /// The limits that hold at this host already, if they are as configured; else new ones.
+    fn limits(&self, host: &RegistryHost, config: &RegistryConfig) -> Arc<Limits> {
+        let parallel = config.parallel.map(std::num::NonZeroU32::get);
+        let per_second = config.requests_per_second;
+        let mut all = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        match all.get(host) {
+            Some(limits) if limits.are_for(parallel, per_second) => Arc::clone(limits),
+            _ => {
+                let limits = Arc::new(Limits::new(parallel, per_second));
+                all.insert(host.clone(), Arc::clone(&limits));
+                limits
+            }
+        }
     }
 }
 
@@ -107,8 +155,7 @@ fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
             ca: config.ca_file.as_deref().map(read).transpose()?,
             identity,
         },
-        parallel: config.parallel.map(std::num::NonZeroU32::get),
-        requests_per_second: config.requests_per_second,
+        limits: Arc::default(),
         auth_realms: config.auth_realms.clone(),
         timeouts: Timeouts {
             idle: config.idle_timeout.unwrap_or(defaults.idle),

@@ -193,7 +193,7 @@ impl Registry {
         };
         let wait = retry::retry_after(&answer.headers, message, SystemTime::now());
         match wait {
-            Some(wait) if wait <= self.policy.patience => self.limiter.pause(wait),
+            Some(wait) if wait <= self.policy.patience => self.limits.requests.pause(wait),
             Some(wait) if link::same_origin(&self.base, &answer.url) => {
                 let until = Instant::now() + wait.min(MAX_CLOSED);
                 *self.closed.lock().unwrap_or_else(PoisonError::into_inner) =
@@ -204,17 +204,11 @@ impl Registry {
         wait
     }
 
-    /// The refusal that still holds, as the registry said with it.
-    fn closed(&self) -> Option<Cause> {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        closed.as_ref().filter(|(until, _)| Instant::now() < *until).map(|(_, cause)| cause.clone())
-    }
-
     /// One try: headers of the final answer, after authentication and redirects.
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
-            let permit = self.limiter.acquire(call.flow).await;
+            let permit = self.limits.requests.acquire(call.flow).await;
             if let Some(cause) = self.closed() {
                 return Err(Failed::Final(cause));
             }
@@ -236,7 +230,7 @@ impl Registry {
                 _ => permit.good(call.kind()),
             }
             drop(in_flight);
-            self.metrics.window(WindowKind::Requests, self.limiter.window());
+            self.metrics.window(WindowKind::Requests, self.limits.requests.window());
             if let Some(authorization) = authorization
                 && self.is_worth_another(call, authorization, status, response.headers()).await?
             {
@@ -391,8 +385,8 @@ impl Registry {
     pub(super) async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
         // Not a place in the window of all requests: that would be held for as long as the source
         // takes, and a source in the same registry needs places there to go on.
-        let permit = self.uploads.acquire(call.flow).await;
-        self.limiter.turn(call.flow).await;
+        let permit = self.limits.uploads.acquire(call.flow).await;
+        self.limits.requests.turn(call.flow).await;
         if let Some(cause) = self.closed() {
             return Err(call.error(cause));
         }
@@ -424,17 +418,17 @@ impl Registry {
         match answer.status {
             StatusCode::TOO_MANY_REQUESTS => {
                 permit.overloaded();
-                self.limiter.refused(sent);
+                self.limits.requests.refused(sent);
             }
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
             _ => {
                 permit.good(call.kind());
-                self.limiter.taken(sent);
+                self.limits.requests.taken(sent);
             }
         }
-        self.metrics.window(WindowKind::Uploads, self.uploads.window());
+        self.metrics.window(WindowKind::Uploads, self.limits.uploads.window());
         if retry::is_transient(answer.status) {
             self.wait_asked_for(&answer, &answer.refusal());
         }

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::oci::Digest;
+
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failed operation: what was done, to what, what came back, and how often it was tried.
@@ -58,9 +60,16 @@ pub enum Cause {
     /// This place cannot do that.
     #[error("{0}")]
     Unsupported(String),
+    /// It is not what it was when it was looked at. `found`: what it is now, if anything.
+    #[error("somebody else has changed it meanwhile: {}", now(.found.as_ref()))]
+    Changed { found: Option<Digest> },
     /// The run was stopped.
     #[error("interrupted")]
     Interrupted,
+}
+
+fn now(found: Option<&Digest>) -> String {
+    found.map_or_else(|| "it is gone".to_owned(), |digest| format!("it is {digest} now"))
 }
 
 fn words(message: &str) -> String {

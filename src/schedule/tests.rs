@@ -1,6 +1,6 @@
 //! Next times: tables for the days on which clocks change, and `croner` as the oracle.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use croner::parser::{CronParser, Seconds};
 use jiff::tz::TimeZone;
@@ -113,7 +113,6 @@ fn odd_clocks_are_understood() {
 fn years_have_as_many_times_as_they_have_days() {
     for zone in ["UTC", "Europe/Berlin", "Australia/Lord_Howe", "Africa/Cairo", "America/Santiago"]
     {
-        let began = Instant::now();
         let zoned = |year: i16| {
             let date = jiff::civil::date(year, 1, 1);
             date.to_zoned(TimeZone::get(zone).unwrap()).unwrap().timestamp()
@@ -138,7 +137,6 @@ fn years_have_as_many_times_as_they_have_days() {
                 .all(|pair| pair[1].duration_since(pair[0]) == SignedDuration::from_mins(30)),
             "{zone}"
         );
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
     }
 }
 
@@ -261,7 +259,8 @@ proptest! {
     ) {
         prop_assume!(schedule.parse::<Schedule>().is_ok());
         let trigger = cron(&schedule, zone);
-        let change = TimeZone::get(zone).unwrap().following(moment).next();
+        let zone = TimeZone::get(zone).unwrap();
+        let change = zone.following(moment).next();
         let moment = change.map_or(moment, |change| change.timestamp() - SignedDuration::from_hours(3));
         if let Some(next) = trigger.next_after(moment) {
             prop_assert!(next > moment);

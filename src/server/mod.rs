@@ -1,8 +1,10 @@
 //! HTTP servers.
 //!
+//! - `api`: the daemon's metrics, health and API.
 //! - `layouts`: layouts served as a registry.
 //! - `serve`: connections, from the first to the last, for both.
 
+pub mod api;
 mod layouts;
 mod serve;
 

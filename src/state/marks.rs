@@ -20,6 +20,8 @@ pub struct Mark {
     pub last_success: Option<Timestamp>,
     /// Runs that failed since then.
     pub consecutive_failures: u32,
+    /// The last run of the whole rule has not come to its end.
+    pub unfinished: bool,
     /// Somebody was told that the rule fails, and not yet that it works again.
     pub alerted: bool,
 }
@@ -62,13 +64,15 @@ fn encode_key(rule: &str) -> Vec<u8> {
 const ALERTED: u8 = 1;
 /// The flag of the first of the times; the others follow.
 const FIRST_TIME: u8 = 2;
-const ALL: u8 = ALERTED | FIRST_TIME | FIRST_TIME << 1 | FIRST_TIME << 2;
+const UNFINISHED: u8 = 16;
+const ALL: u8 = ALERTED | FIRST_TIME | FIRST_TIME << 1 | FIRST_TIME << 2 | UNFINISHED;
 
 impl Mark {
     fn encode(&self) -> Vec<u8> {
         let seconds = |time: Option<Timestamp>| u64::try_from(time?.as_second()).ok();
         let times = [self.last_slot, self.last_start, self.last_success].map(seconds);
         let mut flags = if self.alerted { ALERTED } else { 0 };
+        flags |= if self.unfinished { UNFINISHED } else { 0 };
         for (at, time) in times.iter().enumerate() {
             flags |= if time.is_some() { FIRST_TIME << at } else { 0 };
         }
@@ -94,6 +98,7 @@ impl Mark {
             last_start,
             last_success,
             consecutive_failures,
+            unfinished: flags & UNFINISHED != 0,
             alerted,
         })
     }
@@ -109,13 +114,16 @@ mod tests {
     }
 
     fn mark() -> impl Strategy<Value = Mark> {
-        (time(), time(), time(), any::<u32>(), any::<bool>()).prop_map(
-            |(last_slot, last_start, last_success, consecutive_failures, alerted)| Mark {
-                last_slot,
-                last_start,
-                last_success,
-                consecutive_failures,
-                alerted,
+        (time(), time(), time(), any::<u32>(), any::<bool>(), any::<bool>()).prop_map(
+            |(last_slot, last_start, last_success, consecutive_failures, unfinished, alerted)| {
+                Mark {
+                    last_slot,
+                    last_start,
+                    last_success,
+                    consecutive_failures,
+                    unfinished,
+                    alerted,
+                }
             },
         )
     }

@@ -17,7 +17,8 @@ mod scope;
 mod stop;
 mod turns;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -25,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::SyncRule;
 use crate::fair::{Flow, Places};
+use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
 use crate::repository::Error;
 use crate::transfer::{Carrier, Locks};
@@ -84,6 +86,9 @@ struct Common {
     /// Images at targets that are looked at or moved: the repository's name, and the image's.
     /// Runs of one rule never work on the same one at once.
     at_work: Locks<(String, String)>,
+    /// What each rule's pattern matched when its source was last listed: two repositories that
+    /// would become one at the target are told by looking at all of them. By rule and registry.
+    listed: Mutex<HashMap<(String, RegistryHost), Vec<RepositoryName>>>,
 }
 
 impl Syncer {
@@ -102,6 +107,7 @@ impl Syncer {
             images: Places::new(images.max(1)),
             turns: Turns::default(),
             at_work: Locks::default(),
+            listed: Mutex::default(),
         };
         Self { registries, carrier, clock, common: Arc::new(common) }
     }
@@ -183,20 +189,23 @@ impl Syncer {
         progress: &Progress<'_>,
     ) -> Result<Vec<pairs::Pairing>, Error> {
         let RunSpec { rule, scope, .. } = spec;
-        let repositories = match scope.repositories(rule) {
-            Some(repositories) => repositories,
+        let listed = || self.common.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = || (rule.name.clone(), rule.source.registry.clone());
+        let (repositories, others) = match scope.repositories(rule) {
+            Some(repositories) => (repositories, listed().get(&key()).cloned().unwrap_or_default()),
             None => {
                 let registry = self.registries.open(&rule.source.registry)?;
                 let mut all = registry.repositories(spec.flow).await?;
                 all.retain(|repository| rule.source.matches(repository));
-                all
+                listed().insert(key(), all.clone());
+                (all, Vec::new())
             }
         };
         if repositories.is_empty() && **scope == Scope::All {
             progress
                 .change(|report| report.notes.push("no repository matches the source".to_owned()));
         }
-        let (pairs, problems) = pairs::pair(rule, repositories);
+        let (pairs, problems) = pairs::pair(rule, repositories, others);
         for problem in problems {
             progress.failure(problem);
         }

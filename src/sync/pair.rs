@@ -15,11 +15,11 @@ use super::pairs::Pairing;
 use super::report::{Action, Failure, ImageReport};
 use super::turns::Held;
 use super::{Mode, Progress, RunSpec, Syncer};
-use crate::config::{SourceRepositories, SyncRule};
+use crate::config::{OnConflict, SourceRepositories, SyncRule};
 use crate::fair::{Flow, Place};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
-use crate::transfer::{Job, Options, TagIndex, Target};
+use crate::transfer::{Condition, Job, Options, TagIndex, Target};
 pub use selected::Selected;
 
 /// Tags of one repository that are looked at at once.
@@ -66,6 +66,8 @@ struct Need<'g> {
     goal: &'g Goal,
     reason: &'static str,
     current: Option<Digest>,
+    /// On what condition the tag is put.
+    condition: Condition,
     /// The target was asked and does not have the tag.
     lacks: bool,
     /// The target was not asked: when it was last seen to be in step, in seconds since 1970.
@@ -74,11 +76,12 @@ struct Need<'g> {
 
 impl<'g> Need<'g> {
     /// The target lacks the image.
-    fn missing(goal: &'g Goal) -> Self {
+    fn missing(goal: &'g Goal, condition: Condition) -> Self {
         Self {
             goal,
             reason: "the target lacks it",
             current: None,
+            condition,
             lacks: true,
             vouched_since: None,
         }
@@ -200,11 +203,10 @@ impl<'a> Pair<'a> {
             SourceRepositories::Pinned { .. } => Some(Vec::new()),
             _ => self.named(),
         };
-        if !self.options.referrers || pinned.is_none() && named.as_ref().is_some_and(Vec::is_empty)
+        if let Some(tags) = &named
+            && (!self.options.referrers || pinned.is_none() && tags.is_empty())
         {
-            if let Some(tags) = named {
-                return Ok((pinned, tags, TagIndex::default()));
-            }
+            return Ok((pinned, tags.clone(), TagIndex::default()));
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
@@ -299,6 +301,16 @@ impl<'a> Pair<'a> {
         Some(Ready { digest, needs, _alone, _place })
     }
 
+    /// On what condition a tag is put that the target was seen to have, or to lack.
+    fn condition(&self, seen: Option<&Digest>) -> Condition {
+        match self.rule.on_conflict {
+            OnConflict::Overwrite => Condition::Always,
+            OnConflict::Keep | OnConflict::Fail => {
+                seen.cloned().map_or(Condition::Absent, Condition::Is)
+            }
+        }
+    }
+
     fn job(
         &self,
         item: &Item,
@@ -321,6 +333,7 @@ impl<'a> Pair<'a> {
                     repository: need.goal.repository.clone(),
                     placement: item.placement.clone(),
                     current: need.current.clone(),
+                    condition: need.condition.clone(),
                     fresh: need.goal.is_fresh(),
                     cleaned: need.goal.is_fresh()
                         || need.lacks && self.record(item, need.goal).is_some(),

@@ -1,6 +1,6 @@
 //! Which source repository goes into which target repositories: a pure decision.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use super::report::Failure;
 use crate::config::SyncRule;
@@ -15,15 +15,18 @@ pub struct Pairing {
 }
 
 /// Pairs the source repositories with their targets. Two that would end up in one target
-/// repository overwrite each other's tags, so neither is copied.
+/// repository overwrite each other's tags, so neither is copied. `others` are repositories that
+/// the rule is known to select too, but that nobody asks for now.
 pub fn pair(
     rule: &SyncRule,
-    mut repositories: Vec<RepositoryName>,
+    repositories: Vec<RepositoryName>,
+    others: Vec<RepositoryName>,
 ) -> (Vec<Pairing>, Vec<Failure>) {
-    repositories.sort_unstable();
-    repositories.dedup();
+    let asked: BTreeSet<RepositoryName> = repositories.into_iter().collect();
+    let mut all = asked.clone();
+    all.extend(others.into_iter().filter(|repository| rule.source.matches(repository)));
     let (mut pairings, mut failures) = (Vec::new(), Vec::new());
-    for source in repositories {
+    for source in all {
         let context = SourceContext {
             registry: &rule.source.registry,
             repository: &source,
@@ -69,6 +72,9 @@ pub fn pair(
         }
     }
     failures.append(&mut messages);
+    good.retain(|pairing| asked.contains(&pairing.source));
+    let asked: BTreeSet<&str> = asked.iter().map(RepositoryName::as_str).collect();
+    failures.retain(|failure| asked.contains(failure.subject.as_str()));
     (good, failures)
 }
 
@@ -92,7 +98,8 @@ mod tests {
     #[test]
     fn templates_name_the_targets() {
         let rule = rule("s.example/acme/**", "t.example/mirror/{tail}");
-        let (pairings, failures) = pair(&rule, names(&["acme/b/c", "acme/a", "acme/a"]));
+        let (pairings, failures) =
+            pair(&rule, names(&["acme/b/c", "acme/a", "acme/a"]), Vec::new());
         assert!(failures.is_empty());
         let targets: Vec<_> =
             pairings.iter().map(|pairing| pairing.targets[0].1.as_str()).collect();
@@ -102,9 +109,20 @@ mod tests {
     #[test]
     fn sources_that_collide_are_left_alone() {
         let rule = rule("s.example/**", "t.example/{repository|flatten}");
-        let (pairings, failures) = pair(&rule, names(&["a/b", "a-b", "c"]));
+        let (pairings, failures) = pair(&rule, names(&["a/b", "a-b", "c"]), Vec::new());
         assert_eq!(pairings.len(), 1);
         assert_eq!(failures.len(), 2);
         assert!(failures[0].message.contains("t.example/a-b"), "{failures:?}");
+    }
+
+    #[test]
+    fn what_nobody_asks_for_counts_where_sources_collide() {
+        let rule = rule("s.example/**", "t.example/{repository|flatten}");
+        let others = names(&["a-b", "c", "d"]);
+        let (pairings, failures) = pair(&rule, names(&["a/b", "c"]), others);
+        assert_eq!(pairings.len(), 1);
+        assert_eq!(pairings[0].source.as_str(), "c");
+        assert_eq!(failures.len(), 1);
+        assert_eq!(failures[0].subject, "a/b");
     }
 }

@@ -1,6 +1,7 @@
 //! What a run did. These types are the JSON that `--output json` prints, see docs/json.md, and in
 //! which images are kept in the history.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
@@ -8,7 +9,7 @@ use crate::repository::{Error, Placement, Reference, Repository};
 use crate::transfer::{Delivered, Outcome};
 
 /// One run of one rule.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct RuleReport {
     pub rule: String,
     /// Nothing was changed: `copied` counts what would be.
@@ -29,7 +30,7 @@ pub struct RuleReport {
 }
 
 /// Images by what became of them. A source tag counts once for each target.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Counts {
     pub copied: usize,
     pub unchanged: usize,
@@ -38,7 +39,7 @@ pub struct Counts {
 }
 
 /// One image at one target.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageReport {
     pub source: String,
     pub target: String,
@@ -102,7 +103,7 @@ impl ImageReport {
 }
 
 /// What became of an image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     Copied,
@@ -116,7 +117,7 @@ pub enum Action {
 }
 
 /// Something that went wrong.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// Fits after "failed to".
     pub step: String,

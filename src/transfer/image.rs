@@ -16,7 +16,7 @@ use super::underway::Tally;
 use super::{Carrier, Found, Graph, Options};
 use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
-use crate::repository::{Error, Placement, Reference, Repository, Result, Stored};
+use crate::repository::{Cause, Error, Placement, Reference, Repository, Result, Stored};
 
 /// Blobs and manifests of one image that are dealt with at once.
 const PARALLEL: usize = 12;
@@ -41,11 +41,22 @@ pub struct Target {
     pub placement: Placement,
     /// What the tag points at now, where that was asked.
     pub current: Option<Digest>,
+    /// On what condition a tag is put.
+    pub condition: Condition,
     /// The repository had no tags when it was last listed.
     pub fresh: bool,
     /// What is known of the repository from before this run is out of date: it has no tags any
     /// more, or the one that was put there is gone. Somebody cleans up, so blobs may be gone too.
     pub cleaned: bool,
+}
+
+/// What a tag must be at the target to be put there: asked directly before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Condition {
+    /// Whatever it is; nothing is asked.
+    Always,
+    Absent,
+    Is(Digest),
 }
 
 /// What became of an image.
@@ -218,7 +229,7 @@ impl Carrier {
         let found = job.source.manifest(&job.reference).await?;
         let root = found.ok_or_else(|| {
             let name = format!("{}{}", job.source.name(), job.reference.suffix());
-            Error::new("read", name, crate::repository::Cause::Missing)
+            Error::new("read", name, Cause::Missing)
         })?;
         let source_digest = root.digest.clone();
         tally.touch();
@@ -308,6 +319,11 @@ impl Carrier {
             Role::Referrer => Placement::Part,
             Role::Derived(tag) => Placement::Tag(tag.clone()),
         };
+        if matches!(role, Role::Asked)
+            && let Err(error) = self.check_condition(side, &placement, root).await
+        {
+            return side.fail(error);
+        }
         // A registry that takes no such artifacts never will: the image itself may go.
         let optional = matches!(role, Role::Referrer);
         let stored = self.put(trip, side, &placement, root, optional).await;
@@ -318,6 +334,33 @@ impl Carrier {
         {
             side.fail(error);
         }
+    }
+
+    /// Whether the tag at the target still is what it was when it was decided to put it there.
+    async fn check_condition(
+        &self,
+        side: &Side<'_>,
+        placement: &Placement,
+        root: &Manifest,
+    ) -> Result<()> {
+        let expected = match &side.target.condition {
+            Condition::Always => return Ok(()),
+            Condition::Absent => None,
+            Condition::Is(digest) => Some(digest),
+        };
+        let Placement::Tag(tag) = placement else { return Ok(()) };
+        if side.has_failed() {
+            return Ok(());
+        }
+        let target = side.repository();
+        let found = target.resolve(&Reference::Tag(tag.clone())).await?;
+        let found = found.map(|resolved| resolved.digest);
+        // Who put the same there meanwhile did no harm.
+        if found.as_ref() == expected || found.as_ref() == Some(&root.digest) {
+            return Ok(());
+        }
+        let subject = format!("{}{}", target.name(), placement.suffix());
+        Err(Error::new("overwrite", subject, Cause::Changed { found }))
     }
 
     /// Puts one manifest; its parts are there. `None`: it failed, which is noted in the side.

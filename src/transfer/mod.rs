@@ -31,7 +31,7 @@ use crate::registry::Policy;
 use crate::state::State;
 
 pub use graph::{Graph, subjects};
-pub use image::{Delivered, Job, Outcome, Target};
+pub use image::{Condition, Delivered, Job, Outcome, Target};
 pub use locks::Locks;
 pub use meter::{Meter, Reading};
 pub use referrers::{Found, TagIndex, fingerprint, survey};

@@ -196,3 +196,52 @@ impl<'a> Reached<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tally() -> Tally {
+        Tally::new(3, Flow::new(7), "s/app:v1".to_owned(), vec!["t/app:v1".to_owned()])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_targets_one_that_resumes_and_one_that_begins_anew() {
+        let tally = tally();
+        // A blob of 100 bytes that one target has, and one of 1 000 that nobody has.
+        tally.expect(2 * 1_100);
+        tally.found(100);
+        let (one, other) = (Reached::nothing(&tally), Reached::nothing(&tally));
+        // An earlier process has brought 400 bytes to the first one.
+        one.set(400);
+        assert_eq!((tally.status().bytes_done, tally.status().bytes_sent), (500, 0));
+        for reached in [&one, &other] {
+            reached.set(700);
+        }
+        tally.sent(300);
+        tally.sent(700);
+        assert_eq!((tally.status().bytes_done, tally.status().bytes_sent), (1_500, 1_000));
+        // The other one has lost what it had.
+        other.set(0);
+        assert_eq!((tally.status().bytes_done, tally.status().bytes_sent), (800, 1_000));
+        one.set(1_000);
+        other.set(1_000);
+        tally.found(100);
+        let status = tally.status();
+        assert_eq!((status.bytes_done, status.bytes_total), (2_200, 2_200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_standstill_shows_and_waiting_for_ones_turn_is_none() {
+        let tally = tally();
+        let second = Duration::from_secs(1);
+        tokio::time::sleep(90 * second).await;
+        assert_eq!(tally.status().last_progress, tally.status().started);
+        tally.touch();
+        assert_eq!(tally.status().last_progress.elapsed(), Duration::ZERO);
+        tokio::time::sleep(90 * second).await;
+        assert_eq!(tally.status().last_progress.elapsed(), 90 * second);
+        tally.waiting(tokio::time::sleep(600 * second)).await;
+        assert!(tally.status().last_progress.elapsed() <= HEARTBEAT);
+    }
+}

@@ -12,7 +12,7 @@ use crate::oci::Digest;
 use crate::repository::{Cause, Error, Placement};
 use crate::state::{TagKey, TagState};
 use crate::sync::Failure;
-use crate::transfer::{Carrier, Job, Outcome, Target, fingerprint};
+use crate::transfer::{Carrier, Condition, Job, Outcome, Target, fingerprint};
 
 /// Heals images.
 pub struct Repairer {
@@ -54,6 +54,7 @@ impl Repairer {
                 placement: item.placement.clone(),
                 // Not even the tag is taken for right, or nothing below it would be looked at.
                 current: None,
+                condition: Condition::Always,
                 fresh: false,
                 cleaned: true,
             }],

@@ -3,7 +3,8 @@
 //! keep its promises.
 
 use proptest::prelude::*;
-use tranship::config;
+use tranship::config::{self, EventFormat};
+use tranship::events::{self, MAX_EVENTS};
 use tranship::oci::reference::Location;
 use tranship::oci::{Digest, ImageReference, Manifest};
 use tranship::registry::auth::challenge;
@@ -53,6 +54,16 @@ const CONFIGS: &[&str] = &[
     "[registry.\"ghcr.io\"]\nusername = \"u\"\npassword = { env = \"X\" }\n\n[[sync]]\nname = \"r\"\nsource = \"ghcr.io/acme/**\"\ntarget = \"t.example/{repository|flatten}\"\ntags = { include = [\"v*\", \"/x+/\"], semver = \">=1\", latest = 3 }\nschedule = \"0 */6 * * 1-5\"\nplatforms = [\"linux/arm64\"]\n",
 ];
 
+const EVENTS: &[&str] = &[
+    r#"{"events":[{"timestamp":"2016-03-09T14:44:26.4-08:00","action":"push","target":{"mediaType":"application/vnd.oci.image.manifest.v1+json","repository":"a/b","tag":"v1","references":[{"mediaType":"application/vnd.oci.empty.v1+json"}]}}]}"#,
+    r#"{"type":"PUSH_ARTIFACT","occur_at":1680501893,"event_data":{"resources":[{"digest":"sha256:44","tag":"v1"}],"repository":{"repo_full_name":"a/b"}}}"#,
+    r#"{"specversion":"1.0","type":"zotregistry.image.updated","time":"2023-04-03T06:04:53Z","data":{"name":"a/b","reference":"v1","manifest":"{\"subject\":{}}"}}"#,
+    r#"{"push_data":{"pushed_at":1.4e9,"tag":"v1"},"repository":{"repo_name":"a/b"}}"#,
+    r#"{"action":"published","package":{"name":"b","package_type":"CONTAINER","owner":{"login":"A"},"package_version":{"container_metadata":{"tag":{"name":"v1"}}}}}"#,
+    r#"{"repository":"a/b","updated_tags":["v1"]}"#,
+    r#"{"action":"delete","target":{"repository":"a/b","tag":"v1"}}"#,
+];
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -96,6 +107,17 @@ proptest! {
                 prop_assert_eq!(again.unwrap(), config);
             }
             Err(error) => prop_assert!(!error.to_string().is_empty()),
+        }
+    }
+    #[test]
+    fn event_messages(bytes in mutated(EVENTS)) {
+        let github = header(http::HeaderName::from_static("x-github-event"), b"package");
+        for format in EventFormat::ALL {
+            match events::parse(format, &github, &bytes) {
+                Ok(events) => prop_assert!(events.len() <= MAX_EVENTS),
+                Err(refusal) => prop_assert!(!refusal.to_string().is_empty()),
+            }
+            prop_assert!(events::authenticate(format, &"secret".into(), &github, None, &bytes).is_err());
         }
     }
 }

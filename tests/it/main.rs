@@ -15,6 +15,8 @@ mod cli_look;
 mod conformance;
 mod demo;
 mod deploy;
+mod events_distribution;
+mod fairness;
 mod faults_auth;
 mod faults_source;
 mod faults_target;
@@ -41,6 +43,7 @@ mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
 mod registry_suspicion;
+mod scope;
 mod serve_layout;
 #[allow(
     dead_code,

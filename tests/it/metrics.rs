@@ -21,7 +21,7 @@ fn assert_counted(samples: &Samples, place: &impl Place, traffic: &Traffic) {
     assert_eq!(samples.requests(place.host()), requests_of(traffic), "{traffic}");
 }
 
-fn of<'a>(place: &'a impl Place) -> [(&'static str, &'a str); 1] {
+fn of(place: &impl Place) -> [(&'static str, &str); 1] {
     [("registry", place.host())]
 }
 
@@ -63,7 +63,8 @@ async fn a_real_registry_saw_the_same() {
     let runner = Runner::new();
     let mut text = registry(&source, IDLE, "") + &registry(&target, IDLE, "");
     for name in ["one", "two"] {
-        let (from, to) = (format!("{}/acme/{name}", source.host()), format!("{}/mirror/{name}", target.host()));
+        let (from, to) =
+            (format!("{}/acme/{name}", source.host()), format!("{}/mirror/{name}", target.host()));
         text += &rule(name, &from, &to, "referrers = false");
     }
     assert_eq!(runner.run(&text).await.success(), 2);
@@ -142,15 +143,39 @@ async fn requests_show_while_they_are_under_way() {
 }
 
 #[tokio::test]
-async fn tokens_and_quota_are_counted() {
+async fn tokens_are_counted_as_the_token_server_gave_them() {
     let tokens = TokenServer::start();
+    tokens.user("alice", "secret");
     let mut bench = Bench::new();
-    bench.source.require(Login::Bearer { server: tokens.clone(), scopes_in_challenge: true });
-    bench.source.on("GET", Kind::Manifest).fail(Fault::Header("ratelimit-limit".into(), "100;w=21600".into()));
-    let _ = bench.sync().await;
-    let samples = samples(&bench.runner.metrics);
-    let labels = [("registry", bench.source.host()), ("outcome", "granted")];
-    let granted = samples.sum("tranship_registry_token_requests_total", &labels);
-    assert_eq!(granted as usize, tokens.requests().len());
-    assert!(granted > 0.0);
+    bench.source.require(Login::Bearer { server: tokens.clone(), realm: None });
+    bench.source_lines =
+        "username = \"alice\"\npassword = { command = [\"printf\", \"secret\"] }\n".to_owned();
+    assert_eq!(bench.sync().await.success(), 6);
+    let counted = |outcome: &str| {
+        let labels = [("registry", bench.source.host()), ("outcome", outcome)];
+        samples(&bench.runner.metrics).sum("tranship_registry_token_requests_total", &labels)
+    };
+    let (asked, granted) = (tokens.requests().len(), counted("granted"));
+    assert!(asked > 0);
+    assert_eq!((granted as usize, counted("refused")), (asked, 0.0));
+    assert_counted(&samples(&bench.runner.metrics), &bench.source, &bench.source.traffic());
+    tokens.policy(|policy| policy.failure = Some(403));
+    assert_eq!(bench.sync().await.exit(), 1);
+    let refused = tokens.requests().len() - asked;
+    assert!(refused > 0);
+    assert_eq!((counted("granted"), counted("refused") as usize), (granted, refused));
+}
+
+#[tokio::test]
+async fn a_quota_shows_as_it_was_said_last() {
+    let bench = Bench::new();
+    let limited = |left: &str| {
+        let refusal = Fault::status(404).header("ratelimit-limit", "100;w=21600");
+        refusal.header("ratelimit-remaining", left)
+    };
+    bench.source.on("GET", Kind::Tags).containing("acme/other").fail(limited("76;w=21600"));
+    bench.sync().await;
+    let quota = |name: &str| samples(&bench.runner.metrics).sum(name, &of(&bench.source));
+    assert_eq!(quota("tranship_registry_pull_quota"), 100.0);
+    assert_eq!(quota("tranship_registry_pull_quota_remaining"), 76.0);
 }

@@ -80,6 +80,7 @@ fn the_reference_has_every_key() {
             "Registry" => "## `[registry.\"host\"]`",
             "Notify" => "## `[[notify]]`",
             "Secret" => "## Secrets",
+            "Events" => "## `[events.NAME]`",
             "Sync" => "## `[[sync]]`",
             "Tags" => "## Selecting tags",
             other => panic!("say under which heading {other} is documented"),

@@ -1,6 +1,7 @@
 //! The configuration as a whole: every error in full, values and defaults, and the documents.
 
 mod documents;
+mod events;
 mod notify;
 mod overlap_errors;
 mod registry_errors;

@@ -58,7 +58,7 @@ fn what_is_wrong_is_said_without_the_address() {
             "url = \"https://a.io/s3cret\"\nformat = \"slack\"",
             "the address of a chat's webhook is never",
         ),
-        ("url = [\"s3cret\"]", "invalid type"),
+        ("url = [\"s3cret\"]", "expected a string, or a table"),
         ("ulr = \"https://a.io/s3cret\"", "unknown key `ulr` in [[notify]] (did you mean `url`?)"),
         (
             "url = \"http://a.io/s3cret\"\nheaders = { a = { env = \"SET\" } }",

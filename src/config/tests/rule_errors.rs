@@ -112,6 +112,43 @@ every = "15m"
 }
 
 #[test]
+fn jitter_and_starts_that_do_not_fit() {
+    let text = r#"
+[[sync]]
+name = "r"
+source = "ghcr.io/acme/app"
+target = "r.io/app"
+every = "10m"
+jitter = "600s"
+
+[[sync]]
+name = "s"
+source = "ghcr.io/acme/app"
+target = "r.io/app2"
+run_at_start = true
+jitter = "5"
+"#;
+    insta::assert_snapshot!(errors(text), @r#"
+    tranship.toml:6:10: `jitter` must be shorter than `every`
+        6 | jitter = "600s"
+          |          ^^^^^^
+
+    tranship.toml:12:16: `run_at_start` belongs to a `schedule` or `every`, and there is neither
+       12 | run_at_start = true
+          |                ^^^^
+
+    tranship.toml:13:10: `5` is not a duration
+       13 | jitter = "5"
+          |          ^^^
+    hint: write a number with its unit, like 90s, 15m, 24h or 7d
+
+    tranship.toml:13:10: `jitter` belongs to a `schedule` or `every`, and there is neither
+       13 | jitter = "5"
+          |          ^^^
+    "#);
+}
+
+#[test]
 fn unusable_time_zones() {
     let text = r#"
 [[sync]]

@@ -43,7 +43,7 @@ tag = { include = ["v*"] }
     tranship.toml:5:1: unknown key `tag` in [[sync]] (did you mean `tags`?)
         5 | tag = { include = ["v*"] }
           | ^^^
-    hint: allowed here: name, schedule, timezone, every, source, target, tags, platforms, index, referrers, on_conflict, recheck, foreign_layers, immutable
+    hint: allowed here: name, schedule, timezone, every, run_at_start, jitter, source, target, tags, platforms, index, referrers, on_conflict, recheck, foreign_layers, immutable
     "#);
 }
 
@@ -57,7 +57,7 @@ state = "a"
     tranship.toml:1:2: unknown key `demon` at the top level (did you mean `daemon`?)
         1 | [demon]
           |  ^^^^^
-    hint: allowed here: daemon, registry, sync
+    hint: allowed here: daemon, registry, events, notify, sync
     "#);
 }
 

@@ -194,6 +194,8 @@ fn show_fills_in_the_defaults() {
     [[sync]]
     name = "a \"b\""
     every = "1h 30m"
+    run_at_start = true
+    jitter = "0s"
     source = "docker.io/library/alpine"
     target = ["r.io/{name}"]
     tags = { include = ["3"] }

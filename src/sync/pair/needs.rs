@@ -7,7 +7,6 @@ use crate::repository::{Cause, Error, Placement, Reference, Resolved, Result};
 use crate::state::{TagKey, TagState};
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
 use crate::sync::progress::Progress;
-use crate::sync::report::{Action, ImageReport};
 use crate::transfer::{TagIndex, fingerprint, subjects, survey};
 
 /// One image at one target, and what is known of it.
@@ -54,7 +53,8 @@ impl Pair<'_> {
             }
         }
         if known.iter().all(|(_, at_target)| *at_target == Some(AtTarget::Lacks)) {
-            return (None, known.iter().map(|(look, _)| Need::missing(look.goal)).collect());
+            let missing = |goal| Need::missing(goal, self.condition(None));
+            return (None, known.iter().map(|(look, _)| missing(look.goal)).collect());
         }
         let source = match self.resolve_source(item).await {
             Ok(source) => source,
@@ -159,15 +159,13 @@ impl Pair<'_> {
                 let sparse = is_index
                     && (self.options.index == IndexMode::Sparse && tag.filtered
                         || tag.record.is_some() && !tag.same_options);
+                let condition = self.condition(current.as_ref());
                 let current = current.filter(|_| !sparse);
-                Ok(Some(Need { goal, reason, current, lacks, vouched_since: None }))
+                Ok(Some(Need { goal, reason, current, condition, lacks, vouched_since: None }))
             }
             Verdict::InStep => self.in_step(look, current, source, source_tags, progress).await,
             Verdict::Keep => {
-                let reason =
-                    "the target's tag was changed by someone else (on_conflict = \"keep\")";
-                progress
-                    .image(ImageReport { action: Action::Kept, ..self.blank(item, goal, reason) });
+                progress.image(self.kept(item, goal));
                 Ok(None)
             }
             Verdict::Refuse | Verdict::Ask => {
@@ -211,11 +209,14 @@ impl Pair<'_> {
             let in_step = self.referrers_in_step(look, source, current.as_ref(), source_tags);
             if !in_step.await? {
                 let vouched = look.record.as_ref().filter(|_| current.is_none());
+                let vouched_since = vouched.map(|record| record.verified_at);
+                let current = current.or_else(|| Some(look.record.as_ref()?.target_digest.clone()));
                 return Ok(Some(Need {
                     goal,
                     reason: super::REFERRERS_CHANGED,
-                    vouched_since: vouched.map(|record| record.verified_at),
-                    current: current.or_else(|| Some(look.record.as_ref()?.target_digest.clone())),
+                    vouched_since,
+                    condition: self.condition(current.as_ref()),
+                    current,
                     lacks: false,
                 }));
             }

@@ -36,16 +36,14 @@ impl Syncer {
             progress: &RunProgress::default(),
             watch: &|_| {},
         };
-        let progress = Progress::new(&spec);
+        let spec = &spec;
+        let progress = Progress::new(spec);
         let mut selected = Vec::new();
-        match self.pairs(&spec, &progress).await {
+        match self.pairs(spec, &progress).await {
             Err(error) => progress.failure(Failure::of(&error)),
             Ok(pairs) => {
                 let mut results = futures_util::stream::iter(pairs)
-                    .map(|pair| async {
-                        let pair = pair;
-                        Pair::open(self, &spec, &pair)?.selected().await
-                    })
+                    .map(|pair| async move { Pair::open(self, spec, &pair)?.selected().await })
                     .buffered(REPOSITORIES);
                 while let Some(result) = results.next().await {
                     match result {

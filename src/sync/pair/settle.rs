@@ -1,8 +1,9 @@
 //! What became of an image: remembered in the state, and told in the report.
 
 use super::{Goal, Item, Need, Pair};
+use crate::config::OnConflict;
 use crate::oci::Digest;
-use crate::repository::{Error, Placement};
+use crate::repository::{Cause, Error, Placement};
 use crate::state::{TagKey, TagState};
 use crate::sync::progress::Progress;
 use crate::sync::report::{Action, Failure, ImageReport};
@@ -19,6 +20,12 @@ impl Pair<'_> {
     ) {
         for (need, result) in needs.into_iter().zip(&outcome.targets) {
             match result {
+                Err(error)
+                    if self.rule.on_conflict == OnConflict::Keep
+                        && matches!(error.cause(), Cause::Changed { .. }) =>
+                {
+                    progress.image(self.kept(item, need.goal));
+                }
                 Err(error) => {
                     progress.image(self.failed(item, need.goal, need.reason, error, seconds))
                 }
@@ -58,6 +65,12 @@ impl Pair<'_> {
         let action = if refused { Action::Failed } else { Action::Copied };
         let report = self.blank(item, need.goal, need.reason).delivered(outcome, delivered);
         ImageReport { action, seconds, notes, ..report }
+    }
+
+    /// Somebody else's tag is left alone.
+    pub(super) fn kept(&self, item: &Item, goal: &Goal) -> ImageReport {
+        let reason = "the target's tag was changed by someone else (on_conflict = \"keep\")";
+        ImageReport { action: Action::Kept, ..self.blank(item, goal, reason) }
     }
 
     pub(super) fn failed(

@@ -12,11 +12,12 @@
 //! ```
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
-use tranship::config::{self, Config};
+use tranship::config::{self, Config, SyncRule};
 use tranship::metrics::Metrics;
 use tranship::registry::auth::Environment;
 use tranship::registry::{Policy, Registries};
@@ -36,6 +37,9 @@ pub const IDLE: Duration = Duration::from_secs(10);
 pub const SHORT: Duration = Duration::from_millis(400);
 /// Tries of each request.
 pub const ATTEMPTS: u32 = 3;
+
+/// Images under way at once.
+pub const IMAGES: usize = 32;
 
 pub const APP: &str = "acme/app";
 pub const OTHER: &str = "acme/other";
@@ -64,6 +68,17 @@ impl Runner {
 
     /// One pass over all rules of a configuration, as one process does it.
     pub async fn run(&self, text: &str) -> Report {
+        let (syncer, sync) = self.syncer(text, IMAGES);
+        let rules: Vec<_> = sync.iter().collect();
+        let pass =
+            async { syncer.run(&rules, Mode::Apply, &CancellationToken::new(), &|_| {}).await };
+        let reports = tokio::time::timeout(Duration::from_secs(60), pass).await;
+        let rules = reports.expect("a pass ends within a minute");
+        Report { rules, received: syncer.carrier().meter().read().received_bytes }
+    }
+
+    /// What carries the rules of a configuration out, with so many images under way at once.
+    pub fn syncer(&self, text: &str, images: usize) -> (Arc<Syncer>, Vec<SyncRule>) {
         let nothing = |_: &str| None;
         let Config { registries, sync, .. } =
             config::parse(&with_state(text), "/nowhere/tranship.toml".as_ref(), &nothing)
@@ -74,13 +89,9 @@ impl Runner {
             .with_metrics(self.metrics.clone());
         let carrier = Carrier::new(self.state.clone(), self.policy, || 0.5)
             .with_metrics(self.metrics.clone());
-        let syncer = Syncer::new(registries.into(), carrier.into(), || 1_000_000);
-        let rules: Vec<_> = sync.iter().collect();
-        let pass =
-            async { syncer.run(&rules, Mode::Apply, &CancellationToken::new(), &|_| {}).await };
-        let reports = tokio::time::timeout(Duration::from_secs(60), pass).await;
-        let rules = reports.expect("a pass ends within a minute");
-        Report { rules, received: syncer.carrier().meter().read().received_bytes }
+        let clock = || 1_000_000;
+        let syncer = Syncer::with_images(registries.into(), carrier.into(), clock, images);
+        (Arc::new(syncer), sync)
     }
 }
 

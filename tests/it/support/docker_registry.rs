@@ -38,6 +38,26 @@ pub struct Builder {
     storage_limit: Option<String>,
     foreign_layers: bool,
     calls_itself: Option<String>,
+    notifications: Option<Notifications>,
+}
+
+/// Where the registry sends its events.
+pub struct Notifications {
+    pub url: String,
+    /// Sent along with every message: name and value.
+    pub headers: Vec<(String, String)>,
+    /// After so many failures in a row the registry pauses …
+    pub threshold: u32,
+    /// … for so long, as it writes it: `100ms`.
+    pub backoff: String,
+}
+
+impl Notifications {
+    /// To this address, with this `Authorization`, and again soon after a failure.
+    pub fn to(url: &str, authorization: &str) -> Self {
+        let headers = vec![("Authorization".to_owned(), authorization.to_owned())];
+        Self { url: url.to_owned(), headers, threshold: 2, backoff: "100ms".to_owned() }
+    }
 }
 
 /// A running docker-registry; dropping it ends the process and removes its storage.
@@ -110,6 +130,12 @@ impl Builder {
     /// Sends clients to this URL in its `Location` headers.
     pub fn calls_itself(mut self, url: &str) -> Self {
         self.calls_itself = Some(url.to_owned());
+        self
+    }
+
+    /// Tells this address of everything that happens.
+    pub fn notifications(mut self, endpoint: Notifications) -> Self {
+        self.notifications = Some(endpoint);
         self
     }
 
@@ -206,6 +232,16 @@ impl Builder {
                 server.realm(),
                 at("token.pem")
             );
+        }
+        if let Some(Notifications { url, headers, threshold, backoff }) = &self.notifications {
+            config += &format!(
+                "notifications:\n  events:\n    includereferences: true\n  endpoints:\n    \
+                 - name: listener\n      url: {url}\n      timeout: 5s\n      \
+                 threshold: {threshold}\n      backoff: {backoff}\n      headers:\n"
+            );
+            for (name, value) in headers {
+                config += &format!("        {name}: [{value:?}]\n");
+            }
         }
         if self.foreign_layers {
             config += "validation:\n  manifests:\n    urls:\n      allow:\n        - ^https?://\n";

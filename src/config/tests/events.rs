@@ -1,0 +1,111 @@
+//! Sources of push events: what they mean, how they are shown, and what is wrong with them.
+
+use super::{errors, parse};
+use crate::config::{EventFormat, EventSource, SecretSource};
+
+#[test]
+fn sources_are_read_and_shown() {
+    let mut text = String::new();
+    for format in EventFormat::ALL {
+        let format = format.as_str();
+        text += &format!("[events.{format}-1]\nformat = \"{format}\"\nregistry = \"R.io:5000\"\n");
+    }
+    text += "secret = { env = \"SET\" }\n";
+    let config = parse(&text).unwrap();
+    assert_eq!(config.events.len(), EventFormat::ALL.len());
+    for format in EventFormat::ALL {
+        let name = format!("{}-1", format.as_str());
+        let secret = (format == EventFormat::Zot).then(|| SecretSource::Env("SET".into()));
+        let expected = EventSource { format, registry: "r.io:5000".parse().unwrap(), secret };
+        assert_eq!(config.events[&name], expected);
+    }
+    let shown = config.show();
+    assert!(shown.contains("\n[events.zot-1]\nformat = \"zot\"\n"), "{shown}");
+    assert!(shown.contains("\nsecret = { env = \"SET\" }\n"), "{shown}");
+    assert_eq!(parse(&shown).unwrap(), config);
+}
+
+#[test]
+fn strangers_are_believed_on_this_machine_only() {
+    let text = "[events.open]\nformat = \"quay\"\nregistry = \"quay.io\"\n\
+                [events.closed]\nformat = \"quay\"\nregistry = \"quay.io\"\nsecret = { env = \"SET\" }\n";
+    let config = parse(text).unwrap();
+    for (listen, expected) in [
+        ("127.0.0.1:1", vec![]),
+        ("[::1]:1", vec![]),
+        ("0.0.0.0:1", vec!["open"]),
+        ("[::]:1", vec!["open"]),
+        ("192.0.2.7:1", vec!["open"]),
+    ] {
+        assert_eq!(config.unprotected_events(listen.parse().unwrap()), expected, "{listen}");
+    }
+}
+
+#[test]
+fn everything_wrong_at_once() {
+    let text = r#"
+[events."a b"]
+format = "quay"
+registry = "https://quay.io"
+secret = "hunter2"
+"#;
+    insta::assert_snapshot!(errors(text), @r#"
+    tranship.toml:1:9: `a b` is not a name for a source of events
+        1 | [events."a b"]
+          |         ^^^^^
+    hint: it is a part of an address: at most 64 letters, digits, `-` and `_`
+
+    tranship.toml:3:12: `https://quay.io` is not a registry host: expected `host` or `host:port`
+        3 | registry = "https://quay.io"
+          |            ^^^^^^^^^^^^^^^^^
+
+    tranship.toml:4:10: a secret is never written into the configuration itself
+        4 | secret = …
+          |          ^
+    hint: write where it comes from: { env = "VARIABLE" }, { file = "path" } or { command = ["program", "argument"] }
+    "#);
+}
+
+#[test]
+fn an_unknown_format() {
+    let text = r#"
+[events.hub]
+format = "dockerhub"
+registry = "docker.io"
+"#;
+    insta::assert_snapshot!(errors(text), @r#"
+    tranship.toml:2:10: `dockerhub` is not allowed here (did you mean `docker-hub`?)
+        2 | format = "dockerhub"
+          |          ^^^^^^^^^^^
+    hint: allowed here: distribution, harbor, docker-hub, ghcr, quay, acr, zot
+    "#);
+}
+
+#[test]
+fn a_source_without_a_registry() {
+    let text = r#"
+[events.hub]
+format = "docker-hub"
+"#;
+    insta::assert_snapshot!(errors(text), @r#"
+    tranship.toml:1:1: key `registry` is missing in this source of events
+        1 | [events.hub]
+          | ^^^^^^^^^^^^
+    "#);
+}
+
+#[test]
+fn an_unknown_key() {
+    let text = r#"
+[events.hub]
+format = "docker-hub"
+registry = "docker.io"
+secrets = "hunter2"
+"#;
+    insta::assert_snapshot!(errors(text), @r#"
+    tranship.toml:4:1: unknown key `secrets` in [events.hub] (did you mean `secret`?)
+        4 | secrets = …
+          | ^^^^^^^
+    hint: allowed here: format, registry, secret
+    "#);
+}

@@ -1,0 +1,76 @@
+//! What there is to be seen of the daemon: written by the scheduler and the runs, looked at by
+//! everybody. Nothing is decided by what stands here.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::engine::Engine;
+use super::movement::Movement;
+use crate::fair::Flow;
+use crate::history::{Begun, RunId, RunRecord};
+use crate::sync::{RunProgress, Stop};
+
+/// The board. Its lock is held for moments only, never while something is waited for.
+pub(super) struct Board(Mutex<Content>);
+
+pub(super) struct Content {
+    pub engine: Arc<Engine>,
+    /// Why the configuration file as it is now is not in use.
+    pub rejected: Option<String>,
+    pub rules: HashMap<Arc<str>, Rule>,
+    pub active: BTreeMap<RunId, Active>,
+    pub queued: usize,
+    /// When the scheduler last looked around.
+    pub alive: Instant,
+}
+
+/// How a rule fares.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Rule {
+    pub next_run: Option<Timestamp>,
+    pub queued: bool,
+    pub last_run: Option<RunRecord>,
+    pub last_success: Option<Timestamp>,
+    pub consecutive_failures: u32,
+}
+
+/// A run under way.
+pub(super) struct Active {
+    pub begun: Begun,
+    pub flow: Flow,
+    pub progress: Arc<RunProgress>,
+    pub stop: Stop,
+    pub movement: Movement,
+}
+
+impl Board {
+    pub fn new(engine: Arc<Engine>) -> Self {
+        Self(Mutex::new(Content {
+            engine,
+            rejected: None,
+            rules: HashMap::new(),
+            active: BTreeMap::new(),
+            queued: 0,
+            alive: Instant::now(),
+        }))
+    }
+
+    pub fn look(&self) -> MutexGuard<'_, Content> {
+        // Whoever panicked left plain data behind, of which any mixture can be shown.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn engine(&self) -> Arc<Engine> {
+        Arc::clone(&self.look().engine)
+    }
+}
+
+impl Content {
+    /// How this rule fares, to be changed.
+    pub fn rule(&mut self, name: &Arc<str>) -> &mut Rule {
+        self.rules.entry(Arc::clone(name)).or_default()
+    }
+}

@@ -1,0 +1,18 @@
+//! The time of day, from outside: tests make it stand, jump and run.
+
+use jiff::Timestamp;
+
+/// What time it is. It may jump, forwards and backwards, as a machine's clock does.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The clock of this machine.
+#[derive(Debug, Clone, Copy)]
+pub struct System;
+
+impl Clock for System {
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+}

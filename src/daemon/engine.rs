@@ -1,0 +1,123 @@
+//! What runs need, as one configuration says. A reload makes a new one; runs that have begun keep
+//! theirs to their end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use secrecy::SecretString;
+
+use super::Parts;
+use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
+use crate::registry::Registries;
+use crate::registry::auth::read_secret;
+use crate::sync::Syncer;
+
+/// A configuration in use.
+pub(super) struct Engine {
+    pub config: Config,
+    pub loaded: Timestamp,
+    pub syncer: Syncer,
+    pub registries: Arc<Registries>,
+    /// Of the API.
+    pub token: Option<SecretString>,
+    /// Of the sources of push events that have one, by their names.
+    pub event_secrets: BTreeMap<String, SecretString>,
+    /// Where each rule stands in the configuration.
+    places: HashMap<Arc<str>, usize>,
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("{what}: {why}")]
+    Secret { what: String, why: String },
+}
+
+impl Engine {
+    /// The first one of a process.
+    pub async fn first(config: Config, parts: &Parts, now: Timestamp) -> Result<Self, EngineError> {
+        let registries = registries(&config, parts);
+        let syncer = Syncer::with_images(
+            Arc::clone(&registries),
+            Arc::clone(&parts.carrier),
+            seconds_since_1970,
+            config.daemon.transfers.get(),
+        );
+        Self::with(config, parts, now, registries, syncer).await
+    }
+
+    /// One for the runs to come. Credentials are read anew; what was found out about how much each
+    /// registry takes stays.
+    pub async fn renewed(
+        &self,
+        config: Config,
+        parts: &Parts,
+        now: Timestamp,
+    ) -> Result<Self, EngineError> {
+        let registries =
+            Arc::new(self.registries.renewed(config.registries.clone(), RegistryConfig::default()));
+        let syncer = self.syncer.with_registries(Arc::clone(&registries));
+        Self::with(config, parts, now, registries, syncer).await
+    }
+
+    async fn with(
+        config: Config,
+        parts: &Parts,
+        loaded: Timestamp,
+        registries: Arc<Registries>,
+        syncer: Syncer,
+    ) -> Result<Self, EngineError> {
+        let token = match &config.daemon.token {
+            Some(source) => Some(secret(source, "the API's token", parts).await?),
+            None => None,
+        };
+        let mut event_secrets = BTreeMap::new();
+        for (name, source) in &config.events {
+            if let Some(of_source) = &source.secret {
+                let what = format!("the secret of the events `{name}`");
+                event_secrets.insert(name.clone(), secret(of_source, &what, parts).await?);
+            }
+        }
+        let names = config.sync.iter().map(|rule| Arc::from(rule.name.as_str()));
+        let places = names.enumerate().map(|(at, name)| (name, at)).collect();
+        Ok(Self { config, loaded, syncer, registries, token, event_secrets, places })
+    }
+
+    pub fn rule(&self, name: &str) -> Option<&SyncRule> {
+        self.config.sync.get(*self.places.get(name)?)
+    }
+
+    /// The rule's name as everybody shares it.
+    pub fn name(&self, name: &str) -> Option<&Arc<str>> {
+        self.places.get_key_value(name).map(|(name, _)| name)
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.places.keys()
+    }
+}
+
+fn registries(config: &Config, parts: &Parts) -> Arc<Registries> {
+    let registries = Registries::new(
+        config.registries.clone(),
+        RegistryConfig::default(),
+        parts.environment.clone(),
+        parts.random,
+    );
+    Arc::new(registries.with_metrics(parts.metrics.clone()))
+}
+
+async fn secret(
+    source: &SecretSource,
+    what: &str,
+    parts: &Parts,
+) -> Result<SecretString, EngineError> {
+    let secret = read_secret(source, what, &parts.environment).await;
+    secret.map_err(|why| EngineError::Secret { what: what.to_owned(), why: why.to_string() })
+}
+
+/// What the sync engine reckons with: how old a record is, in seconds.
+fn seconds_since_1970() -> u64 {
+    Timestamp::now().as_second().try_into().unwrap_or_default()
+}

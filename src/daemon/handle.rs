@@ -1,0 +1,410 @@
+//! The daemon as seen from outside: what there is to be seen, and what can be asked for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::HeaderMap;
+use schemars::JsonSchema;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::Shared;
+use super::health::{Facts, readiness};
+use super::scheduler::Command;
+use super::systemd;
+use super::view::{
+    Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
+    Transfer,
+};
+use crate::config;
+use crate::events;
+use crate::fair::Flow;
+use crate::history::{Filter, Outcome, RunId, RunRecord};
+use crate::metrics::EventOutcome;
+use crate::schedule::{Timing, Trigger};
+use crate::sync::{Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
+
+/// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
+const SILENCE: Duration = Duration::from_secs(120);
+
+/// The daemon, for everybody who looks at it or asks it for something. Clones are the same.
+#[derive(Clone)]
+pub struct Handle(Arc<Shared>);
+
+/// The daemon ends, and begins nothing any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the daemon is stopping: ask the next one")]
+pub struct Stopping;
+
+/// Who may use the API.
+#[derive(Debug, Clone)]
+pub struct Guarded {
+    pub token: Option<SecretString>,
+    /// Only this machine can reach it.
+    pub local: bool,
+}
+
+/// What became of a message about pushes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct EventsAccepted {
+    /// Pushes that concern a rule. What they moved is looked at within a second.
+    pub accepted: usize,
+    /// Pushes and deletions that concern none.
+    pub ignored: usize,
+}
+
+/// Why a message about pushes was not believed or understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum EventRefusal {
+    #[error("there is no [events.{0}] in the configuration")]
+    UnknownSource(String),
+    #[error("{0}")]
+    Forged(&'static str),
+    #[error("{0}")]
+    Malformed(String),
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
+}
+
+impl Handle {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+
+    pub fn guarded(&self) -> Guarded {
+        let engine = self.0.board.engine();
+        Guarded {
+            token: engine.token.clone(),
+            local: engine.config.daemon.listen.ip().is_loopback(),
+        }
+    }
+
+    pub fn status(&self) -> Status {
+        let transfers = self.0.parts.carrier.transfers().len();
+        let state_bytes = self.0.parts.state.size_bytes().unwrap_or_default();
+        let board = self.0.board.look();
+        Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.0.started,
+            stopping: self.is_stopping(),
+            rules: board.engine.config.sync.len(),
+            running: board.active.len(),
+            queued: board.queued,
+            transfers,
+            state_bytes,
+            config: ConfigStatus {
+                file: self.0.parts.config_file.display().to_string(),
+                loaded: board.engine.loaded,
+                rejected: board.rejected.clone(),
+            },
+        }
+    }
+
+    /// The rules, in the order of the configuration.
+    pub fn rules(&self) -> Vec<RuleStatus> {
+        let engine = self.0.board.engine();
+        engine.config.sync.iter().filter_map(|rule| self.rule(&rule.name)).collect()
+    }
+
+    pub fn rule(&self, name: &str) -> Option<RuleStatus> {
+        let board = self.0.board.look();
+        let rule = board.engine.rule(name)?;
+        let shown = board.rules.get(name).cloned().unwrap_or_default();
+        let running = board.active.iter().filter(|(_, active)| active.begun.rule == name);
+        Some(RuleStatus {
+            name: rule.name.clone(),
+            schedule: rule.timing.as_ref().map(describe),
+            source: rule.source.to_string(),
+            targets: rule.targets.iter().map(ToString::to_string).collect(),
+            next_run: shown.next_run,
+            running: running.map(|(id, _)| id.clone()).collect(),
+            queued: shown.queued,
+            last_run: shown.last_run,
+            last_success: shown.last_success,
+            consecutive_failures: shown.consecutive_failures,
+        })
+    }
+
+    /// Runs under way, the oldest first.
+    pub fn active(&self) -> Vec<ActiveRun> {
+        let now = Instant::now();
+        let board = self.0.board.look();
+        let limit = board.engine.config.daemon.stall_after;
+        let active = board.active.values().map(|active| {
+            let snapshot = active.progress.snapshot();
+            ActiveRun {
+                id: active.begun.id.clone(),
+                rule: active.begun.rule.clone(),
+                cause: active.begun.cause,
+                started: active.begun.started,
+                considered: snapshot.considered,
+                counts: snapshot.counts,
+                bytes: snapshot.bytes,
+                stalled_seconds: active
+                    .movement
+                    .stalled(now, limit)
+                    .map(|still| still.as_secs_f64()),
+            }
+        });
+        active.collect()
+    }
+
+    /// Runs of the past and present, the newest first.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub async fn runs(&self, filter: Filter) -> std::io::Result<Vec<RunRecord>> {
+        let mut runs = self.0.parts.history.runs(filter).await?.value;
+        runs.iter_mut().for_each(|run| self.bring_up_to_date(run));
+        Ok(runs)
+    }
+
+    /// One run and its images.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub async fn run(&self, id: RunId) -> std::io::Result<Option<RunDetail>> {
+        let Some((mut run, images)) = self.0.parts.history.run(id).await? else {
+            return Ok(None);
+        };
+        self.bring_up_to_date(&mut run);
+        Ok(Some(RunDetail { run, images }))
+    }
+
+    /// The history knows of a run under way only that it began.
+    fn bring_up_to_date(&self, run: &mut RunRecord) {
+        if run.outcome != Outcome::Running {
+            return;
+        }
+        let now = self.0.now();
+        if let Some(active) = self.0.board.look().active.get(&run.id) {
+            let snapshot = active.progress.snapshot();
+            run.counts = snapshot.counts;
+            run.bytes = snapshot.bytes;
+            run.seconds = now.duration_since(run.started).as_secs_f64().max(0.0);
+        }
+    }
+
+    /// Images on their way, the longest under way first.
+    pub fn transfers(&self) -> Vec<Transfer> {
+        let (now, wall) = (Instant::now(), self.0.now());
+        let mut transfers = self.0.parts.carrier.transfers();
+        transfers.sort_by_key(|transfer| transfer.started);
+        let board = self.0.board.look();
+        let of_flow = |flow: Flow| board.active.values().find(|active| active.flow == flow);
+        let shown = transfers.into_iter().filter_map(|transfer| {
+            // A plan or a run that has just ended has no run to be shown with.
+            let active = of_flow(transfer.flow)?;
+            let age = now.saturating_duration_since(transfer.started);
+            Some(Transfer {
+                run: active.begun.id.clone(),
+                rule: active.begun.rule.clone(),
+                source: transfer.source,
+                targets: transfer.targets,
+                started: wall.checked_sub(age).unwrap_or(wall),
+                bytes_done: transfer.bytes_done,
+                bytes_total: transfer.bytes_total,
+                bytes_per_second: transfer.bytes_done as f64 / age.as_secs_f64().max(1e-3),
+                idle_seconds: now.saturating_duration_since(transfer.last_progress).as_secs_f64(),
+            })
+        });
+        shown.collect()
+    }
+
+    /// Registries that were used by the configuration that is in use, by host.
+    pub fn registries(&self) -> Vec<RegistryStatus> {
+        let engine = self.0.board.engine();
+        let opened = engine.registries.opened().into_iter().map(|registry| {
+            let limits = registry.limits().read();
+            RegistryStatus {
+                host: registry.host().to_string(),
+                window: limits.window,
+                in_flight: limits.in_flight,
+                closed: registry.closed().map(|cause| cause.to_string()),
+            }
+        });
+        opened.collect()
+    }
+
+    /// The configuration in use as TOML, secrets only by their source.
+    pub fn config(&self) -> String {
+        self.0.board.engine().config.show()
+    }
+
+    pub fn readiness(&self) -> Readiness {
+        let state_broken = self.0.parts.state.health().broken;
+        let board = self.0.board.look();
+        let last = |outcome| {
+            let rules = board.rules.values().filter_map(|rule| rule.last_run.as_ref());
+            rules.filter(|run| run.outcome == outcome).count()
+        };
+        readiness(&Facts {
+            config_rejected: board.rejected.clone(),
+            state_broken,
+            succeeding: last(Outcome::Succeeded),
+            failing: last(Outcome::Failed),
+            stopping: self.is_stopping(),
+            scheduler_silent: board.alive.elapsed() > SILENCE,
+        })
+    }
+
+    /// All metrics in Prometheus' text format.
+    ///
+    /// # Errors
+    /// What [`crate::metrics::Metrics::render`] has.
+    pub fn render_metrics(&self) -> prometheus::Result<String> {
+        let metrics = &self.0.parts.metrics;
+        if let Ok(bytes) = self.0.parts.state.size_bytes() {
+            metrics.daemon().state_size(bytes);
+        }
+        metrics.render()
+    }
+
+    /// Has a rule run now, or after its present run; `None`: there is no such rule.
+    ///
+    /// # Errors
+    /// It is too late.
+    pub async fn run_rule(&self, rule: &str) -> Result<Option<Accepted>, Stopping> {
+        let rule = rule.to_owned();
+        self.ask(|reply| Command::Run { rule, reply }).await
+    }
+
+    /// Stops a run, or takes it out of the queue; `false`: it is neither under way nor waiting.
+    ///
+    /// # Errors
+    /// It is too late.
+    pub async fn cancel(&self, run: RunId) -> Result<bool, Stopping> {
+        self.ask(|reply| Command::Cancel { run, reply }).await
+    }
+
+    /// What a run of the rule would do now; `None`: there is no such rule. Sends nothing but GET
+    /// and HEAD.
+    pub async fn plan(&self, rule: &str) -> Option<RuleReport> {
+        let engine = self.0.board.engine();
+        let spec = RunSpec {
+            rule: engine.rule(rule)?,
+            mode: Mode::DryRun,
+            scope: &Scope::All,
+            stop: &Stop::at_once(self.0.stop.now.child_token()),
+            flow: Flow::ALONE,
+            progress: &RunProgress::default(),
+            watch: &|_| {},
+        };
+        Some(engine.syncer.run_rule(spec).await)
+    }
+
+    /// Takes a message about pushes from one of the configured sources.
+    ///
+    /// # Errors
+    /// It is not believed, not understood, or comes too late.
+    pub async fn events(
+        &self,
+        source: &str,
+        headers: &HeaderMap,
+        query: Option<&str>,
+        body: &Bytes,
+    ) -> Result<EventsAccepted, EventRefusal> {
+        let metrics = self.0.parts.metrics.daemon();
+        let engine = self.0.board.engine();
+        let Some(from) = engine.config.events.get(source) else {
+            metrics.event_of_unknown_source();
+            return Err(EventRefusal::UnknownSource(source.to_owned()));
+        };
+        if let Some(secret) = engine.event_secrets.get(source)
+            && let Err(forged) = events::authenticate(from.format, secret, headers, query, body)
+        {
+            metrics.event(source, EventOutcome::Forged);
+            tracing::warn!(source, %forged, "an event was refused");
+            return Err(EventRefusal::Forged(forged.reason()));
+        }
+        let pushed = events::parse(from.format, headers, body).map_err(|refusal| {
+            metrics.event(source, EventOutcome::Malformed);
+            tracing::warn!(source, %refusal, "an event was not understood");
+            EventRefusal::Malformed(refusal.to_string())
+        })?;
+        let (all, registry) = (pushed.len(), from.registry.clone());
+        let accepted =
+            self.ask(|reply| Command::Pushed { registry, events: pushed, reply }).await?;
+        let outcome = if accepted > 0 { EventOutcome::Accepted } else { EventOutcome::Ignored };
+        metrics.event(source, outcome);
+        tracing::debug!(source, accepted, ignored = all - accepted, "events");
+        Ok(EventsAccepted { accepted, ignored: all - accepted })
+    }
+
+    /// Loads the configuration file anew. If anything is wrong with it, the one in use stays.
+    ///
+    /// # Errors
+    /// What is wrong, in words.
+    pub async fn reload(&self) -> Result<(), String> {
+        systemd::reloading();
+        let loaded = self.load().await;
+        let metrics = self.0.parts.metrics.daemon();
+        let rules = {
+            let mut board = self.0.board.look();
+            board.rejected = loaded.as_ref().err().cloned();
+            board.engine.config.sync.len()
+        };
+        match &loaded {
+            Ok(()) => {
+                metrics.reloaded(self.0.now());
+                tracing::info!(rules, "the configuration was loaded anew");
+            }
+            Err(why) => {
+                metrics.reload_failed();
+                tracing::error!("the configuration stays as it was: {why}");
+                systemd::ready(rules);
+            }
+        }
+        loaded
+    }
+
+    async fn load(&self) -> Result<(), String> {
+        let _alone = self.0.reloading.lock().await;
+        let file = self.0.parts.config_file.clone();
+        let read = move || config::load(&file, &|name| std::env::var(name).ok());
+        let config = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
+        let config = config.map_err(|error| error.to_string())?;
+        let old = self.0.board.engine();
+        let fixed = |config: &config::Config| {
+            let daemon = &config.daemon;
+            (daemon.listen, daemon.state.clone(), daemon.transfers)
+        };
+        if fixed(&config) != fixed(&old.config) {
+            tracing::warn!(
+                "`listen`, `state` and `transfers` of [daemon] take effect at the next start"
+            );
+        }
+        let engine = old.renewed(config, &self.0.parts, self.0.now()).await;
+        let engine = Arc::new(engine.map_err(|error| error.to_string())?);
+        let adopted = self.ask(|reply| Command::Adopt { engine, reply }).await;
+        adopted.map_err(|error| error.to_string())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.0.stop.soon.is_cancelled() || self.0.stop.now.is_cancelled()
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        let commands: &mpsc::Sender<Command> = &self.0.commands;
+        commands.send(command(reply)).await.map_err(|_| Stopping)?;
+        answer.await.map_err(|_| Stopping)
+    }
+}
+
+/// A timing as people read it.
+fn describe(timing: &Timing) -> String {
+    match &timing.trigger {
+        Trigger::Every(interval) => format!("every {}", humantime::format_duration(*interval)),
+        Trigger::Cron { schedule, timezone } => match timezone.iana_name() {
+            Some("UTC") | None => schedule.to_string(),
+            Some(zone) => format!("{schedule} ({zone})"),
+        },
+    }
+}

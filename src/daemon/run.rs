@@ -1,0 +1,343 @@
+//! One run, from its beginning to its end: carried out, shown, counted, kept, told.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::Shared;
+use super::agenda::Ending;
+use super::board::Active;
+use super::engine::Engine;
+use super::lag::{Basis, Lags};
+use super::movement::Movement;
+use super::wanted::{Part, Wanted};
+use crate::config::SyncRule;
+use crate::fair::Flow;
+use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
+use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
+use crate::state::Mark;
+use crate::sync::{
+    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop,
+};
+
+/// A run to be carried out.
+pub(super) struct Job {
+    pub id: RunId,
+    pub rule: Arc<str>,
+    cause: Cause,
+    scope: Scope,
+    changed: Changed,
+}
+
+/// What is known of when images changed at the source.
+enum Changed {
+    /// After this pass began, which saw nothing of it. `None`: there was no pass before.
+    Since(Option<Timestamp>),
+    /// At the moment of the event: by repository and, where it told, by tag.
+    Told(Wanted),
+}
+
+/// What the scheduler wants to know of a run's end.
+pub(super) struct Ended {
+    pub ending: Ending,
+}
+
+impl Job {
+    /// A run of a whole rule, of which this was known before.
+    pub fn whole(id: RunId, rule: Arc<str>, cause: Cause, mark: &Mark) -> Self {
+        // A pass with failures saw some images and not others; the last good one saw them all.
+        let since = if mark.unfinished || mark.consecutive_failures > 0 {
+            mark.last_success
+        } else {
+            mark.last_start
+        };
+        Self { id, rule, cause, scope: Scope::All, changed: Changed::Since(since) }
+    }
+
+    /// A run of what events told of.
+    pub fn for_events(id: RunId, rule: Arc<str>, wanted: Wanted) -> Self {
+        let scope = scope(&wanted);
+        Self { id, rule, cause: Cause::Event, scope, changed: Changed::Told(wanted) }
+    }
+}
+
+fn scope(wanted: &Wanted) -> Scope {
+    match wanted {
+        Wanted::Rule { .. } => Scope::All,
+        Wanted::Repositories(repositories) => {
+            let tags = |part: &Part| match part {
+                Part::Whole { .. } => None,
+                Part::Tags(tags) => Some(tags.keys().cloned().collect::<BTreeSet<_>>()),
+            };
+            let some = repositories.iter().map(|(name, part)| (name.clone(), tags(part)));
+            Scope::Some(some.collect::<BTreeMap<_, _>>())
+        }
+    }
+}
+
+/// When images changed, by their source's name in reports.
+fn told(rule: &SyncRule, wanted: &Wanted) -> (HashMap<String, Timestamp>, Timestamp) {
+    let mut by_source = HashMap::new();
+    if let Wanted::Repositories(repositories) = wanted {
+        for (repository, part) in repositories {
+            let Part::Tags(tags) = part else { continue };
+            for (tag, at) in tags {
+                by_source.insert(format!("{}/{repository}:{tag}", rule.source.registry), *at);
+            }
+        }
+    }
+    (by_source, wanted.since())
+}
+
+/// Carries a run out to its end, whatever that is.
+pub(super) async fn carry_out(
+    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    job: Job,
+    flow: Flow,
+    stop: Stop,
+) -> Ended {
+    let Some(rule) = engine.rule(&job.rule) else {
+        return Ended { ending: Ending::Reached };
+    };
+    let begun = Begun {
+        id: job.id.clone(),
+        rule: job.rule.to_string(),
+        cause: job.cause,
+        started: shared.now(),
+    };
+    let whole = !matches!(job.changed, Changed::Told(_));
+    let metrics = shared.parts.metrics.rule(&job.rule);
+    let progress = Arc::new(RunProgress::default());
+    shared.board.look().active.insert(
+        job.id.clone(),
+        Active {
+            begun: begun.clone(),
+            flow,
+            progress: Arc::clone(&progress),
+            stop: stop.clone(),
+            movement: Movement::new(Instant::now()),
+        },
+    );
+    metrics.begun();
+    shared.parts.history.begin(&begun);
+    tracing::info!(rule = %job.rule, run = %job.id, cause = ?job.cause, "run begins");
+    let watch = Watcher::new(&shared, rule, &job, metrics.clone());
+    let spec = RunSpec {
+        rule,
+        mode: Mode::Apply,
+        scope: &job.scope,
+        stop: &stop,
+        flow,
+        progress: &progress,
+        watch: &|image: &ImageReport| watch.image(image),
+    };
+    let report = engine.syncer.run_rule(spec).await;
+    let finished = shared.now();
+    let record = RunRecord::ended(&begun, finished, &report);
+    log_end(&record, &report);
+    count(&metrics, whole, &record, &report);
+    shared.parts.history.end(&record).await;
+    if whole {
+        settle(&shared, &engine, &job.rule, record).await;
+    }
+    // A run that somebody cancelled is over; only what the daemon's own end cut off goes on.
+    let ends = shared.stop.soon.is_cancelled() || shared.stop.now.is_cancelled();
+    let ending = match ending(&report) {
+        Ending::Interrupted if !ends => Ending::Reached,
+        ending => ending,
+    };
+    Ended { ending }
+}
+
+/// How the end of a run bears on the next one's beginning.
+fn ending(report: &RuleReport) -> Ending {
+    let Counts { copied, unchanged, kept, failed } = report.counts;
+    if report.interrupted {
+        Ending::Interrupted
+    } else if copied + unchanged + kept == 0 && failed + report.failures.len() > 0 {
+        Ending::Unreachable
+    } else {
+        Ending::Reached
+    }
+}
+
+/// Sees each image as soon as it is settled.
+struct Watcher<'a> {
+    shared: &'a Shared,
+    rule: &'a SyncRule,
+    run: &'a RunId,
+    metrics: RuleMetrics,
+    /// By source; and for those that are not in it.
+    changed: (HashMap<String, Timestamp>, Option<Timestamp>),
+    basis: Basis,
+    lags: &'a Mutex<Lags>,
+}
+
+impl<'a> Watcher<'a> {
+    fn new(shared: &'a Shared, rule: &'a SyncRule, job: &'a Job, metrics: RuleMetrics) -> Self {
+        let (changed, basis) = match &job.changed {
+            Changed::Since(since) => ((HashMap::new(), *since), Basis::Pass),
+            Changed::Told(wanted) => {
+                let (by_source, since) = told(rule, wanted);
+                ((by_source, Some(since)), Basis::Event)
+            }
+        };
+        Self { shared, rule, run: &job.id, metrics, changed, basis, lags: &shared.lags }
+    }
+
+    fn image(&self, image: &ImageReport) {
+        self.shared.parts.history.image(self.run, image);
+        let changed = self.changed.0.get(&image.source).copied().or(self.changed.1);
+        {
+            let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+            match (image.action, changed) {
+                (Action::Failed, Some(changed)) => {
+                    lags.failed(&image.target, changed, self.basis);
+                }
+                (Action::Copied, changed) => {
+                    let changed = changed.map(|changed| (changed, self.basis));
+                    if let Some((seconds, basis)) =
+                        lags.copied(&image.target, changed, self.shared.now())
+                    {
+                        let basis = match basis {
+                            Basis::Event => LagBasis::Event,
+                            Basis::Pass => LagBasis::Pass,
+                        };
+                        self.metrics.lag(basis, Duration::from_secs_f64(seconds));
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.log(image);
+    }
+
+    /// One line an image, with everything that one looks for afterwards.
+    fn log(&self, image: &ImageReport) {
+        let digest = image.source_digest.as_deref();
+        let (rule, run) = (self.rule.name.as_str(), self.run.as_str());
+        let ImageReport { source, target, bytes, seconds, reason, .. } = image;
+        let (source, target) = (source.as_str(), target.as_str());
+        if image.action == Action::Failed {
+            let error = image.errors.first().map(ToString::to_string);
+            tracing::warn!(
+                rule,
+                run,
+                source,
+                target,
+                digest,
+                bytes,
+                seconds,
+                outcome = "failed",
+                reason,
+                error,
+                "image"
+            );
+        } else {
+            let outcome = match image.action {
+                Action::Copied => "copied",
+                Action::WouldCopy => "would_copy",
+                Action::Unchanged => "unchanged",
+                Action::Kept => "kept",
+                Action::Failed => "failed",
+            };
+            tracing::info!(
+                rule, run, source, target, digest, bytes, seconds, outcome, reason, "image"
+            );
+        }
+    }
+}
+
+fn log_end(record: &RunRecord, report: &RuleReport) {
+    let Counts { copied, unchanged, kept, failed } = record.counts;
+    let (rule, run, bytes, seconds) =
+        (record.rule.as_str(), record.id.as_str(), record.bytes, record.seconds);
+    for failure in &report.failures {
+        tracing::warn!(rule, run, hint = failure.hint, "{failure}");
+    }
+    let outcome = match record.outcome {
+        Outcome::Succeeded => "succeeded",
+        Outcome::Failed => "failed",
+        Outcome::Interrupted => "interrupted",
+        Outcome::Running => "running",
+    };
+    tracing::info!(rule, run, outcome, copied, unchanged, kept, failed, bytes, seconds, "run ends");
+}
+
+fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleReport) {
+    let Counts { copied, unchanged, kept, failed } = report.counts;
+    for (outcome, images) in [
+        (TagOutcome::Copied, copied),
+        (TagOutcome::Unchanged, unchanged),
+        (TagOutcome::Kept, kept),
+        (TagOutcome::Failed, failed),
+    ] {
+        metrics.tags(outcome, images as u64);
+    }
+    metrics.sent(report.bytes);
+    let outcome = match record.outcome {
+        Outcome::Succeeded => metrics::RunOutcome::Succeeded,
+        Outcome::Failed => metrics::RunOutcome::Failed,
+        Outcome::Interrupted | Outcome::Running => metrics::RunOutcome::Interrupted,
+    };
+    let scope = if whole { RunScope::All } else { RunScope::Tags };
+    let at = record.finished.unwrap_or(record.started);
+    metrics.ended(scope, outcome, at, Duration::from_secs_f64(report.seconds));
+}
+
+/// Keeps how a whole rule fared.
+async fn settle(shared: &Shared, engine: &Engine, rule: &Arc<str>, record: RunRecord) {
+    let finished = record.finished.unwrap_or(record.started);
+    let mut now = Mark::default();
+    shared.parts.state.update_mark(rule, |mark| {
+        match record.outcome {
+            Outcome::Succeeded => {
+                mark.last_success = Some(finished);
+                mark.consecutive_failures = 0;
+            }
+            Outcome::Failed => mark.consecutive_failures += 1,
+            Outcome::Interrupted | Outcome::Running => {}
+        }
+        now = mark.clone();
+    });
+    let mut board = shared.board.look();
+    if engine.rule(rule).is_some() {
+        let shown = board.rule(rule);
+        shown.last_success = now.last_success;
+        shown.consecutive_failures = now.consecutive_failures;
+        shown.last_run = Some(record);
+    }
+}
+
+/// Notices runs in which nothing has moved for too long.
+pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
+    let now = Instant::now();
+    let limit = engine.config.daemon.stall_after;
+    let moved = bytes_by_flow(shared);
+    let mut stalled = Vec::new();
+    for (id, active) in &mut shared.board.look().active {
+        let snapshot = active.progress.snapshot();
+        let Counts { copied, unchanged, kept, failed } = snapshot.counts;
+        let settled = snapshot.considered + copied + unchanged + kept + failed;
+        let bytes = snapshot.bytes + moved.get(&active.flow).copied().unwrap_or_default();
+        if active.movement.look((settled, bytes), now, limit) {
+            stalled.push((active.begun.rule.clone(), id.clone()));
+        }
+    }
+    for (rule, run) in stalled {
+        tracing::warn!(%rule, %run, after = ?limit, "nothing moves in this run");
+    }
+}
+
+/// Bytes of images that are under way, by the flow of their run.
+fn bytes_by_flow(shared: &Shared) -> HashMap<Flow, u64> {
+    let mut moved = HashMap::new();
+    for transfer in shared.parts.carrier.transfers() {
+        *moved.entry(transfer.flow).or_default() += transfer.bytes_done;
+    }
+    moved
+}

@@ -1,0 +1,475 @@
+//! The loop that begins runs: when they are due, when an event asks for them, when somebody does.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+
+use super::agenda::{self, Agenda, Ending, LONGEST_SLEEP};
+use super::concern::concern;
+use super::engine::Engine;
+use super::inbox::{self, Inbox, Ready};
+use super::run::{self, Ended, Job};
+use super::view::{Accepted, AcceptedState};
+use super::{Shared, systemd};
+use crate::events::PushEvent;
+use crate::fair::Flow;
+use crate::history::{Cause, Filter, Outcome, RunId};
+use crate::oci::RegistryHost;
+use crate::state::Mark;
+use crate::sync::Stop;
+
+/// Whole rules under way at once. What bounds the work is the limits of transfers and registries,
+/// which all share fairly; this bounds the lists of tags that are held in memory.
+const WHOLE_RUNS: usize = 64;
+/// Runs for events under way at once, beside those: a push does not wait for a migration.
+const EVENT_RUNS: usize = 64;
+/// Runs of the past that are looked at for how each rule fared last.
+const REMEMBERED_RUNS: usize = 5_000;
+/// Requests that are obeyed before runs are begun again.
+const COMMANDS_AT_ONCE: usize = 1_000;
+/// How long the runs that were stopped hard may take to notice.
+const LAST_WAIT: Duration = Duration::from_secs(5);
+
+/// What the scheduler is asked for.
+pub(super) enum Command {
+    Run {
+        rule: String,
+        reply: oneshot::Sender<Option<Accepted>>,
+    },
+    Cancel {
+        run: RunId,
+        reply: oneshot::Sender<bool>,
+    },
+    /// What was pushed to a registry. The reply is how many of these concern a rule.
+    Pushed {
+        registry: RegistryHost,
+        events: Vec<PushEvent>,
+        reply: oneshot::Sender<usize>,
+    },
+    Adopt {
+        engine: Arc<Engine>,
+        reply: oneshot::Sender<()>,
+    },
+}
+
+/// A whole rule that waits for its run.
+struct Waiting {
+    rule: Arc<str>,
+    id: RunId,
+    cause: Cause,
+}
+
+/// A run under way, as far as the scheduler has to do with its end.
+struct Running {
+    rule: Arc<str>,
+    id: RunId,
+    /// `None`: a whole rule.
+    ticket: Option<inbox::Ticket>,
+}
+
+pub(super) struct Scheduler {
+    shared: Arc<Shared>,
+    engine: Arc<Engine>,
+    agenda: Agenda,
+    inbox: Inbox,
+    waiting: VecDeque<Waiting>,
+    ready: VecDeque<Ready>,
+    runs: JoinSet<Ended>,
+    running: HashMap<Id, Running>,
+    next_flow: u64,
+    watchdog: Option<Duration>,
+}
+
+impl Scheduler {
+    /// Takes up where the process before this one stopped.
+    pub async fn new(shared: Arc<Shared>, engine: Arc<Engine>) -> Self {
+        let now = shared.now();
+        let state = &shared.parts.state;
+        let marks = engine
+            .names()
+            .filter_map(|name| Some((name.to_string(), to_agenda(&state.mark(name)?)?)));
+        let random = shared.parts.random;
+        let agenda = Agenda::new(timings(&engine), &marks.collect(), now, Box::new(random));
+        let mut scheduler = Self {
+            engine,
+            agenda,
+            inbox: Inbox::new(inbox::Settings::default()),
+            waiting: VecDeque::new(),
+            ready: VecDeque::new(),
+            runs: JoinSet::new(),
+            running: HashMap::new(),
+            next_flow: 1,
+            watchdog: systemd::watchdog(),
+            shared,
+        };
+        scheduler.remember().await;
+        scheduler.adopted();
+        scheduler
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        systemd::ready(self.engine.config.sync.len());
+        let stop = self.shared.stop.clone();
+        loop {
+            self.look_around();
+            let nap = self.nap();
+            tokio::select! {
+                biased;
+                () = stop.soon.cancelled() => break,
+                () = stop.now.cancelled() => break,
+                Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
+                Some(command) = commands.recv() => {
+                    self.obey(command);
+                    // A burst of events is one reason to look around, not thousands.
+                    for _ in 0..COMMANDS_AT_ONCE {
+                        let Ok(command) = commands.try_recv() else { break };
+                        self.obey(command);
+                    }
+                }
+                () = tokio::time::sleep(nap) => {}
+            }
+        }
+        // Whoever asks for something now is told that it is too late.
+        drop(commands);
+        self.end().await;
+    }
+
+    /// Lets runs under way come to their end, for as long as there is grace.
+    async fn end(mut self) {
+        systemd::stopping();
+        let grace = self.engine.config.daemon.grace;
+        tracing::info!(
+            runs = self.runs.len(),
+            ?grace,
+            "stopping: images under way come to their end"
+        );
+        let stop = self.shared.stop.clone();
+        // Those that have not begun are as if they had not been due yet.
+        self.waiting.clear();
+        let drained = tokio::select! {
+            () = stop.now.cancelled() => false,
+            drained = tokio::time::timeout(grace, self.drain()) => drained.is_ok(),
+        };
+        if !drained {
+            tracing::warn!("images under way are cut off; the next start goes on with them");
+            stop.now.cancel();
+            // What does not notice now holds nothing that must not be lost.
+            let _ = tokio::time::timeout(LAST_WAIT, self.drain()).await;
+        }
+        self.shared.parts.state.flush().await;
+        tracing::info!("stopped");
+    }
+
+    async fn drain(&mut self) {
+        while let Some(ended) = self.runs.join_next_with_id().await {
+            self.ended(ended);
+        }
+    }
+
+    fn obey(&mut self, command: Command) {
+        // Who asked may be gone, which changes nothing.
+        match command {
+            Command::Run { rule, reply } => _ = reply.send(self.request(&rule)),
+            Command::Cancel { run, reply } => _ = reply.send(self.cancel(&run)),
+            Command::Pushed { registry, events, reply } => {
+                _ = reply.send(self.pushed(&registry, &events));
+            }
+            Command::Adopt { engine, reply } => {
+                self.adopt(engine);
+                _ = reply.send(());
+            }
+        }
+    }
+
+    /// Begins what is due and has room, and notices what has stalled.
+    fn look_around(&mut self) {
+        for due in self.agenda.due(self.shared.now()) {
+            let cause = match due.cause {
+                agenda::Cause::Slot => Cause::Schedule,
+                agenda::Cause::Missed | agenda::Cause::Interrupted => Cause::Missed,
+                agenda::Cause::Start => Cause::Start,
+            };
+            self.enqueue(&due.rule, cause);
+        }
+        self.ready.extend(self.inbox.take(Instant::now()));
+        self.begin();
+        run::report_stalls(&self.shared, &self.engine);
+        self.show();
+        systemd::alive(self.watchdog);
+    }
+
+    /// How long nothing is due.
+    fn nap(&self) -> Duration {
+        let now = self.shared.now();
+        let due = self.agenda.wake().map(|wake| {
+            // Negative when it is due already.
+            Duration::try_from(wake.duration_since(now)).unwrap_or_default()
+        });
+        let event = self.inbox.next_ready().map(|at| at.saturating_duration_since(Instant::now()));
+        let watchdog = self.watchdog.map(|limit| limit / 3);
+        [due, event, watchdog]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(LONGEST_SLEEP)
+            .min(LONGEST_SLEEP)
+    }
+
+    /// Puts a whole rule into the queue, where it is only once.
+    fn enqueue(&mut self, rule: &Arc<str>, cause: Cause) -> RunId {
+        if let Some(waiting) = self.waiting.iter().find(|waiting| waiting.rule == *rule) {
+            return waiting.id.clone();
+        }
+        let id = self.new_id();
+        self.waiting.push_back(Waiting { rule: Arc::clone(rule), id: id.clone(), cause });
+        id
+    }
+
+    fn new_id(&self) -> RunId {
+        let random = (self.shared.parts.random)() * f64::from(u32::MAX);
+        RunId::new(self.shared.now(), random as u32)
+    }
+
+    fn request(&mut self, rule: &str) -> Option<Accepted> {
+        let rule = Arc::clone(self.engine.name(rule)?);
+        let run = self.enqueue(&rule, Cause::Api);
+        self.begin();
+        let started = self.running.values().any(|running| running.id == run);
+        let state = if started { AcceptedState::Started } else { AcceptedState::Queued };
+        Some(Accepted { run, state })
+    }
+
+    /// Stops a run, or takes it out of the queue.
+    fn cancel(&mut self, run: &RunId) -> bool {
+        if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == *run) {
+            if let Some(Waiting { rule, .. }) = self.waiting.remove(at) {
+                // If it was due, its slots are taken care of by this decision.
+                let now = self.shared.now();
+                self.agenda.started(&rule, now);
+                self.agenda.finished(&rule, now, Ending::Reached);
+                self.keep_mark(&rule);
+            }
+            return true;
+        }
+        match self.shared.board.look().active.get(run) {
+            Some(active) => {
+                active.stop.now.cancel();
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn pushed(&mut self, registry: &RegistryHost, events: &[PushEvent]) -> usize {
+        let (now, arrived) = (Instant::now(), self.shared.now());
+        let engine = Arc::clone(&self.engine);
+        let mut accepted = 0;
+        for event in events {
+            // A sender's clock may be ahead of ours.
+            let at = event.at.map_or(arrived, |at| at.min(arrived));
+            let mut wanted = false;
+            for rule in &engine.config.sync {
+                if let Some(concern) = concern(rule, registry, event) {
+                    self.inbox.push(now, &rule.name, &event.repository, concern, at);
+                    wanted = true;
+                }
+            }
+            accepted += usize::from(wanted);
+        }
+        accepted
+    }
+
+    fn adopt(&mut self, engine: Arc<Engine>) {
+        let now = self.shared.now();
+        self.agenda.replace(timings(&engine), now);
+        self.inbox.keep_rules(|rule| engine.rule(rule).is_some());
+        self.waiting.retain(|waiting| engine.rule(&waiting.rule).is_some());
+        self.ready.retain(|ready| engine.rule(&ready.rule).is_some());
+        self.engine = engine;
+        self.adopted();
+        systemd::ready(self.engine.config.sync.len());
+    }
+
+    /// Shows and keeps what a new configuration means.
+    fn adopted(&mut self) {
+        let engine = &self.engine;
+        let names: Vec<&str> = engine.config.sync.iter().map(|rule| rule.name.as_str()).collect();
+        self.shared.parts.state.forget_marks_except(&names);
+        let metrics = &self.shared.parts.metrics;
+        metrics.retain_rules(|rule| engine.rule(rule).is_some());
+        engine.config.events.keys().for_each(|source| metrics.daemon().event_source(source));
+        {
+            let mut board = self.shared.board.look();
+            board.engine = Arc::clone(engine);
+            board.rejected = None;
+            board.rules.retain(|rule, _| engine.rule(rule).is_some());
+        }
+        // A rule that is never run has a mark too: what it misses from now on is missed.
+        for name in engine.names() {
+            self.keep_mark(name);
+        }
+        self.show();
+    }
+
+    /// Begins as many runs as have room.
+    fn begin(&mut self) {
+        let whole = self.running.values().filter(|running| running.ticket.is_none()).count();
+        let mut room = WHOLE_RUNS.saturating_sub(whole);
+        let mut at = 0;
+        while room > 0 && at < self.waiting.len() {
+            if self.is_running(&self.waiting[at].rule) {
+                at += 1;
+                continue;
+            }
+            if let Some(waiting) = self.waiting.remove(at) {
+                self.begin_whole(waiting);
+                room -= 1;
+            }
+        }
+        let mut room = EVENT_RUNS.saturating_sub(self.running.len() - whole);
+        while room > 0
+            && let Some(ready) = self.ready.pop_front()
+        {
+            self.begin_for_events(ready);
+            room -= 1;
+        }
+    }
+
+    /// Whether the whole rule is under way.
+    fn is_running(&self, rule: &str) -> bool {
+        self.running.values().any(|running| running.ticket.is_none() && *running.rule == *rule)
+    }
+
+    fn begin_whole(&mut self, waiting: Waiting) {
+        let Waiting { rule, id, cause } = waiting;
+        let now = self.shared.now();
+        let mark = self.shared.parts.state.mark(&rule).unwrap_or_default();
+        self.agenda.started(&rule, now);
+        self.keep_mark(&rule);
+        let job = Job::whole(id, Arc::clone(&rule), cause, &mark);
+        self.spawn(job, None);
+    }
+
+    fn begin_for_events(&mut self, ready: Ready) {
+        let Ready { ticket, rule, wanted } = ready;
+        let Some(rule) = self.engine.name(&rule).map(Arc::clone) else {
+            return self.inbox.finished(ticket, Instant::now());
+        };
+        let job = Job::for_events(self.new_id(), rule, wanted);
+        self.spawn(job, Some(ticket));
+    }
+
+    fn spawn(&mut self, job: Job, ticket: Option<inbox::Ticket>) {
+        let flow = Flow::new(self.next_flow);
+        self.next_flow += 1;
+        let stop = Stop {
+            soon: self.shared.stop.soon.child_token(),
+            now: self.shared.stop.now.child_token(),
+        };
+        let running = Running { rule: Arc::clone(&job.rule), id: job.id.clone(), ticket };
+        let carried =
+            run::carry_out(Arc::clone(&self.shared), Arc::clone(&self.engine), job, flow, stop);
+        self.running.insert(self.runs.spawn(carried).id(), running);
+    }
+
+    fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
+        let now = self.shared.now();
+        let (id, ending) = match ended {
+            Ok((id, ended)) => (id, ended.ending),
+            // It panicked, and the panic's own message has been printed.
+            Err(error) => (error.id(), Ending::Reached),
+        };
+        let Some(Running { rule, id, ticket }) = self.running.remove(&id) else { return };
+        self.shared.board.look().active.remove(&id);
+        match ticket {
+            Some(ticket) => self.inbox.finished(ticket, Instant::now()),
+            None => {
+                self.agenda.finished(&rule, now, ending);
+                self.keep_mark(&rule);
+            }
+        }
+    }
+
+    /// Keeps when the rule is due next, for the process after this one.
+    fn keep_mark(&self, rule: &str) {
+        let Some(agenda::Mark { handled, started, unfinished }) = self.agenda.mark(rule) else {
+            return;
+        };
+        self.shared.parts.state.update_mark(rule, |mark| {
+            mark.last_slot = Some(handled);
+            mark.last_start = started;
+            mark.unfinished = unfinished;
+        });
+    }
+
+    /// Puts on the board what the scheduler knows.
+    fn show(&self) {
+        let metrics = &self.shared.parts.metrics;
+        let mut board = self.shared.board.look();
+        board.alive = Instant::now();
+        board.queued = self.waiting.len() + self.ready.len();
+        metrics.daemon().queue_length(board.queued);
+        let queued: std::collections::HashSet<&Arc<str>> =
+            self.waiting.iter().map(|waiting| &waiting.rule).collect();
+        for name in self.engine.names() {
+            let next_run = self.agenda.next(name);
+            let rule = board.rule(name);
+            rule.queued = queued.contains(name);
+            if rule.next_run != next_run {
+                rule.next_run = next_run;
+                metrics.rule(name).next_run(next_run);
+            }
+        }
+    }
+
+    /// Reads how each rule fared before this process.
+    async fn remember(&mut self) {
+        let filter = Filter { limit: Some(REMEMBERED_RUNS), ..Filter::default() };
+        let runs = match self.shared.parts.history.runs(filter).await {
+            Ok(runs) => runs.value,
+            Err(error) => {
+                tracing::warn!(%error, "what ran before cannot be read");
+                Vec::new()
+            }
+        };
+        let mut last = BTreeMap::new();
+        for run in runs {
+            if run.cause != Cause::Event && run.outcome != Outcome::Running {
+                last.entry(run.rule.clone()).or_insert(run);
+            }
+        }
+        let mut board = self.shared.board.look();
+        for name in self.engine.names() {
+            let mark = self.shared.parts.state.mark(name).unwrap_or_default();
+            let rule = board.rule(name);
+            rule.last_run = last.remove(&**name);
+            rule.last_success = mark.last_success;
+            rule.consecutive_failures = mark.consecutive_failures;
+            let metrics = self.shared.parts.metrics.rule(name);
+            let ended = rule.last_run.as_ref().and_then(|run| run.finished);
+            metrics.remember(ended, mark.last_success, mark.consecutive_failures.into());
+        }
+    }
+}
+
+fn timings(engine: &Engine) -> impl Iterator<Item = (Arc<str>, Option<crate::schedule::Timing>)> {
+    engine
+        .config
+        .sync
+        .iter()
+        .filter_map(|rule| Some((Arc::clone(engine.name(&rule.name)?), rule.timing.clone())))
+}
+
+/// What the agenda wants to know, of a rule that was on it before.
+fn to_agenda(mark: &Mark) -> Option<agenda::Mark> {
+    Some(agenda::Mark {
+        handled: mark.last_slot?,
+        started: mark.last_start,
+        unfinished: mark.unfinished,
+    })
+}

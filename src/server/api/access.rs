@@ -1,0 +1,63 @@
+//! Who may ask what.
+
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode, header};
+use secrecy::ExposeSecret;
+use subtle::ConstantTimeEq;
+
+use super::Api;
+use super::endpoint::Access;
+use super::problem::Problem;
+
+/// Lets a request through to its handler, or refuses it.
+pub(super) async fn guard(
+    State((api, access)): State<(Arc<Api>, Access)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match admit(&api, access, request.headers()) {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem.into_response(),
+    }
+}
+
+fn admit(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
+    match access {
+        Access::Events => return api.limits.event(),
+        Access::Open => return api.limits.probe(),
+        Access::Read | Access::Change => api.limits.request()?,
+    }
+    let guarded = api.daemon.guarded();
+    let Some(token) = guarded.token else {
+        return match access {
+            Access::Change => Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "this daemon has no token, so it only reads: set `token` in [daemon]",
+            )),
+            // Without a token it listens on this machine only: the configuration is refused else.
+            _ => Ok(()),
+        };
+    };
+    if access == Access::Read && guarded.local {
+        return Ok(());
+    }
+    let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let shown = shown.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then_some(token.trim())
+    });
+    let matches = shown
+        .is_some_and(|shown| bool::from(shown.as_bytes().ct_eq(token.expose_secret().as_bytes())));
+    if matches {
+        return Ok(());
+    }
+    let detail = match shown {
+        None => "show the daemon's token as `Authorization: Bearer TOKEN`",
+        Some(_) => "this is not the daemon's token",
+    };
+    Err(Problem::new(StatusCode::UNAUTHORIZED, detail))
+}

@@ -1,0 +1,142 @@
+//! One table of endpoints, from which both the router and the OpenAPI document are made, so that
+//! neither knows of an endpoint that the other does not.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::MethodRouter;
+use schemars::generate::SchemaSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde_json::{Map, Value, json};
+
+use super::problem::{PROBLEM, Problem};
+use super::{Api, access};
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everybody who reaches the address: probes and scrapers.
+    Open,
+    /// Everybody on this machine; elsewhere whoever has the token.
+    Read,
+    /// Whoever has the token.
+    Change,
+    /// Senders of push events, who have secrets of their own.
+    Events,
+}
+
+/// What an answer's body is.
+pub(super) enum Body {
+    /// Why the request was refused.
+    Problem,
+    Text(&'static str),
+    Json(fn(&mut SchemaGenerator) -> Schema),
+}
+
+pub(super) struct Endpoint {
+    pub path: &'static str,
+    pub method: &'static str,
+    pub access: Access,
+    pub summary: &'static str,
+    /// Names and meanings. Those that stand in the path are found there.
+    pub parameters: &'static [(&'static str, &'static str)],
+    /// Statuses of good answers and of refusals beyond those that access and limits bring.
+    pub answers: Vec<(u16, &'static str, Body)>,
+    pub handler: MethodRouter<Arc<Api>>,
+}
+
+pub(super) fn json<T: JsonSchema>() -> Body {
+    Body::Json(|generator| generator.subschema_for::<T>())
+}
+
+/// The router of all endpoints, each guarded as its access says.
+pub(super) fn router(endpoints: Vec<Endpoint>, api: &Arc<Api>) -> Router<Arc<Api>> {
+    endpoints.into_iter().fold(Router::new(), |router, endpoint| {
+        let guard = from_fn_with_state((Arc::clone(api), endpoint.access), access::guard);
+        router.route(endpoint.path, endpoint.handler.route_layer(guard))
+    })
+}
+
+/// The OpenAPI 3.1 document of the endpoints.
+pub(super) fn document(endpoints: &[Endpoint]) -> Value {
+    let settings = SchemaSettings::draft2020_12().for_serialize().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.meta_schema = None;
+    });
+    let mut generator = settings.into_generator();
+    let mut paths = Map::new();
+    for endpoint in endpoints {
+        let operation = operation(endpoint, &mut generator);
+        let path = paths.entry(endpoint.path).or_insert_with(|| json!({}));
+        path[endpoint.method.to_ascii_lowercase()] = operation;
+    }
+    let schemas = generator.take_definitions(true);
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "tranship",
+            "version": env!("CARGO_PKG_VERSION"),
+            "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+            "description": "What the daemon did, does and will do. Times are RFC 3339 in UTC.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
+    let in_path = |name: &str| endpoint.path.contains(&format!("{{{name}}}"));
+    let parameters: Vec<Value> = endpoint
+        .parameters
+        .iter()
+        .map(|(name, meaning)| {
+            json!({
+                "name": name,
+                "in": if in_path(name) { "path" } else { "query" },
+                "required": in_path(name),
+                "description": meaning,
+                "schema": { "type": "string" },
+            })
+        })
+        .collect();
+    let mut responses = Map::new();
+    for (status, meaning, body) in &endpoint.answers {
+        let (media_type, schema) = match body {
+            Body::Problem => (PROBLEM, generator.subschema_for::<Problem>()),
+            Body::Text(media_type) => (*media_type, json_schema!({ "type": "string" })),
+            Body::Json(schema) => ("application/json", schema(generator)),
+        };
+        responses.insert(status.to_string(), answer(meaning, media_type, &schema));
+    }
+    let refusals = match endpoint.access {
+        Access::Open => &[][..],
+        Access::Read => &[(401, "The token is missing or wrong")][..],
+        Access::Change => &[
+            (401, "The token is missing or wrong"),
+            (403, "The daemon has no token, so it only reads"),
+        ][..],
+        Access::Events => &[(401, "The secret is missing or wrong")][..],
+    };
+    let problem = generator.subschema_for::<Problem>();
+    let common = [(429, "Too many requests; try again as `Retry-After` says")];
+    for (status, meaning) in refusals.iter().chain(&common) {
+        responses.insert(status.to_string(), answer(meaning, PROBLEM, &problem));
+    }
+    let mut operation = json!({
+        "summary": endpoint.summary,
+        "parameters": parameters,
+        "responses": responses,
+    });
+    if matches!(endpoint.access, Access::Read | Access::Change) {
+        operation["security"] = json!([{ "token": [] }]);
+    }
+    operation
+}
+
+fn answer(meaning: &str, media_type: &str, schema: &Schema) -> Value {
+    json!({ "description": meaning, "content": { media_type: { "schema": schema } } })
+}

@@ -1,0 +1,59 @@
+//! Messages of registries about what was pushed to them.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use http::StatusCode;
+
+use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::{Api, Problem, json_with, limit};
+use crate::daemon::{EventRefusal, EventsAccepted};
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![Endpoint {
+        path: "/api/v1/events/{source}",
+        method: "POST",
+        access: Access::Events,
+        summary: "A registry's message about pushes, in the format of its [events.…] table",
+        parameters: &[
+            ("source", "The name of the [events.…] table"),
+            ("token", "The source's secret, from senders that can set no headers"),
+        ],
+        answers: vec![
+            (202, "What the message means", schema::<EventsAccepted>()),
+            (400, "The message is not understood", Body::Problem),
+            (404, "There is no such source", Body::Problem),
+            (408, "The message did not arrive in time", Body::Problem),
+            (413, "The message is too large", Body::Problem),
+            (503, "The daemon is stopping", Body::Problem),
+        ],
+        handler: post(receive),
+    }]
+}
+
+async fn receive(
+    State(api): State<Arc<Api>>,
+    Path(source): Path<String>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let body = match limit::body(body).await {
+        Ok(body) => body,
+        Err(problem) => return problem.into_response(),
+    };
+    let query = head.uri.query();
+    match api.daemon.events(&source, &head.headers, query, &body).await {
+        Ok(accepted) => json_with(StatusCode::ACCEPTED, &accepted),
+        Err(refusal) => {
+            let status = match &refusal {
+                EventRefusal::UnknownSource(_) => StatusCode::NOT_FOUND,
+                EventRefusal::Forged(_) => StatusCode::UNAUTHORIZED,
+                EventRefusal::Malformed(_) => StatusCode::BAD_REQUEST,
+                EventRefusal::Stopping(_) => StatusCode::SERVICE_UNAVAILABLE,
+            };
+            Problem::new(status, refusal.to_string()).into_response()
+        }
+    }
+}

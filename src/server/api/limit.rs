@@ -1,0 +1,89 @@
+//! How much the API takes: requests a second, and bytes of a body.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use axum::body::Body;
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use governor::clock::DefaultClock;
+use governor::state::{InMemoryState, NotKeyed};
+use governor::{Quota, RateLimiter};
+use http::StatusCode;
+
+use super::problem::Problem;
+
+/// Requests a second, and at once after a pause. People and dashboards need a few.
+const REQUESTS: (u32, u32) = (100, 300);
+/// Probes and scrapes; they are cheap, and a watcher must not be kept out by the rest.
+const PROBES: (u32, u32) = (50, 200);
+/// Push events may come in bursts: a registry tells of every tag of a release on its own.
+const EVENTS: (u32, u32) = (2_000, 20_000);
+/// Bytes of a notification; those of real registries have a few kilobytes.
+const MAX_BODY: usize = 4 << 20;
+/// How long a body may take in all.
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// The rates of one server, over all its clients.
+pub(super) struct Limits {
+    requests: Rate,
+    probes: Rate,
+    events: Rate,
+}
+
+type Rate = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
+
+impl Limits {
+    pub fn new() -> Self {
+        Self { requests: limiter(REQUESTS), probes: limiter(PROBES), events: limiter(EVENTS) }
+    }
+
+    /// Counts a request, or refuses it.
+    pub fn request(&self) -> Result<(), Problem> {
+        admit(&self.requests)
+    }
+
+    /// Counts a probe or a scrape, or refuses it.
+    pub fn probe(&self) -> Result<(), Problem> {
+        admit(&self.probes)
+    }
+
+    /// Counts a notification, or refuses it; its sender tries again.
+    pub fn event(&self) -> Result<(), Problem> {
+        admit(&self.events)
+    }
+}
+
+fn limiter((a_second, at_once): (u32, u32)) -> Rate {
+    let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+    let quota = Quota::per_second(at_least_one(a_second)).allow_burst(at_least_one(at_once));
+    RateLimiter::direct(quota)
+}
+
+fn admit(limiter: &Rate) -> Result<(), Problem> {
+    limiter.check().map_err(|_| {
+        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests at once: try again shortly")
+    })
+}
+
+/// The whole body, if it is not too large and comes in time.
+pub(super) async fn body(body: Body) -> Result<Bytes, Problem> {
+    let read = async {
+        let mut stream = body.into_data_stream();
+        let mut bytes = BytesMut::new();
+        while let Some(chunk) = stream.next().await {
+            let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off"))?;
+            if bytes.len() + chunk.len() > MAX_BODY {
+                return Err(Problem::new(
+                    StatusCode::PAYLOAD_TOO_LARGE,
+                    format!("the body is larger than {MAX_BODY} bytes"),
+                ));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        Ok(bytes.freeze())
+    };
+    tokio::time::timeout(BODY_TIMEOUT, read).await.unwrap_or_else(|_| {
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
+    })
+}

@@ -1,0 +1,109 @@
+//! The daemon over HTTP: health, metrics, and what it did, does and will do.
+//!
+//! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
+//! - `access`: who may ask what. `limit`: how much. `problem`: refusals.
+//! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
+//!
+//! Nothing in here decides anything about images: every answer is the daemon's.
+
+mod access;
+mod endpoint;
+mod events;
+mod limit;
+mod problem;
+mod rules;
+mod runs;
+mod state;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::Value;
+use tokio::sync::Semaphore;
+
+use super::Bounds;
+use crate::daemon::Handle;
+use endpoint::{Access, Body, Endpoint};
+use limit::Limits;
+pub use problem::Problem;
+
+/// Plans being made at once: each reads from registries what a run would.
+const PLANS: usize = 2;
+
+/// What the handlers share.
+struct Api {
+    daemon: Handle,
+    limits: Limits,
+    plans: Semaphore,
+    document: Value,
+}
+
+/// What clients of the API may take up: few, and in a hurry.
+pub const BOUNDS: Bounds = Bounds {
+    head_timeout: Duration::from_secs(10),
+    headers: 64,
+    head_bytes: 16 << 10,
+    connections: 512,
+    grace: Duration::from_secs(3),
+};
+
+/// The router of the whole API.
+pub fn router(daemon: Handle) -> Router {
+    let endpoints = endpoints();
+    let document = endpoint::document(&endpoints);
+    let api =
+        Arc::new(Api { daemon, limits: Limits::new(), plans: Semaphore::new(PLANS), document });
+    endpoint::router(endpoints, &api)
+        .fallback(async || Problem::not_found("there is nothing here: see /api/v1/openapi.json"))
+        .method_not_allowed_fallback(async || {
+            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "see /api/v1/openapi.json")
+        })
+        .with_state(api)
+}
+
+/// The OpenAPI 3.1 document of the API.
+pub fn document() -> Value {
+    endpoint::document(&endpoints())
+}
+
+fn endpoints() -> Vec<Endpoint> {
+    let own = Endpoint {
+        path: "/api/v1/openapi.json",
+        method: "GET",
+        access: Access::Open,
+        summary: "This document",
+        parameters: &[],
+        answers: vec![(
+            200,
+            "OpenAPI 3.1",
+            Body::Json(|_| schemars::json_schema!({ "type": "object" })),
+        )],
+        handler: get(async |State(api): State<Arc<Api>>| json(&api.document)),
+    };
+    let families = [state::endpoints(), rules::endpoints(), runs::endpoints(), events::endpoints()];
+    families.into_iter().flatten().chain([own]).collect()
+}
+
+/// A document as an answer.
+fn json(document: &impl Serialize) -> Response {
+    json_with(StatusCode::OK, document)
+}
+
+fn json_with(status: StatusCode, document: &impl Serialize) -> Response {
+    match serde_json::to_vec(document) {
+        Ok(body) => {
+            let json = HeaderValue::from_static("application/json");
+            (status, [(header::CONTENT_TYPE, json)], body).into_response()
+        }
+        Err(error) => {
+            let detail = format!("the answer cannot be written: {error}");
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+        }
+    }
+}

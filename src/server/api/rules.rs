@@ -1,0 +1,106 @@
+//! Rules: how they fare, what they would do, and the request to run one now.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+
+use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::{Api, Problem, json, json_with};
+use crate::daemon::view::{Accepted, RuleStatus};
+use crate::sync::RuleReport;
+
+/// How long a plan may take to be made.
+const PLAN_TIMEOUT: Duration = Duration::from_secs(600);
+
+const NAME: (&str, &str) = ("name", "The rule's name");
+const UNKNOWN: &str = "There is no such rule";
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint {
+            path: "/api/v1/rules",
+            method: "GET",
+            access: Access::Read,
+            summary: "The rules, in the order of the configuration",
+            parameters: &[],
+            answers: vec![(200, "How they fare", schema::<Vec<RuleStatus>>())],
+            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.rules())),
+        },
+        Endpoint {
+            path: "/api/v1/rules/{name}",
+            method: "GET",
+            access: Access::Read,
+            summary: "One rule",
+            parameters: &[NAME],
+            answers: vec![
+                (200, "How it fares", schema::<RuleStatus>()),
+                (404, UNKNOWN, Body::Problem),
+            ],
+            handler: get(one),
+        },
+        Endpoint {
+            path: "/api/v1/rules/{name}/plan",
+            method: "GET",
+            access: Access::Read,
+            summary: "What a run of the rule would do now. Asks the registries; changes nothing",
+            parameters: &[NAME],
+            answers: vec![
+                (200, "As `tranship sync --dry-run` reports it", schema::<RuleReport>()),
+                (404, UNKNOWN, Body::Problem),
+                (503, "Other plans are being made, or it took too long", Body::Problem),
+            ],
+            handler: get(plan),
+        },
+        Endpoint {
+            path: "/api/v1/rules/{name}/run",
+            method: "POST",
+            access: Access::Change,
+            summary: "Run the rule now, or after its present run",
+            parameters: &[NAME],
+            answers: vec![
+                (202, "It runs, or will", schema::<Accepted>()),
+                (404, UNKNOWN, Body::Problem),
+                (503, "The daemon is stopping", Body::Problem),
+            ],
+            handler: post(run),
+        },
+    ]
+}
+
+fn unknown(name: &str) -> Response {
+    Problem::not_found(format!("there is no rule `{name}`: GET /api/v1/rules lists them"))
+        .into_response()
+}
+
+async fn one(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response {
+    api.daemon.rule(&name).map_or_else(|| unknown(&name), |rule| json(&rule))
+}
+
+async fn plan(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response {
+    let Ok(_place) = api.plans.try_acquire() else {
+        let detail = "other plans are being made: try again when they are done";
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+    };
+    match tokio::time::timeout(PLAN_TIMEOUT, api.daemon.plan(&name)).await {
+        Ok(Some(report)) => json(&report),
+        Ok(None) => unknown(&name),
+        Err(_) => {
+            let detail = "the plan took too long: `tranship sync --dry-run` has no limit";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
+        }
+    }
+}
+
+async fn run(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response {
+    match api.daemon.run_rule(&name).await {
+        Ok(Some(accepted)) => json_with(StatusCode::ACCEPTED, &accepted),
+        Ok(None) => unknown(&name),
+        Err(stopping) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string()).into_response()
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Runs: those of the past, those under way, and the request to stop one.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::{Api, Problem, json};
+use crate::daemon::view::{ActiveRun, RunDetail};
+use crate::history::{Filter, Outcome, RunId, RunRecord};
+
+/// Runs of one answer, unless asked otherwise, and at most.
+const RUNS: usize = 100;
+const MAX_RUNS: usize = 10_000;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    const ID: (&str, &str) = ("id", "The run's id");
+    vec![
+        Endpoint {
+            path: "/api/v1/runs",
+            method: "GET",
+            access: Access::Read,
+            summary: "Runs of the past and present, the newest first",
+            parameters: &[
+                ("rule", "Only runs of this rule"),
+                ("outcome", "Only runs that are `running`, `succeeded`, `failed` or `interrupted`"),
+                (
+                    "since",
+                    "Only runs that ended at this time (RFC 3339) or later, or have not ended",
+                ),
+                ("limit", "At most so many; 100 unless said otherwise, and never above 10000"),
+            ],
+            answers: vec![
+                (200, "The runs", schema::<Vec<RunRecord>>()),
+                (400, "A parameter is not understood", Body::Problem),
+            ],
+            handler: get(list),
+        },
+        Endpoint {
+            path: "/api/v1/runs/{id}",
+            method: "GET",
+            access: Access::Read,
+            summary: "One run, and what became of each image that was not simply unchanged",
+            parameters: &[ID],
+            answers: vec![
+                (200, "The run", schema::<RunDetail>()),
+                (404, "There is no such run, or no longer", Body::Problem),
+            ],
+            handler: get(one),
+        },
+        Endpoint {
+            path: "/api/v1/runs/{id}/cancel",
+            method: "POST",
+            access: Access::Change,
+            summary: "Stop a run, or take it out of the queue. What it has copied stays",
+            parameters: &[ID],
+            answers: vec![
+                (202, "It stops", Body::Text("text/plain")),
+                (404, "It is neither under way nor waiting", Body::Problem),
+                (503, "The daemon is stopping", Body::Problem),
+            ],
+            handler: post(cancel),
+        },
+        Endpoint {
+            path: "/api/v1/running",
+            method: "GET",
+            access: Access::Read,
+            summary: "Runs under way and how far they have come, the oldest first",
+            parameters: &[],
+            answers: vec![(200, "The runs", schema::<Vec<ActiveRun>>())],
+            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.active())),
+        },
+    ]
+}
+
+/// What may stand behind the question mark.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    rule: Option<String>,
+    outcome: Option<Outcome>,
+    since: Option<Timestamp>,
+    limit: Option<usize>,
+}
+
+async fn list(
+    State(api): State<Arc<Api>>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Response {
+    let Query(wanted) = match wanted {
+        Ok(wanted) => wanted,
+        Err(rejection) => return Problem::bad_request(rejection.body_text()).into_response(),
+    };
+    let filter = Filter {
+        rule: wanted.rule,
+        outcome: wanted.outcome,
+        since: wanted.since,
+        limit: Some(wanted.limit.unwrap_or(RUNS).min(MAX_RUNS)),
+    };
+    match api.daemon.runs(filter).await {
+        Ok(runs) => json(&runs),
+        Err(error) => unreadable(&error),
+    }
+}
+
+async fn one(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+    let Ok(id) = RunId::from_str(&id) else { return unknown(&id) };
+    match api.daemon.run(id.clone()).await {
+        Ok(Some(run)) => json(&run),
+        Ok(None) => unknown(id.as_str()),
+        Err(error) => unreadable(&error),
+    }
+}
+
+async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+    let Ok(run) = RunId::from_str(&id) else { return unknown(&id) };
+    match api.daemon.cancel(run).await {
+        Ok(true) => (StatusCode::ACCEPTED, "it stops\n").into_response(),
+        Ok(false) => {
+            Problem::not_found(format!("{id} is neither under way nor waiting")).into_response()
+        }
+        Err(stopping) => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string()).into_response()
+        }
+    }
+}
+
+fn unknown(id: &str) -> Response {
+    Problem::not_found(format!("there is no run `{id}` in the history")).into_response()
+}
+
+fn unreadable(error: &std::io::Error) -> Response {
+    let detail = format!("the history cannot be read: {error}");
+    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+}

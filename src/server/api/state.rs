@@ -1,0 +1,122 @@
+//! The daemon as a whole: health, metrics, status, configuration, registries, transfers.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use http::{StatusCode, header};
+
+use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::{Api, Problem, json, json_with};
+use crate::daemon::view::{Readiness, RegistryStatus, Status, Transfer};
+use crate::metrics;
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint {
+            path: "/healthz",
+            method: "GET",
+            access: Access::Open,
+            summary: "Whether the process is alive",
+            parameters: &[],
+            answers: vec![(200, "It is", Body::Text("text/plain"))],
+            handler: get(async || "ok\n"),
+        },
+        Endpoint {
+            path: "/readyz",
+            method: "GET",
+            access: Access::Open,
+            summary: "Whether the daemon does its work, and what stands in its way",
+            parameters: &[],
+            answers: vec![
+                (200, "It does", schema::<Readiness>()),
+                (503, "It does not", schema::<Readiness>()),
+            ],
+            handler: get(ready),
+        },
+        Endpoint {
+            path: "/metrics",
+            method: "GET",
+            access: Access::Open,
+            summary: "Metrics in Prometheus' text format",
+            parameters: &[],
+            answers: vec![(200, "See docs/metrics.md", Body::Text(metrics::CONTENT_TYPE))],
+            handler: get(render),
+        },
+        Endpoint {
+            path: "/api/v1/status",
+            method: "GET",
+            access: Access::Read,
+            summary: "The daemon as a whole",
+            parameters: &[],
+            answers: vec![(200, "How it is", schema::<Status>())],
+            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.status())),
+        },
+        Endpoint {
+            path: "/api/v1/transfers",
+            method: "GET",
+            access: Access::Read,
+            summary: "Images on their way, with bytes and rate",
+            parameters: &[],
+            answers: vec![(200, "The longest under way first", schema::<Vec<Transfer>>())],
+            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.transfers())),
+        },
+        Endpoint {
+            path: "/api/v1/registries",
+            method: "GET",
+            access: Access::Read,
+            summary: "Registries that were used since the start, and what they take",
+            parameters: &[],
+            answers: vec![(200, "By host", schema::<Vec<RegistryStatus>>())],
+            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.registries())),
+        },
+        Endpoint {
+            path: "/api/v1/config",
+            method: "GET",
+            access: Access::Read,
+            summary: "The configuration in use, defaults filled in, secrets only by their source",
+            parameters: &[],
+            answers: vec![(200, "TOML", Body::Text("application/toml"))],
+            handler: get(config),
+        },
+        Endpoint {
+            path: "/api/v1/reload",
+            method: "POST",
+            access: Access::Change,
+            summary: "Load the configuration file anew",
+            parameters: &[],
+            answers: vec![
+                (200, "It is in use", schema::<Status>()),
+                (422, "It has something wrong; the one before it stays", Body::Problem),
+            ],
+            handler: post(reload),
+        },
+    ]
+}
+
+async fn ready(State(api): State<Arc<Api>>) -> Response {
+    let readiness = api.daemon.readiness();
+    let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    json_with(status, &readiness)
+}
+
+async fn render(State(api): State<Arc<Api>>) -> Response {
+    match api.daemon.render_metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
+        Err(error) => {
+            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
+        }
+    }
+}
+
+async fn config(State(api): State<Arc<Api>>) -> Response {
+    ([(header::CONTENT_TYPE, "application/toml")], api.daemon.config()).into_response()
+}
+
+async fn reload(State(api): State<Arc<Api>>) -> Response {
+    match api.daemon.reload().await {
+        Ok(()) => json(&api.daemon.status()),
+        Err(why) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
+    }
+}
