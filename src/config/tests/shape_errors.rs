@@ -88,7 +88,7 @@ frobnicate = 1
     tranship.toml:2:1: unknown key `frobnicate` in [daemon]
         2 | frobnicate = 1
           | ^^^^^^^^^^
-    hint: allowed here: listen, state
+    hint: allowed here: listen, state, token, grace, transfers, stall_after, history
     "#);
 }
 

@@ -185,6 +185,10 @@ fn show_fills_in_the_defaults() {
     [daemon]
     listen = "127.0.0.1:8642"
     state = "/s"
+    grace = "20s"
+    transfers = 32
+    stall_after = "15m"
+    history = "256MiB"
 
     [registry."ghcr.io"]
     username = "u"
