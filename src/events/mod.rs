@@ -1,7 +1,7 @@
 //! What registries tell of pushes: their notifications, checked and read into one shape.
 //!
 //! Pure: a request's headers, query and body in, events or a refusal out. Whoever listens first
-//! asks [`authenticate`] whether the message comes from a sender that knows the secret, then
+//! asks [`authenticate()`] whether the message comes from a sender that knows the secret, then
 //! [`parse`] what it says. What a push means for a rule is decided elsewhere. A message is a
 //! hint: it says where to look, and nothing in it is believed beyond that.
 
