@@ -98,7 +98,7 @@ async fn recorded(
     cancel: &CancellationToken,
     watch: &(dyn Fn(&ImageReport) + Sync),
 ) -> Vec<RuleReport> {
-    let runs = rules.iter().map(|&rule| async move {
+    let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
         let started = Timestamp::now();
         let id = RunId::new(started, fastrand::u32(..));
         let begun = Begun { id, rule: rule.name.clone(), cause: Cause::Command, started };
@@ -111,12 +111,14 @@ async fn recorded(
         for report in &reports {
             history.end(&RunRecord::ended(&begun, Timestamp::now(), report)).await;
         }
-        reports
+        (at, reports)
     });
     // Collected first: the compiler cannot prove such a future `Send` inside the stream.
     let runs: Vec<_> = runs.collect();
-    let reports: Vec<_> = futures_util::stream::iter(runs).buffered(RULES).collect().await;
-    reports.into_iter().flatten().collect()
+    let mut reports: Vec<(usize, Vec<RuleReport>)> =
+        futures_util::stream::iter(runs).buffer_unordered(RULES).collect().await;
+    reports.sort_by_key(|(at, _)| *at);
+    reports.into_iter().flat_map(|(_, reports)| reports).collect()
 }
 
 /// The rules with these names, or all of them.

@@ -126,6 +126,8 @@ fn describe(path: &[String]) -> String {
     match words.as_slice() {
         [] => "at the top level".to_owned(),
         ["sync"] => "in [[sync]]".to_owned(),
+        ["notify"] => "in [[notify]]".to_owned(),
+        ["notify", key, ..] => format!("in `{key}` of [[notify]]"),
         ["sync", key, ..] => format!("in `{key}` of [[sync]]"),
         ["registry", host] => format!("in [registry.{host:?}]"),
         ["registry", host, key, ..] => format!("in `{key}` of [registry.{host:?}]"),

@@ -2,6 +2,7 @@
 
 mod documents;
 mod events;
+mod notify;
 mod overlap_errors;
 mod registry_errors;
 mod rule_errors;

@@ -57,7 +57,7 @@ state = "a"
     tranship.toml:1:2: unknown key `demon` at the top level (did you mean `daemon`?)
         1 | [demon]
           |  ^^^^^
-    hint: allowed here: daemon, registry, events, sync
+    hint: allowed here: daemon, registry, events, notify, sync
     "#);
 }
 
@@ -88,7 +88,7 @@ frobnicate = 1
     tranship.toml:2:1: unknown key `frobnicate` in [daemon]
         2 | frobnicate = 1
           | ^^^^^^^^^^
-    hint: allowed here: listen, state
+    hint: allowed here: listen, state, token, grace, transfers, stall_after, history
     "#);
 }
 

@@ -185,6 +185,10 @@ fn show_fills_in_the_defaults() {
     [daemon]
     listen = "127.0.0.1:8642"
     state = "/s"
+    grace = "20s"
+    transfers = 32
+    stall_after = "15m"
+    history = "256MiB"
 
     [registry."ghcr.io"]
     username = "u"
@@ -231,6 +235,25 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn daemon()(
+        history in maybe(&["history = '1MiB'", "history = '1048577'", "history = '3 GB'"]),
+    ) -> String {
+        format!("state = '/s'\n{history}")
+    }
+}
+
+prop_compose! {
+    fn notify()(
+        url in maybe(&["url = { file = 'there' }\nformat = 'slack'", "url = { env = 'SET' }\nheaders = { X-A = { env = 'SET' }, b = { file = 'there' } }"]),
+        on in maybe(&["on = ['safety', 'failure']", "on = ['recovery']"]),
+        rules in maybe(&["rules = ['r']", "rules = ['r*', '{r,s}']"]),
+    ) -> String {
+        let url = if url.is_empty() { "url = 'http://alerts.example.com'\n".to_owned() } else { url };
+        format!("{url}{on}{rules}")
+    }
+}
+
+prop_compose! {
     fn sync()(
         trigger in maybe(&["every = '7d 1s'", "every = '1month'", "schedule = '0  0 1 * MON'", "schedule = '1 1 1 1 1'\ntimezone = 'UTC'", "schedule = '1 1 * * *'\ntimezone = 'Europe/Rome'\njitter = '1h'\nrun_at_start = true", "every = '1s'\njitter = '1ns'\nrun_at_start = false"]),
         source in proptest::sample::select(vec![
@@ -252,12 +275,12 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_shown_means_the_same(registry in registry(), rule in sync()) {
+    fn what_is_shown_means_the_same(daemon in daemon(), registry in registry(), notify in notify(), rule in sync()) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("there"), "x").unwrap();
         let file = folder.path().join("tranship.toml");
         let env = |_: &str| Some("/value".to_owned());
-        let text = format!("[registry.'q.io:5']\n{registry}[[sync]]\nname = 'r'\n{rule}");
+        let text = format!("[daemon]\n{daemon}[registry.'q.io:5']\n{registry}[[notify]]\n{notify}[[sync]]\nname = 'r'\n{rule}");
         let config = crate::config::parse(&text, &file, &env).unwrap_or_else(|e| panic!("{e}\n{text}"));
         let shown = config.show();
         let again = crate::config::parse(&shown, &file, &env).unwrap_or_else(|e| panic!("{e}\n{shown}"));
