@@ -16,6 +16,6 @@ mod tests;
 pub use alert::{Alert, Subject};
 pub use decide::decide;
 pub use message::{json, slack};
-pub use sender::{Context, Delivery, Sender};
+pub use sender::{Context, Delivery, Sender, Watch};
 
 pub use crate::config::AlertKind;

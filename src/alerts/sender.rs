@@ -29,6 +29,9 @@ pub enum Delivery {
     Dropped,
 }
 
+/// Is told what became of an alert.
+pub type Watch = dyn Fn(&Alert, Delivery) + Send + Sync;
+
 /// What sending needs from outside.
 #[derive(Clone)]
 pub struct Context {
@@ -43,7 +46,7 @@ pub struct Context {
     /// The same news is not told again so soon after it was.
     pub quiet: Duration,
     /// Is told what became of each alert at each receiver. Must not block.
-    pub watch: Arc<dyn Fn(&Alert, Delivery) + Send + Sync>,
+    pub watch: Arc<Watch>,
 }
 
 impl Context {
@@ -70,7 +73,7 @@ impl Context {
 pub struct Sender {
     lanes: Vec<Arc<Lane>>,
     tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
-    watch: Arc<dyn Fn(&Alert, Delivery) + Send + Sync>,
+    watch: Arc<Watch>,
 }
 
 /// One receiver and what waits for it.

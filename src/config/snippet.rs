@@ -83,8 +83,8 @@ fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     let section =
         text[..line_start].lines().rev().map(str::trim_start).find(|l| l.starts_with('['));
     let open_keys: &[&str] = match section {
-        Some(section) if section.contains("registr") => &OPEN_KEYS,
         Some(section) if section.starts_with("[event") => &OPEN_EVENT_KEYS,
+        Some(section) if section.contains("registr") => &OPEN_KEYS,
         Some(section) if section.contains("notif") => &OPEN_NOTIFY_KEYS,
         _ => return ["registr", "event", "notif"].iter().any(|part| key.contains(part)),
     };

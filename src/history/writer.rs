@@ -150,8 +150,9 @@ impl History {
 
 impl Inner {
     fn offer(&self, line: Line) {
-        let taken = self.lines.as_ref().map(|lines| lines.try_send(Item { line, done: None }));
-        if !matches!(taken, Some(Ok(()))) {
+        let offered = Item { line, done: None };
+        let taken = self.lines.as_ref().is_some_and(|lines| lines.try_send(offered).is_ok());
+        if !taken {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             self.shared.failed("the disk is slower than the runs");
         }
