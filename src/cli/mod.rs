@@ -3,7 +3,8 @@
 //! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
 //!   as a command needs them. `output`: stdout for data, stderr for people; `report`: images and
 //!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
-//!   `signals`: stopping in good order. `progress`: what is under way.
+//!   `signals`: stopping in good order. `progress`: what is under way. `ask`: the running daemon,
+//!   over its API; `status_text` and `watch`: what it says, as people read it, once or live.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -12,6 +13,7 @@
 )]
 
 mod args;
+mod ask;
 mod completions;
 mod config;
 mod copy;
@@ -33,8 +35,11 @@ mod serve;
 mod serve_layout;
 mod session;
 mod signals;
+mod status;
+mod status_text;
 mod sync;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -60,6 +65,7 @@ enum Command {
     Sync(sync::Args),
     Copy(copy::Args),
     Verify(verify::Args),
+    Status(status::Args),
     History(history::Args),
     Inspect(inspect::Args),
     ListTags(list_tags::Args),
@@ -79,7 +85,7 @@ enum Command {
 /// Subcommands by what they are for, as `--help` shows them.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
-    ("Look", &["history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Look", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Change", &["delete"]),
     ("Credentials", &["login", "logout"]),
     ("Serve and try", &["serve-layout", "demo"]),
@@ -126,6 +132,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
+            Command::Status(args) => status::run(&cli.global, args).await,
             Command::History(args) => history::run(&cli.global, args).await,
             Command::Inspect(args) => inspect::run(&cli.global, args).await,
             Command::ListTags(args) => list_tags::run(&cli.global, args).await,

@@ -25,7 +25,6 @@ use crate::events;
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
 use crate::metrics::EventOutcome;
-use crate::schedule::{Timing, Trigger};
 use crate::sync::{Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
@@ -95,6 +94,7 @@ impl Handle {
             running: board.active.len(),
             queued: board.queued,
             transfers,
+            state: board.engine.config.daemon.state.display().to_string(),
             state_bytes,
             config: ConfigStatus {
                 file: self.0.parts.config_file.display().to_string(),
@@ -116,16 +116,13 @@ impl Handle {
         let shown = board.rules.get(name).cloned().unwrap_or_default();
         let running = board.active.iter().filter(|(_, active)| active.begun.rule == name);
         Some(RuleStatus {
-            name: rule.name.clone(),
-            schedule: rule.timing.as_ref().map(describe),
-            source: rule.source.to_string(),
-            targets: rule.targets.iter().map(ToString::to_string).collect(),
             next_run: shown.next_run,
             running: running.map(|(id, _)| id.clone()).collect(),
             queued: shown.queued,
             last_run: shown.last_run,
             last_success: shown.last_success,
             consecutive_failures: shown.consecutive_failures,
+            ..RuleStatus::of(rule)
         })
     }
 
@@ -408,16 +405,5 @@ impl Handle {
         let commands: &mpsc::Sender<Command> = &self.0.commands;
         commands.send(command(reply)).await.map_err(|_| Stopping)?;
         answer.await.map_err(|_| Stopping)
-    }
-}
-
-/// A timing as people read it.
-fn describe(timing: &Timing) -> String {
-    match &timing.trigger {
-        Trigger::Every(interval) => format!("every {}", humantime::format_duration(*interval)),
-        Trigger::Cron { schedule, timezone } => match timezone.iana_name() {
-            Some("UTC") | None => schedule.to_string(),
-            Some(zone) => format!("{schedule} ({zone})"),
-        },
     }
 }

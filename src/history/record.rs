@@ -120,6 +120,16 @@ impl RunRecord {
 }
 
 impl Outcome {
+    /// As JSON has it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     pub fn of(report: &RuleReport) -> Self {
         if report.interrupted {
             Self::Interrupted

@@ -1,16 +1,26 @@
 //! Connections: taken, served, and ended in time when the server stops.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+
+use super::crowd::{Busy, Crowd};
 
 /// What clients of a server may take up.
 #[derive(Debug, Clone, Copy)]
@@ -21,7 +31,8 @@ pub struct Bounds {
     pub headers: usize,
     /// Bytes of a request's head; more are answered with 431. At least 8 KiB.
     pub head_bytes: usize,
-    /// Connections at once; further ones wait until one of them ends.
+    /// Connections at once. For a further one, the one is closed that has been idle longest; where
+    /// all are at work, it waits.
     pub connections: usize,
     /// How long requests may go on after the server was told to stop.
     pub grace: Duration,
@@ -59,27 +70,67 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     // Dropping the set ends what is still in it.
     let mut connections = JoinSet::new();
+    let crowd = Crowd::default();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
-            stream = accept(&listener), if connections.len() < bounds.connections => stream,
+            stream = accept(&listener),
+                if connections.len() < bounds.connections || crowd.has_idle() => stream,
+            () = crowd.idle(), if connections.len() >= bounds.connections => continue,
         };
+        if connections.len() >= bounds.connections {
+            crowd.make_room();
+        }
+        let seat = Arc::new(crowd.join());
+        let id = seat.id();
         let service = TowerToHyperService::new(router.clone());
+        let service = hyper::service::service_fn(move |request| {
+            // Until the answer's last byte has been handed over.
+            let (busy, answer) = (seat.busy(), service.call(request));
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| Watched { body, _busy: busy })) }
+        });
         let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        connections.spawn(async move {
+        let connection = connections.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke");
             }
         });
+        crowd.ended_by(id, connection);
     }
     drop(listener);
     if tokio::time::timeout(bounds.grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were cut off, because they did not end in time");
     }
     Ok(())
+}
+
+/// The body of an answer, whose connection is at work as long as it lasts.
+struct Watched {
+    body: Body,
+    _busy: Busy,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {

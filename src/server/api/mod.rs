@@ -1,7 +1,7 @@
 //! The daemon over HTTP: health, metrics, and what it did, does and will do.
 //!
 //! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
-//! - `access`: who may ask what. `limit`: how much. `problem`: refusals.
+//! - `access`: who may ask what. `limit`: how much. `path`: names in addresses. `problem`: refusals.
 //! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
 //!
 //! Nothing in here decides anything about images: every answer is the daemon's.
@@ -10,6 +10,7 @@ mod access;
 mod endpoint;
 mod events;
 mod limit;
+mod path;
 mod problem;
 mod rules;
 mod runs;
@@ -32,6 +33,7 @@ use crate::daemon::Handle;
 use endpoint::{Access, Body, Endpoint};
 use limit::Limits;
 pub use problem::Problem;
+pub use runs::MAX_RUNS;
 
 /// Plans being made at once: each reads from registries what a run would.
 const PLANS: usize = 2;
