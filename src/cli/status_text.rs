@@ -42,8 +42,8 @@ pub fn head(report: &Report, now: Timestamp) -> String {
     if let Some(status) = &report.daemon {
         let Status { version, rules, running, queued, transfers, started, .. } = status;
         text.push_str(&format!(
-            "tranship {version}, up {}: {rules} rules, {running} runs under way, {queued} waiting, \
-             {transfers} transfers\nconfiguration {}, loaded {}\n",
+            "tranship {version}, up {}: rules {rules}, running {running}, waiting {queued}, \
+             transfers {transfers}\nconfiguration {}, loaded {}\n",
             span(between(*started, now)),
             status.config.file,
             ago(status.config.loaded, now),
@@ -272,7 +272,24 @@ mod tests {
 
     #[test]
     fn people_see_rules_runs_and_transfers() {
-        insta::assert_snapshot!(text(&report(), now()), @"");
+        insta::assert_snapshot!(text(&report(), now()), @r#"
+    tranship 1.2.3, up 2d 4h: rules 3, running 1, waiting 1, transfers 1
+    configuration /etc/t.toml, loaded 1m ago
+    note: the daemon is stopping
+
+    RULE     SCHEDULE                   LAST RUN            OUTCOME  FAILURES  NEXT RUN
+    nightly  0 3 * * * (Europe/Berlin)  1h 58m ago, 1m 30s  FAILED   2         in 12m
+    often    every 15m                  -                   -        0         running
+    asked    on request                 -                   -        0         waiting
+    due      on request                 -                   -        0         now
+    never    on request                 -                   -        0         -
+
+    RUN                      RULE   CAUSE  FOR  IMAGES    COPIED  UNCHANGED  KEPT  FAILED  SENT
+    20261121T090002Z-000002  often  event  15m  12 of 40  3       8          0     1       5.0 MiB  nothing has moved for 15m
+
+    TRANSFER                                                 TO                          FOR  DONE  SENT                   RATE
+    registry.example.com/an/organisation/with/names/app:1.0  a.io/app:1.0, b.io/app:1.0  10s  25%   30.0 MiB of 120.0 MiB  3.0 MiB/s
+    "#);
     }
 
     #[test]

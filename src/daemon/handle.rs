@@ -76,10 +76,7 @@ impl Handle {
 
     pub fn guarded(&self) -> Guarded {
         let engine = self.0.board.engine();
-        Guarded {
-            token: engine.token.clone(),
-            local: engine.config.daemon.listen.ip().is_loopback(),
-        }
+        Guarded { token: engine.token.clone(), local: self.0.listen.ip().is_loopback() }
     }
 
     pub fn status(&self) -> Status {
@@ -377,6 +374,7 @@ impl Handle {
         let read = move || config::load(&file, &|name| std::env::var(name).ok());
         let config = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
         let config = config.map_err(|error| error.to_string())?;
+        self.check_exposure(&config)?;
         let old = self.0.board.engine();
         let fixed = |config: &config::Config| {
             let daemon = &config.daemon;
@@ -391,6 +389,21 @@ impl Handle {
         let engine = Arc::new(engine.map_err(|error| error.to_string())?);
         let adopted = self.ask(|reply| Command::Adopt { engine, reply }).await;
         adopted.map_err(|error| error.to_string())
+    }
+
+    /// What the configuration may leave out on this machine, it may not leave out as long as others
+    /// reach the daemon, which does not depend on what `listen` says now.
+    fn check_exposure(&self, config: &config::Config) -> Result<(), String> {
+        let listen = self.0.listen;
+        let protected = config.daemon.token.is_some()
+            && config.events.values().all(|source| source.secret.is_some());
+        if protected || listen.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(format!(
+            "until the next start the daemon listens on {listen}, where other machines could reach \
+             it: [daemon] needs a `token`, and every table of [events] a `secret`"
+        ))
     }
 
     fn is_stopping(&self) -> bool {

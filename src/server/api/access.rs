@@ -48,7 +48,8 @@ fn know(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
                 "this daemon has no token, so it only reads: set `token` in [daemon]",
             )),
             // Without a token it listens on this machine only: the configuration is refused else.
-            _ => Ok(()),
+            _ if guarded.local => Ok(()),
+            _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "this daemon has no token")),
         };
     };
     if access == Access::Read && guarded.local {
