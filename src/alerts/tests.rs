@@ -92,6 +92,7 @@ fn receivers(hook: &Hook, text: &str) -> Vec<Receiver> {
 
 struct Setup {
     sender: Sender,
+    context: Context,
     state: State,
     outcomes: Arc<Mutex<Vec<(AlertKind, Delivery)>>>,
 }
@@ -108,7 +109,7 @@ fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
     context.watch =
         Arc::new(move |alert, delivery| seen.lock().unwrap().push((alert.kind, delivery)));
     change(&mut context);
-    Setup { sender: Sender::start(receivers, &context), state, outcomes }
+    Setup { sender: Sender::start(receivers, &context), context, state, outcomes }
 }
 
 impl Setup {
@@ -185,6 +186,71 @@ async fn a_restart_repeats_nothing() {
     second.end_run("a", Outcome::Failed);
     second.end_run("a", Outcome::Succeeded);
     assert_eq!(second.outcomes(1).await, [(AlertKind::Recovery, DELIVERED)]);
+}
+
+/// Who wants to hear of failures only hears of each.
+#[tokio::test]
+async fn failures_alone_are_told_each_time() {
+    let hook = Hook::start(&[]).await;
+    let text = "[[notify]]\nurl = \"URL\"\non = [\"failure\"]";
+    let setup = setup(receivers(&hook, text), |_| {});
+    for count in 1..=3 {
+        setup.end_run("a", Outcome::Failed);
+        setup.outcomes(count).await;
+        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", Outcome::Succeeded);
+    }
+    setup.sender.stop(Duration::from_secs(20)).await;
+    assert_eq!(setup.outcomes(3).await, [(AlertKind::Failure, DELIVERED); 3]);
+}
+
+#[tokio::test]
+async fn recoveries_alone_are_told_each_time() {
+    let hook = Hook::start(&[]).await;
+    let text = "[[notify]]\nurl = \"URL\"\non = [\"recovery\"]";
+    let setup = setup(receivers(&hook, text), |_| {});
+    for count in 1..=3 {
+        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", Outcome::Succeeded);
+        setup.outcomes(count).await;
+        setup.end_run("a", Outcome::Succeeded);
+    }
+    setup.sender.stop(Duration::from_secs(20)).await;
+    assert_eq!(setup.outcomes(3).await, [(AlertKind::Recovery, DELIVERED); 3]);
+}
+
+/// Receivers come and go while a rule fails: those that come are told how it stands.
+#[tokio::test]
+async fn a_receiver_that_comes_back_is_told_again() {
+    let hook = Hook::start(&[]).await;
+    let first = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    first.end_run("a", Outcome::Failed);
+    first.outcomes(1).await;
+    let state = first.state.clone();
+    let of_state = |receivers| {
+        let mut next = setup(receivers, |context| context.state = state.clone());
+        next.state = state.clone();
+        next
+    };
+    let none = of_state(Vec::new());
+    none.end_run("a", Outcome::Succeeded);
+    none.end_run("a", Outcome::Failed);
+    let back = of_state(receivers(&hook, "[[notify]]\nurl = \"URL\""));
+    back.end_run("a", Outcome::Failed);
+    assert_eq!(back.outcomes(1).await, [(AlertKind::Failure, DELIVERED)]);
+}
+
+/// As when a reload brings other receivers in the middle of a delivery.
+#[tokio::test]
+async fn what_waits_survives_its_sender() {
+    let hook = Hook::start(&[Answer::Status(503), Answer::Status(503)]).await;
+    let mut setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    setup.end_run("a", Outcome::Failed);
+    setup.end_run("b", Outcome::Failed);
+    drop(std::mem::replace(&mut setup.sender, Sender::start(Vec::new(), &setup.context)));
+    assert_eq!(setup.outcomes(2).await, [(AlertKind::Failure, DELIVERED); 2]);
+    assert!(setup.state.mark("b").unwrap().alerted);
 }
 
 #[tokio::test]
