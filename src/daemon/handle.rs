@@ -25,10 +25,13 @@ use crate::events;
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
 use crate::metrics::EventOutcome;
-use crate::sync::{Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
+use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
 const SILENCE: Duration = Duration::from_secs(120);
+
+/// Images that a plan lists at most: of a rule that was never run, there may be a million.
+const MAX_PLANNED: usize = 10_000;
 
 /// The daemon, for everybody who looks at it or asks it for something. Clones are the same.
 #[derive(Clone)]
@@ -290,6 +293,7 @@ impl Handle {
             stop: &Stop::at_once(self.0.stop.now.child_token()),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
+            keep: Keep::First(MAX_PLANNED),
             watch: &|_| {},
         };
         Some(engine.syncer.run_rule(spec).await)

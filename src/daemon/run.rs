@@ -21,7 +21,7 @@ use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
+    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
 };
 
 /// A run to be carried out.
@@ -136,6 +136,7 @@ pub(super) async fn carry_out(
         stop: &stop,
         flow,
         progress: &progress,
+        keep: Keep::Failed(alerts::MAX_DETAILS),
         watch: &|image: &ImageReport| watch.image(image),
     };
     let report = engine.syncer.run_rule(spec).await;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tranship::config::SyncRule;
 use tranship::fair::Flow;
 use tranship::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
+    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
     Syncer,
 };
 
@@ -61,8 +61,9 @@ impl Pair {
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> RuleReport {
         let (rule, stop) = (&self.rule, &Stop::default());
-        let (mode, flow) = (Mode::Apply, Flow::new(1));
-        self.syncer.run_rule(RunSpec { rule, mode, scope, stop, flow, progress, watch }).await
+        let (mode, flow, keep) = (Mode::Apply, Flow::new(1), Keep::All);
+        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch };
+        self.syncer.run_rule(spec).await
     }
 
     fn marks(&self) -> (Mark, Mark) {
