@@ -242,6 +242,7 @@ impl Handle {
         readiness(&Facts {
             config_rejected: board.rejected.clone(),
             state_broken,
+            history_failing: self.0.parts.history.health().failing,
             succeeding: last(Outcome::Succeeded),
             failing: last(Outcome::Failed),
             stopping: self.is_stopping(),
@@ -258,6 +259,7 @@ impl Handle {
         if let Ok(bytes) = self.0.parts.state.size_bytes() {
             metrics.daemon().state_size(bytes);
         }
+        metrics.daemon().history_lost(self.0.parts.history.health().lost);
         let now = Instant::now();
         let transfers = self.0.parts.carrier.transfers();
         let still = transfers.iter().map(|t| now.saturating_duration_since(t.last_progress));
