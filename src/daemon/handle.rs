@@ -84,7 +84,7 @@ impl Handle {
 
     pub fn status(&self) -> Status {
         let transfers = self.0.parts.carrier.transfers().len();
-        let state_bytes = self.0.parts.state.size_bytes().unwrap_or_default();
+        let state_bytes = self.0.parts.state.size_bytes();
         let board = self.0.board.look();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -256,9 +256,7 @@ impl Handle {
     /// What [`crate::metrics::Metrics::render`] has.
     pub fn render_metrics(&self) -> prometheus::Result<String> {
         let metrics = &self.0.parts.metrics;
-        if let Ok(bytes) = self.0.parts.state.size_bytes() {
-            metrics.daemon().state_size(bytes);
-        }
+        metrics.daemon().state_size(self.0.parts.state.size_bytes());
         metrics.daemon().history_lost(self.0.parts.history.health().lost);
         let now = Instant::now();
         let transfers = self.0.parts.carrier.transfers();
