@@ -26,7 +26,7 @@ mod window;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use url::Url;
 
@@ -68,8 +68,6 @@ pub struct Registry {
     jitter: fn() -> f64,
     facts: Facts,
     metrics: Arc<RegistryMetrics>,
-    /// It refused everybody for longer than anybody waits: until when, and in which words.
-    closed: Mutex<Option<(tokio::time::Instant, Cause)>>,
 }
 
 /// What was learnt about a registry by talking to it.
@@ -129,7 +127,6 @@ impl Registry {
             jitter,
             facts: Facts::default(),
             metrics,
-            closed: Mutex::default(),
             host,
         }))
     }
@@ -145,9 +142,7 @@ impl Registry {
 
     /// Why it is not asked anything at the moment, as it said itself.
     pub fn closed(&self) -> Option<Cause> {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |until: &tokio::time::Instant| tokio::time::Instant::now() < *until;
-        closed.as_ref().filter(|(until, _)| holds(until)).map(|(_, cause)| cause.clone())
+        self.limits.closed()
     }
 
     /// One of its repositories, for a process that does nothing else. `writes`: it will be written

@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -196,8 +195,7 @@ impl Registry {
             Some(wait) if wait <= self.policy.patience => self.limits.requests.pause(wait),
             Some(wait) if link::same_origin(&self.base, &answer.url) => {
                 let until = Instant::now() + wait.min(MAX_CLOSED);
-                *self.closed.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((until, cause.clone()));
+                self.limits.close(until, cause.clone());
             }
             _ => {}
         }
