@@ -198,8 +198,7 @@ impl Lane {
         let is_of_rule = |rules: &Vec<crate::config::RulePattern>| {
             subject.rule().is_some_and(|rule| rules.iter().any(|pattern| pattern.matches(rule)))
         };
-        self.receiver.on.contains(&kind)
-            && self.receiver.rules.as_ref().is_none_or(is_of_rule)
+        self.receiver.on.contains(&kind) && self.receiver.rules.as_ref().is_none_or(is_of_rule)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

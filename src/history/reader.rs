@@ -110,7 +110,8 @@ pub fn read_run(state: &Path, id: &RunId) -> io::Result<Option<(RunRecord, Vec<I
     let mut begin = None;
     let mut older = 0;
     while older < OLDER_RUNS
-        && let Some(line) = lines.next(|line| concerns(line, id))? {
+        && let Some(line) = lines.next(|line| concerns(line, id))?
+    {
         match line {
             Line::End(run) => end = Some(run),
             Line::Image { image, .. } => images.push(image),
