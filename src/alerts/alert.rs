@@ -25,11 +25,8 @@ pub enum Subject {
     Rule(String),
     /// The configuration, when it is read again.
     Config,
-    /// An image on its way, by its reference at the target.
-    Transfer {
-        rule: String,
-        image: String,
-    },
+    /// Whether the runs of a rule get anywhere.
+    Stall(String),
 }
 
 /// So many lines say what happened.
@@ -41,7 +38,7 @@ impl Subject {
     /// The rule that is concerned, if it is one.
     pub fn rule(&self) -> Option<&str> {
         match self {
-            Self::Rule(rule) | Self::Transfer { rule, .. } => Some(rule),
+            Self::Rule(rule) | Self::Stall(rule) => Some(rule),
             Self::Config => None,
         }
     }
@@ -98,8 +95,13 @@ impl Alert {
     /// Nothing moves any more. `image` is its reference at the target.
     pub fn stalled(rule: &str, image: &str, at: Timestamp, why: &str) -> Self {
         let summary = format!("rule `{rule}` is stuck at {image}");
-        let subject = Subject::Transfer { rule: rule.to_owned(), image: image.to_owned() };
-        Self::new(AlertKind::Failure, subject, at, summary, why)
+        Self::new(AlertKind::Failure, Subject::Stall(rule.to_owned()), at, summary, why)
+    }
+
+    /// After that, something does again, or the run has ended.
+    pub fn moves_again(rule: &str, at: Timestamp) -> Self {
+        let summary = format!("rule `{rule}` is not stuck any more");
+        Self::new(AlertKind::Recovery, Subject::Stall(rule.to_owned()), at, summary, "")
     }
 
     fn new(kind: AlertKind, subject: Subject, at: Timestamp, summary: String, why: &str) -> Self {

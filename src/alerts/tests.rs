@@ -188,6 +188,31 @@ async fn a_restart_repeats_nothing() {
     assert_eq!(second.outcomes(1).await, [(AlertKind::Recovery, DELIVERED)]);
 }
 
+/// Whichever image it is that is stuck.
+#[tokio::test]
+async fn a_rule_that_is_stuck_is_told_once_and_when_it_is_not() {
+    let hook = Hook::start(&[]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
+        context.quiet = Duration::from_secs(600);
+    });
+    let at = Timestamp::UNIX_EPOCH;
+    let stuck = |image| Alert::stalled("a", image, at, "no byte");
+    for (count, alert) in [
+        (1, stuck("b.io/app:1")),
+        (1, stuck("b.io/app:2")),
+        (2, Alert::moves_again("a", at)),
+        (3, stuck("b.io/app:2")),
+    ] {
+        setup.sender.send(alert);
+        setup.outcomes(count).await;
+    }
+    setup.sender.stop(Duration::from_secs(20)).await;
+    let bodies = hook.bodies();
+    assert_eq!(bodies.len(), 3);
+    assert_eq!((&bodies[0]["subject"], &bodies[0]["rule"]), (&"stall".into(), &"a".into()));
+    assert_eq!(bodies[1]["kind"], "recovery");
+}
+
 /// Who wants to hear of failures only hears of each.
 #[tokio::test]
 async fn failures_alone_are_told_each_time() {
@@ -313,8 +338,8 @@ async fn too_many_drop_the_oldest_and_are_counted() {
     let hook = Hook::start(&[Answer::Hang]).await;
     let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
     for number in 0..70 {
-        let image = format!("a.io/app:{number}");
-        setup.sender.send(Alert::stalled("a", &image, Timestamp::UNIX_EPOCH, "no byte"));
+        let rule = format!("rule-{number}");
+        setup.sender.send(Alert::stalled(&rule, "a.io/app:1", Timestamp::UNIX_EPOCH, "no byte"));
     }
     // 64 wait; the task may have taken one of them already.
     let dropped = setup.outcomes.lock().unwrap().clone();

@@ -12,7 +12,7 @@ use super::agenda::Ending;
 use super::board::Active;
 use super::engine::Engine;
 use super::lag::{Basis, Lags};
-use super::movement::Movement;
+use super::movement::{Movement, News};
 use super::wanted::{Part, Wanted};
 use crate::alerts::{self, Alert};
 use crate::config::SyncRule;
@@ -21,7 +21,8 @@ use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
+    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
+    Stop,
 };
 
 /// A run to be carried out.
@@ -141,6 +142,7 @@ pub(super) async fn carry_out(
     };
     let report = engine.syncer.run_rule(spec).await;
     let finished = shared.now();
+    end_stall(&shared, &job);
     let record = RunRecord::ended(&begun, finished, &report);
     drop(running);
     log_end(&record, &report);
@@ -329,7 +331,16 @@ fn settle(
     }
 }
 
-/// Notices runs in which nothing has moved for too long.
+/// Who was told that the run is stuck hears that it has ended.
+fn end_stall(shared: &Shared, job: &Job) {
+    let mut board = shared.board.look();
+    let news = board.active.get_mut(&job.id).and_then(|active| active.movement.end());
+    if news.is_some() {
+        board.engine.alerts.send(Alert::moves_again(&job.rule, shared.now()));
+    }
+}
+
+/// Notices runs in which nothing has moved for too long, and that something does again.
 pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
     let now = Instant::now();
     let limit = engine.config.daemon.stall_after;
@@ -342,10 +353,17 @@ pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
         let own = || transfers.iter().filter(|transfer| transfer.flow == active.flow);
         // The sum of what images under way have sent falls when one is settled, which is movement.
         let sent: u64 = own().map(|transfer| transfer.bytes_sent).sum();
-        if active.movement.look((settled, bytes + sent), now, limit) {
-            let oldest = own().min_by_key(|transfer| transfer.last_progress);
-            let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
-            stalled.push((active.begun.rule.clone(), id.clone(), image));
+        let reading = (settled, bytes + sent, active.progress.pulse().beats());
+        match active.movement.look(reading, now, limit) {
+            Some(News::Stalled) => {
+                let oldest = own().min_by_key(|transfer| transfer.last_progress);
+                let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
+                stalled.push((active.begun.rule.clone(), id.clone(), image));
+            }
+            Some(News::Moves) => {
+                engine.alerts.send(Alert::moves_again(&active.begun.rule, shared.now()));
+            }
+            None => {}
         }
     }
     for (rule, run, image) in stalled {

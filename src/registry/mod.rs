@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use url::Url;
 
-use crate::fair::Flow;
+use crate::fair::{Flow, Pulses};
 use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
@@ -48,6 +48,8 @@ pub use transport::{Timeouts, Tls};
 pub struct Settings {
     pub tls: Tls,
     pub limits: Arc<Limits>,
+    /// Of the flows that ask the registry for something.
+    pub pulses: Pulses,
     /// Hosts of token servers that may get this registry's credentials beside its own.
     pub auth_realms: Vec<String>,
     pub timeouts: Timeouts,
@@ -62,6 +64,7 @@ pub struct Registry {
     transport: Transport,
     authenticator: Authenticator,
     limits: Arc<Limits>,
+    pulses: Pulses,
     policy: Policy,
     timeouts: Timeouts,
     /// Random numbers from 0 to 1 that spread retries.
@@ -122,6 +125,7 @@ impl Registry {
             transport,
             authenticator,
             limits,
+            pulses: settings.pulses,
             policy: settings.policy,
             timeouts: settings.timeouts,
             jitter,

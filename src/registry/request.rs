@@ -18,7 +18,7 @@ use super::link;
 use super::retry::{self, Decision, Failure};
 use super::transport;
 use super::window::Kind;
-use crate::fair::Flow;
+use crate::fair::{self, Flow};
 use crate::metrics::{NoAnswer, WindowKind};
 use crate::oci::Digest;
 use crate::repository::{BlobBody, BodyAborted, Cause, Error, Reference, Result};
@@ -206,7 +206,8 @@ impl Registry {
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
-            let permit = self.limits.requests.acquire(call.flow).await;
+            let place = self.limits.requests.acquire(call.flow);
+            let permit = fair::waiting(place, || self.pulses.beat(call.flow)).await;
             if let Some(cause) = self.closed() {
                 return Err(Failed::Final(cause));
             }
@@ -302,6 +303,9 @@ impl Registry {
             Ok(Err(error)) => Err(self.broke_off(Cause::Transport(transport::chain(&error)))),
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
+                if !retry::is_transient(response.status()) {
+                    self.pulses.beat(call.flow);
+                }
                 Ok(response)
             }
         }

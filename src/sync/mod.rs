@@ -166,6 +166,7 @@ impl Syncer {
     pub async fn run_rule(&self, spec: RunSpec<'_>) -> RuleReport {
         let begin = Instant::now();
         let progress = Progress::new(&spec);
+        let _watched = self.registries.pulses().watch(spec.flow, spec.progress.pulse());
         let finished = spec.stop.now.run_until_cancelled(self.pass(&spec, &progress)).await;
         self.carrier.state().flush().await;
         let mut report = progress.into_report();

@@ -7,11 +7,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::report::{Action, Counts, Failure, ImageReport, RuleReport};
 use super::{Keep, RunSpec, Stop};
+use crate::fair::{self, Pulse};
 
 /// How far a run has come, for who looks at it from outside.
 #[derive(Debug, Default)]
 pub struct RunProgress {
     now: Mutex<Snapshot>,
+    pulse: Pulse,
 }
 
 /// A run at one moment.
@@ -28,6 +30,11 @@ pub struct Snapshot {
 impl RunProgress {
     pub fn snapshot(&self) -> Snapshot {
         *lock(&self.now)
+    }
+
+    /// Signs of life: requests that were answered well, and waits for other runs that go on.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     fn change(&self, change: impl FnOnce(&mut Snapshot)) {
@@ -95,6 +102,11 @@ impl<'a> Progress<'a> {
         self.change(|report| report.failures.push(failure));
     }
 
+    /// Waits for other runs, which is no standstill.
+    pub async fn waiting<T>(&self, turn: impl Future<Output = T>) -> T {
+        fair::waiting(turn, || self.live.pulse.beat()).await
+    }
+
     /// Something was not begun, because the run is to stop.
     pub fn left_out(&self) {
         self.change(|report| report.interrupted = true);
@@ -156,7 +168,8 @@ mod tests {
     /// The report of a run that copies or fails to copy these in turns.
     fn report(keep: Keep, tags: &[&str]) -> (RuleReport, usize) {
         let text = "[[sync]]\nname = \"r\"\nsource = \"a.io/app\"\ntarget = \"b.io/app\"\n";
-        let config = crate::config::parse(text, "/t.toml".as_ref(), &|_| None).unwrap();
+        let env = |name: &str| Some(name.to_owned());
+        let config = crate::config::parse(text, "/t.toml".as_ref(), &env).unwrap();
         let seen = Mutex::new(0);
         let spec = RunSpec {
             rule: &config.sync[0],
@@ -189,7 +202,8 @@ mod tests {
             (Keep::Failed(2), vec!["b", "d"], None),
         ] {
             let (report, seen) = report(keep, &tags);
-            let kept = report.images.iter().filter_map(|image| image.source.strip_prefix("a.io/app:"));
+            let kept =
+                report.images.iter().filter_map(|image| image.source.strip_prefix("a.io/app:"));
             assert_eq!(kept.collect::<Vec<_>>(), expected, "{keep:?}");
             assert_eq!(report.counts, Counts { copied: 3, unchanged: 7, kept: 0, failed: 3 });
             assert_eq!((report.bytes, seen), (18, 6));
