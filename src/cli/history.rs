@@ -10,7 +10,7 @@ use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session};
-use crate::history::{Cause, Filter, Outcome, RunId, RunRecord, read_run, read_runs};
+use crate::history::{Filter, Outcome, RunId, RunRecord, read_run, read_runs};
 use crate::sync::{Action, Counts, ImageReport};
 
 /// Show what the runs of the rules did
@@ -130,7 +130,7 @@ fn row(run: &RunRecord) -> [String; 9] {
     [
         run.id.to_string(),
         run.rule.clone(),
-        cause(run.cause).to_owned(),
+        run.cause.as_str().to_owned(),
         outcome(run.outcome).to_owned(),
         known(copied.to_string()),
         known(unchanged.to_string()),
@@ -158,17 +158,6 @@ fn print_run(run: &RunRecord, images: &[ImageReport]) -> Result<(), CliError> {
         print_failure(failure);
     }
     Ok(())
-}
-
-fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Schedule => "schedule",
-        Cause::Missed => "missed",
-        Cause::Start => "start",
-        Cause::Event => "event",
-        Cause::Api => "api",
-        Cause::Command => "command",
-    }
 }
 
 fn outcome(outcome: Outcome) -> &'static str {

@@ -3,7 +3,8 @@
 //! - `agenda`: which rule is due when; `inbox`, `concern`, `wanted`: what push events ask for;
 //!   `lag`: how late changes arrive; `movement`: which runs have stalled; `health`: whether all is
 //!   well. All pure.
-//! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end.
+//! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end;
+//!   `run_log`: what is logged of it.
 //! - `engine`: what runs need, as one configuration says. `reload`: the file has changed.
 //! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
 //!   seen from outside.
@@ -24,6 +25,7 @@ mod lag;
 mod movement;
 mod reload;
 mod run;
+mod run_log;
 mod scheduler;
 mod systemd;
 pub mod view;

@@ -45,6 +45,7 @@ mod registry_conformance;
 mod registry_suspicion;
 mod scope;
 mod serve_layout;
+mod serve_log;
 #[allow(
     dead_code,
     unused_imports,
