@@ -15,6 +15,7 @@ mod cli_look;
 mod conformance;
 mod demo;
 mod deploy;
+mod deploy_files;
 mod events_distribution;
 mod fairness;
 mod faults_auth;
