@@ -4,7 +4,8 @@
 //!   as a command needs them. `output`: stdout for data, stderr for people; `report`: images and
 //!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
 //!   `signals`: stopping in good order. `progress`: what is under way. `log`: what goes to standard
-//!   error; `traces`: what goes to a collector.
+//!   error; `traces`: what goes to a collector. `ask`: the running daemon, over its API;
+//!   `status_text` and `watch`: what it says, as people read it, once or live.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -13,6 +14,7 @@
 )]
 
 mod args;
+mod ask;
 mod completions;
 mod config;
 mod copy;
@@ -35,10 +37,13 @@ mod serve;
 mod serve_layout;
 mod session;
 mod signals;
+mod status;
+mod status_text;
 mod sync;
 #[cfg(feature = "otlp")]
 mod traces;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -64,6 +69,7 @@ enum Command {
     Sync(sync::Args),
     Copy(copy::Args),
     Verify(verify::Args),
+    Status(status::Args),
     History(history::Args),
     Inspect(inspect::Args),
     ListTags(list_tags::Args),
@@ -83,7 +89,7 @@ enum Command {
 /// Subcommands by what they are for, as `--help` shows them.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
-    ("Look", &["history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Look", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Change", &["delete"]),
     ("Credentials", &["login", "logout"]),
     ("Serve and try", &["serve-layout", "demo"]),
@@ -145,6 +151,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
+            Command::Status(args) => status::run(&cli.global, args).await,
             Command::History(args) => history::run(&cli.global, args).await,
             Command::Inspect(args) => inspect::run(&cli.global, args).await,
             Command::ListTags(args) => list_tags::run(&cli.global, args).await,

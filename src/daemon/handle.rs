@@ -25,7 +25,6 @@ use crate::events;
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
 use crate::metrics::EventOutcome;
-use crate::schedule::{Timing, Trigger};
 use crate::sync::{Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
@@ -77,10 +76,7 @@ impl Handle {
 
     pub fn guarded(&self) -> Guarded {
         let engine = self.0.board.engine();
-        Guarded {
-            token: engine.token.clone(),
-            local: engine.config.daemon.listen.ip().is_loopback(),
-        }
+        Guarded { token: engine.token.clone(), local: self.0.listen.ip().is_loopback() }
     }
 
     pub fn status(&self) -> Status {
@@ -95,6 +91,7 @@ impl Handle {
             running: board.active.len(),
             queued: board.queued,
             transfers,
+            state: board.engine.config.daemon.state.display().to_string(),
             state_bytes,
             config: ConfigStatus {
                 file: self.0.parts.config_file.display().to_string(),
@@ -116,16 +113,13 @@ impl Handle {
         let shown = board.rules.get(name).cloned().unwrap_or_default();
         let running = board.active.iter().filter(|(_, active)| active.begun.rule == name);
         Some(RuleStatus {
-            name: rule.name.clone(),
-            schedule: rule.timing.as_ref().map(describe),
-            source: rule.source.to_string(),
-            targets: rule.targets.iter().map(ToString::to_string).collect(),
             next_run: shown.next_run,
             running: running.map(|(id, _)| id.clone()).collect(),
             queued: shown.queued,
             last_run: shown.last_run,
             last_success: shown.last_success,
             consecutive_failures: shown.consecutive_failures,
+            ..RuleStatus::of(rule)
         })
     }
 
@@ -380,6 +374,7 @@ impl Handle {
         let read = move || config::load(&file, &|name| std::env::var(name).ok());
         let config = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
         let config = config.map_err(|error| error.to_string())?;
+        self.check_exposure(&config)?;
         let old = self.0.board.engine();
         let fixed = |config: &config::Config| {
             let daemon = &config.daemon;
@@ -396,6 +391,21 @@ impl Handle {
         adopted.map_err(|error| error.to_string())
     }
 
+    /// What the configuration may leave out on this machine, it may not leave out as long as others
+    /// reach the daemon, which does not depend on what `listen` says now.
+    fn check_exposure(&self, config: &config::Config) -> Result<(), String> {
+        let listen = self.0.listen;
+        let protected = config.daemon.token.is_some()
+            && config.events.values().all(|source| source.secret.is_some());
+        if protected || listen.ip().is_loopback() {
+            return Ok(());
+        }
+        Err(format!(
+            "until the next start the daemon listens on {listen}, where other machines could reach \
+             it: [daemon] needs a `token`, and every table of [events] a `secret`"
+        ))
+    }
+
     fn is_stopping(&self) -> bool {
         self.0.stop.soon.is_cancelled() || self.0.stop.now.is_cancelled()
     }
@@ -408,16 +418,5 @@ impl Handle {
         let commands: &mpsc::Sender<Command> = &self.0.commands;
         commands.send(command(reply)).await.map_err(|_| Stopping)?;
         answer.await.map_err(|_| Stopping)
-    }
-}
-
-/// A timing as people read it.
-fn describe(timing: &Timing) -> String {
-    match &timing.trigger {
-        Trigger::Every(interval) => format!("every {}", humantime::format_duration(*interval)),
-        Trigger::Cron { schedule, timezone } => match timezone.iana_name() {
-            Some("UTC") | None => schedule.to_string(),
-            Some(zone) => format!("{schedule} ({zone})"),
-        },
     }
 }

@@ -31,6 +31,7 @@ mod systemd;
 pub mod view;
 mod wanted;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -76,6 +77,8 @@ pub struct Parts {
 struct Shared {
     parts: Parts,
     started: Timestamp,
+    /// As the configuration had it at the start. What it says later is for the next start.
+    listen: SocketAddr,
     board: Board,
     lags: Mutex<Lags>,
     /// Held while the configuration is loaded anew.
@@ -111,11 +114,13 @@ impl Daemon {
         if parts.state.health().set_aside.is_some() {
             parts.metrics.daemon().state_set_aside();
         }
+        let listen = config.daemon.listen;
         let engine = Arc::new(Engine::first(config, &parts, started).await?);
         let board = Board::new(Arc::clone(&engine));
         let shared = Arc::new(Shared {
             parts,
             started,
+            listen,
             board,
             lags: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),

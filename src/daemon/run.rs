@@ -47,6 +47,8 @@ enum Changed {
 /// What the scheduler wants to know of a run's end.
 pub(super) struct Ended {
     pub ending: Ending,
+    /// Something that it was about is still to be done.
+    pub failed: bool,
 }
 
 impl Job {
@@ -105,7 +107,7 @@ pub(super) async fn carry_out(
     stop: Stop,
 ) -> Ended {
     let Some(rule) = engine.rule(&job.rule) else {
-        return Ended { ending: Ending::Reached };
+        return Ended { ending: Ending::Reached, failed: false };
     };
     let begun = Begun {
         id: job.id.clone(),
@@ -157,7 +159,7 @@ pub(super) async fn carry_out(
         Ending::Interrupted if !ends => Ending::Reached,
         ending => ending,
     };
-    Ended { ending }
+    Ended { ending, failed: !report.is_success() }
 }
 
 /// How the end of a run bears on the next one's beginning.

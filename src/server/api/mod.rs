@@ -1,7 +1,7 @@
 //! The daemon over HTTP: health, metrics, and what it did, does and will do.
 //!
 //! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
-//! - `access`: who may ask what. `limit`: how much. `problem`: refusals.
+//! - `access`: who may ask what. `limit`: how much. `path`: names in addresses. `problem`: refusals.
 //!   `access_log`: what was asked.
 //! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
 //!
@@ -12,6 +12,7 @@ mod access_log;
 mod endpoint;
 mod events;
 mod limit;
+mod path;
 mod problem;
 mod rules;
 mod runs;
@@ -35,6 +36,7 @@ use crate::daemon::Handle;
 use endpoint::{Access, Body, Endpoint};
 use limit::Limits;
 pub use problem::Problem;
+pub use runs::MAX_RUNS;
 
 /// Plans being made at once: each reads from registries what a run would.
 const PLANS: usize = 2;
@@ -50,6 +52,7 @@ struct Api {
 /// What clients of the API may take up: few, and in a hurry.
 pub const BOUNDS: Bounds = Bounds {
     head_timeout: Duration::from_secs(10),
+    write_timeout: Duration::from_secs(10),
     headers: 64,
     head_bytes: 16 << 10,
     connections: 512,

@@ -17,7 +17,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint {
             path: "/healthz",
             method: "GET",
-            access: Access::Open,
+            access: Access::Free,
             summary: "Whether the process is alive",
             parameters: &[],
             answers: vec![(200, "It is", Body::Text("text/plain"))],

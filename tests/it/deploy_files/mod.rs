@@ -3,6 +3,7 @@
 
 mod compose;
 mod container;
+mod guide;
 mod kubernetes;
 mod systemd;
 
