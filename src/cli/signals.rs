@@ -23,7 +23,10 @@ pub async fn unless_stopped<T>(
 pub fn stop_token() -> CancellationToken {
     let token = CancellationToken::new();
     let stopped = token.clone();
-    on_signals(move || stopped.cancel());
+    on_signals(move || {
+        eprintln!("stopping; once more to stop at once");
+        stopped.cancel();
+    });
     token
 }
 
@@ -31,7 +34,10 @@ pub fn stop_token() -> CancellationToken {
 pub fn stop_softly() -> Stop {
     let stop = Stop::default();
     let soon = stop.soon.clone();
-    on_signals(move || soon.cancel());
+    on_signals(move || {
+        tracing::info!("told to stop; a second signal stops at once");
+        soon.cancel();
+    });
     stop
 }
 
@@ -54,7 +60,6 @@ fn on_signals(first: impl FnOnce() + Send + 'static) {
             }
         };
         next().await;
-        eprintln!("stopping; once more to stop at once");
         first();
         let code = next().await;
         #[expect(clippy::disallowed_methods, reason = "the user asked twice to stop at once")]

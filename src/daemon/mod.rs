@@ -1,9 +1,10 @@
 //! The rules of the configuration, run at their times, by push events and on request, for months.
 //!
 //! - `agenda`: which rule is due when; `inbox`, `concern`, `wanted`: what push events ask for;
-//!   `pending`: events that were not done yet; `lag`: how late changes arrive; `movement`: which runs have stalled; `health`: whether all is
-//!   well. All pure.
-//! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end.
+//!   `pending`: those of which nothing is done yet; `lag`: how late changes arrive; `movement`:
+//!   which runs have stalled; `health`: whether all is well. All pure.
+//! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end;
+//!   `run_log`: what is logged of it.
 //! - `engine`: what runs need, as one configuration says. `watch`: the file has changed;
 //!   `reload`: it is loaded anew.
 //! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
@@ -26,6 +27,7 @@ mod movement;
 mod pending;
 mod reload;
 mod run;
+mod run_log;
 mod scheduler;
 mod systemd;
 pub mod view;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Shared;
 use super::agenda::Ending;
@@ -13,6 +14,7 @@ use super::board::Active;
 use super::engine::Engine;
 use super::lag::Basis;
 use super::movement::Movement;
+use super::run_log;
 use super::wanted::{Part, Wanted};
 use crate::alerts::{self, Alert};
 use crate::config::SyncRule;
@@ -24,6 +26,7 @@ use crate::sync::{
     Action, Counts, Failure, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
     Stop,
 };
+use crate::trace;
 
 /// A run to be carried out.
 pub(super) struct Job {
@@ -135,10 +138,11 @@ pub(super) async fn carry_out(
     );
     let running = metrics.begin();
     shared.parts.history.begin(&begun);
-    tracing::info!(rule = %job.rule, run = %job.id, cause = ?job.cause, "run begins");
+    run_log::begins(&begun);
     if whole {
         shared.lags().pass_begins(&job.rule);
     }
+    let span = trace::run(&begun.rule, begun.id.as_str(), begun.cause.as_str());
     let watch = Watcher::new(&shared, rule, &job, metrics.clone());
     let spec = RunSpec {
         rule,
@@ -149,11 +153,12 @@ pub(super) async fn carry_out(
         progress: &progress,
         watch: &|image: &ImageReport| watch.image(image),
     };
-    let report = engine.syncer.run_rule(spec).await;
+    let report = engine.syncer.run_rule(spec).instrument(span.clone()).await;
     let finished = shared.now();
     let record = RunRecord::ended(&begun, finished, &report);
     drop(running);
-    log_end(&record, &report);
+    run_log::ends(&record, &report, &span);
+    drop(span);
     count(&metrics, whole, &record, &report);
     shared.parts.history.end(&record).await;
     if whole {
@@ -278,59 +283,8 @@ impl<'a> Watcher<'a> {
                 _ => {}
             }
         }
-        self.log(image);
+        run_log::image(&self.rule.name, self.run, image);
     }
-
-    /// One line an image, with everything that one looks for afterwards.
-    fn log(&self, image: &ImageReport) {
-        let digest = image.source_digest.as_deref();
-        let (rule, run) = (self.rule.name.as_str(), self.run.as_str());
-        let ImageReport { source, target, bytes, seconds, reason, .. } = image;
-        let (source, target) = (source.as_str(), target.as_str());
-        if image.action == Action::Failed {
-            let error = image.errors.first().map(ToString::to_string);
-            tracing::warn!(
-                rule,
-                run,
-                source,
-                target,
-                digest,
-                bytes,
-                seconds,
-                outcome = "failed",
-                reason,
-                error,
-                "image"
-            );
-        } else {
-            let outcome = match image.action {
-                Action::Copied => "copied",
-                Action::WouldCopy => "would_copy",
-                Action::Unchanged => "unchanged",
-                Action::Kept => "kept",
-                Action::Failed => "failed",
-            };
-            tracing::info!(
-                rule, run, source, target, digest, bytes, seconds, outcome, reason, "image"
-            );
-        }
-    }
-}
-
-fn log_end(record: &RunRecord, report: &RuleReport) {
-    let Counts { copied, unchanged, kept, failed } = record.counts;
-    let (rule, run, bytes, seconds) =
-        (record.rule.as_str(), record.id.as_str(), record.bytes, record.seconds);
-    for failure in &report.failures {
-        tracing::warn!(rule, run, hint = failure.hint, "{failure}");
-    }
-    let outcome = match record.outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "failed",
-        Outcome::Interrupted => "interrupted",
-        Outcome::Running => "running",
-    };
-    tracing::info!(rule, run, outcome, copied, unchanged, kept, failed, bytes, seconds, "run ends");
 }
 
 fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleReport) {
