@@ -43,6 +43,9 @@ struct Serving {
 }
 
 pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
+    // First of all: a signal may come while it starts.
+    let stop = signals::stop_softly();
+    let hangups = signals::Hangups::hear();
     let config = session::required_config(global)?;
     let rules = config.sync.len();
     // The port first: a second daemon is told so, whatever it shares with the first.
@@ -67,11 +70,14 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
         clock: Arc::new(System),
         random: session::jitter,
     };
-    let stop = signals::stop_softly();
-    let daemon = Daemon::start(config, parts, stop.clone())
-        .await
-        .map_err(|error| CliError::Usage(error.to_string()))?;
-    signals::on_hangup({
+    let started = tokio::select! {
+        biased;
+        // Secrets may come from commands that take long.
+        () = stop.soon.cancelled() => return Ok(Exit::Done),
+        started = Daemon::start(config, parts, stop.clone()) => started,
+    };
+    let daemon = started.map_err(|error| CliError::Usage(error.to_string()))?;
+    hangups.react({
         let handle = daemon.handle().clone();
         move || {
             let handle = handle.clone();

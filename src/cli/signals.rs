@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM: the first stops in good order, the second at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
@@ -35,15 +35,23 @@ pub fn stop_softly() -> Stop {
     stop
 }
 
-/// Does something at each SIGHUP.
-pub fn on_hangup<F: Future<Output = ()> + Send>(react: impl Fn() -> F + Send + 'static) {
-    // In place before this returns: the signal's default action would end the process.
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            react().await;
-        }
-    });
+/// Every SIGHUP since this was made. Until then, its default action ends the process.
+pub struct Hangups(Option<Signal>);
+
+impl Hangups {
+    pub fn hear() -> Self {
+        Self(signal(SignalKind::hangup()).ok())
+    }
+
+    /// Does something at each.
+    pub fn react<F: Future<Output = ()> + Send>(self, react: impl Fn() -> F + Send + 'static) {
+        let Some(mut hangups) = self.0 else { return };
+        tokio::spawn(async move {
+            while hangups.recv().await.is_some() {
+                react().await;
+            }
+        });
+    }
 }
 
 fn on_signals(first: impl FnOnce() + Send + 'static) {

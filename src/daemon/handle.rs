@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::health::{Facts, readiness};
+use super::run;
 use super::scheduler::Command;
 use super::systemd;
 use super::view::{
@@ -265,6 +266,7 @@ impl Handle {
         let transfers = self.0.parts.carrier.transfers();
         let still = transfers.iter().map(|t| now.saturating_duration_since(t.last_progress));
         metrics.transfers().under_way(transfers.len(), still.max().unwrap_or_default());
+        self.0.board.look().active.values_mut().for_each(run::count);
         metrics.render()
     }
 
@@ -346,6 +348,10 @@ impl Handle {
     pub async fn reload(&self) -> Result<(), String> {
         systemd::reloading();
         let loaded = self.load().await;
+        if self.is_stopping() {
+            // Nobody needs to hear that it came too late.
+            return loaded;
+        }
         let metrics = self.0.parts.metrics.daemon();
         let now = self.0.now();
         let (was_rejected, engine) = {

@@ -4,6 +4,7 @@
 //!   `lag`: how late changes arrive; `movement`: which runs have stalled; `health`: whether all is
 //!   well. All pure.
 //! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end.
+//!   `runner`: who carries it out.
 //! - `engine`: what runs need, as one configuration says. `reload`: the file has changed.
 //! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
 //!   seen from outside.
@@ -24,8 +25,11 @@ mod lag;
 mod movement;
 mod reload;
 mod run;
+mod runner;
 mod scheduler;
 mod systemd;
+#[cfg(test)]
+mod tests;
 pub mod view;
 mod wanted;
 
@@ -46,6 +50,7 @@ use crate::transfer::Carrier;
 use board::Board;
 use engine::Engine;
 use lag::Lags;
+use runner::{AsTheRuleSays, Runner};
 use scheduler::{Command, Scheduler};
 
 pub use clock::{Clock, System};
@@ -74,6 +79,7 @@ pub struct Parts {
 struct Shared {
     parts: Parts,
     started: Timestamp,
+    runner: Arc<dyn Runner>,
     board: Board,
     lags: Mutex<Lags>,
     /// Held while the configuration is loaded anew.
@@ -103,6 +109,16 @@ impl Daemon {
     /// # Errors
     /// A secret that the configuration names cannot be read.
     pub async fn start(config: Config, parts: Parts, stop: Stop) -> Result<Self, EngineError> {
+        Self::start_with(Arc::new(AsTheRuleSays), config, parts, stop).await
+    }
+
+    /// The same, with somebody else to carry the runs out.
+    async fn start_with(
+        runner: Arc<dyn Runner>,
+        config: Config,
+        parts: Parts,
+        stop: Stop,
+    ) -> Result<Self, EngineError> {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let started = parts.clock.now();
         parts.metrics.daemon().configured(started);
@@ -114,6 +130,7 @@ impl Daemon {
         let shared = Arc::new(Shared {
             parts,
             started,
+            runner,
             board,
             lags: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),

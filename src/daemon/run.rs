@@ -1,9 +1,12 @@
 //! One run, from its beginning to its end: carried out, shown, counted, kept, told.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
 
@@ -21,7 +24,8 @@ use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
+    Action, Counts, Failure, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
+    Stop,
 };
 
 /// A run to be carried out.
@@ -121,6 +125,8 @@ pub(super) async fn carry_out(
             progress: Arc::clone(&progress),
             stop: stop.clone(),
             movement: Movement::new(Instant::now()),
+            metrics: metrics.clone(),
+            counted: Snapshot::default(),
         },
     );
     let running = metrics.begin();
@@ -136,12 +142,17 @@ pub(super) async fn carry_out(
         progress: &progress,
         watch: &|image: &ImageReport| watch.image(image),
     };
-    let report = engine.syncer.run_rule(spec).await;
+    let carried_out = AssertUnwindSafe(shared.runner.run(&engine.syncer, spec)).catch_unwind();
+    // A fault of ours costs one run, which failed like others do, and not the daemon.
+    let report = carried_out.await.unwrap_or_else(|panic| panicked(rule, &*panic, &progress));
     let finished = shared.now();
     let record = RunRecord::ended(&begun, finished, &report);
     drop(running);
     log_end(&record, &report);
-    count(&metrics, whole, &record, &report);
+    if let Some(active) = shared.board.look().active.get_mut(&job.id) {
+        count(active);
+    }
+    count_end(&metrics, whole, &record);
     shared.parts.history.end(&record).await;
     if whole {
         settle(&shared, &engine, &job.rule, record, &report);
@@ -153,6 +164,22 @@ pub(super) async fn carry_out(
         ending => ending,
     };
     Ended { ending }
+}
+
+/// The report of a run that ended in a panic, whose own message has been printed.
+fn panicked(rule: &SyncRule, panic: &(dyn Any + Send), progress: &RunProgress) -> RuleReport {
+    let words = panic.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let Snapshot { counts, bytes, .. } = progress.snapshot();
+    let failure = Failure {
+        step: "finish".to_owned(),
+        subject: format!("rule `{}`", rule.name),
+        message: format!("tranship itself is at fault: {}", words.unwrap_or("no words")),
+        attempts: 1,
+        hint: Some("please report this with the log around it".to_owned()),
+    };
+    let report = RuleReport::new(&rule.name, Mode::Apply);
+    RuleReport { counts, bytes, failures: vec![failure], ..report }
 }
 
 /// How the end of a run bears on the next one's beginning.
@@ -270,17 +297,23 @@ fn log_end(record: &RunRecord, report: &RuleReport) {
     tracing::info!(rule, run, outcome, copied, unchanged, kept, failed, bytes, seconds, "run ends");
 }
 
-fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleReport) {
-    let Counts { copied, unchanged, kept, failed } = report.counts;
+/// Counts what has happened in a run since it was last counted. Runs may take weeks, so their
+/// numbers do not wait for their ends.
+pub(super) fn count(active: &mut Active) {
+    let now = active.progress.snapshot();
+    let before = std::mem::replace(&mut active.counted, now);
     for (outcome, images) in [
-        (TagOutcome::Copied, copied),
-        (TagOutcome::Unchanged, unchanged),
-        (TagOutcome::Kept, kept),
-        (TagOutcome::Failed, failed),
+        (TagOutcome::Copied, now.counts.copied - before.counts.copied),
+        (TagOutcome::Unchanged, now.counts.unchanged - before.counts.unchanged),
+        (TagOutcome::Kept, now.counts.kept - before.counts.kept),
+        (TagOutcome::Failed, now.counts.failed - before.counts.failed),
     ] {
-        metrics.tags(outcome, images as u64);
+        active.metrics.tags(outcome, images as u64);
     }
-    metrics.sent(report.bytes);
+    active.metrics.sent(now.bytes - before.bytes);
+}
+
+fn count_end(metrics: &RuleMetrics, whole: bool, record: &RunRecord) {
     let outcome = match record.outcome {
         Outcome::Succeeded => metrics::RunOutcome::Succeeded,
         Outcome::Failed => metrics::RunOutcome::Failed,
@@ -288,7 +321,7 @@ fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleRe
     };
     let scope = if whole { RunScope::All } else { RunScope::Tags };
     let at = record.finished.unwrap_or(record.started);
-    metrics.ended(scope, outcome, at, Duration::from_secs_f64(report.seconds));
+    metrics.ended(scope, outcome, at, Duration::from_secs_f64(record.seconds));
 }
 
 /// Keeps how a whole rule fared.

@@ -167,8 +167,13 @@ impl Scheduler {
     }
 
     async fn drain(&mut self) {
-        while let Some(ended) = self.runs.join_next_with_id().await {
-            self.ended(ended);
+        while !self.runs.is_empty() {
+            self.look_after();
+            let doze = self.doze();
+            tokio::select! {
+                Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep(doze) => {}
+            }
         }
     }
 
@@ -187,7 +192,7 @@ impl Scheduler {
         }
     }
 
-    /// Begins what is due and has room, and notices what has stalled.
+    /// Begins what is due and has room.
     fn look_around(&mut self) {
         for due in self.agenda.due(self.shared.now()) {
             let cause = match due.cause {
@@ -199,6 +204,11 @@ impl Scheduler {
         }
         self.ready.extend(self.inbox.take(Instant::now()));
         self.begin();
+        self.look_after();
+    }
+
+    /// Notices what has stalled, and shows how everything is.
+    fn look_after(&self) {
         run::report_stalls(&self.shared, &self.engine);
         self.show();
         systemd::alive(self.watchdog);
@@ -212,13 +222,17 @@ impl Scheduler {
             Duration::try_from(wake.duration_since(now)).unwrap_or_default()
         });
         let event = self.inbox.next_ready().map(|at| at.saturating_duration_since(Instant::now()));
+        [due, event].into_iter().flatten().fold(self.doze(), Duration::min)
+    }
+
+    /// How long nobody needs to look after what is under way.
+    fn doze(&self) -> Duration {
         let watchdog = self.watchdog.map(|limit| limit / 3);
-        [due, event, watchdog]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(LONGEST_SLEEP)
-            .min(LONGEST_SLEEP)
+        let limit = self.engine.config.daemon.stall_after;
+        let board = self.shared.board.look();
+        let stalls = board.active.values().filter_map(|active| active.movement.due(limit));
+        let stall = stalls.min().map(|at| at.saturating_duration_since(Instant::now()));
+        [watchdog, stall].into_iter().flatten().fold(LONGEST_SLEEP, Duration::min)
     }
 
     /// Puts a whole rule into the queue, where it is only once.
@@ -248,7 +262,9 @@ impl Scheduler {
     /// Stops a run, or takes it out of the queue.
     fn cancel(&mut self, run: &RunId) -> bool {
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == *run) {
-            if let Some(Waiting { rule, .. }) = self.waiting.remove(at) {
+            if let Some(Waiting { rule, .. }) = self.waiting.remove(at)
+                && !self.is_running(&rule)
+            {
                 // If it was due, its slots are taken care of by this decision.
                 let now = self.shared.now();
                 self.agenda.started(&rule, now);
@@ -289,7 +305,15 @@ impl Scheduler {
         let now = self.shared.now();
         self.agenda.replace(timings(&engine), now);
         self.inbox.keep_rules(|rule| engine.rule(rule).is_some());
-        self.waiting.retain(|waiting| engine.rule(&waiting.rule).is_some());
+        let agenda = &mut self.agenda;
+        self.waiting.retain(|waiting| {
+            let stays = engine.rule(&waiting.rule).is_some();
+            if !stays {
+                // It was handed out, and will not run: should it come back, it is due anew.
+                agenda.finished(&waiting.rule, now, Ending::Reached);
+            }
+            stays
+        });
         self.ready.retain(|ready| engine.rule(&ready.rule).is_some());
         self.engine = engine;
         self.adopted();
@@ -385,7 +409,10 @@ impl Scheduler {
             Err(error) => (error.id(), Ending::Reached),
         };
         let Some(Running { rule, id, ticket }) = self.running.remove(&id) else { return };
-        self.shared.board.look().active.remove(&id);
+        if let Some(mut active) = self.shared.board.look().active.remove(&id) {
+            // It has been, unless the run panicked.
+            run::count(&mut active);
+        }
         match ticket {
             Some(ticket) => self.inbox.finished(ticket, Instant::now()),
             None => {
