@@ -3,7 +3,7 @@
 //!
 //! Pure: the time is given. Whoever drives it calls [`Inbox::push`] for each rule that an event
 //! concerns, [`Inbox::take`] at [`Inbox::next_ready`], and [`Inbox::finished`] when the run of
-//! what was taken has ended, however it ended. An image that is pushed again while its run is
+//! what was taken has ended, or [`Inbox::failed`] when it could not be done. An image that is pushed again while its run is
 //! under way gets one more run afterwards, because the first may have read what was there before.
 
 use std::collections::BTreeMap;
@@ -89,10 +89,12 @@ impl Inbox {
             Some(lane) => lane,
             None => self.lanes.entry(rule.to_owned()).or_default(),
         };
-        match &mut lane.gathered {
-            Some((_, gathered)) => gathered.merge(wanted, bounds),
-            None => lane.gathered = Some((now + settle, wanted)),
-        }
+        lane.gather(now + settle, wanted, bounds);
+    }
+
+    /// Whether nothing is gathered, held or under way for the rule.
+    pub fn is_done_with(&self, rule: &str) -> bool {
+        !self.lanes.contains_key(rule)
     }
 
     /// What should be run now: each is under way until [`Inbox::finished`] is told its ticket.
@@ -114,15 +116,25 @@ impl Inbox {
 
     /// A run has ended: what waited for it is ready now.
     pub fn finished(&mut self, ticket: Ticket, now: Instant) {
+        self.end(ticket, now, None);
+    }
+
+    /// A run has failed: what it was about is ready again at `again`, or together with the next
+    /// event of the rule. What waited for it is ready now.
+    pub fn failed(&mut self, ticket: Ticket, now: Instant, again: Instant) {
+        self.end(ticket, now, Some(again));
+    }
+
+    fn end(&mut self, ticket: Ticket, now: Instant, again: Option<Instant>) {
+        let bounds = self.settings.bounds;
         let lane = self.lanes.iter_mut().find(|(_, lane)| lane.running.contains_key(&ticket));
         let Some((rule, lane)) = lane else { return };
-        lane.running.remove(&ticket);
+        let ended = lane.running.remove(&ticket);
+        if let (Some(again), Some(failed)) = (again, ended) {
+            lane.gather(again, failed, bounds);
+        }
         if let Some(held) = lane.held.take() {
-            match &mut lane.gathered {
-                // Soon enough, and then all at once.
-                Some((_, gathered)) => gathered.merge(held, self.settings.bounds),
-                None => lane.gathered = Some((now, held)),
-            }
+            lane.gather(now, held, bounds);
         }
         if lane.gathered.is_none() && lane.running.is_empty() {
             let rule = rule.clone();
@@ -149,6 +161,17 @@ impl Inbox {
 }
 
 impl Lane {
+    /// Adds to what is gathered, all of which is ready at the soonest time that is asked for.
+    fn gather(&mut self, at: Instant, wanted: Wanted, bounds: Bounds) {
+        match &mut self.gathered {
+            Some((due, gathered)) => {
+                *due = at.min(*due);
+                gathered.merge(wanted, bounds);
+            }
+            None => self.gathered = Some((at, wanted)),
+        }
+    }
+
     /// The part that can be run now; the rest is held.
     fn admit(&mut self, wanted: Wanted, settings: &Settings) -> Option<Wanted> {
         let (mut free, mut held) = (None, None);
@@ -277,6 +300,29 @@ mod tests {
         push(&mut inbox, start + 300 * MS, "one", "a:7", 3);
         push(&mut inbox, start + 300 * MS, "one", "b:7", 4);
         assert_eq!(taken(&mut inbox, start + 400 * MS).0, ["one=b:7 4"]);
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_later_or_with_the_next_event() {
+        let mut inbox = Inbox::new(Settings::default());
+        let start = Instant::now();
+        push(&mut inbox, start, "one", "a:1", 1);
+        let (_, first) = taken(&mut inbox, start + 100 * MS);
+        inbox.failed(first[0], start + 200 * MS, start + 5000 * MS);
+        assert!(!inbox.is_done_with("one"));
+        assert_eq!(inbox.next_ready(), Some(start + 5000 * MS));
+        push(&mut inbox, start + 300 * MS, "one", "a:2", 2);
+        assert_eq!(inbox.next_ready(), Some(start + 400 * MS));
+        let (ready, second) = taken(&mut inbox, start + 400 * MS);
+        assert_eq!(ready, ["one=a:1 a:2 1"], "since the first of its events");
+        // What was held back for it does not wait for the pause.
+        push(&mut inbox, start + 400 * MS, "one", "a:1", 3);
+        assert_eq!(taken(&mut inbox, start + 500 * MS).0, [""; 0]);
+        inbox.failed(second[0], start + 600 * MS, start + 9000 * MS);
+        let (ready, third) = taken(&mut inbox, start + 600 * MS);
+        assert_eq!(ready, ["one=a:1 a:2 1"]);
+        inbox.finished(third[0], start + 700 * MS);
+        assert!(inbox.is_done_with("one"));
     }
 
     #[test]

@@ -48,6 +48,8 @@ enum Changed {
 /// What the scheduler wants to know of a run's end.
 pub(super) struct Ended {
     pub ending: Ending,
+    /// Something that it was about is still to be done.
+    pub failed: bool,
 }
 
 impl Job {
@@ -106,7 +108,7 @@ pub(super) async fn carry_out(
     stop: Stop,
 ) -> Ended {
     let Some(rule) = engine.rule(&job.rule) else {
-        return Ended { ending: Ending::Reached };
+        return Ended { ending: Ending::Reached, failed: false };
     };
     let begun = Begun {
         id: job.id.clone(),
@@ -163,7 +165,7 @@ pub(super) async fn carry_out(
         Ending::Interrupted if !ends => Ending::Reached,
         ending => ending,
     };
-    Ended { ending }
+    Ended { ending, failed: !report.is_success() }
 }
 
 /// The report of a run that ended in a panic, whose own message has been printed.

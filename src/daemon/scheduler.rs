@@ -31,6 +31,9 @@ const EVENT_RUNS: usize = 64;
 const REMEMBERED_RUNS: usize = 5_000;
 /// Requests that are obeyed before runs are begun again.
 const COMMANDS_AT_ONCE: usize = 1_000;
+/// The pause after a run for events has failed; it doubles each time.
+const EVENT_PAUSE: Duration = Duration::from_secs(5);
+const MAX_EVENT_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// How long the runs that were stopped hard may take to notice.
 const LAST_WAIT: Duration = Duration::from_secs(5);
 
@@ -81,6 +84,8 @@ pub(super) struct Scheduler {
     runs: JoinSet<Ended>,
     running: HashMap<Id, Running>,
     next_flow: u64,
+    /// Rules with events that no run has looked at with success, and how often that has failed.
+    pending: HashMap<Arc<str>, u32>,
     watchdog: Option<Duration>,
 }
 
@@ -103,6 +108,7 @@ impl Scheduler {
             runs: JoinSet::new(),
             running: HashMap::new(),
             next_flow: 1,
+            pending: HashMap::new(),
             watchdog: systemd::watchdog(),
             shared,
         };
@@ -294,6 +300,7 @@ impl Scheduler {
                 if let Some(concern) = concern(rule, registry, event) {
                     self.inbox.push(now, &rule.name, &event.repository, concern, at);
                     wanted = true;
+                    self.note_pending(&rule.name);
                 }
             }
             accepted += usize::from(wanted);
@@ -403,10 +410,10 @@ impl Scheduler {
 
     fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let now = self.shared.now();
-        let (id, ending) = match ended {
-            Ok((id, ended)) => (id, ended.ending),
+        let (id, Ended { ending, failed }) = match ended {
+            Ok(ended) => ended,
             // It panicked, and the panic's own message has been printed.
-            Err(error) => (error.id(), Ending::Reached),
+            Err(error) => (error.id(), Ended { ending: Ending::Reached, failed: true }),
         };
         let Some(Running { rule, id, ticket }) = self.running.remove(&id) else { return };
         if let Some(mut active) = self.shared.board.look().active.remove(&id) {
@@ -414,11 +421,57 @@ impl Scheduler {
             run::count(&mut active);
         }
         match ticket {
-            Some(ticket) => self.inbox.finished(ticket, Instant::now()),
+            Some(ticket) if failed => self.events_failed(&rule, ticket),
+            Some(ticket) => {
+                self.inbox.finished(ticket, Instant::now());
+                self.clear_pending(&rule);
+            }
             None => {
                 self.agenda.finished(&rule, now, ending);
                 self.keep_mark(&rule);
+                if !failed && !self.pending.contains_key(&rule) {
+                    self.forget_events(&rule);
+                }
             }
+        }
+    }
+
+    /// What events told of before this process has been looked at.
+    fn forget_events(&self, rule: &str) {
+        let state = &self.shared.parts.state;
+        if state.mark(rule).is_some_and(|mark| mark.events_pending) {
+            state.update_mark(rule, |mark| mark.events_pending = false);
+        }
+    }
+
+    /// Notes that a rule has events to look at, for the case that this process does not come to
+    /// it: whoever sent them was told that they are taken care of.
+    fn note_pending(&mut self, rule: &str) {
+        if !self.pending.contains_key(rule)
+            && let Some(rule) = self.engine.name(rule)
+        {
+            self.pending.insert(Arc::clone(rule), 0);
+            self.shared.parts.state.update_mark(rule, |mark| mark.events_pending = true);
+        }
+    }
+
+    /// What events told of could not be done: again in a while, and sooner with the next event.
+    fn events_failed(&mut self, rule: &Arc<str>, ticket: inbox::Ticket) {
+        let failures = self.pending.entry(Arc::clone(rule)).or_default();
+        let pause = EVENT_PAUSE.saturating_mul(1 << (*failures).min(10)).min(MAX_EVENT_PAUSE);
+        *failures += 1;
+        let now = Instant::now();
+        self.inbox.failed(ticket, now, now + pause);
+    }
+
+    /// Notes that a rule has no events to look at any more, if that is so.
+    fn clear_pending(&mut self, rule: &Arc<str>) {
+        if !self.inbox.is_done_with(rule) {
+            if let Some(failures) = self.pending.get_mut(rule) {
+                *failures = 0;
+            }
+        } else if self.pending.remove(rule).is_some() {
+            self.forget_events(rule);
         }
     }
 
@@ -497,6 +550,7 @@ fn to_agenda(mark: &Mark) -> Option<agenda::Mark> {
     Some(agenda::Mark {
         handled: mark.last_slot?,
         started: mark.last_start,
-        unfinished: mark.unfinished,
+        // What events told of is not known any more, but somewhere in the rule.
+        unfinished: mark.unfinished || mark.events_pending,
     })
 }

@@ -11,12 +11,15 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
 
 /// What clients of a server may take up.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// How long a client may take to send a request's head, and so how long a connection may idle.
     pub head_timeout: Duration,
+    /// How long a client may take none of an answer that waits for it.
+    pub write_timeout: Duration,
     /// Header fields of one request; more are answered with 431.
     pub headers: usize,
     /// Bytes of a request's head; more are answered with 431. At least 8 KiB.
@@ -32,6 +35,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             head_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
             headers: 100,
             head_bytes: 400 << 10,
             connections: 4096,
@@ -67,8 +71,11 @@ pub async fn serve(
             Some(_) = connections.join_next() => continue,
             stream = accept(&listener), if connections.len() < bounds.connections => stream,
         };
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(bounds.write_timeout));
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
+        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let connection = graceful.watch(connection);
         connections.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke");
@@ -184,6 +191,27 @@ mod tests {
         server.stop.send(()).unwrap();
         server.task.await.unwrap().unwrap();
         assert_eq!(rest(stream).await, "");
+    }
+
+    /// More than the kernel keeps for a client that reads nothing.
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_not_kept() {
+        let router = Router::new().fallback(async || vec![b'x'; 64 << 20]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds { write_timeout: SHORT, connections: 1, ..Bounds::default() };
+        let task = tokio::spawn(serve(listener, router, bounds, std::future::pending()));
+        let mut deaf = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        // There is one place, and so an answer for somebody else only when that is free again.
+        let mut other = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut first = [0; 12];
+        tokio::time::timeout(LONG, other.read_exact(&mut first)).await.unwrap().unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        let mut rest = Vec::new();
+        // However it was cut off, it was cut off.
+        let _ = tokio::time::timeout(LONG, deaf.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.len() < 64 << 20);
+        task.abort();
     }
 
     #[tokio::test]

@@ -47,6 +47,7 @@ struct Api {
 /// What clients of the API may take up: few, and in a hurry.
 pub const BOUNDS: Bounds = Bounds {
     head_timeout: Duration::from_secs(10),
+    write_timeout: Duration::from_secs(10),
     headers: 64,
     head_bytes: 16 << 10,
     connections: 512,
