@@ -238,7 +238,9 @@ impl Scheduler {
         let board = self.shared.board.look();
         let stalls = board.active.values().filter_map(|active| active.movement.due(limit));
         let stall = stalls.min().map(|at| at.saturating_duration_since(Instant::now()));
-        [watchdog, stall].into_iter().flatten().fold(LONGEST_SLEEP, Duration::min)
+        // A run that has just begun is not on the board yet.
+        let unseen = (board.active.len() < self.running.len()).then_some(limit);
+        [watchdog, stall, unseen].into_iter().flatten().fold(LONGEST_SLEEP, Duration::min)
     }
 
     /// Puts a whole rule into the queue, where it is only once.

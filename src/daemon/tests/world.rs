@@ -185,8 +185,14 @@ impl World {
 
     /// Writes the configuration.
     pub fn configure(&self, rules: &str) {
+        self.configure_with("", rules);
+    }
+
+    /// The same with further lines of `[daemon]`.
+    pub fn configure_with(&self, daemon: &str, rules: &str) {
         let state = self.folder.path().display();
-        std::fs::write(self.file(), format!("[daemon]\nstate = \"{state}\"\n{rules}")).unwrap();
+        let text = format!("[daemon]\nstate = \"{state}\"\n{daemon}\n{rules}");
+        std::fs::write(self.file(), text).unwrap();
     }
 
     /// Starts the daemon.
