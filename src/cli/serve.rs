@@ -72,10 +72,12 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
         random: session::jitter,
     };
     let mut daemon = tokio::select! {
+        biased;
+        // Secrets may come from commands that take long.
+        () = stop.soon.cancelled() => return Ok(Exit::Done),
         started = Daemon::start(config, watch, parts, stop.clone()) => {
             started.map_err(|error| CliError::Usage(error.to_string()))?
         }
-        () = stop.soon.cancelled() => return Ok(Exit::Done),
     };
     let reloading = tokio::spawn(reload_at(hangups, daemon.handle().clone()));
     announce(global, &address.to_string(), rules)?;

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::health::{Facts, readiness};
+use super::run;
 use super::scheduler::Command;
 use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
@@ -263,6 +264,7 @@ impl Handle {
         let transfers = self.0.parts.carrier.transfers();
         let still = transfers.iter().map(|t| now.saturating_duration_since(t.last_progress));
         metrics.transfers().under_way(transfers.len(), still.max().unwrap_or_default());
+        self.0.board.look().active.values_mut().for_each(run::count);
         metrics.render()
     }
 

@@ -4,7 +4,7 @@
 //!   `pending`: those of which nothing is done yet; `lag`: how late changes arrive; `movement`:
 //!   which runs have stalled; `health`: whether all is well. All pure.
 //! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end;
-//!   `run_log`: what is logged of it.
+//!   `runner`: who carries it out; `run_log`: what is logged of it.
 //! - `engine`: what runs need, as one configuration says. `watch`: the file has changed;
 //!   `reload`: it is loaded anew.
 //! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
@@ -28,8 +28,11 @@ mod pending;
 mod reload;
 mod run;
 mod run_log;
+mod runner;
 mod scheduler;
 mod systemd;
+#[cfg(test)]
+mod tests;
 pub mod view;
 mod wanted;
 mod watch;
@@ -52,6 +55,7 @@ use crate::transfer::Carrier;
 use board::Board;
 use engine::Engine;
 use lag::Lags;
+use runner::{AsTheRuleSays, Runner};
 use scheduler::{Command, Scheduler};
 
 pub use clock::{Clock, System};
@@ -84,6 +88,7 @@ struct Shared {
     started: Timestamp,
     /// As the configuration had it at the start. What it says later is for the next start.
     listen: SocketAddr,
+    runner: Arc<dyn Runner>,
     board: Board,
     lags: Mutex<Lags>,
     /// Held while the configuration is loaded anew.
@@ -125,6 +130,17 @@ impl Daemon {
         parts: Parts,
         stop: Stop,
     ) -> Result<Self, EngineError> {
+        Self::start_with(Arc::new(AsTheRuleSays), config, watch, parts, stop).await
+    }
+
+    /// The same, with somebody else to carry the runs out.
+    async fn start_with(
+        runner: Arc<dyn Runner>,
+        config: Config,
+        watch: Watch,
+        parts: Parts,
+        stop: Stop,
+    ) -> Result<Self, EngineError> {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let started = parts.clock.now();
         parts.metrics.daemon().configured(started);
@@ -139,6 +155,7 @@ impl Daemon {
             config_file: watch.path().to_owned(),
             started,
             listen,
+            runner,
             board,
             lags: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),

@@ -33,6 +33,11 @@ impl Movement {
         stalled && !std::mem::replace(&mut self.told, true)
     }
 
+    /// When it will have stalled unless something moves, if that was not told yet.
+    pub fn due(&self, limit: Duration) -> Option<Instant> {
+        if self.told { None } else { self.moved.checked_add(limit) }
+    }
+
     /// For how long nothing has moved, if that is longer than allowed.
     pub fn stalled(&self, now: Instant, limit: Duration) -> Option<Duration> {
         let still = now.saturating_duration_since(self.moved);
@@ -52,8 +57,10 @@ mod tests {
         let mut movement = Movement::new(begin);
         assert!(!movement.look((0, 0), at(59), limit));
         assert_eq!(movement.stalled(at(59), limit), None);
+        assert_eq!(movement.due(limit), Some(at(60)));
         assert!(movement.look((0, 0), at(60), limit));
         assert!(!movement.look((0, 0), at(600), limit));
+        assert_eq!(movement.due(limit), None);
         assert_eq!(movement.stalled(at(600), limit), Some(Duration::from_secs(600)));
         assert!(!movement.look((0, 1), at(601), limit));
         assert_eq!(movement.stalled(at(601), limit), None);

@@ -1,9 +1,12 @@
 //! One run, from its beginning to its end: carried out, shown, counted, kept, told.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -50,6 +53,13 @@ pub(super) struct Ended {
     pub ending: Ending,
     /// What is still to be done of what it was about: everything, for a whole rule.
     pub failed: Option<Failed>,
+}
+
+impl Ended {
+    /// The code around the run is at fault: that inside of it is caught.
+    pub fn in_a_panic() -> Self {
+        Self { ending: Ending::Reached, failed: None }
+    }
 }
 
 /// What a run did not get done.
@@ -134,6 +144,8 @@ pub(super) async fn carry_out(
             progress: Arc::clone(&progress),
             stop: stop.clone(),
             movement: Movement::new(Instant::now()),
+            metrics: metrics.clone(),
+            counted: Snapshot::default(),
         },
     );
     let running = metrics.begin();
@@ -153,13 +165,19 @@ pub(super) async fn carry_out(
         progress: &progress,
         watch: &|image: &ImageReport| watch.image(image),
     };
-    let report = engine.syncer.run_rule(spec).instrument(span.clone()).await;
+    let carried_out = shared.runner.run(&engine.syncer, spec).instrument(span.clone());
+    // A fault of ours costs one run, which failed like others do, and not the daemon.
+    let report = AssertUnwindSafe(carried_out).catch_unwind().await;
+    let report = report.unwrap_or_else(|panic| panicked(rule, &*panic, &progress));
     let finished = shared.now();
     let record = RunRecord::ended(&begun, finished, &report);
     drop(running);
     run_log::ends(&record, &report, &span);
     drop(span);
-    count(&metrics, whole, &record, &report);
+    if let Some(active) = shared.board.look().active.get_mut(&job.id) {
+        count(active);
+    }
+    count_end(&metrics, whole, &record);
     shared.parts.history.end(&record).await;
     if whole {
         if !report.interrupted {
@@ -174,30 +192,6 @@ pub(super) async fn carry_out(
         ending => ending,
     };
     Ended { ending, failed: failed(rule, &job.changed, &report, ends) }
-}
-
-/// Settles a run that ended in a fault of ours.
-pub(super) fn panicked(
-    shared: &Shared,
-    rule: &Arc<str>,
-    active: Option<Active>,
-    whole: bool,
-) -> Ended {
-    let ended = Ended { ending: Ending::Reached, failed: None };
-    let Some(active) = active else { return ended };
-    let mut report = RuleReport::new(rule, Mode::Apply);
-    let failure = Failure::new("run the rule", rule, "an internal error: see the log".to_owned());
-    report.failures.push(failure);
-    let record = RunRecord::ended(&active.begun, shared.now(), &report);
-    let metrics = shared.parts.metrics.rule(rule);
-    count(&metrics, whole, &record, &report);
-    let history = shared.parts.history.clone();
-    let kept = record.clone();
-    tokio::spawn(async move { history.end(&kept).await });
-    if whole {
-        settle(shared, rule, record, &report);
-    }
-    ended
 }
 
 /// What the run did not get done. `ends`: the daemon does. A run that somebody cancelled leaves
@@ -225,6 +219,22 @@ fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -
         }
     });
     Some(Failed::Part(part.unwrap_or_else(|| wanted.clone())))
+}
+
+/// The report of a run that ended in a panic, whose own message has been printed.
+fn panicked(rule: &SyncRule, panic: &(dyn Any + Send), progress: &RunProgress) -> RuleReport {
+    let words = panic.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let Snapshot { counts, bytes, .. } = progress.snapshot();
+    let failure = Failure {
+        step: "finish".to_owned(),
+        subject: format!("rule `{}`", rule.name),
+        message: format!("tranship itself is at fault: {}", words.unwrap_or("no words")),
+        attempts: 1,
+        hint: Some("please report this with the log around it".to_owned()),
+    };
+    let report = RuleReport::new(&rule.name, Mode::Apply);
+    RuleReport { counts, bytes, failures: vec![failure], ..report }
 }
 
 /// How the end of a run bears on the next one's beginning.
@@ -287,17 +297,23 @@ impl<'a> Watcher<'a> {
     }
 }
 
-fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleReport) {
-    let Counts { copied, unchanged, kept, failed } = report.counts;
+/// Counts what has happened in a run since it was last counted. Runs may take weeks, so their
+/// numbers do not wait for their ends.
+pub(super) fn count(active: &mut Active) {
+    let now = active.progress.snapshot();
+    let before = std::mem::replace(&mut active.counted, now);
     for (outcome, images) in [
-        (TagOutcome::Copied, copied),
-        (TagOutcome::Unchanged, unchanged),
-        (TagOutcome::Kept, kept),
-        (TagOutcome::Failed, failed),
+        (TagOutcome::Copied, now.counts.copied - before.counts.copied),
+        (TagOutcome::Unchanged, now.counts.unchanged - before.counts.unchanged),
+        (TagOutcome::Kept, now.counts.kept - before.counts.kept),
+        (TagOutcome::Failed, now.counts.failed - before.counts.failed),
     ] {
-        metrics.tags(outcome, images as u64);
+        active.metrics.tags(outcome, images as u64);
     }
-    metrics.sent(report.bytes);
+    active.metrics.sent(now.bytes - before.bytes);
+}
+
+fn count_end(metrics: &RuleMetrics, whole: bool, record: &RunRecord) {
     let outcome = match record.outcome {
         Outcome::Succeeded => metrics::RunOutcome::Succeeded,
         Outcome::Failed => metrics::RunOutcome::Failed,
@@ -305,7 +321,7 @@ fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleRe
     };
     let scope = if whole { RunScope::All } else { RunScope::Tags };
     let at = record.finished.unwrap_or(record.started);
-    metrics.ended(scope, outcome, at, Duration::from_secs_f64(report.seconds));
+    metrics.ended(scope, outcome, at, Duration::from_secs_f64(record.seconds));
 }
 
 /// Keeps how a whole rule fared.

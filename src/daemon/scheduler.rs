@@ -189,8 +189,13 @@ impl Scheduler {
     }
 
     async fn drain(&mut self) {
-        while let Some(ended) = self.runs.join_next_with_id().await {
-            self.ended(ended);
+        while !self.runs.is_empty() {
+            self.look_after();
+            let doze = self.doze();
+            tokio::select! {
+                Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep(doze) => {}
+            }
         }
     }
 
@@ -209,7 +214,7 @@ impl Scheduler {
         }
     }
 
-    /// Begins what is due and has room, and notices what has stalled.
+    /// Begins what is due and has room.
     fn look_around(&mut self) {
         for due in self.agenda.due(self.shared.now()) {
             let cause = match due.cause {
@@ -221,6 +226,11 @@ impl Scheduler {
         }
         self.ready.extend(self.inbox.take(Instant::now()));
         self.begin();
+        self.look_after();
+    }
+
+    /// Notices what has stalled, and shows how everything is.
+    fn look_after(&self) {
         run::report_stalls(&self.shared, &self.engine);
         self.show();
         systemd::alive(self.watchdog);
@@ -234,13 +244,19 @@ impl Scheduler {
             Duration::try_from(wake.duration_since(now)).unwrap_or_default()
         });
         let event = self.inbox.next_ready().map(|at| at.saturating_duration_since(Instant::now()));
+        [due, event].into_iter().flatten().fold(self.doze(), Duration::min)
+    }
+
+    /// How long nobody needs to look after what is under way.
+    fn doze(&self) -> Duration {
         let watchdog = self.watchdog.map(|limit| limit / 3);
-        [due, event, watchdog]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(LONGEST_SLEEP)
-            .min(LONGEST_SLEEP)
+        let limit = self.engine.config.daemon.stall_after;
+        let board = self.shared.board.look();
+        let stalls = board.active.values().filter_map(|active| active.movement.due(limit));
+        let stall = stalls.min().map(|at| at.saturating_duration_since(Instant::now()));
+        // A run that has just begun is not on the board yet.
+        let unseen = (board.active.len() < self.running.len()).then_some(limit);
+        [watchdog, stall, unseen].into_iter().flatten().fold(LONGEST_SLEEP, Duration::min)
     }
 
     /// Puts a whole rule into the queue, where it is only once.
@@ -419,17 +435,13 @@ impl Scheduler {
 
     fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let now = self.shared.now();
-        let (id, ended) = match ended {
-            Ok((id, ended)) => (id, Some(ended)),
-            // It panicked, and the panic's own message has been printed.
-            Err(error) => (error.id(), None),
-        };
+        let (id, ended) = ended.unwrap_or_else(|error| (error.id(), Ended::in_a_panic()));
         let Some(Running { rule, id, events }) = self.running.remove(&id) else { return };
-        let active = self.shared.board.look().active.remove(&id);
-        let Ended { ending, failed } = match ended {
-            Some(ended) => ended,
-            None => run::panicked(&self.shared, &rule, active, events.is_none()),
-        };
+        if let Some(mut active) = self.shared.board.look().active.remove(&id) {
+            // It has been, unless the run was cut off.
+            run::count(&mut active);
+        }
+        let Ended { ending, failed } = ended;
         match (events, failed) {
             (Some(Events { ticket, .. }), Some(Failed::Part(failed))) => {
                 self.events_failed(&rule, ticket, failed);
