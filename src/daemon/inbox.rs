@@ -84,14 +84,19 @@ impl Inbox {
         at: Timestamp,
     ) {
         let Settings { settle, bounds, .. } = self.settings;
-        let wanted = Wanted::new(repository.clone(), concern, at);
         let lane = match self.lanes.get_mut(rule) {
             Some(lane) => lane,
             None => self.lanes.entry(rule.to_owned()).or_default(),
         };
+        let wanted = |concern| Wanted::new(repository.clone(), concern, at);
         match &mut lane.gathered {
-            Some((_, gathered)) => gathered.merge(wanted, bounds),
-            None => lane.gathered = Some((now + settle, wanted)),
+            Some((_, gathered)) => {
+                // Most of a burst is about what has been asked for already.
+                if !gathered.has(repository, &concern, at) {
+                    gathered.merge(wanted(concern), bounds);
+                }
+            }
+            None => lane.gathered = Some((now + settle, wanted(concern))),
         }
     }
 

@@ -1,8 +1,8 @@
 //! The rules of the configuration, run at their times, by push events and on request, for months.
 //!
-//! - `agenda`: which rule is due when; `inbox`, `concern`, `wanted`: what push events ask for;
-//!   `lag`: how late changes arrive; `movement`: which runs have stalled; `health`: whether all is
-//!   well. All pure.
+//! - `agenda`: which rule is due when; `by_source`, `concern`, `inbox`, `wanted`: what push events
+//!   ask for; `lag`: how late changes arrive; `movement`: which runs have stalled; `health`:
+//!   whether all is well. All pure.
 //! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end.
 //! - `engine`: what runs need, as one configuration says. `reload`: the file has changed.
 //! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
@@ -14,6 +14,7 @@
 
 pub mod agenda;
 mod board;
+mod by_source;
 mod clock;
 mod concern;
 mod engine;

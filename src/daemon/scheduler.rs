@@ -271,10 +271,9 @@ impl Scheduler {
         let engine = Arc::clone(&self.engine);
         let mut accepted = 0;
         for event in events {
-            // A sender's clock may be ahead of ours.
-            let at = event.at.map_or(arrived, |at| at.min(arrived));
+            let at = event.happened(arrived);
             let mut wanted = false;
-            for rule in &engine.config.sync {
+            for rule in engine.rules_of(registry, &event.repository) {
                 if let Some(concern) = concern(rule, registry, event) {
                     self.inbox.push(now, &rule.name, &event.repository, concern, at);
                     wanted = true;

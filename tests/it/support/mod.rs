@@ -9,6 +9,7 @@ use std::time::Duration;
 pub mod access_log;
 pub mod bench;
 pub mod compare;
+pub mod daemon;
 pub mod docker_registry;
 pub mod endpoint;
 pub mod images;
@@ -24,6 +25,7 @@ pub mod witness;
 
 pub use bench::Bench;
 pub use compare::{assert_same, assert_same_at};
+pub use daemon::Daemon;
 pub use docker_registry::DockerRegistry;
 pub use endpoint::{Endpoint, Place};
 pub use images::{Blob, Family, Image};
