@@ -1,13 +1,15 @@
-//! What the daemon takes up: idle, from an event to the mirrored image, and over a long time.
+//! What the daemon takes up: idle, from an event to the mirrored image, under a burst of events
+//! with many rules, and over a long time.
 //!
 //! The registries live in this process, the built binary is a child of it, and the kernel says
-//! what the child uses. `cargo bench --bench daemon -- idle` runs one of the three.
+//! what the child uses. `cargo bench --bench daemon -- idle` runs one of the four.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a bench that cannot go on should stop, in its helpers too"
 )]
 
+mod burst;
 #[path = "../common/mod.rs"]
 mod common;
 mod idle;
@@ -31,6 +33,9 @@ async fn main() -> ExitCode {
     }
     if wanted("latency") {
         missed.extend(latency::measure(smoke).await);
+    }
+    if wanted("burst") {
+        missed.extend(burst::measure(smoke).await);
     }
     if wanted("soak") {
         missed.extend(soak::measure(smoke).await);

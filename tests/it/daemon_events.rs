@@ -250,11 +250,12 @@ async fn a_signature_arrives_after_its_image() {
     site.daemon.ended("app", "event", 2).await;
     let (asked, sent) = site.since(marks);
     assert_eq!(asked.count("GET", Kind::Tags), 1, "{asked}");
-    assert_eq!(asked.count("HEAD", Kind::Manifest), 20, "{asked}");
-    // Three attached images, with their configs and payloads; one look for the API's referrers of
-    // each image.
-    assert!(asked.count("GET", Kind::Manifest) <= 2 * 3 + 1, "{asked}");
-    assert!(asked.count("GET", Kind::Referrers) <= 20 + 3, "{asked}");
+    // One look at each of the twenty tags and, by the API, at its referrers; a few more for the
+    // three images that are attached to one of them.
+    let few = 4 * 3;
+    assert!((20..=20 + few).contains(&asked.count("HEAD", Kind::Manifest)), "{asked}");
+    assert!((20..=20 + few).contains(&asked.count("GET", Kind::Referrers)), "{asked}");
+    assert!((3..=few).contains(&asked.count("GET", Kind::Manifest)), "{asked}");
     assert_eq!(sent.count("PUT", Kind::Manifest), 3, "{sent}");
     assert!(sent.count("HEAD", Kind::Manifest) <= 4, "{sent}");
 }
@@ -360,8 +361,10 @@ async fn what_nobody_told_of_comes_with_the_next_full_pass() {
     site.arrives(&second, "mirror/app", "v1").await;
     eventually("its lag", LIMIT, || async {
         let metrics = site.daemon.get("/metrics").await.body;
-        let count = "tranship_rule_mirror_lag_seconds_count{basis=\"pass\",rule=\"app\"} ";
-        metrics.lines().any(|line| line.starts_with(count)).then_some(())
+        let shown = |line: &str| {
+            line.starts_with("tranship_rule_mirror_lag_seconds_count") && line.contains("\"pass\"")
+        };
+        metrics.lines().any(shown).then_some(())
     })
     .await;
     assert_eq!(site.daemon.runs_for("app", "event").await, [Value::Null; 0]);
