@@ -89,12 +89,17 @@ impl Inbox {
         at: Timestamp,
     ) {
         let Settings { settle, bounds, .. } = self.settings;
-        let wanted = Wanted::new(repository.clone(), concern, at);
         let lane = match self.lanes.get_mut(rule) {
             Some(lane) => lane,
             None => self.lanes.entry(rule.to_owned()).or_default(),
         };
-        lane.gather(now + settle, wanted, bounds);
+        // Most of a burst is about what has been asked for already.
+        if let Some((_, gathered)) = &mut lane.gathered
+            && gathered.has(repository, &concern, at)
+        {
+            return;
+        }
+        lane.gather(now + settle, Wanted::new(repository.clone(), concern, at), bounds);
     }
 
     /// Whether nothing is gathered, held, failed or under way for the rule.

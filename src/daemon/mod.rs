@@ -1,8 +1,8 @@
 //! The rules of the configuration, run at their times, by push events and on request, for months.
 //!
-//! - `agenda`: which rule is due when; `inbox`, `concern`, `wanted`: what push events ask for;
-//!   `pending`: those of which nothing is done yet; `lag`: how late changes arrive; `movement`:
-//!   which runs have stalled; `health`: whether all is well. All pure.
+//! - `agenda`: which rule is due when; `by_source`, `concern`, `inbox`, `wanted`: what push events
+//!   ask for; `pending`: those of which nothing is done yet; `lag`: how late changes arrive;
+//!   `movement`: which runs have stalled; `health`: whether all is well. All pure.
 //! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end;
 //!   `runner`: who carries it out; `run_log`: what is logged of it.
 //! - `engine`: what runs need, as one configuration says. `watch`: the file has changed;
@@ -16,6 +16,7 @@
 
 pub mod agenda;
 mod board;
+mod by_source;
 mod clock;
 mod concern;
 mod engine;

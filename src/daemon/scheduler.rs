@@ -318,7 +318,7 @@ impl Scheduler {
         for event in events {
             let at = event.happened(arrived);
             let mut wanted = false;
-            for rule in &engine.config.sync {
+            for rule in engine.rules_of(registry, &event.repository) {
                 if let Some(concern) = concern(rule, registry, event) {
                     self.inbox.push(now, &rule.name, &event.repository, concern, at);
                     wanted = true;

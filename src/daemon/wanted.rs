@@ -82,6 +82,21 @@ impl Wanted {
         }
     }
 
+    /// Whether this asks already for what an event asks for, whose time is remembered then.
+    pub fn has(&mut self, repository: &RepositoryName, concern: &Concern, at: Timestamp) -> bool {
+        let known = match self {
+            Self::Rule { since } => Some(since),
+            Self::Repositories(parts) => match (parts.get_mut(repository), concern) {
+                (Some(Part::Whole { since }), _) => Some(since),
+                (Some(Part::Tags(tags)), Concern::Tag(tag)) => tags.get_mut(tag),
+                _ => None,
+            },
+        };
+        let Some(known) = known else { return false };
+        *known = (*known).min(at);
+        true
+    }
+
     /// Adds what the other wants.
     pub fn merge(&mut self, other: Self, bounds: Bounds) {
         let since = match (&mut *self, other) {
