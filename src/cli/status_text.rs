@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::output::{bytes, seconds, span, table};
-use super::report::{cause, outcome};
+use super::report::outcome;
 use super::status::Report;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::RunRecord;
@@ -106,7 +106,7 @@ fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
         [
             run.id.to_string(),
             run.rule.clone(),
-            cause(run.cause).to_owned(),
+            run.cause.as_str().to_owned(),
             span(between(run.started, now)),
             format!("{} of {}", settled(run), run.considered),
             copied.to_string(),

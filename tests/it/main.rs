@@ -20,6 +20,7 @@ mod daemon_prometheus;
 mod daemon_secrets;
 mod demo;
 mod deploy;
+mod deploy_files;
 mod events_distribution;
 mod fairness;
 mod faults_auth;
@@ -50,6 +51,7 @@ mod registry_conformance;
 mod registry_suspicion;
 mod scope;
 mod serve_layout;
+mod serve_log;
 #[allow(
     dead_code,
     unused_imports,
