@@ -101,7 +101,7 @@ async fn the_daemon_is_asked_while_it_runs_and_the_state_afterwards() {
     assert!(good.contains("  in ") && good.contains(" ago, "), "{shown}");
     assert!(line("bad").contains("FAILED") && line("bad").contains("on request"), "{shown}");
     assert!(line("slow").ends_with("running"), "{shown}");
-    let from = format!("{}/slow:v1", source.host());
+    let from = format!("{}/slow@sha256:", source.host());
     assert!(line(&from).contains(&format!("{}/to/slow:v1", target.host())), "{shown}");
 
     let cancel = format!("/api/v1/runs/{}/cancel", status["running"][0]["id"].as_str().unwrap());
