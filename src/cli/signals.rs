@@ -23,7 +23,10 @@ pub async fn unless_stopped<T>(
 pub fn stop_token() -> CancellationToken {
     let token = CancellationToken::new();
     let stopped = token.clone();
-    on_signals(move || stopped.cancel());
+    on_signals(move || {
+        eprintln!("stopping; once more to stop at once");
+        stopped.cancel();
+    });
     token
 }
 
@@ -31,27 +34,16 @@ pub fn stop_token() -> CancellationToken {
 pub fn stop_softly() -> Stop {
     let stop = Stop::default();
     let soon = stop.soon.clone();
-    on_signals(move || soon.cancel());
+    on_signals(move || {
+        tracing::info!("told to stop; a second signal stops at once");
+        soon.cancel();
+    });
     stop
 }
 
-/// Every SIGHUP since this was made. Until then, its default action ends the process.
-pub struct Hangups(Option<Signal>);
-
-impl Hangups {
-    pub fn hear() -> Self {
-        Self(signal(SignalKind::hangup()).ok())
-    }
-
-    /// Does something at each.
-    pub fn react<F: Future<Output = ()> + Send>(self, react: impl Fn() -> F + Send + 'static) {
-        let Some(mut hangups) = self.0 else { return };
-        tokio::spawn(async move {
-            while hangups.recv().await.is_some() {
-                react().await;
-            }
-        });
-    }
+/// SIGHUPs from now on. Without it, the first one would end the process.
+pub fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 fn on_signals(first: impl FnOnce() + Send + 'static) {
@@ -68,7 +60,6 @@ fn on_signals(first: impl FnOnce() + Send + 'static) {
             }
         };
         next().await;
-        eprintln!("stopping; once more to stop at once");
         first();
         let code = next().await;
         #[expect(clippy::disallowed_methods, reason = "the user asked twice to stop at once")]

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use crate::config;
 use crate::daemon::runner::Runner;
 use crate::daemon::view::RuleStatus;
-use crate::daemon::{Clock, Daemon, Handle, Parts};
+use crate::daemon::{Clock, Daemon, Handle, Parts, Watch};
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::registry::Policy;
@@ -200,7 +200,6 @@ impl World {
         let nothing = |_: &str| None;
         let config = config::load(&self.file(), &nothing).unwrap();
         let parts = Parts {
-            config_file: self.file(),
             state: self.state.clone(),
             carrier: Arc::new(Carrier::new(self.state.clone(), Policy::default(), || 0.5)),
             metrics: self.metrics.clone(),
@@ -211,10 +210,12 @@ impl World {
         };
         let runner = Puppet { runs: Arc::clone(&self.runs), clock: Arc::clone(&self.clock) };
         let stop = Stop::default();
-        let daemon =
-            Daemon::start_with(Arc::new(runner), config, parts, stop.clone()).await.unwrap();
+        let watch = Watch::start(&self.file());
+        let started = Daemon::start_with(Arc::new(runner), config, watch, parts, stop.clone());
+        let mut daemon = started.await.unwrap();
         let handle = daemon.handle().clone();
-        self.alive = Some((handle, stop, tokio::spawn(daemon.stopped())));
+        let ended = tokio::spawn(async move { daemon.stopped().await.unwrap() });
+        self.alive = Some((handle, stop, ended));
     }
 
     pub fn daemon(&self) -> &Handle {
