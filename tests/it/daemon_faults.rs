@@ -64,12 +64,14 @@ async fn a_state_that_cannot_be_written_is_told_at_the_start() {
 #[tokio::test]
 async fn a_disk_that_gets_full_stops_no_mirroring() {
     let (home, source, target) = home();
-    let Some(_disk) = SmallDisk::mount(&home.state(), "size=48m,mode=0700") else { return };
+    let Some(_disk) = SmallDisk::mount(&home.state(), "size=8m,mode=0700") else { return };
     let daemon = home.serve().await;
     assert_eq!(daemon.ran("app").await["outcome"], "succeeded");
     let filler = home.state().join("filler");
     let mut file = fs::File::create(&filler).unwrap();
     while std::io::Write::write_all(&mut file, &[0; 4096]).is_ok() {}
+    // Deleted, it would take its room as long as it is open.
+    drop(file);
     for tag in 0..20 {
         image(&format!("more{tag}")).load(&source, "app", &format!("more{tag}"));
     }
