@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM: the first stops in good order, the second at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
@@ -41,15 +41,9 @@ pub fn stop_softly() -> Stop {
     stop
 }
 
-/// Does something at each SIGHUP.
-pub fn on_hangup<F: Future<Output = ()> + Send>(react: impl Fn() -> F + Send + 'static) {
-    // In place before this returns: the signal's default action would end the process.
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            react().await;
-        }
-    });
+/// SIGHUPs from now on. Without it, the first one would end the process.
+pub fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 fn on_signals(first: impl FnOnce() + Send + 'static) {

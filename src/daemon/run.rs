@@ -1,7 +1,7 @@
 //! One run, from its beginning to its end: carried out, shown, counted, kept, told.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,7 +12,7 @@ use super::Shared;
 use super::agenda::Ending;
 use super::board::Active;
 use super::engine::Engine;
-use super::lag::{Basis, Lags};
+use super::lag::Basis;
 use super::movement::Movement;
 use super::run_log;
 use super::wanted::{Part, Wanted};
@@ -20,10 +20,11 @@ use crate::alerts::{self, Alert};
 use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
-use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
+use crate::metrics::{self, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
+    Action, Counts, Failure, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
+    Stop,
 };
 use crate::trace;
 
@@ -47,8 +48,15 @@ enum Changed {
 /// What the scheduler wants to know of a run's end.
 pub(super) struct Ended {
     pub ending: Ending,
-    /// Something that it was about is still to be done.
-    pub failed: bool,
+    /// What is still to be done of what it was about: everything, for a whole rule.
+    pub failed: Option<Failed>,
+}
+
+/// What a run did not get done.
+pub(super) enum Failed {
+    Rule,
+    /// Of what events told of.
+    Part(Wanted),
 }
 
 impl Job {
@@ -107,7 +115,7 @@ pub(super) async fn carry_out(
     stop: Stop,
 ) -> Ended {
     let Some(rule) = engine.rule(&job.rule) else {
-        return Ended { ending: Ending::Reached, failed: false };
+        return Ended { ending: Ending::Reached, failed: None };
     };
     let begun = Begun {
         id: job.id.clone(),
@@ -131,6 +139,9 @@ pub(super) async fn carry_out(
     let running = metrics.begin();
     shared.parts.history.begin(&begun);
     run_log::begins(&begun);
+    if whole {
+        shared.lags().pass_begins(&job.rule);
+    }
     let span = trace::run(&begun.rule, begun.id.as_str(), begun.cause.as_str());
     let watch = Watcher::new(&shared, rule, &job, metrics.clone());
     let spec = RunSpec {
@@ -151,7 +162,10 @@ pub(super) async fn carry_out(
     count(&metrics, whole, &record, &report);
     shared.parts.history.end(&record).await;
     if whole {
-        settle(&shared, &engine, &job.rule, record, &report);
+        if !report.interrupted {
+            shared.lags().pass_ends(&job.rule);
+        }
+        settle(&shared, &job.rule, record, &report);
     }
     // A run that somebody cancelled is over; only what the daemon's own end cut off goes on.
     let ends = shared.stop.soon.is_cancelled() || shared.stop.now.is_cancelled();
@@ -159,7 +173,58 @@ pub(super) async fn carry_out(
         Ending::Interrupted if !ends => Ending::Reached,
         ending => ending,
     };
-    Ended { ending, failed: !report.is_success() }
+    Ended { ending, failed: failed(rule, &job.changed, &report, ends) }
+}
+
+/// Settles a run that ended in a fault of ours.
+pub(super) fn panicked(
+    shared: &Shared,
+    rule: &Arc<str>,
+    active: Option<Active>,
+    whole: bool,
+) -> Ended {
+    let ended = Ended { ending: Ending::Reached, failed: None };
+    let Some(active) = active else { return ended };
+    let mut report = RuleReport::new(rule, Mode::Apply);
+    let failure = Failure::new("run the rule", rule, "an internal error: see the log".to_owned());
+    report.failures.push(failure);
+    let record = RunRecord::ended(&active.begun, shared.now(), &report);
+    let metrics = shared.parts.metrics.rule(rule);
+    count(&metrics, whole, &record, &report);
+    let history = shared.parts.history.clone();
+    let kept = record.clone();
+    tokio::spawn(async move { history.end(&kept).await });
+    if whole {
+        settle(shared, rule, record, &report);
+    }
+    ended
+}
+
+/// What the run did not get done. `ends`: the daemon does. A run that somebody cancelled leaves
+/// nothing to be done.
+fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -> Option<Failed> {
+    if report.is_success() || report.interrupted && !ends {
+        return None;
+    }
+    let Changed::Told(wanted) = changed else { return Some(Failed::Rule) };
+    let images: Vec<_> =
+        report.images.iter().filter(|image| image.action == Action::Failed).collect();
+    let sources: BTreeSet<&str> = images.iter().map(|image| image.source.as_str()).collect();
+    let is_all_told = report.counts.failed == images.len();
+    if report.interrupted || !report.failures.is_empty() || !is_all_told {
+        return Some(Failed::Part(wanted.clone()));
+    }
+    let registry = &rule.source.registry;
+    let part = wanted.part(|repository, tag| match tag {
+        Some(tag) => sources.contains(format!("{registry}/{repository}:{tag}").as_str()),
+        None => {
+            let of_it = format!("{registry}/{repository}");
+            sources.iter().any(|source| {
+                source.strip_prefix(&of_it).is_some_and(|rest| rest.starts_with([':', '@']))
+            })
+        }
+    });
+    Some(Failed::Part(part.unwrap_or_else(|| wanted.clone())))
 }
 
 /// How the end of a run bears on the next one's beginning.
@@ -179,11 +244,11 @@ struct Watcher<'a> {
     shared: &'a Shared,
     rule: &'a SyncRule,
     run: &'a RunId,
+    name: &'a Arc<str>,
     metrics: RuleMetrics,
     /// By source; and for those that are not in it.
     changed: (HashMap<String, Timestamp>, Option<Timestamp>),
     basis: Basis,
-    lags: &'a Mutex<Lags>,
 }
 
 impl<'a> Watcher<'a> {
@@ -195,27 +260,23 @@ impl<'a> Watcher<'a> {
                 ((by_source, Some(since)), Basis::Event)
             }
         };
-        Self { shared, rule, run: &job.id, metrics, changed, basis, lags: &shared.lags }
+        Self { shared, rule, run: &job.id, name: &job.rule, metrics, changed, basis }
     }
 
     fn image(&self, image: &ImageReport) {
         self.shared.parts.history.image(self.run, image);
         let changed = self.changed.0.get(&image.source).copied().or(self.changed.1);
         {
-            let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lags = self.shared.lags();
             match (image.action, changed) {
                 (Action::Failed, Some(changed)) => {
-                    lags.failed(&image.target, changed, self.basis);
+                    lags.failed(self.name, &image.target, changed, self.basis);
                 }
                 (Action::Copied, changed) => {
                     let changed = changed.map(|changed| (changed, self.basis));
                     if let Some((seconds, basis)) =
-                        lags.copied(&image.target, changed, self.shared.now())
+                        lags.copied(self.name, &image.target, changed, self.shared.now())
                     {
-                        let basis = match basis {
-                            Basis::Event => LagBasis::Event,
-                            Basis::Pass => LagBasis::Pass,
-                        };
                         self.metrics.lag(basis, Duration::from_secs_f64(seconds));
                     }
                 }
@@ -248,13 +309,7 @@ fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleRe
 }
 
 /// Keeps how a whole rule fared.
-fn settle(
-    shared: &Shared,
-    engine: &Engine,
-    rule: &Arc<str>,
-    record: RunRecord,
-    report: &RuleReport,
-) {
+fn settle(shared: &Shared, rule: &Arc<str>, record: RunRecord, report: &RuleReport) {
     let finished = record.finished.unwrap_or(record.started);
     let mut now = Mark::default();
     let mut news = None;
@@ -274,7 +329,8 @@ fn settle(
     if let Some(kind) = news {
         board.engine.alerts.send(Alert::of_run(kind, &record, &report.images));
     }
-    if engine.rule(rule).is_some() {
+    // A reload may have removed it meanwhile.
+    if board.engine.rule(rule).is_some() {
         let shown = board.rule(rule);
         shown.last_success = now.last_success;
         shown.consecutive_failures = now.consecutive_failures;
