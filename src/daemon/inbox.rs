@@ -3,7 +3,7 @@
 //!
 //! Pure: the time is given. Whoever drives it calls [`Inbox::push`] for each rule that an event
 //! concerns, [`Inbox::take`] at [`Inbox::next_ready`], and [`Inbox::finished`] when the run of
-//! what was taken has ended, however it ended. An image that is pushed again while its run is
+//! what was taken has ended, or [`Inbox::failed`] when it could not be done. An image that is pushed again while its run is
 //! under way gets one more run afterwards, because the first may have read what was there before.
 
 use std::collections::BTreeMap;
@@ -54,6 +54,9 @@ struct Lane {
     gathered: Option<(Instant, Wanted)>,
     /// What waits for a run to end.
     held: Option<Wanted>,
+    /// What has failed, and when it is tried again. Apart from the rest, because it would make
+    /// every run fail that it is part of.
+    failed: Option<(Instant, Wanted)>,
     running: BTreeMap<Ticket, Wanted>,
 }
 
@@ -67,6 +70,8 @@ pub struct Ready {
     pub ticket: Ticket,
     pub rule: String,
     pub wanted: Wanted,
+    /// It has failed before.
+    pub again: bool,
 }
 
 impl Inbox {
@@ -88,16 +93,19 @@ impl Inbox {
             Some(lane) => lane,
             None => self.lanes.entry(rule.to_owned()).or_default(),
         };
-        let wanted = |concern| Wanted::new(repository.clone(), concern, at);
-        match &mut lane.gathered {
-            Some((_, gathered)) => {
-                // Most of a burst is about what has been asked for already.
-                if !gathered.has(repository, &concern, at) {
-                    gathered.merge(wanted(concern), bounds);
-                }
-            }
-            None => lane.gathered = Some((now + settle, wanted(concern))),
+        // Most of a burst is about what has been asked for already.
+        if let Some((_, gathered)) = &mut lane.gathered
+            && gathered.has(repository, &concern, at)
+        {
+            return;
         }
+        let wanted = Wanted::new(repository.clone(), concern, at);
+        lane.gather(now + settle, wanted, bounds);
+    }
+
+    /// Whether nothing is gathered, held, failed or under way for the rule.
+    pub fn is_done_with(&self, rule: &str) -> bool {
+        !self.lanes.contains_key(rule)
     }
 
     /// What should be run now: each is under way until [`Inbox::finished`] is told its ticket.
@@ -105,13 +113,16 @@ impl Inbox {
     pub fn take(&mut self, now: Instant) -> Vec<Ready> {
         let mut ready = Vec::new();
         for (rule, lane) in &mut self.lanes {
-            let wanted = lane.gathered.take_if(|(due, _)| *due <= now).map(|(_, wanted)| wanted);
-            let Some(wanted) = wanted else { continue };
-            if let Some(wanted) = lane.admit(wanted, &self.settings) {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
-                lane.running.insert(ticket, wanted.clone());
-                ready.push(Ready { ticket, rule: rule.clone(), wanted });
+            let gathered = lane.gathered.take_if(|(due, _)| *due <= now);
+            let failed = lane.failed.take_if(|(due, _)| *due <= now);
+            for (waited, again) in [(gathered, false), (failed, true)] {
+                let Some((_, wanted)) = waited else { continue };
+                if let Some(wanted) = lane.admit(wanted, &self.settings) {
+                    let ticket = Ticket(self.next_ticket);
+                    self.next_ticket += 1;
+                    lane.running.insert(ticket, wanted.clone());
+                    ready.push(Ready { ticket, rule: rule.clone(), wanted, again });
+                }
             }
         }
         ready
@@ -119,17 +130,34 @@ impl Inbox {
 
     /// A run has ended: what waited for it is ready now.
     pub fn finished(&mut self, ticket: Ticket, now: Instant) {
+        self.end(ticket, now, None);
+    }
+
+    /// A run has failed at this part of what it was about, which is ready again at `again`. What
+    /// waited for the run is ready now.
+    pub fn failed(&mut self, ticket: Ticket, now: Instant, failed: Wanted, again: Instant) {
+        self.end(ticket, now, Some((again, failed)));
+    }
+
+    fn end(&mut self, ticket: Ticket, now: Instant, failed: Option<(Instant, Wanted)>) {
+        let bounds = self.settings.bounds;
         let lane = self.lanes.iter_mut().find(|(_, lane)| lane.running.contains_key(&ticket));
         let Some((rule, lane)) = lane else { return };
         lane.running.remove(&ticket);
-        if let Some(held) = lane.held.take() {
-            match &mut lane.gathered {
-                // Soon enough, and then all at once.
-                Some((_, gathered)) => gathered.merge(held, self.settings.bounds),
-                None => lane.gathered = Some((now, held)),
+        if let Some((again, failed)) = failed {
+            match &mut lane.failed {
+                // The later time: something of this has just failed.
+                Some((due, waiting)) => {
+                    *due = again.max(*due);
+                    waiting.merge(failed, bounds);
+                }
+                None => lane.failed = Some((again, failed)),
             }
         }
-        if lane.gathered.is_none() && lane.running.is_empty() {
+        if let Some(held) = lane.held.take() {
+            lane.gather(now, held, bounds);
+        }
+        if lane.is_idle() {
             let rule = rule.clone();
             self.lanes.remove(&rule);
         }
@@ -138,22 +166,37 @@ impl Inbox {
     /// When [`Inbox::take`] will have something; `None` when only an event or the end of a run
     /// can change that. May be past.
     pub fn next_ready(&self) -> Option<Instant> {
-        let gathered = self.lanes.values().filter_map(|lane| lane.gathered.as_ref());
-        gathered.map(|(due, _)| *due).min()
+        let waiting = self.lanes.values().flat_map(|lane| [&lane.gathered, &lane.failed]);
+        waiting.flatten().map(|(due, _)| *due).min()
     }
 
     /// Forgets what is not taken for rules that are no more.
     pub fn keep_rules(&mut self, mut exists: impl FnMut(&str) -> bool) {
         self.lanes.retain(|rule, lane| {
             if !exists(rule) {
-                (lane.gathered, lane.held) = (None, None);
+                (lane.gathered, lane.held, lane.failed) = (None, None, None);
             }
-            lane.gathered.is_some() || !lane.running.is_empty()
+            !lane.is_idle()
         });
     }
 }
 
 impl Lane {
+    fn is_idle(&self) -> bool {
+        self.gathered.is_none() && self.failed.is_none() && self.running.is_empty()
+    }
+
+    /// Adds to what is gathered, all of which is ready at the soonest time that is asked for.
+    fn gather(&mut self, at: Instant, wanted: Wanted, bounds: Bounds) {
+        match &mut self.gathered {
+            Some((due, gathered)) => {
+                *due = at.min(*due);
+                gathered.merge(wanted, bounds);
+            }
+            None => self.gathered = Some((at, wanted)),
+        }
+    }
+
     /// The part that can be run now; the rest is held.
     fn admit(&mut self, wanted: Wanted, settings: &Settings) -> Option<Wanted> {
         let (mut free, mut held) = (None, None);
@@ -282,6 +325,28 @@ mod tests {
         push(&mut inbox, start + 300 * MS, "one", "a:7", 3);
         push(&mut inbox, start + 300 * MS, "one", "b:7", 4);
         assert_eq!(taken(&mut inbox, start + 400 * MS).0, ["one=b:7 4"]);
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_apart_from_the_rest() {
+        let mut inbox = Inbox::new(Settings::default());
+        let start = Instant::now();
+        push(&mut inbox, start, "one", "a:1", 1);
+        push(&mut inbox, start, "one", "a:2", 2);
+        let ready = inbox.take(start + 100 * MS).remove(0);
+        let failed = ready.wanted.part(|_, tag| tag.is_some_and(|tag| tag.as_str() == "1"));
+        inbox.failed(ready.ticket, start + 200 * MS, failed.unwrap(), start + 5000 * MS);
+        assert!(!inbox.is_done_with("one"));
+        assert_eq!(inbox.next_ready(), Some(start + 5000 * MS));
+        push(&mut inbox, start + 300 * MS, "one", "a:3", 3);
+        let (ready, second) = taken(&mut inbox, start + 400 * MS);
+        assert_eq!(ready, ["one=a:3 3"], "an event does not bring back what fails");
+        inbox.finished(second[0], start + 500 * MS);
+        assert_eq!(inbox.next_ready(), Some(start + 5000 * MS));
+        let ready = inbox.take(start + 5000 * MS).remove(0);
+        assert_eq!((show(&ready.wanted), ready.again), ("a:1".to_owned(), true));
+        inbox.finished(ready.ticket, start + 5100 * MS);
+        assert!(inbox.is_done_with("one"));
     }
 
     #[test]

@@ -1,28 +1,32 @@
 //! One run, from its beginning to its end: carried out, shown, counted, kept, told.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Shared;
 use super::agenda::Ending;
 use super::board::Active;
 use super::engine::Engine;
-use super::lag::{Basis, Lags};
+use super::lag::Basis;
 use super::movement::Movement;
+use super::run_log;
 use super::wanted::{Part, Wanted};
 use crate::alerts::{self, Alert};
 use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
-use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
+use crate::metrics::{self, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
+    Action, Counts, Failure, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
+    Stop,
 };
+use crate::trace;
 
 /// A run to be carried out.
 pub(super) struct Job {
@@ -44,6 +48,15 @@ enum Changed {
 /// What the scheduler wants to know of a run's end.
 pub(super) struct Ended {
     pub ending: Ending,
+    /// What is still to be done of what it was about: everything, for a whole rule.
+    pub failed: Option<Failed>,
+}
+
+/// What a run did not get done.
+pub(super) enum Failed {
+    Rule,
+    /// Of what events told of.
+    Part(Wanted),
 }
 
 impl Job {
@@ -102,7 +115,7 @@ pub(super) async fn carry_out(
     stop: Stop,
 ) -> Ended {
     let Some(rule) = engine.rule(&job.rule) else {
-        return Ended { ending: Ending::Reached };
+        return Ended { ending: Ending::Reached, failed: None };
     };
     let begun = Begun {
         id: job.id.clone(),
@@ -125,7 +138,11 @@ pub(super) async fn carry_out(
     );
     let running = metrics.begin();
     shared.parts.history.begin(&begun);
-    tracing::info!(rule = %job.rule, run = %job.id, cause = ?job.cause, "run begins");
+    run_log::begins(&begun);
+    if whole {
+        shared.lags().pass_begins(&job.rule);
+    }
+    let span = trace::run(&begun.rule, begun.id.as_str(), begun.cause.as_str());
     let watch = Watcher::new(&shared, rule, &job, metrics.clone());
     let spec = RunSpec {
         rule,
@@ -136,15 +153,19 @@ pub(super) async fn carry_out(
         progress: &progress,
         watch: &|image: &ImageReport| watch.image(image),
     };
-    let report = engine.syncer.run_rule(spec).await;
+    let report = engine.syncer.run_rule(spec).instrument(span.clone()).await;
     let finished = shared.now();
     let record = RunRecord::ended(&begun, finished, &report);
     drop(running);
-    log_end(&record, &report);
+    run_log::ends(&record, &report, &span);
+    drop(span);
     count(&metrics, whole, &record, &report);
     shared.parts.history.end(&record).await;
     if whole {
-        settle(&shared, &engine, &job.rule, record, &report);
+        if !report.interrupted {
+            shared.lags().pass_ends(&job.rule);
+        }
+        settle(&shared, &job.rule, record, &report);
     }
     // A run that somebody cancelled is over; only what the daemon's own end cut off goes on.
     let ends = shared.stop.soon.is_cancelled() || shared.stop.now.is_cancelled();
@@ -152,7 +173,58 @@ pub(super) async fn carry_out(
         Ending::Interrupted if !ends => Ending::Reached,
         ending => ending,
     };
-    Ended { ending }
+    Ended { ending, failed: failed(rule, &job.changed, &report, ends) }
+}
+
+/// Settles a run that ended in a fault of ours.
+pub(super) fn panicked(
+    shared: &Shared,
+    rule: &Arc<str>,
+    active: Option<Active>,
+    whole: bool,
+) -> Ended {
+    let ended = Ended { ending: Ending::Reached, failed: None };
+    let Some(active) = active else { return ended };
+    let mut report = RuleReport::new(rule, Mode::Apply);
+    let failure = Failure::new("run the rule", rule, "an internal error: see the log".to_owned());
+    report.failures.push(failure);
+    let record = RunRecord::ended(&active.begun, shared.now(), &report);
+    let metrics = shared.parts.metrics.rule(rule);
+    count(&metrics, whole, &record, &report);
+    let history = shared.parts.history.clone();
+    let kept = record.clone();
+    tokio::spawn(async move { history.end(&kept).await });
+    if whole {
+        settle(shared, rule, record, &report);
+    }
+    ended
+}
+
+/// What the run did not get done. `ends`: the daemon does. A run that somebody cancelled leaves
+/// nothing to be done.
+fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -> Option<Failed> {
+    if report.is_success() || report.interrupted && !ends {
+        return None;
+    }
+    let Changed::Told(wanted) = changed else { return Some(Failed::Rule) };
+    let images: Vec<_> =
+        report.images.iter().filter(|image| image.action == Action::Failed).collect();
+    let sources: BTreeSet<&str> = images.iter().map(|image| image.source.as_str()).collect();
+    let is_all_told = report.counts.failed == images.len();
+    if report.interrupted || !report.failures.is_empty() || !is_all_told {
+        return Some(Failed::Part(wanted.clone()));
+    }
+    let registry = &rule.source.registry;
+    let part = wanted.part(|repository, tag| match tag {
+        Some(tag) => sources.contains(format!("{registry}/{repository}:{tag}").as_str()),
+        None => {
+            let of_it = format!("{registry}/{repository}");
+            sources.iter().any(|source| {
+                source.strip_prefix(&of_it).is_some_and(|rest| rest.starts_with([':', '@']))
+            })
+        }
+    });
+    Some(Failed::Part(part.unwrap_or_else(|| wanted.clone())))
 }
 
 /// How the end of a run bears on the next one's beginning.
@@ -172,11 +244,11 @@ struct Watcher<'a> {
     shared: &'a Shared,
     rule: &'a SyncRule,
     run: &'a RunId,
+    name: &'a Arc<str>,
     metrics: RuleMetrics,
     /// By source; and for those that are not in it.
     changed: (HashMap<String, Timestamp>, Option<Timestamp>),
     basis: Basis,
-    lags: &'a Mutex<Lags>,
 }
 
 impl<'a> Watcher<'a> {
@@ -188,86 +260,31 @@ impl<'a> Watcher<'a> {
                 ((by_source, Some(since)), Basis::Event)
             }
         };
-        Self { shared, rule, run: &job.id, metrics, changed, basis, lags: &shared.lags }
+        Self { shared, rule, run: &job.id, name: &job.rule, metrics, changed, basis }
     }
 
     fn image(&self, image: &ImageReport) {
         self.shared.parts.history.image(self.run, image);
         let changed = self.changed.0.get(&image.source).copied().or(self.changed.1);
         {
-            let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lags = self.shared.lags();
             match (image.action, changed) {
                 (Action::Failed, Some(changed)) => {
-                    lags.failed(&image.target, changed, self.basis);
+                    lags.failed(self.name, &image.target, changed, self.basis);
                 }
                 (Action::Copied, changed) => {
                     let changed = changed.map(|changed| (changed, self.basis));
                     if let Some((seconds, basis)) =
-                        lags.copied(&image.target, changed, self.shared.now())
+                        lags.copied(self.name, &image.target, changed, self.shared.now())
                     {
-                        let basis = match basis {
-                            Basis::Event => LagBasis::Event,
-                            Basis::Pass => LagBasis::Pass,
-                        };
                         self.metrics.lag(basis, Duration::from_secs_f64(seconds));
                     }
                 }
                 _ => {}
             }
         }
-        self.log(image);
+        run_log::image(&self.rule.name, self.run, image);
     }
-
-    /// One line an image, with everything that one looks for afterwards.
-    fn log(&self, image: &ImageReport) {
-        let digest = image.source_digest.as_deref();
-        let (rule, run) = (self.rule.name.as_str(), self.run.as_str());
-        let ImageReport { source, target, bytes, seconds, reason, .. } = image;
-        let (source, target) = (source.as_str(), target.as_str());
-        if image.action == Action::Failed {
-            let error = image.errors.first().map(ToString::to_string);
-            tracing::warn!(
-                rule,
-                run,
-                source,
-                target,
-                digest,
-                bytes,
-                seconds,
-                outcome = "failed",
-                reason,
-                error,
-                "image"
-            );
-        } else {
-            let outcome = match image.action {
-                Action::Copied => "copied",
-                Action::WouldCopy => "would_copy",
-                Action::Unchanged => "unchanged",
-                Action::Kept => "kept",
-                Action::Failed => "failed",
-            };
-            tracing::info!(
-                rule, run, source, target, digest, bytes, seconds, outcome, reason, "image"
-            );
-        }
-    }
-}
-
-fn log_end(record: &RunRecord, report: &RuleReport) {
-    let Counts { copied, unchanged, kept, failed } = record.counts;
-    let (rule, run, bytes, seconds) =
-        (record.rule.as_str(), record.id.as_str(), record.bytes, record.seconds);
-    for failure in &report.failures {
-        tracing::warn!(rule, run, hint = failure.hint, "{failure}");
-    }
-    let outcome = match record.outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "failed",
-        Outcome::Interrupted => "interrupted",
-        Outcome::Running => "running",
-    };
-    tracing::info!(rule, run, outcome, copied, unchanged, kept, failed, bytes, seconds, "run ends");
 }
 
 fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleReport) {
@@ -292,13 +309,7 @@ fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleRe
 }
 
 /// Keeps how a whole rule fared.
-fn settle(
-    shared: &Shared,
-    engine: &Engine,
-    rule: &Arc<str>,
-    record: RunRecord,
-    report: &RuleReport,
-) {
+fn settle(shared: &Shared, rule: &Arc<str>, record: RunRecord, report: &RuleReport) {
     let finished = record.finished.unwrap_or(record.started);
     let mut now = Mark::default();
     let mut news = None;
@@ -318,7 +329,8 @@ fn settle(
     if let Some(kind) = news {
         board.engine.alerts.send(Alert::of_run(kind, &record, &report.images));
     }
-    if engine.rule(rule).is_some() {
+    // A reload may have removed it meanwhile.
+    if board.engine.rule(rule).is_some() {
         let shown = board.rule(rule);
         shown.last_success = now.last_success;
         shown.consecutive_failures = now.consecutive_failures;

@@ -8,12 +8,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::agenda::{self, Agenda, Ending, LONGEST_SLEEP};
+use super::agenda::{self, Agenda, LONGEST_SLEEP};
 use super::concern::concern;
 use super::engine::Engine;
 use super::inbox::{self, Inbox, Ready};
-use super::run::{self, Ended, Job};
+use super::pending::Pending;
+use super::run::{self, Ended, Failed, Job};
 use super::view::{Accepted, AcceptedState};
+use super::wanted::Wanted;
 use super::{Shared, systemd};
 use crate::events::PushEvent;
 use crate::fair::Flow;
@@ -32,7 +34,10 @@ const REMEMBERED_RUNS: usize = 5_000;
 /// Requests that are obeyed before runs are begun again.
 const COMMANDS_AT_ONCE: usize = 1_000;
 /// How long the runs that were stopped hard may take to notice.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long notifications may take to be sent at the end. With the grace, the wait above and that
+/// of the API it stays below the 30 seconds after which Kubernetes kills.
+const ALERTS_WAIT: Duration = Duration::from_secs(3);
 
 /// What the scheduler is asked for.
 pub(super) enum Command {
@@ -68,7 +73,15 @@ struct Running {
     rule: Arc<str>,
     id: RunId,
     /// `None`: a whole rule.
-    ticket: Option<inbox::Ticket>,
+    events: Option<Events>,
+}
+
+/// A run for events.
+#[derive(Clone, Copy)]
+struct Events {
+    ticket: inbox::Ticket,
+    /// They were looked at before, without success.
+    again: bool,
 }
 
 pub(super) struct Scheduler {
@@ -81,6 +94,7 @@ pub(super) struct Scheduler {
     runs: JoinSet<Ended>,
     running: HashMap<Id, Running>,
     next_flow: u64,
+    pending: Pending,
     watchdog: Option<Duration>,
 }
 
@@ -103,6 +117,7 @@ impl Scheduler {
             runs: JoinSet::new(),
             running: HashMap::new(),
             next_flow: 1,
+            pending: Pending::default(),
             watchdog: systemd::watchdog(),
             shared,
         };
@@ -149,8 +164,12 @@ impl Scheduler {
             "stopping: images under way come to their end"
         );
         let stop = self.shared.stop.clone();
-        // Those that have not begun are as if they had not been due yet.
-        self.waiting.clear();
+        // Those that were due are missed by the next process; those that somebody asked for would
+        // not be.
+        let asked_for: Vec<_> = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .filter(|waiting| waiting.cause == Cause::Api)
+            .collect();
         let drained = tokio::select! {
             () = stop.now.cancelled() => false,
             drained = tokio::time::timeout(grace, self.drain()) => drained.is_ok(),
@@ -161,7 +180,10 @@ impl Scheduler {
             // What does not notice now holds nothing that must not be lost.
             let _ = tokio::time::timeout(LAST_WAIT, self.drain()).await;
         }
-        self.engine.alerts.stop(LAST_WAIT).await;
+        for waiting in asked_for {
+            self.shared.parts.state.update_mark(&waiting.rule, |mark| mark.unfinished = true);
+        }
+        self.engine.alerts.stop(ALERTS_WAIT).await;
         self.shared.parts.state.flush().await;
         tracing::info!("stopped");
     }
@@ -232,8 +254,18 @@ impl Scheduler {
     }
 
     fn new_id(&self) -> RunId {
-        let random = (self.shared.parts.random)() * f64::from(u32::MAX);
-        RunId::new(self.shared.now(), random as u32)
+        let now = self.shared.now();
+        let mut random = ((self.shared.parts.random)() * f64::from(u32::MAX)) as u32;
+        loop {
+            let id = RunId::new(now, random);
+            // Many begin in the same second.
+            let is_taken = self.waiting.iter().any(|waiting| waiting.id == id)
+                || self.running.values().any(|running| running.id == id);
+            if !is_taken {
+                return id;
+            }
+            random = random.wrapping_add(1);
+        }
     }
 
     fn request(&mut self, rule: &str) -> Option<Accepted> {
@@ -249,10 +281,7 @@ impl Scheduler {
     fn cancel(&mut self, run: &RunId) -> bool {
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == *run) {
             if let Some(Waiting { rule, .. }) = self.waiting.remove(at) {
-                // If it was due, its slots are taken care of by this decision.
-                let now = self.shared.now();
-                self.agenda.started(&rule, now);
-                self.agenda.finished(&rule, now, Ending::Reached);
+                self.agenda.skip(&rule, self.shared.now());
                 self.keep_mark(&rule);
             }
             return true;
@@ -277,6 +306,7 @@ impl Scheduler {
                 if let Some(concern) = concern(rule, registry, event) {
                     self.inbox.push(now, &rule.name, &event.repository, concern, at);
                     wanted = true;
+                    self.note_pending(&rule.name);
                 }
             }
             accepted += usize::from(wanted);
@@ -286,10 +316,16 @@ impl Scheduler {
 
     fn adopt(&mut self, engine: Arc<Engine>) {
         let now = self.shared.now();
+        let exists = |rule: &str| engine.rule(rule).is_some();
+        self.waiting.iter().filter(|waiting| !exists(&waiting.rule)).for_each(|gone| {
+            self.agenda.skip(&gone.rule, now);
+        });
+        self.waiting.retain(|waiting| exists(&waiting.rule));
         self.agenda.replace(timings(&engine), now);
-        self.inbox.keep_rules(|rule| engine.rule(rule).is_some());
-        self.waiting.retain(|waiting| engine.rule(&waiting.rule).is_some());
-        self.ready.retain(|ready| engine.rule(&ready.rule).is_some());
+        // What was taken out of it and waits for its run is given back when its turn comes.
+        self.inbox.keep_rules(exists);
+        self.pending.keep_rules(exists);
+        self.shared.lags().keep_rules(exists);
         self.engine = engine;
         self.adopted();
         systemd::ready(self.engine.config.sync.len());
@@ -317,7 +353,7 @@ impl Scheduler {
 
     /// Begins as many runs as have room.
     fn begin(&mut self) {
-        let whole = self.running.values().filter(|running| running.ticket.is_none()).count();
+        let whole = self.running.values().filter(|running| running.events.is_none()).count();
         let mut room = WHOLE_RUNS.saturating_sub(whole);
         let mut at = 0;
         while room > 0 && at < self.waiting.len() {
@@ -341,7 +377,7 @@ impl Scheduler {
 
     /// Whether the whole rule is under way.
     fn is_running(&self, rule: &str) -> bool {
-        self.running.values().any(|running| running.ticket.is_none() && *running.rule == *rule)
+        self.running.values().any(|running| running.events.is_none() && *running.rule == *rule)
     }
 
     fn begin_whole(&mut self, waiting: Waiting) {
@@ -355,22 +391,27 @@ impl Scheduler {
     }
 
     fn begin_for_events(&mut self, ready: Ready) {
-        let Ready { ticket, rule, wanted } = ready;
+        let Ready { ticket, rule, wanted, again } = ready;
         let Some(rule) = self.engine.name(&rule).map(Arc::clone) else {
             return self.inbox.finished(ticket, Instant::now());
         };
+        if matches!(wanted, Wanted::Rule { .. }) {
+            // That is what a run of the whole rule is for, of which there is one at a time.
+            self.enqueue(&rule, Cause::Event);
+            return self.inbox.finished(ticket, Instant::now());
+        }
         let job = Job::for_events(self.new_id(), rule, wanted);
-        self.spawn(job, Some(ticket));
+        self.spawn(job, Some(Events { ticket, again }));
     }
 
-    fn spawn(&mut self, job: Job, ticket: Option<inbox::Ticket>) {
+    fn spawn(&mut self, job: Job, events: Option<Events>) {
         let flow = Flow::new(self.next_flow);
         self.next_flow += 1;
         let stop = Stop {
             soon: self.shared.stop.soon.child_token(),
             now: self.shared.stop.now.child_token(),
         };
-        let running = Running { rule: Arc::clone(&job.rule), id: job.id.clone(), ticket };
+        let running = Running { rule: Arc::clone(&job.rule), id: job.id.clone(), events };
         let carried =
             run::carry_out(Arc::clone(&self.shared), Arc::clone(&self.engine), job, flow, stop);
         self.running.insert(self.runs.spawn(carried).id(), running);
@@ -378,19 +419,69 @@ impl Scheduler {
 
     fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let now = self.shared.now();
-        let (id, ending) = match ended {
-            Ok((id, ended)) => (id, ended.ending),
+        let (id, ended) = match ended {
+            Ok((id, ended)) => (id, Some(ended)),
             // It panicked, and the panic's own message has been printed.
-            Err(error) => (error.id(), Ending::Reached),
+            Err(error) => (error.id(), None),
         };
-        let Some(Running { rule, id, ticket }) = self.running.remove(&id) else { return };
-        self.shared.board.look().active.remove(&id);
-        match ticket {
-            Some(ticket) => self.inbox.finished(ticket, Instant::now()),
-            None => {
+        let Some(Running { rule, id, events }) = self.running.remove(&id) else { return };
+        let active = self.shared.board.look().active.remove(&id);
+        let Ended { ending, failed } = match ended {
+            Some(ended) => ended,
+            None => run::panicked(&self.shared, &rule, active, events.is_none()),
+        };
+        match (events, failed) {
+            (Some(Events { ticket, .. }), Some(Failed::Part(failed))) => {
+                self.events_failed(&rule, ticket, failed);
+            }
+            (Some(Events { ticket, again }), _) => {
+                self.inbox.finished(ticket, Instant::now());
+                if again && self.pending.recovered(&rule) {
+                    self.enqueue(&rule, Cause::Event);
+                }
+                self.clear_pending(&rule);
+            }
+            (None, failed) => {
                 self.agenda.finished(&rule, now, ending);
                 self.keep_mark(&rule);
+                if failed.is_none() {
+                    self.clear_pending(&rule);
+                }
             }
+        }
+    }
+
+    /// Notes that a rule has events to look at, for the case that this process does not come to
+    /// it: whoever sent them was told that they are taken care of.
+    fn note_pending(&mut self, rule: &str) {
+        if let Some(rule) = self.engine.name(rule)
+            && self.pending.note(rule)
+        {
+            self.shared.parts.state.update_mark(rule, |mark| mark.events_pending = true);
+        }
+    }
+
+    /// What events told of could not be done: again in a while.
+    fn events_failed(&mut self, rule: &Arc<str>, ticket: inbox::Ticket, failed: Wanted) {
+        let (pause, tell) = self.pending.failed(rule);
+        let now = Instant::now();
+        self.inbox.failed(ticket, now, failed, now + pause);
+        if tell {
+            // It fails as well, most likely, but people are told of that.
+            self.enqueue(rule, Cause::Event);
+        }
+    }
+
+    /// Notes that a rule has no events to look at any more, if that is so.
+    fn clear_pending(&mut self, rule: &str) {
+        let waits = self.waiting.iter().any(|waiting| *waiting.rule == *rule);
+        if waits || !self.inbox.is_done_with(rule) {
+            return;
+        }
+        self.pending.done(rule);
+        let state = &self.shared.parts.state;
+        if state.mark(rule).is_some_and(|mark| mark.events_pending) {
+            state.update_mark(rule, |mark| mark.events_pending = false);
         }
     }
 
@@ -469,6 +560,7 @@ fn to_agenda(mark: &Mark) -> Option<agenda::Mark> {
     Some(agenda::Mark {
         handled: mark.last_slot?,
         started: mark.last_start,
-        unfinished: mark.unfinished,
+        // What events told of is not known any more, but somewhere in the rule.
+        unfinished: mark.unfinished || mark.events_pending,
     })
 }

@@ -22,6 +22,8 @@ pub struct Mark {
     pub consecutive_failures: u32,
     /// The last run of the whole rule has not come to its end.
     pub unfinished: bool,
+    /// Events told of changes that no run has looked at with success yet.
+    pub events_pending: bool,
     /// Somebody was told that the rule fails, and not yet that it works again.
     pub alerted: bool,
 }
@@ -65,7 +67,9 @@ const ALERTED: u8 = 1;
 /// The flag of the first of the times; the others follow.
 const FIRST_TIME: u8 = 2;
 const UNFINISHED: u8 = 16;
-const ALL: u8 = ALERTED | FIRST_TIME | FIRST_TIME << 1 | FIRST_TIME << 2 | UNFINISHED;
+const EVENTS_PENDING: u8 = 32;
+const ALL: u8 =
+    ALERTED | FIRST_TIME | FIRST_TIME << 1 | FIRST_TIME << 2 | UNFINISHED | EVENTS_PENDING;
 
 impl Mark {
     fn encode(&self) -> Vec<u8> {
@@ -73,6 +77,7 @@ impl Mark {
         let times = [self.last_slot, self.last_start, self.last_success].map(seconds);
         let mut flags = if self.alerted { ALERTED } else { 0 };
         flags |= if self.unfinished { UNFINISHED } else { 0 };
+        flags |= if self.events_pending { EVENTS_PENDING } else { 0 };
         for (at, time) in times.iter().enumerate() {
             flags |= if time.is_some() { FIRST_TIME << at } else { 0 };
         }
@@ -99,6 +104,7 @@ impl Mark {
             last_success,
             consecutive_failures,
             unfinished: flags & UNFINISHED != 0,
+            events_pending: flags & EVENTS_PENDING != 0,
             alerted,
         })
     }
@@ -114,18 +120,16 @@ mod tests {
     }
 
     fn mark() -> impl Strategy<Value = Mark> {
-        (time(), time(), time(), any::<u32>(), any::<bool>(), any::<bool>()).prop_map(
-            |(last_slot, last_start, last_success, consecutive_failures, unfinished, alerted)| {
-                Mark {
-                    last_slot,
-                    last_start,
-                    last_success,
-                    consecutive_failures,
-                    unfinished,
-                    alerted,
-                }
-            },
-        )
+        let times = (time(), time(), time());
+        (times, any::<u32>(), any::<[bool; 3]>()).prop_map(|(times, failures, flags)| Mark {
+            last_slot: times.0,
+            last_start: times.1,
+            last_success: times.2,
+            consecutive_failures: failures,
+            unfinished: flags[0],
+            events_pending: flags[1],
+            alerted: flags[2],
+        })
     }
 
     proptest! {

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Job;
 use crate::fair::Flow;
+use crate::trace;
 
 /// Waiting for somebody else's transfer counts as progress this often: that one is watched itself.
 const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -104,6 +105,11 @@ impl Drop for Listed<'_> {
 }
 
 impl Tally {
+    /// What traces show of the transfer.
+    pub fn span(&self) -> tracing::Span {
+        trace::image(&self.source, &self.targets)
+    }
+
     pub fn new(id: u64, flow: Flow, source: String, targets: Vec<String>) -> Self {
         Self {
             id,

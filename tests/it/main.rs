@@ -12,12 +12,18 @@ mod cli_history;
 mod cli_json;
 mod cli_login;
 mod cli_look;
+mod cli_status;
 mod conformance;
+mod daemon_api;
+mod daemon_bounds;
 mod daemon_bursts;
 mod daemon_events;
 mod daemon_events_told;
+mod daemon_prometheus;
+mod daemon_secrets;
 mod demo;
 mod deploy;
+mod deploy_files;
 mod events_distribution;
 mod fairness;
 mod faults_auth;
@@ -48,6 +54,7 @@ mod registry_conformance;
 mod registry_suspicion;
 mod scope;
 mod serve_layout;
+mod serve_log;
 #[allow(
     dead_code,
     unused_imports,
