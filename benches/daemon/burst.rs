@@ -10,12 +10,15 @@ use crate::support::{Daemon, Place, Scripted};
 /// What another event may have to wait for its answer, in milliseconds.
 const MOST_MS: f64 = 200.0;
 
+/// What stands there for the rule of this number.
+type Name = fn(usize) -> String;
+
 pub async fn measure(smoke: bool) -> Vec<String> {
     let (rules, events) = if smoke { (10, 100) } else { (1_000, 10_000) };
     println!("\n| {events} events, {rules} rules | answer ms | slowest other event's answer ms |");
     println!("|---|---:|---:|");
     let mut missed = Vec::new();
-    let cases: [(&str, fn(usize) -> String, fn(usize) -> String); 3] = [
+    let cases: [(&str, Name, Name); 3] = [
         ("a rule for each repository", |n| format!("acme/app-{n}"), |n| format!("acme/app-{n}")),
         ("a pattern for each namespace", |n| format!("team-{n}/**"), |n| format!("team-{n}/app")),
         ("one repository, which all rules want", |_| "acme/**".into(), |_| "acme/app".into()),
@@ -31,12 +34,7 @@ pub async fn measure(smoke: bool) -> Vec<String> {
 }
 
 /// Both times in milliseconds.
-async fn burst(
-    rules: usize,
-    events: usize,
-    source: fn(usize) -> String,
-    repository: fn(usize) -> String,
-) -> (f64, f64) {
+async fn burst(rules: usize, events: usize, source: Name, repository: Name) -> (f64, f64) {
     let place = Scripted::start();
     let host = place.host();
     let mut text = format!("[events.r]\nformat = \"distribution\"\nregistry = \"{host}\"\n")

@@ -16,6 +16,8 @@ const QUERY: &str = "?token=It%27s%20a+Secret%20to%20Everybody";
 /// Every format as a source of events of its own, with one secret.
 const FORMATS: [&str; 7] = ["distribution", "harbor", "docker-hub", "ghcr", "quay", "acr", "zot"];
 
+type Headers<'a> = Vec<(&'a str, &'a str)>;
+
 struct Site {
     source: Scripted,
     target: Scripted,
@@ -201,7 +203,7 @@ async fn what_cannot_be_believed_or_understood_is_refused_and_counted() {
     let large = format!("{{\"events\":[{}]}}", " ".repeat(5 << 20));
     let many = envelope((0..10_001).map(|_| ("a", "b")));
     // Where to, with what, and what becomes of it: status and outcome.
-    let cases: Vec<(&str, Vec<(&str, &str)>, &str, u16, &str)> = vec![
+    let cases: Vec<(&str, Headers<'_>, &str, u16, &str)> = vec![
         ("distribution", vec![], &good, 401, "forged"),
         ("distribution", vec![other], &good, 401, "forged"),
         ("harbor", vec![("authorization", "")], &good, 401, "forged"),
