@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit};
-use super::report::{cause, image_line, outcome, print_failed_image, print_failure};
+use super::report::{image_line, outcome, print_failed_image, print_failure};
 use super::{output, session};
 use crate::daemon::view::RunDetail;
 use crate::history::{Filter, Outcome, RunId, RunRecord, read_run, read_runs};
@@ -160,7 +160,7 @@ fn row(run: &RunRecord) -> [String; 9] {
     [
         run.id.to_string(),
         run.rule.clone(),
-        cause(run.cause).to_owned(),
+        run.cause.as_str().to_owned(),
         outcome(run.outcome).to_owned(),
         known(copied.to_string()),
         known(unchanged.to_string()),

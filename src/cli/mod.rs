@@ -3,8 +3,9 @@
 //! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
 //!   as a command needs them. `output`: stdout for data, stderr for people; `report`: images and
 //!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
-//!   `signals`: stopping in good order. `progress`: what is under way. `ask`: the running daemon,
-//!   over its API; `status_text` and `watch`: what it says, as people read it, once or live.
+//!   `signals`: stopping in good order. `progress`: what is under way. `log`: what goes to standard
+//!   error; `traces`: what goes to a collector. `ask`: the running daemon, over its API;
+//!   `status_text` and `watch`: what it says, as people read it, once or live.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -24,6 +25,7 @@ mod history;
 mod inspect;
 mod list_repos;
 mod list_tags;
+mod log;
 mod login;
 mod logout;
 mod man;
@@ -38,6 +40,8 @@ mod signals;
 mod status;
 mod status_text;
 mod sync;
+#[cfg(feature = "otlp")]
+mod traces;
 mod verify;
 mod watch;
 
@@ -114,12 +118,6 @@ pub fn main() -> ExitCode {
         error.print();
         return error.exit().into();
     }
-    let level = match cli.command {
-        // Its log is all that there is to be seen of it.
-        Command::Serve(_) => LevelFilter::INFO,
-        _ => LevelFilter::WARN,
-    };
-    output::set_up_logging(&cli.global, level);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -127,6 +125,27 @@ pub fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
+    let serves = matches!(cli.command, Command::Serve(_));
+    // A daemon's log is all that there is to be seen of it.
+    let usual = if serves { LevelFilter::INFO } else { LevelFilter::WARN };
+    let level = log::level(&cli.global, usual);
+    #[cfg(feature = "otlp")]
+    let (traces, sinks) = {
+        let traces = serves.then(|| traces::Traces::from_environment(runtime.handle()));
+        match traces.unwrap_or(Ok(None)) {
+            Ok(traces) => {
+                let sinks = traces.iter().map(|traces| traces.sink(level)).collect();
+                (traces, sinks)
+            }
+            Err(error) => {
+                eprintln!("error: failed to set up traces: {error}");
+                return Exit::Usage.into();
+            }
+        }
+    };
+    #[cfg(not(feature = "otlp"))]
+    let sinks = Vec::new();
+    log::set_up(cli.global.log_format, level, sinks);
     // On a worker, where the connections are too: this thread would be woken for each answer.
     let running = runtime.spawn(async move {
         match cli.command {
@@ -151,6 +170,10 @@ pub fn main() -> ExitCode {
         }
     });
     let exit = runtime.block_on(running);
+    #[cfg(feature = "otlp")]
+    if let Some(traces) = traces {
+        traces.end();
+    }
     // Nothing that matters is under way any more; what blocks must not keep the process.
     runtime.shutdown_background();
     match exit {

@@ -1,35 +1,10 @@
 //! Standard output is for data; everything for people's eyes only goes to standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use serde::Serialize;
-use tracing_subscriber::filter::LevelFilter;
 
-use super::args::{Global, LogFormat};
 use super::exit::CliError;
-
-/// Sends the log to standard error, from this level unless told otherwise. Only tranship's own events: a library's might hold secrets.
-pub fn set_up_logging(global: &Global, usual: LevelFilter) {
-    let level = match (global.quiet, global.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, 0) => usual,
-        (false, 1) => LevelFilter::DEBUG,
-        (false, _) => LevelFilter::TRACE,
-    };
-    let own = tracing_subscriber::filter::Targets::new().with_target("tranship", level);
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level)
-        .with_target(false);
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-    // An error says that somebody has set up a log already, who then gets these events.
-    let _ = match global.log_format {
-        LogFormat::Text => builder.finish().with(own).try_init(),
-        LogFormat::Json => builder.json().finish().with(own).try_init(),
-    };
-}
 
 /// Prints one JSON document on standard output.
 pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {

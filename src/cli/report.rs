@@ -1,7 +1,7 @@
 //! Images, failures and runs as people read them, the same in every command.
 
 use super::output;
-use crate::history::{Cause, Outcome};
+use crate::history::Outcome;
 use crate::sync::{Action, Failure, ImageReport};
 
 /// What became of one image, in a line and its notes.
@@ -37,18 +37,6 @@ pub fn print_failure(failure: &Failure) {
     eprintln!("  {failure}");
     if let Some(hint) = &failure.hint {
         eprintln!("  hint: {hint}");
-    }
-}
-
-/// Why a run was started, in a word.
-pub fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Schedule => "schedule",
-        Cause::Missed => "missed",
-        Cause::Start => "start",
-        Cause::Event => "event",
-        Cause::Api => "api",
-        Cause::Command => "command",
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::output::{bytes, seconds, span, table};
-use super::report::{cause, outcome};
+use super::report::outcome;
 use super::status::Report;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::RunRecord;
@@ -11,6 +11,8 @@ use crate::sync::Counts;
 
 /// Characters of an image's name beside a bar.
 const LABEL: usize = 44;
+/// Hexadecimal digits of a digest that people need to tell images apart.
+const DIGITS: usize = 12;
 
 /// A bar of the live view.
 #[derive(Debug, PartialEq, Eq)]
@@ -106,7 +108,7 @@ fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
         [
             run.id.to_string(),
             run.rule.clone(),
-            cause(run.cause).to_owned(),
+            run.cause.as_str().to_owned(),
             span(between(run.started, now)),
             format!("{} of {}", settled(run), run.considered),
             copied.to_string(),
@@ -125,7 +127,7 @@ fn transfers(transfers: &[Transfer], now: Timestamp) -> String {
     let rows = transfers.iter().map(|transfer| {
         let done = percent(transfer.bytes_done, transfer.bytes_total);
         [
-            transfer.source.clone(),
+            with_short_digest(&transfer.source),
             transfer.targets.join(", "),
             span(between(transfer.started, now)),
             done.map_or("-".to_owned(), |done| format!("{done}%")),
@@ -156,7 +158,8 @@ pub fn bars(report: &Report) -> Vec<Bar> {
         Bar { label: end_of(&run.rule), done, total, tail }
     });
     let transfers = report.transfers.iter().map(|transfer| Bar {
-        label: end_of(&transfer.source),
+        // The source is often a digest, where the target has the tag.
+        label: end_of(transfer.targets.first().unwrap_or(&transfer.source)),
         done: transfer.bytes_done,
         total: transfer.bytes_total,
         tail: format!(
@@ -167,6 +170,17 @@ pub fn bars(report: &Report) -> Vec<Bar> {
         ),
     });
     runs.chain(transfers).collect()
+}
+
+/// A name as it is, but for the most of its digest.
+fn with_short_digest(name: &str) -> String {
+    match name.split_once("@sha256:") {
+        Some((repository, hash)) => {
+            let begin: String = hash.chars().take(DIGITS).collect();
+            format!("{repository}@sha256:{begin}…")
+        }
+        None => name.to_owned(),
+    }
 }
 
 /// The end of a name says most: the repository and the tag.
@@ -256,8 +270,8 @@ mod tests {
             .unwrap(),
             transfers: serde_json::from_value(json!([{
                 "run": id(2), "rule": "often",
-                "source": "registry.example.com/an/organisation/with/names/app:1.0",
-                "targets": ["a.io/app:1.0", "b.io/app:1.0"], "started": "2026-11-21T09:59:50Z",
+                "source": format!("r.io/app@sha256:{}", "0123456789".repeat(6) + "abcd"),
+                "targets": ["registry.example.com/an/organisation/with/names/app:1.0", "b.io/app:1.0"], "started": "2026-11-21T09:59:50Z",
                 "bytes_done": 30 << 20, "bytes_total": 120 << 20,
                 "bytes_per_second": 3145728.0, "idle_seconds": 0.1,
             }]))
@@ -287,8 +301,8 @@ mod tests {
     RUN                      RULE   CAUSE  FOR  IMAGES    COPIED  UNCHANGED  KEPT  FAILED  SENT
     20261121T090002Z-000002  often  event  15m  12 of 40  3       8          0     1       5.0 MiB  nothing has moved for 15m
 
-    TRANSFER                                                 TO                          FOR  DONE  SENT                   RATE
-    registry.example.com/an/organisation/with/names/app:1.0  a.io/app:1.0, b.io/app:1.0  10s  25%   30.0 MiB of 120.0 MiB  3.0 MiB/s
+    TRANSFER                       TO                                                                     FOR  DONE  SENT                   RATE
+    r.io/app@sha256:012345678901…  registry.example.com/an/organisation/with/names/app:1.0, b.io/app:1.0  10s  25%   30.0 MiB of 120.0 MiB  3.0 MiB/s
     "#);
     }
 

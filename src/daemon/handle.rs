@@ -13,14 +13,12 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::health::{Facts, readiness};
+use super::run;
 use super::scheduler::Command;
-use super::systemd;
 use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
     Transfer,
 };
-use crate::alerts::Alert;
-use crate::config;
 use crate::events;
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
@@ -35,7 +33,7 @@ const MAX_PLANNED: usize = 10_000;
 
 /// The daemon, for everybody who looks at it or asks it for something. Clones are the same.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(pub(super) Arc<Shared>);
 
 /// The daemon ends, and begins nothing any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -97,7 +95,7 @@ impl Handle {
             state: board.engine.config.daemon.state.display().to_string(),
             state_bytes,
             config: ConfigStatus {
-                file: self.0.parts.config_file.display().to_string(),
+                file: self.0.config_file.display().to_string(),
                 loaded: board.engine.loaded,
                 rejected: board.rejected.clone(),
             },
@@ -165,8 +163,15 @@ impl Handle {
     /// # Errors
     /// The history cannot be read.
     pub async fn run(&self, id: RunId) -> std::io::Result<Option<RunDetail>> {
-        let Some((mut run, images)) = self.0.parts.history.run(id).await? else {
-            return Ok(None);
+        let (mut run, images) = match self.0.parts.history.run(id.clone()).await? {
+            Some(found) => found,
+            // It has begun, and the disk has not heard of it yet.
+            None => match self.0.board.look().active.get(&id) {
+                Some(active) => {
+                    (RunRecord::unended(active.begun.clone(), Outcome::Running), Vec::new())
+                }
+                None => return Ok(None),
+            },
         };
         self.bring_up_to_date(&mut run);
         Ok(Some(RunDetail { run, images }))
@@ -262,6 +267,7 @@ impl Handle {
         let transfers = self.0.parts.carrier.transfers();
         let still = transfers.iter().map(|t| now.saturating_duration_since(t.last_progress));
         metrics.transfers().under_way(transfers.len(), still.max().unwrap_or_default());
+        self.0.board.look().active.values_mut().for_each(run::count);
         metrics.render()
     }
 
@@ -337,84 +343,12 @@ impl Handle {
         Ok(EventsAccepted { accepted, ignored: all - accepted })
     }
 
-    /// Loads the configuration file anew. If anything is wrong with it, the one in use stays.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
-    pub async fn reload(&self) -> Result<(), String> {
-        systemd::reloading();
-        let loaded = self.load().await;
-        let metrics = self.0.parts.metrics.daemon();
-        let now = self.0.now();
-        let (was_rejected, engine) = {
-            let mut board = self.0.board.look();
-            let rejected = std::mem::replace(&mut board.rejected, loaded.as_ref().err().cloned());
-            (rejected.is_some(), Arc::clone(&board.engine))
-        };
-        let rules = engine.config.sync.len();
-        match &loaded {
-            Ok(()) => {
-                metrics.reloaded(now);
-                tracing::info!(rules, "the configuration was loaded anew");
-                if was_rejected {
-                    engine.alerts.send(Alert::reload_recovered(now));
-                }
-            }
-            Err(why) => {
-                metrics.reload_failed();
-                tracing::error!("the configuration stays as it was: {why}");
-                if !was_rejected {
-                    engine.alerts.send(Alert::reload_failed(now, why));
-                }
-                systemd::ready(rules);
-            }
-        }
-        loaded
-    }
-
-    async fn load(&self) -> Result<(), String> {
-        let _alone = self.0.reloading.lock().await;
-        let file = self.0.parts.config_file.clone();
-        let read = move || config::load(&file, &|name| std::env::var(name).ok());
-        let config = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-        let config = config.map_err(|error| error.to_string())?;
-        self.check_exposure(&config)?;
-        let old = self.0.board.engine();
-        let fixed = |config: &config::Config| {
-            let daemon = &config.daemon;
-            (daemon.listen, daemon.state.clone(), daemon.transfers)
-        };
-        if fixed(&config) != fixed(&old.config) {
-            tracing::warn!(
-                "`listen`, `state` and `transfers` of [daemon] take effect at the next start"
-            );
-        }
-        let engine = old.renewed(config, &self.0.parts, self.0.now()).await;
-        let engine = Arc::new(engine.map_err(|error| error.to_string())?);
-        let adopted = self.ask(|reply| Command::Adopt { engine, reply }).await;
-        adopted.map_err(|error| error.to_string())
-    }
-
-    /// What the configuration may leave out on this machine, it may not leave out as long as others
-    /// reach the daemon, which does not depend on what `listen` says now.
-    fn check_exposure(&self, config: &config::Config) -> Result<(), String> {
-        let listen = self.0.listen;
-        let protected = config.daemon.token.is_some()
-            && config.events.values().all(|source| source.secret.is_some());
-        if protected || listen.ip().is_loopback() {
-            return Ok(());
-        }
-        Err(format!(
-            "until the next start the daemon listens on {listen}, where other machines could reach \
-             it: [daemon] needs a `token`, and every table of [events] a `secret`"
-        ))
-    }
-
     fn is_stopping(&self) -> bool {
         self.0.stop.soon.is_cancelled() || self.0.stop.now.is_cancelled()
     }
 
-    async fn ask<T>(
+    /// Asks the scheduler.
+    pub(super) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, Stopping> {

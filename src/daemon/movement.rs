@@ -49,6 +49,11 @@ impl Movement {
         std::mem::take(&mut self.told).then_some(News::Moves)
     }
 
+    /// When it will have stalled unless something moves, if that was not told yet.
+    pub fn due(&self, limit: Duration) -> Option<Instant> {
+        if self.told { None } else { self.moved.checked_add(limit) }
+    }
+
     /// For how long nothing has moved, if that is longer than allowed.
     pub fn stalled(&self, now: Instant, limit: Duration) -> Option<Duration> {
         let still = now.saturating_duration_since(self.moved);
@@ -68,8 +73,10 @@ mod tests {
         let mut movement = Movement::new(begin);
         assert_eq!(movement.look((0, 0, 0), at(59), limit), None);
         assert_eq!(movement.stalled(at(59), limit), None);
+        assert_eq!(movement.due(limit), Some(at(60)));
         assert_eq!(movement.look((0, 0, 0), at(60), limit), Some(News::Stalled));
         assert_eq!(movement.look((0, 0, 0), at(600), limit), None);
+        assert_eq!(movement.due(limit), None);
         assert_eq!(movement.stalled(at(600), limit), Some(Duration::from_secs(600)));
         assert_eq!(movement.look((0, 1, 0), at(601), limit), Some(News::Moves));
         assert_eq!(movement.stalled(at(601), limit), None);

@@ -42,6 +42,7 @@ pub enum NotificationOutcome {
 /// The metrics of the daemon itself.
 pub struct DaemonMetrics {
     events: IntCounterVec,
+    unknown_source: IntCounter,
     notifications_delivered: IntCounter,
     notifications_failed: IntCounter,
     reloads_succeeded: IntCounter,
@@ -77,12 +78,14 @@ impl DaemonMetrics {
             "Whether the configuration as it was last read is the one in use (1), or was refused (0).",
         );
         reload_is_good.set(1);
+        let events = families.counters(
+            "tranship_events_total",
+            "Push events that arrived, by source and outcome.",
+            &["source", "outcome"],
+        );
         Self {
-            events: families.counters(
-                "tranship_events_total",
-                "Push events that arrived, by source and outcome.",
-                &["source", "outcome"],
-            ),
+            unknown_source: events.with_label_values(&["", "unknown_source"]),
+            events,
             notifications_delivered: notifications.with_label_values(&["delivered"]),
             notifications_failed: notifications.with_label_values(&["failed"]),
             reloads_succeeded: reloads.with_label_values(&["succeeded"]),
@@ -122,7 +125,7 @@ impl DaemonMetrics {
     /// An event for a source that does not exist, whose name therefore is anybody's: it is not
     /// shown.
     pub fn event_of_unknown_source(&self) {
-        self.events.with_label_values(&["", "unknown_source"]).inc();
+        self.unknown_source.inc();
     }
 
     /// A notification is done with.

@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 use url::Url;
 
 use super::Registry;
@@ -22,6 +23,7 @@ use crate::fair::{self, Flow};
 use crate::metrics::{NoAnswer, WindowKind};
 use crate::oci::Digest;
 use crate::repository::{BlobBody, BodyAborted, Cause, Error, Reference, Result};
+use crate::trace;
 
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -204,6 +206,20 @@ impl Registry {
 
     /// One try: headers of the final answer, after authentication and redirects.
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
+        let span = trace::request(&call.method, &self.host, call.url.path());
+        let exchanged = self.exchange_within(call).instrument(span.clone()).await;
+        match &exchanged {
+            Ok(response) => trace::answered(&span, response.status()),
+            Err(Failed::Status(answer)) => {
+                trace::answered(&span, answer.status);
+                trace::failed(&span, answer.status);
+            }
+            Err(Failed::Final(cause) | Failed::Connection(cause)) => trace::failed(&span, cause),
+        }
+        exchanged
+    }
+
+    async fn exchange_within(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
             let place = self.limits.requests.acquire(call.flow);

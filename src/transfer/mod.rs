@@ -4,7 +4,7 @@
 //! - `image`: the order in which things are put, so that a tag never points at something
 //!   incomplete. `referrers`: what follows an image: signatures, SBOMs, attestations.
 //! - `blobs`: what a target lacks, and whether it can be mounted. `carry`: one blob over the wire.
-//! - `underway`: transfers as they are seen from outside.
+//! - `underway`: transfers as they are seen from outside; `span`: in traces.
 //! - `trail`, `resume`, `locks`, `meter`: the parts these are made of.
 
 mod blobs;
@@ -16,6 +16,7 @@ mod meter;
 mod platforms;
 mod referrers;
 mod resume;
+mod span;
 mod trail;
 mod underway;
 

@@ -11,6 +11,7 @@ use tokio::time::Instant;
 
 use super::Job;
 use crate::fair::{self, Flow};
+use crate::trace;
 
 /// One transfer at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -101,6 +102,11 @@ impl Drop for Listed<'_> {
 }
 
 impl Tally {
+    /// What traces show of the transfer.
+    pub fn span(&self) -> tracing::Span {
+        trace::image(&self.source, &self.targets)
+    }
+
     pub fn new(id: u64, flow: Flow, source: String, targets: Vec<String>) -> Self {
         Self {
             id,

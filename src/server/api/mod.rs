@@ -2,11 +2,13 @@
 //!
 //! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
 //! - `access`: who may ask what. `limit`: how much. `path`: names in addresses. `problem`: refusals.
+//!   `access_log`: what was asked.
 //! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
 //!
 //! Nothing in here decides anything about images: every answer is the daemon's.
 
 mod access;
+mod access_log;
 mod endpoint;
 mod events;
 mod limit;
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
@@ -67,6 +70,7 @@ pub fn router(daemon: Handle) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "see /api/v1/openapi.json")
         })
+        .layer(from_fn(access_log::log))
         .with_state(api)
 }
 

@@ -100,8 +100,6 @@ async fn run(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
     match api.daemon.run_rule(&name).await {
         Ok(Some(accepted)) => json_with(StatusCode::ACCEPTED, &accepted),
         Ok(None) => unknown(&name),
-        Err(stopping) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string()).into_response()
-        }
+        Err(stopping) => Problem::from(stopping).into_response(),
     }
 }

@@ -128,9 +128,7 @@ async fn cancel(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
         Ok(false) => {
             Problem::not_found(format!("{id} is neither under way nor waiting")).into_response()
         }
-        Err(stopping) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string()).into_response()
-        }
+        Err(stopping) => Problem::from(stopping).into_response(),
     }
 }
 

@@ -48,10 +48,16 @@ impl Daemon {
 
     /// In a home that may have a state already.
     pub async fn start_in(home: Tranship, text: &str) -> Self {
+        Self::start_with(home, text, &[]).await
+    }
+
+    /// With these environment variables.
+    pub async fn start_with(home: Tranship, text: &str, variables: &[(&str, &str)]) -> Self {
         home.write("tranship.toml", with_daemon(text));
         let log = File::options().create(true).append(true).open(home.home().join("log")).unwrap();
         let mut command = home.command();
         command.args(["serve", "--log-format", "json"]).kill_on_drop(true);
+        command.envs(variables.iter().copied());
         let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = tokio::time::timeout(LIMIT, lines.next_line()).await;
@@ -201,7 +207,7 @@ impl Answer {
 }
 
 fn with_daemon(text: &str) -> String {
-    if text.starts_with("[daemon]\nlisten") {
+    if text.starts_with("[daemon]\n") {
         return text.to_owned();
     }
     format!("[daemon]\nlisten = \"127.0.0.1:0\"\n{text}")

@@ -14,6 +14,7 @@ pub mod docker_registry;
 pub mod endpoint;
 pub mod images;
 pub mod layout_registry;
+pub mod openapi;
 pub mod pki;
 pub mod process;
 pub mod samples;
