@@ -1,10 +1,12 @@
 //! One run, from its beginning to its end: carried out, shown, counted, kept, told.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -217,6 +219,22 @@ fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -
         }
     });
     Some(Failed::Part(part.unwrap_or_else(|| wanted.clone())))
+}
+
+/// The report of a run that ended in a panic, whose own message has been printed.
+fn panicked(rule: &SyncRule, panic: &(dyn Any + Send), progress: &RunProgress) -> RuleReport {
+    let words = panic.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let Snapshot { counts, bytes, .. } = progress.snapshot();
+    let failure = Failure {
+        step: "finish".to_owned(),
+        subject: format!("rule `{}`", rule.name),
+        message: format!("tranship itself is at fault: {}", words.unwrap_or("no words")),
+        attempts: 1,
+        hint: Some("please report this with the log around it".to_owned()),
+    };
+    let report = RuleReport::new(&rule.name, Mode::Apply);
+    RuleReport { counts, bytes, failures: vec![failure], ..report }
 }
 
 /// How the end of a run bears on the next one's beginning.
