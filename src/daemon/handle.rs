@@ -23,10 +23,13 @@ use crate::events;
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
 use crate::metrics::EventOutcome;
-use crate::sync::{Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
+use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
 const SILENCE: Duration = Duration::from_secs(120);
+
+/// Images that a plan lists at most: of a rule that was never run, there may be a million.
+const MAX_PLANNED: usize = 10_000;
 
 /// The daemon, for everybody who looks at it or asks it for something. Clones are the same.
 #[derive(Clone)]
@@ -79,7 +82,7 @@ impl Handle {
 
     pub fn status(&self) -> Status {
         let transfers = self.0.parts.carrier.transfers().len();
-        let state_bytes = self.0.parts.state.size_bytes().unwrap_or_default();
+        let state_bytes = self.0.parts.state.size_bytes();
         let board = self.0.board.look();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -244,6 +247,7 @@ impl Handle {
         readiness(&Facts {
             config_rejected: board.rejected.clone(),
             state_broken,
+            history_failing: self.0.parts.history.health().failing,
             succeeding: last(Outcome::Succeeded),
             failing: last(Outcome::Failed),
             stopping: self.is_stopping(),
@@ -257,9 +261,8 @@ impl Handle {
     /// What [`crate::metrics::Metrics::render`] has.
     pub fn render_metrics(&self) -> prometheus::Result<String> {
         let metrics = &self.0.parts.metrics;
-        if let Ok(bytes) = self.0.parts.state.size_bytes() {
-            metrics.daemon().state_size(bytes);
-        }
+        metrics.daemon().state_size(self.0.parts.state.size_bytes());
+        metrics.daemon().history_lost(self.0.parts.history.health().lost);
         let now = Instant::now();
         let transfers = self.0.parts.carrier.transfers();
         let still = transfers.iter().map(|t| now.saturating_duration_since(t.last_progress));
@@ -296,6 +299,7 @@ impl Handle {
             stop: &Stop::at_once(self.0.stop.now.child_token()),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
+            keep: Keep::First(MAX_PLANNED),
             watch: &|_| {},
         };
         Some(engine.syncer.run_rule(spec).await)

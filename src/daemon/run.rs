@@ -16,7 +16,7 @@ use super::agenda::Ending;
 use super::board::Active;
 use super::engine::Engine;
 use super::lag::Basis;
-use super::movement::Movement;
+use super::movement::{Movement, News};
 use super::run_log;
 use super::wanted::{Part, Wanted};
 use crate::alerts::{self, Alert};
@@ -26,8 +26,8 @@ use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::metrics::{self, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, Failure, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
-    Stop,
+    Action, Counts, Failure, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope,
+    Snapshot, Stop,
 };
 use crate::trace;
 
@@ -163,6 +163,7 @@ pub(super) async fn carry_out(
         stop: &stop,
         flow,
         progress: &progress,
+        keep: Keep::Failed(alerts::MAX_DETAILS),
         watch: &|image: &ImageReport| watch.image(image),
     };
     let carried_out = shared.runner.run(&engine.syncer, spec).instrument(span.clone());
@@ -170,6 +171,7 @@ pub(super) async fn carry_out(
     let report = AssertUnwindSafe(carried_out).catch_unwind().await;
     let report = report.unwrap_or_else(|panic| panicked(rule, &*panic, &progress));
     let finished = shared.now();
+    end_stall(&shared, &job);
     let record = RunRecord::ended(&begun, finished, &report);
     drop(running);
     run_log::ends(&record, &report, &span);
@@ -354,7 +356,16 @@ fn settle(shared: &Shared, rule: &Arc<str>, record: RunRecord, report: &RuleRepo
     }
 }
 
-/// Notices runs in which nothing has moved for too long.
+/// Who was told that the run is stuck hears that it has ended.
+fn end_stall(shared: &Shared, job: &Job) {
+    let mut board = shared.board.look();
+    let news = board.active.get_mut(&job.id).and_then(|active| active.movement.end());
+    if news.is_some() {
+        board.engine.alerts.send(Alert::moves_again(&job.rule, shared.now()));
+    }
+}
+
+/// Notices runs in which nothing has moved for too long, and that something does again.
 pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
     let now = Instant::now();
     let limit = engine.config.daemon.stall_after;
@@ -367,10 +378,17 @@ pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
         let own = || transfers.iter().filter(|transfer| transfer.flow == active.flow);
         // The sum of what images under way have sent falls when one is settled, which is movement.
         let sent: u64 = own().map(|transfer| transfer.bytes_sent).sum();
-        if active.movement.look((settled, bytes + sent), now, limit) {
-            let oldest = own().min_by_key(|transfer| transfer.last_progress);
-            let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
-            stalled.push((active.begun.rule.clone(), id.clone(), image));
+        let reading = (settled, bytes + sent, active.progress.pulse().beats());
+        match active.movement.look(reading, now, limit) {
+            Some(News::Stalled) => {
+                let oldest = own().min_by_key(|transfer| transfer.last_progress);
+                let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
+                stalled.push((active.begun.rule.clone(), id.clone(), image));
+            }
+            Some(News::Moves) => {
+                engine.alerts.send(Alert::moves_again(&active.begun.rule, shared.now()));
+            }
+            None => {}
         }
     }
     for (rule, run, image) in stalled {

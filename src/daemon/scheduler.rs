@@ -1,6 +1,6 @@
 //! The loop that begins runs: when they are due, when an event asks for them, when somebody does.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::wanted::Wanted;
 use super::{Shared, systemd};
 use crate::events::PushEvent;
 use crate::fair::Flow;
-use crate::history::{Cause, Filter, Outcome, RunId};
+use crate::history::{Cause, RunId};
 use crate::oci::RegistryHost;
 use crate::state::Mark;
 use crate::sync::Stop;
@@ -29,8 +29,6 @@ use crate::sync::Stop;
 const WHOLE_RUNS: usize = 64;
 /// Runs for events under way at once, beside those: a push does not wait for a migration.
 const EVENT_RUNS: usize = 64;
-/// Runs of the past that are looked at for how each rule fared last.
-const REMEMBERED_RUNS: usize = 5_000;
 /// Requests that are obeyed before runs are begun again.
 const COMMANDS_AT_ONCE: usize = 1_000;
 /// How long the runs that were stopped hard may take to notice.
@@ -531,20 +529,11 @@ impl Scheduler {
 
     /// Reads how each rule fared before this process.
     async fn remember(&mut self) {
-        let filter = Filter { limit: Some(REMEMBERED_RUNS), ..Filter::default() };
-        let runs = match self.shared.parts.history.runs(filter).await {
-            Ok(runs) => runs.value,
-            Err(error) => {
-                tracing::warn!(%error, "what ran before cannot be read");
-                Vec::new()
-            }
-        };
-        let mut last = BTreeMap::new();
-        for run in runs {
-            if run.cause != Cause::Event && run.outcome != Outcome::Running {
-                last.entry(run.rule.clone()).or_insert(run);
-            }
-        }
+        let rules = self.engine.names().map(ToString::to_string).collect();
+        let mut last = self.shared.parts.history.last_runs(rules).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what ran before cannot be read");
+            HashMap::new()
+        });
         let mut board = self.shared.board.look();
         for name in self.engine.names() {
             let mark = self.shared.parts.state.mark(name).unwrap_or_default();

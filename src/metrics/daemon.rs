@@ -51,6 +51,7 @@ pub struct DaemonMetrics {
     reloaded: GaugeVec,
     state_bytes: IntGauge,
     state_set_aside: IntCounter,
+    history_lost: IntCounter,
     queue: IntGauge,
 }
 
@@ -99,6 +100,10 @@ impl DaemonMetrics {
             state_set_aside: families.counter(
                 "tranship_state_set_aside_total",
                 "Times that the state was damaged, set aside and begun anew.",
+            ),
+            history_lost: families.counter(
+                "tranship_history_lost_lines_total",
+                "Lines of the history that could not be written.",
             ),
             queue: families
                 .gauge("tranship_run_queue_length", "Runs that are due and wait for their turn."),
@@ -157,6 +162,12 @@ impl DaemonMetrics {
     /// The state was damaged and set aside.
     pub fn state_set_aside(&self) {
         self.state_set_aside.inc();
+    }
+
+    /// So many lines of the history are lost since the start. To be set before metrics are
+    /// rendered.
+    pub fn history_lost(&self, lines: u64) {
+        self.history_lost.inc_by(lines.saturating_sub(self.history_lost.get()));
     }
 
     /// So many runs wait for their turn.

@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -20,7 +19,7 @@ use super::link;
 use super::retry::{self, Decision, Failure};
 use super::transport;
 use super::window::Kind;
-use crate::fair::Flow;
+use crate::fair::{self, Flow};
 use crate::metrics::{NoAnswer, WindowKind};
 use crate::oci::Digest;
 use crate::repository::{BlobBody, BodyAborted, Cause, Error, Reference, Result};
@@ -198,8 +197,7 @@ impl Registry {
             Some(wait) if wait <= self.policy.patience => self.limits.requests.pause(wait),
             Some(wait) if link::same_origin(&self.base, &answer.url) => {
                 let until = Instant::now() + wait.min(MAX_CLOSED);
-                *self.closed.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((until, cause.clone()));
+                self.limits.close(until, cause.clone());
             }
             _ => {}
         }
@@ -224,7 +222,8 @@ impl Registry {
     async fn exchange_within(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
-            let permit = self.limits.requests.acquire(call.flow).await;
+            let place = self.limits.requests.acquire(call.flow);
+            let permit = fair::waiting(place, || self.pulses.beat(call.flow)).await;
             if let Some(cause) = self.closed() {
                 return Err(Failed::Final(cause));
             }
@@ -320,6 +319,9 @@ impl Registry {
             Ok(Err(error)) => Err(self.broke_off(Cause::Transport(transport::chain(&error)))),
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
+                if !retry::is_transient(response.status()) {
+                    self.pulses.beat(call.flow);
+                }
                 Ok(response)
             }
         }

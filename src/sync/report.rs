@@ -22,7 +22,7 @@ pub struct RuleReport {
     /// Bytes of blobs sent to targets.
     pub bytes: u64,
     pub seconds: f64,
-    /// Every image that was not simply unchanged, by name.
+    /// Images that were not simply unchanged, by name: all of them, or those that the run keeps.
     pub images: Vec<ImageReport>,
     /// What went wrong with more than one image: a list that could not be read.
     pub failures: Vec<Failure>,

@@ -10,11 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Job;
-use crate::fair::Flow;
+use crate::fair::{self, Flow};
 use crate::trace;
-
-/// Waiting for somebody else's transfer counts as progress this often: that one is watched itself.
-const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// One transfer at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,14 +151,7 @@ impl Tally {
 
     /// Waits for somebody else, which is no standstill.
     pub async fn waiting<T>(&self, turn: impl Future<Output = T>) -> T {
-        let mut turn = std::pin::pin!(turn);
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut turn => return value,
-                () = tokio::time::sleep(HEARTBEAT) => self.touch(),
-            }
-        }
+        fair::waiting(turn, || self.touch()).await
     }
 
     fn status(&self) -> TransferStatus {
@@ -248,6 +238,6 @@ mod tests {
         tokio::time::sleep(90 * second).await;
         assert_eq!(tally.status().last_progress.elapsed(), 90 * second);
         tally.waiting(tokio::time::sleep(600 * second)).await;
-        assert!(tally.status().last_progress.elapsed() <= HEARTBEAT);
+        assert!(tally.status().last_progress.elapsed() <= fair::HEARTBEAT);
     }
 }

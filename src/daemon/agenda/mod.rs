@@ -192,11 +192,6 @@ impl Agenda {
         Some(self.rules.get(rule)?.mark)
     }
 
-    /// What is to be remembered of all rules.
-    pub fn marks(&self) -> impl Iterator<Item = (&Arc<str>, Mark)> {
-        self.rules.iter().map(|(name, entry)| (name, entry.mark))
-    }
-
     fn change(&mut self, rule: &str, now: Timestamp, change: impl FnOnce(&mut Entry, &mut Random)) {
         self.look_at_clock(now);
         let Some((name, _)) = self.rules.get_key_value(rule) else { return };

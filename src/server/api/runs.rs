@@ -20,7 +20,7 @@ use crate::history::{Filter, Outcome, RunId, RunRecord};
 /// Runs of one answer, unless asked otherwise.
 const RUNS: usize = 100;
 /// Runs of one answer at most.
-pub const MAX_RUNS: usize = 10_000;
+pub const MAX_RUNS: usize = 1_000;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     const ID: (&str, &str) = ("id", "The run's id");
@@ -37,7 +37,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                     "since",
                     "Only runs that ended at this time (RFC 3339) or later, or have not ended",
                 ),
-                ("limit", "At most so many; 100 unless said otherwise, and never above 10000"),
+                ("limit", "At most so many; 100 unless said otherwise, and never above 1000"),
             ],
             answers: vec![
                 (200, "The runs", schema::<Vec<RunRecord>>()),
