@@ -107,7 +107,7 @@ async fn a_panic_costs_one_run() {
     let last = failed.last_run.unwrap();
     assert_eq!(last.outcome, Outcome::Failed);
     let words = last.failures[0].to_string();
-    assert_eq!(words, "failed to run the rule r: an internal error: see the log");
+    assert_eq!(words, "failed to finish rule `r`: tranship itself is at fault: a fault of ours");
     assert_eq!(world.metric("tranship_rule_running{rule=\"r\"}"), 0.0);
     let of_runs = "tranship_rule_runs_total{rule=\"r\",scope=\"all\",outcome=\"failed\"}";
     assert_eq!(world.metric(of_runs), 1.0);
