@@ -6,9 +6,8 @@
 //! - `cli`: one file a subcommand; arguments in, report out.
 //! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
 //! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
-//! - `daemon`: runs the rules when their time has come and when registries tell of pushes.
-//! - `server`: layouts served as a registry.
-//! - `daemon`: the rules of the configuration, run at their times.
+//! - `server`: the daemon's metrics, health and API; layouts served as a registry.
+//! - `daemon`: the rules of the configuration, run at their times and on push events.
 //! - `verify`: source and target compared down to every blob, and repaired.
 //! - `alerts`: tells people, by webhook, what they should know of.
 //! - `history`: what each run did, kept on disk.

@@ -89,6 +89,7 @@ struct Shared {
     parts: Parts,
     /// Where the configuration was read from, and is read from anew.
     config_file: PathBuf,
+    seen: watch::Seen,
     started: Timestamp,
     /// As the configuration had it at the start. What it says later is for the next start.
     listen: SocketAddr,
@@ -158,6 +159,7 @@ impl Daemon {
         let shared = Arc::new(Shared {
             parts,
             config_file: watch.path().to_owned(),
+            seen: watch.seen(),
             started,
             listen,
             runner,

@@ -81,6 +81,7 @@ impl Handle {
 
     async fn load(&self) -> Result<(), ReloadError> {
         let file = self.0.config_file.clone();
+        self.0.seen.look(&file);
         let environment = self.0.parts.environment.clone();
         let read =
             move || config::load(&file, &|name| environment.variable(name)?.into_string().ok());

@@ -5,6 +5,7 @@
 //! can be watched (too many watches, a network file system), a look now and then has to do.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
@@ -17,11 +18,25 @@ const SETTLE: Duration = Duration::from_millis(250);
 /// How often the file is looked at without a reason.
 const LOOK: Duration = Duration::from_secs(60);
 
+/// The content that was seen last, by whomever: a file that is changed twice within a moment may
+/// have been loaded in between.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Seen(Arc<Mutex<Option<Digest>>>);
+
+impl Seen {
+    /// Notes what is in the file now. `true`: it is something else than before. A file that cannot
+    /// be read has not changed: it is mostly being replaced.
+    pub fn look(&self, path: &Path) -> bool {
+        let Some(now) = content(path) else { return false };
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.replace(now.clone()) != Some(now)
+    }
+}
+
 /// Watches one file.
 pub struct Watch {
     path: PathBuf,
-    /// Of the content that was seen last; `None` while the file cannot be read.
-    seen: Option<Digest>,
+    seen: Seen,
     events: mpsc::Receiver<()>,
     /// Ends with this value.
     watcher: Option<RecommendedWatcher>,
@@ -48,7 +63,9 @@ impl Watch {
                 "the configuration's folder cannot be watched: it is looked at once a minute"
             );
         }
-        Self { path: path.to_owned(), seen: content(path), events, watcher: watcher.ok() }
+        let seen = Seen::default();
+        seen.look(path);
+        Self { path: path.to_owned(), seen, events, watcher: watcher.ok() }
     }
 
     /// Waits until the file has another content than was seen last.
@@ -62,7 +79,7 @@ impl Watch {
             } else {
                 tokio::time::sleep(LOOK).await;
             }
-            if self.look() {
+            if self.seen.look(&self.path) {
                 return;
             }
         }
@@ -73,11 +90,9 @@ impl Watch {
         &self.path
     }
 
-    /// Whether the content has changed since the last look. A file that cannot be read has not: it
-    /// is mostly being replaced.
-    fn look(&mut self) -> bool {
-        let Some(now) = content(&self.path) else { return false };
-        self.seen.replace(now.clone()) != Some(now)
+    /// What this watch has seen, to be told of other looks.
+    pub(super) fn seen(&self) -> Seen {
+        self.seen.clone()
     }
 }
 
@@ -146,11 +161,24 @@ mod tests {
         fs::write(dir.path().join("other"), "a change in the folder").unwrap();
         tokio::time::timeout(Duration::from_secs(20), watch.events.recv()).await.unwrap();
         while watch.events.try_recv().is_ok() {}
-        assert!(!watch.look());
+        assert!(!watch.seen.look(&path));
         // Events come in the order in which things happened: what this brings, the look did not.
         fs::write(&path, "two").unwrap();
         tokio::time::timeout(Duration::from_secs(20), watch.events.recv()).await.unwrap();
-        assert!(watch.look());
+        assert!(watch.seen.look(&path));
+    }
+
+    /// Changed and changed back before it was looked at: whoever loaded it in between must hear.
+    #[tokio::test]
+    async fn what_somebody_else_saw_counts() {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("tranship.toml");
+        fs::write(&path, "good").unwrap();
+        let mut watch = Watch::start(&path);
+        fs::write(&path, "bad").unwrap();
+        assert!(watch.seen().look(&path));
+        fs::write(&path, "good").unwrap();
+        noticed(&mut watch).await;
     }
 
     #[tokio::test]
@@ -158,14 +186,14 @@ mod tests {
         let dir = tempfile::TempDir::new().unwrap();
         let path = dir.path().join("tranship.toml");
         fs::write(&path, "one").unwrap();
-        let mut watch = Watch::start(&path);
+        let watch = Watch::start(&path);
         fs::write(&path, "one").unwrap();
-        assert!(!watch.look());
+        assert!(!watch.seen.look(&path));
         fs::remove_file(&path).unwrap();
-        assert!(!watch.look());
+        assert!(!watch.seen.look(&path));
         fs::write(&path, "one").unwrap();
-        assert!(!watch.look());
+        assert!(!watch.seen.look(&path));
         fs::write(&path, "two").unwrap();
-        assert!(watch.look());
+        assert!(watch.seen.look(&path));
     }
 }

@@ -22,7 +22,7 @@ pub struct Begun {
 pub enum Cause {
     /// Its time had come.
     Schedule,
-    /// Its time had come while the daemon was not running.
+    /// Its time passed while something kept it from running, or its last run was cut off.
     Missed,
     /// The daemon runs rules when it starts.
     Start,

@@ -245,7 +245,7 @@ async fn every_endpoint_answers_as_its_description_says() {
         (status["stopping"] == true).then_some(())
     })
     .await;
-    for (path, name) in [(RUN_RULE, "good"), (CANCEL, &*slow)] {
+    for (path, name) in [(RUN_RULE, "good"), (CANCEL, &*slow), ("/api/v1/reload", "")] {
         assert_eq!(api.post(path, name, TOKEN, "").await.status, 503);
     }
     assert_eq!(api.post(EVENTS, "hub", SECRET, &push_of("acme/app", "v1")).await.status, 503);
@@ -376,11 +376,39 @@ async fn a_port_that_is_taken_is_no_riddle() {
 /// What is sent exactly so: HTTP clients tidy addresses up.
 async fn raw(daemon: &Daemon, line: &str) -> String {
     let mut stream = TcpStream::connect(&daemon.address).await.unwrap();
-    let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
     answer
+}
+
+/// A page in a browser on this machine can send requests here, and a name that leads here may
+/// belong to it.
+#[tokio::test]
+async fn pages_in_browsers_are_not_served() {
+    let text = "token = { file = \"token\" }\n";
+    let daemon = Daemon::start_in(home(), text).await;
+    let ask = async |headers: &str| {
+        let line = format!("GET /api/v1/rules HTTP/1.1\r\n{headers}Connection: close\r\n\r\n");
+        let mut stream = TcpStream::connect(&daemon.address).await.unwrap();
+        stream.write_all(line.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer.split(' ').nth(1).unwrap().to_owned()
+    };
+    for here in ["localhost", "localhost:8642", "127.0.0.1:8642", "[::1]:8642", "::1"] {
+        assert_eq!(ask(&format!("Host: {here}\r\n")).await, "200", "{here}");
+    }
+    for elsewhere in ["evil.example", "evil.example:8642", "localhost.evil.example", ""] {
+        assert_eq!(ask(&format!("Host: {elsewhere}\r\n")).await, "403", "{elsewhere}");
+    }
+    let here = "Host: localhost\r\n";
+    for page in ["Origin: https://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+        assert_eq!(ask(&format!("{here}{page}")).await, "403", "{page}");
+        assert_eq!(ask(&format!("{here}{page}Authorization: {TOKEN}\r\n")).await, "200");
+    }
+    assert_eq!(ask(&format!("{here}Sec-Fetch-Site: same-origin\r\n")).await, "200");
 }
 
 #[tokio::test]

@@ -69,7 +69,8 @@ async fn drip(daemon: &Daemon, head: &str) -> (String, Duration) {
 #[tokio::test]
 async fn slow_clients_are_not_waited_for() {
     let daemon = Arc::new(daemon().await);
-    let post = "POST /api/v1/events/hub HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n";
+    let post = "POST /api/v1/events/hub HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t0ken\r\n\
+                Content-Length: 1000\r\n\r\n";
     // More than bodies have places.
     let bodies = (0..80).map(|_| drip(&daemon, post));
     let head = drip(&daemon, "GET /healthz HTTP/1.1\r\nHost: ");
@@ -122,7 +123,8 @@ async fn heads_and_bodies_have_their_sizes() {
         assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
     }
     // Without a length, so that only what arrives can be counted.
-    let head = "POST /api/v1/events/hub HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let head = "POST /api/v1/events/hub HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t0ken\r\n\
+                Transfer-Encoding: chunked\r\n\r\n";
     let stream = send(&daemon, head).await;
     let (mut reader, mut writer) = stream.into_split();
     let chunk = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
