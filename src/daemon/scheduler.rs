@@ -9,7 +9,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::agenda::{self, Agenda, LONGEST_SLEEP};
-use super::concern::concern;
+use super::concern::{Told, concern, each_once};
 use super::engine::Engine;
 use super::inbox::{self, Inbox, Ready};
 use super::pending::Pending;
@@ -299,8 +299,7 @@ impl Scheduler {
         let (now, arrived) = (Instant::now(), self.shared.now());
         let engine = Arc::clone(&self.engine);
         let mut accepted = 0;
-        for event in events {
-            let at = event.happened(arrived);
+        for Told { event, times, at } in each_once(events, arrived) {
             let mut wanted = false;
             for rule in engine.rules_of(registry, &event.repository) {
                 if let Some(concern) = concern(rule, registry, event) {
@@ -309,7 +308,7 @@ impl Scheduler {
                     self.note_pending(&rule.name);
                 }
             }
-            accepted += usize::from(wanted);
+            accepted += if wanted { times } else { 0 };
         }
         accepted
     }
