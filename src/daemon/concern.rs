@@ -3,6 +3,10 @@
 //! Pure. The event is a hint: what it leads to is an ordinary run over fewer images, which reads
 //! the registry for itself.
 
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
 use crate::config::{SourceRepositories, SyncRule};
 use crate::events::{Action, PushEvent};
 use crate::oci::RegistryHost;
@@ -56,6 +60,30 @@ pub fn concern(rule: &SyncRule, registry: &RegistryHost, event: &PushEvent) -> O
         Judgement::Depends => Some(Concern::Repository),
         Judgement::Rejected => None,
     }
+}
+
+/// Pushes that mean the same to every rule.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told<'a> {
+    pub event: &'a PushEvent,
+    pub times: usize,
+    /// When the first of them happened.
+    pub at: Timestamp,
+}
+
+/// What a message that arrived now tells of, each thing once: a burst must not cost every rule
+/// each of its events.
+pub fn each_once(events: &[PushEvent], arrived: Timestamp) -> Vec<Told<'_>> {
+    let mut told: BTreeMap<_, Told<'_>> = BTreeMap::new();
+    for event in events {
+        let PushEvent { repository, tag, referrer, action, .. } = event;
+        let at = event.happened(arrived);
+        let same = (repository, tag.as_ref(), *referrer, *action == Action::Delete);
+        let told = told.entry(same).or_insert(Told { event, times: 0, at });
+        told.times += 1;
+        told.at = told.at.min(at);
+    }
+    told.into_values().collect()
 }
 
 #[cfg(test)]
@@ -135,6 +163,30 @@ mod tests {
             let got = outcome(&rule(source, lines), &push(reference));
             assert_eq!(got, expected, "{source} {lines} {reference}");
         }
+    }
+
+    #[test]
+    fn what_is_told_again_is_one_thing_since_its_first_time() {
+        let second = |second| Timestamp::from_second(second).unwrap();
+        let at = |seconds, event| PushEvent { at: Some(second(seconds)), ..event };
+        let deleted = PushEvent { action: Action::Delete, ..push("acme/app:v1") };
+        let events = [
+            at(20, push("acme/app:v1")),
+            at(10, push("acme/app:v1")),
+            at(30, push("acme/app:v2")),
+            push("acme/app:v1"),
+            deleted.clone(),
+            at(99, push("acme/other:v1")),
+        ];
+        let told = each_once(&events, second(50));
+        let told: Vec<_> = told.iter().map(|told| (told.event, told.times, told.at)).collect();
+        let expected = [
+            (&events[0], 3, second(10)),
+            (&deleted, 1, second(50)),
+            (&events[2], 1, second(30)),
+            (&events[5], 1, second(50)),
+        ];
+        assert_eq!(told, expected);
     }
 
     #[test]

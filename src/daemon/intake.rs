@@ -106,13 +106,13 @@ impl Intake {
             EventRefusal::Malformed(refusal.to_string())
         })?;
         let (all, registry) = (pushed.len(), from.registry.clone());
-        let told = self.daemon.ask(|reply| Command::Pushed { registry, events: pushed, reply });
-        let told = told.await?;
-        if told.noted {
+        let taken = self.daemon.ask(|reply| Command::Pushed { registry, events: pushed, reply });
+        let taken = taken.await?;
+        if taken.noted {
             // The sender will be told that it is taken care of, so it must not be forgotten now.
             shared.parts.state.flush().await;
         }
-        let accepted = told.accepted;
+        let accepted = taken.accepted;
         let outcome = if accepted > 0 { EventOutcome::Accepted } else { EventOutcome::Ignored };
         metrics.event(source, outcome);
         tracing::debug!(source, accepted, ignored = all - accepted, "events");

@@ -9,7 +9,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use super::agenda::{self, Agenda, LONGEST_SLEEP};
-use super::concern::concern;
+use super::concern::{Told, concern, each_once};
 use super::engine::Engine;
 use super::inbox::{self, Inbox, Ready};
 use super::pending::Pending;
@@ -51,7 +51,7 @@ pub(super) enum Command {
     Pushed {
         registry: RegistryHost,
         events: Vec<PushEvent>,
-        reply: oneshot::Sender<Told>,
+        reply: oneshot::Sender<Taken>,
     },
     Adopt {
         engine: Arc<Engine>,
@@ -61,7 +61,7 @@ pub(super) enum Command {
 
 /// What became of pushes.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Told {
+pub(super) struct Taken {
     /// So many concern a rule.
     pub accepted: usize,
     /// It was noted in the state that a rule has events to look at, which was not so before.
@@ -318,23 +318,22 @@ impl Scheduler {
         }
     }
 
-    fn pushed(&mut self, registry: &RegistryHost, events: &[PushEvent]) -> Told {
+    fn pushed(&mut self, registry: &RegistryHost, events: &[PushEvent]) -> Taken {
         let (now, arrived) = (Instant::now(), self.shared.now());
         let engine = Arc::clone(&self.engine);
-        let mut told = Told::default();
-        for event in events {
-            let at = event.happened(arrived);
+        let mut taken = Taken::default();
+        for Told { event, times, at } in each_once(events, arrived) {
             let mut wanted = false;
             for rule in engine.rules_of(registry, &event.repository) {
                 if let Some(concern) = concern(rule, registry, event) {
                     self.inbox.push(now, &rule.name, &event.repository, concern, at);
                     wanted = true;
-                    told.noted |= self.note_pending(&rule.name);
+                    taken.noted |= self.note_pending(&rule.name);
                 }
             }
-            told.accepted += usize::from(wanted);
+            taken.accepted += if wanted { times } else { 0 };
         }
-        told
+        taken
     }
 
     fn adopt(&mut self, engine: Arc<Engine>) {
