@@ -9,6 +9,7 @@ mod events;
 mod notify;
 mod one_or_many;
 mod overlap;
+pub mod policy;
 mod problem;
 mod raw;
 mod raw_notify;

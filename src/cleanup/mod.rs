@@ -1,0 +1,33 @@
+//! What a cleanup policy would delete in one repository, and why: pure decisions.
+//!
+//! `(snapshot, policy, in use, now)` → [`Plan`]. No I/O here, no clock, no randomness; the same
+//! input gives the same plan, in whatever order it was gathered. docs/cleanup.md says what the
+//! decisions mean to people.
+//!
+//! - [`snapshot`] is one repository as data, made by a [`Builder`]; what is not known for sure
+//!   makes it incomplete, and nothing is deleted.
+//! - `clock`: how old a manifest is. `rank`: what is newest. `select`: what a rule matches.
+//! - `owners`: what belongs to what. `live`: what goes when its owners go.
+//! - `decide`: a verdict for every tag and manifest. [`plan`]: limits, order and bytes.
+//! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
+
+mod builder;
+mod clock;
+mod decide;
+pub mod document;
+mod explain;
+mod lists;
+mod live;
+mod owners;
+pub mod plan;
+mod rank;
+mod select;
+pub mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub use builder::{Builder, Found};
+pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
+pub use explain::{Explanation, explain};
+pub use plan::{InUse, Plan, Refusal, Step, plan};
+pub use snapshot::{Abilities, Incomplete, Node, Snapshot};

@@ -1,0 +1,6 @@
+//! Plans as a whole: the invariants over generated repositories, and the stories of what went
+//! wrong elsewhere.
+
+mod generate;
+mod invariants;
+mod world;
