@@ -51,9 +51,8 @@ pub enum ExcludedPath {
 impl Repositories {
     /// Whether the rule is about this repository.
     pub fn matches(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
-        let included = |pattern: &SourcePattern| {
-            pattern.registry == *registry && pattern.matches(repository)
-        };
+        let included =
+            |pattern: &SourcePattern| pattern.registry == *registry && pattern.matches(repository);
         let excluded = |exclusion: &Exclusion| {
             exclusion.registry.as_ref().is_none_or(|host| host == registry)
                 && match &exclusion.path {

@@ -170,11 +170,7 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
 }
 
 /// Reports a name that another rule has; `names` are those of the rules before, with their lines.
-fn note_name(
-    name: &Spanned<String>,
-    names: &mut HashMap<String, usize>,
-    reader: &mut Reader<'_>,
-) {
+fn note_name(name: &Spanned<String>, names: &mut HashMap<String, usize>, reader: &mut Reader<'_>) {
     let (text, span) = (name.get_ref(), name.span());
     if let Some(first) = names.get(text) {
         let message = format!("duplicate rule name `{text}`: line {first} has it already");

@@ -91,7 +91,8 @@ fn delete_line(
 ) -> Option<DeleteRule> {
     check_id(&raw.id, ids, reader);
     let older_than = reader.optional(raw.older_than.as_ref(), |text, reader| reader.duration(text));
-    let loose = [("untagged", &raw.untagged, Doomed::Untagged), ("orphans", &raw.orphans, Doomed::Orphans)];
+    let loose =
+        [("untagged", &raw.untagged, Doomed::Untagged), ("orphans", &raw.orphans, Doomed::Orphans)];
     let mut chosen = None;
     for (key, value, what) in loose {
         let Some(value) = value else { continue };
@@ -105,7 +106,8 @@ fn delete_line(
             && raw.beyond_newest.is_none()
             && chosen.is_none();
         if !alone {
-            let message = format!("`{key}` stands alone or with `older_than`: it is not about tags");
+            let message =
+                format!("`{key}` stands alone or with `older_than`: it is not about tags");
             reader.report_with_hint(value.span(), message, "write a line of its own for it");
             return None;
         }
@@ -159,7 +161,8 @@ fn selector(
     let semver = reader.optional(names.semver.as_ref(), read_source::range);
     let per: Option<Option<Per>> = reader.optional(names.per.as_ref(), |per, r| r.parse(per));
     if names.tags.is_none() && names.semver.is_none() {
-        let message = format!("`{}` selects nothing: it has neither `tags` nor `semver`", names.id.get_ref());
+        let message =
+            format!("`{}` selects nothing: it has neither `tags` nor `semver`", names.id.get_ref());
         reader.report_with_hint(names.id.span(), message, "for all tags write tags = [\"*\"]");
         return None;
     }
@@ -262,20 +265,19 @@ fn is_pinned(pattern: &SourcePattern) -> bool {
 fn is_whole_registry(pattern: &SourcePattern) -> bool {
     let SourceRepositories::Matching(pattern) = &pattern.repositories else { return false };
     // Names that have nothing in common but what every pattern of everything matches.
-    ["a", "b-1/x", "c/d_e/f.g/0"].iter().all(|name| name.parse().is_ok_and(|name| pattern.matches(&name)))
+    ["a", "b-1/x", "c/d_e/f.g/0"]
+        .iter()
+        .all(|name| name.parse().is_ok_and(|name| pattern.matches(&name)))
 }
 
-fn exclusion(
-    text: &Spanned<String>,
-    excluded: &str,
-    reader: &mut Reader<'_>,
-) -> Option<Exclusion> {
+fn exclusion(text: &Spanned<String>, excluded: &str, reader: &mut Reader<'_>) -> Option<Exclusion> {
     let (host, path) = split_host(excluded);
-    // `**` looks like no host, and stands for any.
-    let (host, path) = match host {
-        Some(host) if RepositoryPattern::is_pattern(host) => (None, excluded),
-        _ => (host, path),
-    };
+    if host.is_some_and(RepositoryPattern::is_pattern) {
+        let message = format!("the host in `{excluded}` cannot be a pattern");
+        let hint = "leave the host out to mean every registry, as in !**/base-*";
+        reader.report_with_hint(text.span(), message, hint);
+        return None;
+    }
     let registry = reader.optional(host, |host, reader| reader.check(text.span(), host.parse()));
     let path = match RepositoryPattern::is_pattern(path) {
         true => reader.check(text.span(), path.parse()).map(ExcludedPath::Matching),

@@ -25,7 +25,7 @@ const NAMES: [&str; 14] = [
 ];
 
 /// Days ago: with equal times, the grace period's both sides, the future and 1970.
-const DAYS: [i64; 9] = [0, 1, 5, 10, 10, 40, 400, -1, 20_605];
+const DAYS: [i64; 15] = [0, 1, 5, 10, 10, 15, 20, 40, 40, 60, 60, 400, 400, -1, 20_605];
 
 const DAY: u64 = 86_400;
 
@@ -35,8 +35,8 @@ pub fn digest(number: usize) -> Digest {
 
 fn item(number: usize) -> impl Strategy<Value = Item> {
     let earlier = vec(0..number.max(1), 0..3);
-    let subject = option::weighted(0.3, 0..number + 2);
-    let time = || option::weighted(0.8, select(&DAYS[..]));
+    let subject = option::weighted(0.25, 0..number + 1);
+    let time = || option::weighted(0.9, select(&DAYS[..]));
     (
         any::<bool>(),
         earlier,
@@ -44,7 +44,7 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
         time(),
         time(),
         time(),
-        prop::bool::weighted(0.1),
+        prop::bool::weighted(0.04),
         vec(0..4_u8, 0..3),
     )
         .prop_map(
@@ -82,10 +82,10 @@ pub fn world() -> impl Strategy<Value = World> {
     (1..12_usize)
         .prop_flat_map(|count| {
             let items: Vec<_> = (0..count).map(item).collect();
-            let tags = vec((select(&NAMES[..]), 0..count, prop::bool::weighted(0.1)), 0..10);
+            let tags = vec((select(&NAMES[..]), 0..count, prop::bool::weighted(0.04)), 0..10);
             // Subject, ending, and the manifest that the tag points at.
             let of = vec((0..count + 2, 0..4_usize, 0..count), 0..4);
-            (items, tags, of, any::<bool>(), any::<bool>())
+            (items, tags, of, prop::bool::weighted(0.7), prop::bool::weighted(0.8))
         })
         .prop_map(|(items, tags, of, untag, lists_untagged)| {
             let mut world = World::new();
@@ -114,6 +114,8 @@ fn patterns(texts: &[&str]) -> Option<TagPatterns> {
 fn selector() -> impl Strategy<Value = TagSelector> {
     let tags = select(vec![
         &["*"][..],
+        &["*"],
+        &["*"],
         &["v*"],
         &["latest", "main"],
         &["pr-*"],
@@ -149,14 +151,14 @@ pub fn keep_rule() -> impl Strategy<Value = KeepRule> {
 pub fn delete_rule() -> impl Strategy<Value = DeleteRule> {
     let tags = (selector(), count())
         .prop_map(|(selector, beyond_newest)| Doomed::Tags { selector, beyond_newest });
-    let what = prop_oneof![4 => tags, 1 => Just(Doomed::Untagged), 1 => Just(Doomed::Orphans)];
+    let what = prop_oneof![5 => tags, 2 => Just(Doomed::Untagged), 1 => Just(Doomed::Orphans)];
     (what, age()).prop_map(|(what, older_than)| DeleteRule { id: String::new(), what, older_than })
 }
 
 /// A policy without a limit.
 pub fn policy() -> impl Strategy<Value = Policy> {
     let clock = subsequence(ClockSource::ALL.to_vec(), 1..=3);
-    (vec(keep_rule(), 0..3), vec(delete_rule(), 1..4), clock, select(vec![0, 2 * DAY])).prop_map(
+    (vec(keep_rule(), 0..2), vec(delete_rule(), 1..5), clock, select(vec![0, 0, 2 * DAY])).prop_map(
         |(mut keep, mut delete, clock, grace)| {
             for (at, rule) in keep.iter_mut().enumerate() {
                 rule.id = format!("k{at}");
@@ -172,8 +174,10 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 
 pub fn in_use() -> impl Strategy<Value = InUse> {
     let source = || vec!["k8s".to_owned()];
-    (vec(select(&NAMES[..]), 0..2), vec(0..12_usize, 0..2)).prop_map(move |(tags, digests)| InUse {
-        tags: tags.into_iter().map(|tag| (tag.parse().unwrap(), source())).collect(),
-        digests: digests.into_iter().map(|n| (digest(n), source())).collect::<BTreeMap<_, _>>(),
-    })
+    (option::weighted(0.2, select(&NAMES[..])), option::weighted(0.2, 0..12_usize)).prop_map(
+        move |(tags, digests)| InUse {
+            tags: tags.into_iter().map(|tag| (tag.parse().unwrap(), source())).collect(),
+            digests: digests.into_iter().map(|n| (digest(n), source())).collect::<BTreeMap<_, _>>(),
+        },
+    )
 }

@@ -3,4 +3,5 @@
 
 mod generate;
 mod invariants;
+mod stories;
 mod world;
