@@ -64,7 +64,8 @@ mod tests {
     fn the_first_clock_that_says_anything_decides() {
         use ClockSource::{Created, FirstSeen, Pushed};
         let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
-        let cases: [(&[(ClockSource, &str)], &[ClockSource], Option<&str>); 8] = [
+        type Case<'a> = (&'a [(ClockSource, &'a str)], &'a [ClockSource], Option<&'a str>);
+        let cases: [Case<'_>; 8] = [
             (
                 &[(Pushed, "2026-01-01T00:00:00Z")],
                 &[Pushed, FirstSeen],

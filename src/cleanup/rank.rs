@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn images_are_counted_not_tags() {
-        let cases: [(&[(u32, i64)], &[Option<u32>]); 5] = [
+        type Case<'a> = (&'a [(u32, i64)], &'a [Option<u32>]);
+        let cases: [Case<'_>; 5] = [
             (&[(0, 30), (1, 20), (2, 10)], &[Some(0), Some(1), Some(2)]),
             // Two tags of one image, side by side and apart.
             (&[(0, 30), (0, 30), (1, 20)], &[Some(0), Some(0), Some(1)]),

@@ -48,7 +48,7 @@ pub struct DeleteRule {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Doomed {
     Tags {
-        selector: TagSelector,
+        selector: Box<TagSelector>,
         /// Only what is not among the newest images of its group.
         beyond_newest: Option<NonZeroU32>,
     },

@@ -125,7 +125,7 @@ fn delete_line(
                 reader.report_with_hint(span, message, hint);
                 return None;
             }
-            Doomed::Tags { selector, beyond_newest: raw.beyond_newest }
+            Doomed::Tags { selector: Box::new(selector), beyond_newest: raw.beyond_newest }
         }
     };
     Some(DeleteRule { id: raw.id.get_ref().clone(), what, older_than: older_than? })

@@ -149,8 +149,10 @@ pub fn keep_rule() -> impl Strategy<Value = KeepRule> {
 }
 
 pub fn delete_rule() -> impl Strategy<Value = DeleteRule> {
-    let tags = (selector(), count())
-        .prop_map(|(selector, beyond_newest)| Doomed::Tags { selector, beyond_newest });
+    let tags = (selector(), count()).prop_map(|(selector, beyond_newest)| Doomed::Tags {
+        selector: Box::new(selector),
+        beyond_newest,
+    });
     let what = prop_oneof![5 => tags, 2 => Just(Doomed::Untagged), 1 => Just(Doomed::Orphans)];
     (what, age()).prop_map(|(what, older_than)| DeleteRule { id: String::new(), what, older_than })
 }
