@@ -8,7 +8,7 @@
 //!   makes it incomplete, and nothing is deleted.
 //! - `clock`: how old a manifest is. `rank`: what is newest. `select`: what a rule matches.
 //! - `owners`: what belongs to what. `live`: what goes when its owners go.
-//! - `decide`: a verdict for every tag and manifest. [`plan`]: limits, order and bytes.
+//! - `decide`: a verdict for every tag and manifest. [`plan()`]: limits, order and bytes.
 //! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
 
 mod builder;

@@ -3,5 +3,7 @@
 
 mod generate;
 mod invariants;
+mod plans;
+mod rules;
 mod stories;
 mod world;
