@@ -9,16 +9,11 @@
     reason = "a bench that cannot go on should stop, in its helpers too"
 )]
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the harness offers more than any one user of it needs"
-)]
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::process::ExitCode;
 
+use common::support;
 use support::images::Family;
 use support::{Image, Scripted, Traffic, Tranship};
 
@@ -49,8 +44,7 @@ struct Side {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // `cargo bench -- --test` asks only whether it would run.
-    let images = if std::env::args().any(|argument| argument == "--test") { 20 } else { IMAGES };
+    let images = if common::is_smoke_test() { 20 } else { IMAGES };
     let mut cases = Vec::new();
     for both_sides in [false, true] {
         for retry_after in [Some("1"), None] {

@@ -8,18 +8,13 @@
     reason = "a bench that cannot go on should stop, in its helpers too"
 )]
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the harness offers more than any one user of it needs"
-)]
-#[path = "../tests/it/support/mod.rs"]
-mod support;
+mod common;
 
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use common::support;
 use support::endpoint::Place;
 use support::{Blob, DockerRegistry, Scripted, Tranship};
 use tranship::oci::media_type;
@@ -34,8 +29,7 @@ struct Run {
 
 #[tokio::main]
 async fn main() {
-    // `cargo bench -- --test` asks only whether it would run.
-    let smoke = std::env::args().any(|argument| argument == "--test");
+    let smoke = common::is_smoke_test();
     by_tags(if smoke { [10, 20, 30] } else { [1_000, 10_000, 100_000] }).await;
     by_blob(if smoke { &[16, 80] } else { &[256, 1024, 4096] }).await;
 }

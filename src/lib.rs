@@ -23,6 +23,7 @@
 //! - `config`: TOML into validated types.
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
+//! - `trace`: spans of runs, images and requests.
 //! - `metrics`: what is counted and measured, for Prometheus.
 //! - `fair`: what is scarce, shared between flows of work in turn.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
@@ -49,5 +50,6 @@ pub mod schedule;
 pub mod server;
 pub mod state;
 pub mod sync;
+pub mod trace;
 pub mod transfer;
 pub mod verify;

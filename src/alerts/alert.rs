@@ -25,15 +25,12 @@ pub enum Subject {
     Rule(String),
     /// The configuration, when it is read again.
     Config,
-    /// An image on its way, by its reference at the target.
-    Transfer {
-        rule: String,
-        image: String,
-    },
+    /// Whether the runs of a rule get anywhere.
+    Stall(String),
 }
 
 /// So many lines say what happened.
-const MAX_DETAILS: usize = 10;
+pub const MAX_DETAILS: usize = 10;
 /// Of so many bytes each.
 const MAX_DETAIL: usize = 500;
 
@@ -41,7 +38,7 @@ impl Subject {
     /// The rule that is concerned, if it is one.
     pub fn rule(&self) -> Option<&str> {
         match self {
-            Self::Rule(rule) | Self::Transfer { rule, .. } => Some(rule),
+            Self::Rule(rule) | Self::Stall(rule) => Some(rule),
             Self::Config => None,
         }
     }
@@ -49,7 +46,7 @@ impl Subject {
 
 impl Alert {
     /// What to say of a run for which `decide` found that something is to be said. `images` are
-    /// those of the run.
+    /// those of the run, of which the first that failed are enough.
     pub fn of_run(kind: AlertKind, run: &RunRecord, images: &[ImageReport]) -> Self {
         let rule = &run.rule;
         let summary = match (kind, run.outcome) {
@@ -72,7 +69,7 @@ impl Alert {
             subject: Subject::Rule(rule.clone()),
             at: run.finished.unwrap_or(run.started),
             summary,
-            details: bounded(whole.chain(single)),
+            details: bounded(whole.chain(single), run.failures.len() + run.counts.failed),
             run: Some(run.clone()),
         }
     }
@@ -98,31 +95,33 @@ impl Alert {
     /// Nothing moves any more. `image` is its reference at the target.
     pub fn stalled(rule: &str, image: &str, at: Timestamp, why: &str) -> Self {
         let summary = format!("rule `{rule}` is stuck at {image}");
-        let subject = Subject::Transfer { rule: rule.to_owned(), image: image.to_owned() };
-        Self::new(AlertKind::Failure, subject, at, summary, why)
+        Self::new(AlertKind::Failure, Subject::Stall(rule.to_owned()), at, summary, why)
+    }
+
+    /// After that, something does again, or the run has ended.
+    pub fn moves_again(rule: &str, at: Timestamp) -> Self {
+        let summary = format!("rule `{rule}` is not stuck any more");
+        Self::new(AlertKind::Recovery, Subject::Stall(rule.to_owned()), at, summary, "")
     }
 
     fn new(kind: AlertKind, subject: Subject, at: Timestamp, summary: String, why: &str) -> Self {
-        let details =
-            bounded(why.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned));
+        let lines = why.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned);
+        let details = bounded(lines.clone(), lines.count());
         Self { kind, subject, at, summary, details, run: None }
     }
 }
 
-fn bounded(lines: impl Iterator<Item = String>) -> Vec<String> {
+/// The first of these lines, and how many more there are of `all`.
+fn bounded(lines: impl Iterator<Item = String>, all: usize) -> Vec<String> {
     let mut details: Vec<String> = Vec::new();
-    let mut left_out = 0;
-    for mut line in lines {
-        if details.len() == MAX_DETAILS {
-            left_out += 1;
-            continue;
-        }
+    for mut line in lines.take(MAX_DETAILS) {
         if line.len() > MAX_DETAIL {
             line.truncate(line.floor_char_boundary(MAX_DETAIL));
             line.push('…');
         }
         details.push(line);
     }
+    let left_out = all.saturating_sub(details.len());
     if left_out > 0 {
         details.push(format!("and {left_out} more"));
     }

@@ -16,8 +16,6 @@ struct Document<'a> {
     subject: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<&'a str>,
     at: Timestamp,
     summary: &'a str,
     details: &'a [String],
@@ -27,17 +25,16 @@ struct Document<'a> {
 
 /// Everything, as JSON.
 pub fn json(alert: &Alert) -> serde_json::Result<Vec<u8>> {
-    let (subject, image) = match &alert.subject {
-        Subject::Rule(_) => ("rule", None),
-        Subject::Config => ("config", None),
-        Subject::Transfer { image, .. } => ("transfer", Some(image.as_str())),
+    let subject = match &alert.subject {
+        Subject::Rule(_) => "rule",
+        Subject::Config => "config",
+        Subject::Stall(_) => "stall",
     };
     serde_json::to_vec(&Document {
         version: VERSION,
         kind: alert.kind,
         subject,
         rule: alert.subject.rule(),
-        image,
         at: alert.at,
         summary: &alert.summary,
         details: &alert.details,

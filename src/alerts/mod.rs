@@ -13,7 +13,7 @@ mod sender;
 #[cfg(test)]
 mod tests;
 
-pub use alert::{Alert, Subject};
+pub use alert::{Alert, MAX_DETAILS, Subject};
 pub use decide::decide;
 pub use message::{json, slack};
 pub use sender::{Context, Delivery, Sender, Watch};

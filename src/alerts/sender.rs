@@ -69,10 +69,16 @@ impl Context {
     }
 }
 
-/// Sends alerts to the receivers that want them. Dropping it drops what was not sent.
+/// What waits when a sender is dropped is still tried for so long: about all tries of a webhook
+/// that is away for a moment.
+const AFTERMATH: Duration = Duration::from_secs(60);
+
+/// Sends alerts to the receivers that want them. When it is dropped, as when other receivers are
+/// configured, what waits is still tried for a while, in the background.
 pub struct Sender {
     lanes: Vec<Arc<Lane>>,
     tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
+    state: State,
     watch: Arc<Watch>,
 }
 
@@ -108,13 +114,16 @@ impl Sender {
             AbortOnDropHandle::new(tokio::spawn(run(Arc::clone(lane), context.clone())))
         };
         let tasks = Mutex::new(lanes.iter().map(run).collect());
-        Self { lanes, tasks, watch: Arc::clone(&context.watch) }
+        Self { lanes, tasks, state: context.state.clone(), watch: Arc::clone(&context.watch) }
     }
 
     /// Has an alert sent to all who want it and do not know it. Never waits.
     pub fn send(&self, alert: Alert) {
+        if self.is_settled_by_silence(&alert) {
+            return note(&self.state, &alert);
+        }
         let alert = Arc::new(alert);
-        for lane in self.lanes.iter().filter(|lane| lane.wants(&alert)) {
+        for lane in self.lanes.iter().filter(|lane| lane.wants(alert.kind, &alert.subject)) {
             if let Some(dropped) = lane.queue().push(Arc::clone(&alert)) {
                 tracing::warn!(
                     "a notification was dropped, because too many wait for {}: {}",
@@ -127,21 +136,53 @@ impl Sender {
         }
     }
 
+    /// Whether nobody is there to be told of this, and what comes after it is to be told as if
+    /// somebody had been: else those who only want one kind would hear of a rule once, or never.
+    /// A failure that nobody wants is kept for receivers to come, unless its recovery is wanted.
+    fn is_settled_by_silence(&self, alert: &Alert) -> bool {
+        let is_wanted = |kind| self.lanes.iter().any(|lane| lane.wants(kind, &alert.subject));
+        !is_wanted(alert.kind)
+            && (alert.kind != AlertKind::Failure || is_wanted(AlertKind::Recovery))
+    }
+
     /// Sends what waits, for so long at most; then what is left is dropped.
     pub async fn stop(&self, grace: Duration) {
+        let tasks = self.close();
+        finish(&self.lanes, tasks, grace).await;
+    }
+
+    /// Lets nothing more in. The tasks end when they have sent what waits.
+    fn close(&self) -> Vec<AbortOnDropHandle<()>> {
         for lane in &self.lanes {
             lane.queue().closed = true;
             lane.changed.notify_one();
         }
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        let all = futures_util::future::join_all(tasks);
-        if tokio::time::timeout(grace, all).await.is_err() {
-            for lane in &self.lanes {
-                let queue = lane.queue();
-                let left = queue.waiting.len() + usize::from(queue.busy.is_some());
-                if left > 0 {
-                    tracing::warn!("{left} notifications to {} were not sent in time", lane.name);
-                }
+        std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let tasks = self.close();
+        let lanes = std::mem::take(&mut self.lanes);
+        // Without a runtime the tasks are gone already.
+        if !tasks.is_empty()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { finish(&lanes, tasks, AFTERMATH).await });
+        }
+    }
+}
+
+/// Waits for tasks to send what is left, for so long at most.
+async fn finish(lanes: &[Arc<Lane>], tasks: Vec<AbortOnDropHandle<()>>, grace: Duration) {
+    let all = futures_util::future::join_all(tasks);
+    if tokio::time::timeout(grace, all).await.is_err() {
+        for lane in lanes {
+            let queue = lane.queue();
+            let left = queue.waiting.len() + usize::from(queue.busy.is_some());
+            if left > 0 {
+                tracing::warn!("{left} notifications to {} were not sent in time", lane.name);
             }
         }
     }
@@ -153,15 +194,11 @@ impl Lane {
         Self { receiver, name, queue: Mutex::default(), changed: Notify::new() }
     }
 
-    fn wants(&self, alert: &Alert) -> bool {
+    fn wants(&self, kind: AlertKind, subject: &Subject) -> bool {
         let is_of_rule = |rules: &Vec<crate::config::RulePattern>| {
-            alert
-                .subject
-                .rule()
-                .is_some_and(|rule| rules.iter().any(|pattern| pattern.matches(rule)))
+            subject.rule().is_some_and(|rule| rules.iter().any(|pattern| pattern.matches(rule)))
         };
-        self.receiver.on.contains(&alert.kind)
-            && self.receiver.rules.as_ref().is_none_or(is_of_rule)
+        self.receiver.on.contains(&kind) && self.receiver.rules.as_ref().is_none_or(is_of_rule)
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {

@@ -92,6 +92,7 @@ fn receivers(hook: &Hook, text: &str) -> Vec<Receiver> {
 
 struct Setup {
     sender: Sender,
+    context: Context,
     state: State,
     outcomes: Arc<Mutex<Vec<(AlertKind, Delivery)>>>,
 }
@@ -108,7 +109,7 @@ fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
     context.watch =
         Arc::new(move |alert, delivery| seen.lock().unwrap().push((alert.kind, delivery)));
     change(&mut context);
-    Setup { sender: Sender::start(receivers, &context), state, outcomes }
+    Setup { sender: Sender::start(receivers, &context), context, state, outcomes }
 }
 
 impl Setup {
@@ -187,6 +188,96 @@ async fn a_restart_repeats_nothing() {
     assert_eq!(second.outcomes(1).await, [(AlertKind::Recovery, DELIVERED)]);
 }
 
+/// Whichever image it is that is stuck.
+#[tokio::test]
+async fn a_rule_that_is_stuck_is_told_once_and_when_it_is_not() {
+    let hook = Hook::start(&[]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
+        context.quiet = Duration::from_secs(600);
+    });
+    let at = Timestamp::UNIX_EPOCH;
+    let stuck = |image| Alert::stalled("a", image, at, "no byte");
+    for (count, alert) in [
+        (1, stuck("b.io/app:1")),
+        (1, stuck("b.io/app:2")),
+        (2, Alert::moves_again("a", at)),
+        (3, stuck("b.io/app:2")),
+    ] {
+        setup.sender.send(alert);
+        setup.outcomes(count).await;
+    }
+    setup.sender.stop(Duration::from_secs(20)).await;
+    let bodies = hook.bodies();
+    assert_eq!(bodies.len(), 3);
+    assert_eq!((&bodies[0]["subject"], &bodies[0]["rule"]), (&"stall".into(), &"a".into()));
+    assert_eq!(bodies[1]["kind"], "recovery");
+}
+
+/// Who wants to hear of failures only hears of each.
+#[tokio::test]
+async fn failures_alone_are_told_each_time() {
+    let hook = Hook::start(&[]).await;
+    let text = "[[notify]]\nurl = \"URL\"\non = [\"failure\"]";
+    let setup = setup(receivers(&hook, text), |_| {});
+    for count in 1..=3 {
+        setup.end_run("a", Outcome::Failed);
+        setup.outcomes(count).await;
+        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", Outcome::Succeeded);
+    }
+    setup.sender.stop(Duration::from_secs(20)).await;
+    assert_eq!(setup.outcomes(3).await, [(AlertKind::Failure, DELIVERED); 3]);
+}
+
+#[tokio::test]
+async fn recoveries_alone_are_told_each_time() {
+    let hook = Hook::start(&[]).await;
+    let text = "[[notify]]\nurl = \"URL\"\non = [\"recovery\"]";
+    let setup = setup(receivers(&hook, text), |_| {});
+    for count in 1..=3 {
+        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", Outcome::Succeeded);
+        setup.outcomes(count).await;
+        setup.end_run("a", Outcome::Succeeded);
+    }
+    setup.sender.stop(Duration::from_secs(20)).await;
+    assert_eq!(setup.outcomes(3).await, [(AlertKind::Recovery, DELIVERED); 3]);
+}
+
+/// Receivers come and go while a rule fails: those that come are told how it stands.
+#[tokio::test]
+async fn a_receiver_that_comes_back_is_told_again() {
+    let hook = Hook::start(&[]).await;
+    let first = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    first.end_run("a", Outcome::Failed);
+    first.outcomes(1).await;
+    let state = first.state.clone();
+    let of_state = |receivers| {
+        let mut next = setup(receivers, |context| context.state = state.clone());
+        next.state = state.clone();
+        next
+    };
+    let none = of_state(Vec::new());
+    none.end_run("a", Outcome::Succeeded);
+    none.end_run("a", Outcome::Failed);
+    let back = of_state(receivers(&hook, "[[notify]]\nurl = \"URL\""));
+    back.end_run("a", Outcome::Failed);
+    assert_eq!(back.outcomes(1).await, [(AlertKind::Failure, DELIVERED)]);
+}
+
+/// As when a reload brings other receivers in the middle of a delivery.
+#[tokio::test]
+async fn what_waits_survives_its_sender() {
+    let hook = Hook::start(&[Answer::Status(503), Answer::Status(503)]).await;
+    let mut setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    setup.end_run("a", Outcome::Failed);
+    setup.end_run("b", Outcome::Failed);
+    drop(std::mem::replace(&mut setup.sender, Sender::start(Vec::new(), &setup.context)));
+    assert_eq!(setup.outcomes(2).await, [(AlertKind::Failure, DELIVERED); 2]);
+    assert!(setup.state.mark("b").unwrap().alerted);
+}
+
 #[tokio::test]
 async fn a_receiver_that_fails_is_asked_again_and_told_the_same() {
     let hook = Hook::start(&[Answer::Status(500), Answer::With(429, "retry-after", "0.2")]).await;
@@ -247,8 +338,8 @@ async fn too_many_drop_the_oldest_and_are_counted() {
     let hook = Hook::start(&[Answer::Hang]).await;
     let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
     for number in 0..70 {
-        let image = format!("a.io/app:{number}");
-        setup.sender.send(Alert::stalled("a", &image, Timestamp::UNIX_EPOCH, "no byte"));
+        let rule = format!("rule-{number}");
+        setup.sender.send(Alert::stalled(&rule, "a.io/app:1", Timestamp::UNIX_EPOCH, "no byte"));
     }
     // 64 wait; the task may have taken one of them already.
     let dropped = setup.outcomes.lock().unwrap().clone();

@@ -1,4 +1,4 @@
-//! `tranship history`: what the runs of the rules did, read from the state directory.
+//! `tranship history`: what the runs of the rules did, as the daemon or the state directory has it.
 
 use std::path::Path;
 use std::time::Duration;
@@ -7,17 +7,21 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::args::{Global, Output};
+use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit};
-use super::report::{image_line, print_failed_image, print_failure};
+use super::report::{image_line, outcome, print_failed_image, print_failure};
 use super::{output, session};
-use crate::history::{Cause, Filter, Outcome, RunId, RunRecord, read_run, read_runs};
+use crate::daemon::view::RunDetail;
+use crate::history::{Filter, Outcome, RunId, RunRecord, read_run, read_runs};
+use crate::server::api::MAX_RUNS;
 use crate::sync::{Action, Counts, ImageReport};
 
 /// Show what the runs of the rules did
 ///
 /// Lists runs of the daemon and of `tranship sync`, the newest first; with the id of a run, that
-/// run and every image that was not simply unchanged. Reads the state directory, also while
-/// another process works with it.
+/// run and every image that was not simply unchanged. Asks the daemon at the configuration's
+/// `listen` if it runs, and reads the state directory otherwise, also while another process works
+/// with it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -54,13 +58,19 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let state = session::required_config(global)?.daemon.state;
-    let unreadable = |error: std::io::Error| {
-        CliError::Failed(format!("failed to read the history in {}: {error}", state.display()))
+    let config = session::required_config(global)?;
+    let daemon = match Daemon::find(&config).await {
+        Ok(Found::Daemon(daemon)) => Some(daemon),
+        Ok(Found::Nobody(_)) => None,
+        Err(error) => {
+            tracing::debug!(%error, "the daemon is not asked");
+            None
+        }
     };
+    let state = &config.daemon.state;
     if let Some(id) = &args.run {
-        let found = read_run(&state, id).map_err(unreadable)?;
-        let (run, images) = found.ok_or_else(|| unknown(id, &state))?;
+        let found = one(daemon.as_ref(), state, id).await?;
+        let RunDetail { run, images } = found.ok_or_else(|| unknown(id, state))?;
         match global.output {
             Output::Json => output::print_json(&Report {
                 run: Some(&run),
@@ -71,17 +81,48 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         }
         return Ok(Exit::Done);
     }
-    let read = read_runs(&state, &filter(args, Timestamp::now())).map_err(unreadable)?;
+    let runs = list(daemon.as_ref(), state, filter(args, Timestamp::now())).await?;
+    match global.output {
+        Output::Json => output::print_json(&Report { runs: Some(&runs), ..Report::default() })?,
+        Output::Text => output::print_text(&table(&runs))?,
+    }
+    Ok(Exit::Done)
+}
+
+/// One run, from the daemon if it runs: it knows how far runs under way have come.
+async fn one(
+    daemon: Option<&Daemon>,
+    state: &Path,
+    id: &RunId,
+) -> Result<Option<RunDetail>, CliError> {
+    match daemon {
+        Some(daemon) => daemon.run(id).await,
+        None => {
+            let found = read_run(state, id).map_err(|error| unreadable(state, &error))?;
+            Ok(found.map(|(run, images)| RunDetail { run, images }))
+        }
+    }
+}
+
+/// The runs that are asked for, from the daemon if it runs.
+async fn list(
+    daemon: Option<&Daemon>,
+    state: &Path,
+    filter: Filter,
+) -> Result<Vec<RunRecord>, CliError> {
+    let at_once = filter.limit.is_some_and(|limit| limit <= MAX_RUNS);
+    if let Some(daemon) = daemon.filter(|_| at_once) {
+        return daemon.runs(&filter).await;
+    }
+    let read = read_runs(state, &filter).map_err(|error| unreadable(state, &error))?;
     if read.garbage > 0 {
         tracing::warn!("{} lines of the history could not be understood", read.garbage);
     }
-    match global.output {
-        Output::Json => {
-            output::print_json(&Report { runs: Some(&read.value), ..Report::default() })?;
-        }
-        Output::Text => output::print_text(&table(&read.value))?,
-    }
-    Ok(Exit::Done)
+    Ok(read.value)
+}
+
+fn unreadable(state: &Path, error: &std::io::Error) -> CliError {
+    CliError::Failed(format!("failed to read the history in {}: {error}", state.display()))
 }
 
 fn filter(args: Args, now: Timestamp) -> Filter {
@@ -109,18 +150,7 @@ fn table(runs: &[RunRecord]) -> String {
     }
     let heads =
         ["RUN", "RULE", "CAUSE", "OUTCOME", "COPIED", "UNCHANGED", "FAILED", "SENT", "TOOK"];
-    let mut rows = vec![heads.map(str::to_owned)];
-    rows.extend(runs.iter().map(row));
-    let widths: [usize; 9] = std::array::from_fn(|column| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
-    });
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    output::table(heads, runs.iter().map(row))
 }
 
 fn row(run: &RunRecord) -> [String; 9] {
@@ -130,7 +160,7 @@ fn row(run: &RunRecord) -> [String; 9] {
     [
         run.id.to_string(),
         run.rule.clone(),
-        cause(run.cause).to_owned(),
+        run.cause.as_str().to_owned(),
         outcome(run.outcome).to_owned(),
         known(copied.to_string()),
         known(unchanged.to_string()),
@@ -158,24 +188,4 @@ fn print_run(run: &RunRecord, images: &[ImageReport]) -> Result<(), CliError> {
         print_failure(failure);
     }
     Ok(())
-}
-
-fn cause(cause: Cause) -> &'static str {
-    match cause {
-        Cause::Schedule => "schedule",
-        Cause::Missed => "missed",
-        Cause::Start => "start",
-        Cause::Event => "event",
-        Cause::Api => "api",
-        Cause::Command => "command",
-    }
-}
-
-fn outcome(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Running => "running",
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "FAILED",
-        Outcome::Interrupted => "interrupted",
-    }
 }

@@ -3,7 +3,9 @@
 //! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
 //!   as a command needs them. `output`: stdout for data, stderr for people; `report`: images and
 //!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
-//!   `signals`: stopping in good order. `progress`: what is under way.
+//!   `signals`: stopping in good order. `progress`: what is under way. `log`: what goes to standard
+//!   error; `traces`: what goes to a collector. `ask`: the running daemon, over its API;
+//!   `status_text` and `watch`: what it says, as people read it, once or live.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -12,6 +14,7 @@
 )]
 
 mod args;
+mod ask;
 mod completions;
 mod config;
 mod copy;
@@ -22,6 +25,7 @@ mod history;
 mod inspect;
 mod list_repos;
 mod list_tags;
+mod log;
 mod login;
 mod logout;
 mod man;
@@ -33,8 +37,13 @@ mod serve;
 mod serve_layout;
 mod session;
 mod signals;
+mod status;
+mod status_text;
 mod sync;
+#[cfg(feature = "otlp")]
+mod traces;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 
@@ -60,6 +69,7 @@ enum Command {
     Sync(sync::Args),
     Copy(copy::Args),
     Verify(verify::Args),
+    Status(status::Args),
     History(history::Args),
     Inspect(inspect::Args),
     ListTags(list_tags::Args),
@@ -79,7 +89,7 @@ enum Command {
 /// Subcommands by what they are for, as `--help` shows them.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
-    ("Look", &["history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Look", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Change", &["delete"]),
     ("Credentials", &["login", "logout"]),
     ("Serve and try", &["serve-layout", "demo"]),
@@ -108,12 +118,6 @@ pub fn main() -> ExitCode {
         error.print();
         return error.exit().into();
     }
-    let level = match cli.command {
-        // Its log is all that there is to be seen of it.
-        Command::Serve(_) => LevelFilter::INFO,
-        _ => LevelFilter::WARN,
-    };
-    output::set_up_logging(&cli.global, level);
     let runtime = match runtime() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -121,11 +125,33 @@ pub fn main() -> ExitCode {
             return Exit::Failed.into();
         }
     };
+    let serves = matches!(cli.command, Command::Serve(_));
+    // A daemon's log is all that there is to be seen of it.
+    let usual = if serves { LevelFilter::INFO } else { LevelFilter::WARN };
+    let level = log::level(&cli.global, usual);
+    #[cfg(feature = "otlp")]
+    let (traces, sinks) = {
+        let traces = serves.then(|| traces::Traces::from_environment(runtime.handle()));
+        match traces.unwrap_or(Ok(None)) {
+            Ok(traces) => {
+                let sinks = traces.iter().map(|traces| traces.sink(level)).collect();
+                (traces, sinks)
+            }
+            Err(error) => {
+                eprintln!("error: failed to set up traces: {error}");
+                return Exit::Usage.into();
+            }
+        }
+    };
+    #[cfg(not(feature = "otlp"))]
+    let sinks = Vec::new();
+    log::set_up(cli.global.log_format, level, sinks);
     // On a worker, where the connections are too: this thread would be woken for each answer.
     let running = runtime.spawn(async move {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
+            Command::Status(args) => status::run(&cli.global, args).await,
             Command::History(args) => history::run(&cli.global, args).await,
             Command::Inspect(args) => inspect::run(&cli.global, args).await,
             Command::ListTags(args) => list_tags::run(&cli.global, args).await,
@@ -144,6 +170,10 @@ pub fn main() -> ExitCode {
         }
     });
     let exit = runtime.block_on(running);
+    #[cfg(feature = "otlp")]
+    if let Some(traces) = traces {
+        traces.end();
+    }
     // Nothing that matters is under way any more; what blocks must not keep the process.
     runtime.shutdown_background();
     match exit {

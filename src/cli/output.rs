@@ -1,35 +1,10 @@
 //! Standard output is for data; everything for people's eyes only goes to standard error.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 
 use serde::Serialize;
-use tracing_subscriber::filter::LevelFilter;
 
-use super::args::{Global, LogFormat};
 use super::exit::CliError;
-
-/// Sends the log to standard error, from this level unless told otherwise. Only tranship's own events: a library's might hold secrets.
-pub fn set_up_logging(global: &Global, usual: LevelFilter) {
-    let level = match (global.quiet, global.verbose) {
-        (true, _) => LevelFilter::ERROR,
-        (false, 0) => usual,
-        (false, 1) => LevelFilter::DEBUG,
-        (false, _) => LevelFilter::TRACE,
-    };
-    let own = tracing_subscriber::filter::Targets::new().with_target("tranship", level);
-    let builder = tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_max_level(level)
-        .with_target(false);
-    use tracing_subscriber::layer::SubscriberExt;
-    use tracing_subscriber::util::SubscriberInitExt;
-    // An error says that somebody has set up a log already, who then gets these events.
-    let _ = match global.log_format {
-        LogFormat::Text => builder.finish().with(own).try_init(),
-        LogFormat::Json => builder.json().finish().with(own).try_init(),
-    };
-}
 
 /// Prints one JSON document on standard output.
 pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
@@ -46,18 +21,54 @@ pub fn print_text(text: &str) -> Result<(), CliError> {
 
 /// Prints exactly these bytes on standard output. A reader that has gone (`| head`) is no failure.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
+    print_if_read(bytes).map(drop)
+}
+
+/// The same; `false`: the reader has gone.
+pub fn print_if_read(bytes: &[u8]) -> Result<bool, CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(CliError::Failed(format!("failed to write to standard output: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::Failed(format!("failed to write to standard output: {error}"))),
     }
+}
+
+/// Rows in columns as wide as their widest cell, under their heads.
+pub fn table<const N: usize>(
+    heads: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
+    let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
+    let widths: [usize; N] = std::array::from_fn(|column| {
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
+    });
+    let mut text = String::new();
+    for row in &rows {
+        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
+        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
+        text.push('\n');
+    }
+    text
 }
 
 /// Bytes as people read them: `3.4 MiB`.
 pub fn bytes(count: u64) -> String {
     bytesize::ByteSize(count).display().iec().to_string()
+}
+
+/// A time that has passed or will, in its two largest units: `45s`, `12m`, `3h 5m`, `2d`.
+pub fn span(seconds: f64) -> String {
+    // Below a minute seconds count, and nothing finer.
+    let whole = seconds.max(0.0) as u64;
+    let (days, hours, minutes) = (whole / 86_400, whole / 3_600 % 24, whole / 60 % 60);
+    let (large, small) = match (days, hours, minutes) {
+        (0, 0, 0) => (format!("{whole}s"), None),
+        (0, 0, _) => (format!("{minutes}m"), None),
+        (0, _, _) => (format!("{hours}h"), (minutes > 0).then(|| format!("{minutes}m"))),
+        _ => (format!("{days}d"), (hours > 0).then(|| format!("{hours}h"))),
+    };
+    small.map_or(large.clone(), |small| format!("{large} {small}"))
 }
 
 /// Seconds as people read them.
@@ -67,4 +78,31 @@ pub fn seconds(seconds: f64) -> String {
     }
     let whole = std::time::Duration::from_secs(seconds as u64);
     humantime::format_duration(whole).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_have_their_two_largest_units() {
+        for (seconds, expected) in [
+            (-5.0, "0s"),
+            (59.9, "59s"),
+            (60.0, "1m"),
+            (3_599.0, "59m"),
+            (3_600.0, "1h"),
+            (3_660.0, "1h 1m"),
+            (86_400.0, "1d"),
+            (90_059.0, "1d 1h"),
+        ] {
+            assert_eq!(span(seconds), expected);
+        }
+    }
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_cell() {
+        let rows = [["ä", "12"], ["abc", ""]].map(|row| row.map(str::to_owned));
+        assert_eq!(table(["A", "B"], rows), "A    B\nä    12\nabc\n");
+    }
 }

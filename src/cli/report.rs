@@ -1,6 +1,7 @@
-//! Images and failures as people read them, the same in every command.
+//! Images, failures and runs as people read them, the same in every command.
 
 use super::output;
+use crate::history::Outcome;
 use crate::sync::{Action, Failure, ImageReport};
 
 /// What became of one image, in a line and its notes.
@@ -36,5 +37,13 @@ pub fn print_failure(failure: &Failure) {
     eprintln!("  {failure}");
     if let Some(hint) = &failure.hint {
         eprintln!("  hint: {hint}");
+    }
+}
+
+/// How a run ended, in a word.
+pub fn outcome(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Failed => "FAILED",
+        other => other.as_str(),
     }
 }

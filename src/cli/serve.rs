@@ -1,14 +1,17 @@
 //! `tranship serve`: the daemon.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
+use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
-use crate::daemon::{Daemon, Parts, System};
+use crate::daemon::{Daemon, Handle, Parts, System, Watch};
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::registry::Policy;
@@ -43,22 +46,23 @@ struct Serving {
 }
 
 pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
+    let failed = |error: std::io::Error| CliError::Failed(format!("failed to start: {error}"));
+    // Before anything that takes time, so that no signal and no change is missed.
+    let stop = signals::stop_softly();
+    let hangups = signals::hangups().map_err(failed)?;
+    let watch = Watch::start(session::config_path(global));
     let config = session::required_config(global)?;
     let rules = config.sync.len();
     // The port first: a second daemon is told so, whatever it shares with the first.
-    let listen = config.daemon.listen;
-    let failed = |error| CliError::Failed(format!("failed to listen on {listen}: {error}"));
-    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let listener = listen(config.daemon.listen).await?;
     let address = listener.local_addr().map_err(failed)?;
     let state = State::open(&config.daemon.state)?;
+    let (folder, limit) = (&config.daemon.state, config.daemon.history);
+    let history = History::open(folder, limit, jiff::Timestamp::now()).map_err(failed)?;
     let metrics = Metrics::new();
     let carrier = Carrier::new(state.clone(), Policy::default(), session::jitter)
         .with_metrics(metrics.clone());
-    let history =
-        History::open(&config.daemon.state, config.daemon.history, jiff::Timestamp::now())
-            .map_err(|error| CliError::Failed(format!("failed to start: {error}")))?;
     let parts = Parts {
-        config_file: session::config_path(global).to_owned(),
         state,
         carrier: Arc::new(carrier),
         metrics,
@@ -67,29 +71,49 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
         clock: Arc::new(System),
         random: session::jitter,
     };
-    let stop = signals::stop_softly();
-    let daemon = Daemon::start(config, parts, stop.clone())
-        .await
-        .map_err(|error| CliError::Usage(error.to_string()))?;
-    signals::on_hangup({
-        let handle = daemon.handle().clone();
-        move || {
-            let handle = handle.clone();
-            // What is wrong is in the log, the metrics and the health.
-            async move { drop(handle.reload().await) }
+    let mut daemon = tokio::select! {
+        biased;
+        // Secrets may come from commands that take long.
+        () = stop.soon.cancelled() => return Ok(Exit::Done),
+        started = Daemon::start(config, watch, parts, stop.clone()) => {
+            started.map_err(|error| CliError::Usage(error.to_string()))?
         }
-    });
+    };
+    let reloading = tokio::spawn(reload_at(hangups, daemon.handle().clone()));
     announce(global, &address.to_string(), rules)?;
     // The API goes on while runs come to their end: who watches wants to see that.
-    let over = tokio_util::sync::CancellationToken::new();
+    let over = CancellationToken::new();
     let router = api::router(daemon.handle().clone());
     let serving = server::serve(listener, router, api::BOUNDS, over.clone().cancelled_owned());
-    let serving = tokio::spawn(serving);
-    daemon.stopped().await;
+    let mut serving = tokio::spawn(serving);
+    let ended = tokio::select! {
+        ended = daemon.stopped() => ended.map_err(|_| fault("scheduler")),
+        _ = &mut serving => Err(fault("API")),
+    };
+    reloading.abort();
     over.cancel();
-    // Requests that did not end in time were cut off, and the log says so.
-    let _ = serving.await;
-    Ok(Exit::Done)
+    if ended.is_ok() {
+        // Requests that did not end in time were cut off, and the log says so.
+        let _ = serving.await;
+    }
+    ended.map(|()| Exit::Done)
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|error| CliError::Failed(format!("failed to listen on {address}: {error}")))
+}
+
+/// Whoever supervises the process starts it anew.
+fn fault(what: &str) -> CliError {
+    CliError::Failed(format!("the {what} has ended by an internal error: see above"))
+}
+
+async fn reload_at(mut hangups: Signal, daemon: Handle) {
+    while hangups.recv().await.is_some() {
+        // What is wrong is in the log, the metrics and the health.
+        let _ = daemon.reload().await;
+    }
 }
 
 fn announce(global: &Global, address: &str, rules: usize) -> Result<(), CliError> {

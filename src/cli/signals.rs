@@ -1,6 +1,6 @@
 //! SIGINT and SIGTERM: the first stops in good order, the second at once.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
@@ -23,7 +23,10 @@ pub async fn unless_stopped<T>(
 pub fn stop_token() -> CancellationToken {
     let token = CancellationToken::new();
     let stopped = token.clone();
-    on_signals(move || stopped.cancel());
+    on_signals(move || {
+        eprintln!("stopping; once more to stop at once");
+        stopped.cancel();
+    });
     token
 }
 
@@ -31,19 +34,16 @@ pub fn stop_token() -> CancellationToken {
 pub fn stop_softly() -> Stop {
     let stop = Stop::default();
     let soon = stop.soon.clone();
-    on_signals(move || soon.cancel());
+    on_signals(move || {
+        tracing::info!("told to stop; a second signal stops at once");
+        soon.cancel();
+    });
     stop
 }
 
-/// Does something at each SIGHUP.
-pub fn on_hangup<F: Future<Output = ()> + Send>(react: impl Fn() -> F + Send + 'static) {
-    // In place before this returns: the signal's default action would end the process.
-    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
-    tokio::spawn(async move {
-        while hangups.recv().await.is_some() {
-            react().await;
-        }
-    });
+/// SIGHUPs from now on. Without it, the first one would end the process.
+pub fn hangups() -> std::io::Result<Signal> {
+    signal(SignalKind::hangup())
 }
 
 fn on_signals(first: impl FnOnce() + Send + 'static) {
@@ -60,7 +60,6 @@ fn on_signals(first: impl FnOnce() + Send + 'static) {
             }
         };
         next().await;
-        eprintln!("stopping; once more to stop at once");
         first();
         let code = next().await;
         #[expect(clippy::disallowed_methods, reason = "the user asked twice to stop at once")]

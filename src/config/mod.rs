@@ -36,7 +36,6 @@ mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::Path;
 
 pub use cleanup::CleanupRule;
@@ -74,17 +73,6 @@ pub struct Config {
     pub sync: Vec<SyncRule>,
     /// In the order of the file; may be empty.
     pub cleanup: Vec<CleanupRule>,
-}
-
-impl Config {
-    /// The sources of events that would believe strangers if the daemon listened there: those
-    /// without a secret, unless only this machine can reach the address.
-    pub fn unprotected_events(&self, listen: SocketAddr) -> Vec<&str> {
-        let unprotected =
-            |source: &EventSource| source.secret.is_none() && !listen.ip().is_loopback();
-        let sources = self.events.iter().filter(|(_, source)| unprotected(source));
-        sources.map(|(name, _)| name.as_str()).collect()
-    }
 }
 
 /// A larger file is no configuration.
@@ -136,7 +124,8 @@ pub fn json_schema() -> serde_json::Value {
 fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
     let daemon = read_daemon::daemon(raw.daemon, reader);
     let registries = read_registry::registries(raw.registry, reader);
-    let events = read_events::sources(raw.events, reader);
+    let listen = daemon.as_ref().map(|daemon| daemon.listen);
+    let events = read_events::sources(raw.events, listen, reader);
     let mut names = HashMap::new();
     let mut complete = true;
     let mut rules = Vec::new();

@@ -1,6 +1,7 @@
 //! From `[events.NAME]` as typed to [`EventSource`].
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use serde_spanned::Spanned;
 
@@ -9,9 +10,11 @@ use super::raw::{RawEventFormat, RawEvents};
 use super::read_registry::secret;
 use super::reader::Reader;
 
-/// All sources by their name, or `None` with the problems reported.
+/// All sources by their name, or `None` with the problems reported. `listen` is where the daemon
+/// takes their messages, if that is known.
 pub fn sources(
     raw: BTreeMap<Spanned<String>, RawEvents>,
+    listen: Option<SocketAddr>,
     reader: &mut Reader<'_>,
 ) -> Option<BTreeMap<String, EventSource>> {
     let mut raw: Vec<_> = raw.into_iter().collect();
@@ -20,6 +23,9 @@ pub fn sources(
         .into_iter()
         .map(|(name, settings)| {
             let named = check_name(&name, reader);
+            if settings.secret.is_none() {
+                check_reach(&name, listen, reader);
+            }
             let source = source(settings, reader);
             Some((named.then(|| name.into_inner())?, source?))
         })
@@ -39,6 +45,17 @@ fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) -> bool {
         reader.report_with_hint(name.span(), message, hint);
     }
     valid
+}
+
+/// Strangers are believed on this machine only.
+fn check_reach(name: &Spanned<String>, listen: Option<SocketAddr>, reader: &mut Reader<'_>) {
+    let Some(listen) = listen.filter(|listen| !listen.ip().is_loopback()) else { return };
+    let message = format!(
+        "other machines could reach {listen}, and the events `{}` would be believed from anybody",
+        name.get_ref()
+    );
+    let hint = "set `secret` here, or `listen` on 127.0.0.1 in [daemon]";
+    reader.report_with_hint(name.span(), message, hint);
 }
 
 fn source(raw: RawEvents, reader: &mut Reader<'_>) -> Option<EventSource> {

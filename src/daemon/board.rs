@@ -11,7 +11,8 @@ use super::engine::Engine;
 use super::movement::Movement;
 use crate::fair::Flow;
 use crate::history::{Begun, RunId, RunRecord};
-use crate::sync::{RunProgress, Stop};
+use crate::metrics::RuleMetrics;
+use crate::sync::{RunProgress, Snapshot, Stop};
 
 /// The board. Its lock is held for moments only, never while something is waited for.
 pub(super) struct Board(Mutex<Content>);
@@ -44,6 +45,10 @@ pub(super) struct Active {
     pub progress: Arc<RunProgress>,
     pub stop: Stop,
     pub movement: Movement,
+    /// Of the rule.
+    pub metrics: RuleMetrics,
+    /// What the metrics have of this run already.
+    pub counted: Snapshot,
 }
 
 impl Board {

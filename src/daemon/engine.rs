@@ -8,9 +8,11 @@ use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::Parts;
+use super::by_source::BySource;
 use crate::alerts::{self, Delivery};
 use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
 use crate::metrics::NotificationOutcome;
+use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
 use crate::registry::auth::read_secret;
 use crate::sync::Syncer;
@@ -29,6 +31,7 @@ pub(super) struct Engine {
     pub alerts: Arc<alerts::Sender>,
     /// Where each rule stands in the configuration.
     places: HashMap<Arc<str>, usize>,
+    by_source: BySource,
 }
 
 /// Why a configuration cannot be used.
@@ -90,11 +93,31 @@ impl Engine {
         }
         let names = config.sync.iter().map(|rule| Arc::from(rule.name.as_str()));
         let places = names.enumerate().map(|(at, name)| (name, at)).collect();
-        Ok(Self { config, loaded, syncer, registries, token, event_secrets, alerts, places })
+        let by_source = BySource::new(&config.sync);
+        Ok(Self {
+            config,
+            loaded,
+            syncer,
+            registries,
+            token,
+            event_secrets,
+            alerts,
+            places,
+            by_source,
+        })
     }
 
     pub fn rule(&self, name: &str) -> Option<&SyncRule> {
         self.config.sync.get(*self.places.get(name)?)
+    }
+
+    /// The rules that may copy from a repository, in no order; some of them may not.
+    pub fn rules_of(
+        &self,
+        registry: &RegistryHost,
+        repository: &RepositoryName,
+    ) -> impl Iterator<Item = &SyncRule> {
+        self.by_source.of(registry, repository).filter_map(|place| self.config.sync.get(place))
     }
 
     /// The rule's name as everybody shares it.

@@ -13,27 +13,27 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::health::{Facts, readiness};
+use super::run;
 use super::scheduler::Command;
-use super::systemd;
 use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
     Transfer,
 };
-use crate::alerts::Alert;
-use crate::config;
 use crate::events;
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
 use crate::metrics::EventOutcome;
-use crate::schedule::{Timing, Trigger};
-use crate::sync::{Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
+use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
 const SILENCE: Duration = Duration::from_secs(120);
 
+/// Images that a plan lists at most: of a rule that was never run, there may be a million.
+const MAX_PLANNED: usize = 10_000;
+
 /// The daemon, for everybody who looks at it or asks it for something. Clones are the same.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(pub(super) Arc<Shared>);
 
 /// The daemon ends, and begins nothing any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -77,15 +77,12 @@ impl Handle {
 
     pub fn guarded(&self) -> Guarded {
         let engine = self.0.board.engine();
-        Guarded {
-            token: engine.token.clone(),
-            local: engine.config.daemon.listen.ip().is_loopback(),
-        }
+        Guarded { token: engine.token.clone(), local: self.0.listen.ip().is_loopback() }
     }
 
     pub fn status(&self) -> Status {
         let transfers = self.0.parts.carrier.transfers().len();
-        let state_bytes = self.0.parts.state.size_bytes().unwrap_or_default();
+        let state_bytes = self.0.parts.state.size_bytes();
         let board = self.0.board.look();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -95,9 +92,10 @@ impl Handle {
             running: board.active.len(),
             queued: board.queued,
             transfers,
+            state: board.engine.config.daemon.state.display().to_string(),
             state_bytes,
             config: ConfigStatus {
-                file: self.0.parts.config_file.display().to_string(),
+                file: self.0.config_file.display().to_string(),
                 loaded: board.engine.loaded,
                 rejected: board.rejected.clone(),
             },
@@ -116,16 +114,13 @@ impl Handle {
         let shown = board.rules.get(name).cloned().unwrap_or_default();
         let running = board.active.iter().filter(|(_, active)| active.begun.rule == name);
         Some(RuleStatus {
-            name: rule.name.clone(),
-            schedule: rule.timing.as_ref().map(describe),
-            source: rule.source.to_string(),
-            targets: rule.targets.iter().map(ToString::to_string).collect(),
             next_run: shown.next_run,
             running: running.map(|(id, _)| id.clone()).collect(),
             queued: shown.queued,
             last_run: shown.last_run,
             last_success: shown.last_success,
             consecutive_failures: shown.consecutive_failures,
+            ..RuleStatus::of(rule)
         })
     }
 
@@ -168,8 +163,15 @@ impl Handle {
     /// # Errors
     /// The history cannot be read.
     pub async fn run(&self, id: RunId) -> std::io::Result<Option<RunDetail>> {
-        let Some((mut run, images)) = self.0.parts.history.run(id).await? else {
-            return Ok(None);
+        let (mut run, images) = match self.0.parts.history.run(id.clone()).await? {
+            Some(found) => found,
+            // It has begun, and the disk has not heard of it yet.
+            None => match self.0.board.look().active.get(&id) {
+                Some(active) => {
+                    (RunRecord::unended(active.begun.clone(), Outcome::Running), Vec::new())
+                }
+                None => return Ok(None),
+            },
         };
         self.bring_up_to_date(&mut run);
         Ok(Some(RunDetail { run, images }))
@@ -245,6 +247,7 @@ impl Handle {
         readiness(&Facts {
             config_rejected: board.rejected.clone(),
             state_broken,
+            history_failing: self.0.parts.history.health().failing,
             succeeding: last(Outcome::Succeeded),
             failing: last(Outcome::Failed),
             stopping: self.is_stopping(),
@@ -258,13 +261,13 @@ impl Handle {
     /// What [`crate::metrics::Metrics::render`] has.
     pub fn render_metrics(&self) -> prometheus::Result<String> {
         let metrics = &self.0.parts.metrics;
-        if let Ok(bytes) = self.0.parts.state.size_bytes() {
-            metrics.daemon().state_size(bytes);
-        }
+        metrics.daemon().state_size(self.0.parts.state.size_bytes());
+        metrics.daemon().history_lost(self.0.parts.history.health().lost);
         let now = Instant::now();
         let transfers = self.0.parts.carrier.transfers();
         let still = transfers.iter().map(|t| now.saturating_duration_since(t.last_progress));
         metrics.transfers().under_way(transfers.len(), still.max().unwrap_or_default());
+        self.0.board.look().active.values_mut().for_each(run::count);
         metrics.render()
     }
 
@@ -296,6 +299,7 @@ impl Handle {
             stop: &Stop::at_once(self.0.stop.now.child_token()),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
+            keep: Keep::First(MAX_PLANNED),
             watch: &|_| {},
         };
         Some(engine.syncer.run_rule(spec).await)
@@ -339,68 +343,12 @@ impl Handle {
         Ok(EventsAccepted { accepted, ignored: all - accepted })
     }
 
-    /// Loads the configuration file anew. If anything is wrong with it, the one in use stays.
-    ///
-    /// # Errors
-    /// What is wrong, in words.
-    pub async fn reload(&self) -> Result<(), String> {
-        systemd::reloading();
-        let loaded = self.load().await;
-        let metrics = self.0.parts.metrics.daemon();
-        let now = self.0.now();
-        let (was_rejected, engine) = {
-            let mut board = self.0.board.look();
-            let rejected = std::mem::replace(&mut board.rejected, loaded.as_ref().err().cloned());
-            (rejected.is_some(), Arc::clone(&board.engine))
-        };
-        let rules = engine.config.sync.len();
-        match &loaded {
-            Ok(()) => {
-                metrics.reloaded(now);
-                tracing::info!(rules, "the configuration was loaded anew");
-                if was_rejected {
-                    engine.alerts.send(Alert::reload_recovered(now));
-                }
-            }
-            Err(why) => {
-                metrics.reload_failed();
-                tracing::error!("the configuration stays as it was: {why}");
-                if !was_rejected {
-                    engine.alerts.send(Alert::reload_failed(now, why));
-                }
-                systemd::ready(rules);
-            }
-        }
-        loaded
-    }
-
-    async fn load(&self) -> Result<(), String> {
-        let _alone = self.0.reloading.lock().await;
-        let file = self.0.parts.config_file.clone();
-        let read = move || config::load(&file, &|name| std::env::var(name).ok());
-        let config = tokio::task::spawn_blocking(read).await.map_err(|error| error.to_string())?;
-        let config = config.map_err(|error| error.to_string())?;
-        let old = self.0.board.engine();
-        let fixed = |config: &config::Config| {
-            let daemon = &config.daemon;
-            (daemon.listen, daemon.state.clone(), daemon.transfers)
-        };
-        if fixed(&config) != fixed(&old.config) {
-            tracing::warn!(
-                "`listen`, `state` and `transfers` of [daemon] take effect at the next start"
-            );
-        }
-        let engine = old.renewed(config, &self.0.parts, self.0.now()).await;
-        let engine = Arc::new(engine.map_err(|error| error.to_string())?);
-        let adopted = self.ask(|reply| Command::Adopt { engine, reply }).await;
-        adopted.map_err(|error| error.to_string())
-    }
-
     fn is_stopping(&self) -> bool {
         self.0.stop.soon.is_cancelled() || self.0.stop.now.is_cancelled()
     }
 
-    async fn ask<T>(
+    /// Asks the scheduler.
+    pub(super) async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<T>) -> Command,
     ) -> Result<T, Stopping> {
@@ -408,16 +356,5 @@ impl Handle {
         let commands: &mpsc::Sender<Command> = &self.0.commands;
         commands.send(command(reply)).await.map_err(|_| Stopping)?;
         answer.await.map_err(|_| Stopping)
-    }
-}
-
-/// A timing as people read it.
-fn describe(timing: &Timing) -> String {
-    match &timing.trigger {
-        Trigger::Every(interval) => format!("every {}", humantime::format_duration(*interval)),
-        Trigger::Cron { schedule, timezone } => match timezone.iana_name() {
-            Some("UTC") | None => schedule.to_string(),
-            Some(zone) => format!("{schedule} ({zone})"),
-        },
     }
 }

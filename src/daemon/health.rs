@@ -9,6 +9,8 @@ pub struct Facts {
     pub config_rejected: Option<String>,
     /// Why the state is not in use.
     pub state_broken: Option<String>,
+    /// Why the history cannot be written just now.
+    pub history_failing: Option<String>,
     /// Rules whose last run succeeded, and rules whose last run failed.
     pub succeeding: usize,
     pub failing: usize,
@@ -41,6 +43,11 @@ pub fn readiness(facts: &Facts) -> Readiness {
                 .as_ref()
                 .map(|why| format!("not in use until the next start: {why}")),
             "open",
+        ),
+        check(
+            "history",
+            facts.history_failing.as_ref().map(|why| format!("it has gaps: {why}")),
+            "written",
         ),
         check(
             "runs",
@@ -86,6 +93,8 @@ mod tests {
         assert_eq!(wrong(&Facts { config_rejected: rejected, ..good.clone() }), ["config"]);
         let broken = Some("disk full".to_owned());
         assert_eq!(wrong(&Facts { state_broken: broken, ..good.clone() }), ["state"]);
+        let failing = Some("disk full".to_owned());
+        assert_eq!(wrong(&Facts { history_failing: failing, ..good.clone() }), ["history"]);
         assert_eq!(wrong(&Facts { stopping: true, ..good.clone() }), ["scheduler"]);
         assert_eq!(wrong(&Facts { scheduler_silent: true, ..good }), ["scheduler"]);
     }

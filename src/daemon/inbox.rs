@@ -54,6 +54,9 @@ struct Lane {
     gathered: Option<(Instant, Wanted)>,
     /// What waits for a run to end.
     held: Option<Wanted>,
+    /// What has failed, and when it is tried again. Apart from the rest, because it would make
+    /// every run fail that it is part of.
+    failed: Option<(Instant, Wanted)>,
     running: BTreeMap<Ticket, Wanted>,
 }
 
@@ -67,6 +70,8 @@ pub struct Ready {
     pub ticket: Ticket,
     pub rule: String,
     pub wanted: Wanted,
+    /// It has failed before.
+    pub again: bool,
 }
 
 impl Inbox {
@@ -84,15 +89,20 @@ impl Inbox {
         at: Timestamp,
     ) {
         let Settings { settle, bounds, .. } = self.settings;
-        let wanted = Wanted::new(repository.clone(), concern, at);
         let lane = match self.lanes.get_mut(rule) {
             Some(lane) => lane,
             None => self.lanes.entry(rule.to_owned()).or_default(),
         };
-        lane.gather(now + settle, wanted, bounds);
+        // Most of a burst is about what has been asked for already.
+        if let Some((_, gathered)) = &mut lane.gathered
+            && gathered.has(repository, &concern, at)
+        {
+            return;
+        }
+        lane.gather(now + settle, Wanted::new(repository.clone(), concern, at), bounds);
     }
 
-    /// Whether nothing is gathered, held or under way for the rule.
+    /// Whether nothing is gathered, held, failed or under way for the rule.
     pub fn is_done_with(&self, rule: &str) -> bool {
         !self.lanes.contains_key(rule)
     }
@@ -102,13 +112,16 @@ impl Inbox {
     pub fn take(&mut self, now: Instant) -> Vec<Ready> {
         let mut ready = Vec::new();
         for (rule, lane) in &mut self.lanes {
-            let wanted = lane.gathered.take_if(|(due, _)| *due <= now).map(|(_, wanted)| wanted);
-            let Some(wanted) = wanted else { continue };
-            if let Some(wanted) = lane.admit(wanted, &self.settings) {
-                let ticket = Ticket(self.next_ticket);
-                self.next_ticket += 1;
-                lane.running.insert(ticket, wanted.clone());
-                ready.push(Ready { ticket, rule: rule.clone(), wanted });
+            let gathered = lane.gathered.take_if(|(due, _)| *due <= now);
+            let failed = lane.failed.take_if(|(due, _)| *due <= now);
+            for (waited, again) in [(gathered, false), (failed, true)] {
+                let Some((_, wanted)) = waited else { continue };
+                if let Some(wanted) = lane.admit(wanted, &self.settings) {
+                    let ticket = Ticket(self.next_ticket);
+                    self.next_ticket += 1;
+                    lane.running.insert(ticket, wanted.clone());
+                    ready.push(Ready { ticket, rule: rule.clone(), wanted, again });
+                }
             }
         }
         ready
@@ -119,24 +132,31 @@ impl Inbox {
         self.end(ticket, now, None);
     }
 
-    /// A run has failed: what it was about is ready again at `again`, or together with the next
-    /// event of the rule. What waited for it is ready now.
-    pub fn failed(&mut self, ticket: Ticket, now: Instant, again: Instant) {
-        self.end(ticket, now, Some(again));
+    /// A run has failed at this part of what it was about, which is ready again at `again`. What
+    /// waited for the run is ready now.
+    pub fn failed(&mut self, ticket: Ticket, now: Instant, failed: Wanted, again: Instant) {
+        self.end(ticket, now, Some((again, failed)));
     }
 
-    fn end(&mut self, ticket: Ticket, now: Instant, again: Option<Instant>) {
+    fn end(&mut self, ticket: Ticket, now: Instant, failed: Option<(Instant, Wanted)>) {
         let bounds = self.settings.bounds;
         let lane = self.lanes.iter_mut().find(|(_, lane)| lane.running.contains_key(&ticket));
         let Some((rule, lane)) = lane else { return };
-        let ended = lane.running.remove(&ticket);
-        if let (Some(again), Some(failed)) = (again, ended) {
-            lane.gather(again, failed, bounds);
+        lane.running.remove(&ticket);
+        if let Some((again, failed)) = failed {
+            match &mut lane.failed {
+                // The later time: something of this has just failed.
+                Some((due, waiting)) => {
+                    *due = again.max(*due);
+                    waiting.merge(failed, bounds);
+                }
+                None => lane.failed = Some((again, failed)),
+            }
         }
         if let Some(held) = lane.held.take() {
             lane.gather(now, held, bounds);
         }
-        if lane.gathered.is_none() && lane.running.is_empty() {
+        if lane.is_idle() {
             let rule = rule.clone();
             self.lanes.remove(&rule);
         }
@@ -145,22 +165,26 @@ impl Inbox {
     /// When [`Inbox::take`] will have something; `None` when only an event or the end of a run
     /// can change that. May be past.
     pub fn next_ready(&self) -> Option<Instant> {
-        let gathered = self.lanes.values().filter_map(|lane| lane.gathered.as_ref());
-        gathered.map(|(due, _)| *due).min()
+        let waiting = self.lanes.values().flat_map(|lane| [&lane.gathered, &lane.failed]);
+        waiting.flatten().map(|(due, _)| *due).min()
     }
 
     /// Forgets what is not taken for rules that are no more.
     pub fn keep_rules(&mut self, mut exists: impl FnMut(&str) -> bool) {
         self.lanes.retain(|rule, lane| {
             if !exists(rule) {
-                (lane.gathered, lane.held) = (None, None);
+                (lane.gathered, lane.held, lane.failed) = (None, None, None);
             }
-            lane.gathered.is_some() || !lane.running.is_empty()
+            !lane.is_idle()
         });
     }
 }
 
 impl Lane {
+    fn is_idle(&self) -> bool {
+        self.gathered.is_none() && self.failed.is_none() && self.running.is_empty()
+    }
+
     /// Adds to what is gathered, all of which is ready at the soonest time that is asked for.
     fn gather(&mut self, at: Instant, wanted: Wanted, bounds: Bounds) {
         match &mut self.gathered {
@@ -303,25 +327,24 @@ mod tests {
     }
 
     #[test]
-    fn what_failed_is_tried_again_later_or_with_the_next_event() {
+    fn what_failed_is_tried_again_apart_from_the_rest() {
         let mut inbox = Inbox::new(Settings::default());
         let start = Instant::now();
         push(&mut inbox, start, "one", "a:1", 1);
-        let (_, first) = taken(&mut inbox, start + 100 * MS);
-        inbox.failed(first[0], start + 200 * MS, start + 5000 * MS);
+        push(&mut inbox, start, "one", "a:2", 2);
+        let ready = inbox.take(start + 100 * MS).remove(0);
+        let failed = ready.wanted.part(|_, tag| tag.is_some_and(|tag| tag.as_str() == "1"));
+        inbox.failed(ready.ticket, start + 200 * MS, failed.unwrap(), start + 5000 * MS);
         assert!(!inbox.is_done_with("one"));
         assert_eq!(inbox.next_ready(), Some(start + 5000 * MS));
-        push(&mut inbox, start + 300 * MS, "one", "a:2", 2);
-        assert_eq!(inbox.next_ready(), Some(start + 400 * MS));
+        push(&mut inbox, start + 300 * MS, "one", "a:3", 3);
         let (ready, second) = taken(&mut inbox, start + 400 * MS);
-        assert_eq!(ready, ["one=a:1 a:2 1"], "since the first of its events");
-        // What was held back for it does not wait for the pause.
-        push(&mut inbox, start + 400 * MS, "one", "a:1", 3);
-        assert_eq!(taken(&mut inbox, start + 500 * MS).0, [""; 0]);
-        inbox.failed(second[0], start + 600 * MS, start + 9000 * MS);
-        let (ready, third) = taken(&mut inbox, start + 600 * MS);
-        assert_eq!(ready, ["one=a:1 a:2 1"]);
-        inbox.finished(third[0], start + 700 * MS);
+        assert_eq!(ready, ["one=a:3 3"], "an event does not bring back what fails");
+        inbox.finished(second[0], start + 500 * MS);
+        assert_eq!(inbox.next_ready(), Some(start + 5000 * MS));
+        let ready = inbox.take(start + 5000 * MS).remove(0);
+        assert_eq!((show(&ready.wanted), ready.again), ("a:1".to_owned(), true));
+        inbox.finished(ready.ticket, start + 5100 * MS);
         assert!(inbox.is_done_with("one"));
     }
 

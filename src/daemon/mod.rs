@@ -1,10 +1,12 @@
 //! The rules of the configuration, run at their times, by push events and on request, for months.
 //!
-//! - `agenda`: which rule is due when; `inbox`, `concern`, `wanted`: what push events ask for;
-//!   `lag`: how late changes arrive; `movement`: which runs have stalled; `health`: whether all is
-//!   well. All pure.
-//! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end.
-//! - `engine`: what runs need, as one configuration says. `reload`: the file has changed.
+//! - `agenda`: which rule is due when; `by_source`, `concern`, `inbox`, `wanted`: what push events
+//!   ask for; `pending`: those of which nothing is done yet; `lag`: how late changes arrive;
+//!   `movement`: which runs have stalled; `health`: whether all is well. All pure.
+//! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end;
+//!   `runner`: who carries it out; `run_log`: what is logged of it.
+//! - `engine`: what runs need, as one configuration says. `watch`: the file has changed;
+//!   `reload`: it is loaded anew.
 //! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
 //!   seen from outside.
 //! - `clock`, `systemd`: the world around.
@@ -14,6 +16,7 @@
 
 pub mod agenda;
 mod board;
+mod by_source;
 mod clock;
 mod concern;
 mod engine;
@@ -22,19 +25,26 @@ mod health;
 mod inbox;
 mod lag;
 mod movement;
+mod pending;
 mod reload;
 mod run;
+mod run_log;
+mod runner;
 mod scheduler;
 mod systemd;
+#[cfg(test)]
+mod tests;
 pub mod view;
 mod wanted;
+mod watch;
 
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::Config;
 use crate::history::History;
@@ -46,19 +56,20 @@ use crate::transfer::Carrier;
 use board::Board;
 use engine::Engine;
 use lag::Lags;
+use runner::{AsTheRuleSays, Runner};
 use scheduler::{Command, Scheduler};
 
 pub use clock::{Clock, System};
 pub use engine::EngineError;
 pub use handle::{EventRefusal, EventsAccepted, Guarded, Handle, Stopping};
+pub use reload::ReloadError;
+pub use watch::Watch;
 
 /// Requests to the scheduler that wait for it at most. Senders of more wait.
 const COMMANDS: usize = 1024;
 
 /// What a daemon needs from outside.
 pub struct Parts {
-    /// Where the configuration was read from, and is read from anew.
-    pub config_file: PathBuf,
     pub state: State,
     pub carrier: Arc<Carrier>,
     pub metrics: Metrics,
@@ -73,7 +84,12 @@ pub struct Parts {
 /// What all parts of a running daemon share.
 struct Shared {
     parts: Parts,
+    /// Where the configuration was read from, and is read from anew.
+    config_file: PathBuf,
     started: Timestamp,
+    /// As the configuration had it at the start. What it says later is for the next start.
+    listen: SocketAddr,
+    runner: Arc<dyn Runner>,
     board: Board,
     lags: Mutex<Lags>,
     /// Held while the configuration is loaded anew.
@@ -85,6 +101,11 @@ struct Shared {
 impl Shared {
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
+    }
+
+    fn lags(&self) -> MutexGuard<'_, Lags> {
+        // Plain data, of which any mixture is fit for a metric.
+        self.lags.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -100,20 +121,42 @@ impl Daemon {
     /// good order: images under way come to their end, as long as the configuration's grace lasts.
     /// `stop.now` ends it at once.
     ///
+    /// `watch` began before the configuration was read, so that no change of it is missed.
+    ///
     /// # Errors
     /// A secret that the configuration names cannot be read.
-    pub async fn start(config: Config, parts: Parts, stop: Stop) -> Result<Self, EngineError> {
+    pub async fn start(
+        config: Config,
+        watch: Watch,
+        parts: Parts,
+        stop: Stop,
+    ) -> Result<Self, EngineError> {
+        Self::start_with(Arc::new(AsTheRuleSays), config, watch, parts, stop).await
+    }
+
+    /// The same, with somebody else to carry the runs out.
+    async fn start_with(
+        runner: Arc<dyn Runner>,
+        config: Config,
+        watch: Watch,
+        parts: Parts,
+        stop: Stop,
+    ) -> Result<Self, EngineError> {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let started = parts.clock.now();
         parts.metrics.daemon().configured(started);
         if parts.state.health().set_aside.is_some() {
             parts.metrics.daemon().state_set_aside();
         }
+        let listen = config.daemon.listen;
         let engine = Arc::new(Engine::first(config, &parts, started).await?);
         let board = Board::new(Arc::clone(&engine));
         let shared = Arc::new(Shared {
             parts,
+            config_file: watch.path().to_owned(),
             started,
+            listen,
+            runner,
             board,
             lags: Mutex::default(),
             reloading: tokio::sync::Mutex::default(),
@@ -123,7 +166,7 @@ impl Daemon {
         let scheduler = Scheduler::new(Arc::clone(&shared), engine).await;
         let handle = Handle::new(Arc::clone(&shared));
         let scheduler = tokio::spawn(scheduler.run(inbox));
-        let reloader = tokio::spawn(reload_on_change(handle.clone(), shared));
+        let reloader = tokio::spawn(reload::on_change(handle.clone(), watch));
         Ok(Self { handle, scheduler, reloader })
     }
 
@@ -132,20 +175,12 @@ impl Daemon {
     }
 
     /// Waits until it has stopped, as it does when it is told to.
-    pub async fn stopped(self) {
-        // It panicked, if this is an error, and the panic's own message has been printed.
-        let _ = self.scheduler.await;
+    ///
+    /// # Errors
+    /// It ended in a fault of ours, of which the log tells.
+    pub async fn stopped(&mut self) -> Result<(), JoinError> {
+        let ended = (&mut self.scheduler).await;
         self.reloader.abort();
-    }
-}
-
-/// Loads the configuration anew whenever its file has changed.
-async fn reload_on_change(handle: Handle, shared: Arc<Shared>) {
-    let file: &Path = &shared.parts.config_file;
-    let mut watch = reload::Watch::start(file);
-    loop {
-        watch.changed().await;
-        // What is wrong is in the log, the metrics and the health.
-        let _ = handle.reload().await;
+        ended
     }
 }

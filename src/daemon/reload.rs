@@ -1,137 +1,125 @@
-//! Notices that the configuration file has changed.
+//! The configuration, loaded anew while runs go on.
 //!
-//! Its folder is watched, not the file: editors put a new file in its place, and Kubernetes swaps
-//! a link beside it. What counts is the content; an event is only a reason to look. Where nothing
-//! can be watched (too many watches, a network file system), a look now and then has to do.
+//! Validated first: if anything is wrong with the file, the configuration in use stays, and the
+//! log, a metric, the health and whoever is to be notified say so.
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
 
-use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
-use tokio::sync::mpsc;
+use super::engine::EngineError;
+use super::handle::Stopping;
+use super::scheduler::Command;
+use super::{Handle, Watch, systemd};
+use crate::alerts::Alert;
+use crate::config::{self, Config, ConfigError};
 
-use crate::oci::Digest;
-
-/// A file is written in several steps; one look after them is enough.
-const SETTLE: Duration = Duration::from_millis(250);
-/// How often the file is looked at without a reason.
-const LOOK: Duration = Duration::from_secs(60);
-
-/// Watches one file.
-pub(super) struct Watch {
-    path: PathBuf,
-    /// Of the content that was seen last; `None` while the file cannot be read.
-    seen: Option<Digest>,
-    events: mpsc::Receiver<()>,
-    /// Ends with this value.
-    watcher: Option<RecommendedWatcher>,
+/// Why the configuration file as it is now is not in use.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    #[error(
+        "until the next start the daemon listens on {0}, where other machines could reach it: \
+         [daemon] needs a `token`, and every table of [events] a `secret`"
+    )]
+    Exposed(std::net::SocketAddr),
+    #[error("an internal error: see the log")]
+    Panicked,
+    #[error(transparent)]
+    Stopping(#[from] Stopping),
 }
 
-impl Watch {
-    /// Begins to watch. What is in the file now counts as seen.
-    pub fn start(path: &Path) -> Self {
-        // One place is enough: a reason to look does not become better by being given twice.
-        let (sender, events) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |_| {
-            let _ = sender.try_send(());
-        });
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let watcher = watcher.and_then(|mut watcher| {
-            watcher.watch(folder.unwrap_or(Path::new(".")), RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
-        if let Err(error) = &watcher {
+impl Handle {
+    /// Loads the configuration file anew. If anything is wrong with it, the one in use stays.
+    ///
+    /// Goes on to its end even if the caller does not wait for that.
+    ///
+    /// # Errors
+    /// What is wrong.
+    pub async fn reload(&self) -> Result<(), ReloadError> {
+        let handle = self.clone();
+        let reloading = tokio::spawn(async move { handle.reload_alone().await });
+        reloading.await.unwrap_or(Err(ReloadError::Panicked))
+    }
+
+    async fn reload_alone(&self) -> Result<(), ReloadError> {
+        let _alone = self.0.reloading.lock().await;
+        systemd::reloading();
+        let loaded = self.load().await;
+        if let Err(ReloadError::Stopping(_)) = loaded {
+            return loaded; // That says nothing about the file.
+        }
+        let metrics = self.0.parts.metrics.daemon();
+        let now = self.0.now();
+        let (was_rejected, engine) = {
+            let mut board = self.0.board.look();
+            let why = loaded.as_ref().err().map(ToString::to_string);
+            let rejected = std::mem::replace(&mut board.rejected, why);
+            (rejected.is_some(), Arc::clone(&board.engine))
+        };
+        let rules = engine.config.sync.len();
+        match &loaded {
+            Ok(()) => {
+                metrics.reloaded(now);
+                tracing::info!(rules, "the configuration was loaded anew");
+                if was_rejected {
+                    engine.alerts.send(Alert::reload_recovered(now));
+                }
+            }
+            Err(why) => {
+                metrics.reload_failed();
+                tracing::error!("the configuration stays as it was: {why}");
+                if !was_rejected {
+                    engine.alerts.send(Alert::reload_failed(now, &why.to_string()));
+                }
+            }
+        }
+        systemd::ready(rules);
+        loaded
+    }
+
+    async fn load(&self) -> Result<(), ReloadError> {
+        let file = self.0.config_file.clone();
+        let environment = self.0.parts.environment.clone();
+        let read =
+            move || config::load(&file, &|name| environment.variable(name)?.into_string().ok());
+        let config = tokio::task::spawn_blocking(read).await;
+        let config = config.map_err(|_| ReloadError::Panicked)??;
+        self.check_exposure(&config)?;
+        let old = self.0.board.engine();
+        let fixed = |config: &Config| {
+            let daemon = &config.daemon;
+            (daemon.listen, daemon.state.clone(), daemon.transfers, daemon.history)
+        };
+        if fixed(&config) != fixed(&old.config) {
             tracing::warn!(
-                file = %path.display(), %error,
-                "the configuration's folder cannot be watched: it is looked at once a minute"
+                "`listen`, `state`, `transfers` and `history` of [daemon] take effect at the next \
+                 start"
             );
         }
-        Self { path: path.to_owned(), seen: content(path), events, watcher: watcher.ok() }
+        let engine = Arc::new(old.renewed(config, &self.0.parts, self.0.now()).await?);
+        Ok(self.ask(|reply| Command::Adopt { engine, reply }).await?)
     }
 
-    /// Waits until the file has another content than was seen last.
-    pub async fn changed(&mut self) {
-        loop {
-            if self.watcher.is_some() {
-                // A closed channel would be a watcher that is gone; the looks go on.
-                let _ = tokio::time::timeout(LOOK, self.events.recv()).await;
-                tokio::time::sleep(SETTLE).await;
-                let _ = self.events.try_recv();
-            } else {
-                tokio::time::sleep(LOOK).await;
-            }
-            if self.look() {
-                return;
-            }
+    /// What the configuration may leave out on this machine, it may not leave out as long as others
+    /// reach the daemon, which does not depend on what `listen` says now.
+    fn check_exposure(&self, config: &Config) -> Result<(), ReloadError> {
+        let listen = self.0.listen;
+        let protected = config.daemon.token.is_some()
+            && config.events.values().all(|source| source.secret.is_some());
+        if protected || listen.ip().is_loopback() {
+            return Ok(());
         }
-    }
-
-    /// Whether the content has changed since the last look. A file that cannot be read has not: it
-    /// is mostly being replaced.
-    fn look(&mut self) -> bool {
-        let Some(now) = content(&self.path) else { return false };
-        self.seen.replace(now.clone()) != Some(now)
+        Err(ReloadError::Exposed(listen))
     }
 }
 
-fn content(path: &Path) -> Option<Digest> {
-    std::fs::read(path).ok().map(|bytes| Digest::of(&bytes))
-}
-
-#[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use super::*;
-
-    /// The change is noticed, within the time that a test waits.
-    async fn noticed(watch: &mut Watch) {
-        tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn a_file_is_noticed_when_written_replaced_and_swapped_behind_a_link() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("tranship.toml");
-        fs::write(&path, "one").unwrap();
-        let mut watch = Watch::start(&path);
-        fs::write(&path, "two").unwrap();
-        noticed(&mut watch).await;
-
-        let new = dir.path().join("new");
-        fs::write(&new, "three").unwrap();
-        fs::rename(&new, &path).unwrap();
-        noticed(&mut watch).await;
-
-        // As Kubernetes mounts a ConfigMap.
-        for version in ["v1", "v2"] {
-            fs::create_dir(dir.path().join(version)).unwrap();
-            fs::write(dir.path().join(version).join("linked.toml"), version).unwrap();
-        }
-        let data = dir.path().join("..data");
-        std::os::unix::fs::symlink("v1", &data).unwrap();
-        let linked = dir.path().join("linked.toml");
-        std::os::unix::fs::symlink("..data/linked.toml", &linked).unwrap();
-        let mut watch = Watch::start(&linked);
-        let swapped = dir.path().join("..tmp");
-        std::os::unix::fs::symlink("v2", &swapped).unwrap();
-        fs::rename(&swapped, &data).unwrap();
-        noticed(&mut watch).await;
-    }
-
-    #[tokio::test]
-    async fn the_same_content_and_a_missing_file_are_no_change() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("tranship.toml");
-        fs::write(&path, "one").unwrap();
-        let mut watch = Watch::start(&path);
-        fs::write(&path, "one").unwrap();
-        assert!(!watch.look());
-        fs::remove_file(&path).unwrap();
-        assert!(!watch.look());
-        fs::write(&path, "one").unwrap();
-        assert!(!watch.look());
-        fs::write(&path, "two").unwrap();
-        assert!(watch.look());
+/// Loads the configuration anew whenever its file has changed.
+pub(super) async fn on_change(handle: Handle, mut watch: Watch) {
+    loop {
+        watch.changed().await;
+        // What is wrong is said everywhere.
+        let _ = handle.reload().await;
     }
 }

@@ -1,28 +1,35 @@
 //! One run, from its beginning to its end: carried out, shown, counted, kept, told.
 
+use std::any::Any;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use super::Shared;
 use super::agenda::Ending;
 use super::board::Active;
 use super::engine::Engine;
-use super::lag::{Basis, Lags};
-use super::movement::Movement;
+use super::lag::Basis;
+use super::movement::{Movement, News};
+use super::run_log;
 use super::wanted::{Part, Wanted};
 use crate::alerts::{self, Alert};
 use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
-use crate::metrics::{self, LagBasis, RuleMetrics, RunScope, TagOutcome};
+use crate::metrics::{self, RuleMetrics, RunScope, TagOutcome};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
+    Action, Counts, Failure, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope,
+    Snapshot, Stop,
 };
+use crate::trace;
 
 /// A run to be carried out.
 pub(super) struct Job {
@@ -44,8 +51,22 @@ enum Changed {
 /// What the scheduler wants to know of a run's end.
 pub(super) struct Ended {
     pub ending: Ending,
-    /// Something that it was about is still to be done.
-    pub failed: bool,
+    /// What is still to be done of what it was about: everything, for a whole rule.
+    pub failed: Option<Failed>,
+}
+
+impl Ended {
+    /// The code around the run is at fault: that inside of it is caught.
+    pub fn in_a_panic() -> Self {
+        Self { ending: Ending::Reached, failed: None }
+    }
+}
+
+/// What a run did not get done.
+pub(super) enum Failed {
+    Rule,
+    /// Of what events told of.
+    Part(Wanted),
 }
 
 impl Job {
@@ -104,7 +125,7 @@ pub(super) async fn carry_out(
     stop: Stop,
 ) -> Ended {
     let Some(rule) = engine.rule(&job.rule) else {
-        return Ended { ending: Ending::Reached, failed: false };
+        return Ended { ending: Ending::Reached, failed: None };
     };
     let begun = Begun {
         id: job.id.clone(),
@@ -123,11 +144,17 @@ pub(super) async fn carry_out(
             progress: Arc::clone(&progress),
             stop: stop.clone(),
             movement: Movement::new(Instant::now()),
+            metrics: metrics.clone(),
+            counted: Snapshot::default(),
         },
     );
     let running = metrics.begin();
     shared.parts.history.begin(&begun);
-    tracing::info!(rule = %job.rule, run = %job.id, cause = ?job.cause, "run begins");
+    run_log::begins(&begun);
+    if whole {
+        shared.lags().pass_begins(&job.rule);
+    }
+    let span = trace::run(&begun.rule, begun.id.as_str(), begun.cause.as_str());
     let watch = Watcher::new(&shared, rule, &job, metrics.clone());
     let spec = RunSpec {
         rule,
@@ -136,17 +163,29 @@ pub(super) async fn carry_out(
         stop: &stop,
         flow,
         progress: &progress,
+        keep: Keep::Failed(alerts::MAX_DETAILS),
         watch: &|image: &ImageReport| watch.image(image),
     };
-    let report = engine.syncer.run_rule(spec).await;
+    let carried_out = shared.runner.run(&engine.syncer, spec).instrument(span.clone());
+    // A fault of ours costs one run, which failed like others do, and not the daemon.
+    let report = AssertUnwindSafe(carried_out).catch_unwind().await;
+    let report = report.unwrap_or_else(|panic| panicked(rule, &*panic, &progress));
     let finished = shared.now();
+    end_stall(&shared, &job);
     let record = RunRecord::ended(&begun, finished, &report);
     drop(running);
-    log_end(&record, &report);
-    count(&metrics, whole, &record, &report);
+    run_log::ends(&record, &report, &span);
+    drop(span);
+    if let Some(active) = shared.board.look().active.get_mut(&job.id) {
+        count(active);
+    }
+    count_end(&metrics, whole, &record);
     shared.parts.history.end(&record).await;
     if whole {
-        settle(&shared, &engine, &job.rule, record, &report);
+        if !report.interrupted {
+            shared.lags().pass_ends(&job.rule);
+        }
+        settle(&shared, &job.rule, record, &report);
     }
     // A run that somebody cancelled is over; only what the daemon's own end cut off goes on.
     let ends = shared.stop.soon.is_cancelled() || shared.stop.now.is_cancelled();
@@ -154,7 +193,50 @@ pub(super) async fn carry_out(
         Ending::Interrupted if !ends => Ending::Reached,
         ending => ending,
     };
-    Ended { ending, failed: !report.is_success() }
+    Ended { ending, failed: failed(rule, &job.changed, &report, ends) }
+}
+
+/// What the run did not get done. `ends`: the daemon does. A run that somebody cancelled leaves
+/// nothing to be done.
+fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -> Option<Failed> {
+    if report.is_success() || report.interrupted && !ends {
+        return None;
+    }
+    let Changed::Told(wanted) = changed else { return Some(Failed::Rule) };
+    let images: Vec<_> =
+        report.images.iter().filter(|image| image.action == Action::Failed).collect();
+    let sources: BTreeSet<&str> = images.iter().map(|image| image.source.as_str()).collect();
+    let is_all_told = report.counts.failed == images.len();
+    if report.interrupted || !report.failures.is_empty() || !is_all_told {
+        return Some(Failed::Part(wanted.clone()));
+    }
+    let registry = &rule.source.registry;
+    let part = wanted.part(|repository, tag| match tag {
+        Some(tag) => sources.contains(format!("{registry}/{repository}:{tag}").as_str()),
+        None => {
+            let of_it = format!("{registry}/{repository}");
+            sources.iter().any(|source| {
+                source.strip_prefix(&of_it).is_some_and(|rest| rest.starts_with([':', '@']))
+            })
+        }
+    });
+    Some(Failed::Part(part.unwrap_or_else(|| wanted.clone())))
+}
+
+/// The report of a run that ended in a panic, whose own message has been printed.
+fn panicked(rule: &SyncRule, panic: &(dyn Any + Send), progress: &RunProgress) -> RuleReport {
+    let words = panic.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    let Snapshot { counts, bytes, .. } = progress.snapshot();
+    let failure = Failure {
+        step: "finish".to_owned(),
+        subject: format!("rule `{}`", rule.name),
+        message: format!("tranship itself is at fault: {}", words.unwrap_or("no words")),
+        attempts: 1,
+        hint: Some("please report this with the log around it".to_owned()),
+    };
+    let report = RuleReport::new(&rule.name, Mode::Apply);
+    RuleReport { counts, bytes, failures: vec![failure], ..report }
 }
 
 /// How the end of a run bears on the next one's beginning.
@@ -174,11 +256,11 @@ struct Watcher<'a> {
     shared: &'a Shared,
     rule: &'a SyncRule,
     run: &'a RunId,
+    name: &'a Arc<str>,
     metrics: RuleMetrics,
     /// By source; and for those that are not in it.
     changed: (HashMap<String, Timestamp>, Option<Timestamp>),
     basis: Basis,
-    lags: &'a Mutex<Lags>,
 }
 
 impl<'a> Watcher<'a> {
@@ -190,99 +272,50 @@ impl<'a> Watcher<'a> {
                 ((by_source, Some(since)), Basis::Event)
             }
         };
-        Self { shared, rule, run: &job.id, metrics, changed, basis, lags: &shared.lags }
+        Self { shared, rule, run: &job.id, name: &job.rule, metrics, changed, basis }
     }
 
     fn image(&self, image: &ImageReport) {
         self.shared.parts.history.image(self.run, image);
         let changed = self.changed.0.get(&image.source).copied().or(self.changed.1);
         {
-            let mut lags = self.lags.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut lags = self.shared.lags();
             match (image.action, changed) {
                 (Action::Failed, Some(changed)) => {
-                    lags.failed(&image.target, changed, self.basis);
+                    lags.failed(self.name, &image.target, changed, self.basis);
                 }
                 (Action::Copied, changed) => {
                     let changed = changed.map(|changed| (changed, self.basis));
                     if let Some((seconds, basis)) =
-                        lags.copied(&image.target, changed, self.shared.now())
+                        lags.copied(self.name, &image.target, changed, self.shared.now())
                     {
-                        let basis = match basis {
-                            Basis::Event => LagBasis::Event,
-                            Basis::Pass => LagBasis::Pass,
-                        };
                         self.metrics.lag(basis, Duration::from_secs_f64(seconds));
                     }
                 }
                 _ => {}
             }
         }
-        self.log(image);
-    }
-
-    /// One line an image, with everything that one looks for afterwards.
-    fn log(&self, image: &ImageReport) {
-        let digest = image.source_digest.as_deref();
-        let (rule, run) = (self.rule.name.as_str(), self.run.as_str());
-        let ImageReport { source, target, bytes, seconds, reason, .. } = image;
-        let (source, target) = (source.as_str(), target.as_str());
-        if image.action == Action::Failed {
-            let error = image.errors.first().map(ToString::to_string);
-            tracing::warn!(
-                rule,
-                run,
-                source,
-                target,
-                digest,
-                bytes,
-                seconds,
-                outcome = "failed",
-                reason,
-                error,
-                "image"
-            );
-        } else {
-            let outcome = match image.action {
-                Action::Copied => "copied",
-                Action::WouldCopy => "would_copy",
-                Action::Unchanged => "unchanged",
-                Action::Kept => "kept",
-                Action::Failed => "failed",
-            };
-            tracing::info!(
-                rule, run, source, target, digest, bytes, seconds, outcome, reason, "image"
-            );
-        }
+        run_log::image(&self.rule.name, self.run, image);
     }
 }
 
-fn log_end(record: &RunRecord, report: &RuleReport) {
-    let Counts { copied, unchanged, kept, failed } = record.counts;
-    let (rule, run, bytes, seconds) =
-        (record.rule.as_str(), record.id.as_str(), record.bytes, record.seconds);
-    for failure in &report.failures {
-        tracing::warn!(rule, run, hint = failure.hint, "{failure}");
-    }
-    let outcome = match record.outcome {
-        Outcome::Succeeded => "succeeded",
-        Outcome::Failed => "failed",
-        Outcome::Interrupted => "interrupted",
-        Outcome::Running => "running",
-    };
-    tracing::info!(rule, run, outcome, copied, unchanged, kept, failed, bytes, seconds, "run ends");
-}
-
-fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleReport) {
-    let Counts { copied, unchanged, kept, failed } = report.counts;
+/// Counts what has happened in a run since it was last counted. Runs may take weeks, so their
+/// numbers do not wait for their ends.
+pub(super) fn count(active: &mut Active) {
+    let now = active.progress.snapshot();
+    let before = std::mem::replace(&mut active.counted, now);
     for (outcome, images) in [
-        (TagOutcome::Copied, copied),
-        (TagOutcome::Unchanged, unchanged),
-        (TagOutcome::Kept, kept),
-        (TagOutcome::Failed, failed),
+        (TagOutcome::Copied, now.counts.copied - before.counts.copied),
+        (TagOutcome::Unchanged, now.counts.unchanged - before.counts.unchanged),
+        (TagOutcome::Kept, now.counts.kept - before.counts.kept),
+        (TagOutcome::Failed, now.counts.failed - before.counts.failed),
     ] {
-        metrics.tags(outcome, images as u64);
+        active.metrics.tags(outcome, images as u64);
     }
-    metrics.sent(report.bytes);
+    active.metrics.sent(now.bytes - before.bytes);
+}
+
+fn count_end(metrics: &RuleMetrics, whole: bool, record: &RunRecord) {
     let outcome = match record.outcome {
         Outcome::Succeeded => metrics::RunOutcome::Succeeded,
         Outcome::Failed => metrics::RunOutcome::Failed,
@@ -290,17 +323,11 @@ fn count(metrics: &RuleMetrics, whole: bool, record: &RunRecord, report: &RuleRe
     };
     let scope = if whole { RunScope::All } else { RunScope::Tags };
     let at = record.finished.unwrap_or(record.started);
-    metrics.ended(scope, outcome, at, Duration::from_secs_f64(report.seconds));
+    metrics.ended(scope, outcome, at, Duration::from_secs_f64(record.seconds));
 }
 
 /// Keeps how a whole rule fared.
-fn settle(
-    shared: &Shared,
-    engine: &Engine,
-    rule: &Arc<str>,
-    record: RunRecord,
-    report: &RuleReport,
-) {
+fn settle(shared: &Shared, rule: &Arc<str>, record: RunRecord, report: &RuleReport) {
     let finished = record.finished.unwrap_or(record.started);
     let mut now = Mark::default();
     let mut news = None;
@@ -320,7 +347,8 @@ fn settle(
     if let Some(kind) = news {
         board.engine.alerts.send(Alert::of_run(kind, &record, &report.images));
     }
-    if engine.rule(rule).is_some() {
+    // A reload may have removed it meanwhile.
+    if board.engine.rule(rule).is_some() {
         let shown = board.rule(rule);
         shown.last_success = now.last_success;
         shown.consecutive_failures = now.consecutive_failures;
@@ -328,7 +356,16 @@ fn settle(
     }
 }
 
-/// Notices runs in which nothing has moved for too long.
+/// Who was told that the run is stuck hears that it has ended.
+fn end_stall(shared: &Shared, job: &Job) {
+    let mut board = shared.board.look();
+    let news = board.active.get_mut(&job.id).and_then(|active| active.movement.end());
+    if news.is_some() {
+        board.engine.alerts.send(Alert::moves_again(&job.rule, shared.now()));
+    }
+}
+
+/// Notices runs in which nothing has moved for too long, and that something does again.
 pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
     let now = Instant::now();
     let limit = engine.config.daemon.stall_after;
@@ -341,10 +378,17 @@ pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
         let own = || transfers.iter().filter(|transfer| transfer.flow == active.flow);
         // The sum of what images under way have sent falls when one is settled, which is movement.
         let sent: u64 = own().map(|transfer| transfer.bytes_sent).sum();
-        if active.movement.look((settled, bytes + sent), now, limit) {
-            let oldest = own().min_by_key(|transfer| transfer.last_progress);
-            let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
-            stalled.push((active.begun.rule.clone(), id.clone(), image));
+        let reading = (settled, bytes + sent, active.progress.pulse().beats());
+        match active.movement.look(reading, now, limit) {
+            Some(News::Stalled) => {
+                let oldest = own().min_by_key(|transfer| transfer.last_progress);
+                let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
+                stalled.push((active.begun.rule.clone(), id.clone(), image));
+            }
+            Some(News::Moves) => {
+                engine.alerts.send(Alert::moves_again(&active.begun.rule, shared.now()));
+            }
+            None => {}
         }
     }
     for (rule, run, image) in stalled {

@@ -1,6 +1,6 @@
 //! The loop that begins runs: when they are due, when an event asks for them, when somebody does.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,16 +8,18 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
-use super::agenda::{self, Agenda, Ending, LONGEST_SLEEP};
+use super::agenda::{self, Agenda, LONGEST_SLEEP};
 use super::concern::concern;
 use super::engine::Engine;
 use super::inbox::{self, Inbox, Ready};
-use super::run::{self, Ended, Job};
+use super::pending::Pending;
+use super::run::{self, Ended, Failed, Job};
 use super::view::{Accepted, AcceptedState};
+use super::wanted::Wanted;
 use super::{Shared, systemd};
 use crate::events::PushEvent;
 use crate::fair::Flow;
-use crate::history::{Cause, Filter, Outcome, RunId};
+use crate::history::{Cause, RunId};
 use crate::oci::RegistryHost;
 use crate::state::Mark;
 use crate::sync::Stop;
@@ -27,15 +29,13 @@ use crate::sync::Stop;
 const WHOLE_RUNS: usize = 64;
 /// Runs for events under way at once, beside those: a push does not wait for a migration.
 const EVENT_RUNS: usize = 64;
-/// Runs of the past that are looked at for how each rule fared last.
-const REMEMBERED_RUNS: usize = 5_000;
 /// Requests that are obeyed before runs are begun again.
 const COMMANDS_AT_ONCE: usize = 1_000;
-/// The pause after a run for events has failed; it doubles each time.
-const EVENT_PAUSE: Duration = Duration::from_secs(5);
-const MAX_EVENT_PAUSE: Duration = Duration::from_secs(15 * 60);
 /// How long the runs that were stopped hard may take to notice.
-const LAST_WAIT: Duration = Duration::from_secs(5);
+const LAST_WAIT: Duration = Duration::from_secs(2);
+/// How long notifications may take to be sent at the end. With the grace, the wait above and that
+/// of the API it stays below the 30 seconds after which Kubernetes kills.
+const ALERTS_WAIT: Duration = Duration::from_secs(3);
 
 /// What the scheduler is asked for.
 pub(super) enum Command {
@@ -71,7 +71,15 @@ struct Running {
     rule: Arc<str>,
     id: RunId,
     /// `None`: a whole rule.
-    ticket: Option<inbox::Ticket>,
+    events: Option<Events>,
+}
+
+/// A run for events.
+#[derive(Clone, Copy)]
+struct Events {
+    ticket: inbox::Ticket,
+    /// They were looked at before, without success.
+    again: bool,
 }
 
 pub(super) struct Scheduler {
@@ -84,8 +92,7 @@ pub(super) struct Scheduler {
     runs: JoinSet<Ended>,
     running: HashMap<Id, Running>,
     next_flow: u64,
-    /// Rules with events that no run has looked at with success, and how often that has failed.
-    pending: HashMap<Arc<str>, u32>,
+    pending: Pending,
     watchdog: Option<Duration>,
 }
 
@@ -108,7 +115,7 @@ impl Scheduler {
             runs: JoinSet::new(),
             running: HashMap::new(),
             next_flow: 1,
-            pending: HashMap::new(),
+            pending: Pending::default(),
             watchdog: systemd::watchdog(),
             shared,
         };
@@ -155,8 +162,12 @@ impl Scheduler {
             "stopping: images under way come to their end"
         );
         let stop = self.shared.stop.clone();
-        // Those that have not begun are as if they had not been due yet.
-        self.waiting.clear();
+        // Those that were due are missed by the next process; those that somebody asked for would
+        // not be.
+        let asked_for: Vec<_> = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .filter(|waiting| waiting.cause == Cause::Api)
+            .collect();
         let drained = tokio::select! {
             () = stop.now.cancelled() => false,
             drained = tokio::time::timeout(grace, self.drain()) => drained.is_ok(),
@@ -167,14 +178,22 @@ impl Scheduler {
             // What does not notice now holds nothing that must not be lost.
             let _ = tokio::time::timeout(LAST_WAIT, self.drain()).await;
         }
-        self.engine.alerts.stop(LAST_WAIT).await;
+        for waiting in asked_for {
+            self.shared.parts.state.update_mark(&waiting.rule, |mark| mark.unfinished = true);
+        }
+        self.engine.alerts.stop(ALERTS_WAIT).await;
         self.shared.parts.state.flush().await;
         tracing::info!("stopped");
     }
 
     async fn drain(&mut self) {
-        while let Some(ended) = self.runs.join_next_with_id().await {
-            self.ended(ended);
+        while !self.runs.is_empty() {
+            self.look_after();
+            let doze = self.doze();
+            tokio::select! {
+                Some(ended) = self.runs.join_next_with_id() => self.ended(ended),
+                () = tokio::time::sleep(doze) => {}
+            }
         }
     }
 
@@ -193,7 +212,7 @@ impl Scheduler {
         }
     }
 
-    /// Begins what is due and has room, and notices what has stalled.
+    /// Begins what is due and has room.
     fn look_around(&mut self) {
         for due in self.agenda.due(self.shared.now()) {
             let cause = match due.cause {
@@ -205,6 +224,11 @@ impl Scheduler {
         }
         self.ready.extend(self.inbox.take(Instant::now()));
         self.begin();
+        self.look_after();
+    }
+
+    /// Notices what has stalled, and shows how everything is.
+    fn look_after(&self) {
         run::report_stalls(&self.shared, &self.engine);
         self.show();
         systemd::alive(self.watchdog);
@@ -218,13 +242,19 @@ impl Scheduler {
             Duration::try_from(wake.duration_since(now)).unwrap_or_default()
         });
         let event = self.inbox.next_ready().map(|at| at.saturating_duration_since(Instant::now()));
+        [due, event].into_iter().flatten().fold(self.doze(), Duration::min)
+    }
+
+    /// How long nobody needs to look after what is under way.
+    fn doze(&self) -> Duration {
         let watchdog = self.watchdog.map(|limit| limit / 3);
-        [due, event, watchdog]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(LONGEST_SLEEP)
-            .min(LONGEST_SLEEP)
+        let limit = self.engine.config.daemon.stall_after;
+        let board = self.shared.board.look();
+        let stalls = board.active.values().filter_map(|active| active.movement.due(limit));
+        let stall = stalls.min().map(|at| at.saturating_duration_since(Instant::now()));
+        // A run that has just begun is not on the board yet.
+        let unseen = (board.active.len() < self.running.len()).then_some(limit);
+        [watchdog, stall, unseen].into_iter().flatten().fold(LONGEST_SLEEP, Duration::min)
     }
 
     /// Puts a whole rule into the queue, where it is only once.
@@ -238,8 +268,18 @@ impl Scheduler {
     }
 
     fn new_id(&self) -> RunId {
-        let random = (self.shared.parts.random)() * f64::from(u32::MAX);
-        RunId::new(self.shared.now(), random as u32)
+        let now = self.shared.now();
+        let mut random = ((self.shared.parts.random)() * f64::from(u32::MAX)) as u32;
+        loop {
+            let id = RunId::new(now, random);
+            // Many begin in the same second.
+            let is_taken = self.waiting.iter().any(|waiting| waiting.id == id)
+                || self.running.values().any(|running| running.id == id);
+            if !is_taken {
+                return id;
+            }
+            random = random.wrapping_add(1);
+        }
     }
 
     fn request(&mut self, rule: &str) -> Option<Accepted> {
@@ -255,10 +295,7 @@ impl Scheduler {
     fn cancel(&mut self, run: &RunId) -> bool {
         if let Some(at) = self.waiting.iter().position(|waiting| waiting.id == *run) {
             if let Some(Waiting { rule, .. }) = self.waiting.remove(at) {
-                // If it was due, its slots are taken care of by this decision.
-                let now = self.shared.now();
-                self.agenda.started(&rule, now);
-                self.agenda.finished(&rule, now, Ending::Reached);
+                self.agenda.skip(&rule, self.shared.now());
                 self.keep_mark(&rule);
             }
             return true;
@@ -277,10 +314,9 @@ impl Scheduler {
         let engine = Arc::clone(&self.engine);
         let mut accepted = 0;
         for event in events {
-            // A sender's clock may be ahead of ours.
-            let at = event.at.map_or(arrived, |at| at.min(arrived));
+            let at = event.happened(arrived);
             let mut wanted = false;
-            for rule in &engine.config.sync {
+            for rule in engine.rules_of(registry, &event.repository) {
                 if let Some(concern) = concern(rule, registry, event) {
                     self.inbox.push(now, &rule.name, &event.repository, concern, at);
                     wanted = true;
@@ -294,10 +330,16 @@ impl Scheduler {
 
     fn adopt(&mut self, engine: Arc<Engine>) {
         let now = self.shared.now();
+        let exists = |rule: &str| engine.rule(rule).is_some();
+        self.waiting.iter().filter(|waiting| !exists(&waiting.rule)).for_each(|gone| {
+            self.agenda.skip(&gone.rule, now);
+        });
+        self.waiting.retain(|waiting| exists(&waiting.rule));
         self.agenda.replace(timings(&engine), now);
-        self.inbox.keep_rules(|rule| engine.rule(rule).is_some());
-        self.waiting.retain(|waiting| engine.rule(&waiting.rule).is_some());
-        self.ready.retain(|ready| engine.rule(&ready.rule).is_some());
+        // What was taken out of it and waits for its run is given back when its turn comes.
+        self.inbox.keep_rules(exists);
+        self.pending.keep_rules(exists);
+        self.shared.lags().keep_rules(exists);
         self.engine = engine;
         self.adopted();
         systemd::ready(self.engine.config.sync.len());
@@ -325,7 +367,7 @@ impl Scheduler {
 
     /// Begins as many runs as have room.
     fn begin(&mut self) {
-        let whole = self.running.values().filter(|running| running.ticket.is_none()).count();
+        let whole = self.running.values().filter(|running| running.events.is_none()).count();
         let mut room = WHOLE_RUNS.saturating_sub(whole);
         let mut at = 0;
         while room > 0 && at < self.waiting.len() {
@@ -349,7 +391,7 @@ impl Scheduler {
 
     /// Whether the whole rule is under way.
     fn is_running(&self, rule: &str) -> bool {
-        self.running.values().any(|running| running.ticket.is_none() && *running.rule == *rule)
+        self.running.values().any(|running| running.events.is_none() && *running.rule == *rule)
     }
 
     fn begin_whole(&mut self, waiting: Waiting) {
@@ -363,22 +405,27 @@ impl Scheduler {
     }
 
     fn begin_for_events(&mut self, ready: Ready) {
-        let Ready { ticket, rule, wanted } = ready;
+        let Ready { ticket, rule, wanted, again } = ready;
         let Some(rule) = self.engine.name(&rule).map(Arc::clone) else {
             return self.inbox.finished(ticket, Instant::now());
         };
+        if matches!(wanted, Wanted::Rule { .. }) {
+            // That is what a run of the whole rule is for, of which there is one at a time.
+            self.enqueue(&rule, Cause::Event);
+            return self.inbox.finished(ticket, Instant::now());
+        }
         let job = Job::for_events(self.new_id(), rule, wanted);
-        self.spawn(job, Some(ticket));
+        self.spawn(job, Some(Events { ticket, again }));
     }
 
-    fn spawn(&mut self, job: Job, ticket: Option<inbox::Ticket>) {
+    fn spawn(&mut self, job: Job, events: Option<Events>) {
         let flow = Flow::new(self.next_flow);
         self.next_flow += 1;
         let stop = Stop {
             soon: self.shared.stop.soon.child_token(),
             now: self.shared.stop.now.child_token(),
         };
-        let running = Running { rule: Arc::clone(&job.rule), id: job.id.clone(), ticket };
+        let running = Running { rule: Arc::clone(&job.rule), id: job.id.clone(), events };
         let carried =
             run::carry_out(Arc::clone(&self.shared), Arc::clone(&self.engine), job, flow, stop);
         self.running.insert(self.runs.spawn(carried).id(), running);
@@ -386,65 +433,65 @@ impl Scheduler {
 
     fn ended(&mut self, ended: Result<(Id, Ended), JoinError>) {
         let now = self.shared.now();
-        let (id, Ended { ending, failed }) = match ended {
-            Ok(ended) => ended,
-            // It panicked, and the panic's own message has been printed.
-            Err(error) => (error.id(), Ended { ending: Ending::Reached, failed: true }),
-        };
-        let Some(Running { rule, id, ticket }) = self.running.remove(&id) else { return };
-        self.shared.board.look().active.remove(&id);
-        match ticket {
-            Some(ticket) if failed => self.events_failed(&rule, ticket),
-            Some(ticket) => {
+        let (id, ended) = ended.unwrap_or_else(|error| (error.id(), Ended::in_a_panic()));
+        let Some(Running { rule, id, events }) = self.running.remove(&id) else { return };
+        if let Some(mut active) = self.shared.board.look().active.remove(&id) {
+            // It has been, unless the run was cut off.
+            run::count(&mut active);
+        }
+        let Ended { ending, failed } = ended;
+        match (events, failed) {
+            (Some(Events { ticket, .. }), Some(Failed::Part(failed))) => {
+                self.events_failed(&rule, ticket, failed);
+            }
+            (Some(Events { ticket, again }), _) => {
                 self.inbox.finished(ticket, Instant::now());
+                if again && self.pending.recovered(&rule) {
+                    self.enqueue(&rule, Cause::Event);
+                }
                 self.clear_pending(&rule);
             }
-            None => {
+            (None, failed) => {
                 self.agenda.finished(&rule, now, ending);
                 self.keep_mark(&rule);
-                if !failed && !self.pending.contains_key(&rule) {
-                    self.forget_events(&rule);
+                if failed.is_none() {
+                    self.clear_pending(&rule);
                 }
             }
-        }
-    }
-
-    /// What events told of before this process has been looked at.
-    fn forget_events(&self, rule: &str) {
-        let state = &self.shared.parts.state;
-        if state.mark(rule).is_some_and(|mark| mark.events_pending) {
-            state.update_mark(rule, |mark| mark.events_pending = false);
         }
     }
 
     /// Notes that a rule has events to look at, for the case that this process does not come to
     /// it: whoever sent them was told that they are taken care of.
     fn note_pending(&mut self, rule: &str) {
-        if !self.pending.contains_key(rule)
-            && let Some(rule) = self.engine.name(rule)
+        if let Some(rule) = self.engine.name(rule)
+            && self.pending.note(rule)
         {
-            self.pending.insert(Arc::clone(rule), 0);
             self.shared.parts.state.update_mark(rule, |mark| mark.events_pending = true);
         }
     }
 
-    /// What events told of could not be done: again in a while, and sooner with the next event.
-    fn events_failed(&mut self, rule: &Arc<str>, ticket: inbox::Ticket) {
-        let failures = self.pending.entry(Arc::clone(rule)).or_default();
-        let pause = EVENT_PAUSE.saturating_mul(1 << (*failures).min(10)).min(MAX_EVENT_PAUSE);
-        *failures += 1;
+    /// What events told of could not be done: again in a while.
+    fn events_failed(&mut self, rule: &Arc<str>, ticket: inbox::Ticket, failed: Wanted) {
+        let (pause, tell) = self.pending.failed(rule);
         let now = Instant::now();
-        self.inbox.failed(ticket, now, now + pause);
+        self.inbox.failed(ticket, now, failed, now + pause);
+        if tell {
+            // It fails as well, most likely, but people are told of that.
+            self.enqueue(rule, Cause::Event);
+        }
     }
 
     /// Notes that a rule has no events to look at any more, if that is so.
-    fn clear_pending(&mut self, rule: &Arc<str>) {
-        if !self.inbox.is_done_with(rule) {
-            if let Some(failures) = self.pending.get_mut(rule) {
-                *failures = 0;
-            }
-        } else if self.pending.remove(rule).is_some() {
-            self.forget_events(rule);
+    fn clear_pending(&mut self, rule: &str) {
+        let waits = self.waiting.iter().any(|waiting| *waiting.rule == *rule);
+        if waits || !self.inbox.is_done_with(rule) {
+            return;
+        }
+        self.pending.done(rule);
+        let state = &self.shared.parts.state;
+        if state.mark(rule).is_some_and(|mark| mark.events_pending) {
+            state.update_mark(rule, |mark| mark.events_pending = false);
         }
     }
 
@@ -482,20 +529,11 @@ impl Scheduler {
 
     /// Reads how each rule fared before this process.
     async fn remember(&mut self) {
-        let filter = Filter { limit: Some(REMEMBERED_RUNS), ..Filter::default() };
-        let runs = match self.shared.parts.history.runs(filter).await {
-            Ok(runs) => runs.value,
-            Err(error) => {
-                tracing::warn!(%error, "what ran before cannot be read");
-                Vec::new()
-            }
-        };
-        let mut last = BTreeMap::new();
-        for run in runs {
-            if run.cause != Cause::Event && run.outcome != Outcome::Running {
-                last.entry(run.rule.clone()).or_insert(run);
-            }
-        }
+        let rules = self.engine.names().map(ToString::to_string).collect();
+        let mut last = self.shared.parts.history.last_runs(rules).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "what ran before cannot be read");
+            HashMap::new()
+        });
         let mut board = self.shared.board.look();
         for name in self.engine.names() {
             let mark = self.shared.parts.state.mark(name).unwrap_or_default();

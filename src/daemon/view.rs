@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::SyncRule;
 use crate::history::{Cause, RunId, RunRecord};
 use crate::sync::{Counts, ImageReport};
 
@@ -19,6 +20,8 @@ pub struct Status {
     pub running: usize,
     pub queued: usize,
     pub transfers: usize,
+    /// The folder of the state, by which its daemon is known.
+    pub state: String,
     /// Bytes on disk.
     pub state_bytes: u64,
     pub config: ConfigStatus,
@@ -56,6 +59,24 @@ pub struct RuleStatus {
     pub last_success: Option<Timestamp>,
     /// Runs that failed since the last one that succeeded.
     pub consecutive_failures: u32,
+}
+
+impl RuleStatus {
+    /// A rule of which nothing more is known than what the configuration says.
+    pub fn of(rule: &SyncRule) -> Self {
+        Self {
+            name: rule.name.clone(),
+            schedule: rule.timing.as_ref().map(ToString::to_string),
+            source: rule.source.to_string(),
+            targets: rule.targets.iter().map(ToString::to_string).collect(),
+            next_run: None,
+            running: Vec::new(),
+            queued: false,
+            last_run: None,
+            last_success: None,
+            consecutive_failures: 0,
+        }
+    }
 }
 
 /// A run and every image that was not simply unchanged, in the order in which they were settled.

@@ -49,6 +49,28 @@ impl Wanted {
         Self::Repositories(BTreeMap::from([(repository, part)]))
     }
 
+    /// The part of it for which `holds`: asked of each tag, and without a tag of what is wanted as
+    /// a whole. All of it, where the whole rule is wanted.
+    pub fn part(&self, holds: impl Fn(&RepositoryName, Option<&Tag>) -> bool) -> Option<Self> {
+        let Self::Repositories(repositories) = self else { return Some(self.clone()) };
+        let part = |(repository, part): (&RepositoryName, &Part)| {
+            let part = match part {
+                Part::Whole { .. } => holds(repository, None).then(|| part.clone())?,
+                Part::Tags(tags) => {
+                    let tags = tags.iter().filter(|(tag, _)| holds(repository, Some(tag)));
+                    let tags: BTreeMap<_, _> = tags.map(|(tag, at)| (tag.clone(), *at)).collect();
+                    if tags.is_empty() {
+                        return None;
+                    }
+                    Part::Tags(tags)
+                }
+            };
+            Some((repository.clone(), part))
+        };
+        let parts: BTreeMap<_, _> = repositories.iter().filter_map(part).collect();
+        (!parts.is_empty()).then_some(Self::Repositories(parts))
+    }
+
     /// When the oldest event behind this happened.
     pub fn since(&self) -> Timestamp {
         match self {
@@ -58,6 +80,21 @@ impl Wanted {
                 parts.values().map(Part::since).min().unwrap_or(Timestamp::MAX)
             }
         }
+    }
+
+    /// Whether this asks already for what an event asks for, whose time is remembered then.
+    pub fn has(&mut self, repository: &RepositoryName, concern: &Concern, at: Timestamp) -> bool {
+        let known = match self {
+            Self::Rule { since } => Some(since),
+            Self::Repositories(parts) => match (parts.get_mut(repository), concern) {
+                (Some(Part::Whole { since }), _) => Some(since),
+                (Some(Part::Tags(tags)), Concern::Tag(tag)) => tags.get_mut(tag),
+                _ => None,
+            },
+        };
+        let Some(known) = known else { return false };
+        *known = (*known).min(at);
+        true
     }
 
     /// Adds what the other wants.

@@ -18,17 +18,6 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// One word for metrics; there are as many as variants.
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Self::Shape { .. } => "shape",
-            Self::Missing { .. } => "missing",
-            Self::TooMany => "too_many",
-            Self::Kind { .. } => "kind",
-            Self::Name(_) => "name",
-        }
-    }
-
     /// A kind of message that nobody should have asked for.
     pub(super) fn kind(sender: &'static str, kind: &str, hint: &'static str) -> Self {
         Self::Kind { sender, kind: shorten(kind), hint }

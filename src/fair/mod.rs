@@ -1,12 +1,14 @@
 //! What is scarce, shared fairly between flows of work: one with ten thousand things to do does
 //! not keep out one that has three.
 //!
-//! - `line`: who is next (pure). `places`: waiting for it.
+//! - `line`: who is next (pure). `places`: waiting for it. `pulse`: whether a flow gets anywhere.
 
 mod line;
 mod places;
+mod pulse;
 
 pub use places::{Place, Places};
+pub use pulse::{HEARTBEAT, Pulse, Pulses, Watched, waiting};
 
 /// Work that belongs together and takes its turns as one: a run of a rule, say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

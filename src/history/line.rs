@@ -28,9 +28,9 @@ pub(super) fn is_image(line: &[u8]) -> bool {
     line.starts_with(br#"{"image":"#)
 }
 
-/// Whether a line belongs to this run, or says that a process began to write.
+/// Whether a line belongs to this run, or says that a run or a process began.
 pub(super) fn concerns(line: &[u8], id: &RunId) -> bool {
-    let rest = [br#"{"image":{"run":""#.as_slice(), br#"{"begin":{"id":""#, br#"{"end":{"id":""#]
+    let rest = [br#"{"image":{"run":""#.as_slice(), br#"{"end":{"id":""#]
         .iter()
         .find_map(|start| line.strip_prefix(*start));
     rest.map_or_else(|| !is_image(line), |rest| rest.starts_with(id.as_str().as_bytes()))

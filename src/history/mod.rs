@@ -7,16 +7,18 @@
 //!
 //! - `record`: a run as data. `run_id`: its name. `line`: how that is written.
 //! - `writer`: the one process that writes. `reader`: everybody else, while it does.
+//!   `readers`: how many of them at once.
 
 mod line;
 mod reader;
+mod readers;
 mod record;
 mod run_id;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use reader::{Filter, Read, read_run, read_runs};
+pub use reader::{Filter, Read, read_last_runs, read_run, read_runs};
 pub use record::{Begun, Cause, Outcome, RunRecord};
 pub use run_id::{RunId, RunIdError};
 pub use writer::{Health, History};

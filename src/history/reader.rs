@@ -1,16 +1,24 @@
 //! Reading the history, by anybody, while it is written too.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io;
 use std::path::Path;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use super::line::{Line, concerns, is_image};
 use super::writer::FOLDER;
-use super::{Begun, Outcome, RunId, RunRecord};
+use super::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::state::jsonl::{NewestFirst, is_being_written};
 use crate::sync::ImageReport;
+
+/// So many runs in a row that began so long before the one that is looked for: it is not among
+/// those that are older still. One would do if clocks did not jump.
+const OLDER_RUNS: u32 = 32;
+const OLDER: SignedDuration = SignedDuration::from_hours(24);
+
+/// So many begins and ends are read to find the last run of each rule.
+const LAST_LINES: usize = 10_000;
 
 /// Which runs are asked for. The default is all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -50,26 +58,43 @@ pub fn read_runs(state: &Path, filter: &Filter) -> io::Result<Read<Vec<RunRecord
     while filter.limit.is_none_or(|limit| runs.len() < limit)
         && let Some(line) = lines.next(|line| !is_image(line))?
     {
-        match line {
-            Line::End(run) => {
-                ended.insert(run.id.clone());
-                runs.extend(filter.takes(&run).then_some(run));
-            }
-            Line::Begin(begun) => {
-                // What ended before this run began ended before `since`, too.
-                let is_last = filter.since.is_some_and(|since| begun.started < since);
-                if !ended.remove(&begun.id) {
-                    let run = lines.unended(begun);
-                    runs.extend(filter.takes(&run).then_some(run));
-                }
-                if is_last {
-                    break;
-                }
-            }
-            Line::Opened { .. } | Line::Image { .. } => {}
+        // What ended before this run began ended before `since`, too.
+        let is_last = match (&line, filter.since) {
+            (Line::Begin(begun), Some(since)) => begun.started < since,
+            _ => false,
+        };
+        runs.extend(lines.run(line, &mut ended).filter(|run| filter.takes(run)));
+        if is_last {
+            break;
         }
     }
     Ok(Read { value: runs, garbage: lines.log.garbage() })
+}
+
+/// The last complete run of each of these rules that is not under way, as far as it is among the
+/// newest in the history. Blocks.
+///
+/// # Errors
+/// The history is there and cannot be read.
+pub fn read_last_runs(
+    state: &Path,
+    rules: &HashSet<String>,
+) -> io::Result<HashMap<String, RunRecord>> {
+    let mut lines = Lines::open(state)?;
+    let mut last = HashMap::new();
+    let mut ended = HashSet::new();
+    for _ in 0..LAST_LINES {
+        if last.len() == rules.len() {
+            break;
+        }
+        let Some(line) = lines.next(|line| !is_image(line))? else { break };
+        let Some(run) = lines.run(line, &mut ended) else { continue };
+        let is_complete = run.cause != Cause::Event && run.outcome != Outcome::Running;
+        if is_complete && rules.contains(&run.rule) {
+            last.entry(run.rule.clone()).or_insert(run);
+        }
+    }
+    Ok(last)
 }
 
 /// One run and its images, in the order in which they were settled; `None` if it is not, or no
@@ -78,18 +103,24 @@ pub fn read_runs(state: &Path, filter: &Filter) -> io::Result<Read<Vec<RunRecord
 /// # Errors
 /// The history is there and cannot be read.
 pub fn read_run(state: &Path, id: &RunId) -> io::Result<Option<(RunRecord, Vec<ImageReport>)>> {
+    let Some(about) = id.begun() else { return Ok(None) };
     let mut lines = Lines::open(state)?;
     let mut images = Vec::new();
     let mut end = None;
     let mut begin = None;
-    while let Some(line) = lines.next(|line| concerns(line, id))? {
+    let mut older = 0;
+    while older < OLDER_RUNS
+        && let Some(line) = lines.next(|line| concerns(line, id))?
+    {
         match line {
             Line::End(run) => end = Some(run),
             Line::Image { image, .. } => images.push(image),
-            Line::Begin(begun) => {
+            Line::Begin(begun) if begun.id == *id => {
                 begin = Some(lines.unended(begun));
                 break;
             }
+            Line::Begin(begun) if about.duration_since(begun.started) > OLDER => older += 1,
+            Line::Begin(_) => older = 0,
             Line::Opened { .. } => {}
         }
     }
@@ -116,6 +147,18 @@ impl Lines {
             self.live = false;
         }
         Ok(line)
+    }
+
+    /// The run that a line tells of for the first time. `ended`: those whose end was met already.
+    fn run(&self, line: Line, ended: &mut HashSet<RunId>) -> Option<RunRecord> {
+        match line {
+            Line::End(run) => {
+                ended.insert(run.id.clone());
+                Some(run)
+            }
+            Line::Begin(begun) => (!ended.remove(&begun.id)).then(|| self.unended(begun)),
+            Line::Opened { .. } | Line::Image { .. } => None,
+        }
     }
 
     /// A run whose end was not met.

@@ -34,6 +34,20 @@ pub enum Cause {
     Command,
 }
 
+impl Cause {
+    /// As it is written in JSON and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::Missed => "missed",
+            Self::Start => "start",
+            Self::Event => "event",
+            Self::Api => "api",
+            Self::Command => "command",
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -120,6 +134,16 @@ impl RunRecord {
 }
 
 impl Outcome {
+    /// As it is written in JSON and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+
     pub fn of(report: &RuleReport) -> Self {
         if report.interrupted {
             Self::Interrupted

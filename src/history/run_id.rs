@@ -29,6 +29,13 @@ impl RunId {
         Self(format!("{time}-{:06x}", random & 0x00ff_ffff))
     }
 
+    /// The second in which the run began; `None` for an id that no run has, as of a 13th month.
+    pub fn begun(&self) -> Option<Timestamp> {
+        let time = self.0.split('-').next()?;
+        let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
+        Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -93,6 +100,7 @@ mod tests {
             let error = text.parse::<RunId>().unwrap_err();
             assert!(error.to_string().contains("20261121T093719Z-0a1b2c"), "{error}");
         }
+        assert_eq!("20261321T093719Z-0a1b2c".parse::<RunId>().unwrap().begun(), None);
     }
 
     proptest! {
@@ -100,6 +108,7 @@ mod tests {
         fn ids_are_read_again_and_sort_by_time(a in 0..253_402_207_200_i64, b in 0..253_402_207_200_i64, random: u32) {
             let id = |second| RunId::new(Timestamp::from_second(second).unwrap(), random);
             prop_assert_eq!(id(a).as_str().parse(), Ok(id(a)));
+            prop_assert_eq!(id(a).begun(), Some(Timestamp::from_second(a).unwrap()));
             prop_assert_eq!(id(a).cmp(&id(b)), a.cmp(&b));
         }
     }

@@ -110,6 +110,57 @@ async fn filters_choose() {
     assert_eq!(read(Filter { since: Some(at(706)), ..all }), [9, 8]);
 }
 
+/// Whoever asks for a run that is not there has only those around its time read.
+#[tokio::test]
+async fn a_run_that_is_not_there_is_not_looked_for_among_all() {
+    const DAY: i64 = 86_400;
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    // The clock was wrong for some runs.
+    let runs = (0..40).chain([-500 * DAY; 20]).chain(2 * DAY..2 * DAY + 40);
+    for second in runs.chain([10 * DAY]) {
+        let id = RunId::new(at(second), 9);
+        let run = Begun { id, started: at(second), ..begun("a", 0) };
+        history.begin(&run);
+        history.end(&ended(&run, 0)).await;
+    }
+    let found = async |second| {
+        history.run(RunId::new(at(second), 9)).await.unwrap().map(|(run, _)| run.started)
+    };
+    assert_eq!(found(3).await, Some(at(3)), "behind the wrong clock");
+    assert_eq!(found(-500 * DAY).await, Some(at(-500 * DAY)));
+    assert_eq!(found(5).await, Some(at(5)));
+    // Whoever reads to the end meets something that cannot be read.
+    fs::create_dir(dir.path().join(FOLDER).join(format!("{:012}.jsonl", 0))).unwrap();
+    for second in [3 * DAY, 9 * DAY, 900 * DAY] {
+        assert_eq!(found(second).await, None);
+    }
+    let unknown = RunId::new(at(DAY / 2), 9);
+    assert!(history.run(unknown).await.is_err(), "this one could be there");
+}
+
+#[tokio::test]
+async fn the_last_complete_run_of_each_rule_is_found_among_events() {
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    let (old, lost, new) = (begun("often", 1), begun("seldom", 2), begun("often", 3));
+    history.begin(&old);
+    history.end(&ended(&old, 1)).await;
+    history.begin(&lost);
+    history.begin(&new);
+    history.end(&ended(&new, 0)).await;
+    let event = Begun { cause: Cause::Event, ..begun("often", 4) };
+    history.begin(&event);
+    history.end(&ended(&event, 1)).await;
+    let rules = || ["often", "seldom", "never"].map(str::to_owned).into();
+    let last = history.last_runs(rules()).await.unwrap();
+    assert_eq!(last, [("often".to_owned(), ended(&new, 0))].into());
+    drop(history);
+    let last = read_last_runs(dir.path(), &rules()).unwrap();
+    assert_eq!(last["seldom"].outcome, Outcome::Interrupted);
+    assert_eq!(last.len(), 2);
+}
+
 #[tokio::test]
 async fn what_never_ended_was_interrupted_once_its_process_is_gone() {
     let dir = TempDir::new().unwrap();

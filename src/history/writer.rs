@@ -1,5 +1,6 @@
 //! Writing the history, in a thread of its own.
 
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver as Ended, RecvTimeoutError, channel};
@@ -11,8 +12,9 @@ use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 
 use super::line::Line;
+use super::readers::Readers;
 use super::record::bounded;
-use super::{Begun, Filter, Read, RunId, RunRecord, read_run, read_runs};
+use super::{Begun, Filter, Read, RunId, RunRecord, read_last_runs, read_run, read_runs};
 use crate::state::jsonl::{Limits, Log};
 use crate::sync::ImageReport;
 
@@ -46,6 +48,7 @@ struct Inner {
     lines: Option<Sender<Item>>,
     /// Closed by the thread when it ends.
     ended: Mutex<Ended<()>>,
+    readers: Readers,
     shared: Arc<Shared>,
 }
 
@@ -90,8 +93,22 @@ impl History {
             state: state.to_owned(),
             lines: Some(lines),
             ended: Mutex::new(ended),
+            readers: Readers::default(),
             shared,
         })))
+    }
+
+    /// A history that keeps nothing, for tests in which no time may pass while a disk works.
+    #[cfg(test)]
+    pub(crate) fn nowhere() -> Self {
+        let (_, ended) = channel();
+        Self(Arc::new(Inner {
+            state: PathBuf::from("/nonexistent"),
+            lines: None,
+            ended: Mutex::new(ended),
+            readers: Readers::default(),
+            shared: Arc::default(),
+        }))
     }
 
     /// Notes that a run begins. Never waits.
@@ -127,7 +144,19 @@ impl History {
     /// The history cannot be read.
     pub async fn runs(&self, filter: Filter) -> std::io::Result<Read<Vec<RunRecord>>> {
         let state = self.0.state.clone();
-        tokio::task::spawn_blocking(move || read_runs(&state, &filter)).await?
+        self.0.readers.read(move || read_runs(&state, &filter)).await
+    }
+
+    /// The last complete run of each of these rules, as far as it is among the newest.
+    ///
+    /// # Errors
+    /// The history cannot be read.
+    pub async fn last_runs(
+        &self,
+        rules: HashSet<String>,
+    ) -> std::io::Result<HashMap<String, RunRecord>> {
+        let state = self.0.state.clone();
+        self.0.readers.read(move || read_last_runs(&state, &rules)).await
     }
 
     /// One run and its images; `None` if it is not, or no longer, in the history.
@@ -136,7 +165,7 @@ impl History {
     /// The history cannot be read.
     pub async fn run(&self, id: RunId) -> std::io::Result<Option<(RunRecord, Vec<ImageReport>)>> {
         let state = self.0.state.clone();
-        tokio::task::spawn_blocking(move || read_run(&state, &id)).await?
+        self.0.readers.read(move || read_run(&state, &id)).await
     }
 
     /// Whether everything can be kept. Costs nothing.

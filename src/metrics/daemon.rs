@@ -42,6 +42,7 @@ pub enum NotificationOutcome {
 /// The metrics of the daemon itself.
 pub struct DaemonMetrics {
     events: IntCounterVec,
+    unknown_source: IntCounter,
     notifications_delivered: IntCounter,
     notifications_failed: IntCounter,
     reloads_succeeded: IntCounter,
@@ -50,6 +51,7 @@ pub struct DaemonMetrics {
     reloaded: GaugeVec,
     state_bytes: IntGauge,
     state_set_aside: IntCounter,
+    history_lost: IntCounter,
     queue: IntGauge,
 }
 
@@ -76,12 +78,14 @@ impl DaemonMetrics {
             "Whether the configuration as it was last read is the one in use (1), or was refused (0).",
         );
         reload_is_good.set(1);
+        let events = families.counters(
+            "tranship_events_total",
+            "Push events that arrived, by source and outcome.",
+            &["source", "outcome"],
+        );
         Self {
-            events: families.counters(
-                "tranship_events_total",
-                "Push events that arrived, by source and outcome.",
-                &["source", "outcome"],
-            ),
+            unknown_source: events.with_label_values(&["", "unknown_source"]),
+            events,
             notifications_delivered: notifications.with_label_values(&["delivered"]),
             notifications_failed: notifications.with_label_values(&["failed"]),
             reloads_succeeded: reloads.with_label_values(&["succeeded"]),
@@ -96,6 +100,10 @@ impl DaemonMetrics {
             state_set_aside: families.counter(
                 "tranship_state_set_aside_total",
                 "Times that the state was damaged, set aside and begun anew.",
+            ),
+            history_lost: families.counter(
+                "tranship_history_lost_lines_total",
+                "Lines of the history that could not be written.",
             ),
             queue: families
                 .gauge("tranship_run_queue_length", "Runs that are due and wait for their turn."),
@@ -117,7 +125,7 @@ impl DaemonMetrics {
     /// An event for a source that does not exist, whose name therefore is anybody's: it is not
     /// shown.
     pub fn event_of_unknown_source(&self) {
-        self.events.with_label_values(&["", "unknown_source"]).inc();
+        self.unknown_source.inc();
     }
 
     /// A notification is done with.
@@ -154,6 +162,12 @@ impl DaemonMetrics {
     /// The state was damaged and set aside.
     pub fn state_set_aside(&self) {
         self.state_set_aside.inc();
+    }
+
+    /// So many lines of the history are lost since the start. To be set before metrics are
+    /// rendered.
+    pub fn history_lost(&self, lines: u64) {
+        self.history_lost.inc_by(lines.saturating_sub(self.history_lost.get()));
     }
 
     /// So many runs wait for their turn.

@@ -59,6 +59,16 @@ fn only_complete_runs_say_how_a_rule_is_doing() {
 }
 
 #[test]
+fn lines_of_the_history_are_lost_once() {
+    let metrics = Metrics::new();
+    for (lost, shown) in [(0, 0), (3, 3), (3, 3), (5, 5)] {
+        metrics.daemon().history_lost(lost);
+        let line = format!("tranship_history_lost_lines_total {shown}");
+        assert_eq!(lines(&metrics, "tranship_history_lost"), [line]);
+    }
+}
+
+#[test]
 fn a_rule_that_is_gone_is_not_shown() {
     let metrics = Metrics::new();
     let (gone, stays) = (metrics.rule("gone"), metrics.rule("stays"));

@@ -3,6 +3,7 @@
 //! A pure function of the tag list. Tags that belong to a digest (see [`derived`]) are never
 //! selected: they follow their image.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
 use semver::VersionReq;
@@ -87,7 +88,9 @@ impl TagSelection {
             Judgement::Depends => Some(None),
             Judgement::Selected => Some(Some(tag)),
         });
-        judged.collect()
+        // In order, and each once, like all of them.
+        let selected: Option<BTreeSet<Tag>> = judged.collect();
+        selected.map(|selected| selected.into_iter().collect())
     }
 
     /// Whether this tag is selected, whatever other tags there are.
@@ -290,7 +293,7 @@ mod tests {
             prop_assert!(selected.iter().all(|tag| list.contains(tag) && !selection.exclude.matches(tag)));
             let literal = |tag: &&Tag| selection.include.as_ref().is_some_and(|i| i.names(tag));
             prop_assert_eq!(
-                selected.iter().filter(literal).collect::<std::collections::BTreeSet<_>>(),
+                selected.iter().filter(literal).collect::<BTreeSet<_>>(),
                 list.iter().filter(literal).filter(|t| !selection.exclude.matches(t)).collect()
             );
             for tag in &list {

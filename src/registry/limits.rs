@@ -1,7 +1,12 @@
 //! How much one registry takes, as configured and as found out. It outlives a change of
 //! credentials: what was found out stays true.
 
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
 use super::limiter::Limiter;
+use crate::repository::Cause;
 
 /// The limits of one registry, shared by everything that talks to it.
 #[derive(Debug)]
@@ -12,6 +17,9 @@ pub struct Limits {
     pub(super) requests: Limiter,
     /// Uploads, for as long as their bytes take.
     pub(super) uploads: Limiter,
+    /// The registry refused everybody for longer than anybody waits: until when, and in which
+    /// words.
+    closed: Mutex<Option<(Instant, Cause)>>,
 }
 
 /// The limits at one moment.
@@ -32,12 +40,25 @@ impl Limits {
             per_second,
             requests: Limiter::new(parallel, per_second),
             uploads: Limiter::new(parallel, None),
+            closed: Mutex::default(),
         }
     }
 
     /// Whether these are the limits for such a configuration.
     pub fn are_for(&self, parallel: Option<u32>, per_second: Option<f64>) -> bool {
         self.parallel == parallel && self.per_second == per_second
+    }
+
+    /// The registry wants nothing until then.
+    pub(super) fn close(&self, until: Instant, cause: Cause) {
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some((until, cause));
+    }
+
+    /// Why the registry is not asked anything at the moment, as it said itself.
+    pub fn closed(&self) -> Option<Cause> {
+        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = closed.as_ref().filter(|(until, _)| Instant::now() < *until);
+        closed.map(|(_, cause)| cause.clone())
     }
 
     pub fn read(&self) -> LimitsReading {
@@ -51,5 +72,23 @@ impl Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self::new(None, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_closed_registry_opens_by_itself() {
+        let limits = Limits::default();
+        assert_eq!(limits.closed(), None);
+        let cause = Cause::Protocol("come back in three hours".to_owned());
+        limits.close(Instant::now() + Duration::from_secs(10_800), cause.clone());
+        assert_eq!(limits.closed(), Some(cause.clone()));
+        limits.close(Instant::now(), cause);
+        assert_eq!(limits.closed(), None);
     }
 }

@@ -26,11 +26,11 @@ mod window;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use url::Url;
 
-use crate::fair::Flow;
+use crate::fair::{Flow, Pulses};
 use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
@@ -48,6 +48,8 @@ pub use transport::{Timeouts, Tls};
 pub struct Settings {
     pub tls: Tls,
     pub limits: Arc<Limits>,
+    /// Of the flows that ask the registry for something.
+    pub pulses: Pulses,
     /// Hosts of token servers that may get this registry's credentials beside its own.
     pub auth_realms: Vec<String>,
     pub timeouts: Timeouts,
@@ -62,14 +64,13 @@ pub struct Registry {
     transport: Transport,
     authenticator: Authenticator,
     limits: Arc<Limits>,
+    pulses: Pulses,
     policy: Policy,
     timeouts: Timeouts,
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     facts: Facts,
     metrics: Arc<RegistryMetrics>,
-    /// It refused everybody for longer than anybody waits: until when, and in which words.
-    closed: Mutex<Option<(tokio::time::Instant, Cause)>>,
 }
 
 /// What was learnt about a registry by talking to it.
@@ -124,12 +125,12 @@ impl Registry {
             transport,
             authenticator,
             limits,
+            pulses: settings.pulses,
             policy: settings.policy,
             timeouts: settings.timeouts,
             jitter,
             facts: Facts::default(),
             metrics,
-            closed: Mutex::default(),
             host,
         }))
     }
@@ -145,9 +146,7 @@ impl Registry {
 
     /// Why it is not asked anything at the moment, as it said itself.
     pub fn closed(&self) -> Option<Cause> {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
-        let holds = |until: &tokio::time::Instant| tokio::time::Instant::now() < *until;
-        closed.as_ref().filter(|(until, _)| holds(until)).map(|(_, cause)| cause.clone())
+        self.limits.closed()
     }
 
     /// One of its repositories, for a process that does nothing else. `writes`: it will be written

@@ -8,6 +8,7 @@ use std::time::Instant;
 use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
 use super::{Limits, Policy, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
+use crate::fair::Pulses;
 use crate::metrics::Metrics;
 use crate::oci::RegistryHost;
 use crate::repository::{Cause, Error, Result};
@@ -25,6 +26,7 @@ pub struct Registries {
     open: Mutex<HashMap<RegistryHost, Arc<Registry>>>,
     /// Of all registries that were ever opened, by this and by the ones that it was renewed from.
     limits: Arc<Mutex<HashMap<RegistryHost, Arc<Limits>>>>,
+    pulses: Pulses,
 }
 
 impl Registries {
@@ -51,7 +53,13 @@ impl Registries {
             environment,
             open: Mutex::default(),
             limits: Arc::default(),
+            pulses: Pulses::default(),
         }
+    }
+
+    /// The flows whose work with these registries is watched.
+    pub fn pulses(&self) -> &Pulses {
+        &self.pulses
     }
 
     /// Counts into these metrics.
@@ -71,6 +79,7 @@ impl Registries {
             policy: self.policy,
             metrics: self.metrics.clone(),
             limits: Arc::clone(&self.limits),
+            pulses: self.pulses.clone(),
             ..new
         }
     }
@@ -114,7 +123,8 @@ impl Registries {
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
         let limits = self.limits(host, config);
-        let settings = Settings { policy: self.policy, limits, ..settings };
+        let settings =
+            Settings { policy: self.policy, limits, pulses: self.pulses.clone(), ..settings };
         let metrics = self.metrics.registry(host);
         Registry::new(host.clone(), settings, credentials, self.jitter, metrics)
     }
@@ -156,6 +166,7 @@ fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
             identity,
         },
         limits: Arc::default(),
+        pulses: Pulses::default(),
         auth_realms: config.auth_realms.clone(),
         timeouts: Timeouts {
             idle: config.idle_timeout.unwrap_or(defaults.idle),
@@ -171,4 +182,25 @@ fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
 fn read(path: &Path) -> std::result::Result<Vec<u8>, Cause> {
     std::fs::read(path)
         .map_err(|error| Cause::Io(format!("cannot read {}: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_registry_that_wants_to_be_left_alone_is_after_a_reload_too() {
+        let none = || (BTreeMap::new(), RegistryConfig::default());
+        let environment = Environment::new(|_| None);
+        let registries = Registries::new(none().0, none().1, environment, || 0.0);
+        let host: RegistryHost = "r.example".parse().unwrap();
+        let cause = Cause::Protocol("come back in three hours".to_owned());
+        let until = tokio::time::Instant::now() + Duration::from_secs(10_800);
+        registries.open(&host).unwrap().limits().close(until, cause.clone());
+        let renewed = registries.renewed(none().0, none().1);
+        assert_eq!(renewed.open(&host).unwrap().closed(), Some(cause));
+        assert_eq!(renewed.open(&"s.example".parse().unwrap()).unwrap().closed(), None);
+    }
 }

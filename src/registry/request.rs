@@ -2,7 +2,6 @@
 
 use std::error::Error as _;
 use std::fmt;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -10,6 +9,7 @@ use futures_util::StreamExt;
 use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 use url::Url;
 
 use super::Registry;
@@ -19,10 +19,11 @@ use super::link;
 use super::retry::{self, Decision, Failure};
 use super::transport;
 use super::window::Kind;
-use crate::fair::Flow;
+use crate::fair::{self, Flow};
 use crate::metrics::{NoAnswer, WindowKind};
 use crate::oci::Digest;
 use crate::repository::{BlobBody, BodyAborted, Cause, Error, Reference, Result};
+use crate::trace;
 
 /// How much of an error's body is read.
 const MAX_ERROR_BODY: usize = 64 << 10;
@@ -196,8 +197,7 @@ impl Registry {
             Some(wait) if wait <= self.policy.patience => self.limits.requests.pause(wait),
             Some(wait) if link::same_origin(&self.base, &answer.url) => {
                 let until = Instant::now() + wait.min(MAX_CLOSED);
-                *self.closed.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some((until, cause.clone()));
+                self.limits.close(until, cause.clone());
             }
             _ => {}
         }
@@ -206,9 +206,24 @@ impl Registry {
 
     /// One try: headers of the final answer, after authentication and redirects.
     async fn exchange(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
+        let span = trace::request(&call.method, &self.host, call.url.path());
+        let exchanged = self.exchange_within(call).instrument(span.clone()).await;
+        match &exchanged {
+            Ok(response) => trace::answered(&span, response.status()),
+            Err(Failed::Status(answer)) => {
+                trace::answered(&span, answer.status);
+                trace::failed(&span, answer.status);
+            }
+            Err(Failed::Final(cause) | Failed::Connection(cause)) => trace::failed(&span, cause),
+        }
+        exchanged
+    }
+
+    async fn exchange_within(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
             // The place first: a token could end while it is waited for.
-            let permit = self.limits.requests.acquire(call.flow).await;
+            let place = self.limits.requests.acquire(call.flow);
+            let permit = fair::waiting(place, || self.pulses.beat(call.flow)).await;
             if let Some(cause) = self.closed() {
                 return Err(Failed::Final(cause));
             }
@@ -304,6 +319,9 @@ impl Registry {
             Ok(Err(error)) => Err(self.broke_off(Cause::Transport(transport::chain(&error)))),
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
+                if !retry::is_transient(response.status()) {
+                    self.pulses.beat(call.flow);
+                }
                 Ok(response)
             }
         }

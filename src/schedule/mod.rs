@@ -6,6 +6,7 @@ mod cron;
 mod tests;
 mod zone;
 
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -30,6 +31,21 @@ pub enum Trigger {
     Cron { schedule: Schedule, timezone: TimeZone },
     /// From slot to slot; at least a second.
     Every(Duration),
+}
+
+/// As people read it: `every 15m`, `0 3 * * * (Europe/Berlin)`.
+impl fmt::Display for Timing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.trigger {
+            Trigger::Every(interval) => {
+                write!(f, "every {}", humantime::format_duration(*interval))
+            }
+            Trigger::Cron { schedule, timezone } => match timezone.iana_name() {
+                Some("UTC") | None => write!(f, "{schedule}"),
+                Some(zone) => write!(f, "{schedule} ({zone})"),
+            },
+        }
+    }
 }
 
 impl Trigger {

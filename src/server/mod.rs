@@ -2,9 +2,10 @@
 //!
 //! - `api`: the daemon's metrics, health and API.
 //! - `layouts`: layouts served as a registry.
-//! - `serve`: connections, from the first to the last, for both.
+//! - `serve`: connections, from the first to the last, for both. `crowd`: who of them is idle.
 
 pub mod api;
+mod crowd;
 mod layouts;
 mod serve;
 

@@ -1,27 +1,41 @@
 //! Connections: taken, served, and ended in time when the server stops.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use hyper::server::conn::http1;
+use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_io_timeout::TimeoutStream;
+
+use super::crowd::{Busy, Crowd};
 
 /// What clients of a server may take up.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// How long a client may take to send a request's head, and so how long a connection may idle.
     pub head_timeout: Duration,
+    /// How long a client may take none of an answer that waits for it.
+    pub write_timeout: Duration,
     /// Header fields of one request; more are answered with 431.
     pub headers: usize,
     /// Bytes of a request's head; more are answered with 431. At least 8 KiB.
     pub head_bytes: usize,
-    /// Connections at once; further ones wait until one of them ends.
+    /// Connections at once. For a further one, the one is closed that has been idle longest; where
+    /// all are at work, it waits.
     pub connections: usize,
     /// How long requests may go on after the server was told to stop.
     pub grace: Duration,
@@ -32,6 +46,7 @@ impl Default for Bounds {
     fn default() -> Self {
         Self {
             head_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
             headers: 100,
             head_bytes: 400 << 10,
             connections: 4096,
@@ -59,27 +74,70 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     // Dropping the set ends what is still in it.
     let mut connections = JoinSet::new();
+    let crowd = Crowd::default();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
-            stream = accept(&listener), if connections.len() < bounds.connections => stream,
+            stream = accept(&listener),
+                if connections.len() < bounds.connections || crowd.has_idle() => stream,
+            () = crowd.idle(), if connections.len() >= bounds.connections => continue,
         };
+        if connections.len() >= bounds.connections {
+            crowd.make_room();
+        }
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(bounds.write_timeout));
+        let seat = Arc::new(crowd.join());
+        let id = seat.id();
         let service = TowerToHyperService::new(router.clone());
-        let connection = graceful.watch(http.serve_connection(TokioIo::new(stream), service));
-        connections.spawn(async move {
+        let service = hyper::service::service_fn(move |request| {
+            // Until the answer's last byte has been handed over.
+            let (_busy, answer) = (seat.busy(), service.call(request));
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| Watched { body, _busy })) }
+        });
+        let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
+        let connection = graceful.watch(connection);
+        let connection = connections.spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection broke");
             }
         });
+        crowd.ended_by(id, connection);
     }
     drop(listener);
     if tokio::time::timeout(bounds.grace, graceful.shutdown()).await.is_err() {
         tracing::warn!("requests were cut off, because they did not end in time");
     }
     Ok(())
+}
+
+/// The body of an answer, whose connection is at work as long as it lasts.
+struct Watched {
+    body: Body,
+    _busy: Busy,
+}
+
+impl http_body::Body for Watched {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }
 
 async fn accept(listener: &TcpListener) -> TcpStream {
@@ -184,6 +242,41 @@ mod tests {
         server.stop.send(()).unwrap();
         server.task.await.unwrap().unwrap();
         assert_eq!(rest(stream).await, "");
+    }
+
+    /// More than the kernel keeps for a client that reads nothing.
+    #[tokio::test]
+    async fn an_answer_that_nobody_reads_is_not_kept() {
+        let router = Router::new().fallback(async || vec![b'x'; 64 << 20]);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds { write_timeout: SHORT, connections: 1, ..Bounds::default() };
+        let task = tokio::spawn(serve(listener, router, bounds, std::future::pending()));
+        let mut deaf = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        // There is one place, and so an answer for somebody else only when that is free again.
+        let mut other = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+        let mut first = [0; 12];
+        tokio::time::timeout(LONG, other.read_exact(&mut first)).await.unwrap().unwrap();
+        assert_eq!(&first, b"HTTP/1.1 200");
+        let mut rest = Vec::new();
+        // However it was cut off, it was cut off.
+        let _ = tokio::time::timeout(LONG, deaf.read_to_end(&mut rest)).await.unwrap();
+        assert!(rest.len() < 64 << 20);
+        task.abort();
+    }
+
+    #[tokio::test]
+    async fn who_says_nothing_makes_room() {
+        let router = Router::new().fallback(async || "answered");
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let bounds = Bounds { head_timeout: LONG * 10, connections: 2, ..Bounds::default() };
+        let task = tokio::spawn(serve(listener, router, bounds, std::future::pending()));
+        let (first, _second) = (send(address, "").await, send(address, "GET").await);
+        let third = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+        assert!(rest(send(address, third).await).await.ends_with("answered"));
+        assert_eq!(rest(first).await, "");
+        task.abort();
     }
 
     #[tokio::test]

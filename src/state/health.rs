@@ -4,8 +4,14 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use super::State;
+
+/// The size is measured at most this often, however many ask.
+const SIZE_AGE: Duration = Duration::from_secs(30);
 
 /// Whether the state works. If it does not, everything goes on, but costs more requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,13 +31,55 @@ impl State {
         }
     }
 
-    /// The disk space that everything in the state directory takes, history included, in bytes;
-    /// 0 in memory. Blocks for a look at each of some dozen files.
-    ///
-    /// # Errors
-    /// The directory cannot be read.
-    pub fn size_bytes(&self) -> std::io::Result<u64> {
-        self.0.dir.as_deref().map_or(Ok(0), size)
+    /// The disk space that everything in the state directory takes, history included, in bytes, as
+    /// it was measured last; 0 in memory. Costs nothing: if that is a while ago, it is measured
+    /// anew in the background.
+    pub fn size_bytes(&self) -> u64 {
+        if let Some(dir) = &self.0.dir {
+            self.0.size.keep_up(dir, Instant::now());
+        }
+        self.0.size.bytes.load(Ordering::Relaxed)
+    }
+}
+
+/// The size of a directory as it was measured last.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Size {
+    bytes: Arc<AtomicU64>,
+    /// When a measurement was last begun.
+    begun: Arc<Mutex<Option<Instant>>>,
+}
+
+impl Size {
+    /// Measured now. Blocks.
+    pub(super) fn of(dir: &Path) -> Self {
+        let size = Self::default();
+        size.measure(dir);
+        *size.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        size
+    }
+
+    fn measure(&self, dir: &Path) {
+        // What cannot be read now is as it was.
+        if let Ok(bytes) = size(dir) {
+            self.bytes.store(bytes, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins a measurement, unless there was one a moment ago.
+    fn keep_up(&self, dir: &Path, now: Instant) {
+        {
+            let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_fresh = |at: Instant| now.saturating_duration_since(at) < SIZE_AGE;
+            if begun.is_some_and(is_fresh) {
+                return;
+            }
+            *begun = Some(now);
+        }
+        let (size, dir) = (self.clone(), dir.to_owned());
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || size.measure(&dir));
+        }
     }
 }
 
@@ -61,15 +109,22 @@ fn size(dir: &Path) -> std::io::Result<u64> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_size_is_that_of_all_files() {
-        assert_eq!(State::in_memory().size_bytes().unwrap(), 0);
+    #[tokio::test]
+    async fn the_size_is_that_of_all_files_as_of_a_while_ago() {
+        assert_eq!(State::in_memory().size_bytes(), 0);
         let dir = tempfile::TempDir::new().unwrap();
         let state = State::open(dir.path()).unwrap();
-        let before = state.size_bytes().unwrap();
+        let before = state.size_bytes();
         fs::create_dir(dir.path().join("history")).unwrap();
         fs::write(dir.path().join("history/1"), vec![7; 1 << 20]).unwrap();
-        let grown = state.size_bytes().unwrap() - before;
+        assert_eq!(state.size_bytes(), before, "it is not measured for each who asks");
+        state.0.size.keep_up(dir.path(), Instant::now() + SIZE_AGE);
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while state.size_bytes() == before {
+            assert!(Instant::now() < deadline);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        let grown = state.size_bytes() - before;
         assert!((1 << 20..2 << 20).contains(&grown), "{grown}");
         assert_eq!(state.health(), Health { broken: None, set_aside: None });
     }

@@ -34,12 +34,6 @@ impl State {
         Mark::decode(&self.store().get(&encode_key(rule))?)
     }
 
-    /// Replaces what is known of a rule.
-    pub fn set_mark(&self, rule: &str, mark: &Mark) {
-        let _alone = self.updating();
-        self.apply(vec![(encode_key(rule), Some(mark.encode()))]);
-    }
-
     /// Changes what is known of a rule, with nobody else's change in between.
     pub fn update_mark(&self, rule: &str, change: impl FnOnce(&mut Mark)) {
         let _alone = self.updating();
@@ -168,7 +162,7 @@ mod tests {
                 state.update_mark(rule, |mark| mark.consecutive_failures += 1);
                 state.update_mark(rule, |mark| mark.consecutive_failures += 1);
             }
-            state.set_mark("b", &Mark { alerted: true, ..Mark::default() });
+            state.update_mark("b", |mark| mark.alerted = true);
             state.forget_marks_except(&["a", "b", "never"]);
             assert_eq!(state.mark("a").unwrap().consecutive_failures, 2);
             assert!(state.mark("b").unwrap().alerted);

@@ -52,6 +52,8 @@ struct Inner {
     /// `None` in memory.
     dir: Option<PathBuf>,
     set_aside: Option<PathBuf>,
+    /// Of the directory.
+    size: health::Size,
     /// Held as long as the directory is in use.
     _lock: Option<File>,
 }
@@ -77,6 +79,7 @@ impl State {
             updating: Mutex::default(),
             dir: Some(dir.to_owned()),
             set_aside: opened.set_aside,
+            size: health::Size::of(dir),
             _lock: Some(opened.lock),
         })))
     }
@@ -89,6 +92,7 @@ impl State {
             updating: Mutex::default(),
             dir: None,
             set_aside: None,
+            size: health::Size::default(),
             _lock: None,
         }))
     }

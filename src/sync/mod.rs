@@ -55,6 +55,16 @@ pub enum Mode {
     DryRun,
 }
 
+/// Which images a report lists, of those that were not simply in step. All are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    All,
+    /// So many, the first to be settled. How many others there were is noted.
+    First(usize),
+    /// So many that failed, the first ones: for runs of months, whose images are seen by `watch`.
+    Failed(usize),
+}
+
 /// One run of one rule: what is wanted of it, and how it is held from outside.
 #[derive(Clone, Copy)]
 pub struct RunSpec<'a> {
@@ -66,6 +76,7 @@ pub struct RunSpec<'a> {
     /// should not have to wait for.
     pub flow: Flow,
     pub progress: &'a RunProgress,
+    pub keep: Keep,
     /// Sees every image that was not simply in step, as soon as it is settled.
     pub watch: &'a (dyn Fn(&ImageReport) + Sync),
 }
@@ -139,8 +150,8 @@ impl Syncer {
         let stop = &Stop::at_once(cancel.clone());
         let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
             let (scope, progress) = (&Scope::All, &RunProgress::default());
-            let flow = Flow::ALONE;
-            let spec = RunSpec { rule, mode, scope, stop, flow, progress, watch };
+            let (flow, keep) = (Flow::ALONE, Keep::All);
+            let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch };
             (at, self.run_rule(spec).await)
         });
         // Collected first: the compiler cannot prove such a future `Send` inside the stream.
@@ -155,12 +166,12 @@ impl Syncer {
     pub async fn run_rule(&self, spec: RunSpec<'_>) -> RuleReport {
         let begin = Instant::now();
         let progress = Progress::new(&spec);
+        let _watched = self.registries.pulses().watch(spec.flow, spec.progress.pulse());
         let finished = spec.stop.now.run_until_cancelled(self.pass(&spec, &progress)).await;
         self.carrier.state().flush().await;
         let mut report = progress.into_report();
         report.interrupted |= finished.is_none();
         report.seconds = begin.elapsed().as_secs_f64();
-        report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
         report
     }
 

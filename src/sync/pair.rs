@@ -132,7 +132,7 @@ impl<'a> Pair<'a> {
 
     pub async fn run(&self, progress: &Progress<'_>) {
         let begin = async {
-            let turns = self.take_turns().await;
+            let turns = self.take_turns(progress).await;
             (turns, self.items().await)
         };
         let Some((_turns, items)) = progress.soon().run_until_cancelled(begin).await else {
@@ -154,18 +154,19 @@ impl<'a> Pair<'a> {
     }
 
     /// The target repositories, in one order for everybody.
-    async fn take_turns(&self) -> Vec<Held> {
+    async fn take_turns(&self, progress: &Progress<'_>) -> Vec<Held> {
         let mut turns = Vec::new();
         if self.mode == Mode::Apply {
             for name in self.target_names() {
-                turns.push(self.syncer.common.turns.take(name, &self.rule.name).await);
+                let turn = self.syncer.common.turns.take(name, &self.rule.name);
+                turns.push(progress.waiting(turn).await);
             }
         }
         turns
     }
 
     /// Keeps other runs of the rule from this image.
-    async fn alone_with(&self, item: &Item) -> Vec<OwnedMutexGuard<()>> {
+    async fn alone_with(&self, item: &Item, progress: &Progress<'_>) -> Vec<OwnedMutexGuard<()>> {
         let mut alone = Vec::new();
         if self.mode == Mode::Apply {
             let image = match &item.placement {
@@ -174,7 +175,7 @@ impl<'a> Pair<'a> {
             };
             for name in self.target_names() {
                 let key = (name.to_owned(), image.clone());
-                alone.push(self.syncer.common.at_work.lock(&key).await);
+                alone.push(progress.waiting(self.syncer.common.at_work.lock(&key)).await);
             }
         }
         alone
@@ -277,7 +278,7 @@ impl<'a> Pair<'a> {
         few: bool,
         progress: &Progress<'_>,
     ) -> Option<Ready<'g>> {
-        let _alone = self.alone_with(item).await;
+        let _alone = self.alone_with(item, progress).await;
         let (digest, needs) = self.needs(item, source_tags, few, progress).await;
         if needs.is_empty() {
             return None;
@@ -292,7 +293,7 @@ impl<'a> Pair<'a> {
             }
             return None;
         }
-        let _place = self.syncer.common.images.take(self.flow).await;
+        let _place = progress.waiting(self.syncer.common.images.take(self.flow)).await;
         for need in needs.iter().filter(|need| need.lacks && self.only.is_none()) {
             // The list tells whether the repository is empty, which saves a look-up of each blob.
             // If it cannot be had, they are looked up.

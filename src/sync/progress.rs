@@ -5,13 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::report::{Counts, Failure, ImageReport, RuleReport};
-use super::{RunSpec, Stop};
+use super::report::{Action, Counts, Failure, ImageReport, RuleReport};
+use super::{Keep, RunSpec, Stop};
+use crate::fair::{self, Pulse};
 
 /// How far a run has come, for who looks at it from outside.
 #[derive(Debug, Default)]
 pub struct RunProgress {
     now: Mutex<Snapshot>,
+    pulse: Pulse,
 }
 
 /// A run at one moment.
@@ -30,6 +32,11 @@ impl RunProgress {
         *lock(&self.now)
     }
 
+    /// Signs of life: requests that were answered well, and waits for other runs that go on.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
+    }
+
     fn change(&self, change: impl FnOnce(&mut Snapshot)) {
         change(&mut lock(&self.now));
     }
@@ -38,6 +45,7 @@ impl RunProgress {
 /// One run's own view of the same: its report as it grows.
 pub(super) struct Progress<'a> {
     report: Mutex<RuleReport>,
+    keep: Keep,
     live: &'a RunProgress,
     stop: &'a Stop,
     watch: &'a (dyn Fn(&ImageReport) + Sync),
@@ -47,6 +55,7 @@ impl<'a> Progress<'a> {
     pub fn new(spec: &RunSpec<'a>) -> Self {
         Self {
             report: Mutex::new(RuleReport::new(&spec.rule.name, spec.mode)),
+            keep: spec.keep,
             live: spec.progress,
             stop: spec.stop,
             watch: spec.watch,
@@ -62,7 +71,14 @@ impl<'a> Progress<'a> {
         self.change(|report| {
             report.counts.add(image.action);
             report.bytes += image.bytes;
-            report.images.push(image);
+            let has_room = match self.keep {
+                Keep::All => true,
+                Keep::First(most) => report.images.len() < most,
+                Keep::Failed(most) => image.action == Action::Failed && report.images.len() < most,
+            };
+            if has_room {
+                report.images.push(image);
+            }
         });
     }
 
@@ -86,6 +102,11 @@ impl<'a> Progress<'a> {
         self.change(|report| report.failures.push(failure));
     }
 
+    /// Waits for other runs, which is no standstill.
+    pub async fn waiting<T>(&self, turn: impl Future<Output = T>) -> T {
+        fair::waiting(turn, || self.live.pulse.beat()).await
+    }
+
     /// Something was not begun, because the run is to stop.
     pub fn left_out(&self) {
         self.change(|report| report.interrupted = true);
@@ -100,12 +121,93 @@ impl<'a> Progress<'a> {
         &self.stop.soon
     }
 
+    /// The report, with its images by name.
     pub fn into_report(self) -> RuleReport {
-        self.report.into_inner().unwrap_or_else(PoisonError::into_inner)
+        let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
+        let Counts { copied, unchanged: _, kept, failed } = report.counts;
+        let left_out = (copied + kept + failed).saturating_sub(report.images.len());
+        if let Keep::First(most) = self.keep
+            && left_out > 0
+        {
+            report.notes.push(format!("{left_out} images beyond the first {most} are not listed"));
+        }
+        report
     }
 }
 
 /// Plain data, valid after any panic.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fair::Flow;
+    use crate::sync::{Mode, Scope};
+
+    fn image(tag: &str, action: Action) -> ImageReport {
+        ImageReport {
+            source: format!("a.io/app:{tag}"),
+            target: format!("b.io/app:{tag}"),
+            action,
+            reason: "new".to_owned(),
+            source_digest: None,
+            target_digest: None,
+            bytes: 3,
+            blobs_sent: 1,
+            blobs_mounted: 0,
+            blobs_present: 0,
+            seconds: 0.0,
+            notes: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// The report of a run that copies or fails to copy these in turns.
+    fn report(keep: Keep, tags: &[&str]) -> (RuleReport, usize) {
+        let text = "[[sync]]\nname = \"r\"\nsource = \"a.io/app\"\ntarget = \"b.io/app\"\n";
+        let env = |name: &str| Some(name.to_owned());
+        let config = crate::config::parse(text, "/t.toml".as_ref(), &env).unwrap();
+        let seen = Mutex::new(0);
+        let spec = RunSpec {
+            rule: &config.sync[0],
+            mode: Mode::Apply,
+            scope: &Scope::All,
+            stop: &Stop::default(),
+            flow: Flow::ALONE,
+            progress: &RunProgress::default(),
+            keep,
+            watch: &|_| *lock(&seen) += 1,
+        };
+        let progress = Progress::new(&spec);
+        for (at, tag) in tags.iter().enumerate() {
+            let action = if at % 2 == 0 { Action::Copied } else { Action::Failed };
+            progress.image(image(tag, action));
+        }
+        progress.unchanged(7);
+        let report = progress.into_report();
+        (report, *lock(&seen))
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_kept_and_everything_is_counted_and_seen() {
+        let tags = ["e", "d", "c", "b", "a", "0"];
+        for (keep, expected, note) in [
+            (Keep::All, vec!["0", "a", "b", "c", "d", "e"], None),
+            (Keep::First(6), vec!["0", "a", "b", "c", "d", "e"], None),
+            (Keep::First(2), vec!["d", "e"], Some("4 images beyond the first 2 are not listed")),
+            (Keep::Failed(10), vec!["0", "b", "d"], None),
+            (Keep::Failed(2), vec!["b", "d"], None),
+        ] {
+            let (report, seen) = report(keep, &tags);
+            let kept =
+                report.images.iter().filter_map(|image| image.source.strip_prefix("a.io/app:"));
+            assert_eq!(kept.collect::<Vec<_>>(), expected, "{keep:?}");
+            assert_eq!(report.counts, Counts { copied: 3, unchanged: 7, kept: 0, failed: 3 });
+            assert_eq!((report.bytes, seen), (18, 6));
+            assert_eq!(report.notes.first().map(String::as_str), note);
+        }
+    }
 }

@@ -22,7 +22,7 @@ pub struct RuleReport {
     /// Bytes of blobs sent to targets.
     pub bytes: u64,
     pub seconds: f64,
-    /// Every image that was not simply unchanged, by name.
+    /// Images that were not simply unchanged, by name: all of them, or those that the run keeps.
     pub images: Vec<ImageReport>,
     /// What went wrong with more than one image: a list that could not be read.
     pub failures: Vec<Failure>,
@@ -114,6 +114,19 @@ pub enum Action {
     /// Somebody else's tag at the target was left alone.
     Kept,
     Failed,
+}
+
+impl Action {
+    /// As it is written in JSON and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Copied => "copied",
+            Self::WouldCopy => "would_copy",
+            Self::Unchanged => "unchanged",
+            Self::Kept => "kept",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Something that went wrong.

@@ -9,6 +9,7 @@ use std::sync::PoisonError;
 use super::Carrier;
 use super::carry::Wish;
 use super::image::Side;
+use super::seen::Mark;
 use super::underway::Reached;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
@@ -194,7 +195,7 @@ impl Carrier {
 
     fn is_known(&self, side: &Side<'_>, digest: &Digest) -> bool {
         let target = side.repository();
-        if self.seen().contains(&mark(target, digest)) {
+        if self.seen().contains(mark(target, digest)) {
             return true;
         }
         // A registry need not check that a manifest's blobs are there, so doubts count.
@@ -210,7 +211,7 @@ impl Carrier {
     /// Takes back what was noted of these blobs: the target says that some are missing.
     pub(super) fn forget(&self, target: &dyn Repository, blobs: &[Descriptor]) {
         for blob in blobs {
-            self.seen().remove(&mark(target, &blob.digest));
+            self.seen().remove(mark(target, &blob.digest));
             self.state.forget_blob(target.store(), target.path(), &blob.digest);
         }
     }
@@ -222,7 +223,7 @@ async fn has(target: &dyn Repository, blob: &Descriptor) -> bool {
     matches!(target.blob_size(&blob.digest).await, Ok(Some(_)))
 }
 
-/// 64 bits of who holds what. Two that collide cost a refused manifest and a second look.
-fn mark(target: &dyn Repository, digest: &Digest) -> u64 {
+/// The target's repository and the blob that it has.
+fn mark(target: &dyn Repository, digest: &Digest) -> Mark {
     BuildHasherDefault::<DefaultHasher>::default().hash_one((target.name(), digest))
 }

@@ -9,11 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use tracing::Instrument;
 
 use super::blobs::Fate;
 use super::referrers::TagIndex;
 use super::underway::Tally;
-use super::{Carrier, Found, Graph, Options};
+use super::{Carrier, Found, Graph, Options, span};
 use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result, Stored};
@@ -225,7 +226,13 @@ impl Carrier {
     /// source could not be read, so no target has anything new.
     pub async fn transfer(&self, job: &Job) -> Result<Outcome> {
         let listed = self.underway.begin(job);
-        let tally: &Tally = &listed;
+        let span = listed.span();
+        let result = self.carry_out(job, &listed).instrument(span.clone()).await;
+        span::settled(&span, &result);
+        result
+    }
+
+    async fn carry_out(&self, job: &Job, tally: &Tally) -> Result<Outcome> {
         let found = job.source.manifest(&job.reference).await?;
         let root = found.ok_or_else(|| {
             let name = format!("{}{}", job.source.name(), job.reference.suffix());

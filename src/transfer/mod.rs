@@ -4,7 +4,8 @@
 //! - `image`: the order in which things are put, so that a tag never points at something
 //!   incomplete. `referrers`: what follows an image: signatures, SBOMs, attestations.
 //! - `blobs`: what a target lacks, and whether it can be mounted. `carry`: one blob over the wire.
-//! - `underway`: transfers as they are seen from outside.
+//! - `seen`: what targets were seen to have. `underway`: transfers as they are seen from outside;
+//!   `span`: in traces.
 //! - `trail`, `resume`, `locks`, `meter`: the parts these are made of.
 
 mod blobs;
@@ -16,10 +17,12 @@ mod meter;
 mod platforms;
 mod referrers;
 mod resume;
+mod seen;
+mod span;
 mod trail;
 mod underway;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -35,6 +38,7 @@ pub use image::{Condition, Delivered, Job, Outcome, Target};
 pub use locks::Locks;
 pub use meter::{Meter, Reading};
 pub use referrers::{Found, TagIndex, fingerprint, survey};
+use seen::Seen;
 pub use underway::TransferStatus;
 use underway::Underway;
 
@@ -81,9 +85,9 @@ pub struct Carrier {
     locks: Locks<(String, Digest)>,
     streams: Places,
     underway: Underway,
-    /// What this run has seen at the targets, as hashes: a hint, like the state, but for all
+    /// What was seen at the targets lately, as hashes: a hint, like the state, but for all
     /// repositories of a store.
-    seen: Mutex<HashSet<u64>>,
+    seen: Mutex<Seen>,
     /// How each store answers when asked to mount a blob from the repository that wants it.
     self_mounts: Mutex<HashMap<String, blobs::SelfMount>>,
 }
@@ -130,7 +134,7 @@ impl Carrier {
         tokio::time::sleep(wait).await;
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashSet<u64>> {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,10 +10,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Job;
-use crate::fair::Flow;
-
-/// Waiting for somebody else's transfer counts as progress this often: that one is watched itself.
-const HEARTBEAT: Duration = Duration::from_secs(10);
+use crate::fair::{self, Flow};
+use crate::trace;
 
 /// One transfer at one moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +102,11 @@ impl Drop for Listed<'_> {
 }
 
 impl Tally {
+    /// What traces show of the transfer.
+    pub fn span(&self) -> tracing::Span {
+        trace::image(&self.source, &self.targets)
+    }
+
     pub fn new(id: u64, flow: Flow, source: String, targets: Vec<String>) -> Self {
         Self {
             id,
@@ -148,14 +151,7 @@ impl Tally {
 
     /// Waits for somebody else, which is no standstill.
     pub async fn waiting<T>(&self, turn: impl Future<Output = T>) -> T {
-        let mut turn = std::pin::pin!(turn);
-        loop {
-            tokio::select! {
-                biased;
-                value = &mut turn => return value,
-                () = tokio::time::sleep(HEARTBEAT) => self.touch(),
-            }
-        }
+        fair::waiting(turn, || self.touch()).await
     }
 
     fn status(&self) -> TransferStatus {
@@ -242,6 +238,6 @@ mod tests {
         tokio::time::sleep(90 * second).await;
         assert_eq!(tally.status().last_progress.elapsed(), 90 * second);
         tally.waiting(tokio::time::sleep(600 * second)).await;
-        assert!(tally.status().last_progress.elapsed() <= HEARTBEAT);
+        assert!(tally.status().last_progress.elapsed() <= fair::HEARTBEAT);
     }
 }

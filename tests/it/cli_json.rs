@@ -12,7 +12,7 @@ use tranship::demo::Check;
 
 use crate::support::process::Running;
 use crate::support::scripted::Fault;
-use crate::support::{Blob, Family, Image, Kind, Place, Scripted, Tranship};
+use crate::support::{Blob, Daemon, Family, Image, Kind, Place, Scripted, Tranship, eventually};
 
 /// The documentation: by section, each key with its type.
 struct Documented {
@@ -194,6 +194,48 @@ fn furnished(from: &str, to: &str, image: &Image) -> Tranship {
     tranship
 }
 
+/// A daemon with a run that has ended well, one that has stalled in mid-transfer, and a
+/// configuration that it does not take; and a configuration by which it is found.
+async fn daemon_with_much_to_say(source: &Scripted, target: &Scripted) -> (Daemon, String) {
+    let home = Tranship::new();
+    home.write("token", "t0ken\n");
+    let mut text = format!(
+        "state = \"{}\"\ntoken = {{ file = \"token\" }}\nstall_after = \"50ms\"\n",
+        home.home().join("state").display()
+    );
+    for place in [source, target] {
+        text += &format!("[registry.\"{}\"]\ninsecure = \"http\"\n", place.host());
+    }
+    for name in ["done", "stuck"] {
+        Image::single(Family::Oci, name, &[5_000]).load(source, name, "v1");
+        text += &format!(
+            "[[sync]]\nname = \"{name}\"\nschedule = \"0 3 1 1 *\"\n\
+             source = \"{}/{name}\"\ntarget = \"{}/{name}\"\n",
+            source.host(),
+            target.host()
+        );
+    }
+    source.on("GET", Kind::Blob).containing("/stuck/").fail(Fault::Hang);
+    let daemon = Daemon::start_in(home, &text).await;
+    let config = daemon
+        .home()
+        .write("cli.toml", format!("[daemon]\nlisten = \"{}\"\n{text}", daemon.address));
+    let token = [("authorization", "Bearer t0ken")];
+    for name in ["done", "stuck"] {
+        let path = format!("/api/v1/rules/{name}/run");
+        assert_eq!(daemon.post_with(&path, &token, "").await.status, 202);
+    }
+    daemon.ended("done", "api", 1).await;
+    eventually("a stalled run", Duration::from_secs(60), || async {
+        let running = daemon.get("/api/v1/running").await.json();
+        running[0]["stalled_seconds"].as_f64().map(drop)
+    })
+    .await;
+    daemon.configure("nonsense");
+    assert_eq!(daemon.post_with("/api/v1/reload", &token, "").await.status, 422);
+    (daemon, config.display().to_string())
+}
+
 #[tokio::test]
 async fn every_key_is_documented_and_every_documented_key_is_printed() {
     let (source, target) = (Scripted::start(), Scripted::start());
@@ -233,6 +275,10 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     }
     runs.run_with("login", &format!("{from} -u u --password-stdin {http}"), "p").await;
     runs.run_until_announced("serve-layout", "demo/source --listen 127.0.0.1:0").await;
+    runs.tranship.write("serve.toml", "[daemon]\nlisten = \"127.0.0.1:0\"\n");
+    runs.run_until_announced("serve", "--config serve.toml").await;
+    let (_daemon, config) = daemon_with_much_to_say(&source, &target).await;
+    runs.run("status", &format!("--config {config}")).await;
     let run = runs.newest_run().await;
     runs.run("history", &format!("--config sync.toml {run}")).await;
     // The demo cannot be made to fail from outside.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tranship::config::SyncRule;
 use tranship::fair::Flow;
-use tranship::sync::{Counts, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop, Syncer};
+use tranship::sync::{Counts, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop, Syncer};
 
 use crate::support::bench::{IDLE, IMAGES, Runner, registry, rule};
 use crate::support::{Family, Fault, Image, Kind, Place, Scripted, eventually};
@@ -32,6 +32,7 @@ fn begin(
             stop: &stop,
             flow: Flow::new(flow),
             progress: &RunProgress::default(),
+            keep: Keep::All,
             watch: &|_| {},
         };
         syncer.run_rule(spec).await

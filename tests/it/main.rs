@@ -12,9 +12,23 @@ mod cli_history;
 mod cli_json;
 mod cli_login;
 mod cli_look;
+mod cli_status;
 mod conformance;
+mod daemon_api;
+mod daemon_bounds;
+mod daemon_bursts;
+mod daemon_events;
+mod daemon_events_told;
+mod daemon_faults;
+mod daemon_life;
+mod daemon_prometheus;
+mod daemon_reload;
+mod daemon_secrets;
+mod daemon_setup;
+mod daemon_systemd;
 mod demo;
 mod deploy;
+mod deploy_files;
 mod events_distribution;
 mod fairness;
 mod faults_auth;
@@ -45,6 +59,7 @@ mod registry_conformance;
 mod registry_suspicion;
 mod scope;
 mod serve_layout;
+mod serve_log;
 #[allow(
     dead_code,
     unused_imports,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tranship::config::SyncRule;
 use tranship::fair::Flow;
 use tranship::sync::{
-    Action, Counts, ImageReport, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot, Stop,
-    Syncer,
+    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
+    Stop, Syncer,
 };
 
 use crate::support::bench::{APP, IDLE, IMAGES, Runner, registry, rule};
@@ -61,8 +61,9 @@ impl Pair {
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> RuleReport {
         let (rule, stop) = (&self.rule, &Stop::default());
-        let (mode, flow) = (Mode::Apply, Flow::new(1));
-        self.syncer.run_rule(RunSpec { rule, mode, scope, stop, flow, progress, watch }).await
+        let (mode, flow, keep) = (Mode::Apply, Flow::new(1), Keep::All);
+        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch };
+        self.syncer.run_rule(spec).await
     }
 
     fn marks(&self) -> (Mark, Mark) {
@@ -171,6 +172,7 @@ async fn a_tag_that_is_gone_again_is_no_failure() {
     assert_eq!(progress.snapshot(), Snapshot::default());
     let (source, target) = pair.since(marks);
     assert_eq!((source.len(), target.len()), (1, 0), "{source}{target}");
+    assert_eq!(progress.pulse().beats(), 1, "an answer is a sign of life");
 }
 
 #[tokio::test]

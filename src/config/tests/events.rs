@@ -27,18 +27,23 @@ fn sources_are_read_and_shown() {
 
 #[test]
 fn strangers_are_believed_on_this_machine_only() {
-    let text = "[events.open]\nformat = \"quay\"\nregistry = \"quay.io\"\n\
-                [events.closed]\nformat = \"quay\"\nregistry = \"quay.io\"\nsecret = { env = \"SET\" }\n";
-    let config = parse(text).unwrap();
-    for (listen, expected) in [
-        ("127.0.0.1:1", vec![]),
-        ("[::1]:1", vec![]),
-        ("0.0.0.0:1", vec!["open"]),
-        ("[::]:1", vec!["open"]),
-        ("192.0.2.7:1", vec!["open"]),
-    ] {
-        assert_eq!(config.unprotected_events(listen.parse().unwrap()), expected, "{listen}");
+    let events = "[events.open]\nformat = \"quay\"\nregistry = \"quay.io\"\n\
+                  [events.closed]\nformat = \"quay\"\nregistry = \"quay.io\"\nsecret = { env = \"SET\" }\n";
+    let listening = |listen: &str| {
+        format!("[daemon]\nlisten = \"{listen}\"\ntoken = {{ env = \"SET\" }}\n{events}")
+    };
+    for listen in ["127.0.0.1:1", "[::1]:1"] {
+        assert!(parse(&listening(listen)).is_ok(), "{listen}");
     }
+    for listen in ["[::]:1", "192.0.2.7:1"] {
+        assert_eq!(parse(&listening(listen)).unwrap_err().problems().len(), 1, "{listen}");
+    }
+    insta::assert_snapshot!(errors(&listening("0.0.0.0:1")), @r#"
+    tranship.toml:4:9: other machines could reach 0.0.0.0:1, and the events `open` would be believed from anybody
+        4 | [events.open]
+          |         ^^^^
+    hint: set `secret` here, or `listen` on 127.0.0.1 in [daemon]
+    "#);
 }
 
 #[test]

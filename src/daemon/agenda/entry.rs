@@ -103,6 +103,19 @@ impl Entry {
         self.phase = Phase::Running;
         self.mark.started = Some(now);
         self.mark.unfinished = true;
+        self.take_care(now, random);
+    }
+
+    pub fn skip(&mut self, now: Timestamp, random: &mut Random) {
+        if self.phase == Phase::Due {
+            self.phase = Phase::Waiting;
+            self.mark.unfinished = false;
+            self.take_care(now, random);
+        }
+    }
+
+    /// Every slot until now is dealt with.
+    fn take_care(&mut self, now: Timestamp, random: &mut Random) {
         let slot = self.slot.filter(|&slot| slot <= now || self.owed.is_some());
         self.owed = None;
         if let Some(slot) = slot {

@@ -167,6 +167,15 @@ impl Agenda {
         }
     }
 
+    /// The rule was handed out and will not be run for that: its slots until now are taken care of
+    /// by this decision. Nothing happens to a rule that is not due.
+    pub fn skip(&mut self, rule: &str, now: Timestamp) {
+        self.change(rule, now, |entry, random| entry.skip(now, random));
+        if self.rules.get(rule).is_some_and(Entry::is_over) {
+            self.rules.remove(rule);
+        }
+    }
+
     /// When the rule begins next, jitter and backing off included; at the earliest, if it runs
     /// now. `None`: nothing but an event or a person starts it.
     pub fn next(&self, rule: &str) -> Option<Timestamp> {
@@ -181,11 +190,6 @@ impl Agenda {
     /// What is to be remembered of the rule.
     pub fn mark(&self, rule: &str) -> Option<Mark> {
         Some(self.rules.get(rule)?.mark)
-    }
-
-    /// What is to be remembered of all rules.
-    pub fn marks(&self) -> impl Iterator<Item = (&Arc<str>, Mark)> {
-        self.rules.iter().map(|(name, entry)| (name, entry.mark))
     }
 
     fn change(&mut self, rule: &str, now: Timestamp, change: impl FnOnce(&mut Entry, &mut Random)) {

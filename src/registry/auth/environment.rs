@@ -21,7 +21,7 @@ impl Environment {
         Self::new(|name| std::env::var_os(name))
     }
 
-    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
+    pub fn variable(&self, name: &str) -> Option<OsString> {
         (self.0)(name)
     }
 

@@ -40,12 +40,11 @@ pub(super) async fn resolve(
     match source {
         SecretSource::Env(name) => {
             let missing = || AuthError::Variable { name: name.clone() };
-            let value = environment.variable(name).filter(|value| !value.is_empty());
-            let value = value.ok_or_else(missing)?;
+            let value = environment.variable(name).ok_or_else(missing)?;
             let value = value
                 .into_string()
                 .map_err(|_| AuthError::VariableEncoding { name: name.clone() })?;
-            Ok(trim(&value))
+            if trim_end(&value).is_empty() { Err(missing()) } else { Ok(trim(&value)) }
         }
         SecretSource::File(path) => {
             let problem = |problem| AuthError::SecretFile { path: path.clone(), problem };
@@ -115,12 +114,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("secret");
         let file = SecretSource::File(path.clone());
-        let here = environment(&[("TOKEN", " pass word \n"), ("EMPTY", "")]);
+        let here = environment(&[("TOKEN", " pass word \n"), ("EMPTY", ""), ("BLANK", "\r\n")]);
         assert_eq!(
             resolved(SecretSource::Env("TOKEN".into()), &here).await.unwrap(),
             " pass word "
         );
-        for name in ["NONE", "EMPTY"] {
+        for name in ["NONE", "EMPTY", "BLANK"] {
             let error = resolved(SecretSource::Env(name.into()), &here).await.unwrap_err();
             assert_eq!(error, format!("the environment variable {name} is not set"));
         }

@@ -27,10 +27,19 @@ pub(super) async fn guard(
 
 fn admit(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
     match access {
-        Access::Events => return api.limits.event(),
-        Access::Open => return api.limits.probe(),
-        Access::Read | Access::Change => api.limits.request()?,
+        Access::Free => Ok(()),
+        Access::Open => api.limits.probe(),
+        Access::Events => api.limits.event(),
+        Access::Read | Access::Change => match know(api, access, headers) {
+            Ok(()) => api.limits.request(),
+            // Whoever guesses tokens is slowed down, and slows down nobody else.
+            Err(problem) => api.limits.refusal().and(Err(problem)),
+        },
     }
+}
+
+/// Whether whoever asks may.
+fn know(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
     let guarded = api.daemon.guarded();
     let Some(token) = guarded.token else {
         return match access {
@@ -39,7 +48,8 @@ fn admit(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> 
                 "this daemon has no token, so it only reads: set `token` in [daemon]",
             )),
             // Without a token it listens on this machine only: the configuration is refused else.
-            _ => Ok(()),
+            _ if guarded.local => Ok(()),
+            _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "this daemon has no token")),
         };
     };
     if access == Access::Read && guarded.local {

@@ -16,6 +16,8 @@ use super::{Api, access};
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Access {
+    /// Everybody who reaches the address, as often as they like: it costs nothing.
+    Free,
     /// Everybody who reaches the address: probes and scrapers.
     Open,
     /// Everybody on this machine; elsewhere whoever has the token.
@@ -113,7 +115,7 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         responses.insert(status.to_string(), answer(meaning, media_type, &schema));
     }
     let refusals = match endpoint.access {
-        Access::Open => &[][..],
+        Access::Free | Access::Open => &[][..],
         Access::Read => &[(401, "The token is missing or wrong")][..],
         Access::Change => &[
             (401, "The token is missing or wrong"),
@@ -122,8 +124,9 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         Access::Events => &[(401, "The secret is missing or wrong")][..],
     };
     let problem = generator.subschema_for::<Problem>();
-    let common = [(429, "Too many requests; try again as `Retry-After` says")];
-    for (status, meaning) in refusals.iter().chain(&common) {
+    let limited = [(429, "Too many requests; try again as `Retry-After` says")];
+    let limited = limited.iter().filter(|_| endpoint.access != Access::Free);
+    for (status, meaning) in refusals.iter().chain(limited) {
         responses.insert(status.to_string(), answer(meaning, PROBLEM, &problem));
     }
     let mut operation = json!({

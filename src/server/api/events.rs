@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::StatusCode;
 
 use super::endpoint::{Access, Body, Endpoint, json as schema};
-use super::{Api, Problem, json_with, limit};
+use super::{Api, Problem, json_with, path::Name};
 use crate::daemon::{EventRefusal, EventsAccepted};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -27,19 +27,15 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             (404, "There is no such source", Body::Problem),
             (408, "The message did not arrive in time", Body::Problem),
             (413, "The message is too large", Body::Problem),
-            (503, "The daemon is stopping", Body::Problem),
+            (503, "The daemon is stopping, or receives too many messages", Body::Problem),
         ],
         handler: post(receive),
     }]
 }
 
-async fn receive(
-    State(api): State<Arc<Api>>,
-    Path(source): Path<String>,
-    request: Request,
-) -> Response {
+async fn receive(State(api): State<Arc<Api>>, Name(source): Name, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let body = match limit::body(body).await {
+    let body = match api.limits.body(body).await {
         Ok(body) => body,
         Err(problem) => return problem.into_response(),
     };

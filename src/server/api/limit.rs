@@ -10,6 +10,7 @@ use governor::clock::DefaultClock;
 use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use http::StatusCode;
+use tokio::sync::Semaphore;
 
 use super::problem::Problem;
 
@@ -17,30 +18,50 @@ use super::problem::Problem;
 const REQUESTS: (u32, u32) = (100, 300);
 /// Probes and scrapes; they are cheap, and a watcher must not be kept out by the rest.
 const PROBES: (u32, u32) = (50, 200);
+/// Requests without the right token.
+const REFUSALS: (u32, u32) = (50, 200);
 /// Push events may come in bursts: a registry tells of every tag of a release on its own.
 const EVENTS: (u32, u32) = (2_000, 20_000);
 /// Bytes of a notification; those of real registries have a few kilobytes.
 const MAX_BODY: usize = 4 << 20;
 /// How long a body may take in all.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Bodies that are received at once. A body mostly comes with its head, so that this many are
+/// enough for thousands a second; and senders that dawdle can neither take up all connections nor
+/// much memory.
+const BODIES: usize = 64;
 
 /// The rates of one server, over all its clients.
 pub(super) struct Limits {
     requests: Rate,
+    refusals: Rate,
     probes: Rate,
     events: Rate,
+    /// Bodies that are being received.
+    bodies: Semaphore,
 }
 
 type Rate = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
 
 impl Limits {
     pub fn new() -> Self {
-        Self { requests: limiter(REQUESTS), probes: limiter(PROBES), events: limiter(EVENTS) }
+        Self {
+            requests: limiter(REQUESTS),
+            refusals: limiter(REFUSALS),
+            probes: limiter(PROBES),
+            events: limiter(EVENTS),
+            bodies: Semaphore::new(BODIES),
+        }
     }
 
     /// Counts a request, or refuses it.
     pub fn request(&self) -> Result<(), Problem> {
         admit(&self.requests)
+    }
+
+    /// Counts a request of somebody unknown, or refuses it even that.
+    pub fn refusal(&self) -> Result<(), Problem> {
+        admit(&self.refusals)
     }
 
     /// Counts a probe or a scrape, or refuses it.
@@ -51,6 +72,17 @@ impl Limits {
     /// Counts a notification, or refuses it; its sender tries again.
     pub fn event(&self) -> Result<(), Problem> {
         admit(&self.events)
+    }
+
+    /// The whole body, if there is room for it, and it is not too large and comes in time.
+    pub async fn body(&self, body: Body) -> Result<Bytes, Problem> {
+        let Ok(_place) = self.bodies.try_acquire() else {
+            let detail = "too many messages are being received: try again shortly";
+            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail));
+        };
+        tokio::time::timeout(BODY_TIMEOUT, read(body)).await.unwrap_or_else(|_| {
+            Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
+        })
     }
 }
 
@@ -66,24 +98,19 @@ fn admit(limiter: &Rate) -> Result<(), Problem> {
     })
 }
 
-/// The whole body, if it is not too large and comes in time.
-pub(super) async fn body(body: Body) -> Result<Bytes, Problem> {
-    let read = async {
-        let mut stream = body.into_data_stream();
-        let mut bytes = BytesMut::new();
-        while let Some(chunk) = stream.next().await {
-            let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off"))?;
-            if bytes.len() + chunk.len() > MAX_BODY {
-                return Err(Problem::new(
-                    StatusCode::PAYLOAD_TOO_LARGE,
-                    format!("the body is larger than {MAX_BODY} bytes"),
-                ));
-            }
-            bytes.extend_from_slice(&chunk);
+/// Reads all of a body.
+async fn read(body: Body) -> Result<Bytes, Problem> {
+    let mut stream = body.into_data_stream();
+    let mut bytes = BytesMut::new();
+    while let Some(chunk) = stream.next().await {
+        let chunk = chunk.map_err(|_| Problem::bad_request("the body broke off"))?;
+        if bytes.len() + chunk.len() > MAX_BODY {
+            return Err(Problem::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is larger than {MAX_BODY} bytes"),
+            ));
         }
-        Ok(bytes.freeze())
-    };
-    tokio::time::timeout(BODY_TIMEOUT, read).await.unwrap_or_else(|_| {
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
-    })
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes.freeze())
 }

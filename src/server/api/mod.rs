@@ -1,15 +1,18 @@
 //! The daemon over HTTP: health, metrics, and what it did, does and will do.
 //!
 //! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
-//! - `access`: who may ask what. `limit`: how much. `problem`: refusals.
+//! - `access`: who may ask what. `limit`: how much. `path`: names in addresses. `problem`: refusals.
+//!   `access_log`: what was asked.
 //! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
 //!
 //! Nothing in here decides anything about images: every answer is the daemon's.
 
 mod access;
+mod access_log;
 mod endpoint;
 mod events;
 mod limit;
+mod path;
 mod problem;
 mod rules;
 mod runs;
@@ -20,6 +23,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
@@ -32,6 +36,7 @@ use crate::daemon::Handle;
 use endpoint::{Access, Body, Endpoint};
 use limit::Limits;
 pub use problem::Problem;
+pub use runs::MAX_RUNS;
 
 /// Plans being made at once: each reads from registries what a run would.
 const PLANS: usize = 2;
@@ -47,6 +52,7 @@ struct Api {
 /// What clients of the API may take up: few, and in a hurry.
 pub const BOUNDS: Bounds = Bounds {
     head_timeout: Duration::from_secs(10),
+    write_timeout: Duration::from_secs(10),
     headers: 64,
     head_bytes: 16 << 10,
     connections: 512,
@@ -64,6 +70,7 @@ pub fn router(daemon: Handle) -> Router {
         .method_not_allowed_fallback(async || {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "see /api/v1/openapi.json")
         })
+        .layer(from_fn(access_log::log))
         .with_state(api)
 }
 

@@ -5,6 +5,8 @@ use http::{HeaderValue, StatusCode, header};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::daemon::Stopping;
+
 /// The media type of a [`Problem`].
 pub const PROBLEM: &str = "application/problem+json";
 
@@ -34,6 +36,12 @@ impl Problem {
 
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+}
+
+impl From<Stopping> for Problem {
+    fn from(stopping: Stopping) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string())
     }
 }
 

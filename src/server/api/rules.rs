@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 
 use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::path::Name;
 use super::{Api, Problem, json, json_with};
 use crate::daemon::view::{Accepted, RuleStatus};
 use crate::sync::RuleReport;
@@ -76,11 +77,11 @@ fn unknown(name: &str) -> Response {
         .into_response()
 }
 
-async fn one(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response {
+async fn one(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
     api.daemon.rule(&name).map_or_else(|| unknown(&name), |rule| json(&rule))
 }
 
-async fn plan(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response {
+async fn plan(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
     let Ok(_place) = api.plans.try_acquire() else {
         let detail = "other plans are being made: try again when they are done";
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
@@ -95,12 +96,10 @@ async fn plan(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response
     }
 }
 
-async fn run(State(api): State<Arc<Api>>, Path(name): Path<String>) -> Response {
+async fn run(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
     match api.daemon.run_rule(&name).await {
         Ok(Some(accepted)) => json_with(StatusCode::ACCEPTED, &accepted),
         Ok(None) => unknown(&name),
-        Err(stopping) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string()).into_response()
-        }
+        Err(stopping) => Problem::from(stopping).into_response(),
     }
 }

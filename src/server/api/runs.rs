@@ -4,7 +4,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
@@ -12,13 +12,15 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::path::Name;
 use super::{Api, Problem, json};
 use crate::daemon::view::{ActiveRun, RunDetail};
 use crate::history::{Filter, Outcome, RunId, RunRecord};
 
-/// Runs of one answer, unless asked otherwise, and at most.
+/// Runs of one answer, unless asked otherwise.
 const RUNS: usize = 100;
-const MAX_RUNS: usize = 10_000;
+/// Runs of one answer at most.
+pub const MAX_RUNS: usize = 1_000;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     const ID: (&str, &str) = ("id", "The run's id");
@@ -35,7 +37,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
                     "since",
                     "Only runs that ended at this time (RFC 3339) or later, or have not ended",
                 ),
-                ("limit", "At most so many; 100 unless said otherwise, and never above 10000"),
+                ("limit", "At most so many; 100 unless said otherwise, and never above 1000"),
             ],
             answers: vec![
                 (200, "The runs", schema::<Vec<RunRecord>>()),
@@ -110,7 +112,7 @@ async fn list(
     }
 }
 
-async fn one(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+async fn one(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
     let Ok(id) = RunId::from_str(&id) else { return unknown(&id) };
     match api.daemon.run(id.clone()).await {
         Ok(Some(run)) => json(&run),
@@ -119,16 +121,14 @@ async fn one(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
     }
 }
 
-async fn cancel(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+async fn cancel(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
     let Ok(run) = RunId::from_str(&id) else { return unknown(&id) };
     match api.daemon.cancel(run).await {
         Ok(true) => (StatusCode::ACCEPTED, "it stops\n").into_response(),
         Ok(false) => {
             Problem::not_found(format!("{id} is neither under way nor waiting")).into_response()
         }
-        Err(stopping) => {
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, stopping.to_string()).into_response()
-        }
+        Err(stopping) => Problem::from(stopping).into_response(),
     }
 }
 

@@ -9,6 +9,7 @@ use http::{StatusCode, header};
 
 use super::endpoint::{Access, Body, Endpoint, json as schema};
 use super::{Api, Problem, json, json_with};
+use crate::daemon::ReloadError;
 use crate::daemon::view::{Readiness, RegistryStatus, Status, Transfer};
 use crate::metrics;
 
@@ -17,7 +18,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint {
             path: "/healthz",
             method: "GET",
-            access: Access::Open,
+            access: Access::Free,
             summary: "Whether the process is alive",
             parameters: &[],
             answers: vec![(200, "It is", Body::Text("text/plain"))],
@@ -89,6 +90,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             answers: vec![
                 (200, "It is in use", schema::<Status>()),
                 (422, "It has something wrong; the one before it stays", Body::Problem),
+                (503, "The daemon is stopping", Body::Problem),
             ],
             handler: post(reload),
         },
@@ -117,6 +119,7 @@ async fn config(State(api): State<Arc<Api>>) -> Response {
 async fn reload(State(api): State<Arc<Api>>) -> Response {
     match api.daemon.reload().await {
         Ok(()) => json(&api.daemon.status()),
-        Err(why) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
+        Err(ReloadError::Stopping(stopping)) => Problem::from(stopping).into_response(),
+        Err(why) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()).into_response(),
     }
 }

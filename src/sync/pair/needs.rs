@@ -60,7 +60,7 @@ impl Pair<'_> {
             Ok(source) => source,
             // What had moved is gone again: there is nothing to do.
             Err(error) if self.only.is_some() && *error.cause() == Cause::Missing => {
-                progress.withdrawn(self.goals.len());
+                progress.withdrawn(known.len());
                 return (None, Vec::new());
             }
             Err(error) => {

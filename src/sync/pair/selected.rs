@@ -9,7 +9,7 @@ use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::repository::{Placement, Reference, Repository, Result};
 use crate::sync::progress::Progress;
-use crate::sync::{Failure, Mode, REPOSITORIES, RunProgress, RunSpec, Scope, Stop, Syncer};
+use crate::sync::{Failure, Keep, Mode, REPOSITORIES, RunProgress, RunSpec, Scope, Stop, Syncer};
 use crate::transfer::{Options, TagIndex};
 
 /// The images that a rule selects in one source repository, and where they belong.
@@ -34,6 +34,7 @@ impl Syncer {
             stop: &Stop::default(),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
+            keep: Keep::All,
             watch: &|_| {},
         };
         let spec = &spec;

@@ -1,0 +1,219 @@
+//! The running daemon, asked over its API: where it is, whether it is the right one, and what it
+//! says.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use http::StatusCode;
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+use url::Url;
+
+use super::exit::{CliError, Exit};
+use crate::config::Config;
+use crate::daemon::view::{ActiveRun, RuleStatus, RunDetail, Status, Transfer};
+use crate::history::{Filter, RunId, RunRecord};
+use crate::registry::auth::{Environment, read_secret};
+use crate::server::api::Problem;
+
+/// It is on this machine.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A long history is read from disk first.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A daemon that listens.
+pub struct Daemon {
+    client: reqwest::Client,
+    address: SocketAddr,
+    token: Option<SecretString>,
+}
+
+/// Who listens where the configuration says.
+pub enum Found {
+    /// This configuration's daemon.
+    Daemon(Daemon),
+    /// Not this configuration's daemon, for this reason.
+    Nobody(String),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+enum Unanswered {
+    /// Nobody listens.
+    Refused,
+    /// What listens speaks another language.
+    Foreign,
+    /// The API says no.
+    Problem(Problem),
+    Other(String),
+}
+
+impl Daemon {
+    /// Looks for the daemon of this configuration.
+    ///
+    /// # Errors
+    /// One is there and does not answer, or wants another token.
+    pub async fn find(config: &Config) -> Result<Found, CliError> {
+        let daemon = Self::of(config).await?;
+        let address = daemon.address;
+        let nobody = |reason: String| Ok(Found::Nobody(reason));
+        match daemon.get::<Status>("/api/v1/status", &[]).await {
+            Ok(status) if status.state != config.daemon.state.display().to_string() => {
+                nobody(format!(
+                    "the daemon at {address} is another configuration's: its state is in {}",
+                    status.state
+                ))
+            }
+            Ok(_) => Ok(Found::Daemon(daemon)),
+            Err(Unanswered::Refused) => {
+                nobody(format!("no daemon listens at {address}: is `tranship serve` running?"))
+            }
+            Err(Unanswered::Foreign) => {
+                nobody(format!("what listens at {address} is not a tranship daemon"))
+            }
+            Err(unanswered) => Err(daemon.error(unanswered)),
+        }
+    }
+
+    async fn of(config: &Config) -> Result<Self, CliError> {
+        let listen = config.daemon.listen;
+        let token = match &config.daemon.token {
+            // To read, a token is needed only where other machines could.
+            Some(source) if !listen.ip().is_loopback() => {
+                let read = read_secret(source, "the API's token", &Environment::of_process()).await;
+                Some(read.map_err(|error| CliError::Usage(error.to_string()))?)
+            }
+            _ => None,
+        };
+        // An error says that a provider is installed already, which is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .http1_only()
+            .tls_certs_only([])
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
+            .build()
+            .map_err(|error| CliError::Failed(format!("failed to set up HTTP: {error}")))?;
+        Ok(Self { client, address: reachable(listen), token })
+    }
+
+    /// The daemon as a whole, its rules, its runs under way, and its transfers.
+    pub async fn look(
+        &self,
+    ) -> Result<(Status, Vec<RuleStatus>, Vec<ActiveRun>, Vec<Transfer>), CliError> {
+        tokio::try_join!(
+            self.get("/api/v1/status", &[]),
+            self.get("/api/v1/rules", &[]),
+            self.get("/api/v1/running", &[]),
+            self.get("/api/v1/transfers", &[]),
+        )
+        .map_err(|unanswered| self.error(unanswered))
+    }
+
+    /// The runs that this filter takes.
+    pub async fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>, CliError> {
+        let outcome = filter.outcome.map(|outcome| outcome.as_str().to_owned());
+        let query = [
+            ("rule", filter.rule.clone()),
+            ("outcome", outcome),
+            ("since", filter.since.map(|since| since.to_string())),
+            ("limit", filter.limit.map(|limit| limit.to_string())),
+        ];
+        let query: Vec<_> =
+            query.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+        let runs = self.get("/api/v1/runs", &query).await;
+        runs.map_err(|unanswered| self.error(unanswered))
+    }
+
+    /// One run and its images, if the history has it.
+    pub async fn run(&self, id: &RunId) -> Result<Option<RunDetail>, CliError> {
+        match self.get(&format!("/api/v1/runs/{id}"), &[]).await {
+            Ok(run) => Ok(Some(run)),
+            Err(Unanswered::Problem(problem)) if problem.status == 404 => Ok(None),
+            Err(unanswered) => Err(self.error(unanswered)),
+        }
+    }
+
+    async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<T, Unanswered> {
+        let other = |error: &dyn std::fmt::Display| Unanswered::Other(error.to_string());
+        let url = format!("http://{}{path}", self.address);
+        let url = Url::parse_with_params(&url, query).map_err(|error| other(&error))?;
+        let mut request = self.client.get(url);
+        if let Some(token) = &self.token {
+            request = request.bearer_auth(token.expose_secret());
+        }
+        let unsent = |error: reqwest::Error| match error {
+            error if error.is_connect() => Unanswered::Refused,
+            error if error.is_timeout() => {
+                Unanswered::Other(format!("it did not answer within {} seconds", TIMEOUT.as_secs()))
+            }
+            _ => Unanswered::Foreign,
+        };
+        let answer = request.send().await.map_err(unsent)?;
+        let status = answer.status();
+        let body = answer.bytes().await.map_err(unsent)?;
+        if status == StatusCode::OK {
+            return serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign);
+        }
+        let problem = serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign)?;
+        Err(Unanswered::Problem(problem))
+    }
+
+    fn error(&self, unanswered: Unanswered) -> CliError {
+        let address = self.address;
+        let hinted = |message, hint| CliError::Hinted { exit: Exit::Failed, message, hint };
+        match unanswered {
+            Unanswered::Refused => hinted(
+                format!("no daemon listens at {address} any more"),
+                "is `tranship serve` running?",
+            ),
+            Unanswered::Problem(problem) if problem.status == 401 => hinted(
+                format!("the daemon at {address} says: {}", problem.detail),
+                "`token` in [daemon] must be the one that the daemon was started with",
+            ),
+            Unanswered::Problem(problem) => {
+                CliError::Failed(format!("the daemon at {address} says: {}", problem.detail))
+            }
+            Unanswered::Foreign => hinted(
+                format!("the answer of the daemon at {address} was not understood"),
+                "is it of another version of tranship?",
+            ),
+            Unanswered::Other(why) => {
+                CliError::Failed(format!("failed to ask the daemon at {address}: {why}"))
+            }
+        }
+    }
+}
+
+/// Where a daemon that listens there can be reached from this machine.
+fn reachable(listen: SocketAddr) -> SocketAddr {
+    let ip = match listen.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        ip => ip,
+    };
+    SocketAddr::new(ip, listen.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn everywhere_is_here_too() {
+        for (listen, expected) in [
+            ("127.0.0.1:1", "127.0.0.1:1"),
+            ("0.0.0.0:2", "127.0.0.1:2"),
+            ("[::]:3", "[::1]:3"),
+            ("192.0.2.7:4", "192.0.2.7:4"),
+        ] {
+            assert_eq!(reachable(listen.parse().unwrap()), expected.parse().unwrap());
+        }
+    }
+}

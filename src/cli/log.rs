@@ -1,0 +1,153 @@
+//! The log, on standard error: docs/logs.md says what is in it.
+//!
+//! Only tranship's own events: a library's might hold secrets.
+
+use std::fmt;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry};
+
+use super::args::{Global, LogFormat};
+use crate::trace;
+
+/// What takes events or spans.
+pub type Sink = Box<dyn Layer<Registry> + Send + Sync>;
+
+/// What is logged: from this level unless the user wants more, or less.
+pub fn level(global: &Global, usual: LevelFilter) -> LevelFilter {
+    match (global.quiet, global.verbose) {
+        (true, _) => LevelFilter::ERROR,
+        (false, 0) => usual,
+        (false, 1) => LevelFilter::DEBUG,
+        (false, _) => LevelFilter::TRACE,
+    }
+}
+
+/// Begins to write the log from this level, and to fill these sinks.
+pub fn set_up(format: LogFormat, level: LevelFilter, mut sinks: Vec<Sink>) {
+    // What a line is about stands in the line itself; spans are for traces.
+    let own =
+        Targets::new().with_target("tranship", level).with_target(trace::TARGET, LevelFilter::OFF);
+    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = match format {
+        LogFormat::Json => {
+            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+        }
+        LogFormat::Text if to_journal() => layer.event_format(Journal::new()).boxed(),
+        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+    };
+    sinks.push(layer.with_filter(own).boxed());
+    // An error says that somebody has set up a log already, who then gets these events.
+    let _ = tracing_subscriber::registry().with(sinks).try_init();
+}
+
+/// Whether systemd's journal reads what is written to standard error.
+fn to_journal() -> bool {
+    let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return false };
+    let Ok(stderr) = std::fs::File::from(stderr).metadata() else { return false };
+    std::env::var("JOURNAL_STREAM")
+        .is_ok_and(|stream| is_stream(&stream, stderr.dev(), stderr.ino()))
+}
+
+/// Whether this is the stream that `JOURNAL_STREAM` names (systemd.exec(5)): processes that were
+/// started with another one inherit the variable too.
+fn is_stream(named: &str, device: u64, inode: u64) -> bool {
+    named == format!("{device}:{inode}")
+}
+
+/// Lines for the journal: it has a time of its own for each, and takes the level as a priority
+/// (sd-daemon(3)), so that `journalctl -p warning` finds what it should.
+struct Journal(Format<Full, ()>);
+
+impl Journal {
+    fn new() -> Self {
+        let format = tracing_subscriber::fmt::format();
+        Self(format.without_time().with_level(false).with_target(false).with_ansi(false))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for Journal
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut text = String::new();
+        self.0.format_event(context, Writer::new(&mut text), event)?;
+        let priority = priority(*event.metadata().level());
+        // Each line is an entry of its own there.
+        text.lines().try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
+    }
+}
+
+/// As syslog counts them.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 3,
+        Level::WARN => 4,
+        Level::INFO => 6,
+        Level::DEBUG | Level::TRACE => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex, PoisonError};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_journal_gets_priorities_and_no_time() {
+        let written = Written::default();
+        let to = written.clone();
+        let layer = tracing_subscriber::fmt::layer()
+            .with_writer(move || to.clone())
+            .event_format(Journal::new());
+        let subscriber = tracing_subscriber::registry().with(layer);
+        tracing::subscriber::with_default(subscriber, || {
+            tracing::info!(rule = %"a", "begins");
+            tracing::warn!("two\nlines");
+            tracing::error!("bad");
+            tracing::debug!("small");
+        });
+        let written = written.0.lock().unwrap().clone();
+        let written = String::from_utf8(written).unwrap();
+        assert_eq!(written, "<6>begins rule=a\n<4>two\n<4>lines\n<3>bad\n<7>small\n");
+    }
+
+    #[test]
+    fn only_the_stream_that_is_named_is_the_journal() {
+        assert!(is_stream("8:1234", 8, 1234));
+        for other in ["", "8:123", "8:12345", "1234", "9:1234"] {
+            assert!(!is_stream(other, 8, 1234), "{other}");
+        }
+    }
+}

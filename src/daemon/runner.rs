@@ -1,0 +1,22 @@
+//! What carries a run out: the rules themselves, or what the tests of the scheduler put in their
+//! place, so that months of schedules need neither months nor a network.
+
+use async_trait::async_trait;
+
+use crate::sync::{RuleReport, RunSpec, Syncer};
+
+/// Carries one run out, to its end or until it is stopped.
+#[async_trait]
+pub(super) trait Runner: Send + Sync {
+    async fn run(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport;
+}
+
+/// Does what the rule says.
+pub(super) struct AsTheRuleSays;
+
+#[async_trait]
+impl Runner for AsTheRuleSays {
+    async fn run(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport {
+        syncer.run_rule(spec).await
+    }
+}

@@ -1,0 +1,5 @@
+//! The daemon's life in tokio's paused time: no network, no waiting, years in moments.
+
+mod runs;
+mod schedules;
+mod world;

@@ -1,0 +1,264 @@
+//! A daemon whose time, runs and state are the test's.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::config;
+use crate::daemon::runner::Runner;
+use crate::daemon::view::RuleStatus;
+use crate::daemon::{Clock, Daemon, Handle, Parts, Watch};
+use crate::history::History;
+use crate::metrics::Metrics;
+use crate::registry::Policy;
+use crate::registry::auth::Environment;
+use crate::state::{Mark, State};
+use crate::sync::{Failure, Mode, RuleReport, RunSpec, Stop, Syncer};
+use crate::transfer::Carrier;
+
+/// Shows tokio's time, which passes when nothing else happens, from a moment that can be moved.
+pub struct Hands {
+    begun: Instant,
+    at: Mutex<Timestamp>,
+}
+
+impl Hands {
+    /// Somebody sets the clock, or the machine was asleep.
+    pub fn jump(&self, by: SignedDuration) {
+        let mut at = self.at.lock().unwrap();
+        *at = *at + by;
+    }
+}
+
+impl Clock for Hands {
+    fn now(&self) -> Timestamp {
+        let passed = SignedDuration::try_from(self.begun.elapsed()).unwrap();
+        *self.at.lock().unwrap() + passed
+    }
+}
+
+/// How a run goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Way {
+    /// It succeeds after so long. Told to stop, it ends early.
+    Takes(Duration),
+    /// The source is down.
+    Unreachable,
+    /// It goes on until it is cut off.
+    Hangs,
+    Panics,
+}
+
+/// What the runs did.
+#[derive(Default)]
+pub struct Runs {
+    way: Mutex<Option<Way>>,
+    log: Mutex<Vec<(String, Timestamp)>>,
+    running: Mutex<BTreeSet<String>>,
+    most: Mutex<usize>,
+}
+
+impl Runs {
+    pub fn go(&self, way: Way) {
+        *self.way.lock().unwrap() = Some(way);
+    }
+
+    /// When runs began, of all rules.
+    pub fn begun(&self) -> Vec<Timestamp> {
+        self.log.lock().unwrap().iter().map(|(_, at)| *at).collect()
+    }
+
+    /// How many runs each rule had that had any.
+    pub fn by_rule(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for (rule, _) in &*self.log.lock().unwrap() {
+            *counts.entry(rule.clone()).or_default() += 1;
+        }
+        counts
+    }
+
+    /// The longest time between two runs of a rule, or between its last one and the last of all.
+    pub fn longest_pause(&self) -> Duration {
+        let log = self.log.lock().unwrap();
+        let (mut last, mut longest) = (BTreeMap::new(), SignedDuration::ZERO);
+        for (rule, at) in &*log {
+            if let Some(before) = last.insert(rule, *at) {
+                longest = longest.max(at.duration_since(before));
+            }
+        }
+        let end = log.last().unwrap().1;
+        let since = last.values().map(|at| end.duration_since(*at));
+        since.fold(longest, SignedDuration::max).unsigned_abs()
+    }
+
+    /// The most that were under way at once.
+    pub fn most(&self) -> usize {
+        *self.most.lock().unwrap()
+    }
+
+    fn begin(&self, rule: &str, at: Timestamp) {
+        self.log.lock().unwrap().push((rule.to_owned(), at));
+        let mut running = self.running.lock().unwrap();
+        assert!(running.insert(rule.to_owned()), "{rule} overlaps itself");
+        let mut most = self.most.lock().unwrap();
+        *most = running.len().max(*most);
+    }
+}
+
+struct Puppet {
+    runs: Arc<Runs>,
+    clock: Arc<Hands>,
+}
+
+#[async_trait]
+impl Runner for Puppet {
+    async fn run(&self, _: &Syncer, spec: RunSpec<'_>) -> RuleReport {
+        let name = &spec.rule.name;
+        self.runs.begin(name, self.clock.now());
+        let way = self.runs.way.lock().unwrap().unwrap_or(Way::Takes(Duration::from_secs(1)));
+        let mut report = RuleReport::new(name, Mode::Apply);
+        match way {
+            Way::Takes(time) => {
+                tokio::select! {
+                    () = tokio::time::sleep(time) => report.counts.unchanged = 1,
+                    () = spec.stop.soon.cancelled() => report.interrupted = true,
+                    () = spec.stop.now.cancelled() => report.interrupted = true,
+                }
+            }
+            Way::Unreachable => report.failures.push(Failure {
+                step: "list tags of".to_owned(),
+                subject: "the source".to_owned(),
+                message: "connection refused".to_owned(),
+                attempts: 1,
+                hint: None,
+            }),
+            Way::Hangs => {
+                spec.stop.now.cancelled().await;
+                report.interrupted = true;
+            }
+            Way::Panics => {
+                self.runs.running.lock().unwrap().remove(name);
+                panic!("a fault of ours");
+            }
+        }
+        self.runs.running.lock().unwrap().remove(name);
+        report
+    }
+}
+
+/// Everything that outlives a daemon, and the one that lives.
+pub struct World {
+    pub clock: Arc<Hands>,
+    pub runs: Arc<Runs>,
+    state: State,
+    metrics: Metrics,
+    folder: TempDir,
+    alive: Option<(Handle, Stop, JoinHandle<()>)>,
+}
+
+impl World {
+    /// At this moment, with this configuration's rules; nothing runs yet.
+    pub fn at(moment: &str, rules: &str) -> Self {
+        let clock = Hands { begun: Instant::now(), at: Mutex::new(moment.parse().unwrap()) };
+        let world = Self {
+            clock: Arc::new(clock),
+            runs: Arc::default(),
+            state: State::in_memory(),
+            metrics: Metrics::new(),
+            folder: TempDir::new().unwrap(),
+            alive: None,
+        };
+        world.configure(rules);
+        world
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("tranship.toml")
+    }
+
+    /// Writes the configuration.
+    pub fn configure(&self, rules: &str) {
+        self.configure_with("", rules);
+    }
+
+    /// The same with further lines of `[daemon]`.
+    pub fn configure_with(&self, daemon: &str, rules: &str) {
+        let state = self.folder.path().display();
+        let text = format!("[daemon]\nstate = \"{state}\"\n{daemon}\n{rules}");
+        std::fs::write(self.file(), text).unwrap();
+    }
+
+    /// Starts the daemon.
+    pub async fn start(&mut self) {
+        let nothing = |_: &str| None;
+        let config = config::load(&self.file(), &nothing).unwrap();
+        let parts = Parts {
+            state: self.state.clone(),
+            carrier: Arc::new(Carrier::new(self.state.clone(), Policy::default(), || 0.5)),
+            metrics: self.metrics.clone(),
+            history: History::nowhere(),
+            environment: Environment::new(|_| None),
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            random: || 0.5,
+        };
+        let runner = Puppet { runs: Arc::clone(&self.runs), clock: Arc::clone(&self.clock) };
+        let stop = Stop::default();
+        let watch = Watch::start(&self.file());
+        let runner = Arc::new(runner);
+        let mut daemon =
+            Daemon::start_with(runner, config, watch, parts, stop.clone()).await.unwrap();
+        let handle = daemon.handle().clone();
+        let ended = tokio::spawn(async move { daemon.stopped().await.unwrap() });
+        self.alive = Some((handle, stop, ended));
+    }
+
+    pub fn daemon(&self) -> &Handle {
+        &self.alive.as_ref().unwrap().0
+    }
+
+    /// Tells the daemon to end, and waits until it has.
+    pub async fn stop(&mut self) {
+        let (_, stop, ended) = self.alive.take().unwrap();
+        stop.soon.cancel();
+        ended.await.unwrap();
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub fn rule(&self, name: &str) -> RuleStatus {
+        self.daemon().rule(name).unwrap()
+    }
+
+    pub fn mark(&self, rule: &str) -> Mark {
+        self.state.mark(rule).unwrap()
+    }
+
+    /// The sum of the samples that begin like this.
+    pub fn metric(&self, begin: &str) -> f64 {
+        let text = self.daemon().render_metrics().unwrap();
+        let lines = text.lines().filter(|line| line.starts_with(begin));
+        lines.map(|line| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap()).sum()
+    }
+}
+
+/// Lets so much time pass.
+pub async fn pass(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+/// A rule of this name with these lines.
+pub fn rule(name: &str, lines: &str) -> String {
+    format!(
+        "[[sync]]\nname = \"{name}\"\n{lines}\n\
+         source = \"source.test/{name}\"\ntarget = \"target.test/{name}\"\n"
+    )
+}

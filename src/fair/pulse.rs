@@ -1,0 +1,108 @@
+//! Signs of life of flows of work, for who watches that none stands still.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Flow;
+
+/// Waiting for others is a sign of life this often: they are watched themselves.
+pub const HEARTBEAT: Duration = Duration::from_secs(10);
+
+/// Counts signs of life. Clones are the same count.
+#[derive(Debug, Clone, Default)]
+pub struct Pulse(Arc<AtomicU64>);
+
+/// The pulses of the flows that somebody watches. Clones are the same.
+#[derive(Debug, Clone, Default)]
+pub struct Pulses(Arc<Mutex<HashMap<Flow, Pulse>>>);
+
+/// A flow is watched until this is dropped.
+#[derive(Debug)]
+pub struct Watched {
+    pulses: Pulses,
+    flow: Flow,
+    pulse: Pulse,
+}
+
+impl Pulse {
+    /// Something was answered, or came, or went.
+    pub fn beat(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn beats(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Pulses {
+    /// Lets signs of life of this flow count as beats of a pulse. Of two pulses of one flow, the
+    /// later one gets them.
+    pub fn watch(&self, flow: Flow, pulse: &Pulse) -> Watched {
+        self.lock().insert(flow, pulse.clone());
+        Watched { pulses: self.clone(), flow, pulse: pulse.clone() }
+    }
+
+    /// The flow got somewhere.
+    pub fn beat(&self, flow: Flow) {
+        if let Some(pulse) = self.lock().get(&flow) {
+            pulse.beat();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Flow, Pulse>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut pulses = self.pulses.lock();
+        if pulses.get(&self.flow).is_some_and(|pulse| Arc::ptr_eq(&pulse.0, &self.pulse.0)) {
+            pulses.remove(&self.flow);
+        }
+    }
+}
+
+/// Waits for others, which is no standstill: `sign` is called now and then.
+pub async fn waiting<T>(turn: impl Future<Output = T>, sign: impl Fn()) -> T {
+    let mut turn = std::pin::pin!(turn);
+    loop {
+        tokio::select! {
+            biased;
+            value = &mut turn => return value,
+            () = tokio::time::sleep(HEARTBEAT) => sign(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_others_is_alive() {
+        let (pulses, pulse, flow) = (Pulses::default(), Pulse::default(), Flow::new(7));
+        let watched = pulses.watch(flow, &pulse);
+        waiting(tokio::time::sleep(HEARTBEAT * 5 / 2), || pulses.beat(flow)).await;
+        assert_eq!(pulse.beats(), 2);
+        pulses.beat(Flow::new(8));
+        tokio::time::sleep(HEARTBEAT * 9).await;
+        assert_eq!(pulse.beats(), 2);
+        drop(watched);
+        pulses.beat(flow);
+        assert_eq!((pulse.beats(), pulses.lock().len()), (2, 0));
+    }
+
+    #[test]
+    fn the_later_of_two_pulses_stays() {
+        let (pulses, old, new) = (Pulses::default(), Pulse::default(), Pulse::default());
+        let first = pulses.watch(Flow::ALONE, &old);
+        let _second = pulses.watch(Flow::ALONE, &new);
+        drop(first);
+        pulses.beat(Flow::ALONE);
+        assert_eq!((old.beats(), new.beats()), (0, 1));
+    }
+}

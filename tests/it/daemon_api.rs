@@ -1,0 +1,480 @@
+//! The daemon's API: every endpoint against its description, who may ask what, odd names, and
+//! whether the daemon is ready.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+use crate::support::daemon::Answer;
+use crate::support::openapi::Document;
+use crate::support::scripted::Fault;
+use crate::support::{
+    Daemon, DockerRegistry, Family, Image, Kind, Place, Scripted, Tranship, eventually,
+};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const TOKEN: &str = "Bearer t0ken";
+const SECRET: &str = "Bearer s3cret";
+
+/// A home with the API's token and the events' secret in files.
+fn home() -> Tranship {
+    let home = Tranship::new();
+    home.write("token", "t0ken\n");
+    home.write("secret", "s3cret\n");
+    home
+}
+
+fn registry(place: &impl Place) -> String {
+    format!("[registry.\"{}\"]\ninsecure = \"http\"\n", place.host())
+}
+
+fn rule(name: &str, source: &impl Place, repository: &str, target: &impl Place) -> String {
+    let (from, to) = (source.host(), target.host());
+    format!(
+        "[[sync]]\nname = {}\nsource = \"{from}/{repository}\"\ntarget = \"{to}/mirror/{repository}\"\n",
+        json!(name)
+    )
+}
+
+/// A message of docker-registry about a push of this tag.
+fn push_of(repository: &str, tag: &str) -> String {
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let media_type = "application/vnd.oci.image.manifest.v1+json";
+    let target = json!({
+        "mediaType": media_type, "digest": digest, "repository": repository, "tag": tag,
+    });
+    json!({ "events": [{ "id": "1", "action": "push", "target": target }] }).to_string()
+}
+
+fn id_of(answer: &Answer) -> String {
+    let id = answer.json()["run"].as_str().map(str::to_owned);
+    id.unwrap_or_else(|| panic!("no run: {answer:?}"))
+}
+
+async fn ended(daemon: &Daemon, run: &str) -> Value {
+    let path = format!("/api/v1/runs/{run}");
+    eventually("the end of a run", LIMIT, || async {
+        // Nobody knows of a run that waits.
+        let answer = daemon.get(&path).await;
+        let run = (answer.status == 200).then(|| answer.json()["run"].clone())?;
+        (run["outcome"] != "running").then_some(run)
+    })
+    .await
+}
+
+/// Calls endpoints, and checks each answer against the document.
+struct Caller<'a> {
+    daemon: &'a Daemon,
+    document: &'a mut Document,
+}
+
+impl Caller<'_> {
+    /// `path` is as the document has it; `{…}` in it becomes `name`.
+    async fn get(&mut self, path: &str, name: &str) -> Answer {
+        let answer = self.daemon.get(&actual(path, name)).await;
+        self.document.check("GET", path.split('?').next().unwrap(), &answer);
+        answer
+    }
+
+    async fn post(&mut self, path: &str, name: &str, authorization: &str, body: &str) -> Answer {
+        let headers = [("authorization", authorization)];
+        let headers = if authorization.is_empty() { &[][..] } else { &headers };
+        let answer = self.daemon.post_with(&actual(path, name), headers, body).await;
+        self.document.check("POST", path, &answer);
+        answer
+    }
+}
+
+fn actual(path: &str, name: &str) -> String {
+    match (path.find('{'), path.find('}')) {
+        (Some(from), Some(to)) => format!("{}{name}{}", &path[..from], &path[to + 1..]),
+        _ => path.to_owned(),
+    }
+}
+
+const RULE: &str = "/api/v1/rules/{name}";
+const PLAN: &str = "/api/v1/rules/{name}/plan";
+const RUN_RULE: &str = "/api/v1/rules/{name}/run";
+const RUN: &str = "/api/v1/runs/{id}";
+const CANCEL: &str = "/api/v1/runs/{id}/cancel";
+const EVENTS: &str = "/api/v1/events/{source}";
+const RELOAD: &str = "/api/v1/reload";
+/// All that is asked without anything more, in every state of the daemon.
+const PLAIN: [&str; 11] = [
+    "/healthz",
+    "/readyz",
+    "/metrics",
+    "/api/v1/openapi.json",
+    "/api/v1/status",
+    "/api/v1/rules",
+    "/api/v1/runs",
+    "/api/v1/running",
+    "/api/v1/transfers",
+    "/api/v1/registries",
+    "/api/v1/config",
+];
+const READS: [&str; 7] = [
+    "/api/v1/status",
+    "/api/v1/rules",
+    "/api/v1/runs",
+    "/api/v1/running",
+    "/api/v1/transfers",
+    "/api/v1/registries",
+    "/api/v1/config",
+];
+
+/// Every answer of every endpoint is as the served document says, and every answer that the
+/// document knows of is provoked, except for limits: `daemon_bounds` has those.
+#[tokio::test]
+async fn every_endpoint_answers_as_its_description_says() {
+    let (source, target) = (Scripted::start(), DockerRegistry::start().await);
+    for repository in ["acme/app", "acme/slow"] {
+        Image::single(Family::Oci, repository, &[5_000]).load(&source, repository, "v1");
+    }
+    let text = [
+        "token = { file = \"token\" }\n".to_owned(),
+        registry(&source),
+        registry(&target),
+        format!(
+            "[events.hub]\nformat = \"distribution\"\nregistry = \"{}\"\nsecret = {{ file = \"secret\" }}\n",
+            source.host()
+        ),
+        rule("good", &source, "acme/app", &target),
+        rule("bad", &source, "acme/gone", &target),
+        rule("slow", &source, "acme/slow", &target),
+        rule("timed", &source, "acme/app", &target).replace("mirror/", "timed/")
+            + "schedule = \"0 3 * * *\"\ntimezone = \"Europe/Berlin\"\n",
+    ]
+    .concat();
+    let daemon = Daemon::start_in(home(), &text).await;
+    let document = &mut Document::of(&daemon).await;
+    let mut api = Caller { daemon: &daemon, document };
+    for path in PLAIN {
+        assert_eq!(api.get(path, "").await.status, 200, "{path}");
+    }
+
+    let started = api.post(RUN_RULE, "good", TOKEN, "").await;
+    assert_eq!((started.status, &started.json()["state"]), (202, &json!("started")));
+    let good = id_of(&started);
+    assert_eq!(ended(&daemon, &good).await["outcome"], "succeeded");
+    let failed = id_of(&api.post(RUN_RULE, "bad", TOKEN, "").await);
+    assert_eq!(ended(&daemon, &failed).await["outcome"], "failed");
+    assert_eq!(api.get(PLAN, "good").await.json()["counts"]["unchanged"], 1);
+    assert_eq!(api.get(PLAN, "timed").await.json()["counts"]["copied"], 1);
+    assert_eq!(api.get(PLAN, "none").await.status, 404);
+    plans_are_few(&mut api, &source).await;
+    source.on("GET", Kind::Blob).containing("acme/slow").fail(Fault::Hang);
+    let slow = id_of(&api.post(RUN_RULE, "slow", TOKEN, "").await);
+    let waiting = api.post(RUN_RULE, "slow", TOKEN, "").await;
+    assert_eq!(waiting.json()["state"], "queued");
+    eventually("a transfer", LIMIT, || async {
+        let transfers = daemon.get("/api/v1/transfers").await.json();
+        (transfers[0]["bytes_total"].as_u64()? > 0).then_some(())
+    })
+    .await;
+
+    // With a run that waits, one under way, and some that have ended.
+    for path in PLAIN {
+        assert_eq!(api.get(path, "").await.status, 200, "{path}");
+    }
+    assert_eq!(api.get("/api/v1/running", "").await.json()[0]["id"], slow);
+    assert_eq!(api.get("/api/v1/transfers", "").await.json()[0]["run"], slow);
+    assert_eq!(api.get("/api/v1/registries", "").await.json().as_array().unwrap().len(), 2);
+    for name in ["good", "bad", "slow", "timed"] {
+        assert_eq!(api.get(RULE, name).await.json()["name"], name);
+    }
+    assert_eq!(api.get(RULE, "none").await.status, 404);
+    assert_eq!(api.get(RUN, &good).await.json()["images"][0]["action"], "copied");
+    assert_eq!(api.get(RUN, &failed).await.status, 200);
+    for unknown in ["20200101T000000Z-000000", "nonsense"] {
+        assert_eq!(api.get(RUN, unknown).await.status, 404);
+    }
+    for (query, runs) in [("rule=good", 1), ("outcome=failed", 1), ("limit=2", 2)] {
+        let found = api.get(&format!("/api/v1/runs?{query}"), "").await.json();
+        assert_eq!(found.as_array().unwrap().len(), runs, "{query}: {found}");
+    }
+    for query in ["outcome=nonsense", "limit=-1", "since=yesterday", "other=1"] {
+        assert_eq!(api.get(&format!("/api/v1/runs?{query}"), "").await.status, 400, "{query}");
+    }
+    assert_eq!(api.post(RUN_RULE, "none", TOKEN, "").await.status, 404);
+    for (path, name) in [(RUN_RULE, "good"), (CANCEL, &*slow), (RELOAD, "")] {
+        assert_eq!(api.post(path, name, "", "").await.status, 401);
+        assert_eq!(api.post(path, name, "Bearer other", "").await.status, 401);
+    }
+    assert_eq!(api.post(CANCEL, &id_of(&waiting), TOKEN, "").await.status, 202);
+    assert_eq!(api.post(CANCEL, &slow, TOKEN, "").await.status, 202);
+    assert_eq!(ended(&daemon, &slow).await["outcome"], "interrupted");
+    for unknown in [&*slow, "nonsense"] {
+        assert_eq!(api.post(CANCEL, unknown, TOKEN, "").await.status, 404);
+    }
+
+    let pushed = api.post(EVENTS, "hub", SECRET, &push_of("acme/app", "v1")).await;
+    assert_eq!((pushed.status, pushed.json()["accepted"].as_u64()), (202, Some(1)));
+    for (source, secret, body, status) in [
+        ("hub", SECRET, "{".to_owned(), 400),
+        ("hub", "Bearer other", push_of("acme/app", "v1"), 401),
+        ("hub", "", push_of("acme/app", "v1"), 401),
+        ("none", SECRET, push_of("acme/app", "v1"), 404),
+        ("hub", SECRET, "x".repeat((4 << 20) + 1), 413),
+    ] {
+        assert_eq!(api.post(EVENTS, source, secret, &body).await.status, status);
+    }
+
+    assert_eq!(api.post(RELOAD, "", TOKEN, "").await.status, 200);
+    daemon.configure("nonsense");
+    assert_eq!(api.post(RELOAD, "", TOKEN, "").await.status, 422);
+    assert_eq!(api.get("/readyz", "").await.status, 503);
+    assert_eq!(api.get("/api/v1/status", "").await.status, 200);
+    daemon.configure(&text);
+    assert_eq!(api.post(RELOAD, "", TOKEN, "").await.status, 200);
+
+    refusals_of_other_daemons(document).await;
+    let mut api = Caller { daemon: &daemon, document };
+    // While it stops, it begins nothing.
+    id_of(&api.post(RUN_RULE, "slow", TOKEN, "").await);
+    eventually("a transfer", LIMIT, || async {
+        let transfers = daemon.get("/api/v1/transfers").await.json();
+        transfers[0].is_object().then_some(())
+    })
+    .await;
+    daemon.signal("TERM").await;
+    eventually("the beginning of the end", LIMIT, || async {
+        let status = daemon.get("/api/v1/status").await.json();
+        (status["stopping"] == true).then_some(())
+    })
+    .await;
+    for (path, name) in [(RUN_RULE, "good"), (CANCEL, &*slow)] {
+        assert_eq!(api.post(path, name, TOKEN, "").await.status, 503);
+    }
+    assert_eq!(api.post(EVENTS, "hub", SECRET, &push_of("acme/app", "v1")).await.status, 503);
+    // The second signal ends it at once.
+    assert_eq!(daemon.stop().await.0, Some(143));
+
+    let mut unseen = document.unseen();
+    let limits = ["408", "429"];
+    unseen.retain(|(_, _, status)| !limits.contains(&status.as_str()));
+    assert_eq!(unseen, []);
+}
+
+/// Two are made at once, and whoever wants a third is told to come back.
+async fn plans_are_few(api: &mut Caller<'_>, source: &Scripted) {
+    let hang = source.on("GET", Kind::Tags).containing("acme/app").fail(Fault::Hang);
+    let path = actual(PLAN, "good");
+    let two = async { tokio::join!(api.daemon.get(&path), api.daemon.get(&path)) };
+    let third = async {
+        eventually("two plans", LIMIT, || async { (hang.count() == 2).then_some(()) }).await;
+        let answer = api.daemon.get(&path).await;
+        source.clear_rules();
+        source.release();
+        answer
+    };
+    let ((first, second), third) = tokio::join!(two, third);
+    assert_eq!((first.status, second.status, third.status), (200, 200, 503));
+    assert!(third.headers.contains_key("retry-after"), "{third:?}");
+    api.document.check("GET", PLAN, &third);
+}
+
+/// One without a token, and one that other machines could reach.
+async fn refusals_of_other_daemons(document: &mut Document) {
+    let daemon = Daemon::start("").await;
+    let mut api = Caller { daemon: &daemon, document };
+    for (path, name) in [(RUN_RULE, "a"), (CANCEL, "b"), (RELOAD, "")] {
+        for authorization in ["", TOKEN, "Bearer "] {
+            assert_eq!(api.post(path, name, authorization, "").await.status, 403);
+        }
+    }
+    let text = "[daemon]\nlisten = \"0.0.0.0:0\"\ntoken = { file = \"token\" }\n";
+    let daemon = Daemon::start_in(home(), text).await;
+    let mut api = Caller { daemon: &daemon, document };
+    for path in READS {
+        assert_eq!(api.get(path, "").await.status, 401, "{path}");
+    }
+    for (path, name) in [(RULE, "a"), (PLAN, "a"), (RUN, "b")] {
+        assert_eq!(api.get(path, name).await.status, 401, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/metrics", "/api/v1/openapi.json"] {
+        assert_eq!(api.get(path, "").await.status, 200, "{path}");
+    }
+}
+
+/// A refusal tells nothing: neither which rules there are, nor how wrong the token was.
+#[tokio::test]
+async fn refusals_are_the_same_for_all() {
+    let source = Scripted::start();
+    let text = "token = { file = \"token\" }\n".to_owned()
+        + &registry(&source)
+        + &rule("there", &source, "a", &source);
+    let daemon = Daemon::start_in(home(), &text).await;
+    let ask = async |rule: &str, authorization: &str| {
+        let path = format!("/api/v1/rules/{rule}/run");
+        let answer = daemon.post_with(&path, &[("authorization", authorization)], "").await;
+        assert_eq!(answer.headers.get("www-authenticate").is_some(), answer.status == 401);
+        (answer.status, answer.body)
+    };
+    let wrong = ask("there", "Bearer wrong").await;
+    assert_eq!(wrong.0, 401);
+    for (rule, authorization) in [
+        ("not-there", "Bearer wrong"),
+        ("there", "Bearer t0keN"),
+        ("there", "Bearer t0ken2"),
+        ("there", "bearer t0ke"),
+    ] {
+        assert_eq!(ask(rule, authorization).await, wrong);
+    }
+    let missing = ask("there", "Basic dDBrZW4=").await;
+    assert_eq!(ask("not-there", "").await, missing);
+    assert_eq!(ask("not-there", "t0ken").await, missing);
+    assert_eq!(ask("there", "bearer t0ken").await.0, 202);
+    assert_eq!(daemon.get("/api/v1/rules").await.status, 200);
+}
+
+/// An open door elsewhere is a mistake in the configuration, found before anything is begun.
+#[tokio::test]
+async fn what_others_could_reach_needs_secrets() {
+    let home = home();
+    let serve = async |text: &str| {
+        home.write("tranship.toml", text);
+        let finished = home.run(["serve"]).await;
+        assert_eq!((finished.code, &*finished.stdout), (Some(2), ""), "{finished:?}");
+        finished.stderr
+    };
+    let without_token = serve("[daemon]\nlisten = \"0.0.0.0:0\"\n").await;
+    assert!(without_token.contains("tranship.toml:2:10: other machines"), "{without_token}");
+    let events = "[events.hub]\nformat = \"quay\"\nregistry = \"quay.io\"\n";
+    let token = "[daemon]\nlisten = \"0.0.0.0:0\"\ntoken = { file = \"token\" }\n";
+    let without_secret = serve(&format!("{token}{events}")).await;
+    assert!(without_secret.contains("tranship.toml:4:9: other machines"), "{without_secret}");
+    let unreadable =
+        serve("[daemon]\nlisten = \"127.0.0.1:0\"\ntoken = { command = [\"false\"] }\n").await;
+    assert!(unreadable.contains("the API's token"), "{unreadable}");
+
+    // Nor does a configuration that listens here open what listens there until the next start.
+    let daemon = Daemon::start_in(home, token).await;
+    for text in ["", &format!("token = {{ file = \"token\" }}\n{events}")] {
+        daemon.configure(text);
+        let refused = daemon.post_with(RELOAD, &[("authorization", TOKEN)], "").await;
+        assert_eq!(refused.status, 422, "{refused:?}");
+        assert!(refused.body.contains("other machines"), "{refused:?}");
+        assert_eq!(daemon.get("/api/v1/rules").await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_is_no_riddle() {
+    let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = taken.local_addr().unwrap();
+    let home = Tranship::new();
+    home.write("tranship.toml", format!("[daemon]\nlisten = \"{address}\"\n"));
+    let finished = home.run(["serve"]).await;
+    assert_eq!((finished.code, &*finished.stdout), (Some(1), ""));
+    let expected = format!("error: failed to listen on {address}: Address already in use");
+    assert!(finished.stderr.contains(&expected), "{finished:?}");
+}
+
+/// What is sent exactly so: HTTP clients tidy addresses up.
+async fn raw(daemon: &Daemon, line: &str) -> String {
+    let mut stream = TcpStream::connect(&daemon.address).await.unwrap();
+    let request = format!("{line} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn odd_names_are_names_and_nothing_else() {
+    let source = Scripted::start();
+    let names = ["with space", "a/b", "ünï", "100%", "a?b#c", "%2e%2e", "..", "<b>&\""];
+    let mut text = "token = { file = \"token\" }\n".to_owned() + &registry(&source);
+    for (at, name) in names.iter().enumerate() {
+        text += &rule(name, &source, &format!("r{at}"), &source);
+    }
+    let daemon = Daemon::start_in(home(), &text).await;
+    for name in names {
+        // Every byte but the plainest.
+        let encoded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let shown = daemon.get(&format!("/api/v1/rules/{encoded}")).await;
+        // A dot segment goes to no server as such, whatever its writing: clients resolve it.
+        if name == ".." {
+            let answer = raw(&daemon, "GET /api/v1/rules/%2E%2E").await;
+            assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"name\":\"..\""));
+            continue;
+        }
+        assert_eq!((shown.status, &shown.json()["name"]), (200, &json!(name)), "{shown:?}");
+        let path = format!("/api/v1/rules/{encoded}/run");
+        let run = daemon.post_with(&path, &[("authorization", TOKEN)], "").await;
+        assert_eq!(run.status, 202, "{name}: {run:?}");
+        assert_eq!(ended(&daemon, &id_of(&run)).await["rule"], name);
+    }
+    for line in [
+        "GET /",
+        "GET //healthz",
+        "GET /api/v1/rules/",
+        "GET /api/v1/rules/a/b",
+        "GET /api/v1/rules/%FF",
+        "GET /api/v1/runs/%FF",
+        "GET /api/v1/runs/../../../etc/passwd",
+        "GET /api/v1/runs/..%2F..%2F..%2Fetc%2Fpasswd",
+        "GET /api/v1/runs/20200101T000000Z-000000%00",
+        "GET /api/v1/../../etc/passwd",
+        "GET /../../etc/passwd",
+        "GET /HEALTHZ",
+        "POST /api/v1/events/..%2Freload",
+        "POST /api/v1/events/%FF",
+        "DELETE /nothing",
+    ] {
+        let answer = raw(&daemon, line).await;
+        assert!(answer.starts_with("HTTP/1.1 404 "), "{line}: {answer}");
+        assert!(answer.contains("application/problem+json"), "{line}: {answer}");
+        assert!(!answer.contains("root:"), "{line}: {answer}");
+    }
+    for line in ["POST /healthz", "DELETE /api/v1/rules", "GET /api/v1/reload", "PUT /metrics"] {
+        let answer = raw(&daemon, line).await;
+        assert!(answer.starts_with("HTTP/1.1 405 "), "{line}: {answer}");
+        assert!(answer.to_lowercase().contains("\r\nallow: "), "{line}: {answer}");
+        assert!(answer.contains("application/problem+json"), "{line}: {answer}");
+    }
+    assert!(raw(&daemon, "HEAD /healthz").await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn ready_is_who_does_the_work() {
+    let source = Scripted::start();
+    Image::single(Family::Oci, "app", &[100]).load(&source, "app", "v1");
+    let text = "token = { file = \"token\" }\n".to_owned()
+        + &registry(&source)
+        + &rule("only", &source, "app", &source);
+    let daemon = Daemon::start_in(home(), &text).await;
+    let not_ok = async || {
+        let answer = daemon.get("/readyz").await;
+        let body = answer.json();
+        let checks = body["checks"].as_array().unwrap();
+        let not_ok: Vec<_> = checks.iter().filter(|check| check["ok"] == false).cloned().collect();
+        assert_eq!(answer.status, if not_ok.is_empty() { 200 } else { 503 }, "{body}");
+        assert_eq!(body["ready"], not_ok.is_empty(), "{body}");
+        not_ok
+    };
+    let post = async |path: &str| daemon.post_with(path, &[("authorization", TOKEN)], "").await;
+    let run = async || ended(&daemon, &id_of(&post("/api/v1/rules/only/run").await)).await;
+    assert_eq!(not_ok().await, [json!(null); 0]);
+
+    daemon.configure("[[sync]]\nname = 7\n");
+    assert_eq!(post(RELOAD).await.status, 422);
+    let wrong = not_ok().await;
+    assert_eq!((wrong.len(), &wrong[0]["name"]), (1, &json!("config")));
+    assert!(wrong[0]["message"].as_str().unwrap().contains("tranship.toml:4:"), "{wrong:?}");
+    daemon.configure(&text);
+    assert_eq!(post(RELOAD).await.status, 200);
+    assert_eq!(not_ok().await, [json!(null); 0]);
+
+    source.on("GET", Kind::Tags).fail(Fault::status(403));
+    assert_eq!(run().await["outcome"], "failed");
+    let wrong = not_ok().await;
+    assert_eq!((wrong.len(), &wrong[0]["name"]), (1, &json!("runs")));
+    source.clear_rules();
+    assert_eq!(run().await["outcome"], "succeeded");
+    assert_eq!(not_ok().await, [json!(null); 0]);
+    assert_eq!(daemon.get("/healthz").await.body, "ok\n");
+}
