@@ -13,7 +13,7 @@
 //! - `alerts`: tells people, by webhook, what they should know of.
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
-//! - `cleanup`: what of a repository a policy deletes: from a snapshot to a plan; pure.
+//! - `cleanup`: what of a repository a policy deletes: a snapshot is read, and a plan decided.
 //! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.

@@ -54,33 +54,41 @@ struct Document<'a> {
     manifest_verdicts: Items<'a, ManifestLine<'a>>,
 }
 
-#[derive(Serialize)]
-struct StepLine<'a> {
-    action: &'static str,
+/// One step, with all that bears on it.
+#[derive(Debug, Serialize)]
+pub struct StepLine<'a> {
+    /// `delete` or `untag`.
+    pub action: &'static str,
+    /// The tag that is taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
-    tag: Option<&'a Tag>,
-    digest: &'a Digest,
+    pub tag: Option<&'a Tag>,
+    pub digest: &'a Digest,
+    /// The tags that go with the manifest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    tags: Vec<&'a Tag>,
+    pub tags: Vec<&'a Tag>,
+    /// The rule that asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    rule: Option<&'a str>,
+    pub rule: Option<&'a str>,
+    /// What it belongs to and goes with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    with: Option<&'a Digest>,
-    clock: Clock,
-    bytes_freed: u64,
+    pub with: Option<&'a Digest>,
+    pub clock: Clock,
+    pub bytes_freed: u64,
 }
 
-#[derive(Serialize)]
-struct TagLine<'a> {
-    tag: &'a Tag,
-    digest: &'a Digest,
-    action: &'static str,
+/// The verdict on one tag.
+#[derive(Debug, Serialize)]
+pub struct TagLine<'a> {
+    pub tag: &'a Tag,
+    pub digest: &'a Digest,
+    /// `keep`, `delete` or `untag`.
+    pub action: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    kept_by: Option<&'a str>,
+    pub kept_by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    condemned_by: Option<&'a str>,
+    pub condemned_by: Option<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    blockers: Vec<&'static str>,
+    pub blockers: Vec<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -129,7 +137,8 @@ impl Serialize for Plan<'_> {
 }
 
 impl<'a> Plan<'a> {
-    fn step_lines(&self) -> impl Iterator<Item = StepLine<'_>> {
+    /// The steps in their order.
+    pub fn step_lines(&self) -> impl Iterator<Item = StepLine<'_>> {
         let tags = Tags::of(self);
         let verdicts = self.verdicts.iter();
         verdicts.flat_map(move |verdicts| {
@@ -169,7 +178,8 @@ impl<'a> Plan<'a> {
         })
     }
 
-    fn tag_lines(&self) -> impl Iterator<Item = TagLine<'_>> {
+    /// The verdicts on tags, by name; none where nothing could be decided.
+    pub fn tag_lines(&self) -> impl Iterator<Item = TagLine<'_>> {
         let rows = self.snapshot.tags().iter().zip(self.tags());
         rows.map(|(row, verdict)| {
             let TagVerdict { fate, kept_by, condemned_by, blockers } = verdict;
