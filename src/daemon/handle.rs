@@ -3,11 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::HeaderMap;
-use schemars::JsonSchema;
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -19,10 +15,8 @@ use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
     Transfer,
 };
-use crate::events;
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
-use crate::metrics::EventOutcome;
 use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
@@ -46,28 +40,6 @@ pub struct Guarded {
     pub token: Option<SecretString>,
     /// Only this machine can reach it.
     pub local: bool,
-}
-
-/// What became of a message about pushes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct EventsAccepted {
-    /// Pushes that concern a rule. What they moved is looked at within a second.
-    pub accepted: usize,
-    /// Pushes and deletions that concern none.
-    pub ignored: usize,
-}
-
-/// Why a message about pushes was not believed or understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum EventRefusal {
-    #[error("there is no [events.{0}] in the configuration")]
-    UnknownSource(String),
-    #[error("{0}")]
-    Forged(&'static str),
-    #[error("{0}")]
-    Malformed(String),
-    #[error(transparent)]
-    Stopping(#[from] Stopping),
 }
 
 impl Handle {
@@ -303,44 +275,6 @@ impl Handle {
             watch: &|_| {},
         };
         Some(engine.syncer.run_rule(spec).await)
-    }
-
-    /// Takes a message about pushes from one of the configured sources.
-    ///
-    /// # Errors
-    /// It is not believed, not understood, or comes too late.
-    pub async fn events(
-        &self,
-        source: &str,
-        headers: &HeaderMap,
-        query: Option<&str>,
-        body: &Bytes,
-    ) -> Result<EventsAccepted, EventRefusal> {
-        let metrics = self.0.parts.metrics.daemon();
-        let engine = self.0.board.engine();
-        let Some(from) = engine.config.events.get(source) else {
-            metrics.event_of_unknown_source();
-            return Err(EventRefusal::UnknownSource(source.to_owned()));
-        };
-        if let Some(secret) = engine.event_secrets.get(source)
-            && let Err(forged) = events::authenticate(from.format, secret, headers, query, body)
-        {
-            metrics.event(source, EventOutcome::Forged);
-            tracing::warn!(source, %forged, "an event was refused");
-            return Err(EventRefusal::Forged(forged.reason()));
-        }
-        let pushed = events::parse(from.format, headers, body).map_err(|refusal| {
-            metrics.event(source, EventOutcome::Malformed);
-            tracing::warn!(source, %refusal, "an event was not understood");
-            EventRefusal::Malformed(refusal.to_string())
-        })?;
-        let (all, registry) = (pushed.len(), from.registry.clone());
-        let accepted =
-            self.ask(|reply| Command::Pushed { registry, events: pushed, reply }).await?;
-        let outcome = if accepted > 0 { EventOutcome::Accepted } else { EventOutcome::Ignored };
-        metrics.event(source, outcome);
-        tracing::debug!(source, accepted, ignored = all - accepted, "events");
-        Ok(EventsAccepted { accepted, ignored: all - accepted })
     }
 
     fn is_stopping(&self) -> bool {

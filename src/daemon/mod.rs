@@ -8,7 +8,7 @@
 //! - `engine`: what runs need, as one configuration says. `watch`: the file has changed;
 //!   `reload`: it is loaded anew.
 //! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
-//!   seen from outside.
+//!   seen from outside; `intake`: messages about pushes.
 //! - `clock`, `systemd`: the world around.
 //!
 //! The scheduler and the runs talk by messages; what they share is the board, which is only
@@ -23,6 +23,7 @@ mod engine;
 mod handle;
 mod health;
 mod inbox;
+mod intake;
 mod lag;
 mod movement;
 mod pending;
@@ -55,13 +56,15 @@ use crate::sync::Stop;
 use crate::transfer::Carrier;
 use board::Board;
 use engine::Engine;
+use intake::Refusals;
 use lag::Lags;
 use runner::{AsTheRuleSays, Runner};
 use scheduler::{Command, Scheduler};
 
 pub use clock::{Clock, System};
 pub use engine::EngineError;
-pub use handle::{EventRefusal, EventsAccepted, Guarded, Handle, Stopping};
+pub use handle::{Guarded, Handle, Stopping};
+pub use intake::{EventRefusal, EventsAccepted, Intake};
 pub use reload::ReloadError;
 pub use watch::Watch;
 
@@ -92,6 +95,7 @@ struct Shared {
     runner: Arc<dyn Runner>,
     board: Board,
     lags: Mutex<Lags>,
+    refusals: Refusals,
     /// Held while the configuration is loaded anew.
     reloading: tokio::sync::Mutex<()>,
     stop: Stop,
@@ -160,6 +164,7 @@ impl Daemon {
             runner,
             board,
             lags: Mutex::default(),
+            refusals: Refusals::default(),
             reloading: tokio::sync::Mutex::default(),
             stop,
             commands,

@@ -31,6 +31,9 @@ use crate::sync::{
 };
 use crate::trace;
 
+/// If more images than this fail of those that events told of, all are looked at again.
+const MAX_TRIED_AGAIN: usize = 1_000;
+
 /// A run to be carried out.
 pub(super) struct Job {
     pub id: RunId,
@@ -163,7 +166,7 @@ pub(super) async fn carry_out(
         stop: &stop,
         flow,
         progress: &progress,
-        keep: Keep::Failed(alerts::MAX_DETAILS),
+        keep: Keep::Failed(if whole { alerts::MAX_DETAILS } else { MAX_TRIED_AGAIN }),
         watch: &|image: &ImageReport| watch.image(image),
     };
     let carried_out = shared.runner.run(&engine.syncer, spec).instrument(span.clone());

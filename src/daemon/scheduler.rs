@@ -47,16 +47,25 @@ pub(super) enum Command {
         run: RunId,
         reply: oneshot::Sender<bool>,
     },
-    /// What was pushed to a registry. The reply is how many of these concern a rule.
+    /// What was pushed to a registry.
     Pushed {
         registry: RegistryHost,
         events: Vec<PushEvent>,
-        reply: oneshot::Sender<usize>,
+        reply: oneshot::Sender<Told>,
     },
     Adopt {
         engine: Arc<Engine>,
         reply: oneshot::Sender<()>,
     },
+}
+
+/// What became of pushes.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Told {
+    /// So many concern a rule.
+    pub accepted: usize,
+    /// It was noted in the state that a rule has events to look at, which was not so before.
+    pub noted: bool,
 }
 
 /// A whole rule that waits for its run.
@@ -309,10 +318,10 @@ impl Scheduler {
         }
     }
 
-    fn pushed(&mut self, registry: &RegistryHost, events: &[PushEvent]) -> usize {
+    fn pushed(&mut self, registry: &RegistryHost, events: &[PushEvent]) -> Told {
         let (now, arrived) = (Instant::now(), self.shared.now());
         let engine = Arc::clone(&self.engine);
-        let mut accepted = 0;
+        let mut told = Told::default();
         for event in events {
             let at = event.happened(arrived);
             let mut wanted = false;
@@ -320,12 +329,12 @@ impl Scheduler {
                 if let Some(concern) = concern(rule, registry, event) {
                     self.inbox.push(now, &rule.name, &event.repository, concern, at);
                     wanted = true;
-                    self.note_pending(&rule.name);
+                    told.noted |= self.note_pending(&rule.name);
                 }
             }
-            accepted += usize::from(wanted);
+            told.accepted += usize::from(wanted);
         }
-        accepted
+        told
     }
 
     fn adopt(&mut self, engine: Arc<Engine>) {
@@ -462,13 +471,14 @@ impl Scheduler {
     }
 
     /// Notes that a rule has events to look at, for the case that this process does not come to
-    /// it: whoever sent them was told that they are taken care of.
-    fn note_pending(&mut self, rule: &str) {
-        if let Some(rule) = self.engine.name(rule)
-            && self.pending.note(rule)
-        {
+    /// it: whoever sent them was told that they are taken care of. `true`: that is news.
+    fn note_pending(&mut self, rule: &str) -> bool {
+        let Some(rule) = self.engine.name(rule) else { return false };
+        let is_news = self.pending.note(rule);
+        if is_news {
             self.shared.parts.state.update_mark(rule, |mark| mark.events_pending = true);
         }
+        is_news
     }
 
     /// What events told of could not be done: again in a while.

@@ -26,18 +26,6 @@ pub enum Forged {
     Secret,
 }
 
-impl Forged {
-    /// One word for metrics; there are as many as variants.
-    pub fn reason(self) -> &'static str {
-        match self {
-            Self::Unsigned => "unsigned",
-            Self::Signature => "signature",
-            Self::NoSecret(_) => "no_secret",
-            Self::Secret => "secret",
-        }
-    }
-}
-
 /// Checks a message against the secret of its source, as its format has it:
 ///
 /// - GitHub signs: `X-Hub-Signature-256` is the HMAC-SHA256 of the body as it came.

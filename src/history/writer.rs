@@ -179,9 +179,8 @@ impl History {
 
 impl Inner {
     fn offer(&self, line: Line) {
-        let offered = Item { line, done: None };
-        let taken = self.lines.as_ref().is_some_and(|lines| lines.try_send(offered).is_ok());
-        if !taken {
+        let Some(lines) = &self.lines else { return };
+        if lines.try_send(Item { line, done: None }).is_err() {
             self.shared.lost.fetch_add(1, Ordering::Relaxed);
             self.shared.failed("the disk is slower than the runs");
         }

@@ -167,9 +167,9 @@ mod tests {
 
     /// The report of a run that copies or fails to copy these in turns.
     fn report(keep: Keep, tags: &[&str]) -> (RuleReport, usize) {
-        let text = "[[sync]]\nname = \"r\"\nsource = \"a.io/app\"\ntarget = \"b.io/app\"\n";
-        let env = |name: &str| Some(name.to_owned());
-        let config = crate::config::parse(text, "/t.toml".as_ref(), &env).unwrap();
+        let text = "[daemon]\nstate = \"/s\"\n\
+                    [[sync]]\nname = \"r\"\nsource = \"a.io/app\"\ntarget = \"b.io/app\"\n";
+        let config = crate::config::parse(text, "/t.toml".as_ref(), &|_| None).unwrap();
         let seen = Mutex::new(0);
         let spec = RunSpec {
             rule: &config.sync[0],

@@ -88,7 +88,7 @@ impl Agenda {
     /// All rules that there are, each with its timing if it has one, and the marks that a process
     /// before this one left.
     ///
-    /// A rule without a mark has missed nothing. Keep its mark right away ([`Self::marks`]), or
+    /// A rule without a mark has missed nothing. Keep its mark right away ([`Self::mark`]), or
     /// what it misses before its first run will be lost.
     pub fn new(
         rules: impl IntoIterator<Item = (Arc<str>, Option<Timing>)>,

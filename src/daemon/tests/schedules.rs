@@ -38,7 +38,7 @@ async fn five_years_of_nights() {
         } else {
             assert!(at.time() >= time(2, 30, 0, 0) && at.time() < time(2, 31, 0, 0), "{at}");
         }
-        day = day + 1.day();
+        day += 1.day();
     }
     assert_eq!(moved, 5);
     assert_eq!(world.rule("r").last_run.unwrap().cause, Cause::Schedule);

@@ -33,7 +33,7 @@ impl Hands {
     /// Somebody sets the clock, or the machine was asleep.
     pub fn jump(&self, by: SignedDuration) {
         let mut at = self.at.lock().unwrap();
-        *at = *at + by;
+        *at += by;
     }
 }
 

@@ -38,6 +38,37 @@ fn admit(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> 
     }
 }
 
+/// Whether whoever asks may read the API.
+pub(super) fn may_read(api: &Api, headers: &HeaderMap) -> bool {
+    know(api, Access::Read, headers).is_ok()
+}
+
+/// A page in a browser on this machine can send requests here, in the name of nobody: what is open
+/// on this machine without a token is not open to it.
+fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
+    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
+    let of_page = headers.contains_key(header::ORIGIN)
+        || text(http::HeaderName::from_static("sec-fetch-site"))
+            .is_some_and(|site| !matches!(site, "none" | "same-origin"));
+    // A name that leads here may lead elsewhere for the page that it belongs to.
+    let host = text(header::HOST).unwrap_or_default();
+    let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(h, _)| h);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let is_here =
+        host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok();
+    if of_page || !is_here {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "web pages and other names than localhost are not served without the daemon's token",
+        ));
+    }
+    Ok(())
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// Whether whoever asks may.
 fn know(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
     let guarded = api.daemon.guarded();
@@ -48,13 +79,10 @@ fn know(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
                 "this daemon has no token, so it only reads: set `token` in [daemon]",
             )),
             // Without a token it listens on this machine only: the configuration is refused else.
-            _ if guarded.local => Ok(()),
+            _ if guarded.local => refuse_pages(headers),
             _ => Err(Problem::new(StatusCode::UNAUTHORIZED, "this daemon has no token")),
         };
     };
-    if access == Access::Read && guarded.local {
-        return Ok(());
-    }
     let shown = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let shown = shown.and_then(|value| {
         let (scheme, token) = value.split_once(' ')?;
@@ -64,6 +92,9 @@ fn know(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
         .is_some_and(|shown| bool::from(shown.as_bytes().ct_eq(token.expose_secret().as_bytes())));
     if matches {
         return Ok(());
+    }
+    if access == Access::Read && guarded.local {
+        return refuse_pages(headers);
     }
     let detail = match shown {
         None => "show the daemon's token as `Authorization: Bearer TOKEN`",

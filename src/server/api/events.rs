@@ -35,21 +35,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn receive(State(api): State<Arc<Api>>, Name(source): Name, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let body = match api.limits.body(body).await {
-        Ok(body) => body,
-        Err(problem) => return problem.into_response(),
+    let (headers, query) = (&head.headers, head.uri.query());
+    let take = async {
+        let intake = api.daemon.intake(&source, headers, query).map_err(refused)?;
+        let body = api.limits.body(body).await?;
+        intake.take(headers, query, &body).await.map_err(refused)
     };
-    let query = head.uri.query();
-    match api.daemon.events(&source, &head.headers, query, &body).await {
+    match take.await {
         Ok(accepted) => json_with(StatusCode::ACCEPTED, &accepted),
-        Err(refusal) => {
-            let status = match &refusal {
-                EventRefusal::UnknownSource(_) => StatusCode::NOT_FOUND,
-                EventRefusal::Forged(_) => StatusCode::UNAUTHORIZED,
-                EventRefusal::Malformed(_) => StatusCode::BAD_REQUEST,
-                EventRefusal::Stopping(_) => StatusCode::SERVICE_UNAVAILABLE,
-            };
-            Problem::new(status, refusal.to_string()).into_response()
-        }
+        Err(problem) => problem.into_response(),
     }
+}
+
+fn refused(refusal: EventRefusal) -> Problem {
+    let status = match &refusal {
+        EventRefusal::UnknownSource(_) => StatusCode::NOT_FOUND,
+        EventRefusal::Forged => StatusCode::UNAUTHORIZED,
+        EventRefusal::Malformed(_) => StatusCode::BAD_REQUEST,
+        EventRefusal::Stopping(stopping) => return Problem::from(*stopping),
+    };
+    Problem::new(status, refusal.to_string())
 }
