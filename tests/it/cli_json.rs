@@ -246,6 +246,7 @@ fn cleanup_rules(host: &str) -> String {
          grace = \"0s\"\nmax_delete = {{ percent = 100 }}\n\
          keep = [{{ id = \"forbidden\", tags = [\"forbidden\"] }}]\n\
          delete = [{{ id = \"index\", tags = [\"index\"] }},\n\
+         {{ id = \"shared\", tags = [\"image\"] }},\n\
          {{ id = \"image\", tags = [\"image\"], beyond_newest = 1, older_than = \"7d\" }}]\n"
     )
 }
