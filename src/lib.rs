@@ -12,6 +12,7 @@
 //! - `alerts`: tells people, by webhook, what they should know of.
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
+//! - `cleanup`: what of a repository a policy deletes: a snapshot is read, and a plan decided.
 //! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
@@ -28,6 +29,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alerts;
+pub mod cleanup;
 pub mod cli;
 pub mod config;
 pub mod copy;

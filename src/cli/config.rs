@@ -84,7 +84,8 @@ async fn check(global: &Global) -> Result<Exit, CliError> {
         Ok(config) => {
             let problems: Vec<Problem> = missing_secrets(&config).await;
             let told = problems.iter().map(|p| format!("error: {}", p.message)).collect();
-            let rules = config.sync.iter().map(|rule| rule.name.clone()).collect();
+            let sync = config.sync.iter().map(|rule| rule.name.clone());
+            let rules = sync.chain(config.cleanup.iter().map(|rule| rule.name.clone())).collect();
             let registries = config.registries.keys().map(ToString::to_string).collect();
             let success = problems.is_empty();
             (Report { success, file, rules, registries, problems }, told)

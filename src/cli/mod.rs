@@ -15,6 +15,7 @@
 
 mod args;
 mod ask;
+mod cleanup;
 mod completions;
 mod config;
 mod copy;
@@ -69,6 +70,7 @@ enum Command {
     Sync(sync::Args),
     Copy(copy::Args),
     Verify(verify::Args),
+    Cleanup(cleanup::Args),
     Status(status::Args),
     History(history::Args),
     Inspect(inspect::Args),
@@ -90,7 +92,7 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
     ("Look", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
-    ("Change", &["delete"]),
+    ("Change", &["delete", "cleanup"]),
     ("Credentials", &["login", "logout"]),
     ("Serve and try", &["serve-layout", "demo"]),
     ("Set up", &["config", "completions", "man"]),
@@ -151,6 +153,7 @@ pub fn main() -> ExitCode {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
+            Command::Cleanup(args) => cleanup::run(&cli.global, args).await,
             Command::Status(args) => status::run(&cli.global, args).await,
             Command::History(args) => history::run(&cli.global, args).await,
             Command::Inspect(args) => inspect::run(&cli.global, args).await,

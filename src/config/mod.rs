@@ -4,15 +4,19 @@
 //! paths resolved and defaults filled in. What is wrong is reported all at once, with places; a
 //! configuration with anything wrong is not used at all.
 
+pub mod cleanup;
 mod daemon;
 mod events;
 mod notify;
 mod one_or_many;
 mod overlap;
+pub mod policy;
 mod problem;
 mod raw;
+mod raw_cleanup;
 mod raw_notify;
 mod raw_secret;
+mod read_cleanup;
 mod read_daemon;
 mod read_events;
 mod read_notify;
@@ -25,6 +29,7 @@ mod registry;
 mod rule;
 mod shape;
 mod show;
+mod show_cleanup;
 mod snippet;
 #[cfg(test)]
 mod tests;
@@ -33,6 +38,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 use std::path::Path;
 
+pub use cleanup::CleanupRule;
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
 pub use notify::{
@@ -43,6 +49,8 @@ pub use registry::{Insecure, RegistryConfig, SecretSource};
 pub use rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
 };
+
+use serde_spanned::Spanned;
 
 use crate::oci::RegistryHost;
 use problem::Problems;
@@ -63,6 +71,8 @@ pub struct Config {
     pub notify: Vec<Receiver>,
     /// In the order of the file; may be empty.
     pub sync: Vec<SyncRule>,
+    /// In the order of the file; may be empty.
+    pub cleanup: Vec<CleanupRule>,
 }
 
 /// A larger file is no configuration.
@@ -120,15 +130,17 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
     let mut complete = true;
     let mut rules = Vec::new();
     for raw in raw.sync {
-        let (name, span) = (raw.name.get_ref().clone(), raw.name.span());
-        if let Some(first) = names.get(&name) {
-            let message = format!("duplicate rule name `{name}`: line {first} has it already");
-            reader.report(span, message);
-        } else {
-            names.insert(name, reader.line(span.start));
-        }
+        note_name(&raw.name, &mut names, reader);
         match read_rule::rule(raw, reader) {
             Some(rule) => rules.push(rule),
+            None => complete = false,
+        }
+    }
+    let mut cleanup = Vec::new();
+    for raw in raw.cleanup {
+        note_name(&raw.name, &mut names, reader);
+        match read_cleanup::rule(raw, reader) {
+            Some(rule) => cleanup.push(rule),
             None => complete = false,
         }
     }
@@ -142,5 +154,17 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
         events: events?,
         notify: notify?,
         sync,
+        cleanup,
     })
+}
+
+/// Reports a name that another rule has; `names` are those of the rules before, with their lines.
+fn note_name(name: &Spanned<String>, names: &mut HashMap<String, usize>, reader: &mut Reader<'_>) {
+    let (text, span) = (name.get_ref(), name.span());
+    if let Some(first) = names.get(text) {
+        let message = format!("duplicate rule name `{text}`: line {first} has it already");
+        reader.report(span, message);
+    } else {
+        names.insert(text.clone(), reader.line(span.start));
+    }
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::one_or_many::OneOrMany;
+use super::raw_cleanup::RawCleanup;
 use super::raw_notify::RawNotify;
 use super::raw_secret::RawSecret;
 
@@ -35,6 +36,9 @@ pub struct RawConfig {
     /// Rules: what to copy from where to where, and when.
     #[serde(default)]
     pub sync: Vec<RawSync>,
+    /// Rules: what to delete in which repositories, and when.
+    #[serde(default)]
+    pub cleanup: Vec<RawCleanup>,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]

@@ -7,6 +7,7 @@ use serde_spanned::Spanned;
 
 use super::one_or_many::OneOrMany;
 use super::raw::{RawConflict, RawForeignLayers, RawIndex, RawSync};
+use super::read_timing::RawTiming;
 use super::reader::Reader;
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
@@ -27,7 +28,7 @@ pub struct PlacedRule {
 /// The rule, or `None` with at least one problem reported.
 pub fn rule(raw: RawSync, reader: &mut Reader<'_>) -> Option<PlacedRule> {
     check_name(&raw.name, reader);
-    let timing = read_timing::timing(&raw, reader);
+    let timing = read_timing::timing(&RawTiming::from(&raw), reader);
     let source = read_source::source(&raw.source, reader);
     let (targets, places) = targets(raw.target, source.as_ref().map(|(s, _)| s), reader);
     let tags = source.as_ref().and_then(|(source, shorthand)| {
@@ -66,7 +67,7 @@ pub fn rule(raw: RawSync, reader: &mut Reader<'_>) -> Option<PlacedRule> {
 }
 
 /// Names stand in logs, metrics and on the command line.
-fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) {
+pub fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) {
     let text = name.get_ref();
     if text.trim().is_empty() {
         reader.report(name.span(), "a rule's name must not be empty");

@@ -105,7 +105,8 @@ fn selection(raw: Spanned<RawTags>, reader: &mut Reader<'_>) -> Option<TagSelect
     Some(selection)
 }
 
-fn range(text: &Spanned<String>, reader: &mut Reader<'_>) -> Option<VersionReq> {
+/// A range of versions.
+pub fn range(text: &Spanned<String>, reader: &mut Reader<'_>) -> Option<VersionReq> {
     match text.get_ref().parse() {
         Ok(range) => Some(range),
         Err(error) => {

@@ -6,11 +6,35 @@ use jiff::tz::TimeZone;
 use serde_spanned::Spanned;
 
 use super::raw::RawSync;
+use super::raw_cleanup::RawCleanup;
 use super::reader::Reader;
 use crate::schedule::{Schedule, Timing, Trigger};
 
+/// The keys of a rule of either kind that say when it runs.
+pub struct RawTiming<'a> {
+    schedule: &'a Option<Spanned<String>>,
+    timezone: &'a Option<Spanned<String>>,
+    every: &'a Option<Spanned<String>>,
+    run_at_start: &'a Option<Spanned<bool>>,
+    jitter: &'a Option<Spanned<String>>,
+}
+
+impl<'a> From<&'a RawSync> for RawTiming<'a> {
+    fn from(raw: &'a RawSync) -> Self {
+        let RawSync { schedule, timezone, every, run_at_start, jitter, .. } = raw;
+        Self { schedule, timezone, every, run_at_start, jitter }
+    }
+}
+
+impl<'a> From<&'a RawCleanup> for RawTiming<'a> {
+    fn from(raw: &'a RawCleanup) -> Self {
+        let RawCleanup { schedule, timezone, every, run_at_start, jitter, .. } = raw;
+        Self { schedule, timezone, every, run_at_start, jitter }
+    }
+}
+
 /// `None` with a problem reported, `Some(None)` when nothing says when.
-pub fn timing(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Timing>> {
+pub fn timing(raw: &RawTiming<'_>, reader: &mut Reader<'_>) -> Option<Option<Timing>> {
     let trigger = trigger(raw, reader);
     let jitter = raw.jitter.as_ref().map_or(Some(Duration::ZERO), |text| reader.duration(text));
     if raw.schedule.is_none() && raw.every.is_none() {
@@ -23,7 +47,7 @@ pub fn timing(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Timing>> 
         }
     }
     let (trigger, jitter) = (trigger?, jitter?);
-    if let (Some(Trigger::Every(interval)), Some(text)) = (&trigger, &raw.jitter)
+    if let (Some(Trigger::Every(interval)), Some(text)) = (&trigger, raw.jitter)
         && jitter >= *interval
     {
         reader.report(text.span(), "`jitter` must be shorter than `every`");
@@ -33,9 +57,9 @@ pub fn timing(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Timing>> 
     Some(trigger.map(|trigger| Timing { trigger, run_at_start, jitter }))
 }
 
-fn trigger(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Trigger>> {
+fn trigger(raw: &RawTiming<'_>, reader: &mut Reader<'_>) -> Option<Option<Trigger>> {
     let timezone = reader.optional(raw.timezone.as_ref(), timezone);
-    match (&raw.schedule, &raw.every) {
+    match (raw.schedule, raw.every) {
         (Some(_), Some(every)) => {
             reader.report(every.span(), "a rule has either `schedule` or `every`, not both");
             None
@@ -46,7 +70,7 @@ fn trigger(raw: &RawSync, reader: &mut Reader<'_>) -> Option<Option<Trigger>> {
             Some(Some(Trigger::Cron { schedule: schedule?, timezone }))
         }
         (None, every) => {
-            if let Some(zone) = &raw.timezone {
+            if let Some(zone) = raw.timezone {
                 reader.report(zone.span(), "`timezone` belongs to a `schedule`, and there is none");
             }
             let Some(text) = every else { return Some(None) };

@@ -31,8 +31,10 @@ pub fn report(error: &toml::de::Error, text: &str, problems: &mut Problems) {
         problems.report(span, format!("key {key} is missing in this {table}"));
     } else if let Some((found, expected)) = parts(message, "invalid type: ") {
         let message = format!("expected {}, found {}", expected_kind(expected), found_kind(found));
-        if text.get(span.clone()) == Some("[sync]") {
-            problems.report_with_hint(span, message, "every rule starts with `[[sync]]`");
+        let header = text.get(span.clone());
+        if let Some(header @ ("[sync]" | "[cleanup]")) = header {
+            let hint = format!("every rule starts with `[{header}]`");
+            problems.report_with_hint(span, message, hint);
         } else {
             problems.report(span, message);
         }
@@ -125,10 +127,10 @@ fn describe(path: &[String]) -> String {
     let words: Vec<&str> = path.iter().map(String::as_str).collect();
     match words.as_slice() {
         [] => "at the top level".to_owned(),
-        ["sync"] => "in [[sync]]".to_owned(),
+        [list @ ("sync" | "cleanup")] => format!("in [[{list}]]"),
         ["notify"] => "in [[notify]]".to_owned(),
         ["notify", key, ..] => format!("in `{key}` of [[notify]]"),
-        ["sync", key, ..] => format!("in `{key}` of [[sync]]"),
+        [list @ ("sync" | "cleanup"), key, ..] => format!("in `{key}` of [[{list}]]"),
         ["registry", host] => format!("in [registry.{host:?}]"),
         ["registry", host, key, ..] => format!("in `{key}` of [registry.{host:?}]"),
         ["events", name] => format!("in [events.{name}]"),

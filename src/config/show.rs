@@ -12,7 +12,7 @@ use super::registry::{Insecure, RegistryConfig, SecretSource};
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
 };
-use super::{Config, Daemon};
+use super::{Config, Daemon, show_cleanup};
 use crate::oci::RegistryHost;
 use crate::oci::selection::{TagPatterns, TagSelection};
 use crate::schedule::{Timing, Trigger};
@@ -42,15 +42,19 @@ impl Config {
         for rule in &self.sync {
             show_rule(rule, &mut out);
         }
+        for rule in &self.cleanup {
+            show_cleanup::show(rule, &mut out);
+        }
         out.0
     }
 }
 
+/// TOML in the making.
 #[derive(Default)]
-struct Writer(String);
+pub struct Writer(String);
 
 impl Writer {
-    fn header(&mut self, header: &str) {
+    pub fn header(&mut self, header: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');
         }
@@ -58,12 +62,12 @@ impl Writer {
         self.0.push('\n');
     }
 
-    fn key(&mut self, key: &str, value: impl Display) {
+    pub fn key(&mut self, key: &str, value: impl Display) {
         // Writing to a string cannot fail.
         let _ = writeln!(self.0, "{key} = {value}");
     }
 
-    fn optional(&mut self, key: &str, value: Option<impl Display>) {
+    pub fn optional(&mut self, key: &str, value: Option<impl Display>) {
         if let Some(value) = value {
             self.key(key, value);
         }
@@ -176,7 +180,7 @@ fn show_rule(rule: &SyncRule, out: &mut Writer) {
     out.optional("immutable", rule.immutable.as_ref().map(patterns));
 }
 
-fn show_timing(timing: &Timing, out: &mut Writer) {
+pub fn show_timing(timing: &Timing, out: &mut Writer) {
     match &timing.trigger {
         Trigger::Every(interval) => out.key("every", duration(*interval)),
         Trigger::Cron { schedule, timezone } => {
@@ -223,7 +227,7 @@ fn tags(tags: &TagSelection) -> Option<String> {
     (!parts.is_empty()).then(|| format!("{{ {} }}", parts.join(", ")))
 }
 
-fn patterns(patterns: &TagPatterns) -> String {
+pub fn patterns(patterns: &TagPatterns) -> String {
     list(patterns.entries())
 }
 
@@ -235,7 +239,7 @@ fn secret(source: &SecretSource) -> String {
     }
 }
 
-fn duration(duration: Duration) -> String {
+pub fn duration(duration: Duration) -> String {
     quoted(humantime::format_duration(duration))
 }
 
@@ -243,13 +247,13 @@ fn path(path: &Path) -> String {
     quoted(path.display())
 }
 
-fn list(items: impl IntoIterator<Item = impl Display>) -> String {
+pub fn list(items: impl IntoIterator<Item = impl Display>) -> String {
     let items: Vec<_> = items.into_iter().map(quoted).collect();
     format!("[{}]", items.join(", "))
 }
 
 /// A TOML basic string.
-fn quoted(text: impl Display) -> String {
+pub fn quoted(text: impl Display) -> String {
     let mut out = String::from("\"");
     for c in text.to_string().chars() {
         match c {

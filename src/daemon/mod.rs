@@ -153,6 +153,7 @@ impl Daemon {
         if parts.state.health().set_aside.is_some() {
             parts.metrics.daemon().state_set_aside();
         }
+        reload::warn_of_cleanup(&config);
         let listen = config.daemon.listen;
         let engine = Arc::new(Engine::first(config, &parts, started).await?);
         let board = Board::new(Arc::clone(&engine));

@@ -60,6 +60,17 @@ impl DerivedTag {
     pub fn belongs_to(&self, subject: &Digest) -> bool {
         self.stem == stem(subject)
     }
+
+    /// The digest of the image that the tag belongs to; `None` where the tag holds only a part.
+    pub fn subject(&self) -> Option<Digest> {
+        self.stem.replacen('-', ":", 1).parse().ok()
+    }
+
+    /// The fallback tag of the same image.
+    pub fn fallback(&self) -> Tag {
+        // What was read from a tag as its first part is a tag.
+        Tag::from_valid(self.stem.clone())
+    }
 }
 
 #[cfg(test)]
@@ -78,6 +89,9 @@ mod tests {
                 let derived = parse(&cosign_tag(subject, suffix)).unwrap();
                 assert_eq!(derived.suffix.as_deref(), Some(suffix));
                 assert!(derived.belongs_to(subject));
+                assert_eq!(derived.fallback(), fallback_tag(subject));
+                let whole = (subject.algorithm() == "sha256").then(|| subject.clone());
+                assert_eq!(derived.subject(), whole);
                 assert!(!derived.belongs_to(&Digest::of(b"y")));
             }
         }

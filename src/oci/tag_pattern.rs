@@ -152,19 +152,24 @@ impl TagPatterns {
         &self.patterns
     }
 
-    pub(super) fn literals(&self) -> impl Iterator<Item = &Tag> {
+    /// The entries that name one tag each.
+    pub fn literals(&self) -> impl Iterator<Item = &Tag> {
         self.literals.iter()
     }
 
-    pub(super) fn only_literals(&self) -> bool {
+    /// Whether every entry names one tag.
+    pub fn only_literals(&self) -> bool {
         self.globs.is_empty() && self.regexes.is_empty()
     }
 
-    /// Whether the list surely matches every tag: one of its entries is `*`.
-    pub(super) fn is_everything(&self) -> bool {
-        self.patterns
-            .iter()
-            .any(|p| matches!(p, TagPattern::Glob(g) if matches!(g.glob(), "*" | "**")))
+    /// Whether the list surely matches every tag: one of its entries is `*`, or the same
+    /// as a regular expression.
+    pub fn is_everything(&self) -> bool {
+        self.patterns.iter().any(|pattern| match pattern {
+            TagPattern::Literal(_) => false,
+            TagPattern::Glob(glob) => matches!(glob.glob(), "*" | "**"),
+            TagPattern::Regex(expression) => matches!(expression.as_str(), ".*" | ".+"),
+        })
     }
 }
 

@@ -5,7 +5,7 @@
 //! is empty, one that cannot be written to forgets, and the log says so once.
 //!
 //! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
-//!   `marks`: which slot of its schedule each rule was at.
+//!   `marks`: which slot of its schedule each rule was at. `manifests`: what was seen of them.
 //! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
 //! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
 //! - `jsonl`: beside the database, logs of what must not be lost. There, errors are returned.
@@ -16,6 +16,7 @@ mod flusher;
 mod health;
 mod journal;
 pub mod jsonl;
+mod manifests;
 mod marks;
 mod open;
 mod store;
@@ -33,6 +34,7 @@ use store::{Change, Store};
 pub use blobs::MAX_LOCATIONS;
 pub use health::Health;
 pub use journal::{Journal, Point, UploadKey};
+pub use manifests::SeenManifest;
 pub use marks::Mark;
 pub use open::StateError;
 pub use tags::{TagKey, TagState};

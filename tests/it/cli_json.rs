@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
+use tranship::cleanup::document::Clock;
+use tranship::cleanup::{Abilities, Builder, Found, InUse};
 use tranship::demo::Check;
 
 use crate::support::process::Running;
@@ -236,6 +238,46 @@ async fn daemon_with_much_to_say(source: &Scripted, target: &Scripted) -> (Daemo
     (daemon, config.display().to_string())
 }
 
+/// A rule that finds something to say of each kind, and a repository that is not there.
+fn cleanup_rules(host: &str) -> String {
+    format!(
+        "[daemon]\nstate = \"cleanup-state\"\n[registry.\"{host}\"]\ninsecure = \"http\"\n\
+         [[cleanup]]\nname = \"c\"\nrepositories = [\"{host}/app\", \"{host}/none\"]\n\
+         grace = \"0s\"\nmax_delete = {{ percent = 100 }}\n\
+         keep = [{{ id = \"forbidden\", tags = [\"forbidden\"] }}]\n\
+         delete = [{{ id = \"index\", tags = [\"index\"] }},\n\
+         {{ id = \"image\", tags = [\"image\"], beyond_newest = 1, older_than = \"7d\" }}]\n"
+    )
+}
+
+/// A plan for one of two tags of a manifest, where single tags can be deleted or not. No registry
+/// is relied upon to do that yet.
+fn plan_of_a_shared_digest(untag: bool) -> Value {
+    let text = "[daemon]\nstate = \"s\"\n[[cleanup]]\nname = \"c\"\n\
+                repositories = [\"r.example/a\"]\ngrace = \"0s\"\nmax_delete = { percent = 100 }\n\
+                keep = [{ id = \"k\", tags = [\"kept\"] }]\n\
+                delete = [{ id = \"d\", tags = [\"gone\"] }]\n";
+    let config = tranship::config::parse(text, "x.toml".as_ref(), &|_| None).unwrap();
+    let mut builder = Builder::new("r.example/a", Abilities { untag, lists_untagged: false });
+    let digest = tranship::oci::Digest::of(b"image");
+    let found = Found {
+        is_index: false,
+        children: Vec::new(),
+        subject: None,
+        artifact_type: None,
+        size: 1,
+        blobs: Vec::new(),
+    };
+    builder.manifest(&digest, found);
+    for tag in ["kept", "gone"] {
+        builder.tag(tag.parse().unwrap(), &digest, false);
+    }
+    let (snapshot, in_use) = (builder.finish(), InUse::default());
+    let now = "2026-06-01T03:00:00Z".parse().unwrap();
+    let policy = &config.cleanup[0].policy;
+    serde_json::to_value(tranship::cleanup::plan(&snapshot, policy, &in_use, now)).unwrap()
+}
+
 #[tokio::test]
 async fn every_key_is_documented_and_every_documented_key_is_printed() {
     let (source, target) = (Scripted::start(), Scripted::start());
@@ -281,6 +323,18 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     runs.run("status", &format!("--config {config}")).await;
     let run = runs.newest_run().await;
     runs.run("history", &format!("--config sync.toml {run}")).await;
+    runs.tranship.write("cleanup.toml", cleanup_rules(from));
+    runs.run("cleanup", "--config cleanup.toml").await;
+    runs.run("cleanup", &format!("--config cleanup.toml --explain {from}/app:image")).await;
+    for untag in [true, false] {
+        runs.documented.check("plan", &plan_of_a_shared_digest(untag));
+    }
+    let impossible = Clock {
+        time: None,
+        source: Some("created"),
+        impossible: Some("1970-01-01T00:00:00Z".parse().unwrap()),
+    };
+    runs.documented.check("clock", &serde_json::to_value(impossible).unwrap());
     // The demo cannot be made to fail from outside.
     let failed = Check { what: "it works", passed: false, found: Some("it does not".to_owned()) };
     runs.documented.check("check", &serde_json::to_value(failed).unwrap());

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should stop, in its helpers too"
 )]
 
+mod cleanup;
 mod cli_config;
 mod cli_copy;
 mod cli_delete;

@@ -53,6 +53,8 @@ fn the_example_can_be_used() {
     let config = parse_example(EXAMPLE);
     let names: Vec<_> = config.sync.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["hub-nginx", "ghcr-to-gitlab", "postgres-everywhere", "pinned-alpine"]);
+    let names: Vec<_> = config.cleanup.iter().map(|rule| rule.name.as_str()).collect();
+    assert_eq!(names, ["apps"]);
     assert_eq!(config.registries.len(), 5);
 }
 
@@ -61,9 +63,19 @@ fn the_example_has_every_key() {
     for key in keys() {
         let (table, name) = key.split_once('.').unwrap();
         let uses = if table.is_empty() {
-            [format!("\n[{name}]"), format!("\n[{name}."), format!("\n[[{name}]]")]
+            [
+                format!("\n[{name}]"),
+                format!("\n[{name}."),
+                format!("\n[[{name}]]"),
+                format!("\n{name} = "),
+            ]
         } else {
-            [format!("\n{name} = "), format!("{{ {name} = "), format!("[sync.{name}]")]
+            [
+                format!("\n{name} = "),
+                format!("{{ {name} = "),
+                format!("[sync.{name}]"),
+                format!(", {name} = "),
+            ]
         };
         assert!(uses.iter().any(|text| EXAMPLE.contains(text)), "config.example.toml lacks {key}");
     }
@@ -83,6 +95,10 @@ fn the_reference_has_every_key() {
             "Events" => "## `[events.NAME]`",
             "Sync" => "## `[[sync]]`",
             "Tags" => "## Selecting tags",
+            "Cleanup" => "## `[[cleanup]]`",
+            "Keep" => "### What stays",
+            "Delete" => "### What goes",
+            "MaxDelete" => "### Limits",
             other => panic!("say under which heading {other} is documented"),
         };
         let section = REFERENCE.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}"));

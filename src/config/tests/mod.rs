@@ -1,5 +1,6 @@
 //! The configuration as a whole: every error in full, values and defaults, and the documents.
 
+mod cleanup;
 mod documents;
 mod events;
 mod notify;

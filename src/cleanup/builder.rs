@@ -1,0 +1,296 @@
+//! Puts a snapshot together from what is found, in any order, and notices what is missing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use jiff::Timestamp;
+
+use super::lists::Lists;
+use super::snapshot::{
+    Abilities, Facts, Incomplete, Kind, NO_TIME, Node, Presence, Snapshot, TagKind, TagRow,
+};
+use crate::config::policy::ClockSource;
+use crate::oci::{Digest, Document, Manifest, Tag, derived, media_type};
+
+/// A manifest that was found.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// `true`: an index, with the digests that it lists.
+    pub is_index: bool,
+    pub children: Vec<Digest>,
+    pub subject: Option<Digest>,
+    pub artifact_type: Option<String>,
+    /// The document itself, in bytes.
+    pub size: u64,
+    /// Digest and size of the configuration and layers.
+    pub blobs: Vec<(Digest, u64)>,
+}
+
+impl Found {
+    /// What a manifest says of itself.
+    ///
+    /// # Errors
+    /// Names the media type of an entry of an index that cannot be walked: what it refers to is
+    /// not known.
+    pub fn of(manifest: &Manifest) -> Result<Self, String> {
+        let walked = |child: &&crate::oci::Descriptor| media_type::is_manifest(&child.media_type);
+        if let Some(child) = manifest.children().iter().find(|child| !walked(child)) {
+            return Err(format!("it lists something of the unknown type `{}`", child.media_type));
+        }
+        Ok(Self {
+            is_index: matches!(manifest.document, Document::Index { .. }),
+            children: manifest.children().iter().map(|child| child.digest.clone()).collect(),
+            subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
+            artifact_type: manifest.artifact_type.clone(),
+            size: manifest.raw.len() as u64,
+            blobs: manifest.blobs().iter().map(|blob| (blob.digest.clone(), blob.size)).collect(),
+        })
+    }
+}
+
+/// A snapshot in the making. Whatever is said twice is said once.
+#[derive(Debug)]
+pub struct Builder {
+    repository: String,
+    abilities: Abilities,
+    numbers: HashMap<Digest, u32>,
+    /// By number, in the order in which digests were met first.
+    facts: Vec<Facts>,
+    children: Vec<(u32, u32)>,
+    subjects: Vec<(u32, u32)>,
+    blob_numbers: HashMap<Digest, u32>,
+    blob_sizes: Vec<u64>,
+    blobs: Vec<(u32, u32)>,
+    /// Number of the manifest, and whether it is locked.
+    tags: BTreeMap<Tag, (u32, bool)>,
+    artifact_types: BTreeMap<String, u32>,
+    incomplete: BTreeSet<Incomplete>,
+}
+
+impl Builder {
+    pub fn new(repository: impl Into<String>, abilities: Abilities) -> Self {
+        Self {
+            repository: repository.into(),
+            abilities,
+            numbers: HashMap::new(),
+            facts: Vec::new(),
+            children: Vec::new(),
+            subjects: Vec::new(),
+            blob_numbers: HashMap::new(),
+            blob_sizes: Vec::new(),
+            blobs: Vec::new(),
+            tags: BTreeMap::new(),
+            artifact_types: BTreeMap::new(),
+            incomplete: BTreeSet::new(),
+        }
+    }
+
+    /// A manifest that is there.
+    pub fn manifest(&mut self, digest: &Digest, found: Found) {
+        let number = self.number(digest);
+        for child in &found.children {
+            let child = self.number(child);
+            self.children.push((number, child));
+        }
+        if let Some(subject) = &found.subject {
+            let subject = self.number(subject);
+            self.subjects.push((number, subject));
+        }
+        for (blob, size) in &found.blobs {
+            let next = self.blob_sizes.len() as u32;
+            let blob = match self.blob_numbers.get(blob) {
+                Some(known) => *known,
+                None => {
+                    self.blob_numbers.insert(blob.clone(), next);
+                    self.blob_sizes.push(u64::MAX);
+                    next
+                }
+            };
+            // Where manifests disagree, the smaller promise is made.
+            let known = &mut self.blob_sizes[blob as usize];
+            *known = (*known).min(*size);
+            self.blobs.push((number, blob));
+        }
+        let artifact_type = found.artifact_type.map(|name| {
+            let next = self.artifact_types.len() as u32;
+            *self.artifact_types.entry(name).or_insert(next)
+        });
+        let facts = &mut self.facts[number as usize];
+        facts.presence = Presence::Present;
+        facts.kind = if found.is_index { Kind::Index } else { Kind::Image };
+        facts.size = found.size;
+        facts.artifact_type = artifact_type;
+    }
+
+    /// A manifest that was asked for and is not there.
+    pub fn absent(&mut self, digest: &Digest) {
+        let number = self.number(digest);
+        let facts = &mut self.facts[number as usize];
+        if facts.presence == Presence::Unknown {
+            facts.presence = Presence::Absent;
+        }
+    }
+
+    /// A manifest that is there and could not be had or understood.
+    pub fn unreadable(&mut self, digest: &Digest, reason: impl Into<String>) {
+        let reason = reason.into();
+        self.incomplete.insert(Incomplete::Unreadable { digest: digest.clone(), reason });
+    }
+
+    /// A list that is not whole, and why.
+    pub fn cut_short(&mut self, reason: impl Into<String>) {
+        self.incomplete.insert(Incomplete::List(reason.into()));
+    }
+
+    /// A tag and where it points. A tag that was seen at two places moved meanwhile, so what
+    /// was read is not one state of the repository.
+    pub fn tag(&mut self, name: Tag, digest: &Digest, locked: bool) {
+        let number = self.number(digest);
+        match self.tags.get_mut(&name) {
+            Some((known, was_locked)) if *known == number => *was_locked |= locked,
+            Some(_) => self.cut_short(format!("tag `{name}` moved while it was read")),
+            None => {
+                self.tags.insert(name, (number, locked));
+            }
+        }
+    }
+
+    /// When a manifest is from. Said twice by one source, the newer counts. For a registry that
+    /// dates tags, this is the newest date that any tag of the manifest ever had: taking a tag
+    /// away must not make an image older.
+    pub fn time(&mut self, digest: &Digest, source: ClockSource, time: Timestamp) {
+        let number = self.number(digest);
+        let known = &mut self.facts[number as usize].times[source as usize];
+        *known = (*known).max(time.as_microsecond());
+    }
+
+    /// The registry refuses to delete this manifest.
+    pub fn locked(&mut self, digest: &Digest) {
+        let number = self.number(digest);
+        self.facts[number as usize].locked = true;
+    }
+
+    fn number(&mut self, digest: &Digest) -> u32 {
+        if let Some(number) = self.numbers.get(digest) {
+            return *number;
+        }
+        let number = self.facts.len() as u32;
+        self.numbers.insert(digest.clone(), number);
+        self.facts.push(Facts {
+            presence: Presence::Unknown,
+            kind: Kind::Image,
+            locked: false,
+            size: 0,
+            times: [NO_TIME; 3],
+            artifact_type: None,
+        });
+        number
+    }
+
+    pub fn finish(mut self) -> Snapshot {
+        drop(self.blob_numbers);
+        let mut sorted: Vec<(Digest, u32)> = self.numbers.into_iter().collect();
+        sorted.sort_unstable();
+        let mut places = vec![0; sorted.len()];
+        for (place, (_, number)) in sorted.iter().enumerate() {
+            places[*number as usize] = place as u32;
+        }
+        let mut facts: Vec<Facts> = Vec::with_capacity(sorted.len());
+        for (_, number) in &sorted {
+            facts.push(self.facts[*number as usize].clone());
+        }
+        drop(self.facts);
+        let digests: Vec<Digest> = sorted.into_iter().map(|(digest, _)| digest).collect();
+        // From the order of meeting to the order of names.
+        let mut types = vec![0; self.artifact_types.len()];
+        for (place, number) in self.artifact_types.values().enumerate() {
+            types[*number as usize] = place as u32;
+        }
+        for facts in &mut facts {
+            facts.artifact_type = facts.artifact_type.map(|number| types[number as usize]);
+        }
+        let artifact_types = self.artifact_types.into_keys().collect();
+        for (digest, facts) in digests.iter().zip(&mut facts) {
+            if facts.presence != Presence::Unknown {
+                continue;
+            }
+            if self.abilities.lists_untagged {
+                facts.presence = Presence::Absent;
+            } else {
+                self.incomplete.insert(Incomplete::NotLookedAt(digest.clone()));
+            }
+        }
+        let moved = |pairs: &mut Vec<(u32, u32)>| {
+            for (from, to) in pairs.iter_mut() {
+                (*from, *to) = (places[*from as usize], places[*to as usize]);
+            }
+        };
+        moved(&mut self.children);
+        moved(&mut self.subjects);
+        for (from, _) in &mut self.blobs {
+            *from = places[*from as usize];
+        }
+        let mut subjects = vec![None; digests.len()];
+        for (referrer, subject) in self.subjects {
+            subjects[referrer as usize] = Some(Node(subject));
+        }
+        let tags = tags(self.tags, &places, &digests, &facts, &mut self.incomplete, self.abilities);
+        for tag in &tags {
+            if facts[tag.node.at()].presence == Presence::Absent {
+                let reason = format!("tag `{}` points at a manifest that is not there", tag.name);
+                self.incomplete.insert(Incomplete::List(reason));
+            }
+        }
+        Snapshot {
+            repository: self.repository,
+            abilities: self.abilities,
+            children: Lists::new(digests.len(), self.children),
+            blobs: Lists::new(digests.len(), self.blobs),
+            digests,
+            facts,
+            subjects,
+            blob_sizes: self.blob_sizes,
+            tags,
+            artifact_types,
+            incomplete: self.incomplete.into_iter().collect(),
+        }
+    }
+}
+
+/// The tags with what they belong to.
+fn tags(
+    tags: BTreeMap<Tag, (u32, bool)>,
+    places: &[u32],
+    digests: &[Digest],
+    facts: &[Facts],
+    incomplete: &mut BTreeSet<Incomplete>,
+    abilities: Abilities,
+) -> Vec<TagRow> {
+    // Derived tags hold only half of a SHA-512 digest, so these are found by the tag they make.
+    let long = digests.iter().enumerate().filter(|(_, digest)| digest.algorithm() != "sha256");
+    let long: HashMap<Tag, usize> =
+        long.map(|(at, digest)| (derived::fallback_tag(digest), at)).collect();
+    let mut kind = |name: &Tag| {
+        let Some(tag) = derived::parse(name) else { return TagKind::Own };
+        let subject = tag.subject();
+        let at = match &subject {
+            Some(digest) => digests.binary_search(digest).ok(),
+            None => long.get(&tag.fallback()).copied(),
+        };
+        match (at.map(|at| (at, facts[at].presence)), subject) {
+            (Some((at, Presence::Present)), _) => TagKind::Of(Node(at as u32)),
+            (Some((_, Presence::Absent)), _) => TagKind::Dangling,
+            (None, _) if abilities.lists_untagged => TagKind::Dangling,
+            (None, Some(subject)) => {
+                incomplete.insert(Incomplete::NotLookedAt(subject));
+                TagKind::OfUnknown
+            }
+            (Some((_, Presence::Unknown)) | None, _) => TagKind::OfUnknown,
+        }
+    };
+    let mut rows = Vec::with_capacity(tags.len());
+    for (name, (number, locked)) in tags {
+        let kind = kind(&name);
+        rows.push(TagRow { name, node: Node(places[number as usize]), kind, locked });
+    }
+    rows
+}

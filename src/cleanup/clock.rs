@@ -1,0 +1,117 @@
+//! How old a manifest is: the first clock that says anything decides, and what it says must be
+//! possible.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::snapshot::{Node, Snapshot};
+use crate::config::policy::ClockSource;
+
+/// 2013-03-20, when docker was shown first, in microseconds: no image is older. Reproducible
+/// builds and broken clocks write such times.
+const FIRST_POSSIBLE: i64 = 1_363_737_600_000_000;
+
+/// What the clocks say of one manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reading {
+    /// Microseconds since 1970.
+    Known { at: i64, source: ClockSource },
+    /// The clock says what cannot be.
+    Impossible { at: i64, source: ClockSource },
+    /// No clock says anything.
+    Silent,
+}
+
+impl Reading {
+    /// The reading of one manifest by these clocks.
+    pub fn of(snapshot: &Snapshot, node: Node, clocks: &[ClockSource], now: Timestamp) -> Self {
+        let said = |source: &ClockSource| snapshot.time(node, *source).map(|at| (at, *source));
+        match clocks.iter().find_map(said) {
+            None => Self::Silent,
+            Some((at, source)) if at < FIRST_POSSIBLE || at > now.as_microsecond() => {
+                Self::Impossible { at, source }
+            }
+            Some((at, source)) => Self::Known { at, source },
+        }
+    }
+
+    /// Microseconds since 1970, if that can be relied on.
+    pub fn known(self) -> Option<i64> {
+        match self {
+            Self::Known { at, .. } => Some(at),
+            Self::Impossible { .. } | Self::Silent => None,
+        }
+    }
+
+    /// Whether the age is known, and at least `age`.
+    pub fn is_older(self, age: Duration, now: Timestamp) -> bool {
+        self.known().is_some_and(|at| {
+            // A known time is not after now, and both are far from the ends of the range.
+            let elapsed = now.as_microsecond().saturating_sub(at);
+            i128::from(elapsed) >= age.as_micros().try_into().unwrap_or(i128::MAX)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cleanup::{Abilities, Builder};
+    use crate::oci::Digest;
+
+    #[test]
+    fn the_first_clock_that_says_anything_decides() {
+        use ClockSource::{Created, FirstSeen, Pushed};
+        let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
+        type Case<'a> = (&'a [(ClockSource, &'a str)], &'a [ClockSource], Option<&'a str>);
+        let cases: [Case<'_>; 8] = [
+            (
+                &[(Pushed, "2026-01-01T00:00:00Z")],
+                &[Pushed, FirstSeen],
+                Some("2026-01-01T00:00:00Z"),
+            ),
+            (
+                &[(FirstSeen, "2026-01-02T00:00:00Z")],
+                &[Pushed, FirstSeen],
+                Some("2026-01-02T00:00:00Z"),
+            ),
+            (&[(Created, "2025-01-02T00:00:00Z")], &[Pushed, FirstSeen], None),
+            // What is impossible does not make another clock right.
+            (
+                &[(Pushed, "1970-01-01T00:00:00Z"), (FirstSeen, "2026-01-02T00:00:00Z")],
+                &[Pushed, FirstSeen],
+                None,
+            ),
+            (&[(Pushed, "2013-03-19T23:59:59Z")], &[Pushed], None),
+            (&[(Pushed, "2013-03-20T00:00:00Z")], &[Pushed], Some("2013-03-20T00:00:00Z")),
+            (&[(Pushed, "2026-01-10T00:00:00Z")], &[Pushed], Some("2026-01-10T00:00:00Z")),
+            (&[(Pushed, "2026-01-10T00:00:01Z")], &[Pushed], None),
+        ];
+        for (times, clocks, expected) in cases {
+            let mut builder = Builder::new("r", Abilities { untag: true, lists_untagged: true });
+            let digest = Digest::of(b"x");
+            for (source, time) in times {
+                builder.time(&digest, *source, time.parse().unwrap());
+            }
+            let reading = Reading::of(&builder.finish(), Node(0), clocks, now);
+            let expected = expected.map(|t| t.parse::<Timestamp>().unwrap().as_microsecond());
+            assert_eq!(reading.known(), expected, "{times:?} by {clocks:?}");
+        }
+    }
+
+    #[test]
+    fn unknown_is_never_old() {
+        let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
+        let day = Duration::from_secs(86_400);
+        let at = now.as_microsecond() - 86_400_000_000;
+        assert!(Reading::Known { at, source: ClockSource::Pushed }.is_older(day, now));
+        assert!(!Reading::Known { at: at + 1, source: ClockSource::Pushed }.is_older(day, now));
+        assert!(!Reading::Known { at, source: ClockSource::Pushed }.is_older(Duration::MAX, now));
+        assert!(
+            !Reading::Impossible { at: 0, source: ClockSource::Pushed }
+                .is_older(Duration::ZERO, now)
+        );
+        assert!(!Reading::Silent.is_older(Duration::ZERO, now));
+    }
+}

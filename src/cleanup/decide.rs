@@ -1,0 +1,401 @@
+//! A verdict for every tag and every manifest: what becomes of it, which rule decided, and what
+//! stood in the way.
+
+use std::collections::HashSet;
+
+use jiff::Timestamp;
+
+use super::clock::Reading;
+use super::live::Doom;
+use super::owners::{Owners, TooTangled};
+use super::plan::InUse;
+use super::snapshot::{Node, Snapshot, TagKind};
+use super::{rank, select};
+use crate::config::policy::{DeleteRule, Doomed, KeepRule, Policy};
+
+/// What stands in the way of deleting something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Blocker {
+    /// The registry refuses it.
+    Locked,
+    /// Something runs it.
+    InUse,
+    /// It is younger than the grace period.
+    Young,
+    /// Whether it is younger than the grace period is not known.
+    UnknownAge,
+    /// It belongs to something that cannot be identified.
+    UnknownOwner,
+    /// The manifest stays, and the registry cannot take one tag away from it.
+    SharedDigest,
+    /// It belongs to a manifest that stays.
+    OwnerStays,
+    /// It has a tag that stays.
+    TagStays,
+}
+
+impl Blocker {
+    pub const ALL: [Self; 8] = [
+        Self::Locked,
+        Self::InUse,
+        Self::Young,
+        Self::UnknownAge,
+        Self::UnknownOwner,
+        Self::SharedDigest,
+        Self::OwnerStays,
+        Self::TagStays,
+    ];
+
+    /// As it stands in plans.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Locked => "locked",
+            Self::InUse => "in-use",
+            Self::Young => "young",
+            Self::UnknownAge => "unknown-age",
+            Self::UnknownOwner => "unknown-owner",
+            Self::SharedDigest => "shared-digest",
+            Self::OwnerStays => "owner-stays",
+            Self::TagStays => "tag-stays",
+        }
+    }
+}
+
+/// Some of the blockers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Blockers(u8);
+
+impl Blockers {
+    pub fn add(&mut self, blocker: Blocker) {
+        self.0 |= 1 << blocker as u8;
+    }
+
+    pub fn has(self, blocker: Blocker) -> bool {
+        self.0 & 1 << blocker as u8 != 0
+    }
+
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    pub fn iter(self) -> impl Iterator<Item = Blocker> {
+        Blocker::ALL.into_iter().filter(move |blocker| self.has(*blocker))
+    }
+}
+
+/// What becomes of a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagFate {
+    Keep,
+    /// It goes with its manifest.
+    Delete,
+    /// It is taken from its manifest, which stays.
+    Untag,
+}
+
+/// What becomes of a manifest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    Keep,
+    /// `depth` counts the steps to what was condemned by itself: owners go first.
+    Delete {
+        depth: u32,
+    },
+}
+
+/// Rules are numbered by the policy's own lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TagVerdict {
+    pub fate: TagFate,
+    /// The first keep rule, by id, that selects it.
+    pub kept_by: Option<u32>,
+    /// The first delete rule, by id, that selects it.
+    pub condemned_by: Option<u32>,
+    pub blockers: Blockers,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManifestVerdict {
+    pub fate: Fate,
+    /// The delete rule that selects it, or one of its tags.
+    pub condemned_by: Option<u32>,
+    /// The first of those that it belongs to and that share its fate.
+    pub owner: Option<Node>,
+    pub blockers: Blockers,
+}
+
+/// Everything that was decided, by place in the snapshot.
+#[derive(Debug)]
+pub struct Verdicts {
+    pub tags: Vec<TagVerdict>,
+    /// Of manifests that are not there, too: these are kept.
+    pub manifests: Vec<ManifestVerdict>,
+    pub clock: Vec<Reading>,
+}
+
+/// A rule's answer about the tags that its names select.
+pub struct Ranked {
+    pub entries: Vec<select::Selected>,
+    /// How many images are newer; `None` where that is not known, or not asked.
+    pub places: Vec<Option<u32>>,
+}
+
+/// What is needed to apply single rules.
+pub struct Ground<'a> {
+    pub snapshot: &'a Snapshot,
+    pub now: Timestamp,
+    pub clock: Vec<Reading>,
+    pub owners: Owners,
+    pub families: Vec<(Node, Node)>,
+}
+
+impl<'a> Ground<'a> {
+    pub fn of(snapshot: &'a Snapshot, policy: &Policy, now: Timestamp) -> Result<Self, TooTangled> {
+        let reading = |node| Reading::of(snapshot, node, &policy.clock, now);
+        let clock = snapshot.nodes().map(reading).collect();
+        let owners = Owners::of(snapshot);
+        let own = snapshot.tags().iter().filter(|row| row.kind == TagKind::Own);
+        let tagged: HashSet<Node> = own.map(|row| row.node).collect();
+        let families = owners.families(|node| tagged.contains(&node))?;
+        Ok(Self { snapshot, now, clock, owners, families })
+    }
+
+    /// What a keep rule's names select, and whether each is among the newest it keeps.
+    pub fn keeps(&self, rule: &KeepRule) -> (Ranked, Vec<bool>) {
+        let ranked = self.ranked(&rule.selector, rule.newest.is_some());
+        // An unknown age is kept beside the newest.
+        let kept = |place: &Option<u32>| match (rule.newest, place) {
+            (Some(newest), Some(place)) => *place < newest.get(),
+            _ => true,
+        };
+        let kept = ranked.places.iter().map(kept).collect();
+        (ranked, kept)
+    }
+
+    /// What a delete rule's names select, and whether its other conditions hold for each; `None`
+    /// if it is not about tags.
+    pub fn condemns(&self, rule: &DeleteRule) -> Option<(Ranked, Vec<bool>)> {
+        let Doomed::Tags { selector, beyond_newest } = &rule.what else { return None };
+        let ranked = self.ranked(selector, beyond_newest.is_some());
+        let condemned = |(entry, place): (&select::Selected, &Option<u32>)| {
+            let beyond = match (beyond_newest, place) {
+                (Some(newest), Some(place)) => *place >= newest.get(),
+                (Some(_), None) => false,
+                (None, _) => true,
+            };
+            beyond && self.is_old(rule, entry.node)
+        };
+        let condemned = ranked.entries.iter().zip(&ranked.places).map(condemned).collect();
+        Some((ranked, condemned))
+    }
+
+    fn ranked(&self, selector: &crate::config::policy::TagSelector, rank: bool) -> Ranked {
+        let entries = select::select(self.snapshot, selector, &self.clock);
+        let places = match rank {
+            true => rank::places(&entries, &self.families),
+            false => vec![None; entries.len()],
+        };
+        Ranked { entries, places }
+    }
+
+    pub fn is_old(&self, rule: &DeleteRule, node: Node) -> bool {
+        rule.older_than.is_none_or(|age| self.clock[node.at()].is_older(age, self.now))
+    }
+}
+
+/// The verdicts on a snapshot that is complete.
+pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
+    let snapshot = ground.snapshot;
+    let (mut kept_by, mut condemned_by) =
+        (vec![None; snapshot.tags().len()], vec![None; snapshot.tags().len()]);
+    for at in by_id(&policy.keep, |rule| &rule.id) {
+        let (ranked, kept) = ground.keeps(&policy.keep[at]);
+        note(&ranked, &kept, at, &mut kept_by);
+    }
+    let delete = by_id(&policy.delete, |rule| &rule.id);
+    for at in &delete {
+        if let Some((ranked, condemned)) = ground.condemns(&policy.delete[*at]) {
+            note(&ranked, &condemned, *at, &mut condemned_by);
+        }
+    }
+    let mut blockers = protections(&ground, policy, in_use);
+    let loose = loose(policy, &delete);
+    let mut tags: Vec<TagVerdict> = Vec::with_capacity(snapshot.tags().len());
+    for (at, row) in snapshot.tags().iter().enumerate() {
+        let mut own = blockers[row.node.at()];
+        if row.locked {
+            own.add(Blocker::Locked);
+        }
+        if in_use.tags.contains_key(&row.name) {
+            own.add(Blocker::InUse);
+        }
+        let condemned_by = match row.kind {
+            TagKind::Own => condemned_by[at],
+            TagKind::Dangling => loose.tags(&ground, row.node),
+            TagKind::Of(_) | TagKind::OfUnknown => None,
+        };
+        let kept_by = kept_by[at];
+        tags.push(TagVerdict { fate: TagFate::Keep, kept_by, condemned_by, blockers: own });
+    }
+    let wanted = |tag: &TagVerdict| {
+        tag.condemned_by.is_some() && tag.kept_by.is_none() && tag.blockers.is_empty()
+    };
+    let mut condemned: Vec<Option<u32>> = vec![None; blockers.len()];
+    let mut tagged = vec![false; blockers.len()];
+    for (row, tag) in snapshot.tags().iter().zip(&tags) {
+        let at = row.node.at();
+        tagged[at] = true;
+        if matches!(row.kind, TagKind::Of(_)) {
+            continue;
+        }
+        if !wanted(tag) {
+            blockers[at].add(Blocker::TagStays);
+        } else if condemned[at].is_none() {
+            condemned[at] = tag.condemned_by;
+        }
+    }
+    for node in snapshot.manifests().filter(|node| !tagged[node.at()]) {
+        condemned[node.at()] = loose.manifest(&ground, node);
+    }
+    let doom = Doom::spread(
+        &ground.owners,
+        |node| !snapshot.is_present(node) || !blockers[node.at()].is_empty(),
+        |node| condemned[node.at()].is_some(),
+    );
+    for (row, tag) in snapshot.tags().iter().zip(&mut tags) {
+        let goes_along = matches!(row.kind, TagKind::Of(subject) if doom.takes(subject));
+        if doom.takes(row.node) {
+            tag.fate = TagFate::Delete;
+        } else if wanted(tag) || (goes_along && tag.blockers.is_empty()) {
+            match snapshot.abilities().untag {
+                true => tag.fate = TagFate::Untag,
+                false => tag.blockers.add(Blocker::SharedDigest),
+            }
+        } else if matches!(row.kind, TagKind::Of(_)) && !goes_along {
+            tag.blockers.add(Blocker::OwnerStays);
+        }
+    }
+    let manifests = manifests(&ground, &doom, &condemned, &blockers);
+    Verdicts { tags, manifests, clock: ground.clock }
+}
+
+fn manifests(
+    ground: &Ground<'_>,
+    doom: &Doom,
+    condemned: &[Option<u32>],
+    blockers: &[Blockers],
+) -> Vec<ManifestVerdict> {
+    let verdict = |node: Node| {
+        let depth = doom.depth(node);
+        let mut owners = ground.owners.owners.row(node.at()).iter().copied().map(Node);
+        let owner = owners.find(|owner| doom.takes(*owner) == depth.is_some());
+        let mut blockers = blockers[node.at()];
+        if depth.is_none() && owner.is_some() {
+            blockers.add(Blocker::OwnerStays);
+        }
+        ManifestVerdict {
+            fate: depth.map_or(Fate::Keep, |depth| Fate::Delete { depth }),
+            condemned_by: condemned[node.at()],
+            owner,
+            blockers,
+        }
+    };
+    ground.snapshot.nodes().map(verdict).collect()
+}
+
+/// Places of rules in the order of their ids, so that the order of the file means nothing.
+pub fn by_id<T>(rules: &[T], id: impl Fn(&T) -> &String) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rules.len()).collect();
+    order.sort_by_key(|at| id(&rules[*at]));
+    order
+}
+
+/// Notes the rule at each tag that it means and that no earlier rule has.
+fn note(ranked: &Ranked, meant: &[bool], rule: usize, rules: &mut [Option<u32>]) {
+    for (entry, meant) in ranked.entries.iter().zip(meant) {
+        let noted = &mut rules[entry.tag as usize];
+        if *meant && noted.is_none() {
+            *noted = Some(rule as u32);
+        }
+    }
+}
+
+/// What protects each manifest, whatever rules say.
+fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<Blockers> {
+    let snapshot = ground.snapshot;
+    let mut blockers = vec![Blockers::default(); ground.clock.len()];
+    for node in snapshot.manifests() {
+        let blockers = &mut blockers[node.at()];
+        if snapshot.facts[node.at()].locked {
+            blockers.add(Blocker::Locked);
+        }
+        if policy.grace.is_zero() {
+            continue;
+        }
+        let reading = ground.clock[node.at()];
+        if reading.known().is_none() {
+            blockers.add(Blocker::UnknownAge);
+        } else if !reading.is_older(policy.grace, ground.now) {
+            blockers.add(Blocker::Young);
+        }
+    }
+    for digest in in_use.digests.keys() {
+        if let Some(node) = snapshot.find(digest) {
+            blockers[node.at()].add(Blocker::InUse);
+        }
+    }
+    for row in snapshot.tags() {
+        let blockers = &mut blockers[row.node.at()];
+        // What runs by its tag is brought back by its digest, or by another of its tags.
+        if in_use.tags.contains_key(&row.name) {
+            blockers.add(Blocker::InUse);
+        }
+        let derived = row.kind != TagKind::Own;
+        if derived && row.locked {
+            blockers.add(Blocker::Locked);
+        }
+        if row.kind == TagKind::OfUnknown {
+            blockers.add(Blocker::UnknownOwner);
+        }
+    }
+    blockers
+}
+
+/// The rules about what nothing refers to, by id.
+struct Loose<'a> {
+    untagged: Vec<(u32, &'a DeleteRule)>,
+    orphans: Vec<(u32, &'a DeleteRule)>,
+}
+
+fn loose<'a>(policy: &'a Policy, order: &[usize]) -> Loose<'a> {
+    let of = |what: Doomed| {
+        let rules = order.iter().map(|at| (*at as u32, &policy.delete[*at]));
+        rules.filter(|(_, rule)| rule.what == what).collect()
+    };
+    Loose { untagged: of(Doomed::Untagged), orphans: of(Doomed::Orphans) }
+}
+
+impl Loose<'_> {
+    /// The rule that condemns a manifest without tags; `None` for what belongs to something.
+    fn manifest(&self, ground: &Ground<'_>, node: Node) -> Option<u32> {
+        if ground.owners.has_owner(node) {
+            return None;
+        }
+        match ground.snapshot.subject(node) {
+            // It would have an owner if it were there.
+            Some(_) => Self::first(&self.orphans, ground, node),
+            None => Self::first(&self.untagged, ground, node),
+        }
+    }
+
+    /// The rule that condemns a tag whose subject is gone.
+    fn tags(&self, ground: &Ground<'_>, node: Node) -> Option<u32> {
+        Self::first(&self.orphans, ground, node)
+    }
+
+    fn first(rules: &[(u32, &DeleteRule)], ground: &Ground<'_>, node: Node) -> Option<u32> {
+        let old = |(_, rule): &&(u32, &DeleteRule)| ground.is_old(rule, node);
+        rules.iter().find(old).map(|(at, _)| *at)
+    }
+}

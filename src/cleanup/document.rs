@@ -1,0 +1,263 @@
+//! The plan as JSON: stable, in order, with absolute times, so that two plans can be compared
+//! line by line. docs/cleanup.md describes it.
+
+use jiff::Timestamp;
+use serde::{Serialize, Serializer};
+
+use super::clock::Reading;
+use super::decide::{Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
+use super::plan::{Plan, Step};
+use super::snapshot::{Node, TagKind};
+use crate::oci::{Digest, Tag};
+
+/// What the clock says of a manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Clock {
+    /// `None`: it says nothing, or what cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<&'static str>,
+    /// What the source says, where that cannot be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub impossible: Option<Timestamp>,
+}
+
+impl Clock {
+    pub(super) fn of(reading: Reading) -> Self {
+        // What was made from a timestamp is one.
+        let timestamp = |at| Timestamp::from_microsecond(at).ok();
+        match reading {
+            Reading::Known { at, source } => {
+                Self { time: timestamp(at), source: Some(source.as_str()), impossible: None }
+            }
+            Reading::Impossible { at, source } => {
+                Self { time: None, source: Some(source.as_str()), impossible: timestamp(at) }
+            }
+            Reading::Silent => Self { time: None, source: None, impossible: None },
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    repository: &'a str,
+    now: Timestamp,
+    refused: Vec<String>,
+    tags: u64,
+    tags_deleted: u64,
+    manifests: u64,
+    manifests_deleted: u64,
+    bytes_freed: u64,
+    steps: Items<'a, StepLine<'a>>,
+    tag_verdicts: Items<'a, TagLine<'a>>,
+    manifest_verdicts: Items<'a, ManifestLine<'a>>,
+}
+
+/// One step, with all that bears on it.
+#[derive(Debug, Serialize)]
+pub struct StepLine<'a> {
+    /// `delete` or `untag`.
+    pub action: &'static str,
+    /// The tag that is taken away.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<&'a Tag>,
+    pub digest: &'a Digest,
+    /// The tags that go with the manifest.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<&'a Tag>,
+    /// The rule that asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<&'a str>,
+    /// What it belongs to and goes with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub with: Option<&'a Digest>,
+    pub clock: Clock,
+    pub bytes_freed: u64,
+}
+
+/// The verdict on one tag.
+#[derive(Debug, Serialize)]
+pub struct TagLine<'a> {
+    pub tag: &'a Tag,
+    pub digest: &'a Digest,
+    /// `keep`, `delete` or `untag`.
+    pub action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kept_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condemned_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub blockers: Vec<&'static str>,
+}
+
+#[derive(Serialize)]
+struct ManifestLine<'a> {
+    digest: &'a Digest,
+    kind: super::snapshot::Kind,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    artifact_type: Option<&'a str>,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condemned_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<&'a Digest>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    blockers: Vec<&'static str>,
+    clock: Clock,
+}
+
+/// A list that is made while it is written: half a million lines need not be held at once.
+struct Items<'a, T>(Box<dyn Fn() -> Box<dyn Iterator<Item = T> + 'a> + 'a>);
+
+impl<T: Serialize> Serialize for Items<'_, T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq((self.0)())
+    }
+}
+
+impl Serialize for Plan<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let totals = self.totals().unwrap_or_default();
+        Document {
+            repository: self.snapshot.repository(),
+            now: self.now,
+            refused: self.refusals.iter().map(ToString::to_string).collect(),
+            tags: totals.tags,
+            tags_deleted: totals.tags_deleted,
+            manifests: totals.manifests,
+            manifests_deleted: totals.manifests_deleted,
+            bytes_freed: self.bytes(),
+            steps: Items(Box::new(|| Box::new(self.step_lines()))),
+            tag_verdicts: Items(Box::new(|| Box::new(self.tag_lines()))),
+            manifest_verdicts: Items(Box::new(|| Box::new(self.manifest_lines()))),
+        }
+        .serialize(serializer)
+    }
+}
+
+impl<'a> Plan<'a> {
+    /// The steps in their order.
+    pub fn step_lines(&self) -> impl Iterator<Item = StepLine<'_>> {
+        let tags = Tags::of(self);
+        let verdicts = self.verdicts.iter();
+        verdicts.flat_map(move |verdicts| {
+            let tags = tags.clone();
+            self.steps.iter().map(move |step| {
+                let (action, tag, node, bytes) = match step {
+                    Step::Untag { tag } => {
+                        let row = &self.snapshot.tags()[*tag as usize];
+                        ("untag", Some((*tag, &row.name)), row.node, 0)
+                    }
+                    Step::Delete { manifest, bytes } => ("delete", None, *manifest, *bytes),
+                };
+                let (rule, with) = match tag {
+                    Some((at, _)) => {
+                        let with = match self.snapshot.tags()[at as usize].kind {
+                            TagKind::Of(subject) => Some(subject),
+                            _ => None,
+                        };
+                        (verdicts.tags[at as usize].condemned_by, with)
+                    }
+                    None => {
+                        let verdict = &verdicts.manifests[node.at()];
+                        (verdict.condemned_by, verdict.owner)
+                    }
+                };
+                StepLine {
+                    action,
+                    tag: tag.map(|(_, name)| name),
+                    digest: self.snapshot.digest(node),
+                    tags: if tag.is_none() { tags.on(self, node) } else { Vec::new() },
+                    rule: rule.map(|rule| self.delete_id(rule)),
+                    with: with.map(|node| self.snapshot.digest(node)),
+                    clock: Clock::of(verdicts.clock[node.at()]),
+                    bytes_freed: bytes,
+                }
+            })
+        })
+    }
+
+    /// The verdicts on tags, by name; none where nothing could be decided.
+    pub fn tag_lines(&self) -> impl Iterator<Item = TagLine<'_>> {
+        let rows = self.snapshot.tags().iter().zip(self.tags());
+        rows.map(|(row, verdict)| {
+            let TagVerdict { fate, kept_by, condemned_by, blockers } = verdict;
+            TagLine {
+                tag: &row.name,
+                digest: self.snapshot.digest(row.node),
+                action: tag_action(*fate),
+                kept_by: kept_by.map(|rule| self.keep_id(rule)),
+                condemned_by: condemned_by.map(|rule| self.delete_id(rule)),
+                blockers: names(*blockers),
+            }
+        })
+    }
+
+    fn manifest_lines(&self) -> impl Iterator<Item = ManifestLine<'_>> {
+        self.verdicts.iter().flat_map(move |verdicts| {
+            self.snapshot.manifests().map(move |node| {
+                let ManifestVerdict { fate, condemned_by, owner, blockers } =
+                    verdicts.manifests[node.at()];
+                ManifestLine {
+                    digest: self.snapshot.digest(node),
+                    kind: self.snapshot.kind(node),
+                    artifact_type: self.snapshot.artifact_type(node),
+                    action: action(fate),
+                    condemned_by: condemned_by.map(|rule| self.delete_id(rule)),
+                    owner: owner.map(|node| self.snapshot.digest(node)),
+                    blockers: names(blockers),
+                    clock: Clock::of(verdicts.clock[node.at()]),
+                }
+            })
+        })
+    }
+
+    /// The id of a keep rule, as verdicts number them.
+    pub fn keep_id(&self, rule: u32) -> &'a str {
+        &self.policy.keep[rule as usize].id
+    }
+
+    /// The id of a delete rule, as verdicts number them.
+    pub fn delete_id(&self, rule: u32) -> &'a str {
+        &self.policy.delete[rule as usize].id
+    }
+}
+
+/// The places of tags, sorted by their manifest.
+#[derive(Clone)]
+struct Tags(std::rc::Rc<[(Node, u32)]>);
+
+impl Tags {
+    fn of(plan: &Plan<'_>) -> Self {
+        let tags = plan.snapshot.tags().iter().enumerate();
+        let mut places: Vec<_> = tags.map(|(at, row)| (row.node, at as u32)).collect();
+        places.sort_unstable();
+        Self(places.into())
+    }
+
+    fn on<'a>(&self, plan: &Plan<'a>, node: Node) -> Vec<&'a Tag> {
+        let from = self.0.partition_point(|(other, _)| *other < node);
+        let own = self.0[from..].iter().take_while(|(other, _)| *other == node);
+        own.map(|(_, at)| &plan.snapshot.tags()[*at as usize].name).collect()
+    }
+}
+
+pub(super) fn tag_action(fate: TagFate) -> &'static str {
+    match fate {
+        TagFate::Keep => "keep",
+        TagFate::Delete => "delete",
+        TagFate::Untag => "untag",
+    }
+}
+
+pub(super) fn action(fate: Fate) -> &'static str {
+    match fate {
+        Fate::Keep => "keep",
+        Fate::Delete { .. } => "delete",
+    }
+}
+
+pub(super) fn names(blockers: Blockers) -> Vec<&'static str> {
+    blockers.iter().map(super::Blocker::as_str).collect()
+}

@@ -1,0 +1,186 @@
+//! Why one tag or manifest stays or goes: every rule's answer, the clock, and what holds it.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::decide::{Ground, Ranked, by_id};
+use super::document::{Clock, action, names, tag_action};
+use super::plan::{Plan, Step};
+use super::snapshot::{Node, TagKind};
+use crate::config::policy::Doomed;
+use crate::oci::{Digest, Tag};
+use crate::repository::Reference;
+
+/// Everything that bears on one tag or manifest.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Explanation<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<&'a Tag>,
+    pub digest: &'a Digest,
+    /// What the rules ask for: `keep`, `delete` or `untag`.
+    pub action: &'static str,
+    /// Why nothing is deleted at all, whatever the rules ask for.
+    pub refused: Vec<String>,
+    pub clock: Clock,
+    /// For a tag, every rule about tags; else every rule about manifests without tags. By id.
+    pub rules: Vec<Answer<'a>>,
+    /// What stands in the way, `as` plans name it.
+    pub blockers: Vec<&'static str>,
+    /// Where it was seen in use.
+    pub in_use: Vec<&'a str>,
+    /// The tags of the manifest.
+    pub tags: Vec<&'a Tag>,
+    /// What it belongs to: indexes that list it, its subject.
+    pub owners: Vec<&'a Digest>,
+    /// Bytes that its step frees.
+    pub bytes_freed: u64,
+}
+
+/// What one rule says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Answer<'a> {
+    pub rule: &'a str,
+    /// `true`: it keeps; `false`: it deletes.
+    pub keeps: bool,
+    /// Whether all its conditions hold.
+    pub holds: bool,
+    /// How many images of its group are newer, where the rule asks that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newer: Option<u32>,
+    /// From when on it is old enough for the rule, where it is not yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_before: Option<Timestamp>,
+    /// Whether the names of the rule select it.
+    pub selects: bool,
+}
+
+/// Why this tag or manifest stays or goes. `None`: it is not in the snapshot, or the snapshot
+/// allows no verdict; then the plan's refusals say why.
+pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation<'a>> {
+    let snapshot = plan.snapshot;
+    let verdicts = plan.verdicts.as_ref()?;
+    let ground = Ground::of(snapshot, plan.policy, plan.now).ok()?;
+    let (tag, node) = match reference {
+        Reference::Tag(tag) => {
+            let at = snapshot.tags().binary_search_by(|row| row.name.cmp(tag)).ok()?;
+            (Some(at), snapshot.tags()[at].node)
+        }
+        Reference::Digest(digest) => {
+            (None, snapshot.find(digest).filter(|node| snapshot.is_present(*node))?)
+        }
+    };
+    let manifest = &verdicts.manifests[node.at()];
+    let (action, blockers) = match tag {
+        Some(at) => (tag_action(verdicts.tags[at].fate), verdicts.tags[at].blockers),
+        None => (action(manifest.fate), manifest.blockers),
+    };
+    let rules = match tag {
+        Some(at) if snapshot.tags()[at].kind == TagKind::Own => {
+            tag_answers(plan, &ground, at as u32, node)
+        }
+        _ => loose_answers(plan, &ground, tag, node),
+    };
+    let digest = snapshot.digest(node);
+    let sources = plan.in_use.digests.get(digest).into_iter();
+    let on_it = snapshot.tags().iter().filter(|row| row.node == node).map(|row| &row.name);
+    let tags: Vec<&Tag> = on_it.collect();
+    let of_tags = tags.iter().filter_map(|tag| plan.in_use.tags.get(*tag));
+    let mut in_use: Vec<&str> = sources.chain(of_tags).flatten().map(String::as_str).collect();
+    in_use.sort_unstable();
+    in_use.dedup();
+    let step = plan.steps.iter().find_map(|step| match step {
+        Step::Delete { manifest, bytes } if *manifest == node => Some(*bytes),
+        _ => None,
+    });
+    Some(Explanation {
+        tag: tag.map(|at| &snapshot.tags()[at].name),
+        digest,
+        action,
+        refused: plan.refusals.iter().map(ToString::to_string).collect(),
+        clock: Clock::of(verdicts.clock[node.at()]),
+        rules,
+        blockers: names(blockers),
+        in_use,
+        tags,
+        owners: {
+            let owners = ground.owners.owners.row(node.at()).iter();
+            owners.map(|owner| snapshot.digest(Node(*owner))).collect()
+        },
+        bytes_freed: step.unwrap_or(0),
+    })
+}
+
+/// Every rule about tags, on one of them.
+fn tag_answers<'a>(plan: &Plan<'a>, ground: &Ground<'a>, tag: u32, node: Node) -> Vec<Answer<'a>> {
+    let policy = plan.policy;
+    let mut answers = Vec::new();
+    let mut answer = |rule: &'a str, keeps, (ranked, holds): (Ranked, Vec<bool>), not_before| {
+        let at = ranked.entries.iter().position(|entry| entry.tag == tag);
+        answers.push(Answer {
+            rule,
+            keeps,
+            holds: at.is_some_and(|at| holds[at]),
+            newer: at.and_then(|at| ranked.places[at]),
+            not_before: at.and(not_before),
+            selects: at.is_some(),
+        });
+    };
+    for at in by_id(&policy.keep, |rule| &rule.id) {
+        let rule = &policy.keep[at];
+        answer(&rule.id, true, ground.keeps(rule), None);
+    }
+    for at in by_id(&policy.delete, |rule| &rule.id) {
+        let rule = &policy.delete[at];
+        if let Some(condemned) = ground.condemns(rule) {
+            answer(&rule.id, false, condemned, not_before(ground, rule.older_than, node));
+        }
+    }
+    answers
+}
+
+/// Every rule about what has no tag of its own.
+fn loose_answers<'a>(
+    plan: &Plan<'a>,
+    ground: &Ground<'a>,
+    tag: Option<usize>,
+    node: Node,
+) -> Vec<Answer<'a>> {
+    let snapshot = plan.snapshot;
+    let tagged = snapshot.tags().iter().any(|row| row.node == node);
+    let orphaned = match tag {
+        Some(at) => snapshot.tags()[at].kind == TagKind::Dangling,
+        None => snapshot.subject(node).is_some() && !ground.owners.has_owner(node) && !tagged,
+    };
+    let untagged = !tagged && !ground.owners.has_owner(node) && snapshot.subject(node).is_none();
+    let mut answers = Vec::new();
+    for at in by_id(&plan.policy.delete, |rule| &rule.id) {
+        let rule = &plan.policy.delete[at];
+        let selects = match rule.what {
+            Doomed::Tags { .. } => continue,
+            Doomed::Untagged => untagged,
+            Doomed::Orphans => orphaned,
+        };
+        let not_before = not_before(ground, rule.older_than, node).filter(|_| selects);
+        let holds = selects && ground.is_old(rule, node);
+        answers.push(Answer {
+            rule: &rule.id,
+            keeps: false,
+            holds,
+            newer: None,
+            not_before,
+            selects,
+        });
+    }
+    answers
+}
+
+/// When a manifest of known age will be old enough; `None` if it is, or if that is not known.
+fn not_before(
+    ground: &Ground<'_>,
+    age: Option<std::time::Duration>,
+    node: Node,
+) -> Option<Timestamp> {
+    let at = ground.clock[node.at()].known()?;
+    let time = Timestamp::from_microsecond(at).ok()?.checked_add(age?).ok()?;
+    (time > ground.now).then_some(time)
+}

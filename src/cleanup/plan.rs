@@ -1,0 +1,243 @@
+//! From verdicts to a plan: what is deleted in which order, what that frees, and whether it is
+//! within the limits. A plan that is refused deletes nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::decide::{Fate, Ground, TagFate, TagVerdict, Verdicts, decide};
+use super::snapshot::{Incomplete, Node, Snapshot, TagKind};
+use crate::config::policy::{Doomed, MaxDelete, Policy};
+use crate::oci::{Digest, Tag};
+
+/// What is run somewhere from this repository, with where that was seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InUse {
+    pub tags: BTreeMap<Tag, Vec<String>>,
+    /// A digest that is not in the repository must be known to be absent from it.
+    pub digests: BTreeMap<Digest, Vec<String>>,
+}
+
+/// What would be done in one repository now, and why.
+#[derive(Debug)]
+pub struct Plan<'a> {
+    pub snapshot: &'a Snapshot,
+    pub policy: &'a Policy,
+    pub in_use: &'a InUse,
+    pub now: Timestamp,
+    /// Why nothing is done at all; empty if the plan may be carried out.
+    pub refusals: Vec<Refusal>,
+    /// `None` where the snapshot does not allow any.
+    pub(super) verdicts: Option<Verdicts>,
+    /// In the order in which they are to be done: whatever is done of them, from the first on,
+    /// what remains is as whole as it was. Empty if refused.
+    pub steps: Vec<Step>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Take one tag, by its place in the snapshot, from a manifest that stays.
+    Untag { tag: u32 },
+    /// Delete a manifest with all the tags it has in the snapshot.
+    Delete {
+        manifest: Node,
+        /// Of the document, and of the blobs that nothing uses any more after this step.
+        bytes: u64,
+    },
+}
+
+/// Why nothing is deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    Incomplete(Incomplete),
+    /// The rule is about manifests that this registry does not list.
+    NotListed {
+        rule: String,
+    },
+    /// Something runs an image of which it is not known whether it is here.
+    InUseUnknown(Digest),
+    /// Too many ways from image to image to rank them.
+    TooTangled,
+    TooMany {
+        what: &'static str,
+        wanted: u64,
+        total: u64,
+        limit: u64,
+        /// The limit is this many percent of `total`.
+        percent: Option<u8>,
+    },
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Incomplete(reason) => reason.fmt(f),
+            Self::NotListed { rule } => {
+                write!(
+                    f,
+                    "rule `{rule}` is about manifests without tags, which this registry does not list"
+                )
+            }
+            Self::InUseUnknown(digest) => {
+                write!(f, "{digest} is in use, and was not looked at")
+            }
+            Self::TooTangled => {
+                f.write_str("the images contain each other in too many ways to be ranked")
+            }
+            Self::TooMany { what, wanted, total, limit, percent: None } => {
+                write!(f, "{wanted} of {total} {what} would go, and `max_delete` allows {limit}")
+            }
+            Self::TooMany { what, wanted, total, limit, percent: Some(percent) } => write!(
+                f,
+                "{wanted} of {total} {what} would go, and `max_delete` allows {percent} percent, which is {limit}"
+            ),
+        }
+    }
+}
+
+/// What a plan comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Tags made by people, and how many of them go.
+    pub tags: u64,
+    pub tags_deleted: u64,
+    pub manifests: u64,
+    pub manifests_deleted: u64,
+}
+
+/// Decides what is to be deleted at `now`: a pure function, whatever the order in which the
+/// snapshot was gathered and the rules are written.
+pub fn plan<'a>(
+    snapshot: &'a Snapshot,
+    policy: &'a Policy,
+    in_use: &'a InUse,
+    now: Timestamp,
+) -> Plan<'a> {
+    let refusals = unsound(snapshot, policy, in_use);
+    let mut plan =
+        Plan { snapshot, policy, in_use, now, refusals, verdicts: None, steps: Vec::new() };
+    if !plan.refusals.is_empty() {
+        return plan;
+    }
+    let Ok(ground) = Ground::of(snapshot, policy, now) else {
+        plan.refusals.push(Refusal::TooTangled);
+        return plan;
+    };
+    let verdicts = decide(ground, policy, in_use);
+    plan.refusals = exceeded(totals(snapshot, &verdicts), policy.max_delete);
+    if plan.refusals.is_empty() {
+        plan.steps = steps(snapshot, &verdicts);
+    }
+    plan.verdicts = Some(verdicts);
+    plan
+}
+
+impl Plan<'_> {
+    /// What the rules ask for, also where the limits refuse it; `None` without verdicts.
+    pub fn totals(&self) -> Option<Totals> {
+        self.verdicts.as_ref().map(|verdicts| totals(self.snapshot, verdicts))
+    }
+
+    /// The verdict on each tag, by its place in the snapshot; none where nothing could be decided.
+    pub fn tags(&self) -> &[TagVerdict] {
+        self.verdicts.as_ref().map_or(&[], |verdicts| &verdicts.tags)
+    }
+
+    /// Bytes that the steps free in this repository.
+    pub fn bytes(&self) -> u64 {
+        let bytes = |step: &Step| match step {
+            Step::Untag { .. } => 0,
+            Step::Delete { bytes, .. } => *bytes,
+        };
+        self.steps.iter().map(bytes).fold(0, u64::saturating_add)
+    }
+}
+
+/// What forbids any decision.
+fn unsound(snapshot: &Snapshot, policy: &Policy, in_use: &InUse) -> Vec<Refusal> {
+    let mut refusals: Vec<Refusal> =
+        snapshot.incomplete().iter().cloned().map(Refusal::Incomplete).collect();
+    if !snapshot.abilities().lists_untagged {
+        let loose = policy.delete.iter().filter(|rule| rule.what == Doomed::Untagged);
+        let mut rules: Vec<&String> = loose.map(|rule| &rule.id).collect();
+        rules.sort_unstable();
+        refusals.extend(rules.into_iter().map(|rule| Refusal::NotListed { rule: rule.clone() }));
+        let unknown = in_use.digests.keys().filter(|digest| snapshot.find(digest).is_none());
+        refusals.extend(unknown.cloned().map(Refusal::InUseUnknown));
+    }
+    refusals
+}
+
+fn totals(snapshot: &Snapshot, verdicts: &Verdicts) -> Totals {
+    let mut totals = Totals::default();
+    for (row, tag) in snapshot.tags().iter().zip(&verdicts.tags) {
+        if row.kind == TagKind::Own {
+            totals.tags += 1;
+            totals.tags_deleted += u64::from(tag.fate != TagFate::Keep);
+        }
+    }
+    for node in snapshot.manifests() {
+        totals.manifests += 1;
+        totals.manifests_deleted += u64::from(verdicts.manifests[node.at()].fate != Fate::Keep);
+    }
+    totals
+}
+
+/// The limits that these deletions exceed.
+fn exceeded(totals: Totals, limits: MaxDelete) -> Vec<Refusal> {
+    let mut refusals = Vec::new();
+    for (what, wanted, total) in [
+        ("tags", totals.tags_deleted, totals.tags),
+        ("manifests", totals.manifests_deleted, totals.manifests),
+    ] {
+        let count = limits.count.map(|count| (u64::from(count), None));
+        let percent = limits.percent.map(|p| (total * u64::from(p) / 100, Some(p)));
+        for (limit, percent) in [count, percent].into_iter().flatten() {
+            if wanted > limit {
+                refusals.push(Refusal::TooMany { what, wanted, total, limit, percent });
+            }
+        }
+    }
+    refusals
+}
+
+/// People's tags first, then manifests with owners before what they own, then the tags that
+/// belong to what is gone by then.
+fn steps(snapshot: &Snapshot, verdicts: &Verdicts) -> Vec<Step> {
+    let mut doomed: Vec<(u32, Node)> = Vec::new();
+    for node in snapshot.manifests() {
+        if let Fate::Delete { depth } = verdicts.manifests[node.at()].fate {
+            doomed.push((depth, node));
+        }
+    }
+    doomed.sort_unstable();
+    let untagged = |derived: bool| {
+        let tags = snapshot.tags().iter().zip(&verdicts.tags).enumerate();
+        tags.filter(move |(_, (row, tag))| {
+            tag.fate == TagFate::Untag && (row.kind != TagKind::Own) == derived
+        })
+        .map(|(at, _)| Step::Untag { tag: at as u32 })
+    };
+    let mut users = vec![0_u32; snapshot.blob_sizes.len()];
+    if !doomed.is_empty() {
+        for (_, blob) in snapshot.blobs.pairs() {
+            users[blob as usize] += 1;
+        }
+    }
+    let mut steps: Vec<Step> = untagged(false).collect();
+    for (_, manifest) in doomed {
+        let mut bytes = snapshot.facts[manifest.at()].size;
+        for blob in snapshot.blobs.row(manifest.at()) {
+            let blob = *blob as usize;
+            users[blob] -= 1;
+            if users[blob] == 0 {
+                bytes = bytes.saturating_add(snapshot.blob_sizes[blob]);
+            }
+        }
+        steps.push(Step::Delete { manifest, bytes });
+    }
+    steps.extend(untagged(true));
+    steps
+}

@@ -1,0 +1,191 @@
+//! One repository as data: its tags and manifests, what points at what, and how much of it is
+//! known. Compact enough for half a million manifests; made by a [`Builder`](super::Builder).
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::lists::Lists;
+use crate::config::policy::ClockSource;
+use crate::oci::{Digest, Tag};
+
+/// A manifest of a snapshot, by its place among all digests in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node(pub(super) u32);
+
+impl Node {
+    pub(super) fn at(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// What the repository's registry can do, as far as a plan depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Abilities {
+    /// It can delete one tag of a manifest that has others.
+    pub untag: bool,
+    /// It lists all manifests, also those without a tag: what it does not list is not there.
+    pub lists_untagged: bool,
+}
+
+/// Why a snapshot does not tell everything. Nothing is deleted then.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Incomplete {
+    /// A list ended before its end, or changed while it was read.
+    List(String),
+    /// A manifest that is there could not be had or understood.
+    Unreadable { digest: Digest, reason: String },
+    /// Something refers to a manifest that nobody looked at.
+    NotLookedAt(Digest),
+}
+
+impl fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::List(reason) => write!(f, "the list is not whole: {reason}"),
+            Self::Unreadable { digest, reason } => write!(f, "{digest} cannot be read: {reason}"),
+            Self::NotLookedAt(digest) => {
+                write!(f, "{digest} is referred to, and was not looked at")
+            }
+        }
+    }
+}
+
+/// Whether a manifest that is mentioned is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Present,
+    Absent,
+    Unknown,
+}
+
+/// What kind of document a manifest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    Image,
+    Index,
+}
+
+/// What is known of a manifest besides its references.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    pub presence: Presence,
+    pub kind: Kind,
+    pub locked: bool,
+    /// The document itself, in bytes.
+    pub size: u64,
+    /// Microseconds since 1970 for each of [`ClockSource::ALL`]; [`NO_TIME`] where it says nothing.
+    pub times: [i64; 3],
+    /// Place in the snapshot's artifact types.
+    pub artifact_type: Option<u32>,
+}
+
+pub(super) const NO_TIME: i64 = i64::MIN;
+
+/// Whose a tag is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TagKind {
+    /// Made by people.
+    Own,
+    /// Made from a digest (a fallback tag, or cosign's): it belongs to this manifest.
+    Of(Node),
+    /// Made from the digest of a manifest that is gone.
+    Dangling,
+    /// Made from a digest that the tag does not tell in full.
+    OfUnknown,
+}
+
+/// A tag and where it points.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TagRow {
+    pub name: Tag,
+    pub node: Node,
+    pub kind: TagKind,
+    /// The registry refuses to delete or move it.
+    pub locked: bool,
+}
+
+/// One repository, as it was when it was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub(super) repository: String,
+    pub(super) abilities: Abilities,
+    /// Sorted; every digest that is there or mentioned.
+    pub(super) digests: Vec<Digest>,
+    pub(super) facts: Vec<Facts>,
+    pub(super) children: Lists,
+    pub(super) subjects: Vec<Option<Node>>,
+    pub(super) blobs: Lists,
+    pub(super) blob_sizes: Vec<u64>,
+    /// Sorted by name.
+    pub(super) tags: Vec<TagRow>,
+    pub(super) artifact_types: Vec<String>,
+    pub(super) incomplete: Vec<Incomplete>,
+}
+
+impl Snapshot {
+    /// `registry.example.com/acme/app`.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    pub fn abilities(&self) -> Abilities {
+        self.abilities
+    }
+
+    /// Why it does not tell everything; empty if it does. Sorted.
+    pub fn incomplete(&self) -> &[Incomplete] {
+        &self.incomplete
+    }
+
+    /// All tags, sorted by name.
+    pub fn tags(&self) -> &[TagRow] {
+        &self.tags
+    }
+
+    /// All manifests that are there, sorted by digest.
+    pub fn manifests(&self) -> impl Iterator<Item = Node> {
+        self.nodes().filter(|node| self.is_present(*node))
+    }
+
+    pub fn digest(&self, node: Node) -> &Digest {
+        &self.digests[node.at()]
+    }
+
+    pub fn find(&self, digest: &Digest) -> Option<Node> {
+        self.digests.binary_search(digest).ok().map(|at| Node(at as u32))
+    }
+
+    pub fn is_present(&self, node: Node) -> bool {
+        self.facts[node.at()].presence == Presence::Present
+    }
+
+    pub fn kind(&self, node: Node) -> Kind {
+        self.facts[node.at()].kind
+    }
+
+    pub fn artifact_type(&self, node: Node) -> Option<&str> {
+        let at = self.facts[node.at()].artifact_type?;
+        Some(&self.artifact_types[at as usize])
+    }
+
+    /// When a source says that a manifest is from, in microseconds since 1970.
+    pub(super) fn time(&self, node: Node, source: ClockSource) -> Option<i64> {
+        let time = self.facts[node.at()].times[source as usize];
+        (time != NO_TIME).then_some(time)
+    }
+
+    pub(super) fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
+        (0..self.digests.len() as u32).map(Node)
+    }
+
+    /// The manifests that an index lists, whether they are there or not.
+    pub fn children(&self, node: Node) -> impl Iterator<Item = Node> {
+        self.children.row(node.at()).iter().copied().map(Node)
+    }
+
+    pub fn subject(&self, node: Node) -> Option<Node> {
+        self.subjects[node.at()]
+    }
+}

@@ -1,0 +1,363 @@
+//! What must hold of every plan, of whatever repository and policy. The names are those of the
+//! invariants in docs/cleanup.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+use super::generate::{delete_rule, digest, in_use, keep_rule, policy, world};
+use super::world::{World, days_ago, now};
+use crate::cleanup::snapshot::TagKind;
+use crate::cleanup::{Fate, InUse, Plan, Refusal, Snapshot, Step, TagFate, plan};
+use crate::config::policy::{MaxDelete, Per, Policy};
+use crate::oci::{Digest, Tag, version};
+
+/// What goes by the verdicts, before limits.
+fn doomed(plan: &Plan<'_>) -> (BTreeSet<Tag>, BTreeSet<Digest>) {
+    let rows = plan.snapshot.tags().iter().zip(plan.tags());
+    let tags = rows.filter(|(_, verdict)| verdict.fate != TagFate::Keep);
+    let tags = tags.map(|(row, _)| row.name.clone()).collect();
+    let fate = |node: &crate::cleanup::Node| {
+        let verdicts = plan.verdicts.as_ref();
+        verdicts.is_some_and(|verdicts| verdicts.manifests[node.at()].fate != Fate::Keep)
+    };
+    let manifests = plan.snapshot.manifests().filter(fate);
+    (tags, manifests.map(|node| plan.snapshot.digest(node).clone()).collect())
+}
+
+fn doomed_in(world: &World, policy: &Policy, in_use: &InUse) -> (BTreeSet<Tag>, BTreeSet<Digest>) {
+    doomed(&plan(&world.snapshot(), policy, in_use, now()))
+}
+
+fn json(snapshot: &Snapshot, policy: &Policy, in_use: &InUse) -> String {
+    serde_json::to_string(&plan(snapshot, policy, in_use, now())).unwrap()
+}
+
+fn within(
+    smaller: &(BTreeSet<Tag>, BTreeSet<Digest>),
+    larger: &(BTreeSet<Tag>, BTreeSet<Digest>),
+) -> bool {
+    smaller.0.is_subset(&larger.0) && smaller.1.is_subset(&larger.1)
+}
+
+/// Group and manifest of the tags that a keep rule selects, found in the simplest way.
+fn groups(
+    world: &World,
+    rule: &crate::config::policy::KeepRule,
+) -> BTreeMap<String, BTreeSet<Digest>> {
+    let mut groups: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+    for (tag, (digest, _)) in &world.tags {
+        if !rule.selector.matches(tag) || crate::oci::derived::parse(tag).is_some() {
+            continue;
+        }
+        let version = version::parse(tag);
+        let group = match (&rule.selector.per, version) {
+            (None, _) => Some(String::new()),
+            (Some(Per::Major), version) => version.map(|v| v.major.to_string()),
+            (Some(Per::Minor), version) => version.map(|v| format!("{}.{}", v.major, v.minor)),
+            (Some(Per::Capture { .. }), _) => {
+                // The only pattern that is generated: the letters in front.
+                let letters: String =
+                    tag.as_str().chars().take_while(char::is_ascii_lowercase).collect();
+                (!letters.is_empty()).then_some(letters)
+            }
+        };
+        if let Some(group) = group {
+            groups.entry(group).or_default().insert(digest.clone());
+        }
+    }
+    groups
+}
+
+proptest! {
+    /// Whatever part of the steps is done, every tag that stays has all it had; what remains at
+    /// all has all it owned.
+    #[test]
+    fn i01_every_prefix_leaves_what_is_kept_whole(world in world(), policy in policy(), in_use in in_use()) {
+        let snapshot = world.snapshot();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        let (going, _) = doomed(&plan);
+        let mut registry = world.clone();
+        for done in 0..=plan.steps.len() {
+            if done > 0 {
+                registry.apply(&plan, &plan.steps[done - 1]);
+            }
+            for tag in world.tags.keys() {
+                if !going.contains(tag) {
+                    prop_assert_eq!(registry.closure(tag), world.closure(tag), "{} after {}", tag, done);
+                }
+            }
+            // Also what is still to go is whole as long as it is there.
+            for (tag, (digest, _)) in &registry.tags {
+                prop_assert!(registry.items.contains_key(digest));
+                prop_assert_eq!(registry.closure(tag), world.closure(tag), "{} after {}", tag, done);
+            }
+        }
+    }
+
+    #[test]
+    fn i02_protection_never_deletes_more(
+        world in world(), policy in policy(), used in in_use(),
+        keep in keep_rule(), delete in delete_rule(), at in any::<Index>(), more in in_use(),
+    ) {
+        let before = doomed_in(&world, &policy, &used);
+        let mut changed = policy.clone();
+        changed.keep.push(keep);
+        prop_assert!(within(&doomed_in(&world, &changed, &used), &before), "a keep rule");
+
+        let mut locked = world.clone();
+        let count = locked.items.len();
+        locked.items.get_mut(&digest(at.index(count))).unwrap().locked = true;
+        prop_assert!(within(&doomed_in(&locked, &policy, &used), &before), "a lock");
+        let mut locked = world.clone();
+        if let Some((_, is_locked)) = locked.tags.values_mut().next() {
+            *is_locked = true;
+        }
+        prop_assert!(within(&doomed_in(&locked, &policy, &used), &before), "a locked tag");
+
+        let mut more_used = used.clone();
+        more_used.tags.extend(more.tags);
+        more_used.digests.extend(more.digests);
+        prop_assert!(within(&doomed_in(&world, &policy, &more_used), &before), "in use");
+
+        let mut changed = policy.clone();
+        changed.delete.push(delete);
+        let after = plan(&world.snapshot(), &changed, &used, now()).refusals.is_empty();
+        if after {
+            prop_assert!(within(&before, &doomed_in(&world, &changed, &used)), "a delete rule");
+        }
+    }
+
+    #[test]
+    fn i03_the_order_of_input_means_nothing(world in world(), policy in policy(), in_use in in_use()) {
+        let mut turned = policy.clone();
+        turned.keep.reverse();
+        turned.delete.reverse();
+        let straight = json(&world.snapshot(), &policy, &in_use);
+        prop_assert_eq!(&straight, &json(&world.snapshot_backwards(), &policy, &in_use));
+        prop_assert_eq!(&straight, &json(&world.snapshot(), &turned, &in_use));
+    }
+
+    #[test]
+    fn i05_unknown_never_deletes(world in world(), policy in policy(), in_use in in_use()) {
+        let snapshot = world.snapshot();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        let Some(verdicts) = &plan.verdicts else { return Ok(()) };
+        for node in snapshot.manifests() {
+            let unknown = verdicts.clock[node.at()].known().is_none();
+            let verdict = &verdicts.manifests[node.at()];
+            if unknown && !policy.grace.is_zero() {
+                prop_assert_eq!(verdict.fate, Fate::Keep);
+            }
+            if unknown && let Some(rule) = verdict.condemned_by {
+                prop_assert_eq!(policy.delete[rule as usize].older_than, None);
+            }
+        }
+        for (row, verdict) in snapshot.tags().iter().zip(&verdicts.tags) {
+            let unknown = verdicts.clock[row.node.at()].known().is_none();
+            if unknown && let Some(rule) = verdict.condemned_by {
+                prop_assert_eq!(policy.delete[rule as usize].older_than, None);
+            }
+        }
+    }
+
+    #[test]
+    fn i05_what_is_incomplete_deletes_nothing(world in world(), policy in policy()) {
+        let mut builder = crate::cleanup::Builder::new("r", world.abilities);
+        for (digest, item) in &world.items {
+            builder.manifest(digest, item.found.clone());
+        }
+        for (tag, (digest, locked)) in &world.tags {
+            builder.tag(tag.clone(), digest, *locked);
+        }
+        builder.cut_short("page 2 was not valid");
+        let snapshot = builder.finish();
+        let in_use = InUse::default();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        prop_assert!(plan.steps.is_empty() && plan.tags().is_empty());
+        prop_assert!(!plan.refusals.is_empty());
+    }
+
+    #[test]
+    fn i06_within_the_limits_or_nothing(
+        world in world(), policy in policy(),
+        count in proptest::option::of(0..4_u32), percent in proptest::option::of(0..=100_u8),
+    ) {
+        let mut policy = policy;
+        policy.max_delete = MaxDelete { count, percent };
+        let (snapshot, in_use) = (world.snapshot(), InUse::default());
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        let mut after = world.clone();
+        for step in &plan.steps {
+            after.apply(&plan, step);
+        }
+        let own = |world: &World| {
+            world.tags.keys().filter(|tag| crate::oci::derived::parse(tag).is_none()).count()
+        };
+        for (before, after) in [(own(&world), own(&after)), (world.items.len(), after.items.len())] {
+            let gone = before - after;
+            prop_assert!(count.is_none_or(|count| gone <= count as usize));
+            prop_assert!(percent.is_none_or(|percent| gone * 100 <= before * usize::from(percent)));
+        }
+        // And no refusal without need.
+        let exceeded = plan.refusals.iter().any(|r| matches!(r, Refusal::TooMany { .. }));
+        let unlimited = Policy { max_delete: MaxDelete::default(), ..policy.clone() };
+        let (tags, manifests) = doomed_in(&world, &unlimited, &in_use);
+        if exceeded {
+            prop_assert!(!tags.is_empty() || !manifests.is_empty());
+        }
+    }
+
+    #[test]
+    fn i07_the_newest_remain(world in world(), policy in policy(), in_use in in_use()) {
+        let snapshot = world.snapshot();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        let mut after = world.clone();
+        for step in &plan.steps {
+            after.apply(&plan, step);
+        }
+        for rule in &policy.keep {
+            let wanted = rule.newest.map_or(usize::MAX, |n| n.get() as usize);
+            let remaining = groups(&after, rule);
+            for (group, images) in groups(&world, rule) {
+                let remaining = remaining.get(&group).map_or(0, BTreeSet::len);
+                prop_assert!(remaining >= wanted.min(images.len()), "{:?} {}", rule, group);
+            }
+        }
+    }
+
+    /// As long as the age was known before: a first known age can make something old enough.
+    #[test]
+    fn i08_a_newer_date_never_condemns(
+        world in world(), policy in policy(), in_use in in_use(),
+        at in any::<Index>(), days in 0..30_i64,
+    ) {
+        let snapshot = world.snapshot();
+        let before = plan(&snapshot, &policy, &in_use, now());
+        let digest = digest(at.index(world.items.len()));
+        let node = snapshot.find(&digest).unwrap();
+        let Some(known) = before.verdicts.as_ref().and_then(|v| v.clock[node.at()].known()) else {
+            return Ok(());
+        };
+        let time = days_ago(days);
+        if time.as_microsecond() < known {
+            return Ok(());
+        }
+        let mut redated = world.clone();
+        for (_, old) in &mut redated.items.get_mut(&digest).unwrap().times {
+            *old = time;
+        }
+        let (tags, manifests) = doomed(&before);
+        let (tags_after, manifests_after) = doomed_in(&redated, &policy, &in_use);
+        prop_assert!(manifests.contains(&digest) || !manifests_after.contains(&digest));
+        for (tag, (target, _)) in &world.tags {
+            if *target == digest && snapshot.tags().iter().any(|r| r.name == *tag && r.kind == TagKind::Own) {
+                prop_assert!(tags.contains(tag) || !tags_after.contains(tag), "{}", tag);
+            }
+        }
+    }
+
+    #[test]
+    fn i09_a_manifest_goes_only_with_all_its_tags(world in world(), policy in policy(), in_use in in_use()) {
+        let snapshot = world.snapshot();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        for step in &plan.steps {
+            let Step::Delete { manifest, .. } = step else { continue };
+            for (row, verdict) in snapshot.tags().iter().zip(plan.tags()) {
+                if row.node == *manifest {
+                    prop_assert_eq!(verdict.fate, TagFate::Delete);
+                    if row.kind == TagKind::Own {
+                        prop_assert!(verdict.condemned_by.is_some() && verdict.kept_by.is_none());
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn i10_referrers_live_with_their_subject(world in world(), policy in policy(), in_use in in_use()) {
+        let (_, manifests) = doomed_in(&world, &policy, &in_use);
+        for (referrer, item) in &world.items {
+            if let Some(subject) = &item.found.subject
+                && world.items.contains_key(subject)
+                && !manifests.contains(subject)
+            {
+                prop_assert!(!manifests.contains(referrer));
+            }
+        }
+        for (tag, (digest, _)) in &world.tags {
+            let subject = crate::oci::derived::parse(tag).and_then(|derived| derived.subject());
+            if let Some(subject) = subject
+                && world.items.contains_key(&subject)
+                && subject != *digest
+                && !manifests.contains(&subject)
+            {
+                prop_assert!(!manifests.contains(digest));
+            }
+        }
+    }
+
+    #[test]
+    fn i11_a_second_plan_has_nothing_to_do(world in world(), policy in policy(), in_use in in_use()) {
+        let snapshot = world.snapshot();
+        let first = plan(&snapshot, &policy, &in_use, now());
+        let mut after = world.clone();
+        for step in &first.steps {
+            after.apply(&first, step);
+        }
+        let snapshot = after.snapshot();
+        let second = plan(&snapshot, &policy, &in_use, now());
+        // A digest in use that was never here stays unknown to a registry that lists nothing.
+        prop_assert_eq!(&second.steps, &[]);
+    }
+
+    #[test]
+    fn bytes_are_counted_once(world in world(), policy in policy(), in_use in in_use()) {
+        let size = |world: &World| {
+            let mut blobs = BTreeMap::new();
+            let mut documents = 0;
+            for item in world.items.values() {
+                blobs.extend(item.found.blobs.iter().cloned());
+                documents += item.found.size;
+            }
+            documents + blobs.values().sum::<u64>()
+        };
+        let snapshot = world.snapshot();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        let mut after = world.clone();
+        for step in &plan.steps {
+            after.apply(&plan, step);
+        }
+        prop_assert_eq!(plan.bytes(), size(&world) - size(&after));
+    }
+}
+
+/// The repositories and policies that are generated would prove nothing if little of them went.
+#[test]
+fn what_is_generated_has_something_to_decide() {
+    use proptest::strategy::ValueTree;
+    use proptest::test_runner::TestRunner;
+    let mut runner = TestRunner::deterministic();
+    let strategy = (world(), policy(), in_use());
+    let mut seen = BTreeMap::new();
+    for _ in 0..300 {
+        let (world, policy, in_use) = strategy.new_tree(&mut runner).unwrap().current();
+        let snapshot = world.snapshot();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        let untags = plan.steps.iter().any(|step| matches!(step, Step::Untag { .. }));
+        let along = plan.verdicts.iter().flat_map(|verdicts| &verdicts.manifests);
+        let along = along.filter(|m| matches!(m.fate, Fate::Delete { depth: 1.. })).count() > 0;
+        let stays = plan.tags().iter().any(|tag| !tag.blockers.is_empty());
+        for (what, is_so) in [
+            ("something goes", !plan.steps.is_empty()),
+            ("a tag is taken away", untags),
+            ("something goes with its owner", along),
+            ("something stands in the way", stays),
+        ] {
+            *seen.entry(what).or_insert(0) += u32::from(is_so);
+        }
+    }
+    assert!(seen["something goes"] >= 90, "{seen:?}");
+    assert!(seen.values().all(|count| *count >= 20), "{seen:?}");
+}

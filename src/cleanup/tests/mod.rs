@@ -1,0 +1,9 @@
+//! Plans as a whole: the invariants over generated repositories, and the stories of what went
+//! wrong elsewhere.
+
+mod generate;
+mod invariants;
+mod plans;
+mod rules;
+mod stories;
+mod world;

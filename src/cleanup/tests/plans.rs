@@ -1,0 +1,164 @@
+//! Plans of single repositories: what cannot be known, impossible times, many tags, explanations.
+
+use super::rules::{UNTAGGED, cleaned, policy};
+use super::world::{World, days_ago, now};
+use crate::cleanup::{InUse, Refusal, Step, explain, plan};
+use crate::config::policy::ClockSource;
+use crate::oci::{Digest, derived};
+use crate::repository::Reference;
+
+/// A registry that does not list manifests without tags cannot be asked to delete them, and what
+/// is in use there must have been looked for.
+#[test]
+fn what_cannot_be_known_is_refused() {
+    let mut world = World::new();
+    world.abilities.lists_untagged = false;
+    let image = world.image("image", 90);
+    world.tag("v1", &image);
+    let in_use = InUse { digests: [(Digest::of(b"elsewhere"), vec![])].into(), ..InUse::default() };
+    let policy = policy("", UNTAGGED, "");
+    let snapshot = world.snapshot();
+    let plan = plan(&snapshot, &policy, &in_use, now());
+    assert!(matches!(plan.refusals[..], [Refusal::NotListed { .. }, Refusal::InUseUnknown(_)]));
+    // A child that nobody looked at.
+    let mut builder = crate::cleanup::Builder::new("r", world.abilities);
+    let item = &mut world.items.get_mut(&image).unwrap().found;
+    (item.is_index, item.children) = (true, vec![Digest::of(b"child")]);
+    builder.manifest(&image, item.clone());
+    let reasons: Vec<_> = builder.finish().incomplete().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        reasons,
+        [format!("{} is referred to, and was not looked at", Digest::of(b"child"))]
+    );
+}
+
+/// A tag that points elsewhere on the next page.
+#[test]
+fn a_list_that_changes_while_it_is_read_is_not_whole() {
+    let mut builder = crate::cleanup::Builder::new("r", World::new().abilities);
+    builder.tag("v1".parse().unwrap(), &Digest::of(b"a"), false);
+    builder.tag("v1".parse().unwrap(), &Digest::of(b"b"), false);
+    let snapshot = builder.finish();
+    assert!(snapshot.incomplete()[0].to_string().contains("moved while it was read"));
+}
+
+#[test]
+fn impossible_times_delete_nothing() {
+    let mut world = World::new();
+    let in_1970 = world.image("1970", 20_605);
+    let in_future = world.image("future", -3);
+    world.tag("pr-1", &in_1970);
+    world.tag("pr-2", &in_future);
+    let by_age = policy("", "{ id = \"pr\", tags = [\"pr-*\"], older_than = \"1d\" }", "");
+    assert_eq!(cleaned(&world, &by_age).tags, world.tags);
+    // Nor with a grace period alone: whether they are younger is not known.
+    let young = policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", "grace = \"1d\"");
+    assert_eq!(cleaned(&world, &young).tags, world.tags);
+}
+
+#[test]
+fn thousands_of_tags_are_decided_together() {
+    let mut world = World::new();
+    for number in 0..3000_i64 {
+        let image = world.image(&number.to_string(), number / 10);
+        world.tag(&format!("v1.{}.{}", number / 100, number % 100), &image);
+    }
+    let keep = "{ id = \"releases\", semver = \">=1\", newest = 2, per = \"minor\" }";
+    let delete = "{ id = \"old\", semver = \">=1\", older_than = \"100d\" }";
+    let after = cleaned(&world, &policy(keep, delete, ""));
+    // A thousand are younger; of the others, two stay of each twenty groups.
+    assert_eq!(after.tags.len(), 1000 + 2 * 20);
+    assert_eq!(cleaned(&after, &policy(keep, delete, "")).tags, after.tags);
+}
+
+#[test]
+fn one_reference_is_explained() {
+    let mut world = World::new();
+    let (new, old) = (world.image("new", 3), world.image("old", 5));
+    world.tag("pr-1", &new);
+    world.tag("pr-2", &old);
+    let signature = world.referrer("signature", 5, &old);
+    let policy = policy(
+        "{ id = \"floating\", tags = [\"main\"] }",
+        "{ id = \"pr\", tags = [\"pr-*\"], older_than = \"4d\" }",
+        "",
+    );
+    let (snapshot, in_use) = (world.snapshot(), InUse::default());
+    let plan = plan(&snapshot, &policy, &in_use, now());
+    let explain = |tag: &str| {
+        let reference = Reference::Tag(tag.parse().unwrap());
+        serde_json::to_value(explain(&plan, &reference)).unwrap()
+    };
+    assert_eq!(
+        explain("pr-1"),
+        serde_json::json!({
+            "tag": "pr-1",
+            "digest": new,
+            "action": "keep",
+            "refused": [],
+            "clock": { "time": days_ago(3), "source": ClockSource::Pushed.as_str() },
+            "rules": [
+                { "rule": "floating", "keeps": true, "holds": false, "selects": false },
+                { "rule": "pr", "keeps": false, "holds": false, "selects": true,
+                  "not_before": days_ago(-1) },
+            ],
+            "blockers": [],
+            "in_use": [],
+            "tags": ["pr-1"],
+            "owners": [],
+            "bytes_freed": 0,
+        })
+    );
+    let gone = explain("pr-2");
+    // The document and its blob.
+    assert_eq!((&gone["action"], &gone["bytes_freed"]), (&"delete".into(), &1100.into()));
+    let signature = super::super::explain(&plan, &Reference::Digest(signature)).unwrap();
+    assert_eq!((signature.action, signature.owners), ("delete", vec![&old]));
+    // Owners go first.
+    let order: Vec<_> = plan
+        .steps
+        .iter()
+        .map(|step| match step {
+            Step::Delete { manifest, .. } => snapshot.digest(*manifest),
+            Step::Untag { .. } => panic!("nothing is untagged"),
+        })
+        .collect();
+    assert_eq!(order[0], &old);
+    assert_eq!(explain("missing"), serde_json::Value::Null);
+}
+
+#[test]
+fn manifests_are_read_into_what_a_snapshot_needs() {
+    use crate::cleanup::Found;
+    use crate::oci::{Manifest, media_type};
+    let child = |kind: &str| serde_json::json!({ "mediaType": kind, "digest": Digest::of(b"c"), "size": 7 });
+    let index = |kind: &str| {
+        let document = serde_json::json!({
+            "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [child(kind)],
+            "subject": child(media_type::OCI_MANIFEST),
+        });
+        Manifest::parse(document.to_string().into(), None, None).unwrap()
+    };
+    let found = Found::of(&index(media_type::OCI_MANIFEST)).unwrap();
+    assert!(found.is_index && found.subject.is_some());
+    assert_eq!(found.children, [Digest::of(b"c")]);
+    let unknown = Found::of(&index("application/x-new")).unwrap_err();
+    assert_eq!(unknown, "it lists something of the unknown type `application/x-new`");
+}
+
+/// Half of the digest is in the tag; the rest is found among what is there.
+#[test]
+fn tags_of_long_digests_find_their_image() {
+    let mut world = World::new();
+    let long: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
+    let item = {
+        let digest = world.image("image", 90);
+        world.items.remove(&digest).unwrap()
+    };
+    world.items.insert(long.clone(), item);
+    world.tag("pr-1", &long);
+    let signature = world.image("signature", 90);
+    world.tags.insert(derived::cosign_tag(&long, ".sig"), (signature, false));
+    let after = cleaned(&world, &policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", ""));
+    assert!(after.tags.is_empty() && after.items.is_empty());
+}

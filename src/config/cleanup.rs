@@ -1,0 +1,65 @@
+//! A `[[cleanup]]` rule: which repositories, when, and what goes.
+
+use super::policy::Policy;
+use super::rule::SourcePattern;
+use crate::oci::pattern::RepositoryPattern;
+use crate::oci::{RegistryHost, RepositoryName};
+use crate::schedule::Timing;
+
+/// One rule, complete and consistent in itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CleanupRule {
+    /// Unique among all rules.
+    pub name: String,
+    /// `None`: the rule runs only when it is asked for.
+    pub timing: Option<Timing>,
+    pub repositories: Repositories,
+    pub policy: Policy,
+    pub mode: Mode,
+}
+
+/// Whether a rule deletes when its time has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Mode {
+    #[default]
+    Plan,
+    Apply,
+}
+
+/// Repositories of one or more registries.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Repositories {
+    /// At least one; none of them names a tag or digest.
+    pub included: Vec<SourcePattern>,
+    pub excluded: Vec<Exclusion>,
+}
+
+/// Repositories that a rule leaves alone.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Exclusion {
+    /// `None`: of every registry.
+    pub registry: Option<RegistryHost>,
+    pub path: ExcludedPath,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum ExcludedPath {
+    One(RepositoryName),
+    Matching(RepositoryPattern),
+}
+
+impl Repositories {
+    /// Whether the rule is about this repository.
+    pub fn matches(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
+        let included =
+            |pattern: &SourcePattern| pattern.registry == *registry && pattern.matches(repository);
+        let excluded = |exclusion: &Exclusion| {
+            exclusion.registry.as_ref().is_none_or(|host| host == registry)
+                && match &exclusion.path {
+                    ExcludedPath::One(path) => path == repository,
+                    ExcludedPath::Matching(pattern) => pattern.matches(repository),
+                }
+        };
+        self.included.iter().any(included) && !self.excluded.iter().any(excluded)
+    }
+}

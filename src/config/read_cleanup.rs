@@ -1,0 +1,287 @@
+//! From `[[cleanup]]` as typed to [`CleanupRule`]. What deletes more than its author can have
+//! meant is an error here, not a surprise at night.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde_spanned::Spanned;
+
+use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Mode, Repositories};
+use super::policy::{
+    ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Per, Policy, TagSelector,
+};
+use super::raw_cleanup::{RawCleanup, RawClock, RawDelete, RawKeep, RawMaxDelete, RawMode};
+use super::read_timing::{self, RawTiming};
+use super::reader::Reader;
+use super::rule::{SourcePattern, SourceRepositories};
+use super::{read_rule, read_source};
+use crate::oci::pattern::RepositoryPattern;
+use crate::oci::reference::split_host;
+
+const DEFAULT_GRACE: Duration = Duration::from_secs(48 * 60 * 60);
+const DEFAULT_MAX_DELETE: MaxDelete = MaxDelete { count: Some(200), percent: Some(20) };
+
+/// The rule, or `None` with at least one problem reported.
+pub fn rule(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<CleanupRule> {
+    read_rule::check_name(&raw.name, reader);
+    let timing = read_timing::timing(&RawTiming::from(&raw), reader);
+    let mode = raw.mode.map_or(Mode::default(), |mode| match mode {
+        RawMode::Plan => Mode::Plan,
+        RawMode::Apply => Mode::Apply,
+    });
+    let repositories = repositories(&raw.repositories, mode, reader);
+    let policy = policy(raw, reader);
+    Some(CleanupRule {
+        name: policy.as_ref().map(|(name, _)| name.clone())?,
+        timing: timing?,
+        repositories: repositories?,
+        policy: policy?.1,
+        mode,
+    })
+}
+
+/// The policy, with the name of the rule.
+fn policy(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<(String, Policy)> {
+    let mut ids = HashMap::new();
+    let keep: Vec<_> = raw.keep.iter().map(|raw| keep(raw, &mut ids, reader)).collect();
+    let delete_span = raw.delete.span();
+    let delete = raw.delete.into_inner();
+    if delete.is_empty() {
+        reader.report(delete_span, "without a line in `delete` the rule deletes nothing");
+    }
+    let unguarded = raw.keep.is_empty();
+    let deletes: Vec<_> =
+        delete.iter().map(|raw| delete_line(raw, unguarded, &mut ids, reader)).collect();
+    let clock = match &raw.clock {
+        None => Some(vec![ClockSource::Pushed, ClockSource::FirstSeen]),
+        Some(clock) => clocks(clock, reader),
+    };
+    let grace = raw.grace.map_or(Some(DEFAULT_GRACE), |text| reader.duration(&text));
+    let max_delete =
+        raw.max_delete.map_or(Some(DEFAULT_MAX_DELETE), |raw| max_delete(&raw, reader));
+    let policy = Policy {
+        keep: keep.into_iter().collect::<Option<_>>()?,
+        delete: deletes.into_iter().collect::<Option<_>>()?,
+        clock: clock?,
+        grace: grace?,
+        max_delete: max_delete?,
+    };
+    (!delete.is_empty()).then(|| (raw.name.into_inner(), policy))
+}
+
+fn keep(
+    raw: &RawKeep,
+    ids: &mut HashMap<String, usize>,
+    reader: &mut Reader<'_>,
+) -> Option<KeepRule> {
+    check_id(&raw.id, ids, reader);
+    let names = Names { id: &raw.id, tags: &raw.tags, semver: &raw.semver, per: &raw.per };
+    let selector = selector(names, ("newest", raw.newest), reader);
+    Some(KeepRule { id: raw.id.get_ref().clone(), selector: selector?, newest: raw.newest })
+}
+
+/// `unguarded`: the policy keeps nothing by itself.
+fn delete_line(
+    raw: &RawDelete,
+    unguarded: bool,
+    ids: &mut HashMap<String, usize>,
+    reader: &mut Reader<'_>,
+) -> Option<DeleteRule> {
+    check_id(&raw.id, ids, reader);
+    let older_than = reader.optional(raw.older_than.as_ref(), |text, reader| reader.duration(text));
+    let loose =
+        [("untagged", &raw.untagged, Doomed::Untagged), ("orphans", &raw.orphans, Doomed::Orphans)];
+    let mut chosen = None;
+    for (key, value, what) in loose {
+        let Some(value) = value else { continue };
+        if !value.get_ref() {
+            reader.report(value.span(), format!("`{key}` is true or left out"));
+            return None;
+        }
+        let alone = raw.tags.is_none()
+            && raw.semver.is_none()
+            && raw.per.is_none()
+            && raw.beyond_newest.is_none()
+            && chosen.is_none();
+        if !alone {
+            let message =
+                format!("`{key}` stands alone or with `older_than`: it is not about tags");
+            reader.report_with_hint(value.span(), message, "write a line of its own for it");
+            return None;
+        }
+        chosen = Some(what);
+    }
+    let what = match chosen {
+        Some(what) => what,
+        None => {
+            let names = Names { id: &raw.id, tags: &raw.tags, semver: &raw.semver, per: &raw.per };
+            let selector = selector(names, ("beyond_newest", raw.beyond_newest), reader)?;
+            if unguarded && raw.beyond_newest.is_none() && selector.is_everything() {
+                let span = raw.tags.as_ref().map_or(raw.id.span(), Spanned::span);
+                let message = "this deletes every tag in time, and the rule keeps none";
+                let hint = "say in `keep` what stays, or add `beyond_newest`";
+                reader.report_with_hint(span, message, hint);
+                return None;
+            }
+            Doomed::Tags { selector: Box::new(selector), beyond_newest: raw.beyond_newest }
+        }
+    };
+    Some(DeleteRule { id: raw.id.get_ref().clone(), what, older_than: older_than? })
+}
+
+fn check_id(id: &Spanned<String>, ids: &mut HashMap<String, usize>, reader: &mut Reader<'_>) {
+    let text = id.get_ref();
+    if text.trim().is_empty() || text.chars().any(char::is_control) || text.chars().count() > 100 {
+        reader.report(id.span(), "an id is one line of 1 to 100 characters");
+    }
+    let line = reader.line(id.span().start);
+    if let Some(first) = ids.insert(text.clone(), line) {
+        let message = format!("duplicate id `{text}`: line {first} has it already");
+        reader.report(id.span(), message);
+    }
+}
+
+/// What a line selects tags by.
+struct Names<'a> {
+    id: &'a Spanned<String>,
+    tags: &'a Option<Spanned<Vec<Spanned<String>>>>,
+    semver: &'a Option<Spanned<String>>,
+    per: &'a Option<Spanned<String>>,
+}
+
+/// `count` is the key that `per` belongs to, and its value.
+fn selector(
+    names: Names<'_>,
+    count: (&str, Option<NonZeroU32>),
+    reader: &mut Reader<'_>,
+) -> Option<TagSelector> {
+    let tags = reader.optional(names.tags.clone(), read_source::patterns);
+    let semver = reader.optional(names.semver.as_ref(), read_source::range);
+    let per: Option<Option<Per>> = reader.optional(names.per.as_ref(), |per, r| r.parse(per));
+    if names.tags.is_none() && names.semver.is_none() {
+        let message =
+            format!("`{}` selects nothing: it has neither `tags` nor `semver`", names.id.get_ref());
+        reader.report_with_hint(names.id.span(), message, "for all tags write tags = [\"*\"]");
+        return None;
+    }
+    if let (Some(per), (key, None)) = (names.per, count) {
+        let message = format!("`per` belongs to `{key}`, and there is none");
+        reader.report(per.span(), message);
+    }
+    let selector = TagSelector { tags: tags?, semver: semver?, per: per? };
+    if let (true, Some(semver)) = (selector.is_nothing(), names.semver) {
+        let message = "none of the tags named beside it is such a version, so nothing is selected";
+        reader.report(semver.span(), message);
+        return None;
+    }
+    Some(selector)
+}
+
+fn clocks(raw: &Spanned<Vec<RawClock>>, reader: &mut Reader<'_>) -> Option<Vec<ClockSource>> {
+    let list = raw.get_ref();
+    if list.is_empty() {
+        reader.report(raw.span(), "an empty list tells no age: leave the key out or name a clock");
+        return None;
+    }
+    if list.iter().enumerate().any(|(at, clock)| list[..at].contains(clock)) {
+        reader.report(raw.span(), "a clock stands here twice");
+        return None;
+    }
+    let clock = |clock: &RawClock| match clock {
+        RawClock::Pushed => ClockSource::Pushed,
+        RawClock::FirstSeen => ClockSource::FirstSeen,
+        RawClock::Created => ClockSource::Created,
+    };
+    Some(list.iter().map(clock).collect())
+}
+
+fn max_delete(raw: &Spanned<RawMaxDelete>, reader: &mut Reader<'_>) -> Option<MaxDelete> {
+    let RawMaxDelete { count, percent } = raw.get_ref();
+    if count.is_none() && percent.is_none() {
+        let message = "an empty table limits nothing";
+        let hint = "write count = 200 or percent = 20, or percent = 100 for no limit";
+        reader.report_with_hint(raw.span(), message, hint);
+        return None;
+    }
+    if let Some(percent) = percent
+        && *percent.get_ref() > 100
+    {
+        reader.report(percent.span(), "there are no more than 100 percent");
+    }
+    Some(MaxDelete { count: *count, percent: percent.as_ref().map(|p| *p.get_ref()) })
+}
+
+fn repositories(
+    raw: &Spanned<Vec<Spanned<String>>>,
+    mode: Mode,
+    reader: &mut Reader<'_>,
+) -> Option<Repositories> {
+    let mut repositories = Repositories { included: Vec::new(), excluded: Vec::new() };
+    let mut whole: Option<Range<usize>> = None;
+    let mut complete = true;
+    for text in raw.get_ref() {
+        if let Some(excluded) = text.get_ref().strip_prefix('!') {
+            match exclusion(text, excluded, reader) {
+                Some(exclusion) => repositories.excluded.push(exclusion),
+                None => complete = false,
+            }
+            continue;
+        }
+        match read_source::source(text, reader) {
+            Some((pattern, None)) if !is_pinned(&pattern) => {
+                if is_whole_registry(&pattern) {
+                    whole.get_or_insert(text.span());
+                }
+                repositories.included.push(pattern);
+            }
+            Some(_) => {
+                let message = format!("`{}` names an image, and not a repository", text.get_ref());
+                reader.report_with_hint(text.span(), message, "say what goes in `delete`");
+                complete = false;
+            }
+            None => complete = false,
+        }
+    }
+    if complete && repositories.included.is_empty() {
+        reader.report(raw.span(), "no repository is named here");
+        return None;
+    }
+    if let (Some(span), Mode::Apply, true) = (whole, mode, repositories.excluded.is_empty()) {
+        let message = "with `mode = \"apply\"` this deletes in every repository of the registry";
+        let hint = "name the part of it that is meant, or leave some out with `!`";
+        reader.report_with_hint(span, message, hint);
+        return None;
+    }
+    complete.then_some(repositories)
+}
+
+fn is_pinned(pattern: &SourcePattern) -> bool {
+    matches!(pattern.repositories, SourceRepositories::Pinned { .. })
+}
+
+/// Whether the pattern matches whatever a registry may hold.
+fn is_whole_registry(pattern: &SourcePattern) -> bool {
+    let SourceRepositories::Matching(pattern) = &pattern.repositories else { return false };
+    // Names that have nothing in common but what every pattern of everything matches.
+    ["a", "b-1/x", "c/d_e/f.g/0"]
+        .iter()
+        .all(|name| name.parse().is_ok_and(|name| pattern.matches(&name)))
+}
+
+fn exclusion(text: &Spanned<String>, excluded: &str, reader: &mut Reader<'_>) -> Option<Exclusion> {
+    let (host, path) = split_host(excluded);
+    if host.is_some_and(RepositoryPattern::is_pattern) {
+        let message = format!("the host in `{excluded}` cannot be a pattern");
+        let hint = "leave the host out to mean every registry, as in !**/base-*";
+        reader.report_with_hint(text.span(), message, hint);
+        return None;
+    }
+    let registry = reader.optional(host, |host, reader| reader.check(text.span(), host.parse()));
+    let path = match RepositoryPattern::is_pattern(path) {
+        true => reader.check(text.span(), path.parse()).map(ExcludedPath::Matching),
+        false => reader.check(text.span(), path.parse()).map(ExcludedPath::One),
+    };
+    Some(Exclusion { registry: registry?, path: path? })
+}

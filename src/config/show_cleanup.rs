@@ -1,0 +1,73 @@
+//! `[[cleanup]]` rules as they were meant, written as TOML.
+
+use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Mode};
+use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, TagSelector};
+use super::show::{Writer, duration, list, patterns, quoted, show_timing};
+
+pub fn show(rule: &CleanupRule, out: &mut Writer) {
+    let policy = &rule.policy;
+    out.header("[[cleanup]]");
+    out.key("name", quoted(&rule.name));
+    if let Some(timing) = &rule.timing {
+        show_timing(timing, out);
+    }
+    let included = rule.repositories.included.iter().map(ToString::to_string);
+    out.key("repositories", list(included.chain(rule.repositories.excluded.iter().map(exclusion))));
+    out.key("clock", list(policy.clock.iter().map(|clock: &ClockSource| clock.as_str())));
+    out.key("grace", duration(policy.grace));
+    let count = policy.max_delete.count.map(|count| format!("count = {count}"));
+    let percent = policy.max_delete.percent.map(|percent| format!("percent = {percent}"));
+    let limits: Vec<_> = [count, percent].into_iter().flatten().collect();
+    out.key("max_delete", format!("{{ {} }}", limits.join(", ")));
+    out.key(
+        "mode",
+        quoted(match rule.mode {
+            Mode::Plan => "plan",
+            Mode::Apply => "apply",
+        }),
+    );
+    for rule in &policy.keep {
+        show_keep(rule, out);
+    }
+    for rule in &policy.delete {
+        show_delete(rule, out);
+    }
+}
+
+fn exclusion(exclusion: &Exclusion) -> String {
+    let path = match &exclusion.path {
+        ExcludedPath::One(name) => name.as_str(),
+        ExcludedPath::Matching(pattern) => pattern.as_str(),
+    };
+    match &exclusion.registry {
+        Some(registry) => format!("!{registry}/{path}"),
+        None => format!("!{path}"),
+    }
+}
+
+fn show_keep(rule: &KeepRule, out: &mut Writer) {
+    out.header("[[cleanup.keep]]");
+    out.key("id", quoted(&rule.id));
+    show_selector(&rule.selector, out);
+    out.optional("newest", rule.newest);
+}
+
+fn show_delete(rule: &DeleteRule, out: &mut Writer) {
+    out.header("[[cleanup.delete]]");
+    out.key("id", quoted(&rule.id));
+    match &rule.what {
+        Doomed::Tags { selector, beyond_newest } => {
+            show_selector(selector, out);
+            out.optional("beyond_newest", *beyond_newest);
+        }
+        Doomed::Untagged => out.key("untagged", true),
+        Doomed::Orphans => out.key("orphans", true),
+    }
+    out.optional("older_than", rule.older_than.map(duration));
+}
+
+fn show_selector(selector: &TagSelector, out: &mut Writer) {
+    out.optional("tags", selector.tags.as_ref().map(patterns));
+    out.optional("semver", selector.semver.as_ref().map(quoted));
+    out.optional("per", selector.per.as_ref().map(quoted));
+}

@@ -1,0 +1,212 @@
+//! `[[cleanup]]` rules: what they mean, and what is wrong with them.
+
+use std::time::Duration;
+
+use super::{errors, parse};
+use crate::config::CleanupRule;
+use crate::config::cleanup::Mode;
+use crate::config::policy::{ClockSource, Doomed, MaxDelete};
+
+fn good(text: &str) -> CleanupRule {
+    parse(text).unwrap_or_else(|e| panic!("{e}")).cleanup.remove(0)
+}
+
+const RULE: &str = r#"
+[[cleanup]]
+name = "apps"
+every = "24h"
+repositories = ["r.example:5000/acme/**", "alpine", "!r.example:5000/acme/private", "!**/base-*"]
+clock = ["created"]
+grace = "0s"
+max_delete = { percent = 50 }
+mode = "apply"
+keep = [{ id = "releases", semver = ">=1", tags = ["v*"], newest = 3, per = '/v(\d+)\..*/' }]
+delete = [
+    { id = "pr", tags = ["pr-*"], older_than = "7d", beyond_newest = 5 },
+    { id = "untagged", untagged = true },
+    { id = "orphans", orphans = true, older_than = "1h" },
+]
+"#;
+
+#[test]
+fn a_rule_means_what_it_says() {
+    let rule = good(RULE);
+    let policy = &rule.policy;
+    assert_eq!((rule.mode, policy.grace), (Mode::Apply, Duration::ZERO));
+    assert_eq!(policy.clock, [ClockSource::Created]);
+    assert_eq!(policy.max_delete, MaxDelete { count: None, percent: Some(50) });
+    assert_eq!(policy.keep[0].newest.map(|n| n.get()), Some(3));
+    assert_eq!(policy.delete[1].what, Doomed::Untagged);
+    assert_eq!(policy.delete[2].older_than, Some(Duration::from_secs(3600)));
+    for (registry, repository, expected) in [
+        ("r.example:5000", "acme/app", true),
+        ("r.example:5000", "acme/private", false),
+        ("r.example:5000", "acme/team/base-x", false),
+        ("r.example", "acme/app", false),
+        ("docker.io", "library/alpine", true),
+        ("docker.io", "acme/app", false),
+    ] {
+        let found =
+            rule.repositories.matches(&registry.parse().unwrap(), &repository.parse().unwrap());
+        assert_eq!(found, expected, "{registry}/{repository}");
+    }
+}
+
+#[test]
+fn what_is_left_out_is_careful() {
+    let text = "[[cleanup]]\nname = \"a\"\nrepositories = [\"r.example/a\"]\ndelete = [{ id = \"u\", untagged = true }]\n";
+    let rule = good(text);
+    assert_eq!((rule.mode, rule.timing), (Mode::Plan, None));
+    assert_eq!(rule.policy.grace, Duration::from_secs(48 * 3600));
+    assert_eq!(rule.policy.max_delete, MaxDelete { count: Some(200), percent: Some(20) });
+    assert_eq!(rule.policy.clock, [ClockSource::Pushed, ClockSource::FirstSeen]);
+}
+
+#[test]
+fn what_is_shown_means_the_same() {
+    let config = parse(RULE).unwrap();
+    let shown = config.show();
+    assert_eq!(parse(&shown).unwrap_or_else(|e| panic!("{e}\n{shown}")), config, "{shown}");
+}
+
+/// The messages about a rule of these lines.
+fn wrong(lines: &str) -> String {
+    let text = format!("[[cleanup]]\nname = \"a\"\n{lines}\n");
+    let errors = errors(&text);
+    let messages = errors
+        .lines()
+        .filter(|line| line.starts_with("tranship.toml:") || line.starts_with("hint: "));
+    messages.map(|line| line.trim_start_matches("tranship.toml:")).collect::<Vec<_>>().join("\n")
+}
+
+const HERE: &str = "repositories = [\"r.example/a\"]";
+
+#[test]
+fn lines_that_cannot_be_meant_are_errors() {
+    let cases = [
+        (
+            r#"delete = [{ id = "x", older_than = "7d" }]"#,
+            "4:18: `x` selects nothing: it has neither `tags` nor `semver`\nhint: for all tags write tags = [\"*\"]",
+        ),
+        (r#"delete = [{ id = "x", tags = [] }]"#, "4:30: an empty list selects no tags"),
+        (
+            r#"delete = [{ id = "x", tags = ["*"], older_than = "7d" }]"#,
+            "4:30: this deletes every tag in time, and the rule keeps none\nhint: say in `keep`",
+        ),
+        (r#"delete = [{ id = "x", tags = ["/.*/"] }]"#, "this deletes every tag"),
+        (
+            r#"delete = [{ id = "x", tags = ["latest"], semver = ">=1" }]"#,
+            "4:51: none of the tags named beside it is such a version",
+        ),
+        (
+            r#"delete = [{ id = "x", tags = ["a"], per = "major" }]"#,
+            "4:43: `per` belongs to `beyond_newest`",
+        ),
+        (
+            r#"delete = [{ id = "x", tags = ["a"], per = "/a.*/", beyond_newest = 1 }]"#,
+            "exactly one group",
+        ),
+        (
+            r#"delete = [{ id = "x", tags = ["a"], per = "week", beyond_newest = 1 }]"#,
+            "`week` is no grouping",
+        ),
+        (
+            r#"delete = [{ id = "x", tags = ["a"], beyond_newest = 0 }]"#,
+            "expected a whole number of 1 or more",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true, tags = ["a"] }]"#,
+            "4:34: `untagged` stands alone",
+        ),
+        (r#"delete = [{ id = "x", untagged = true, orphans = true }]"#, "`orphans` stands alone"),
+        (r#"delete = [{ id = "x", untagged = false }]"#, "4:34: `untagged` is true or left out"),
+        (
+            r#"delete = [{ id = "x", untagged = true }, { id = "x", orphans = true }]"#,
+            "duplicate id `x`: line 4",
+        ),
+        (r#"delete = []"#, "4:10: without a line in `delete` the rule deletes nothing"),
+        (
+            r#"keep = [{ id = "k", tags = ["a"], per = "minor" }]
+delete = [{ id = "x", untagged = true }]"#,
+            "4:41: `per` belongs to `newest`",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true, pulled_within = "3d" }]"#,
+            "unknown key `pulled_within` in `delete` of [[cleanup]]",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true }]
+clock = []"#,
+            "5:9: an empty list tells no age",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true }]
+clock = ["pushed", "pushed"]"#,
+            "5:9: a clock stands here twice",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true }]
+clock = ["pulled"]"#,
+            "`pulled` is not allowed here",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true }]
+max_delete = {}"#,
+            "5:14: an empty table limits nothing",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true }]
+max_delete = { percent = 120 }"#,
+            "5:26: there are no more than 100 percent",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true }]
+quarantine = { to = "backup" }"#,
+            "5:1: unknown key `quarantine` in [[cleanup]]",
+        ),
+        (
+            r#"delete = [{ id = "x", untagged = true }]
+schedule = "0 3 * * *"
+every = "1h""#,
+            "6:9: a rule has either `schedule` or `every`, not both",
+        ),
+    ];
+    for (lines, expected) in cases {
+        let found = wrong(&format!("{HERE}\n{lines}"));
+        assert!(found.contains(expected), "{lines}\n{found}");
+    }
+}
+
+#[test]
+fn repositories_that_cannot_be_meant_are_errors() {
+    let cases = [
+        (r#"[]"#, "", "no repository is named here"),
+        (r#"["!r.example/a"]"#, "", "no repository is named here"),
+        (r#"["r.example/a:v1"]"#, "", "names an image, and not a repository"),
+        (r#"["r.example/a", "!*.example/a"]"#, "", "the host in `*.example/a` cannot be a pattern"),
+        (r#"["r.example/a", "!r.example/A*"]"#, "", "no upper-case letters"),
+        (
+            r#"["r.example/**"]"#,
+            "mode = \"apply\"",
+            "deletes in every repository of the registry\nhint: name the part",
+        ),
+    ];
+    for (repositories, more, expected) in cases {
+        let found = wrong(&format!(
+            "repositories = {repositories}\ndelete = [{{ id = \"x\", untagged = true }}]\n{more}"
+        ));
+        assert!(found.contains(expected), "{repositories}\n{found}");
+    }
+    for fine in ["mode = \"plan\"", ""] {
+        good(&format!(
+            "[[cleanup]]\nname = \"a\"\nrepositories = [\"r.example/**\"]\n{fine}\ndelete = [{{ id = \"x\", untagged = true }}]\n"
+        ));
+    }
+}
+
+#[test]
+fn names_are_unique_among_all_rules() {
+    let text = "[[sync]]\nname = \"a\"\nsource = \"r.example/a\"\ntarget = \"t.example/a\"\n[[cleanup]]\nname = \"a\"\nrepositories = [\"r.example/a\"]\ndelete = [{ id = \"x\", untagged = true }]\n";
+    let found = errors(text);
+    assert!(found.contains("tranship.toml:6:8: duplicate rule name `a`: line 2"), "{found}");
+}
