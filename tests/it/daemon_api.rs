@@ -397,7 +397,7 @@ async fn pages_in_browsers_are_not_served() {
         tokio::time::timeout(LIMIT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
         answer.split(' ').nth(1).unwrap().to_owned()
     };
-    for here in ["localhost", "localhost:8642", "127.0.0.1:8642", "[::1]:8642", "::1"] {
+    for here in ["localhost", "localhost:8642", "127.0.0.1:8642", "[::1]:8642", "[::1]"] {
         assert_eq!(ask(&format!("Host: {here}\r\n")).await, "200", "{here}");
     }
     for elsewhere in ["evil.example", "evil.example:8642", "localhost.evil.example", ""] {
