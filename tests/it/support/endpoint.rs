@@ -107,8 +107,16 @@ impl Endpoint {
     /// A manifest by tag or digest; `None` for 404.
     pub async fn manifest(&self, repository: &str, reference: &str) -> Option<Served> {
         let path = format!("/v2/{repository}/manifests/{reference}");
-        let request = self.request(Method::GET, repository, &path).header("accept", ACCEPT);
-        let response = request.send().await.unwrap();
+        let get = || self.request(Method::GET, repository, &path).header("accept", ACCEPT).send();
+        let mut response = get().await.unwrap();
+        // distribution 2 answers so while the file behind a tag is being written.
+        for _ in 0..20 {
+            if response.status() != StatusCode::INTERNAL_SERVER_ERROR {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            response = get().await.unwrap();
+        }
         if response.status() == StatusCode::NOT_FOUND {
             return None;
         }
