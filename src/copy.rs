@@ -14,7 +14,8 @@ use crate::oci::selection::TagSelection;
 use crate::oci::{Digest, Tag};
 use crate::place::{Image, Source, Target};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
-use crate::sync::{Action, Counts, Failure, ImageReport};
+use crate::run::Failure;
+use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{self, Carrier, Delivered, Job, Options, Outcome, TagIndex};
 
 /// Images under way at once. Bounds memory.

@@ -13,6 +13,7 @@
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `cleanup`: what of a repository a policy deletes: a snapshot is read, and a plan decided.
+//! - `run`: what runs of rules have in common: stopping, turns, what went wrong.
 //! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
@@ -45,6 +46,7 @@ pub mod oci;
 pub mod place;
 pub mod registry;
 pub mod repository;
+pub mod run;
 pub mod schedule;
 pub mod server;
 pub mod state;

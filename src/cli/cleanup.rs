@@ -16,8 +16,8 @@ use crate::oci::reference::{ImageReference, Location};
 use crate::oci::{RegistryHost, RepositoryName, Tag};
 use crate::registry::Registries;
 use crate::repository::{Cause, Error, Reference};
+use crate::run::Failure;
 use crate::state::State;
-use crate::sync::Failure;
 
 /// Say what the [[cleanup]] rules would delete now, and why
 ///

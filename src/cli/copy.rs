@@ -14,8 +14,9 @@ use crate::copy::{self, CopyReport, Extent};
 use crate::oci::Platform;
 use crate::oci::reference::Location;
 use crate::place::{Source, Target};
+use crate::run::Failure;
 use crate::state::State;
-use crate::sync::{Action, Counts, Failure, ImageReport};
+use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{Options, Reading};
 
 /// Copy an image, or all tags of a repository, from one place to another

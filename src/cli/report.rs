@@ -2,7 +2,8 @@
 
 use super::output;
 use crate::history::Outcome;
-use crate::sync::{Action, Failure, ImageReport};
+use crate::run::Failure;
+use crate::sync::{Action, ImageReport};
 
 /// What became of one image, in a line and its notes.
 pub fn image_line(image: &ImageReport) -> String {

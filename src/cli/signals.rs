@@ -4,7 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
-use crate::sync::Stop;
+use crate::run::Stop;
 
 /// Does something that a signal stops: what it holds open is put in order then.
 pub async fn unless_stopped<T>(

@@ -13,8 +13,9 @@ use crate::oci::reference::Location;
 use crate::oci::{Platform, Tag, derived};
 use crate::place::{Image, Source};
 use crate::repository::{Cause, Error, Placement, Reference};
+use crate::run::Failure;
 use crate::state::State;
-use crate::sync::{Failure, Syncer};
+use crate::sync::Syncer;
 use crate::transfer::{Options, TagIndex};
 use crate::verify::{self, ImageReport, Item, Outcome, Repairer, Report, Sides, Task, Verifier};
 

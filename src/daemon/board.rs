@@ -12,7 +12,8 @@ use super::movement::Movement;
 use crate::fair::Flow;
 use crate::history::{Begun, RunId, RunRecord};
 use crate::metrics::RuleMetrics;
-use crate::sync::{RunProgress, Snapshot, Stop};
+use crate::run::Stop;
+use crate::sync::{RunProgress, Snapshot};
 
 /// The board. Its lock is held for moments only, never while something is waited for.
 pub(super) struct Board(Mutex<Content>);

@@ -17,7 +17,8 @@ use super::view::{
 };
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
-use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop};
+use crate::run::Stop;
+use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
 const SILENCE: Duration = Duration::from_secs(120);

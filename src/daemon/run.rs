@@ -24,10 +24,10 @@ use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::metrics::{self, RuleMetrics, RunScope, TagOutcome};
+use crate::run::{Failure, Stop};
 use crate::state::Mark;
 use crate::sync::{
-    Action, Counts, Failure, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope,
-    Snapshot, Stop,
+    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
 };
 use crate::trace;
 

@@ -21,8 +21,8 @@ use crate::events::PushEvent;
 use crate::fair::Flow;
 use crate::history::{Cause, RunId};
 use crate::oci::RegistryHost;
+use crate::run::Stop;
 use crate::state::Mark;
-use crate::sync::Stop;
 
 /// Whole rules under way at once. What bounds the work is the limits of transfers and registries,
 /// which all share fairly; this bounds the lists of tags that are held in memory.

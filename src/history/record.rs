@@ -5,7 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RunId;
-use crate::sync::{Counts, Failure, ImageReport, RuleReport};
+use crate::run::Failure;
+use crate::sync::{Counts, ImageReport, RuleReport};
 
 /// A run that begins.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

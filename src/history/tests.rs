@@ -9,7 +9,8 @@ use tempfile::TempDir;
 
 use super::writer::FOLDER;
 use super::*;
-use crate::sync::{Action, Counts, Failure, ImageReport, Mode, RuleReport};
+use crate::run::Failure;
+use crate::sync::{Action, Counts, ImageReport, Mode, RuleReport};
 
 const LIMIT: u64 = 1 << 20;
 

@@ -4,9 +4,7 @@
 //! - `scope`: how much of a rule a run is about. `decide`: what a tag needs, from what is known
 //!   of both sides (pure).
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
-//! - `turns`: which rule may write to a target repository.
-//! - `stop`, `progress`: a run seen and stopped from outside. `report`: what it did, for people
-//!   and for programs.
+//! - `progress`: a run seen from outside. `report`: what it did, for people and for programs.
 
 pub mod decide;
 mod pair;
@@ -14,8 +12,6 @@ pub mod pairs;
 mod progress;
 mod report;
 mod scope;
-mod stop;
-mod turns;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,16 +25,15 @@ use crate::fair::{Flow, Places};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
 use crate::repository::Error;
+use crate::run::{Failure, Stop, Turns};
 use crate::transfer::{Carrier, Locks};
 use pair::Pair;
 use progress::Progress;
-use turns::Turns;
 
 pub use pair::Selected;
 pub use progress::{RunProgress, Snapshot};
-pub use report::{Action, Counts, Failure, ImageReport, RuleReport};
+pub use report::{Action, Counts, ImageReport, RuleReport};
 pub use scope::Scope;
-pub use stop::Stop;
 
 /// Rules under way at once: what bounds the work is each registry's window.
 const RULES: usize = 16;

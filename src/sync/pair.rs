@@ -12,13 +12,14 @@ use futures_util::StreamExt;
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::pairs::Pairing;
-use super::report::{Action, Failure, ImageReport};
-use super::turns::Held;
+use super::report::{Action, ImageReport};
 use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::{OnConflict, SourceRepositories, SyncRule};
 use crate::fair::{Flow, Place};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
+use crate::run::Failure;
+use crate::run::Held;
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
 pub use selected::Selected;
 

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::report::Failure;
 use crate::config::SyncRule;
 use crate::oci::template::SourceContext;
 use crate::oci::{RegistryHost, RepositoryName};
+use crate::run::Failure;
 
 /// One source repository, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

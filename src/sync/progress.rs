@@ -5,9 +5,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::report::{Action, Counts, Failure, ImageReport, RuleReport};
+use super::report::{Action, Counts, ImageReport, RuleReport};
 use super::{Keep, RunSpec, Stop};
 use crate::fair::{self, Pulse};
+use crate::run::Failure;
 
 /// How far a run has come, for who looks at it from outside.
 #[derive(Debug, Default)]

@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::OnConflict;
 use crate::repository::{Placement, Reference, Repository, Result};
-use crate::sync::{Failure, Selected};
+use crate::run::Failure;
+use crate::sync::Selected;
 use crate::transfer::{Options, TagIndex};
 use compare::Compared;
 use memo::Memo;

@@ -10,8 +10,8 @@ use crate::config::OnConflict;
 use crate::fair::Flow;
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Placement};
+use crate::run::Failure;
 use crate::state::{TagKey, TagState};
-use crate::sync::Failure;
 use crate::transfer::{Carrier, Condition, Job, Outcome, Target, fingerprint};
 
 /// Heals images.

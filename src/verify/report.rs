@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::repository::{Cause, Error};
-use crate::sync::Failure;
+use crate::run::Failure;
 
 /// One verification.
 #[derive(Debug, Clone, Default, Serialize)]

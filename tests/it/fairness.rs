@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tranship::config::SyncRule;
 use tranship::fair::Flow;
-use tranship::sync::{Counts, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Stop, Syncer};
+use tranship::run::Stop;
+use tranship::sync::{Counts, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Syncer};
 
 use crate::support::bench::{IDLE, IMAGES, Runner, registry, rule};
 use crate::support::{Family, Fault, Image, Kind, Place, Scripted, eventually};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use tranship::config::SyncRule;
 use tranship::fair::Flow;
+use tranship::run::Stop;
 use tranship::sync::{
     Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
-    Stop, Syncer,
+    Syncer,
 };
 
 use crate::support::bench::{APP, IDLE, IMAGES, Runner, registry, rule};

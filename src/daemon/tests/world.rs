@@ -19,8 +19,9 @@ use crate::history::History;
 use crate::metrics::Metrics;
 use crate::registry::Policy;
 use crate::registry::auth::Environment;
+use crate::run::{Failure, Stop};
 use crate::state::{Mark, State};
-use crate::sync::{Failure, Mode, RuleReport, RunSpec, Stop, Syncer};
+use crate::sync::{Mode, RuleReport, RunSpec, Syncer};
 use crate::transfer::Carrier;
 
 /// Shows tokio's time, which passes when nothing else happens, from a moment that can be moved.

@@ -8,8 +8,9 @@ use super::{Item, Pair};
 use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::repository::{Placement, Reference, Repository, Result};
+use crate::run::{Failure, Stop};
 use crate::sync::progress::Progress;
-use crate::sync::{Failure, Keep, Mode, REPOSITORIES, RunProgress, RunSpec, Scope, Stop, Syncer};
+use crate::sync::{Keep, Mode, REPOSITORIES, RunProgress, RunSpec, Scope, Syncer};
 use crate::transfer::{Options, TagIndex};
 
 /// The images that a rule selects in one source repository, and where they belong.

@@ -4,9 +4,10 @@ use super::{Goal, Item, Need, Pair};
 use crate::config::OnConflict;
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Placement};
+use crate::run::Failure;
 use crate::state::{TagKey, TagState};
 use crate::sync::progress::Progress;
-use crate::sync::report::{Action, Failure, ImageReport};
+use crate::sync::report::{Action, ImageReport};
 use crate::transfer::{Delivered, Found, Outcome, fingerprint};
 
 impl Pair<'_> {

@@ -21,8 +21,9 @@ use tranship::config::{self, Config, SyncRule};
 use tranship::metrics::Metrics;
 use tranship::registry::auth::Environment;
 use tranship::registry::{Policy, Registries};
+use tranship::run::Failure;
 use tranship::state::State;
-use tranship::sync::{Action, Failure, Mode, RuleReport, Syncer};
+use tranship::sync::{Action, Mode, RuleReport, Syncer};
 use tranship::transfer::Carrier;
 
 use super::compare::assert_same_at;

@@ -11,13 +11,13 @@ use tokio::sync::oneshot;
 
 /// Turns, by target repository. Nothing is kept of those that nobody has.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Turns {
+pub struct Turns {
     taken: Arc<Mutex<HashMap<String, Turn<oneshot::Sender<Held>>>>>,
 }
 
 /// The right to write to a repository, until dropped.
 #[derive(Debug)]
-pub(super) struct Held {
+pub struct Held {
     turns: Turns,
     key: String,
     number: u64,
