@@ -13,7 +13,9 @@
 //! - `decide`: a verdict for every tag and manifest. [`plan()`]: limits, order and bytes.
 //! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
 
+pub mod audit;
 mod builder;
+mod cleaner;
 mod clock;
 mod decide;
 pub mod document;
@@ -24,16 +26,20 @@ mod live;
 mod owners;
 pub mod plan;
 mod rank;
+pub mod report;
 mod repositories;
 mod select;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
 
+pub use audit::{Actor, Audit};
 pub use builder::{Builder, Found};
+pub use cleaner::{Cleaner, CleanupSpec};
 pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
 pub use gather::{REGISTRY, gather};
 pub use plan::{InUse, Plan, Refusal, Step, plan};
+pub use report::{CleanupReport, Outcome, Planned, RepositoryReport, StepReport, Verdict};
 pub use repositories::{Selected, repositories};
 pub use snapshot::{Abilities, Incomplete, Node, Snapshot};

@@ -16,8 +16,16 @@ pub struct Selected {
     pub failures: Vec<Error>,
 }
 
+impl Selected {
+    /// This repository and no other.
+    pub fn one(host: RegistryHost, repository: RepositoryName) -> Self {
+        let repositories = BTreeMap::from([((host, repository), true)]);
+        Self { repositories, failures: Vec::new() }
+    }
+}
+
 /// Lists each registry at most once.
-pub async fn repositories(rule: &CleanupRule, registries: &Registries) -> Selected {
+pub async fn repositories(rule: &CleanupRule, registries: &Registries, flow: Flow) -> Selected {
     let mut selected = Selected::default();
     let mut listed = BTreeSet::new();
     for pattern in &rule.repositories.included {
@@ -27,7 +35,7 @@ pub async fn repositories(rule: &CleanupRule, registries: &Registries) -> Select
                 selected.repositories.insert((host.clone(), repository.clone()), true);
             }
         } else if listed.insert(host) {
-            let list = async { registries.open(host)?.repositories(Flow::ALONE).await };
+            let list = async { registries.open(host)?.repositories(flow).await };
             match list.await {
                 Ok(all) => {
                     for name in all {

@@ -12,6 +12,7 @@ use super::{output, session, signals};
 use crate::cleanup::document::{Clock, StepLine};
 use crate::cleanup::{self, Explanation, InUse, Plan, Refusal, Snapshot, explain, gather};
 use crate::config::{CleanupRule, RegistryConfig};
+use crate::fair::Flow;
 use crate::oci::reference::{ImageReference, Location};
 use crate::oci::{RegistryHost, RepositoryName, Tag};
 use crate::registry::Registries;
@@ -170,7 +171,7 @@ async fn gather_rule<'a>(
             )]),
             failures: Vec::new(),
         },
-        None => cleanup::repositories(rule, registries).await,
+        None => cleanup::repositories(rule, registries, Flow::ALONE).await,
     };
     let mut failures: Vec<Failure> = selected.failures.iter().map(Failure::of).collect();
     let mut snapshots = Vec::new();

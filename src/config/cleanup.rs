@@ -1,5 +1,8 @@
 //! A `[[cleanup]]` rule: which repositories, when, and what goes.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::policy::Policy;
 use super::rule::SourcePattern;
 use crate::oci::pattern::RepositoryPattern;
@@ -19,7 +22,8 @@ pub struct CleanupRule {
 }
 
 /// Whether a rule deletes when its time has come.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Mode {
     #[default]
     Plan,

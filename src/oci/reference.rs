@@ -7,7 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::digest::{Digest, DigestError};
 
@@ -22,6 +22,12 @@ pub struct RepositoryName(String);
 /// A tag: at most 128 of `[A-Za-z0-9_.-]`, not starting with a dot or a dash.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Tag(String);
+
+impl<'de> Deserialize<'de> for Tag {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
 
 /// Why a text is not a reference. Each message says what is wrong in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

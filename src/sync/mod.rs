@@ -133,6 +133,11 @@ impl Syncer {
         &self.carrier
     }
 
+    /// Whose turn it is to write to a repository, for others who write to repositories.
+    pub fn turns(&self) -> &Turns {
+        &self.common.turns
+    }
+
     /// One pass of these rules, as one flow. The reports are in the order of the rules. `watch`
     /// sees every image that was not simply in step, as soon as it is settled.
     pub async fn run(

@@ -1,0 +1,276 @@
+//! The audit: what was to be deleted, by whom and why, before it is; and what became of it.
+//!
+//! An append-only log in the state directory ([`state::jsonl`](crate::state::jsonl)) of which
+//! nothing is ever removed. An intent is durable before the request that it is about is sent, so
+//! whatever is gone has a line here. A process that is killed leaves at most one intent a
+//! repository without an outcome: the next one finds these and settles them.
+//!
+//! Unlike the rest of the state it must not be lost, so here errors are returned, and what cannot
+//! be written down is not deleted.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::report::{Outcome, StepAction};
+use crate::oci::{Digest, Tag};
+use crate::state::jsonl::{Limits, Log, NewestFirst};
+
+/// Who deletes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// The run, by which its deletions are found again.
+    pub run: String,
+    /// `schedule`, `api`, `command` …: why there is this run.
+    pub cause: String,
+    /// The user that the process belongs to.
+    pub user: String,
+    pub process: u32,
+}
+
+impl Actor {
+    /// This process.
+    pub fn of_process(run: impl Into<String>, cause: impl Into<String>) -> Self {
+        let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+        Self {
+            run: run.into(),
+            cause: cause.into(),
+            user: user.unwrap_or_else(|| "unknown".to_owned()),
+            process: std::process::id(),
+        }
+    }
+}
+
+/// Something is about to be deleted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intent {
+    /// Joins it to its outcome.
+    pub id: String,
+    pub at: Timestamp,
+    pub actor: Actor,
+    pub rule: String,
+    /// The line of the rule; absent for what goes with something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub line: Option<String>,
+    /// As [`Repository::name`](crate::repository::Repository::name) has it.
+    pub repository: String,
+    pub action: StepAction,
+    /// The tag that is taken away, or all that go with the manifest.
+    pub tags: Vec<Tag>,
+    pub digest: Digest,
+    /// Since when it was there, and who says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock: Option<String>,
+    /// Where it was copied to before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quarantine: Option<Kept>,
+}
+
+/// A copy in a quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// The repository or layout that holds it, as a place that can be typed.
+    pub place: String,
+    /// What it is called there; absent for what is part of something else there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Tag>,
+    /// When it may be removed from there.
+    pub until: Timestamp,
+}
+
+/// One line of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Line {
+    /// A process began to write. What processes before it intended is settled, but for this.
+    Opened {
+        at: Timestamp,
+        unsettled: Vec<Intent>,
+    },
+    Intent(Intent),
+    Outcome {
+        id: String,
+        at: Timestamp,
+        outcome: Outcome,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// What was deleted by this intent was brought back.
+    Restored {
+        id: String,
+        at: Timestamp,
+        actor: Actor,
+    },
+    /// The copy in the quarantine is gone.
+    Expired {
+        id: String,
+        at: Timestamp,
+    },
+}
+
+/// The audit of one process. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Audit(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    log: Mutex<Log>,
+    dir: PathBuf,
+    next: AtomicU64,
+    /// Left by processes that were cut off, by repository.
+    unsettled: Mutex<BTreeMap<String, Vec<Intent>>>,
+}
+
+/// The folder of the audit in a state directory.
+pub fn folder(state: &Path) -> PathBuf {
+    state.join("audit")
+}
+
+impl Audit {
+    /// Opens the audit of a state directory, and finds what was cut off. Blocks.
+    ///
+    /// # Errors
+    /// It cannot be read or written to.
+    pub fn open(state: &Path, now: Timestamp) -> io::Result<Self> {
+        let dir = folder(state);
+        let mut log = Log::open(&dir, Limits::keep_all())?;
+        let left = unsettled(&dir)?;
+        log.append(&Line::Opened { at: now, unsettled: left.clone() })?;
+        log.sync()?;
+        let mut unsettled: BTreeMap<String, Vec<Intent>> = BTreeMap::new();
+        for intent in left {
+            unsettled.entry(intent.repository.clone()).or_default().push(intent);
+        }
+        Ok(Self(Arc::new(Inner {
+            log: Mutex::new(log),
+            dir,
+            next: AtomicU64::new(0),
+            unsettled: Mutex::new(unsettled),
+        })))
+    }
+
+    /// A name for an intent of this run.
+    pub fn name(&self, actor: &Actor) -> String {
+        format!("{}/{}", actor.run, self.0.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Writes lines down, durably.
+    ///
+    /// # Errors
+    /// They may not be on the disk: what they announce must not be done.
+    pub async fn write(&self, lines: Vec<Line>) -> io::Result<()> {
+        let inner = Arc::clone(&self.0);
+        let written = tokio::task::spawn_blocking(move || {
+            let mut log = lock(&inner.log);
+            lines.iter().try_for_each(|line| log.append(line))?;
+            log.sync()
+        });
+        written.await.unwrap_or_else(|_| Err(io::Error::other("the write was stopped")))
+    }
+
+    /// Takes what was intended in a repository by processes that did not come to say what became
+    /// of it.
+    pub fn take_unsettled(&self, repository: &str) -> Vec<Intent> {
+        lock(&self.0.unsettled).remove(repository).unwrap_or_default()
+    }
+
+    /// Gives back what could not be settled now.
+    pub fn give_back(&self, intents: Vec<Intent>) {
+        let mut unsettled = lock(&self.0.unsettled);
+        for intent in intents {
+            unsettled.entry(intent.repository.clone()).or_default().push(intent);
+        }
+    }
+
+    /// Where the log is.
+    pub fn dir(&self) -> &Path {
+        &self.0.dir
+    }
+}
+
+/// The intents without an outcome, the oldest first.
+fn unsettled(dir: &Path) -> io::Result<Vec<Intent>> {
+    let mut lines = NewestFirst::open(dir)?;
+    let mut settled = std::collections::HashSet::new();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next::<Line>(|_| true)? {
+        match line {
+            Line::Outcome { id, .. } => _ = settled.insert(id),
+            Line::Intent(intent) => found.push(intent),
+            Line::Restored { .. } | Line::Expired { .. } => {}
+            Line::Opened { unsettled, .. } => {
+                found.extend(unsettled.into_iter().rev());
+                break;
+            }
+        }
+    }
+    found.retain(|intent| !settled.contains(&intent.id));
+    found.reverse();
+    Ok(found)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn intent(id: &str, repository: &str) -> Intent {
+        Intent {
+            id: id.to_owned(),
+            at: Timestamp::UNIX_EPOCH,
+            actor: Actor::of_process("run", "command"),
+            rule: "apps".to_owned(),
+            line: Some("pr".to_owned()),
+            repository: repository.to_owned(),
+            action: StepAction::Delete,
+            tags: vec!["pr-1".parse().unwrap()],
+            digest: Digest::of(b"x"),
+            since: None,
+            clock: None,
+            quarantine: None,
+        }
+    }
+
+    fn outcome(id: &str) -> Line {
+        let at = Timestamp::UNIX_EPOCH;
+        Line::Outcome { id: id.to_owned(), at, outcome: Outcome::Deleted, reason: None }
+    }
+
+    /// What was cut off is found by the next process, and by the one after it if it is not settled.
+    #[tokio::test]
+    async fn intents_without_an_outcome_outlive_processes() {
+        let state = tempfile::tempdir().unwrap();
+        let open = || Audit::open(state.path(), Timestamp::UNIX_EPOCH).unwrap();
+        let first = open();
+        let lines = ["a", "b", "c"].map(|id| Line::Intent(intent(id, "r/one")));
+        first.write(lines.to_vec()).await.unwrap();
+        first.write(vec![outcome("b"), Line::Intent(intent("d", "r/two"))]).await.unwrap();
+        drop(first);
+        let second = open();
+        let ids = |intents: Vec<Intent>| intents.into_iter().map(|i| i.id).collect::<Vec<_>>();
+        assert_eq!(ids(second.take_unsettled("r/one")), ["a", "c"]);
+        assert!(second.take_unsettled("r/one").is_empty());
+        second.write(vec![outcome("c")]).await.unwrap();
+        drop(second);
+        let third = open();
+        assert_eq!(ids(third.take_unsettled("r/one")), ["a"]);
+        let two = third.take_unsettled("r/two");
+        third.give_back(two);
+        assert_eq!(ids(third.take_unsettled("r/two")), ["d"]);
+        third.write(vec![outcome("a"), outcome("d")]).await.unwrap();
+        drop(third);
+        let fourth = open();
+        assert!(fourth.take_unsettled("r/one").is_empty());
+        assert!(fourth.take_unsettled("r/two").is_empty());
+    }
+}
