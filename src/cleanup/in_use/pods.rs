@@ -108,13 +108,13 @@ impl Search {
 
     /// What runs. Nothing is said before it runs.
     fn running(&mut self, value: Option<&Value>) {
-        let text = match value {
+        let (text, used) = match value {
             None | Some(Value::Null) => return,
             Some(Value::String(text)) if text.is_empty() => return,
-            Some(Value::String(text)) => text.clone(),
-            Some(other) => other.to_string(),
+            Some(Value::String(text)) => (text.clone(), Used::of_runtime(text)),
+            Some(other) => (other.to_string(), None),
         };
-        match Used::of_runtime(&text) {
+        match used {
             Some(used) => self.found.push(used),
             None if self.strange.is_none() => {
                 let problem = "nor does the object say what should run".to_owned();
