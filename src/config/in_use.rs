@@ -61,12 +61,15 @@ pub struct ImagePath {
 pub enum ImagePathError {
     #[error("`{path}` is not a JSONPath: {problem}")]
     Malformed { path: String, problem: String },
-    /// Reading one takes time and stack by its length.
-    #[error("a JSONPath of more than {0} characters is not read")]
-    TooLong(usize),
+    #[error("a JSONPath of more than {MAX_PATH} bytes is not read")]
+    TooLong,
+    /// Each level multiplies the time that the parser takes: twenty of them take hours.
+    #[error("a JSONPath with more than {MAX_DEPTH} brackets within brackets is not read")]
+    TooDeep,
 }
 
 const MAX_PATH: usize = 300;
+const MAX_DEPTH: usize = 4;
 
 impl ImagePath {
     /// As it was written.
@@ -80,6 +83,27 @@ impl ImagePath {
     }
 }
 
+/// How deep brackets are in brackets, those in quoted names left out.
+fn depth(text: &str) -> usize {
+    let (mut depth, mut deepest, mut quote, mut escaped) = (0_usize, 0, None, false);
+    for c in text.chars() {
+        match (quote, c) {
+            (Some(_), _) if escaped => escaped = false,
+            (Some(_), '\\') => escaped = true,
+            (Some(open), c) if c == open => quote = None,
+            (Some(_), _) => {}
+            (None, '\'' | '"') => quote = Some(c),
+            (None, '(' | '[') => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            (None, ')' | ']') => depth = depth.saturating_sub(1),
+            (None, _) => {}
+        }
+    }
+    deepest
+}
+
 impl PartialEq for ImagePath {
     fn eq(&self, other: &Self) -> bool {
         self.text == other.text
@@ -91,7 +115,10 @@ impl FromStr for ImagePath {
 
     fn from_str(text: &str) -> Result<Self, ImagePathError> {
         if text.len() > MAX_PATH {
-            return Err(ImagePathError::TooLong(MAX_PATH));
+            return Err(ImagePathError::TooLong);
+        }
+        if depth(text) > MAX_DEPTH {
+            return Err(ImagePathError::TooDeep);
         }
         let path = JsonPath::parse(text).map_err(|error| ImagePathError::Malformed {
             path: text.to_owned(),

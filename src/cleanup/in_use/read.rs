@@ -177,7 +177,7 @@ async fn blocking(
     work: impl FnOnce() -> Result<Sightings, Problem> + Send + 'static,
 ) -> Result<Sightings, Problem> {
     let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|_| Err(Problem::Content { input, problem: Unreadable::BrokeOff }))
+    done.unwrap_or(Err(Problem::Content { input, problem: Unreadable::BrokeOff }))
 }
 
 /// What a text lists. `input` is what the text is called in errors.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{errors, parse};
-use crate::config::in_use::{InUseFormat, InUseFrom};
+use crate::config::in_use::{ImagePath, ImagePathError, InUseFormat, InUseFrom};
 
 const ALL: &str = r#"
 [in_use.prod]
@@ -144,4 +144,27 @@ fn rules_name_sources_that_there_are() {
          delete = [{ id = \"u\", untagged = true }]\n",
     );
     assert!(without.contains("hint: say in [in_use.prod] where to learn what runs"), "{without}");
+}
+
+/// The parser's time grows without bounds by the depth of brackets, so that is bounded.
+#[test]
+fn paths_that_take_for_ever_are_not_read() {
+    for (open, close) in [("(", ")"), ("!(", ")"), ("@[?", "]"), ("$[?", "]"), ("f(", ")")] {
+        let path = |depth: usize| {
+            let text = format!("$[?{}@.a{}]", open.repeat(depth), close.repeat(depth));
+            [text.parse::<ImagePath>(), text[..text.len() - depth - 1].parse()]
+        };
+        for path in path(40) {
+            assert_eq!(path.unwrap_err(), ImagePathError::TooDeep, "{open}");
+        }
+        let deepest = path(3);
+        assert!(!deepest.contains(&Err(ImagePathError::TooDeep)), "{open}");
+    }
+    for fine in
+        ["$['((((((']['a'].b[*]", r#"$["\"[[[[["].a"#, "$[?@.a == '[[[[[' && (@.b || @.c)].d"]
+    {
+        assert!(fine.parse::<ImagePath>().is_ok(), "{fine}");
+    }
+    let long = format!("$.{}", "a".repeat(300));
+    assert_eq!(long.parse::<ImagePath>().unwrap_err(), ImagePathError::TooLong);
 }

@@ -47,7 +47,8 @@ fn every_kind_is_read() {
     ];
     let mut found = read(KUBECTL).unwrap();
     let mut expected = expected.to_vec();
-    (found.sort(), expected.sort());
+    found.sort();
+    expected.sort();
     assert_eq!(found, expected);
 }
 
