@@ -35,5 +35,5 @@ pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
 pub use gather::{REGISTRY, gather};
 pub use plan::{InUse, Plan, Refusal, Step, plan};
-pub use repositories::{Selected, repositories};
+pub use repositories::{Place, Selected, repositories, resolved};
 pub use snapshot::{Abilities, Incomplete, Node, Snapshot};

@@ -165,7 +165,7 @@ async fn gather_rule<'a>(
     let selected = match asked {
         Some(Asked { image, .. }) => cleanup::Selected {
             repositories: BTreeMap::from([(
-                (image.registry.clone(), image.repository.clone()),
+                cleanup::Place::Registry(image.registry.clone(), image.repository.clone()),
                 true,
             )]),
             failures: Vec::new(),
@@ -174,7 +174,16 @@ async fn gather_rule<'a>(
     };
     let mut failures: Vec<Failure> = selected.failures.iter().map(Failure::of).collect();
     let mut snapshots = Vec::new();
-    for ((host, name), expected) in selected.repositories {
+    for (place, expected) in selected.repositories {
+        let (host, name) = match place {
+            cleanup::Place::Registry(host, name) => (host, name),
+            cleanup::Place::Layout(folder) => {
+                let why = Cause::Unsupported("layouts are not cleaned up yet".to_owned());
+                let error = Error::new("clean up", format!("oci:{}", folder.display()), why);
+                failures.push(Failure::of(&error));
+                continue;
+            }
+        };
         match gather_one(registries, &host, &name, state, now).await {
             Ok(Some(snapshot)) => snapshots.push(snapshot),
             Ok(None) if expected => {

@@ -7,6 +7,7 @@
 pub mod cleanup;
 mod daemon;
 mod events;
+mod layout_pattern;
 mod notify;
 mod one_or_many;
 mod overlap;
@@ -41,6 +42,7 @@ use std::path::Path;
 pub use cleanup::CleanupRule;
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
+pub use layout_pattern::LayoutPattern;
 pub use notify::{
     AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, is_loopback, may_carry_secrets,
 };

@@ -1,6 +1,6 @@
 //! `[[cleanup]]` rules as they were meant, written as TOML.
 
-use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Mode};
+use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Included, Mode};
 use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, TagSelector};
 use super::show::{Writer, duration, list, patterns, quoted, show_timing};
 
@@ -11,8 +11,8 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     if let Some(timing) = &rule.timing {
         show_timing(timing, out);
     }
-    let included = rule.repositories.included.iter().map(ToString::to_string);
-    out.key("repositories", list(included.chain(rule.repositories.excluded.iter().map(exclusion))));
+    let names = rule.repositories.included.iter().map(included);
+    out.key("repositories", list(names.chain(rule.repositories.excluded.iter().map(exclusion))));
     out.key("clock", list(policy.clock.iter().map(|clock: &ClockSource| clock.as_str())));
     out.key("grace", duration(policy.grace));
     let count = policy.max_delete.count.map(|count| format!("count = {count}"));
@@ -34,14 +34,24 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     }
 }
 
+fn included(included: &Included) -> String {
+    match included {
+        Included::Registry(pattern) => pattern.to_string(),
+        Included::Layouts(pattern) => pattern.to_string(),
+    }
+}
+
 fn exclusion(exclusion: &Exclusion) -> String {
-    let path = match &exclusion.path {
-        ExcludedPath::One(name) => name.as_str(),
-        ExcludedPath::Matching(pattern) => pattern.as_str(),
-    };
-    match &exclusion.registry {
-        Some(registry) => format!("!{registry}/{path}"),
-        None => format!("!{path}"),
+    fn text(path: &ExcludedPath) -> &str {
+        match path {
+            ExcludedPath::One(name) => name.as_str(),
+            ExcludedPath::Matching(pattern) => pattern.as_str(),
+        }
+    }
+    match exclusion {
+        Exclusion::Registry(registry, path) => format!("!{registry}/{}", text(path)),
+        Exclusion::Layouts(pattern) => format!("!{pattern}"),
+        Exclusion::Everywhere(path) => format!("!{}", text(path)),
     }
 }
 

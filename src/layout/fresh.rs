@@ -28,7 +28,7 @@ pub(super) enum Hold {
 }
 
 /// Holds the blobs of a layout against other processes and tasks until the result is dropped.
-/// Waits without the runtime, so only for use in `files::blocking`.
+#[expect(clippy::disallowed_methods, reason = "it is only called where blocking is allowed")]
 pub(super) fn hold(layout: &Path, hold: Hold) -> io::Result<File> {
     let own = files::own(layout);
     let path = own.join("blobs.lock");

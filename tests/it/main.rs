@@ -39,6 +39,7 @@ mod fuzz;
 mod harness;
 mod layout_conformance;
 mod layout_crash;
+mod layout_garbage;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
