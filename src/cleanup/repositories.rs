@@ -123,7 +123,8 @@ mod tests {
         let text = format!(
             "[[cleanup]]\nname = \"a\"\nrepositories = {text}\ndelete = [{{ id = \"u\", untagged = true }}]\n"
         );
-        let config = crate::config::parse(&text, &folder.join("tranship.toml"), &|_| None);
+        let home = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+        let config = crate::config::parse(&text, &folder.join("tranship.toml"), &home);
         let rule = config.unwrap().cleanup.remove(0);
         let registries = Registries::new(
             BTreeMap::new(),

@@ -1,6 +1,7 @@
 //! Layouts written by several processes that are killed in the middle: what was reported as
 //! done is there, and nothing is there in part.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -26,8 +27,13 @@ async fn writer() {
         let name = format!("{writer}-{at}");
         let image = push_image(&layout, &name).await;
         layout.put_manifest(&Placement::Tag(tag(&name)), &image).await.unwrap();
-        eprintln!("done {name}");
+        say("done", &name);
     }
+}
+
+/// Says something in one piece: of a line written in several, a kill could leave a part.
+pub fn say(what: &str, of: &str) {
+    std::io::stderr().write_all(format!("{what} {of}\n").as_bytes()).unwrap();
 }
 
 /// Starts one of the ignored tests as a process.

@@ -14,7 +14,7 @@ use tranship::oci::{Digest, Manifest};
 use tranship::repository::{Placement, Reference, Repository};
 
 use crate::conformance::{by_tag, image, index, push_image, tag};
-use crate::layout_crash::{FOLDER, WRITER, start};
+use crate::layout_crash::{FOLDER, WRITER, say, start};
 use crate::layout_skopeo::{oci, skopeo};
 
 /// So many contents are shared by all writers, so that they meet each other's blobs.
@@ -48,11 +48,11 @@ async fn writer() {
                 Err(error) => assert!(error.has_code("MANIFEST_BLOB_UNKNOWN"), "{error}"),
             }
         }
-        eprintln!("done {name}");
+        say("done", &name);
         if at % 5 == 4 {
             // What it named is garbage then, unless others name it.
             layout.delete(&by_tag(&name)).await.unwrap();
-            eprintln!("gone {name}");
+            say("gone", &name);
         }
     }
 }
@@ -65,7 +65,7 @@ async fn collector() {
     let layout = Layout::open_or_create(folder).await.unwrap();
     loop {
         let garbage = layout.collect_garbage(Timestamp::now(), Duration::ZERO, false).await;
-        eprintln!("done {}", garbage.unwrap().blobs);
+        say("done", &garbage.unwrap().blobs.to_string());
     }
 }
 
@@ -145,7 +145,7 @@ async fn whatever_is_killed_what_was_done_is_whole() {
             let steps = || said.iter().filter_map(|line| line.split_once(' '));
             let mut there: BTreeMap<_, _> = steps().map(|(what, name)| (name, what)).collect();
             // It may have been about to delete the last one.
-            if let Some((_, name)) = steps().last() {
+            if let Some((_, name)) = steps().next_back() {
                 there.remove(name);
             }
             for (name, _) in there.into_iter().filter(|(_, what)| *what == "done") {
