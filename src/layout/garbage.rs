@@ -17,7 +17,8 @@
 //!    names. Asking for a blob's size is no such promise.
 //! 3. **The blobs' lock.** The collector holds it alone for each batch in which it looks at the
 //!    files' ages a last time and removes them; who looks and freshens, or gives a blob its name,
-//!    holds it shared. So nothing is found present, or freshened, in the moment of its removal.
+//!    holds it shared. So nothing is found present, or freshened, in the moment of its removal; and a
+//!    manifest's file appears in a moment in which all that it names is there.
 //! 4. **The list's lock.** A batch also keeps `index.json` from being edited. An edit that lists an
 //!    image looks again, under that lock, whether all its blobs are there, and refuses the image if
 //!    not. So whatever is listed was whole when it was listed, and marked from then on, whatever the

@@ -142,10 +142,9 @@ impl Repository for Layout {
             };
             Error::new("put manifest", subject(), cause)
         };
-        if let Some(blob) = self.missing_blob(manifest).await.map_err(fail)? {
+        if let Some(blob) = self.store_manifest(manifest).await.map_err(fail)? {
             return Err(lacks(blob));
         }
-        self.write_blob(manifest).await.map_err(fail)?;
         let (tag, untagged) = entry(placement, manifest);
         if tag.is_some() || untagged != Untagged::No {
             let edit = Edit::Put { manifest: Box::new(manifest.clone()), tag, untagged };
@@ -225,37 +224,39 @@ impl Layout {
         })
     }
 
-    /// A blob that a manifest names and the layout lacks.
-    async fn missing_blob(&self, manifest: &Manifest) -> std::io::Result<Option<Digest>> {
-        let (manifest, folder) = (manifest.clone(), self.0.folder.clone());
+    /// Stores a manifest's bytes under its digest, unless a blob that it names is not there, which
+    /// is then the answer.
+    ///
+    /// The manifest appears in the same moment in which its blobs are seen: an index that is
+    /// listed without this child must not get one that is not whole.
+    async fn store_manifest(&self, manifest: &Manifest) -> std::io::Result<Option<Digest>> {
+        let (folder, manifest) = (self.0.folder.clone(), manifest.clone());
         files::blocking(move || {
-            let _held = hold(&folder, Hold::Shared)?;
-            fresh::missing(&folder, &manifest)
-        })
-        .await
-    }
-
-    /// Stores a manifest's bytes under its digest.
-    async fn write_blob(&self, manifest: &Manifest) -> std::io::Result<()> {
-        let (folder, raw) = (self.0.folder.clone(), manifest.raw.clone());
-        let digest = manifest.digest.clone();
-        files::blocking(move || {
-            let path = files::blob(&folder, &digest);
+            let path = files::blob(&folder, &manifest.digest);
+            let length = manifest.raw.len() as u64;
             // A damaged file is replaced, which costs reading the others.
-            if files::size(&path)? == Some(raw.len() as u64)
-                && files::read(&path, raw.len() as u64)?.as_deref() == Some(&raw[..])
-            {
+            let there = files::size(&path)? == Some(length)
+                && files::read(&path, length)?.as_deref() == Some(&manifest.raw[..]);
+            if there {
                 let _held = hold(&folder, Hold::Shared)?;
+                if let Some(lacks) = fresh::missing(&folder, &manifest)? {
+                    return Ok(Some(lacks));
+                }
                 if fresh::freshen(&path)?.is_some() {
-                    return Ok(());
+                    return Ok(None);
                 }
             }
             let uploads = files::uploads(&folder);
             std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
             let new = uploads.join(UploadId::random()?.as_str());
-            files::write_new(&new, &raw)?;
+            files::write_new(&new, &manifest.raw)?;
             let _held = hold(&folder, Hold::Shared)?;
-            files::publish(&new, &path)
+            let lacks = fresh::missing(&folder, &manifest)?;
+            match &lacks {
+                None => files::publish(&new, &path)?,
+                Some(_) => drop(files::remove(&new)?),
+            }
+            Ok(lacks)
         })
         .await
     }

@@ -48,6 +48,9 @@ async fn writer() {
                 Err(error) => assert!(error.has_code("MANIFEST_BLOB_UNKNOWN"), "{error}"),
             }
         }
+        // At once, because others soon bring the same blobs again.
+        let put = layout.manifest(&by_tag(&name)).await.unwrap().expect("it was put");
+        assert_whole(&layout, put).await;
         say("done", &name);
         if at % 5 == 4 {
             // What it named is garbage then, unless others name it.
@@ -57,15 +60,19 @@ async fn writer() {
     }
 }
 
-/// Not a test of its own: the process that collects garbage of any age until it is killed.
+/// Not a test of its own: the process that collects garbage of any age until it is killed. Its
+/// clock is ahead, so that no age protects anything.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "it is started by another test"]
 async fn collector() {
     let Ok(folder) = std::env::var(FOLDER) else { return };
     let layout = Layout::open_or_create(folder).await.unwrap();
     loop {
-        let garbage = layout.collect_garbage(Timestamp::now(), Duration::ZERO, false).await;
+        let later = Timestamp::now() + Duration::from_secs(3600);
+        let garbage = layout.collect_garbage(later, Duration::ZERO, false).await;
         say("done", &garbage.unwrap().blobs.to_string());
+        // Or nobody would ever come to put a manifest.
+        tokio::time::sleep(Duration::from_millis(fastrand::u64(..40))).await;
     }
 }
 
