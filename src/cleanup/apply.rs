@@ -8,9 +8,8 @@
 use std::collections::HashSet;
 
 use super::audit::{Actor, Audit, Intent, Line};
-use super::document::{StepLine, Tags};
-use super::drift::{Still, still};
-use super::owners::Owners;
+use super::document::StepLine;
+use super::drift::{Still, View, still};
 use super::plan::{Plan, Step, plan};
 use super::quarantine::Quarantine;
 use super::recover::cannot_write;
@@ -53,8 +52,7 @@ pub(super) async fn apply<'a>(site: &'a Site<'_>, plan: &'a Plan<'a>, order: Ord
     let mut carrying = Carrying {
         site,
         plan,
-        tags: Tags::of(plan),
-        owners: Owners::of(plan.snapshot),
+        view: View::of(plan),
         order,
         stays: HashSet::new(),
         gone: vec![false; plan.snapshot.len()],
@@ -74,8 +72,7 @@ pub(super) async fn apply<'a>(site: &'a Site<'_>, plan: &'a Plan<'a>, order: Ord
 struct Carrying<'a, 's> {
     site: &'a Site<'s>,
     plan: &'a Plan<'a>,
-    tags: Tags,
-    owners: Owners,
+    view: View<'a>,
     order: Order<'a>,
     /// What was to go, and did not.
     stays: HashSet<Node>,
@@ -124,11 +121,10 @@ impl Carrying<'_, '_> {
         };
         // The limits were for the plan as a whole.
         let policy = Policy { max_delete: MaxDelete::default(), ..self.plan.policy.clone() };
-        let now = sight.as_ref().map(|sight| {
-            let now = plan(&sight.snapshot, &policy, &sight.in_use, self.plan.now);
-            let tags = Tags::of(&now);
-            (now, tags)
-        });
+        let now = sight
+            .as_ref()
+            .map(|sight| plan(&sight.snapshot, &policy, &sight.in_use, self.plan.now));
+        let now = now.as_ref().map(View::of);
         for (step, line) in steps {
             let became = match &now {
                 _ if self.stops() => {
@@ -141,7 +137,7 @@ impl Carrying<'_, '_> {
                 }
                 // The whole repository is gone.
                 None => Became::plainly(Outcome::Gone),
-                Some((now, tags)) => self.step(step, line, (now, tags)).await,
+                Some(now) => self.step(step, line, now).await,
             };
             self.report(step, line, became);
         }
@@ -164,7 +160,7 @@ impl Carrying<'_, '_> {
         }
     }
 
-    async fn step(&mut self, step: &Step, line: &StepLine<'_>, now: (&Plan<'_>, &Tags)) -> Became {
+    async fn step(&mut self, step: &Step, line: &StepLine<'_>, now: &View<'_>) -> Became {
         if let Some(owner) = self.held_by(step) {
             let digest = self.plan.snapshot.digest(owner);
             return Became::because(
@@ -172,7 +168,7 @@ impl Carrying<'_, '_> {
                 format!("it belongs to {digest}, which stays"),
             );
         }
-        match still((self.plan, &self.tags), step, now) {
+        match still(&self.view, step, now) {
             Still::Wanted => {}
             Still::Gone => return Became::plainly(Outcome::Gone),
             Still::Changed(reason) => return Became::because(Outcome::Skipped, reason),
@@ -223,7 +219,8 @@ impl Carrying<'_, '_> {
     fn held_by(&self, step: &Step) -> Option<Node> {
         match step {
             Step::Delete { manifest, .. } => {
-                let mut owners = self.owners.owners.row(manifest.at()).iter().copied().map(Node);
+                let mut owners =
+                    self.view.owners.owners.row(manifest.at()).iter().copied().map(Node);
                 owners.find(|owner| self.stays.contains(owner))
             }
             Step::Untag { tag } => match self.plan.snapshot.tags()[*tag as usize].kind {
@@ -255,11 +252,10 @@ impl Carrying<'_, '_> {
         }
     }
 
-    async fn untag(&mut self, tag: u32, line: &StepLine<'_>, now: (&Plan<'_>, &Tags)) -> Became {
-        let (now, now_tags) = now;
+    async fn untag(&mut self, tag: u32, line: &StepLine<'_>, now: &View<'_>) -> Became {
         let row = &self.plan.snapshot.tags()[tag as usize];
-        let node = now.snapshot.find(line.digest);
-        let mut others = node.map(|node| now_tags.on(now, node)).unwrap_or_default();
+        let node = now.plan.snapshot.find(line.digest);
+        let mut others = node.map(|node| now.tags.on(now.plan, node)).unwrap_or_default();
         others.retain(|other| **other != row.name);
         let taking = Taking {
             repository: &*self.site.repository,
@@ -306,7 +302,10 @@ impl Carrying<'_, '_> {
         let Became { outcome, reason } = became;
         if let Step::Delete { manifest, .. } = step {
             match outcome.is_gone() {
-                true => self.gone[manifest.at()] = true,
+                true => {
+                    self.gone[manifest.at()] = true;
+                    self.site.state.forget_manifest(self.site.repository.name(), line.digest);
+                }
                 false => _ = self.stays.insert(*manifest),
             }
         }

@@ -3,7 +3,10 @@
 
 use super::decide::{Fate, TagFate};
 use super::document::{Tags, names};
+use super::owners::Owners;
 use super::plan::{Plan, Step};
+use super::snapshot::Node;
+use crate::oci::Digest;
 
 /// What has become of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,10 +18,31 @@ pub(super) enum Still {
     Changed(String),
 }
 
-/// Compares a step of `planned` with what is planned `now`, without limits: those were for the
+/// A plan, and what is asked of it again and again.
+pub(super) struct View<'a> {
+    pub plan: &'a Plan<'a>,
+    pub tags: Tags,
+    pub owners: Owners,
+}
+
+impl<'a> View<'a> {
+    pub fn of(plan: &'a Plan<'a>) -> Self {
+        Self { plan, tags: Tags::of(plan), owners: Owners::of(plan.snapshot) }
+    }
+
+    /// Whether the plan deletes a manifest; also what a snapshot does not know stays.
+    fn deletes(&self, digest: &Digest) -> bool {
+        let node = self.plan.snapshot.find(digest);
+        node.zip(self.plan.verdicts.as_ref()).is_some_and(|(node, verdicts)| {
+            matches!(verdicts.manifests[node.at()].fate, Fate::Delete { .. })
+        })
+    }
+}
+
+/// Compares a step of an older view with what is planned now, without limits: those were for the
 /// plan as a whole.
-pub(super) fn still(planned: (&Plan<'_>, &Tags), step: &Step, now: (&Plan<'_>, &Tags)) -> Still {
-    let ((planned, planned_tags), (now, now_tags)) = (planned, now);
+pub(super) fn still(older: &View<'_>, step: &Step, newer: &View<'_>) -> Still {
+    let (planned, now) = (older.plan, newer.plan);
     let Some(verdicts) = &now.verdicts else {
         let reasons: Vec<String> = now.refusals.iter().take(3).map(ToString::to_string).collect();
         return Still::Changed(format!("nothing can be decided any more: {}", reasons.join("; ")));
@@ -34,9 +58,16 @@ pub(super) fn still(planned: (&Plan<'_>, &Tags), step: &Step, now: (&Plan<'_>, &
                     false => Still::Changed("no tag leads to it any more".to_owned()),
                 };
             };
-            let known = planned_tags.on(planned, *manifest);
-            if let Some(new) = now_tags.on(now, node).into_iter().find(|tag| !known.contains(tag)) {
+            let known = older.tags.on(planned, *manifest);
+            if let Some(new) = newer.tags.on(now, node).into_iter().find(|tag| !known.contains(tag))
+            {
                 return Still::Changed(format!("it has the tag `{new}` now"));
+            }
+            // What came meanwhile may be condemned as well, but not by this plan: it stays.
+            let owners = newer.owners.owners.row(node.at()).iter().map(|owner| Node(*owner));
+            let mut owners = owners.map(|owner| now.snapshot.digest(owner));
+            if let Some(new) = owners.find(|owner| !older.deletes(owner)) {
+                return Still::Changed(format!("it belongs to {new} now"));
             }
             let verdict = &verdicts.manifests[node.at()];
             match verdict.fate {

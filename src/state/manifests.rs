@@ -66,6 +66,11 @@ impl State {
         self.apply(vec![(encode_key(repository, digest), Some(manifest.encode()))]);
     }
 
+    /// Forgets a manifest that was deleted: if it comes back, it is new.
+    pub fn forget_manifest(&self, repository: &str, digest: &Digest) {
+        self.apply(vec![(encode_key(repository, digest), None)]);
+    }
+
     /// Forgets all manifests of a repository but these: what comes back later is new again.
     pub fn forget_manifests_except<'a>(
         &self,

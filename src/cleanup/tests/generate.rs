@@ -62,7 +62,8 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
                     subject: subject.map(earlier),
                     blobs: blobs
                         .into_iter()
-                        .map(|b| (Digest::of(&[b]), u64::from(b) + 1))
+                        .map(|b| vec![b; usize::from(b) + 1])
+                        .map(|content| (Digest::of(&content), content.len() as u64))
                         .collect(),
                     ..nothing()
                 };

@@ -1,0 +1,325 @@
+//! What must hold while plans are carried out, wherever that is refused, cut off or overtaken. The
+//! names are those of the invariants in docs/cleanup.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use proptest::sample::Index;
+use tempfile::TempDir;
+
+use super::generate::{digest, in_use, policy, world};
+use super::registry::Registry;
+use super::world::{World, now};
+use crate::cleanup::apply::{Applied, Order, apply};
+use crate::cleanup::audit::{Actor, Audit, Intent, Line, folder};
+use crate::cleanup::quarantine::{Quarantine, Space};
+use crate::cleanup::recover::recover;
+use crate::cleanup::restore::{Wanted, choose, restorable};
+use crate::cleanup::site::{Sight, Site};
+use crate::cleanup::{InUse, Outcome, Step, TagFate, plan};
+use crate::config::policy::{ClockSource, Policy};
+use crate::fair::Flow;
+use crate::oci::{Digest, Tag};
+use crate::registry::Policy as Retries;
+use crate::repository::{Reference, Repository};
+use crate::run::Stop;
+use crate::state::jsonl::NewestFirst;
+use crate::state::{Ability, SeenManifest, State};
+use crate::transfer::Carrier;
+
+/// A registry with a generated repository, the state that has seen it grow, and the audit.
+struct Scene {
+    registry: Arc<Registry>,
+    state: State,
+    policy: Policy,
+    in_use: InUse,
+    folder: TempDir,
+}
+
+/// What was planned, by name.
+#[derive(Debug, Default)]
+struct Planned {
+    tags: BTreeSet<Tag>,
+    digests: BTreeSet<Digest>,
+    /// Tags that stay.
+    kept: BTreeSet<Tag>,
+}
+
+impl Scene {
+    fn new(world: World, policy: Policy, in_use: InUse) -> Self {
+        let state = State::in_memory();
+        let name = "registry.example.com/acme/app";
+        for (digest, item) in &world.items {
+            let seen = item.times.iter().find(|(source, _)| *source == ClockSource::FirstSeen);
+            let Some((_, first_seen)) = seen.filter(|(_, at)| at.as_second() >= 0) else {
+                continue;
+            };
+            let found = item.found.clone();
+            let seen = SeenManifest {
+                first_seen: *first_seen,
+                size: found.size,
+                is_index: found.is_index,
+                children: found.children,
+                subject: found.subject,
+                artifact_type: found.artifact_type,
+                blobs: found.blobs,
+                created: None,
+                referrers: None,
+            };
+            state.set_manifest(name, digest, &seen);
+        }
+        let policy = Policy { clock: vec![ClockSource::FirstSeen], ..policy };
+        // Layouts aside, no repository is listed without its tags.
+        let registry = Registry::new(name, world);
+        Self { registry, state, policy, in_use, folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn audit(&self) -> Audit {
+        Audit::open(self.folder.path(), now()).unwrap()
+    }
+
+    /// Plans, lets somebody change the registry, and applies, as a process that may die. `None`:
+    /// it died, or nothing could be planned.
+    async fn run(
+        &self,
+        meddle: impl FnOnce(&Registry),
+        quarantine: Option<&Space>,
+    ) -> (Planned, Option<Applied>) {
+        let repository: Arc<dyn Repository> = Arc::clone(&self.registry) as _;
+        let site = Site {
+            repository: Arc::clone(&repository),
+            layout: None,
+            state: &self.state,
+            policy: &self.policy,
+            now: now(),
+            in_use: &|| Box::pin(async { Ok(self.in_use.clone()) }),
+        };
+        let audit = self.audit();
+        recover(&audit, &*repository, now()).await.unwrap();
+        let Some(Sight { snapshot, in_use }) = site.look(true).await.unwrap() else {
+            return Default::default();
+        };
+        let plan = plan(&snapshot, &self.policy, &in_use, now());
+        let mut planned = Planned::default();
+        for (row, verdict) in snapshot.tags().iter().zip(plan.tags()) {
+            match verdict.fate {
+                TagFate::Keep => planned.kept.insert(row.name.clone()),
+                _ => planned.tags.insert(row.name.clone()),
+            };
+        }
+        for step in &plan.steps {
+            if let Step::Delete { manifest, .. } = step {
+                planned.digests.insert(snapshot.digest(*manifest).clone());
+            }
+        }
+        if !plan.refusals.is_empty() {
+            planned.tags.clear();
+            return (planned, None);
+        }
+        meddle(&self.registry);
+        let carrier = Carrier::new(self.state.clone(), Retries::default(), || 0.0);
+        let actor = Actor::of_process("run", "command");
+        let stop = Stop::default();
+        let order = Order {
+            rule: "r",
+            audit: &audit,
+            actor: &actor,
+            quarantine: quarantine.map(|space| Quarantine {
+                carrier: &carrier,
+                flow: Flow::ALONE,
+                source: Arc::clone(&repository),
+                space,
+                until: "2026-07-01T00:00:00Z".parse().unwrap(),
+                copies: Default::default(),
+            }),
+            stop: &stop,
+        };
+        let applied = tokio::select! {
+            biased;
+            () = self.registry.died.notified() => None,
+            applied = apply(&site, &plan, order) => Some(applied),
+        };
+        (planned, applied)
+    }
+
+    /// Intents and outcomes in the audit, by id.
+    fn lines(&self) -> (BTreeMap<String, Intent>, BTreeMap<String, Outcome>) {
+        let mut lines = NewestFirst::open(&folder(self.folder.path())).unwrap();
+        let (mut intents, mut outcomes) = (BTreeMap::new(), BTreeMap::new());
+        while let Some(line) = lines.next::<Line>(|_| true).unwrap() {
+            match line {
+                Line::Intent(intent) => _ = intents.insert(intent.id.clone(), *intent),
+                Line::Outcome { id, outcome, .. } => _ = outcomes.insert(id, outcome),
+                _ => {}
+            }
+        }
+        (intents, outcomes)
+    }
+}
+
+/// Every tag that stays has its digest and all that it had; so has every other that is there.
+fn assert_whole(before: &World, after: &World, kept: &BTreeSet<Tag>) {
+    for tag in kept {
+        assert_eq!(after.tags.get(tag), before.tags.get(tag), "{tag}");
+    }
+    for (tag, (digest, _)) in &after.tags {
+        assert!(after.items.contains_key(digest), "{tag} points at nothing");
+        assert_eq!(after.closure(tag), before.closure(tag), "{tag}");
+    }
+}
+
+/// i04, i09: what went was planned, and no digest went while a tag on it stayed.
+fn assert_planned(scene: &Scene, planned: &Planned) {
+    for reference in scene.registry.deleted() {
+        match reference {
+            Reference::Tag(tag) => assert!(planned.tags.contains(&tag), "{tag}"),
+            Reference::Digest(digest) => assert!(planned.digests.contains(&digest), "{digest}"),
+        }
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+}
+
+/// Worlds without what registries do not have: locks are refusals there.
+fn registry_world() -> impl Strategy<Value = World> {
+    world().prop_map(|mut world| {
+        world.items.values_mut().for_each(|item| item.locked = false);
+        world.tags.values_mut().for_each(|(_, locked)| *locked = false);
+        world.tags.retain(|_, (digest, _)| world.items.contains_key(digest));
+        world
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Refused where the registry likes, cut off anywhere, and taken up again.
+    #[test]
+    fn i01_whatever_is_refused_or_cut_off_what_stays_is_whole(
+        world in registry_world(), policy in policy(), used in in_use(),
+        refused in proptest::collection::btree_set(0..12_usize, 0..3),
+        lives in 0..6_usize, dies_after in any::<bool>(), able in any::<bool>(),
+    ) {
+        block_on(async {
+            let scene = Scene::new(world.clone(), policy.clone(), used.clone());
+            if !able {
+                scene.registry.only_by_digest();
+            }
+            scene.registry.refuse(refused.iter().map(|n| digest(*n)).collect());
+            scene.registry.die_at(lives, dies_after);
+            let (planned, applied) = scene.run(|_| {}, None).await;
+            assert_planned(&scene, &planned);
+            assert_whole(&world, &scene.registry.world(), &planned.kept);
+            if applied.is_none() {
+                // The next process finds out what became of the last intent, and goes on.
+                scene.registry.die_at(usize::MAX, false);
+                scene.run(|_| {}, None).await;
+                assert_whole(&world, &scene.registry.world(), &planned.kept);
+                let (intents, outcomes) = scene.lines();
+                assert_eq!(
+                    intents.keys().collect::<Vec<_>>(),
+                    outcomes.keys().collect::<Vec<_>>()
+                );
+            }
+            // Cut off or not, no more goes. Less may: what belonged to something that had gone by
+            // then is for rules about orphans.
+            let undisturbed = Scene::new(world.clone(), policy.clone(), used.clone());
+            if !able {
+                undisturbed.registry.only_by_digest();
+            }
+            undisturbed.registry.refuse(refused.iter().map(|n| digest(*n)).collect());
+            undisturbed.run(|_| {}, None).await;
+            let (left, undisturbed) = (scene.registry.world(), undisturbed.registry.world());
+            assert!(undisturbed.tags.keys().all(|tag| left.tags.contains_key(tag)));
+            assert!(undisturbed.items.keys().all(|digest| left.items.contains_key(digest)));
+        });
+    }
+
+    /// Somebody pushes, moves and tags between the plan and its first step.
+    #[test]
+    fn i09_what_came_meanwhile_is_whole(
+        world in registry_world(), policy in policy(), used in in_use(),
+        at in any::<Index>(), moved in any::<Index>(), listed in any::<Index>(),
+    ) {
+        block_on(async {
+            let scene = Scene::new(world.clone(), policy, used);
+            let pick = |at: &Index| world.items.keys().nth(at.index(world.items.len())).unwrap();
+            let (tagged, child) = (pick(&at).clone(), pick(&listed).clone());
+            let mut changed = world.clone();
+            changed.tag("keep-me", &tagged);
+            if !world.tags.is_empty() {
+                let tag = world.tags.keys().nth(moved.index(world.tags.len())).unwrap();
+                changed.tags.insert(tag.clone(), (tagged, false));
+            }
+            let index = Digest::of(b"an index that is pushed meanwhile");
+            changed.index("an index that is pushed meanwhile", 0, &[&child]);
+            changed.tag("keep-this-too", &index);
+            let (planned, _) = scene.run(|registry| registry.change(|world| *world = changed.clone()), None).await;
+            assert_planned(&scene, &planned);
+            let after = scene.registry.world();
+            let new: BTreeSet<Tag> = ["keep-me", "keep-this-too"].map(|tag| tag.parse().unwrap()).into();
+            // Unless nothing was planned, and so nobody meddled.
+            if after.tags.contains_key(&"keep-me".parse::<Tag>().unwrap()) {
+                assert_whole(&changed, &after, &new);
+            }
+        });
+    }
+
+    /// What is done twice at one time is done once.
+    #[test]
+    fn i11_a_second_run_does_nothing(world in registry_world(), policy in policy(), used in in_use()) {
+        block_on(async {
+            let scene = Scene::new(world, policy, used);
+            scene.run(|_| {}, None).await;
+            let done = scene.registry.deleted().len();
+            scene.run(|_| {}, None).await;
+            let again = scene.registry.deleted().split_off(done);
+            prop_assert!(again.is_empty(), "{again:?}");
+            Ok(())
+        })?;
+    }
+
+    /// Everything that went is in the quarantine, and comes back as it was.
+    #[test]
+    fn i12_what_went_comes_back(world in registry_world(), policy in policy(), used in in_use()) {
+        block_on(async {
+            let scene = Scene::new(world.clone(), policy, used);
+            // Whose ability is known: a tag that stays untaken is none of this test's business.
+            scene.state.set_ability("registry.example.com", Ability::Untag, Some(false));
+            let quarantine = Registry::new("quarantine.example.com/acme/app", World::new());
+            let space = Space {
+                repository: Arc::clone(&quarantine) as _,
+                layout: None,
+                name: quarantine.name().to_owned(),
+            };
+            scene.run(|_| {}, Some(&space)).await;
+            let after = scene.registry.world();
+            let all = restorable(scene.folder.path(), now()).unwrap();
+            let chosen = choose(&all, &Wanted::default());
+            let kept = quarantine.world();
+            for (digest, item) in &world.items {
+                if after.items.contains_key(digest) {
+                    continue;
+                }
+                let intent = chosen.iter().find(|intent| intent.digest == *digest);
+                let intent = intent.unwrap_or_else(|| panic!("{digest} went without a copy"));
+                let tags: BTreeSet<&Tag> = world
+                    .tags
+                    .iter()
+                    .filter(|(_, (target, _))| target == digest)
+                    .map(|(tag, _)| tag)
+                    .collect();
+                prop_assert_eq!(intent.tags.iter().collect::<BTreeSet<_>>(), tags);
+                let copy = kept.items.get(digest).expect("it is in the quarantine");
+                prop_assert_eq!(&copy.found.children, &item.found.children);
+                prop_assert_eq!(&copy.found.subject, &item.found.subject);
+                let holder = &intent.quarantine.as_ref().unwrap().tag;
+                prop_assert!(kept.closure(holder).unwrap().contains(digest));
+            }
+            Ok(())
+        })?;
+    }
+}

@@ -1,0 +1,279 @@
+//! A registry in memory that holds a generated repository: deletions are refused, cut off or
+//! preceded by somebody else's pushes as a test says, and each is held against what must not go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::sync::Notify;
+
+use super::world::{Item, World};
+use crate::cleanup::Found;
+use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
+use crate::repository::{
+    BlobBody, BlobReader, Cause, Error, Placement, Reference, Repository, Resolved, Result, Stored,
+    UploadSession, UploadStart,
+};
+
+/// One repository of it.
+#[derive(Debug)]
+pub struct Registry {
+    name: String,
+    inner: Mutex<Inner>,
+    /// Told when the process that uses it is to die.
+    pub died: Notify,
+}
+
+#[derive(Debug)]
+struct Inner {
+    world: World,
+    blobs: BTreeMap<Digest, Bytes>,
+    /// Digests whose deletion is answered 412.
+    refused: BTreeSet<Digest>,
+    /// So many deletions are answered; the next one never is.
+    lives: usize,
+    /// Whether that last one is carried out.
+    dies_after: bool,
+    /// Single tags cannot be deleted.
+    digests_only: bool,
+    deleted: Vec<Reference>,
+}
+
+impl Registry {
+    pub fn new(name: &str, world: World) -> Arc<Self> {
+        let mut blobs = BTreeMap::new();
+        for item in world.items.values() {
+            for (digest, size) in &item.found.blobs {
+                blobs.insert(digest.clone(), content(digest, *size));
+            }
+        }
+        Arc::new(Self {
+            name: name.to_owned(),
+            inner: Mutex::new(Inner {
+                world,
+                blobs,
+                refused: BTreeSet::new(),
+                lives: usize::MAX,
+                dies_after: false,
+                digests_only: false,
+                deleted: Vec::new(),
+            }),
+            died: Notify::new(),
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    pub fn world(&self) -> World {
+        self.lock().world.clone()
+    }
+
+    pub fn change(&self, change: impl FnOnce(&mut World)) {
+        change(&mut self.lock().world);
+    }
+
+    pub fn refuse(&self, digests: BTreeSet<Digest>) {
+        self.lock().refused = digests;
+    }
+
+    pub fn only_by_digest(&self) {
+        self.lock().digests_only = true;
+    }
+
+    /// Dies at the deletion after so many, before or after it is carried out.
+    pub fn die_at(&self, lives: usize, after: bool) {
+        let mut inner = self.lock();
+        (inner.lives, inner.dies_after) = (lives, after);
+    }
+
+    pub fn deleted(&self) -> Vec<Reference> {
+        self.lock().deleted.clone()
+    }
+
+    fn error(&self, status: u16) -> Error {
+        let status = http::StatusCode::from_u16(status).unwrap();
+        let cause = Cause::Refused { status, codes: Vec::new(), message: "DENIED: no".to_owned() };
+        Error::new("delete", &self.name, cause)
+    }
+}
+
+impl Inner {
+    /// Deletes; `false`: it was not there.
+    fn delete(&mut self, reference: &Reference) -> bool {
+        self.deleted.push(reference.clone());
+        match reference {
+            Reference::Tag(tag) => self.world.tags.remove(tag).is_some(),
+            Reference::Digest(digest) => {
+                self.world.tags.retain(|_, (target, _)| target != digest);
+                self.world.items.remove(digest).is_some()
+            }
+        }
+    }
+
+    fn find(&self, reference: &Reference) -> Option<(Digest, &Item)> {
+        let digest = match reference {
+            Reference::Tag(tag) => &self.world.tags.get(tag)?.0,
+            Reference::Digest(digest) => digest,
+        };
+        Some((digest.clone(), self.world.items.get(digest)?))
+    }
+}
+
+/// What has one of the digests that are generated.
+fn content(digest: &Digest, size: u64) -> Bytes {
+    let of = |byte: u8| Bytes::from(vec![byte; usize::try_from(size).unwrap()]);
+    let found = (0..=u8::MAX).map(of).find(|content| digest.matches(content));
+    found.expect("a blob is a byte, repeated")
+}
+
+fn descriptor(digest: &Digest, media_type: &str, size: u64) -> Descriptor {
+    Descriptor {
+        media_type: media_type.to_owned(),
+        digest: digest.clone(),
+        size,
+        platform: None,
+        artifact_type: None,
+        annotations: None,
+    }
+}
+
+/// A manifest whose digest is only claimed: who asks for it by that has it verified.
+fn manifest(digest: Digest, found: &Found) -> Manifest {
+    let part = |digest: &Digest| descriptor(digest, media_type::OCI_MANIFEST, 100);
+    let blob =
+        |(digest, size): &(Digest, u64)| descriptor(digest, "application/octet-stream", *size);
+    Manifest {
+        raw: Bytes::from(vec![0; usize::try_from(found.size).unwrap()]),
+        media_type: match found.is_index {
+            true => media_type::OCI_INDEX.to_owned(),
+            false => media_type::OCI_MANIFEST.to_owned(),
+        },
+        digest,
+        document: match found.is_index {
+            true => Document::Index { children: found.children.iter().map(part).collect() },
+            false => Document::Image { blobs: found.blobs.iter().map(blob).collect() },
+        },
+        subject: found.subject.as_ref().map(part),
+        artifact_type: found.artifact_type.clone(),
+        annotations: None,
+    }
+}
+
+#[async_trait]
+impl Repository for Registry {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn store(&self) -> &str {
+        self.name.split('/').next().unwrap()
+    }
+
+    fn path(&self) -> &str {
+        self.name.split_once('/').unwrap().1
+    }
+
+    async fn tags(&self) -> Result<Option<Vec<Tag>>> {
+        Ok(Some(self.lock().world.tags.keys().cloned().collect()))
+    }
+
+    async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {
+        let found = self.lock().find(reference).map(|(digest, _)| digest);
+        Ok(found.map(|digest| Resolved { digest, media_type: None }))
+    }
+
+    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
+        Ok(self.lock().find(reference).map(|(digest, item)| manifest(digest, &item.found)))
+    }
+
+    async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
+        Ok(self.lock().blobs.get(digest).map(|blob| blob.len() as u64))
+    }
+
+    async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
+        assert_eq!(offset, 0);
+        let blob = self.lock().blobs.get(digest).cloned().expect("the blob is there");
+        Ok(BlobReader { offset: 0, chunks: futures_util::stream::iter([Ok(blob)]).boxed() })
+    }
+
+    async fn start_upload(&self, digest: &Digest, _: Option<&str>) -> Result<UploadStart> {
+        Ok(match self.lock().blobs.contains_key(digest) {
+            true => UploadStart::Present,
+            false => {
+                UploadStart::Session(UploadSession { location: digest.to_string(), offset: 0 })
+            }
+        })
+    }
+
+    async fn finish_upload(
+        &self,
+        _: &UploadSession,
+        digest: &Digest,
+        body: BlobBody,
+    ) -> Result<()> {
+        let chunks: Vec<Bytes> = body.chunks.try_collect().await.unwrap();
+        let bytes = Bytes::from(chunks.concat());
+        assert!(digest.matches(&bytes));
+        self.lock().blobs.insert(digest.clone(), bytes);
+        Ok(())
+    }
+
+    async fn upload_status(&self, _: &UploadSession) -> Result<Option<UploadSession>> {
+        Ok(None)
+    }
+
+    async fn cancel_upload(&self, _: &UploadSession) {}
+
+    async fn put_manifest(&self, placement: &Placement, manifest: &Manifest) -> Result<Stored> {
+        let found = Found {
+            subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
+            ..Found::of(manifest).unwrap()
+        };
+        let mut inner = self.lock();
+        assert!(found.blobs.iter().all(|(digest, _)| inner.blobs.contains_key(digest)));
+        let item = Item { found, times: Vec::new(), locked: false };
+        inner.world.items.entry(manifest.digest.clone()).or_insert(item);
+        if let Placement::Tag(tag) = placement {
+            inner.world.tags.insert(tag.clone(), (manifest.digest.clone(), false));
+        }
+        Ok(Stored { lists_referrer: true })
+    }
+
+    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+        let inner = self.lock();
+        let of = |item: &&Item| item.found.subject.as_ref() == Some(subject);
+        let listed = inner.world.items.iter().filter(|(_, item)| of(item));
+        let part = |(digest, _): (&Digest, &Item)| descriptor(digest, media_type::OCI_MANIFEST, 1);
+        Ok(Some(listed.map(part).collect()))
+    }
+
+    async fn delete(&self, reference: &Reference) -> Result<bool> {
+        let dies = {
+            let mut inner = self.lock();
+            if matches!(reference, Reference::Tag(_)) && inner.digests_only {
+                return Err(self.error(405));
+            }
+            if matches!(reference, Reference::Digest(digest) if inner.refused.contains(digest)) {
+                return Err(self.error(412));
+            }
+            let dies = inner.lives == 0;
+            if !dies {
+                inner.lives -= 1;
+            }
+            if !dies || inner.dies_after {
+                let found = inner.delete(reference);
+                if !dies {
+                    return Ok(found);
+                }
+            }
+            dies
+        };
+        assert!(dies);
+        self.died.notify_one();
+        std::future::pending().await
+    }
+}
