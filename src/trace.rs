@@ -24,6 +24,7 @@ pub fn run(rule: &str, run: &str, cause: &str) -> Span {
         copied = Empty,
         unchanged = Empty,
         kept = Empty,
+        withheld = Empty,
         failed = Empty,
         bytes = Empty,
         otel.status_code = Empty,

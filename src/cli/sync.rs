@@ -54,7 +54,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let state = State::open(&config.daemon.state)?;
     let registries = session::registries(config.registries.clone(), RegistryConfig::default());
     let carrier = session::carrier(state);
-    let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
+    let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now)
+        .with_cleanup(&config.cleanup);
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
     let cancel = signals::stop_token();
     let reports = {
@@ -150,11 +151,14 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     for note in &report.notes {
         output::print_text(&format!("{}: note: {note}\n", report.rule))?;
     }
-    let Counts { copied, unchanged, kept, failed } = report.counts;
+    let Counts { copied, unchanged, kept, withheld, failed } = report.counts;
     let copied_word = if report.dry_run { "to copy" } else { "copied" };
     let mut line = format!("{}: {copied} {copied_word}, {unchanged} unchanged", report.rule);
     if kept > 0 {
         line.push_str(&format!(", {kept} kept"));
+    }
+    if withheld > 0 {
+        line.push_str(&format!(", {withheld} withheld (cleaned up)"));
     }
     if failed > 0 {
         line.push_str(&format!(", {failed} failed"));

@@ -5,8 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
 use super::rule::SourcePattern;
+use super::show_cleanup;
 use crate::oci::pattern::RepositoryPattern;
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::oci::{Digest, RegistryHost, RepositoryName};
 use crate::schedule::Timing;
 
 /// One rule, complete and consistent in itself.
@@ -19,6 +20,15 @@ pub struct CleanupRule {
     pub repositories: Repositories,
     pub policy: Policy,
     pub mode: Mode,
+}
+
+impl CleanupRule {
+    /// A number that is another one where other images would go (the limits aside), and the same
+    /// one for ever for this policy, whatever the rule is called and wherever it applies.
+    pub fn mark(&self) -> u64 {
+        let digest = Digest::of(show_cleanup::verdicts(&self.policy).as_bytes());
+        digest.as_bytes().iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+    }
 }
 
 /// Whether a rule deletes when its time has come.

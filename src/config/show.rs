@@ -45,7 +45,7 @@ impl Config {
         for rule in &self.cleanup {
             show_cleanup::show(rule, &mut out);
         }
-        out.0
+        out.into_text()
     }
 }
 
@@ -54,6 +54,10 @@ impl Config {
 pub struct Writer(String);
 
 impl Writer {
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
     pub fn header(&mut self, header: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');

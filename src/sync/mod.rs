@@ -2,7 +2,7 @@
 //!
 //! - `pairs`: which source repository goes into which target repositories (pure).
 //! - `scope`: how much of a rule a run is about. `decide`: what a tag needs, from what is known
-//!   of both sides (pure).
+//!   of both sides (pure). `retention`: what cleanup rules say of the targets (pure).
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
 //! - `progress`: a run seen from outside. `report`: what it did, for people and for programs.
 
@@ -11,6 +11,7 @@ mod pair;
 pub mod pairs;
 mod progress;
 mod report;
+pub mod retention;
 mod scope;
 
 use std::collections::HashMap;
@@ -20,7 +21,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::SyncRule;
+use crate::config::{CleanupRule, SyncRule};
 use crate::fair::{Flow, Places};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
@@ -29,6 +30,7 @@ use crate::run::{Failure, Stop, Turns};
 use crate::transfer::{Carrier, Locks};
 use pair::Pair;
 use progress::Progress;
+use retention::Retention;
 
 pub use pair::Selected;
 pub use progress::{RunProgress, Snapshot};
@@ -82,6 +84,7 @@ pub struct Syncer {
     carrier: Arc<Carrier>,
     /// Seconds since 1970.
     clock: fn() -> u64,
+    retention: Retention,
     common: Arc<Common>,
 }
 
@@ -115,7 +118,13 @@ impl Syncer {
             at_work: Locks::default(),
             listed: Mutex::default(),
         };
-        Self { registries, carrier, clock, common: Arc::new(common) }
+        let retention = Retention::default();
+        Self { registries, carrier, clock, retention, common: Arc::new(common) }
+    }
+
+    /// The same beside these cleanup rules: what they deleted is not copied again.
+    pub fn with_cleanup(self, rules: &[CleanupRule]) -> Self {
+        Self { retention: Retention::new(rules), ..self }
     }
 
     /// One for runs to come with other registries, as after a change of the configuration. Runs of
@@ -125,6 +134,7 @@ impl Syncer {
             registries,
             carrier: self.carrier.clone(),
             clock: self.clock,
+            retention: self.retention.clone(),
             common: self.common.clone(),
         }
     }

@@ -3,6 +3,7 @@
 mod needs;
 mod selected;
 mod settle;
+mod withdrawn;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::pairs::Pairing;
 use super::report::{Action, ImageReport};
+use super::retention::Policies;
 use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::{OnConflict, SourceRepositories, SyncRule};
 use crate::fair::{Flow, Place};
@@ -54,6 +56,8 @@ struct Goal {
     tags: OnceCell<Result<Option<Vec<Tag>>>>,
     /// The derived ones among them.
     derived: OnceCell<TagIndex>,
+    /// Under which it is cleaned up.
+    policies: Policies,
 }
 
 /// One image of the source: what is read, and where it is put.
@@ -108,8 +112,10 @@ impl<'a> Pair<'a> {
             .targets
             .iter()
             .map(|(registry, repository)| {
+                let policies = syncer.retention.policies(registry, repository);
                 let repository = open(registry, repository, true)?;
-                Ok(Goal { repository, tags: OnceCell::new(), derived: OnceCell::new() })
+                let (tags, derived) = (OnceCell::new(), OnceCell::new());
+                Ok(Goal { repository, tags, derived, policies })
             })
             .collect::<Result<_>>()?;
         let options = Options {
@@ -143,6 +149,7 @@ impl<'a> Pair<'a> {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
+        self.prune_withdrawn();
         let images = tags.len() + usize::from(pinned.is_some());
         progress.considered(images * self.goals.len());
         // The run for some tags that have moved lists nothing that it need not.

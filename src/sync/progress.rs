@@ -99,6 +99,12 @@ impl<'a> Progress<'a> {
         self.change(|report| report.counts.unchanged += images);
     }
 
+    /// The same for images that cleanup rules deleted and would delete again.
+    pub fn withheld(&self, images: usize) {
+        self.live.change(|now| now.counts.withheld += images);
+        self.change(|report| report.counts.withheld += images);
+    }
+
     pub fn failure(&self, failure: Failure) {
         self.change(|report| report.failures.push(failure));
     }
@@ -126,7 +132,7 @@ impl<'a> Progress<'a> {
     pub fn into_report(self) -> RuleReport {
         let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
-        let Counts { copied, unchanged: _, kept, failed } = report.counts;
+        let Counts { copied, unchanged: _, kept, withheld: _, failed } = report.counts;
         let left_out = (copied + kept + failed).saturating_sub(report.images.len());
         if let Keep::First(most) = self.keep
             && left_out > 0
@@ -206,7 +212,7 @@ mod tests {
             let kept =
                 report.images.iter().filter_map(|image| image.source.strip_prefix("a.io/app:"));
             assert_eq!(kept.collect::<Vec<_>>(), expected, "{keep:?}");
-            assert_eq!(report.counts, Counts { copied: 3, unchanged: 7, kept: 0, failed: 3 });
+            assert_eq!(report.counts, Counts { copied: 3, unchanged: 7, failed: 3, ..Counts::default() });
             assert_eq!((report.bytes, seen), (18, 6));
             assert_eq!(report.notes.first().map(String::as_str), note);
         }

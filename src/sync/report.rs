@@ -36,6 +36,9 @@ pub struct Counts {
     pub copied: usize,
     pub unchanged: usize,
     pub kept: usize,
+    /// Not copied, because a cleanup rule deleted just this and would do it again.
+    #[serde(default)]
+    pub withheld: usize,
     pub failed: usize,
 }
 
@@ -153,6 +156,12 @@ impl RuleReport {
 }
 
 impl Counts {
+    /// Images of which it is known what became of them.
+    pub fn settled(&self) -> usize {
+        let Self { copied, unchanged, kept, withheld, failed } = self;
+        copied + unchanged + kept + withheld + failed
+    }
+
     pub fn add(&mut self, action: Action) {
         match action {
             Action::Copied | Action::WouldCopy => self.copied += 1,
