@@ -54,8 +54,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let state = State::open(&config.daemon.state)?;
     let registries = session::registries(config.registries.clone(), RegistryConfig::default());
     let carrier = session::carrier(state);
-    let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now)
-        .with_cleanup(&config.cleanup);
+    let syncer =
+        Syncer::new(registries, Arc::clone(&carrier), session::now).with_cleanup(&config.cleanup);
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
     let cancel = signals::stop_token();
     let reports = {

@@ -13,6 +13,8 @@ mod progress;
 mod report;
 pub mod retention;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

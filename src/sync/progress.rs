@@ -212,7 +212,10 @@ mod tests {
             let kept =
                 report.images.iter().filter_map(|image| image.source.strip_prefix("a.io/app:"));
             assert_eq!(kept.collect::<Vec<_>>(), expected, "{keep:?}");
-            assert_eq!(report.counts, Counts { copied: 3, unchanged: 7, failed: 3, ..Counts::default() });
+            assert_eq!(
+                report.counts,
+                Counts { copied: 3, unchanged: 7, failed: 3, ..Counts::default() }
+            );
             assert_eq!((report.bytes, seen), (18, 6));
             assert_eq!(report.notes.first().map(String::as_str), note);
         }
