@@ -45,6 +45,14 @@ impl State {
         self.apply(vec![(encode_key(repository, tag), None)]);
     }
 
+    /// All such records, in memory: for who must not keep others from using the state.
+    pub fn withdrawn_in_memory(&self) -> Self {
+        let copy = Self::in_memory();
+        let known = self.store().last_with_prefix(&[KIND], usize::MAX);
+        copy.apply(known.into_iter().map(|(key, value)| (key, Some(value))).collect());
+        copy
+    }
+
     /// Notes that a record has kept its tag from being copied, so that it stays.
     pub fn confirm_withdrawn(&self, repository: &str, tag: &Tag, known: &Withdrawn, now: u64) {
         if now.saturating_sub(known.at) >= FRESH {
@@ -100,7 +108,9 @@ mod tests {
             state.set_withdrawn("r/a", &other, &withdrawn(2));
             assert_eq!(state.withdrawn("r/a", &one), Some(withdrawn(1)));
             assert_eq!(state.withdrawn("r/b", &one), None);
+            let copy = state.withdrawn_in_memory();
             state.forget_withdrawn("r/a", &one);
+            assert_eq!(copy.withdrawn("r/a", &one), Some(withdrawn(1)));
             assert_eq!(state.withdrawn("r/a", &one), None);
             assert_eq!(state.withdrawn("r/a", &other), Some(withdrawn(2)));
         }

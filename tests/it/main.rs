@@ -70,3 +70,4 @@ mod support;
 mod verify_finds;
 mod verify_references;
 mod verify_repairs;
+mod withheld;
