@@ -182,6 +182,8 @@ fn show_rule(rule: &SyncRule, out: &mut Writer) {
         }),
     );
     out.optional("immutable", rule.immutable.as_ref().map(patterns));
+    out.key("remove_extra", rule.remove_extra.is_some());
+    out.optional("max_delete", rule.remove_extra.map(show_cleanup::max_delete));
 }
 
 pub fn show_timing(timing: &Timing, out: &mut Writer) {
