@@ -26,6 +26,7 @@ pub fn run(rule: &str, run: &str, cause: &str) -> Span {
         kept = Empty,
         withheld = Empty,
         failed = Empty,
+        removed = Empty,
         bytes = Empty,
         otel.status_code = Empty,
         otel.status_description = Empty,

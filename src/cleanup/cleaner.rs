@@ -25,8 +25,8 @@ const REPOSITORIES: usize = 8;
 
 /// Carries cleanup rules out.
 pub struct Cleaner {
-    registries: Arc<Registries>,
-    carrier: Arc<Carrier>,
+    pub(super) registries: Arc<Registries>,
+    pub(super) carrier: Arc<Carrier>,
     turns: Turns,
     audit: Audit,
 }

@@ -11,6 +11,7 @@
 //! - `clock`: how old a manifest is. `rank`: what is newest. `select`: what a rule matches.
 //! - `owners`: what belongs to what. `live`: what goes when its owners go.
 //! - `decide`: a verdict for every tag and manifest. [`plan()`]: limits, order and bytes.
+//! - `remove`: the same for single tags, on behalf of other rules.
 //! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
 
 pub mod audit;
@@ -26,6 +27,7 @@ mod live;
 mod owners;
 pub mod plan;
 mod rank;
+mod remove;
 pub mod report;
 mod repositories;
 mod select;
@@ -40,6 +42,7 @@ pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
 pub use gather::{REGISTRY, gather};
 pub use plan::{InUse, Plan, Refusal, Step, plan};
+pub use remove::{Removal, RemovalSpec};
 pub use report::{CleanupReport, Outcome, Planned, RepositoryReport, StepReport, Verdict};
 pub use repositories::{Selected, repositories};
 pub use snapshot::{Abilities, Incomplete, Node, Snapshot};

@@ -168,6 +168,7 @@ pub(super) async fn carry_out(
         progress: &progress,
         keep: Keep::Failed(if whole { alerts::MAX_DETAILS } else { MAX_TRIED_AGAIN }),
         watch: &|image: &ImageReport| watch.image(image),
+        remover: None,
     };
     let carried_out = shared.runner.run(&engine.syncer, spec).instrument(span.clone());
     // A fault of ours costs one run, which failed like others do, and not the daemon.

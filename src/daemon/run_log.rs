@@ -34,7 +34,7 @@ pub(super) fn image(rule: &str, run: &RunId, image: &ImageReport) {
 }
 
 pub(super) fn ends(record: &RunRecord, report: &RuleReport, span: &Span) {
-    let Counts { copied, unchanged, kept, withheld, failed } = record.counts;
+    let Counts { copied, unchanged, kept, withheld, failed, removed } = record.counts;
     let (rule, run, bytes) = (record.rule.as_str(), record.id.as_str(), record.bytes);
     for failure in &report.failures {
         tracing::warn!(%rule, %run, error = failure.to_string(), hint = failure.hint, "run");
@@ -42,7 +42,8 @@ pub(super) fn ends(record: &RunRecord, report: &RuleReport, span: &Span) {
     let outcome = record.outcome.as_str();
     let seconds = milliseconds(record.seconds);
     tracing::info!(
-        outcome = %outcome, %rule, %run, copied, unchanged, kept, withheld, failed, bytes, seconds,
+        outcome = %outcome, %rule, %run, copied, unchanged, kept, withheld, failed, removed, bytes,
+        seconds,
         "run ends"
     );
     span.record("outcome", outcome);
@@ -52,6 +53,7 @@ pub(super) fn ends(record: &RunRecord, report: &RuleReport, span: &Span) {
         ("kept", kept),
         ("withheld", withheld),
         ("failed", failed),
+        ("removed", removed),
     ] {
         span.record(field, images);
     }

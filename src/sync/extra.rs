@@ -11,37 +11,38 @@ use crate::state::TagState;
 /// The line of the policy, as plans and the audit name it.
 pub const LINE: &str = "remove_extra";
 
-/// What a target has that the source has not, of what a rule's selection names.
+/// What a target has and the source has not, of what a rule once put there.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Extra {
-    /// Put there by the rule: gone at the source.
+    /// As it was put: it is gone at the source.
     pub gone: Vec<Tag>,
-    /// Not known to be put there, or something else by now.
+    /// Something else by now, which somebody else has put there.
     pub others: Vec<Tag>,
 }
 
+/// Whether a source's list says anything of its mirrors. One that was emptied, or is another one
+/// than it was, does not.
+pub fn tells(source: &[Tag]) -> bool {
+    source.iter().any(|tag| derived::parse(tag).is_none())
+}
+
 /// The tags of a target that the rule's selection names and the source's complete list lacks.
-/// Nothing where that is empty: a source that was emptied, or is another one than it was, says
-/// nothing about its mirrors.
 ///
 /// Which of many versions `latest` selects is a matter of what else there is, so it names all of
 /// them.
 pub fn lacking(selection: &TagSelection, source: &[Tag], target: &[Tag]) -> Vec<Tag> {
-    if source.iter().all(|tag| derived::parse(tag).is_some()) {
-        return Vec::new();
-    }
     let source: HashSet<&Tag> = source.iter().collect();
     let lacking = target.iter().filter(|tag| !source.contains(tag));
     let named = |tag: &&Tag| selection.judge(tag) != Judgement::Rejected;
     lacking.filter(named).cloned().collect()
 }
 
-/// Tells apart what the rule put there. `record`: what it put last; `found`: where the tag points
-/// now.
-pub fn extra<'a>(tags: impl IntoIterator<Item = (&'a Tag, Option<TagState>, &'a Digest)>) -> Extra {
+/// Tells apart what is still as the rule put it: each tag with what was put last, and where it
+/// points now.
+pub fn split<'a>(tags: impl IntoIterator<Item = (&'a Tag, &'a TagState, &'a Digest)>) -> Extra {
     let mut extra = Extra::default();
     for (tag, record, found) in tags {
-        let ours = record.is_some_and(|record| record.target_digest == *found);
+        let ours = record.target_digest == *found;
         if ours { &mut extra.gone } else { &mut extra.others }.push(tag.clone());
     }
     extra

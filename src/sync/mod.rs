@@ -2,16 +2,18 @@
 //!
 //! - `pairs`: which source repository goes into which target repositories (pure).
 //! - `scope`: how much of a rule a run is about. `decide`: what a tag needs, from what is known
-//!   of both sides (pure). `retention`: what cleanup rules say of the targets (pure).
+//!   of both sides (pure). `retention`: what cleanup rules say of the targets (pure). `extra`:
+//!   what is at a target and gone at the source (pure).
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
 //! - `progress`: a run seen from outside. `report`: what it did, for people and for programs.
 
 pub mod decide;
+mod extra;
 mod pair;
 pub mod pairs;
 mod progress;
 mod report;
-pub mod retention;
+mod retention;
 mod scope;
 #[cfg(test)]
 mod tests;
@@ -23,6 +25,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
+use crate::cleanup::{Actor, Cleaner};
 use crate::config::{CleanupRule, SyncRule};
 use crate::fair::{Flow, Places};
 use crate::oci::{RegistryHost, RepositoryName};
@@ -36,7 +39,7 @@ use retention::Retention;
 
 pub use pair::Selected;
 pub use progress::{RunProgress, Snapshot};
-pub use report::{Action, Counts, ImageReport, RuleReport};
+pub use report::{Action, Counts, ImageReport, Removed, RuleReport, WhatBecame};
 pub use scope::Scope;
 
 /// Rules under way at once: what bounds the work is each registry's window.
@@ -78,6 +81,17 @@ pub struct RunSpec<'a> {
     pub keep: Keep,
     /// Sees every image that was not simply in step, as soon as it is settled.
     pub watch: &'a (dyn Fn(&ImageReport) + Sync),
+    /// What deletes tags that are gone at the source. Without it, rules that ask for that leave
+    /// them, and say so.
+    pub remover: Option<Remover<'a>>,
+}
+
+/// What deletes at targets.
+#[derive(Clone, Copy)]
+pub struct Remover<'a> {
+    pub cleaner: &'a Cleaner,
+    /// Who asked for the run, and which one it is: for the audit.
+    pub actor: &'a Actor,
 }
 
 /// Carries rules out.
@@ -141,6 +155,10 @@ impl Syncer {
         }
     }
 
+    pub fn registries(&self) -> &Arc<Registries> {
+        &self.registries
+    }
+
     pub fn carrier(&self) -> &Carrier {
         &self.carrier
     }
@@ -162,8 +180,8 @@ impl Syncer {
         let stop = &Stop::at_once(cancel.clone());
         let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
             let (scope, progress) = (&Scope::All, &RunProgress::default());
-            let (flow, keep) = (Flow::ALONE, Keep::All);
-            let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch };
+            let (flow, keep, remover) = (Flow::ALONE, Keep::All, None);
+            let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
             (at, self.run_rule(spec).await)
         });
         // Collected first: the compiler cannot prove such a future `Send` inside the stream.

@@ -1,6 +1,7 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
 mod needs;
+mod remove;
 mod selected;
 mod settle;
 mod withdrawn;
@@ -15,13 +16,13 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 use super::pairs::Pairing;
 use super::report::{Action, ImageReport};
 use super::retention::Policies;
-use super::{Mode, Progress, RunSpec, Syncer};
+use super::{Mode, Progress, Remover, RunSpec, Syncer};
+use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SourceRepositories, SyncRule};
 use crate::fair::{Flow, Place};
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
-use crate::run::Failure;
-use crate::run::Held;
+use crate::run::{Failure, Held, Stop};
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
 pub use selected::Selected;
 
@@ -39,6 +40,8 @@ pub(super) struct Pair<'a> {
     rule: &'a SyncRule,
     mode: Mode,
     flow: Flow,
+    stop: &'a Stop,
+    remover: Option<Remover<'a>>,
     /// The only tags that the run is about; `None`: all of them.
     only: Option<&'a BTreeSet<Tag>>,
     source: Arc<dyn Repository>,
@@ -50,6 +53,7 @@ pub(super) struct Pair<'a> {
 
 /// One target repository.
 struct Goal {
+    place: (RegistryHost, RepositoryName),
     repository: Arc<dyn Repository>,
     /// Its tags, sorted; listed when the first tag is met that the state does not vouch for. Or why
     /// they cannot be had, which is not asked again for each tag.
@@ -64,6 +68,17 @@ struct Goal {
 struct Item {
     reference: Reference,
     placement: Placement,
+}
+
+/// What a rule selects in one source repository.
+struct Items {
+    /// The pinned image, or else tags.
+    pinned: Option<Item>,
+    tags: Vec<Tag>,
+    /// The repository's derived tags, where anybody needs them.
+    derived: TagIndex,
+    /// Its whole list, where what is gone from it is to go at the targets. `None`: there is none.
+    listed: Option<Vec<Tag>>,
 }
 
 /// What an image needs at one target, and why.
@@ -111,11 +126,12 @@ impl<'a> Pair<'a> {
         let goals = pairing
             .targets
             .iter()
-            .map(|(registry, repository)| {
-                let policies = syncer.retention.policies(registry, repository);
-                let repository = open(registry, repository, true)?;
+            .map(|(registry, path)| {
+                let policies = syncer.retention.policies(registry, path);
+                let repository = open(registry, path, true)?;
                 let (tags, derived) = (OnceCell::new(), OnceCell::new());
-                Ok(Goal { repository, tags, derived, policies })
+                let place = (registry.clone(), path.clone());
+                Ok(Goal { place, repository, tags, derived, policies })
             })
             .collect::<Result<_>>()?;
         let options = Options {
@@ -129,6 +145,8 @@ impl<'a> Pair<'a> {
             rule,
             mode: spec.mode,
             flow: spec.flow,
+            stop: spec.stop,
+            remover: spec.remover,
             only: spec.scope.tags(&pairing.source),
             source: open(&rule.source.registry, &pairing.source, false)?,
             goals,
@@ -145,7 +163,7 @@ impl<'a> Pair<'a> {
         let Some((_turns, items)) = progress.soon().run_until_cancelled(begin).await else {
             return progress.left_out();
         };
-        let (pinned, tags, source_tags) = match items {
+        let Items { pinned, tags, derived: source_tags, listed } = match items {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
@@ -159,6 +177,14 @@ impl<'a> Pair<'a> {
         futures_util::stream::iter(items)
             .for_each_concurrent(TAGS, |item| self.item(item, &source_tags, few, progress))
             .await;
+        if let Some(limits) = self.removes() {
+            self.remove_extra(limits, listed.as_deref().unwrap_or_default(), progress).await;
+        }
+    }
+
+    /// Whether this run removes what is gone at the source, and how much at most.
+    fn removes(&self) -> Option<MaxDelete> {
+        self.rule.remove_extra.filter(|_| self.only.is_none())
     }
 
     /// The target repositories, in one order for everybody.
@@ -197,9 +223,8 @@ impl<'a> Pair<'a> {
         names
     }
 
-    /// What the rule selects in this repository: the pinned image or tags. With the repository's
-    /// derived tags.
-    async fn items(&self) -> Result<(Option<Item>, Vec<Tag>, TagIndex)> {
+    /// What the rule selects in this repository.
+    async fn items(&self) -> Result<Items> {
         let pinned = match &self.rule.source.repositories {
             SourceRepositories::Pinned { tag, digest, .. } => Some(Item {
                 reference: Reference::Digest(digest.clone()),
@@ -214,13 +239,16 @@ impl<'a> Pair<'a> {
         };
         if let Some(tags) = &named
             && (!self.options.referrers || pinned.is_none() && tags.is_empty())
+            && self.removes().is_none()
         {
-            return Ok((pinned, tags.clone(), TagIndex::default()));
+            let tags = tags.clone();
+            return Ok(Items { pinned, tags, derived: TagIndex::default(), listed: None });
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
         let listed = self.source.tags().await?;
-        let index = TagIndex::new(listed.as_deref().unwrap_or_default());
+        let derived = TagIndex::new(listed.as_deref().unwrap_or_default());
+        let kept = listed.clone().filter(|_| self.removes().is_some());
         let tags = match (named, listed) {
             (Some(tags), _) => tags,
             (None, Some(tags)) => self.asked_for(self.rule.tags.select(tags)),
@@ -233,7 +261,7 @@ impl<'a> Pair<'a> {
                 return Err(Error::new("list tags of", self.source.name(), Cause::Missing));
             }
         };
-        Ok((pinned, tags, index))
+        Ok(Items { pinned, tags, derived, listed: kept })
     }
 
     /// The tags that the run is about, where they can be told without the source's list.

@@ -92,7 +92,8 @@ impl Bench {
         let scope = &Scope::Some(BTreeMap::from([(APP.parse().unwrap(), Some(tags))]));
         let (rule, stop, progress) = (&rules[0], &Stop::default(), &RunProgress::default());
         let (mode, flow, keep, watch) = (Mode::Apply, Flow::new(1), Keep::All, &|_: &_| {});
-        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch };
+        let remover = None;
+        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
         let report = syncer.run_rule(spec).await;
         assert!(report.is_success(), "{report:#?}");
         let now = progress.snapshot();

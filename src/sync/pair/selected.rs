@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use super::{Goal, Item, Pair};
+use super::{Goal, Item, Items, Pair};
 use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::oci::{Digest, Tag};
@@ -41,6 +41,7 @@ impl Syncer {
             progress: &RunProgress::default(),
             keep: Keep::All,
             watch: &|_| {},
+            remover: None,
         };
         let spec = &spec;
         let progress = Progress::new(spec);
@@ -65,7 +66,7 @@ impl Syncer {
 
 impl Pair<'_> {
     async fn selected(&self) -> Result<Selected> {
-        let (pinned, tags, source_tags) = self.items().await?;
+        let Items { pinned, tags, derived: source_tags, .. } = self.items().await?;
         let items: Vec<_> = pinned.into_iter().chain(tags.into_iter().map(Item::tagged)).collect();
         let withdrawn = self.goals.iter().map(|goal| self.upheld(&items, goal)).collect();
         let items = items.into_iter();
