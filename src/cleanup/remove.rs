@@ -53,10 +53,12 @@ impl Cleaner {
     pub async fn remove(&self, spec: RemovalSpec<'_>) -> Result<Option<Removal>, Vec<Failure>> {
         let open = |error: Error| vec![Failure::of(&error)];
         let registry = self.registries.open(spec.registry).map_err(open)?;
-        let repository = registry.repository_in(spec.flow, spec.repository.clone(), false);
-        let state = self.carrier.state();
-        let Some(snapshot) = gather(&*repository, REGISTRY, state, spec.now).await else {
-            return Ok(None);
+        let site = |policy| Site { 
+            repository: registry.repository_in(spec.flow, spec.repository.clone(), false),
+            state: self.carrier.state(),
+            policy,
+            now: spec.now,
+            in_use: &|| Box::pin(async { Ok(InUse::default()) }),
         };
         let Some(policy) = (spec.policy)(&snapshot) else { return Ok(None) };
         let in_use = InUse::default();

@@ -62,5 +62,6 @@ pub fn policy(tags: Vec<Tag>, max_delete: MaxDelete) -> Result<Policy, TagPatter
         clock: vec![ClockSource::Pushed, ClockSource::FirstSeen],
         grace: std::time::Duration::ZERO,
         max_delete,
+        untag_by_overwriting: false,
     })
 }

@@ -10,7 +10,7 @@ use proptest::sample::select;
 
 use super::decide::{AtTarget, Known, Verdict, decide};
 use super::retention::Retention;
-use crate::cleanup::{Abilities, Builder, Found, InUse, Step, plan};
+use crate::cleanup::{Abilities, Builder, Found, InUse, Step, Untag, plan};
 use crate::config::policy::ClockSource;
 use crate::config::{CleanupRule, OnConflict};
 use crate::oci::{Digest, Tag};
@@ -85,7 +85,8 @@ impl World {
     fn clean(&mut self, rules: &[CleanupRule]) -> Images {
         let mut deleted = Images::new();
         for rule in rules {
-            let abilities = Abilities { untag: self.untag, lists_untagged: true };
+            let untag = if self.untag { Untag::Yes } else { Untag::No };
+            let abilities = Abilities { untag, lists_untagged: true };
             let mut builder = Builder::new("t.example/acme/app", abilities);
             for (digest, seen) in &self.seen {
                 builder.manifest(digest, image());
