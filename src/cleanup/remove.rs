@@ -2,19 +2,25 @@
 //! is made for one repository as it is found. Everything else is as for cleanup rules: shared
 //! digests, referrers, limits, what has changed meanwhile, and the audit.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
+use super::Cleaner;
+use super::apply::{Order, apply};
 use super::audit::Actor;
 use super::decide::TagFate;
 use super::plan::{InUse, Plan, plan};
+use super::recover::recover;
 use super::report::{Outcome, RepositoryReport, StepAction, StepReport};
+use super::site::{Sight, Site};
 use super::snapshot::Snapshot;
-use super::{Cleaner, REGISTRY, gather};
 use crate::config::cleanup::Mode;
-use crate::config::policy::Policy;
+use crate::config::policy::{ClockSource, MaxDelete, Policy};
 use crate::fair::Flow;
 use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
-use crate::repository::Error;
 use crate::run::{Failure, Stop};
 
 /// What is wanted of one repository.
@@ -37,7 +43,7 @@ pub struct RemovalSpec<'a> {
 /// What became of it.
 #[derive(Debug)]
 pub struct Removal {
-    /// The steps of a plan that is not carried out are not done.
+    /// The steps of a plan that is not carried out are there, and not done.
     pub report: RepositoryReport,
     /// Tags that the policy condemns and that cannot go, with what stands in the way.
     pub stays: Vec<(Tag, Digest, String)>,
@@ -45,26 +51,63 @@ pub struct Removal {
 }
 
 impl Cleaner {
-    /// Plans and, if that is wanted, deletes. `None`: there is no such repository, or nothing of
-    /// it goes.
+    /// Plans and, if that is wanted, deletes. `None`: there is no such repository, nothing of it
+    /// goes, or it was stopped before it began.
     ///
     /// # Errors
     /// The repository cannot be looked at, or the audit not be written to.
     pub async fn remove(&self, spec: RemovalSpec<'_>) -> Result<Option<Removal>, Vec<Failure>> {
-        let open = |error: Error| vec![Failure::of(&error)];
-        let registry = self.registries.open(spec.registry).map_err(open)?;
-        let site = |policy| Site { 
-            repository: registry.repository_in(spec.flow, spec.repository.clone(), false),
+        let applies = spec.mode == Mode::Apply;
+        let registry = self.registries.open(spec.registry);
+        let registry = registry.map_err(|error| vec![Failure::of(&error)])?;
+        let repository = registry.repository_in(spec.flow, spec.repository.clone(), false);
+        // Whoever mirrors a repository does not know what runs from it.
+        let in_use = || -> BoxFuture<'_, _> { Box::pin(async { Ok(InUse::default()) }) };
+        let site = |policy| Site {
+            repository: Arc::clone(&repository),
             state: self.carrier.state(),
             policy,
             now: spec.now,
-            in_use: &|| Box::pin(async { Ok(InUse::default()) }),
+            in_use: &in_use,
         };
+        let before = nothing();
+        let look = site(&before);
+        let Some(sight) = spec.stop.soon.run_until_cancelled(look.look(applies)).await else {
+            return Ok(None);
+        };
+        let Some(Sight { snapshot, in_use }) = sight? else { return Ok(None) };
         let Some(policy) = (spec.policy)(&snapshot) else { return Ok(None) };
-        let in_use = InUse::default();
         let plan = plan(&snapshot, &policy, &in_use, spec.now);
-        let report = RepositoryReport { steps: not_done(&plan), ..RepositoryReport::of(&plan) };
-        Ok(Some(Removal { report, stays: stays(&plan), interrupted: false }))
+        let mut removal = Removal {
+            report: RepositoryReport::of(&plan),
+            stays: stays(&plan),
+            interrupted: false,
+        };
+        if !applies {
+            removal.report.steps = not_done(&plan);
+            return Ok(Some(removal));
+        }
+        let notes = recover(&self.audit, &*repository, spec.now).await;
+        removal.report.notes.extend(notes.map_err(|failure| vec![failure])?);
+        if !plan.steps.is_empty() {
+            let RemovalSpec { rule, actor, stop, .. } = spec;
+            let order = Order { rule, audit: &self.audit, actor, quarantine: None, stop };
+            let site = site(&policy);
+            removal.interrupted = removal.report.take(apply(&site, &plan, order).await);
+        }
+        Ok(Some(removal))
+    }
+}
+
+/// What is asked for before it is known what there is.
+fn nothing() -> Policy {
+    Policy {
+        keep: Vec::new(),
+        delete: Vec::new(),
+        clock: vec![ClockSource::Pushed, ClockSource::FirstSeen],
+        grace: Duration::ZERO,
+        max_delete: MaxDelete::default(),
+        untag_by_overwriting: false,
     }
 }
 

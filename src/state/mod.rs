@@ -6,8 +6,8 @@
 //!
 //! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
 //!   `marks`: which slot of its schedule each rule was at. `manifests`: what was seen of them.
-//!   `abilities`: what registries were found to be able to do. `withdrawn`: tags
-//!   that cleanup rules deleted.
+//!   `abilities`: what registries were found to be able to do. `in_use`: what ran lately.
+//!   `withdrawn`: tags that cleanup rules deleted.
 //! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
 //! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
 //! - `jsonl`: beside the database, logs of what must not be lost. There, errors are returned.
@@ -17,6 +17,7 @@ mod blobs;
 mod codec;
 mod flusher;
 mod health;
+mod in_use;
 mod journal;
 pub mod jsonl;
 mod manifests;
@@ -38,6 +39,7 @@ use store::{Change, Store};
 pub use abilities::Ability;
 pub use blobs::MAX_LOCATIONS;
 pub use health::Health;
+pub use in_use::{ListsNothing, SeenInUse};
 pub use journal::{Journal, Point, UploadKey};
 pub use manifests::{Created, SeenManifest, SeenReferrers};
 pub use marks::Mark;
