@@ -65,3 +65,84 @@ pub fn policy(tags: Vec<Tag>, max_delete: MaxDelete) -> Result<Policy, TagPatter
         untag_by_overwriting: false,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(text: &str) -> Vec<Tag> {
+        text.split_whitespace().map(|tag| tag.parse().unwrap()).collect()
+    }
+
+    fn selection(tags: &str) -> TagSelection {
+        let text = format!(
+            "[[sync]]\nname = \"r\"\nsource = \"s.io/a\"\ntarget = \"t.io/a\"\ntags = {{ {tags} }}\n"
+        );
+        let home = |_: &str| Some("/home/x".to_owned());
+        crate::config::parse(&text, "x.toml".as_ref(), &home).unwrap().sync.remove(0).tags
+    }
+
+    #[test]
+    fn only_what_the_selection_names_can_be_lacking() {
+        let derived = derived::fallback_tag(&Digest::of(b"x"));
+        let mut target = tags("v1.0 v1.1 v2.0 v3.0-rc1 main dev pr-1");
+        target.push(derived.clone());
+        let cases = [
+            // selection, source, lacking
+            ("exclude = []", "v2.0 main", "v1.0 v1.1 v3.0-rc1 dev pr-1"),
+            ("include = [\"v*\"]", "v2.0", "v1.0 v1.1 v3.0-rc1"),
+            ("include = [\"v*\"], exclude = [\"*-rc*\"]", "v2.0", "v1.0 v1.1"),
+            ("include = [\"v*\"], semver = \">=1.1\"", "v2.0", "v1.1"),
+            ("include = [\"main\", \"gone\"]", "dev", "main"),
+            // Not selected any more, because a newer one came: it is still at the source.
+            ("include = [\"v*\"], latest = 1", "v1.0 v1.1 v2.0 v3.0-rc1", ""),
+            ("include = [\"v*\"], latest = 1", "v1.0 v2.0", "v1.1 v3.0-rc1"),
+        ];
+        for (names, source, expected) in cases {
+            let lacking = lacking(&selection(names), &tags(source), &target);
+            assert_eq!(lacking, tags(expected), "{names} {source}");
+            assert!(!lacking.contains(&derived));
+        }
+    }
+
+    #[test]
+    fn a_source_without_tags_says_nothing() {
+        let derived = derived::fallback_tag(&Digest::of(b"x"));
+        assert!(!tells(&[]));
+        assert!(!tells(std::slice::from_ref(&derived)));
+        assert!(tells(&[derived, "v1".parse().unwrap()]));
+    }
+
+    #[test]
+    fn what_somebody_else_put_there_is_told_apart() {
+        let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
+        // Rewritten on its way.
+        let record = TagState {
+            source_digest: Digest::of(b"source"),
+            target_digest: a.clone(),
+            verified_at: 0,
+            options: 0,
+            subjects: Vec::new(),
+            referrers: None,
+        };
+        let names = tags("ours theirs");
+        let extra = split([(&names[0], &record, &a), (&names[1], &record, &b)]);
+        assert_eq!(extra, Extra { gone: tags("ours"), others: tags("theirs") });
+    }
+
+    #[test]
+    fn the_policy_deletes_just_these() {
+        let limits = MaxDelete { count: Some(3), percent: None };
+        let policy = policy(tags("v1 v2"), limits).unwrap();
+        assert_eq!((policy.max_delete, policy.keep.len()), (limits, 0));
+        let [DeleteRule { id, what: Doomed::Tags { selector, .. }, older_than: None }] =
+            &policy.delete[..]
+        else {
+            panic!("{policy:?}")
+        };
+        assert_eq!(id, LINE);
+        assert!(selector.tags.as_ref().unwrap().only_literals());
+        assert!(selector.matches(&"v1".parse().unwrap()));
+        assert!(!selector.matches(&"v10".parse().unwrap()));
+    }
+}

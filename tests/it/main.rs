@@ -60,6 +60,7 @@ mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
 mod registry_suspicion;
+mod remove_extra;
 mod scope;
 mod serve_layout;
 mod serve_log;

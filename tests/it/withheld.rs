@@ -233,7 +233,9 @@ async fn commands_say_so_and_miss_nothing() {
         let report = mirror.report(arguments, 0).await;
         let counts = &report.rules().next().unwrap()["counts"];
         let expected =
-            json!({ "copied": 0, "unchanged": 4, "kept": 0, "withheld": 1, "failed": 0 });
+            json!({
+            "copied": 0, "unchanged": 4, "kept": 0, "withheld": 1, "failed": 0, "removed": 0,
+        });
         assert_eq!(*counts, expected);
         assert_eq!(report.images().count(), 0);
         let text = mirror.run(arguments).await;
