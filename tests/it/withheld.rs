@@ -232,8 +232,7 @@ async fn commands_say_so_and_miss_nothing() {
     for arguments in [&[][..], &["--dry-run"]] {
         let report = mirror.report(arguments, 0).await;
         let counts = &report.rules().next().unwrap()["counts"];
-        let expected =
-            json!({
+        let expected = json!({
             "copied": 0, "unchanged": 4, "kept": 0, "withheld": 1, "failed": 0, "removed": 0,
         });
         assert_eq!(*counts, expected);
