@@ -10,10 +10,11 @@ use jiff::Timestamp;
 
 use super::apply::{Order, apply};
 use super::audit::{Actor, Audit};
-use super::expire::expire;
+use super::expire::{self, expired};
 use super::plan::{Plan, plan};
 use super::quarantine::Quarantine;
 use super::recover::recover;
+use super::removal::Removal;
 use super::report::{CleanupReport, RepositoryReport};
 use super::site::{Sight, Site};
 use super::usage::{Sources, UsageNow};
@@ -35,10 +36,10 @@ const REPOSITORIES: usize = 8;
 
 /// Carries cleanup rules out.
 pub struct Cleaner {
-    pub(super) registries: Arc<Registries>,
-    pub(super) carrier: Arc<Carrier>,
+    registries: Arc<Registries>,
+    carrier: Arc<Carrier>,
     turns: Turns,
-    pub(super) audit: Audit,
+    audit: Audit,
     sources: Sources,
 }
 
@@ -213,8 +214,20 @@ impl Cleaner {
         let Some(quarantine) = &rule.quarantine else { return Ok(()) };
         let opened = self.open_quarantine(&quarantine.to, spec.flow, host, name).await;
         let (repository, place) = opened.map_err(|error| vec![Failure::of(&error)])?;
-        let order = Order { rule: &rule.name, audit: &self.audit, actor, quarantine: None, stop };
-        let expired = expire(repository, self.carrier.state(), spec.now, order).await?;
+        let policy = expired(&*repository, spec.now).await.map_err(|failure| vec![failure])?;
+        let Some(policy) = policy else { return Ok(()) };
+        let removal = Removal {
+            repository,
+            rule: &rule.name,
+            choose: &|_| Some(policy.clone()),
+            mode: Mode::Apply,
+            state: self.carrier.state(),
+            audit: &self.audit,
+            actor,
+            stop,
+            now: spec.now,
+        };
+        let expired = expire::remove(removal).await?;
         if expired > 0 {
             report.notes.push(format!("{expired} copies in {place} had expired and are gone"));
         }

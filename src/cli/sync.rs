@@ -12,7 +12,7 @@ use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
-use crate::cleanup::{Actor, Audit, Cleaner};
+use crate::cleanup::{Actor, Audit};
 use crate::config::{Config, RegistryConfig, SyncRule};
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, History, RunId, RunRecord};
@@ -22,7 +22,7 @@ use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, Removed, Remover, RuleReport, RunProgress, RunSpec,
     Scope, Syncer, WhatBecame,
 };
-use crate::transfer::{Carrier, Reading};
+use crate::transfer::Reading;
 
 /// Bring the targets of the [[sync]] rules up to date, once
 ///
@@ -64,7 +64,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         Syncer::new(registries, Arc::clone(&carrier), session::now).with_cleanup(&config.cleanup);
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
     let cancel = signals::stop_token();
-    let cleaner = cleaner(&config, &rules, &carrier, &syncer)?;
+    let audit = audit(&config, &rules)?;
     let reports = {
         let progress = Progress::start(global, Arc::clone(&carrier));
         let quiet = global.quiet || global.output == Output::Json;
@@ -81,7 +81,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
                 Some(history.map_err(cannot_start)?)
             }
         };
-        let pass = Pass { syncer: &syncer, cleaner: cleaner.as_ref(), history, cancel: &cancel };
+        let pass = Pass { syncer: &syncer, audit, history, cancel: &cancel };
         pass.run(&rules, &watch).await
     };
     let success = reports.iter().all(RuleReport::is_success);
@@ -114,25 +114,19 @@ fn exit(reports: &[RuleReport]) -> Exit {
     }
 }
 
-/// What deletes at targets, where a rule asks for that.
-fn cleaner(
-    config: &Config,
-    rules: &[&SyncRule],
-    carrier: &Arc<Carrier>,
-    syncer: &Syncer,
-) -> Result<Option<Cleaner>, CliError> {
+/// Where deletions are written down, if a rule asks for any.
+fn audit(config: &Config, rules: &[&SyncRule]) -> Result<Option<Audit>, CliError> {
     if rules.iter().all(|rule| rule.remove_extra.is_none()) {
         return Ok(None);
     }
-    let audit = Audit::open(&config.daemon.state, Timestamp::now()).map_err(cannot_start)?;
-    let registries = Arc::clone(syncer.registries());
-    Ok(Some(Cleaner::new(registries, Arc::clone(carrier), syncer.turns().clone(), audit)))
+    Audit::open(&config.daemon.state, Timestamp::now()).map(Some).map_err(cannot_start)
 }
 
 /// One pass over some rules.
 struct Pass<'a> {
     syncer: &'a Syncer,
-    cleaner: Option<&'a Cleaner>,
+    /// `None`: no rule deletes anything.
+    audit: Option<Audit>,
     /// `None`: a dry run, which nobody remembers.
     history: Option<History>,
     cancel: &'a CancellationToken,
@@ -180,7 +174,7 @@ impl Pass<'_> {
                 progress: &RunProgress::default(),
                 keep: Keep::All,
                 watch: &record,
-                remover: self.cleaner.map(|cleaner| Remover { cleaner, actor: &actor }),
+                remover: self.audit.as_ref().map(|audit| Remover { audit, actor: &actor }),
             })
             .await;
         if let Some(history) = &self.history {

@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 
-use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, TagSelector};
-use crate::oci::selection::{Judgement, TagPattern, TagPatternError, TagPatterns, TagSelection};
+use crate::oci::selection::{Judgement, TagSelection};
 use crate::oci::{Digest, Tag, derived};
 use crate::state::TagState;
 
@@ -46,24 +45,6 @@ pub fn split<'a>(tags: impl IntoIterator<Item = (&'a Tag, &'a TagState, &'a Dige
         if ours { &mut extra.gone } else { &mut extra.others }.push(tag.clone());
     }
     extra
-}
-
-/// What deletes exactly these tags.
-///
-/// # Errors
-/// For tags that belong to a digest, which are never lacking.
-pub fn policy(tags: Vec<Tag>, max_delete: MaxDelete) -> Result<Policy, TagPatternError> {
-    let tags = TagPatterns::new(tags.into_iter().map(TagPattern::Literal).collect())?;
-    let selector = TagSelector { tags: Some(tags), semver: None, per: None };
-    let what = Doomed::Tags { selector: Box::new(selector), beyond_newest: None };
-    Ok(Policy {
-        keep: Vec::new(),
-        delete: vec![DeleteRule { id: LINE.to_owned(), what, older_than: None }],
-        clock: vec![ClockSource::Pushed, ClockSource::FirstSeen],
-        grace: std::time::Duration::ZERO,
-        max_delete,
-        untag_by_overwriting: false,
-    })
 }
 
 #[cfg(test)]
@@ -128,21 +109,5 @@ mod tests {
         let names = tags("ours theirs");
         let extra = split([(&names[0], &record, &a), (&names[1], &record, &b)]);
         assert_eq!(extra, Extra { gone: tags("ours"), others: tags("theirs") });
-    }
-
-    #[test]
-    fn the_policy_deletes_just_these() {
-        let limits = MaxDelete { count: Some(3), percent: None };
-        let policy = policy(tags("v1 v2"), limits).unwrap();
-        assert_eq!((policy.max_delete, policy.keep.len()), (limits, 0));
-        let [DeleteRule { id, what: Doomed::Tags { selector, .. }, older_than: None }] =
-            &policy.delete[..]
-        else {
-            panic!("{policy:?}")
-        };
-        assert_eq!(id, LINE);
-        assert!(selector.tags.as_ref().unwrap().only_literals());
-        assert!(selector.matches(&"v1".parse().unwrap()));
-        assert!(!selector.matches(&"v10".parse().unwrap()));
     }
 }

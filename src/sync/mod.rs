@@ -25,7 +25,7 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::cleanup::{Actor, Cleaner};
+use crate::cleanup::{Actor, Audit};
 use crate::config::{CleanupRule, SyncRule};
 use crate::fair::{Flow, Places};
 use crate::oci::{RegistryHost, RepositoryName};
@@ -89,7 +89,7 @@ pub struct RunSpec<'a> {
 /// What deletes at targets.
 #[derive(Clone, Copy)]
 pub struct Remover<'a> {
-    pub cleaner: &'a Cleaner,
+    pub audit: &'a Audit,
     /// Who asked for the run, and which one it is: for the audit.
     pub actor: &'a Actor,
 }
@@ -153,10 +153,6 @@ impl Syncer {
             retention: self.retention.clone(),
             common: self.common.clone(),
         }
-    }
-
-    pub fn registries(&self) -> &Arc<Registries> {
-        &self.registries
     }
 
     pub fn carrier(&self) -> &Carrier {

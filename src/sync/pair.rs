@@ -20,7 +20,7 @@ use super::{Mode, Progress, Remover, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SourceRepositories, SyncRule};
 use crate::fair::{Flow, Place};
-use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
+use crate::oci::{Digest, RepositoryName, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 use crate::run::{Failure, Held, Stop};
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
@@ -53,7 +53,6 @@ pub(super) struct Pair<'a> {
 
 /// One target repository.
 struct Goal {
-    place: (RegistryHost, RepositoryName),
     repository: Arc<dyn Repository>,
     /// Its tags, sorted; listed when the first tag is met that the state does not vouch for. Or why
     /// they cannot be had, which is not asked again for each tag.
@@ -130,8 +129,7 @@ impl<'a> Pair<'a> {
                 let policies = syncer.retention.policies(registry, path);
                 let repository = open(registry, path, true)?;
                 let (tags, derived) = (OnceCell::new(), OnceCell::new());
-                let place = (registry.clone(), path.clone());
-                Ok(Goal { place, repository, tags, derived, policies })
+                Ok(Goal { repository, tags, derived, policies })
             })
             .collect::<Result<_>>()?;
         let options = Options {

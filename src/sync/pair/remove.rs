@@ -6,9 +6,9 @@ use std::sync::{Mutex, PoisonError};
 use jiff::Timestamp;
 
 use super::{Goal, Item, Pair};
-use crate::cleanup::{Outcome, Removal, RemovalSpec, Snapshot};
-use crate::config::cleanup;
-use crate::config::policy::{MaxDelete, Policy};
+use crate::cleanup::{self, Outcome, Removal, Snapshot, these_tags};
+use crate::config::cleanup::Mode as Deletes;
+use crate::config::policy::MaxDelete;
 use crate::oci::{Digest, Tag, derived};
 use crate::run::Failure;
 use crate::state::{TagKey, TagState};
@@ -64,7 +64,7 @@ impl Pair<'_> {
         limits: MaxDelete,
         listed: &[Tag],
         remover: Remover<'_>,
-    ) -> Result<(Vec<Tag>, Option<Removal>), Vec<Failure>> {
+    ) -> Result<(Vec<Tag>, Option<cleanup::Removed>), Vec<Failure>> {
         let there = goal.tags().await.map_err(|error| vec![Failure::of(&error)])?;
         let there = there.as_deref().unwrap_or_default();
         let mut records = HashMap::new();
@@ -79,26 +79,26 @@ impl Pair<'_> {
             return Ok((others, None));
         }
         let others = Mutex::new(others);
-        let policy = |snapshot: &Snapshot| {
+        let choose = |snapshot: &Snapshot| {
             let Extra { gone, others: changed } = found(snapshot, &records);
             others.lock().unwrap_or_else(PoisonError::into_inner).extend(changed);
-            policy(gone, limits)
+            these_tags(extra::LINE, &gone, limits)
         };
-        let spec = RemovalSpec {
-            registry: &goal.place.0,
-            repository: &goal.place.1,
+        let removal = Removal {
+            repository: goal.repository.clone(),
             rule: &self.rule.name,
+            choose: &choose,
             mode: match self.mode {
-                Mode::Apply => cleanup::Mode::Apply,
-                Mode::DryRun => cleanup::Mode::Plan,
+                Mode::Apply => Deletes::Apply,
+                Mode::DryRun => Deletes::Plan,
             },
-            stop: self.stop,
-            flow: self.flow,
+            state: self.syncer.carrier.state(),
+            audit: remover.audit,
             actor: remover.actor,
+            stop: self.stop,
             now: self.now(),
-            policy: &policy,
         };
-        let removal = remover.cleaner.remove(spec).await?;
+        let removal = removal.run().await?;
         Ok((others.into_inner().unwrap_or_else(PoisonError::into_inner), removal))
     }
 
@@ -107,8 +107,8 @@ impl Pair<'_> {
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
     }
 
-    fn removed(&self, goal: &Goal, removal: Removal, progress: &Progress<'_>) {
-        let Removal { report, stays, interrupted } = removal;
+    fn removed(&self, goal: &Goal, removal: cleanup::Removed, progress: &Progress<'_>) {
+        let cleanup::Removed { report, stays, interrupted } = removal;
         let name = goal.repository.name();
         if interrupted {
             progress.left_out();
@@ -172,13 +172,6 @@ fn found(snapshot: &Snapshot, records: &HashMap<Tag, TagState>) -> Extra {
         let record = records.get(&row.name)?;
         Some((&row.name, record, snapshot.digest(row.node)))
     }))
-}
-
-fn policy(gone: Vec<Tag>, limits: MaxDelete) -> Option<Policy> {
-    if gone.is_empty() {
-        return None;
-    }
-    extra::policy(gone, limits).ok()
 }
 
 fn strange(name: &str, tags: &[Tag]) -> String {
