@@ -1,5 +1,6 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
+mod items;
 mod needs;
 mod remove;
 mod selected;
@@ -18,12 +19,13 @@ use super::report::{Action, ImageReport};
 use super::retention::Policies;
 use super::{Mode, Progress, Remover, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
-use crate::config::{OnConflict, SourceRepositories, SyncRule};
+use crate::config::{OnConflict, SyncRule};
 use crate::fair::{Flow, Place};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
+use crate::repository::{Error, Placement, Reference, Repository, Result};
 use crate::run::{Failure, Held, Stop};
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
+use items::Items;
 pub use selected::Selected;
 
 /// Tags of one repository that are looked at at once.
@@ -67,17 +69,6 @@ struct Goal {
 struct Item {
     reference: Reference,
     placement: Placement,
-}
-
-/// What a rule selects in one source repository.
-struct Items {
-    /// The pinned image, or else tags.
-    pinned: Option<Item>,
-    tags: Vec<Tag>,
-    /// The repository's derived tags, where anybody needs them.
-    derived: TagIndex,
-    /// Its whole list, where what is gone from it is to go at the targets. `None`: there is none.
-    listed: Option<Vec<Tag>>,
 }
 
 /// What an image needs at one target, and why.
@@ -219,68 +210,6 @@ impl<'a> Pair<'a> {
         names.sort_unstable();
         names.dedup();
         names
-    }
-
-    /// What the rule selects in this repository.
-    async fn items(&self) -> Result<Items> {
-        let pinned = match &self.rule.source.repositories {
-            SourceRepositories::Pinned { tag, digest, .. } => Some(Item {
-                reference: Reference::Digest(digest.clone()),
-                placement: tag.clone().map_or(Placement::Digest, Placement::Tag),
-            }),
-            _ => None,
-        };
-        let pinned = pinned.filter(|item| self.is_asked_for(item));
-        let named = match &self.rule.source.repositories {
-            SourceRepositories::Pinned { .. } => Some(Vec::new()),
-            _ => self.named(),
-        };
-        if let Some(tags) = &named
-            && (!self.options.referrers || pinned.is_none() && tags.is_empty())
-            && self.removes().is_none()
-        {
-            let tags = tags.clone();
-            return Ok(Items { pinned, tags, derived: TagIndex::default(), listed: None });
-        }
-        // With referrers the list is worth its request even where the tags are known: it tells
-        // of every signature and fallback tag at once.
-        let listed = self.source.tags().await?;
-        let derived = TagIndex::new(listed.as_deref().unwrap_or_default());
-        let kept = listed.clone().filter(|_| self.removes().is_some());
-        let tags = match (named, listed) {
-            (Some(tags), _) => tags,
-            (None, Some(tags)) => self.asked_for(self.rule.tags.select(tags)),
-            // A pattern's repositories may be empty, and what has moved may be gone again; one
-            // that is named should not be.
-            (None, None) if self.only.is_some() || self.rule.source.repository().is_none() => {
-                Vec::new()
-            }
-            (None, None) => {
-                return Err(Error::new("list tags of", self.source.name(), Cause::Missing));
-            }
-        };
-        Ok(Items { pinned, tags, derived, listed: kept })
-    }
-
-    /// The tags that the run is about, where they can be told without the source's list.
-    fn named(&self) -> Option<Vec<Tag>> {
-        match self.only {
-            None => self.rule.tags.literals(),
-            Some(only) => self.rule.tags.select_some(only.iter().cloned()),
-        }
-    }
-
-    fn asked_for(&self, mut tags: Vec<Tag>) -> Vec<Tag> {
-        if let Some(only) = self.only {
-            tags.retain(|tag| only.contains(tag));
-        }
-        tags
-    }
-
-    /// Whether a run for some tags is about a pinned image too: if its tag is among them.
-    fn is_asked_for(&self, pinned: &Item) -> bool {
-        let Some(only) = self.only else { return true };
-        matches!(&pinned.placement, Placement::Tag(tag) if only.contains(tag))
     }
 
     async fn item(&self, item: Item, source_tags: &TagIndex, few: bool, progress: &Progress<'_>) {

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::mirror_setup::{Mirror, Report};
-use crate::support::{DockerRegistry, Family, Image, Kind, Place};
+use crate::support::{DockerRegistry, Family, Fault, Image, Kind, Place, Scripted};
 
 const LIMIT: &str = "max_delete = { count = 2 }";
 
@@ -83,7 +83,10 @@ async fn what_is_gone_at_the_source_goes_at_the_target() {
     assert_eq!(pair.target.requests_since(mark).await.writes(), 0);
     assert_eq!(pair.audit(), "");
 
+    let mark = pair.source.mark().await;
     let report = pair.mirror.sync().await;
+    let asked = pair.source.requests_since(mark).await;
+    assert_eq!(asked.count_status("HEAD", Kind::Manifest, 404), 1, "asked for it by name: {asked}");
     assert_eq!(removed(&report), pairs(&[("v2", "removed")]));
     assert_eq!(report.rules().next().unwrap()["counts"]["removed"], 1);
     assert!(report.words().contains("1 tags are not at the source"), "{}", report.words());
@@ -172,6 +175,30 @@ async fn a_source_without_tags_empties_no_mirror() {
     assert!(report.words().contains("has no tags"), "{}", report.words());
     assert_eq!(pair.target.requests_since(mark).await.writes(), 0);
     assert_eq!(pair.tags().await, ["v1", "v2"]);
+}
+
+/// Unknown never deletes: here a manifest that nobody can read may be part of anything.
+#[tokio::test]
+async fn a_target_that_cannot_be_read_loses_nothing() {
+    let source = DockerRegistry::start().await;
+    let target = Scripted::start();
+    for tag in ["v1", "v2", "v3"] {
+        image(tag).push(&source, "app", tag).await;
+    }
+    let rule = format!(
+        "source = \"{}/app\"\ntarget = \"{}/mirror\"\nremove_extra = true\n{LIMIT}",
+        source.host(),
+        target.host()
+    );
+    let mirror = Mirror::new().http(&source).http(&target).rule("r", &rule);
+    mirror.sync().await.assert_copied(3, 0);
+    source.endpoint().delete("app", &image("v2").digest).await;
+    let denied = Fault::status(403).error("DENIED", "not this one");
+    target.on("GET", Kind::Manifest).containing(&image("v3").digest).fail(denied);
+    let report = mirror.fail().await;
+    assert!(report.words().contains("not this one"), "{}", report.words());
+    assert_eq!(report.rules().next().unwrap()["limited"], 0);
+    assert_eq!(target.traffic().count("DELETE", Kind::Manifest), 0);
 }
 
 /// They are still at the source: only newer ones came.

@@ -1,15 +1,18 @@
 //! What is gone at the source goes at the targets, where the rule asks for it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::StreamExt;
 use jiff::Timestamp;
+use tokio::sync::OwnedMutexGuard;
 
-use super::{Goal, Item, Pair};
+use super::{Goal, Item, Pair, TAGS};
 use crate::cleanup::{self, Outcome, Removal, Snapshot, these_tags};
 use crate::config::cleanup::Mode as Deletes;
 use crate::config::policy::MaxDelete;
 use crate::oci::{Digest, Tag, derived};
+use crate::repository::{Error, Reference};
 use crate::run::Failure;
 use crate::state::{TagKey, TagState};
 use crate::sync::extra::{self, Extra};
@@ -75,6 +78,8 @@ impl Pair<'_> {
                 None => others.push(tag),
             }
         }
+        let _alone = self.alone_with_tags(goal, records.keys()).await;
+        let records = self.surely_gone(records).await?;
         if records.is_empty() {
             return Ok((others, None));
         }
@@ -100,6 +105,42 @@ impl Pair<'_> {
         };
         let removal = removal.run().await?;
         Ok((others.into_inner().unwrap_or_else(PoisonError::into_inner), removal))
+    }
+
+    /// Keeps runs for events from these tags: what comes back meanwhile is copied after it went.
+    async fn alone_with_tags(
+        &self,
+        goal: &Goal,
+        tags: impl Iterator<Item = &Tag>,
+    ) -> Vec<OwnedMutexGuard<()>> {
+        let mut alone = Vec::new();
+        if self.mode == Mode::Apply {
+            let tags: BTreeSet<&Tag> = tags.collect();
+            for tag in tags {
+                let key = (goal.repository.name().to_owned(), tag.to_string());
+                alone.push(self.syncer.common.at_work.lock(&key).await);
+            }
+        }
+        alone
+    }
+
+    /// Those of these tags that the source does not have when asked for each: the list is older,
+    /// and not every registry keeps its lists up to date.
+    async fn surely_gone(
+        &self,
+        records: HashMap<Tag, TagState>,
+    ) -> Result<HashMap<Tag, TagState>, Vec<Failure>> {
+        let mut asked = futures_util::stream::iter(records)
+            .map(|(tag, record)| async move {
+                let there = self.source.resolve(&Reference::Tag(tag.clone())).await?;
+                Ok::<_, Error>(there.is_none().then_some((tag, record)))
+            })
+            .buffer_unordered(TAGS);
+        let mut gone = HashMap::new();
+        while let Some(one) = asked.next().await {
+            gone.extend(one.map_err(|error| vec![Failure::of(&error)])?);
+        }
+        Ok(gone)
     }
 
     fn now(&self) -> Timestamp {
@@ -166,8 +207,12 @@ impl Pair<'_> {
     }
 }
 
-/// Those tags of a repository of which it is recorded what was put there.
+/// Those tags of a repository of which it is recorded what was put there. Of one that could not be
+/// read as a whole, all of them: nothing goes there, and it is said why.
 fn found(snapshot: &Snapshot, records: &HashMap<Tag, TagState>) -> Extra {
+    if !snapshot.incomplete().is_empty() {
+        return Extra { gone: records.keys().cloned().collect(), others: Vec::new() };
+    }
     extra::split(snapshot.tags().iter().filter_map(|row| {
         let record = records.get(&row.name)?;
         Some((&row.name, record, snapshot.digest(row.node)))
