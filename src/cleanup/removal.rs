@@ -87,6 +87,7 @@ impl Removal<'_> {
     fn site<'a>(&'a self, policy: &'a Policy) -> Site<'a> {
         Site {
             repository: Arc::clone(&self.repository),
+            layout: None,
             state: self.state,
             policy,
             now: self.now,
