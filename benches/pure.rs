@@ -70,6 +70,7 @@ fn verdicts(c: &mut Criterion) {
         record: Some(&records[at]),
         same_options: true,
         filtered: false,
+        withdrawn: None,
     };
     group.bench_function("decide", |b| {
         b.iter(|| {

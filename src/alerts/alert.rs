@@ -52,8 +52,7 @@ impl Alert {
         let summary = match (kind, run.outcome) {
             (AlertKind::Recovery, _) => format!("rule `{rule}` works again"),
             (_, Outcome::Failed) if run.counts.failed > 0 => {
-                let of = run.counts.copied + run.counts.unchanged + run.counts.kept;
-                let (failed, all) = (run.counts.failed, of + run.counts.failed);
+                let (failed, all) = (run.counts.failed, run.counts.settled());
                 format!("rule `{rule}` fails: {failed} of {all} images failed")
             }
             _ => format!("rule `{rule}` fails"),

@@ -264,7 +264,7 @@ impl Cleaner {
         let removal = Removal {
             repository: Arc::clone(&space.repository),
             rule: &rule.name,
-            policy: &policy,
+            choose: &|_| Some(policy.clone()),
             mode: Mode::Apply,
             state: self.carrier.state(),
             audit: &self.audit,

@@ -2,7 +2,7 @@
 //! each tag.
 
 use super::quarantine::expiry;
-use super::removal::{Removal, these_tags};
+use super::removal::{Removal, Removed, these_tags};
 use super::report::Outcome;
 use crate::config::policy::{MaxDelete, Policy};
 use crate::oci::Tag;
@@ -24,7 +24,7 @@ pub(super) async fn expired(
 /// Deletes it; gives how many copies went.
 pub(super) async fn remove(removal: Removal<'_>) -> Result<usize, Vec<Failure>> {
     let name = removal.repository.name().to_owned();
-    let Some((report, _)) = removal.run().await? else { return Ok(0) };
+    let Some(Removed { report, .. }) = removal.run().await? else { return Ok(0) };
     let failed = report.steps.iter().find(|step| step.outcome == Outcome::Failed);
     let reason = failed.and_then(|step| step.reason.as_ref()).or(report.refused.first());
     if let Some(reason) = reason {

@@ -12,6 +12,7 @@
 //! - `clock`: how old a manifest is. `rank`: what is newest. `select`: what a rule matches.
 //! - `owners`: what belongs to what. `live`: what goes when its owners go.
 //! - `decide`: a verdict for every tag and manifest. [`plan()`]: limits, order and bytes.
+//! - `removal`: the same for tags that go on behalf of other rules.
 //! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
 
 mod apply;
@@ -53,7 +54,7 @@ pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
 pub use gather::Gathering;
 pub use plan::{InUse, Plan, Refusal, Step, plan};
-pub use removal::{Removal, these_tags};
+pub use removal::{Removal, Removed, these_tags};
 pub use report::{CleanupReport, Outcome, Planned, RepositoryReport, StepReport, Verdict};
 pub use repositories::{Place, Selected, repositories, resolved};
 pub use snapshot::{Abilities, Incomplete, Node, Snapshot, Untag};

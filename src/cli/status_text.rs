@@ -104,7 +104,7 @@ fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
         "",
     ];
     let rows = runs.iter().map(|run| {
-        let Counts { copied, unchanged, kept, failed } = run.counts;
+        let Counts { copied, unchanged, kept, failed, .. } = run.counts;
         [
             run.id.to_string(),
             run.rule.clone(),
@@ -196,8 +196,7 @@ fn end_of(name: &str) -> String {
 }
 
 fn settled(run: &ActiveRun) -> usize {
-    let Counts { copied, unchanged, kept, failed } = run.counts;
-    copied + unchanged + kept + failed
+    run.counts.settled()
 }
 
 fn stalled(run: &ActiveRun) -> Option<String> {

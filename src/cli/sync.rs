@@ -12,10 +12,16 @@ use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
-use crate::config::{RegistryConfig, SyncRule};
+use crate::cleanup::{Actor, Audit};
+use crate::config::{Config, RegistryConfig, SyncRule};
+use crate::fair::Flow;
 use crate::history::{Begun, Cause, History, RunId, RunRecord};
+use crate::run::Stop;
 use crate::state::State;
-use crate::sync::{Action, Counts, ImageReport, Mode, RuleReport, Syncer};
+use crate::sync::{
+    Action, Counts, ImageReport, Keep, Mode, Removed, Remover, RuleReport, RunProgress, RunSpec,
+    Scope, Syncer, WhatBecame,
+};
 use crate::transfer::Reading;
 
 /// Bring the targets of the [[sync]] rules up to date, once
@@ -54,9 +60,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let state = State::open(&config.daemon.state)?;
     let registries = session::registries(config.registries.clone(), RegistryConfig::default());
     let carrier = session::carrier(state);
-    let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
+    let syncer =
+        Syncer::new(registries, Arc::clone(&carrier), session::now).with_cleanup(&config.cleanup);
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
     let cancel = signals::stop_token();
+    let audit = audit(&config, &rules)?;
     let reports = {
         let progress = Progress::start(global, Arc::clone(&carrier));
         let quiet = global.quiet || global.output == Output::Json;
@@ -65,15 +73,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
                 progress.line(&image_line(image));
             }
         };
-        match mode {
-            Mode::DryRun => syncer.run(&rules, mode, &cancel, &watch).await,
+        let history = match mode {
+            Mode::DryRun => None,
             Mode::Apply => {
                 let limit = config.daemon.history;
-                let history = History::open(&config.daemon.state, limit, Timestamp::now())
-                    .map_err(|error| CliError::Failed(format!("failed to start: {error}")))?;
-                recorded(&syncer, &rules, &history, &cancel, &watch).await
+                let history = History::open(&config.daemon.state, limit, Timestamp::now());
+                Some(history.map_err(cannot_start)?)
             }
-        }
+        };
+        let pass = Pass { syncer: &syncer, audit, history, cancel: &cancel };
+        pass.run(&rules, &watch).await
     };
     let success = reports.iter().all(RuleReport::is_success);
     match global.output {
@@ -87,38 +96,92 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             }
         }
     }
-    Ok(if success { Exit::Done } else { Exit::Failed })
+    Ok(exit(&reports))
 }
 
-/// One pass of each rule, which is a run of its own in the history.
-async fn recorded(
-    syncer: &Syncer,
-    rules: &[&SyncRule],
-    history: &History,
-    cancel: &CancellationToken,
-    watch: &(dyn Fn(&ImageReport) + Sync),
-) -> Vec<RuleReport> {
-    let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
+fn cannot_start(error: std::io::Error) -> CliError {
+    CliError::Failed(format!("failed to start: {error}"))
+}
+
+fn exit(reports: &[RuleReport]) -> Exit {
+    let as_wished = |report: &RuleReport| report.is_success() || report.is_only_limited();
+    if reports.iter().all(RuleReport::is_success) {
+        Exit::Done
+    } else if reports.iter().all(as_wished) {
+        Exit::Refused
+    } else {
+        Exit::Failed
+    }
+}
+
+/// Where deletions are written down, if a rule asks for any.
+fn audit(config: &Config, rules: &[&SyncRule]) -> Result<Option<Audit>, CliError> {
+    if rules.iter().all(|rule| rule.remove_extra.is_none()) {
+        return Ok(None);
+    }
+    Audit::open(&config.daemon.state, Timestamp::now()).map(Some).map_err(cannot_start)
+}
+
+/// One pass over some rules.
+struct Pass<'a> {
+    syncer: &'a Syncer,
+    /// `None`: no rule deletes anything.
+    audit: Option<Audit>,
+    /// `None`: a dry run, which nobody remembers.
+    history: Option<History>,
+    cancel: &'a CancellationToken,
+}
+
+impl Pass<'_> {
+    /// Each rule is a run of its own. The reports are in the order of the rules.
+    async fn run(
+        &self,
+        rules: &[&SyncRule],
+        watch: &(dyn Fn(&ImageReport) + Sync),
+    ) -> Vec<RuleReport> {
+        let runs = rules.iter().enumerate();
+        let runs = runs.map(|(at, &rule)| async move { (at, self.rule(rule, watch).await) });
+        // Collected first: the compiler cannot prove such a future `Send` inside the stream.
+        let runs: Vec<_> = runs.collect();
+        let mut reports: Vec<(usize, RuleReport)> =
+            futures_util::stream::iter(runs).buffer_unordered(RULES).collect().await;
+        reports.sort_by_key(|(at, _)| *at);
+        reports.into_iter().map(|(_, report)| report).collect()
+    }
+
+    async fn rule(&self, rule: &SyncRule, watch: &(dyn Fn(&ImageReport) + Sync)) -> RuleReport {
         let started = Timestamp::now();
         let id = RunId::new(started, fastrand::u32(..));
         let begun = Begun { id, rule: rule.name.clone(), cause: Cause::Command, started };
-        history.begin(&begun);
+        let actor = Actor::of_process(begun.id.as_str(), begun.cause.as_str());
+        if let Some(history) = &self.history {
+            history.begin(&begun);
+        }
         let record = |image: &ImageReport| {
-            history.image(&begun.id, image);
+            if let Some(history) = &self.history {
+                history.image(&begun.id, image);
+            }
             watch(image);
         };
-        let reports = syncer.run(&[rule], Mode::Apply, cancel, &record).await;
-        for report in &reports {
-            history.end(&RunRecord::ended(&begun, Timestamp::now(), report)).await;
+        let report = self
+            .syncer
+            .run_rule(RunSpec {
+                rule,
+                mode: if self.history.is_some() { Mode::Apply } else { Mode::DryRun },
+                scope: &Scope::All,
+                stop: &Stop::at_once(self.cancel.clone()),
+                flow: Flow::ALONE,
+                progress: &RunProgress::default(),
+                keep: Keep::All,
+                watch: &record,
+                remover: self.audit.as_ref().map(|audit| Remover { audit, actor: &actor }),
+            })
+            .await;
+        if let Some(history) = &self.history {
+            history.end(&RunRecord::ended(&begun, Timestamp::now(), &report)).await;
         }
-        (at, reports)
-    });
-    // Collected first: the compiler cannot prove such a future `Send` inside the stream.
-    let runs: Vec<_> = runs.collect();
-    let mut reports: Vec<(usize, Vec<RuleReport>)> =
-        futures_util::stream::iter(runs).buffer_unordered(RULES).collect().await;
-    reports.sort_by_key(|(at, _)| *at);
-    reports.into_iter().flat_map(|(_, reports)| reports).collect()
+        report
+    }
 }
 
 /// The rules with these names, or all of them.
@@ -136,6 +199,16 @@ pub fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncR
     Ok(all.iter().filter(|rule| names.is_empty() || names.contains(&rule.name)).collect())
 }
 
+fn removed_line(removed: &Removed) -> String {
+    let word = match removed.outcome {
+        WhatBecame::Removed => "removed",
+        WhatBecame::WouldRemove => "would remove",
+        WhatBecame::Stays | WhatBecame::Failed => "not removed",
+    };
+    let why = removed.reason.as_deref().unwrap_or("it is gone at the source");
+    format!("{word} {}: {why}\n", removed.target)
+}
+
 fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     for image in report.images.iter().filter(|image| image.action == Action::Failed) {
         print_failed_image(image);
@@ -147,14 +220,24 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     if quiet {
         return Ok(());
     }
+    for removed in report.removed.iter().filter(|one| one.outcome != WhatBecame::Failed) {
+        output::print_text(&removed_line(removed))?;
+    }
     for note in &report.notes {
         output::print_text(&format!("{}: note: {note}\n", report.rule))?;
     }
-    let Counts { copied, unchanged, kept, failed } = report.counts;
+    let Counts { copied, unchanged, kept, withheld, failed, removed } = report.counts;
     let copied_word = if report.dry_run { "to copy" } else { "copied" };
     let mut line = format!("{}: {copied} {copied_word}, {unchanged} unchanged", report.rule);
     if kept > 0 {
         line.push_str(&format!(", {kept} kept"));
+    }
+    if withheld > 0 {
+        line.push_str(&format!(", {withheld} withheld (cleaned up)"));
+    }
+    if removed > 0 {
+        let word = if report.dry_run { "to remove" } else { "removed" };
+        line.push_str(&format!(", {removed} {word}"));
     }
     if failed > 0 {
         line.push_str(&format!(", {failed} failed"));

@@ -8,7 +8,8 @@ use super::args::{Global, Index, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::{output, session, signals};
-use crate::config::{ForeignLayers, OnConflict, RegistryConfig, SyncRule};
+use crate::config::cleanup::Mode;
+use crate::config::{Config, ForeignLayers, OnConflict, RegistryConfig, SyncRule};
 use crate::oci::reference::Location;
 use crate::oci::{Platform, Tag, derived};
 use crate::place::{Image, Source};
@@ -73,6 +74,7 @@ pub struct Args {
 struct Work {
     tasks: Vec<Task>,
     failures: Vec<Failure>,
+    notes: Vec<String>,
     repairer: Option<Repairer>,
     /// Unpacked archives, which are gone when dropped.
     _places: Vec<Source>,
@@ -124,7 +126,9 @@ async fn compare(global: &Global, args: &Args, work: Work, cancel: &Cancellation
             progress.line(&image_lines(image));
         }
     };
-    verifier.run(&work.tasks, work.failures, work.repairer.as_ref(), cancel, &watch).await
+    let report =
+        verifier.run(&work.tasks, work.failures, work.repairer.as_ref(), cancel, &watch).await;
+    Report { notes: work.notes, ..report }
 }
 
 /// Everything that the configuration's rules select.
@@ -132,10 +136,15 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
     let config = session::required_config(global)?;
     let rules: Vec<&SyncRule> = super::sync::choose(&config.sync, &args.rules)?;
     // Only a repair needs to know and change what was noted: without it, a daemon may go on.
-    let state = if args.repair { State::open(&config.daemon.state)? } else { State::in_memory() };
+    let (state, notes) = if args.repair {
+        (State::open(&config.daemon.state)?, Vec::new())
+    } else {
+        withdrawn(&config)
+    };
     let registries = session::registries(config.registries.clone(), RegistryConfig::default());
     let carrier = session::carrier(state);
-    let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
+    let syncer =
+        Syncer::new(registries, Arc::clone(&carrier), session::now).with_cleanup(&config.cleanup);
     let (mut tasks, mut failures) = (Vec::new(), Vec::new());
     for rule in rules {
         let (selected, failed) = syncer.select(rule).await;
@@ -145,7 +154,23 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
         }
     }
     let repairer = args.repair.then(|| Repairer::new(carrier, session::now));
-    Ok(Work { tasks, failures, repairer, _places: Vec::new() })
+    Ok(Work { tasks, failures, notes, repairer, _places: Vec::new() })
+}
+
+/// What cleanup rules deleted, read at once so that whoever uses the state is not kept waiting.
+fn withdrawn(config: &Config) -> (State, Vec<String>) {
+    let deletes = config.cleanup.iter().any(|rule| rule.mode == Mode::Apply);
+    if !deletes || !config.daemon.state.exists() {
+        return (State::in_memory(), Vec::new());
+    }
+    match State::open(&config.daemon.state) {
+        Ok(state) => (state.withdrawn_in_memory(), Vec::new()),
+        Err(error) => {
+            let note =
+                format!("tags that cleanup rules deleted may be taken for missing ones: {error}");
+            (State::in_memory(), vec![note])
+        }
+    }
 }
 
 /// One image, or all of a repository's.
@@ -178,7 +203,8 @@ async fn of_references(
     let repairer =
         args.repair.then(|| Repairer::new(session::carrier(State::in_memory()), session::now));
     let tasks = items.into_iter().map(|item| (sides.clone(), item)).collect();
-    Ok(Work { tasks, failures: Vec::new(), repairer, _places: vec![source, target] })
+    let (failures, notes) = (Vec::new(), Vec::new());
+    Ok(Work { tasks, failures, notes, repairer, _places: vec![source, target] })
 }
 
 /// What makes no sense is said before anything is asked.
@@ -215,7 +241,7 @@ async fn one_item(source: &Source, target: &Source) -> Result<Item, CliError> {
         (None, None, Some(tag)) if !is_untagged(target).await => Placement::Tag(tag),
         _ => Placement::Digest,
     };
-    Ok(Item { reference, placement })
+    Ok(Item { reference, placement, withdrawn: None })
 }
 
 /// Whether it is a layout whose only image has no tag at all, as skopeo writes it.
@@ -233,6 +259,7 @@ fn all_tags(source: &Source, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError
         .map(|tag| Item {
             reference: Reference::Tag(tag.clone()),
             placement: Placement::Tag(tag.clone()),
+            withdrawn: None,
         })
         .collect())
 }
@@ -275,11 +302,17 @@ fn print_report(report: &Report, quiet: bool) -> Result<(), CliError> {
     if quiet {
         return Ok(());
     }
+    for note in &report.notes {
+        output::print_text(&format!("note: {note}\n"))?;
+    }
     let counts = report.counts;
     let mut line = format!("{} of {} images equal", counts.equal, counts.total());
-    for (count, word) in
-        [(counts.repaired, "repaired"), (counts.different, "different"), (counts.failed, "failed")]
-    {
+    for (count, word) in [
+        (counts.repaired, "repaired"),
+        (counts.different, "different"),
+        (counts.failed, "failed"),
+        (counts.withheld, "withheld (cleaned up)"),
+    ] {
         if count > 0 {
             line.push_str(&format!(", {count} {word}"));
         }

@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::layout_pattern::LayoutPattern;
 use super::policy::Policy;
 use super::rule::{SourcePattern, Target};
+use super::show_cleanup;
 use crate::oci::pattern::RepositoryPattern;
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::oci::{Digest, RegistryHost, RepositoryName};
 use crate::schedule::Timing;
 
 /// One rule, complete and consistent in itself.
@@ -43,6 +44,15 @@ pub enum QuarantinePlace {
     Folder(PathBuf),
     /// Repositories of a registry.
     Registry(Target),
+}
+
+impl CleanupRule {
+    /// A number that is another one where other images would go (the limits aside), and the same
+    /// one for ever for this policy, whatever the rule is called and wherever it applies.
+    pub fn mark(&self) -> u64 {
+        let digest = Digest::of(show_cleanup::verdicts(&self.policy).as_bytes());
+        digest.as_bytes().iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+    }
 }
 
 /// Whether a rule deletes when its time has come.

@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::one_or_many::OneOrMany;
-use super::raw_cleanup::RawCleanup;
+use super::raw_cleanup::{RawCleanup, RawMaxDelete};
 use super::raw_in_use::RawInUse;
 use super::raw_notify::RawNotify;
 use super::raw_secret::RawSecret;
@@ -194,6 +194,13 @@ pub struct RawSync {
     /// Tags that never change: once copied, they are not asked about again.
     #[schemars(with = "Option<Vec<String>>")]
     pub immutable: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Delete tags that the rule put at the target and that are gone at the source. Default: false.
+    #[schemars(with = "Option<bool>")]
+    pub remove_extra: Option<Spanned<bool>>,
+    /// The most that `remove_extra` may delete in one repository at once; beyond it, nothing.
+    /// Default: 200 and 20 percent.
+    #[schemars(with = "Option<RawMaxDelete>")]
+    pub max_delete: Option<Spanned<RawMaxDelete>>,
 }
 
 #[derive(Deserialize, JsonSchema)]

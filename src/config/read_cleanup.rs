@@ -98,8 +98,7 @@ fn policy(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<(String, Policy)> 
         Some(clock) => clocks(clock, reader),
     };
     let grace = raw.grace.map_or(Some(DEFAULT_GRACE), |text| reader.duration(&text));
-    let max_delete =
-        raw.max_delete.map_or(Some(DEFAULT_MAX_DELETE), |raw| max_delete(&raw, reader));
+    let max_delete = max_delete(raw.max_delete.as_ref(), reader);
     let policy = Policy {
         keep: keep.into_iter().collect::<Option<_>>()?,
         delete: deletes.into_iter().collect::<Option<_>>()?,
@@ -237,7 +236,12 @@ fn clocks(raw: &Spanned<Vec<RawClock>>, reader: &mut Reader<'_>) -> Option<Vec<C
     Some(list.iter().map(clock).collect())
 }
 
-fn max_delete(raw: &Spanned<RawMaxDelete>, reader: &mut Reader<'_>) -> Option<MaxDelete> {
+/// Limits, or the default where none are given.
+pub fn max_delete(
+    raw: Option<&Spanned<RawMaxDelete>>,
+    reader: &mut Reader<'_>,
+) -> Option<MaxDelete> {
+    let Some(raw) = raw else { return Some(DEFAULT_MAX_DELETE) };
     let RawMaxDelete { count, percent } = raw.get_ref();
     if count.is_none() && percent.is_none() {
         let message = "an empty table limits nothing";

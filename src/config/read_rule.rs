@@ -6,13 +6,15 @@ use std::time::Duration;
 use serde_spanned::Spanned;
 
 use super::one_or_many::OneOrMany;
+use super::policy::MaxDelete;
 use super::raw::{RawConflict, RawForeignLayers, RawIndex, RawSync};
+use super::raw_cleanup::RawMaxDelete;
 use super::read_timing::RawTiming;
 use super::reader::Reader;
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
 };
-use super::{read_source, read_timing};
+use super::{read_cleanup, read_source, read_timing};
 use crate::oci::Platform;
 use crate::oci::template::SourceContext;
 
@@ -37,6 +39,8 @@ pub fn rule(raw: RawSync, reader: &mut Reader<'_>) -> Option<PlacedRule> {
     let platforms = raw.platforms.map_or(Some(Vec::new()), |list| platforms(&list, reader));
     let recheck = raw.recheck.map_or(Some(DEFAULT_RECHECK), |text| reader.duration(&text));
     let immutable = reader.optional(raw.immutable, read_source::patterns);
+    let source_pattern = source.as_ref().map(|(source, _)| source);
+    let remove_extra = remove_extra(raw.remove_extra, raw.max_delete, source_pattern, reader);
     Some(PlacedRule {
         rule: SyncRule {
             name: raw.name.into_inner(),
@@ -61,9 +65,33 @@ pub fn rule(raw: RawSync, reader: &mut Reader<'_>) -> Option<PlacedRule> {
                 RawForeignLayers::Copy => ForeignLayers::Copy,
             }),
             immutable: immutable?,
+            remove_extra: remove_extra?,
         },
         targets: places,
     })
+}
+
+/// Whether what is gone at the source goes at the targets, and how much of that at once.
+fn remove_extra(
+    raw: Option<Spanned<bool>>,
+    limits: Option<Spanned<RawMaxDelete>>,
+    source: Option<&SourcePattern>,
+    reader: &mut Reader<'_>,
+) -> Option<Option<MaxDelete>> {
+    let Some(span) = raw.filter(|raw| *raw.get_ref()).map(|raw| raw.span()) else {
+        if let Some(limits) = limits {
+            let message = "`max_delete` limits `remove_extra`, which is not there";
+            reader.report_with_hint(limits.span(), message, "add remove_extra = true");
+            return None;
+        }
+        return Some(None);
+    };
+    if let Some(SourceRepositories::Pinned { .. }) = source.map(|source| &source.repositories) {
+        let message = "`remove_extra` needs a source whose tags can go: a digest has none";
+        reader.report(span, message);
+        return None;
+    }
+    read_cleanup::max_delete(limits.as_ref(), reader).map(Some)
 }
 
 /// Names stand in logs, metrics and on the command line.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::policy::MaxDelete;
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::selection::{TagPatterns, TagSelection};
 use crate::oci::template::PathTemplate;
@@ -31,6 +32,9 @@ pub struct SyncRule {
     pub foreign_layers: ForeignLayers,
     /// Tags that are never asked about again once they are mirrored.
     pub immutable: Option<TagPatterns>,
+    /// Tags that are gone at the source go at the targets, too, but no more than this; `None`:
+    /// they stay.
+    pub remove_extra: Option<MaxDelete>,
 }
 
 /// What becomes of an index when platforms are left out.

@@ -48,7 +48,7 @@ impl Config {
         for rule in &self.cleanup {
             show_cleanup::show(rule, &mut out);
         }
-        out.0
+        out.into_text()
     }
 }
 
@@ -57,6 +57,10 @@ impl Config {
 pub struct Writer(String);
 
 impl Writer {
+    pub fn into_text(self) -> String {
+        self.0
+    }
+
     pub fn header(&mut self, header: &str) {
         if !self.0.is_empty() {
             self.0.push('\n');
@@ -181,6 +185,8 @@ fn show_rule(rule: &SyncRule, out: &mut Writer) {
         }),
     );
     out.optional("immutable", rule.immutable.as_ref().map(patterns));
+    out.key("remove_extra", rule.remove_extra.is_some());
+    out.optional("max_delete", rule.remove_extra.map(show_cleanup::max_delete));
 }
 
 pub fn show_timing(timing: &Timing, out: &mut Writer) {

@@ -3,7 +3,7 @@
 use super::cleanup::{
     CleanupRule, ExcludedPath, Exclusion, Included, Mode, Quarantine, QuarantinePlace,
 };
-use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, TagSelector};
+use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Policy, TagSelector};
 use super::show::{Writer, duration, list, patterns, quoted, show_timing};
 
 pub fn show(rule: &CleanupRule, out: &mut Writer) {
@@ -16,12 +16,8 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     let included = rule.repositories.included.iter().map(included);
     out.key("repositories", list(included.chain(rule.repositories.excluded.iter().map(exclusion))));
     out.optional("in_use", (!rule.in_use.is_empty()).then(|| list(&rule.in_use)));
-    out.key("clock", list(policy.clock.iter().map(|clock: &ClockSource| clock.as_str())));
-    out.key("grace", duration(policy.grace));
-    let count = policy.max_delete.count.map(|count| format!("count = {count}"));
-    let percent = policy.max_delete.percent.map(|percent| format!("percent = {percent}"));
-    let limits: Vec<_> = [count, percent].into_iter().flatten().collect();
-    out.key("max_delete", format!("{{ {} }}", limits.join(", ")));
+    show_clock(policy, out);
+    out.key("max_delete", max_delete(policy.max_delete));
     out.key(
         "mode",
         quoted(match rule.mode {
@@ -39,6 +35,30 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
         };
         out.key("quarantine", format!("{{ to = {to}, ttl = {} }}", duration(*ttl)));
     }
+    show_lines(policy, out);
+}
+
+/// What decides which images go, but for the limits.
+pub fn verdicts(policy: &Policy) -> String {
+    let mut out = Writer::default();
+    show_clock(policy, &mut out);
+    show_lines(policy, &mut out);
+    out.into_text()
+}
+
+fn show_clock(policy: &Policy, out: &mut Writer) {
+    out.key("clock", list(policy.clock.iter().map(|clock: &ClockSource| clock.as_str())));
+    out.key("grace", duration(policy.grace));
+}
+
+pub fn max_delete(limits: MaxDelete) -> String {
+    let count = limits.count.map(|count| format!("count = {count}"));
+    let percent = limits.percent.map(|percent| format!("percent = {percent}"));
+    let limits: Vec<_> = [count, percent].into_iter().flatten().collect();
+    format!("{{ {} }}", limits.join(", "))
+}
+
+fn show_lines(policy: &Policy, out: &mut Writer) {
     for rule in &policy.keep {
         show_keep(rule, out);
     }

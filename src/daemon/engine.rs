@@ -50,7 +50,8 @@ impl Engine {
             Arc::clone(&parts.carrier),
             seconds_since_1970,
             config.daemon.transfers.get(),
-        );
+        )
+        .with_cleanup(&config.cleanup);
         let alerts = sender(&config, parts);
         Self::with(config, parts, now, registries, syncer, alerts).await
     }
@@ -65,7 +66,8 @@ impl Engine {
     ) -> Result<Self, EngineError> {
         let registries =
             Arc::new(self.registries.renewed(config.registries.clone(), RegistryConfig::default()));
-        let syncer = self.syncer.with_registries(Arc::clone(&registries));
+        let syncer =
+            self.syncer.with_registries(Arc::clone(&registries)).with_cleanup(&config.cleanup);
         // What waits to be sent is not lost where nothing has changed for its receivers.
         let unchanged = config.notify == self.config.notify;
         let alerts = if unchanged { Arc::clone(&self.alerts) } else { sender(&config, parts) };

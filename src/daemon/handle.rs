@@ -274,6 +274,7 @@ impl Handle {
             progress: &RunProgress::default(),
             keep: Keep::First(MAX_PLANNED),
             watch: &|_| {},
+            remover: None,
         };
         Some(engine.syncer.run_rule(spec).await)
     }

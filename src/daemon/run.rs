@@ -168,6 +168,7 @@ pub(super) async fn carry_out(
         progress: &progress,
         keep: Keep::Failed(if whole { alerts::MAX_DETAILS } else { MAX_TRIED_AGAIN }),
         watch: &|image: &ImageReport| watch.image(image),
+        remover: None,
     };
     let carried_out = shared.runner.run(&engine.syncer, spec).instrument(span.clone());
     // A fault of ours costs one run, which failed like others do, and not the daemon.
@@ -244,10 +245,10 @@ fn panicked(rule: &SyncRule, panic: &(dyn Any + Send), progress: &RunProgress) -
 
 /// How the end of a run bears on the next one's beginning.
 fn ending(report: &RuleReport) -> Ending {
-    let Counts { copied, unchanged, kept, failed } = report.counts;
+    let Counts { failed, .. } = report.counts;
     if report.interrupted {
         Ending::Interrupted
-    } else if copied + unchanged + kept == 0 && failed + report.failures.len() > 0 {
+    } else if report.counts.settled() == failed && failed + report.failures.len() > 0 {
         Ending::Unreachable
     } else {
         Ending::Reached
@@ -311,6 +312,7 @@ pub(super) fn count(active: &mut Active) {
         (TagOutcome::Copied, now.counts.copied - before.counts.copied),
         (TagOutcome::Unchanged, now.counts.unchanged - before.counts.unchanged),
         (TagOutcome::Kept, now.counts.kept - before.counts.kept),
+        (TagOutcome::Withheld, now.counts.withheld - before.counts.withheld),
         (TagOutcome::Failed, now.counts.failed - before.counts.failed),
     ] {
         active.metrics.tags(outcome, images as u64);
@@ -376,8 +378,7 @@ pub(super) fn report_stalls(shared: &Shared, engine: &Engine) {
     let mut stalled = Vec::new();
     for (id, active) in &mut shared.board.look().active {
         let Snapshot { considered, counts, bytes } = active.progress.snapshot();
-        let Counts { copied, unchanged, kept, failed } = counts;
-        let settled = considered + copied + unchanged + kept + failed;
+        let settled = considered + counts.settled();
         let own = || transfers.iter().filter(|transfer| transfer.flow == active.flow);
         // The sum of what images under way have sent falls when one is settled, which is movement.
         let sent: u64 = own().map(|transfer| transfer.bytes_sent).sum();

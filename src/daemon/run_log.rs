@@ -34,7 +34,7 @@ pub(super) fn image(rule: &str, run: &RunId, image: &ImageReport) {
 }
 
 pub(super) fn ends(record: &RunRecord, report: &RuleReport, span: &Span) {
-    let Counts { copied, unchanged, kept, failed } = record.counts;
+    let Counts { copied, unchanged, kept, withheld, failed, removed } = record.counts;
     let (rule, run, bytes) = (record.rule.as_str(), record.id.as_str(), record.bytes);
     for failure in &report.failures {
         tracing::warn!(%rule, %run, error = failure.to_string(), hint = failure.hint, "run");
@@ -42,13 +42,19 @@ pub(super) fn ends(record: &RunRecord, report: &RuleReport, span: &Span) {
     let outcome = record.outcome.as_str();
     let seconds = milliseconds(record.seconds);
     tracing::info!(
-        outcome = %outcome, %rule, %run, copied, unchanged, kept, failed, bytes, seconds,
+        outcome = %outcome, %rule, %run, copied, unchanged, kept, withheld, failed, removed, bytes,
+        seconds,
         "run ends"
     );
     span.record("outcome", outcome);
-    for (field, images) in
-        [("copied", copied), ("unchanged", unchanged), ("kept", kept), ("failed", failed)]
-    {
+    for (field, images) in [
+        ("copied", copied),
+        ("unchanged", unchanged),
+        ("kept", kept),
+        ("withheld", withheld),
+        ("failed", failed),
+        ("removed", removed),
+    ] {
         span.record(field, images);
     }
     span.record("bytes", bytes);

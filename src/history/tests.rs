@@ -30,7 +30,7 @@ fn begun(rule: &str, second: i64) -> Begun {
 
 fn report(rule: &str, failed: usize) -> RuleReport {
     let mut report = RuleReport::new(rule, Mode::Apply);
-    report.counts = Counts { copied: 1, unchanged: 2, kept: 0, failed };
+    report.counts = Counts { copied: 1, unchanged: 2, failed, ..Counts::default() };
     report
 }
 

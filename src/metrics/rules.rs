@@ -46,6 +46,7 @@ pub enum TagOutcome {
     Copied,
     Unchanged,
     Kept,
+    Withheld,
     Failed,
 }
 
@@ -60,7 +61,7 @@ pub enum LagBasis {
 
 const SCOPES: [&str; 2] = ["all", "tags"];
 const RUN_OUTCOMES: [&str; 3] = ["succeeded", "failed", "interrupted"];
-const TAG_OUTCOMES: [&str; 4] = ["copied", "unchanged", "kept", "failed"];
+const TAG_OUTCOMES: [&str; 5] = ["copied", "unchanged", "kept", "withheld", "failed"];
 const BASES: [&str; 2] = ["event", "pass"];
 
 /// The metrics of one rule. Clones are the same metrics.
@@ -78,7 +79,7 @@ struct Numbers {
     last_duration_ms: AtomicU64,
     failures_in_a_row: AtomicU64,
     runs: [[AtomicU64; 3]; 2],
-    tags: [AtomicU64; 4],
+    tags: [AtomicU64; 5],
     sent: AtomicU64,
     durations: Durations,
     lags: [Durations; 2],

@@ -7,6 +7,7 @@
 //! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
 //!   `marks`: which slot of its schedule each rule was at. `manifests`: what was seen of them.
 //!   `abilities`: what registries were found to be able to do. `in_use`: what ran lately.
+//!   `withdrawn`: tags that cleanup rules deleted.
 //! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
 //! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
 //! - `jsonl`: beside the database, logs of what must not be lost. There, errors are returned.
@@ -26,6 +27,7 @@ mod store;
 mod tags;
 #[cfg(test)]
 mod tests;
+mod withdrawn;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -43,6 +45,7 @@ pub use manifests::{Created, SeenManifest, SeenReferrers};
 pub use marks::Mark;
 pub use open::StateError;
 pub use tags::{TagKey, TagState};
+pub use withdrawn::Withdrawn;
 
 /// The state of one process. Clones are the same state.
 #[derive(Debug, Clone)]

@@ -22,6 +22,8 @@ pub enum Verdict {
     Keep,
     /// Someone else changed the target's tag, and the rule wants that looked at.
     Refuse,
+    /// A cleanup rule deleted just this from the target, and would do it again.
+    Withhold,
     /// It cannot be said without asking the target.
     Ask,
 }
@@ -38,9 +40,21 @@ pub struct Known<'a> {
     /// An index of which today's options take a part: that the target has the same digest does
     /// not say that it has what is wanted.
     pub filtered: bool,
+    /// What a cleanup rule deleted from the target under this tag, if it would do so today.
+    pub withdrawn: Option<&'a Digest>,
 }
 
 impl Known<'_> {
+    /// Whether a cleanup rule deleted the very image that would be put there: the source has not
+    /// moved since then. Without this, one would copy for ever what the other deletes.
+    fn is_withdrawn(&self) -> bool {
+        let Some(withdrawn) = self.withdrawn else { return false };
+        let rewritten = |record: &TagState| {
+            record.source_digest == *self.source && record.target_digest == *withdrawn
+        };
+        self.source == withdrawn || self.record.is_some_and(rewritten)
+    }
+
     /// Whether a target with the source's own digest has what is wanted.
     fn equal_is_enough(&self) -> bool {
         !self.filtered && (self.record.is_none() || self.same_options)
@@ -60,6 +74,7 @@ pub fn decide(known: &Known<'_>, target: &AtTarget, on_conflict: OnConflict) -> 
             Verdict::Copy("the source has moved")
         }
         AtTarget::Vouched => Verdict::Ask,
+        AtTarget::Lacks if known.is_withdrawn() => Verdict::Withhold,
         AtTarget::Lacks => Verdict::Copy("the target lacks it"),
         AtTarget::Has(found) => {
             let equal = found == known.source;
@@ -137,9 +152,50 @@ mod tests {
                 record: known.as_ref(),
                 same_options: true,
                 filtered: false,
+                withdrawn: None,
             };
             let verdict = decide(&known, &target, on_conflict);
             assert_eq!(verdict, expected, "{source} {known:?} {target:?} {on_conflict:?}");
+        }
+    }
+
+    /// Only what the target lacks is withheld, and only while the source has what was deleted.
+    #[test]
+    fn what_cleanup_deleted_is_withheld() {
+        let has = |name: &str| AtTarget::Has(digest(name));
+        let lacks = Verdict::Copy("the target lacks it");
+        let cases = [
+            // source, record (source, target), withdrawn, target, expected
+            ("a", None, "a", AtTarget::Lacks, Verdict::Withhold),
+            ("a", Some(("a", "a")), "a", AtTarget::Lacks, Verdict::Withhold),
+            ("b", Some(("a", "a")), "a", AtTarget::Lacks, lacks),
+            ("b", None, "a", AtTarget::Lacks, lacks),
+            // Rewritten on its way.
+            ("a", Some(("a", "x")), "x", AtTarget::Lacks, Verdict::Withhold),
+            ("b", Some(("a", "x")), "x", AtTarget::Lacks, lacks),
+            ("a", Some(("a", "y")), "x", AtTarget::Lacks, lacks),
+            // The source has gone back to it: the record knows only what came after.
+            ("a", Some(("b", "b")), "a", AtTarget::Lacks, Verdict::Withhold),
+            // Somebody has put it again, or something else.
+            ("a", Some(("a", "a")), "a", has("a"), Verdict::InStep),
+            ("a", Some(("a", "a")), "a", has("c"), Verdict::Keep),
+            ("b", Some(("a", "a")), "a", has("a"), Verdict::Copy("the source has moved")),
+        ];
+        for (source, known, withdrawn, target, expected) in cases {
+            let record = known.map(|(source, target)| record(source, target));
+            for same_options in [true, false] {
+                let known = Known {
+                    source: &digest(source),
+                    record: record.as_ref(),
+                    same_options,
+                    filtered: false,
+                    withdrawn: Some(&digest(withdrawn)),
+                };
+                let verdict = decide(&known, &target, OnConflict::Keep);
+                if same_options || target == AtTarget::Lacks {
+                    assert_eq!(verdict, expected, "{source} {known:?} {target:?}");
+                }
+            }
         }
     }
 
@@ -161,6 +217,7 @@ mod tests {
                 record: record.as_ref(),
                 same_options: false,
                 filtered,
+                withdrawn: None,
             };
             let verdict = decide(&known, &has(target), OnConflict::Fail);
             assert_eq!(verdict, Verdict::Copy(expected), "{known:?} {target}");

@@ -2,16 +2,21 @@
 //!
 //! - `pairs`: which source repository goes into which target repositories (pure).
 //! - `scope`: how much of a rule a run is about. `decide`: what a tag needs, from what is known
-//!   of both sides (pure).
+//!   of both sides (pure). `retention`: what cleanup rules say of the targets (pure). `extra`:
+//!   what is at a target and gone at the source (pure).
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
 //! - `progress`: a run seen from outside. `report`: what it did, for people and for programs.
 
 pub mod decide;
+mod extra;
 mod pair;
 pub mod pairs;
 mod progress;
 mod report;
+mod retention;
 mod scope;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +25,8 @@ use std::time::Instant;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::config::SyncRule;
+use crate::cleanup::{Actor, Audit};
+use crate::config::{CleanupRule, SyncRule};
 use crate::fair::{Flow, Places};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
@@ -29,10 +35,11 @@ use crate::run::{Failure, Stop, Turns};
 use crate::transfer::{Carrier, Locks};
 use pair::Pair;
 use progress::Progress;
+use retention::Retention;
 
 pub use pair::Selected;
 pub use progress::{RunProgress, Snapshot};
-pub use report::{Action, Counts, ImageReport, RuleReport};
+pub use report::{Action, Counts, ImageReport, Removed, RuleReport, WhatBecame};
 pub use scope::Scope;
 
 /// Rules under way at once: what bounds the work is each registry's window.
@@ -74,6 +81,17 @@ pub struct RunSpec<'a> {
     pub keep: Keep,
     /// Sees every image that was not simply in step, as soon as it is settled.
     pub watch: &'a (dyn Fn(&ImageReport) + Sync),
+    /// What deletes tags that are gone at the source. Without it, rules that ask for that leave
+    /// them, and say so.
+    pub remover: Option<Remover<'a>>,
+}
+
+/// What deletes at targets.
+#[derive(Clone, Copy)]
+pub struct Remover<'a> {
+    pub audit: &'a Audit,
+    /// Who asked for the run, and which one it is: for the audit.
+    pub actor: &'a Actor,
 }
 
 /// Carries rules out.
@@ -82,6 +100,7 @@ pub struct Syncer {
     carrier: Arc<Carrier>,
     /// Seconds since 1970.
     clock: fn() -> u64,
+    retention: Retention,
     common: Arc<Common>,
 }
 
@@ -115,7 +134,13 @@ impl Syncer {
             at_work: Locks::default(),
             listed: Mutex::default(),
         };
-        Self { registries, carrier, clock, common: Arc::new(common) }
+        let retention = Retention::default();
+        Self { registries, carrier, clock, retention, common: Arc::new(common) }
+    }
+
+    /// The same beside these cleanup rules: what they deleted is not copied again.
+    pub fn with_cleanup(self, rules: &[CleanupRule]) -> Self {
+        Self { retention: Retention::new(rules), ..self }
     }
 
     /// One for runs to come with other registries, as after a change of the configuration. Runs of
@@ -125,6 +150,7 @@ impl Syncer {
             registries,
             carrier: self.carrier.clone(),
             clock: self.clock,
+            retention: self.retention.clone(),
             common: self.common.clone(),
         }
     }
@@ -150,8 +176,8 @@ impl Syncer {
         let stop = &Stop::at_once(cancel.clone());
         let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
             let (scope, progress) = (&Scope::All, &RunProgress::default());
-            let (flow, keep) = (Flow::ALONE, Keep::All);
-            let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch };
+            let (flow, keep, remover) = (Flow::ALONE, Keep::All, None);
+            let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
             (at, self.run_rule(spec).await)
         });
         // Collected first: the compiler cannot prove such a future `Send` inside the stream.

@@ -1,8 +1,11 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
+mod items;
 mod needs;
+mod remove;
 mod selected;
 mod settle;
+mod withdrawn;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,14 +16,16 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::pairs::Pairing;
 use super::report::{Action, ImageReport};
-use super::{Mode, Progress, RunSpec, Syncer};
-use crate::config::{OnConflict, SourceRepositories, SyncRule};
+use super::retention::Policies;
+use super::{Mode, Progress, Remover, RunSpec, Syncer};
+use crate::config::policy::MaxDelete;
+use crate::config::{OnConflict, SyncRule};
 use crate::fair::{Flow, Place};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
-use crate::run::Failure;
-use crate::run::Held;
+use crate::repository::{Error, Placement, Reference, Repository, Result};
+use crate::run::{Failure, Held, Stop};
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
+use items::Items;
 pub use selected::Selected;
 
 /// Tags of one repository that are looked at at once.
@@ -37,6 +42,8 @@ pub(super) struct Pair<'a> {
     rule: &'a SyncRule,
     mode: Mode,
     flow: Flow,
+    stop: &'a Stop,
+    remover: Option<Remover<'a>>,
     /// The only tags that the run is about; `None`: all of them.
     only: Option<&'a BTreeSet<Tag>>,
     source: Arc<dyn Repository>,
@@ -54,6 +61,8 @@ struct Goal {
     tags: OnceCell<Result<Option<Vec<Tag>>>>,
     /// The derived ones among them.
     derived: OnceCell<TagIndex>,
+    /// Under which it is cleaned up.
+    policies: Policies,
 }
 
 /// One image of the source: what is read, and where it is put.
@@ -107,9 +116,11 @@ impl<'a> Pair<'a> {
         let goals = pairing
             .targets
             .iter()
-            .map(|(registry, repository)| {
-                let repository = open(registry, repository, true)?;
-                Ok(Goal { repository, tags: OnceCell::new(), derived: OnceCell::new() })
+            .map(|(registry, path)| {
+                let policies = syncer.retention.policies(registry, path);
+                let repository = open(registry, path, true)?;
+                let (tags, derived) = (OnceCell::new(), OnceCell::new());
+                Ok(Goal { repository, tags, derived, policies })
             })
             .collect::<Result<_>>()?;
         let options = Options {
@@ -123,6 +134,8 @@ impl<'a> Pair<'a> {
             rule,
             mode: spec.mode,
             flow: spec.flow,
+            stop: spec.stop,
+            remover: spec.remover,
             only: spec.scope.tags(&pairing.source),
             source: open(&rule.source.registry, &pairing.source, false)?,
             goals,
@@ -139,10 +152,11 @@ impl<'a> Pair<'a> {
         let Some((_turns, items)) = progress.soon().run_until_cancelled(begin).await else {
             return progress.left_out();
         };
-        let (pinned, tags, source_tags) = match items {
+        let Items { pinned, tags, derived: source_tags, listed } = match items {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
+        self.prune_withdrawn();
         let images = tags.len() + usize::from(pinned.is_some());
         progress.considered(images * self.goals.len());
         // The run for some tags that have moved lists nothing that it need not.
@@ -152,6 +166,14 @@ impl<'a> Pair<'a> {
         futures_util::stream::iter(items)
             .for_each_concurrent(TAGS, |item| self.item(item, &source_tags, few, progress))
             .await;
+        if let Some(limits) = self.removes() {
+            self.remove_extra(limits, listed.as_deref().unwrap_or_default(), progress).await;
+        }
+    }
+
+    /// Whether this run removes what is gone at the source, and how much at most.
+    fn removes(&self) -> Option<MaxDelete> {
+        self.rule.remove_extra.filter(|_| self.only.is_none())
     }
 
     /// The target repositories, in one order for everybody.
@@ -188,66 +210,6 @@ impl<'a> Pair<'a> {
         names.sort_unstable();
         names.dedup();
         names
-    }
-
-    /// What the rule selects in this repository: the pinned image or tags. With the repository's
-    /// derived tags.
-    async fn items(&self) -> Result<(Option<Item>, Vec<Tag>, TagIndex)> {
-        let pinned = match &self.rule.source.repositories {
-            SourceRepositories::Pinned { tag, digest, .. } => Some(Item {
-                reference: Reference::Digest(digest.clone()),
-                placement: tag.clone().map_or(Placement::Digest, Placement::Tag),
-            }),
-            _ => None,
-        };
-        let pinned = pinned.filter(|item| self.is_asked_for(item));
-        let named = match &self.rule.source.repositories {
-            SourceRepositories::Pinned { .. } => Some(Vec::new()),
-            _ => self.named(),
-        };
-        if let Some(tags) = &named
-            && (!self.options.referrers || pinned.is_none() && tags.is_empty())
-        {
-            return Ok((pinned, tags.clone(), TagIndex::default()));
-        }
-        // With referrers the list is worth its request even where the tags are known: it tells
-        // of every signature and fallback tag at once.
-        let listed = self.source.tags().await?;
-        let index = TagIndex::new(listed.as_deref().unwrap_or_default());
-        let tags = match (named, listed) {
-            (Some(tags), _) => tags,
-            (None, Some(tags)) => self.asked_for(self.rule.tags.select(tags)),
-            // A pattern's repositories may be empty, and what has moved may be gone again; one
-            // that is named should not be.
-            (None, None) if self.only.is_some() || self.rule.source.repository().is_none() => {
-                Vec::new()
-            }
-            (None, None) => {
-                return Err(Error::new("list tags of", self.source.name(), Cause::Missing));
-            }
-        };
-        Ok((pinned, tags, index))
-    }
-
-    /// The tags that the run is about, where they can be told without the source's list.
-    fn named(&self) -> Option<Vec<Tag>> {
-        match self.only {
-            None => self.rule.tags.literals(),
-            Some(only) => self.rule.tags.select_some(only.iter().cloned()),
-        }
-    }
-
-    fn asked_for(&self, mut tags: Vec<Tag>) -> Vec<Tag> {
-        if let Some(only) = self.only {
-            tags.retain(|tag| only.contains(tag));
-        }
-        tags
-    }
-
-    /// Whether a run for some tags is about a pinned image too: if its tag is among them.
-    fn is_asked_for(&self, pinned: &Item) -> bool {
-        let Some(only) = self.only else { return true };
-        matches!(&pinned.placement, Placement::Tag(tag) if only.contains(tag))
     }
 
     async fn item(&self, item: Item, source_tags: &TagIndex, few: bool, progress: &Progress<'_>) {

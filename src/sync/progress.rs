@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
-use super::report::{Action, Counts, ImageReport, RuleReport};
+use super::report::{Action, Counts, ImageReport, Removed, RuleReport, WhatBecame};
 use super::{Keep, RunSpec, Stop};
 use crate::fair::{self, Pulse};
 use crate::run::Failure;
@@ -99,6 +99,34 @@ impl<'a> Progress<'a> {
         self.change(|report| report.counts.unchanged += images);
     }
 
+    /// The same for images that cleanup rules deleted and would delete again.
+    pub fn withheld(&self, images: usize) {
+        self.live.change(|now| now.counts.withheld += images);
+        self.change(|report| report.counts.withheld += images);
+    }
+
+    /// What became of tags that are gone at the source.
+    pub fn removed(&self, removed: Vec<Removed>) {
+        let is_gone =
+            |one: &&Removed| matches!(one.outcome, WhatBecame::Removed | WhatBecame::WouldRemove);
+        let gone = removed.iter().filter(is_gone).count();
+        self.live.change(|now| now.counts.removed += gone);
+        self.change(|report| {
+            report.counts.removed += gone;
+            report.removed.extend(removed);
+        });
+    }
+
+    /// Nothing is removed in one repository. `limited`: because of the rule's limits.
+    pub fn held_back(&self, failure: Failure, limited: bool) {
+        self.change(|report| report.limited += usize::from(limited));
+        self.failure(failure);
+    }
+
+    pub fn note(&self, note: String) {
+        self.change(|report| report.notes.push(note));
+    }
+
     pub fn failure(&self, failure: Failure) {
         self.change(|report| report.failures.push(failure));
     }
@@ -126,7 +154,8 @@ impl<'a> Progress<'a> {
     pub fn into_report(self) -> RuleReport {
         let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
         report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
-        let Counts { copied, unchanged: _, kept, failed } = report.counts;
+        report.removed.sort_by(|a, b| a.target.cmp(&b.target));
+        let Counts { copied, kept, failed, .. } = report.counts;
         let left_out = (copied + kept + failed).saturating_sub(report.images.len());
         if let Keep::First(most) = self.keep
             && left_out > 0
@@ -181,6 +210,7 @@ mod tests {
             progress: &RunProgress::default(),
             keep,
             watch: &|_| *lock(&seen) += 1,
+            remover: None,
         };
         let progress = Progress::new(&spec);
         for (at, tag) in tags.iter().enumerate() {
@@ -206,7 +236,10 @@ mod tests {
             let kept =
                 report.images.iter().filter_map(|image| image.source.strip_prefix("a.io/app:"));
             assert_eq!(kept.collect::<Vec<_>>(), expected, "{keep:?}");
-            assert_eq!(report.counts, Counts { copied: 3, unchanged: 7, kept: 0, failed: 3 });
+            assert_eq!(
+                report.counts,
+                Counts { copied: 3, unchanged: 7, failed: 3, ..Counts::default() }
+            );
             assert_eq!((report.bytes, seen), (18, 6));
             assert_eq!(report.notes.first().map(String::as_str), note);
         }

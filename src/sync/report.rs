@@ -25,6 +25,11 @@ pub struct RuleReport {
     pub seconds: f64,
     /// Images that were not simply unchanged, by name: all of them, or those that the run keeps.
     pub images: Vec<ImageReport>,
+    /// Tags that are gone at the source and were to go at a target, by name.
+    pub removed: Vec<Removed>,
+    /// Target repositories in which nothing was removed because of the rule's limits. Each is
+    /// among the failures.
+    pub limited: usize,
     /// What went wrong with more than one image: a list that could not be read.
     pub failures: Vec<Failure>,
     pub notes: Vec<String>,
@@ -36,7 +41,49 @@ pub struct Counts {
     pub copied: usize,
     pub unchanged: usize,
     pub kept: usize,
+    /// Not copied, because a cleanup rule deleted just this and would do it again.
+    #[serde(default)]
+    pub withheld: usize,
     pub failed: usize,
+    /// Tags of targets that went because they are gone at the source; in a dry run, that would go.
+    #[serde(default)]
+    pub removed: usize,
+}
+
+/// A tag of a target that is gone at the source.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Removed {
+    /// `host/repository:tag`.
+    pub target: String,
+    pub digest: String,
+    pub outcome: WhatBecame,
+    /// Why it was not simply done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What became of a tag that was to be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhatBecame {
+    Removed,
+    /// Only in a dry run.
+    WouldRemove,
+    /// It has changed meanwhile, or the registry does not delete it, for a reason of its own.
+    Stays,
+    Failed,
+}
+
+impl WhatBecame {
+    /// As it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Removed => "removed",
+            Self::WouldRemove => "would_remove",
+            Self::Stays => "stays",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// One image at one target.
@@ -141,9 +188,17 @@ impl RuleReport {
             bytes: 0,
             seconds: 0.0,
             images: Vec::new(),
+            removed: Vec::new(),
+            limited: 0,
             failures: Vec::new(),
             notes: Vec::new(),
         }
+    }
+
+    /// Nothing failed, but for what the rule's own limits held back.
+    pub fn is_only_limited(&self) -> bool {
+        let failures = self.failures.len() + self.counts.failed;
+        !self.interrupted && self.limited > 0 && failures == self.limited
     }
 
     /// Everything that the rule asks for is so.
@@ -153,6 +208,12 @@ impl RuleReport {
 }
 
 impl Counts {
+    /// Images of which it is known what became of them.
+    pub fn settled(&self) -> usize {
+        let Self { copied, unchanged, kept, withheld, failed, removed: _ } = self;
+        copied + unchanged + kept + withheld + failed
+    }
+
     pub fn add(&mut self, action: Action) {
         match action {
             Action::Copied | Action::WouldCopy => self.copied += 1,

@@ -11,7 +11,7 @@ mod parts;
 mod repair;
 mod report;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::OnConflict;
+use crate::oci::Digest;
 use crate::repository::{Placement, Reference, Repository, Result};
 use crate::run::Failure;
 use crate::sync::Selected;
@@ -54,6 +55,9 @@ pub struct Sides {
 pub struct Item {
     pub reference: Reference,
     pub placement: Placement,
+    /// What a cleanup rule deleted from the target under this tag, and would delete again. If just
+    /// that is missing, it is as it should be.
+    pub withdrawn: Option<Digest>,
 }
 
 /// An image to be verified.
@@ -68,6 +72,7 @@ pub struct Verifier {
     blobs: Memo,
     bytes: Memo,
     downloads: Semaphore,
+    withheld: AtomicUsize,
     tally: Tally,
 }
 
@@ -109,19 +114,35 @@ impl Sides {
 
 /// The tasks that a rule's selection makes: each image once for each target.
 pub fn tasks(selected: Selected, on_conflict: OnConflict) -> Vec<Task> {
-    let Selected { source, targets, source_tags, options, images } = selected;
+    let Selected { source, targets, source_tags, options, images, withdrawn } = selected;
     let sides = targets.into_iter().map(|target| {
         let (source, tags, options) = (source.clone(), source_tags.clone(), options.clone());
         Arc::new(Sides::new(source, target, tags, options, on_conflict))
     });
     sides
-        .flat_map(|sides| {
+        .zip(withdrawn)
+        .flat_map(|(sides, mut withdrawn)| {
             images.iter().map(move |(reference, placement)| {
                 let (reference, placement) = (reference.clone(), placement.clone());
-                (sides.clone(), Item { reference, placement })
+                let withdrawn = match &placement {
+                    Placement::Tag(tag) => withdrawn.remove(tag),
+                    Placement::Digest | Placement::Part => None,
+                };
+                (sides.clone(), Item { reference, placement, withdrawn })
             })
         })
         .collect()
+}
+
+impl Item {
+    /// Whether what is wrong is only that a cleanup rule deleted the image.
+    fn is_withheld(&self, report: &ImageReport) -> bool {
+        let Some(withdrawn) = self.withdrawn.as_ref().map(Digest::to_string) else { return false };
+        let is_missing = |problem: &Problem| problem.kind == Kind::ImageMissing;
+        report.outcome == Outcome::Different
+            && report.problems.iter().all(is_missing)
+            && [&report.source_digest, &report.expected_digest].contains(&&Some(withdrawn))
+    }
 }
 
 impl Verifier {
@@ -132,6 +153,7 @@ impl Verifier {
             blobs: Memo::default(),
             bytes: Memo::default(),
             downloads: Semaphore::new(DOWNLOADS),
+            withheld: AtomicUsize::new(0),
             tally: Tally::default(),
         }
     }
@@ -170,6 +192,7 @@ impl Verifier {
         images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
         let mut counts = Counts::default();
         images.iter().for_each(|image| counts.add(image.outcome));
+        counts.withheld = self.withheld.load(Ordering::Relaxed);
         Report {
             success: finished && failures.is_empty() && counts.different + counts.failed == 0,
             read: self.read,
@@ -179,6 +202,7 @@ impl Verifier {
             seconds: begin.elapsed().as_secs_f64(),
             images,
             failures,
+            notes: Vec::new(),
         }
     }
 
@@ -193,7 +217,9 @@ impl Verifier {
             .map(|at| async move { (at, self.compare(&tasks[at].0, &tasks[at].1).await) })
             .buffer_unordered(IMAGES);
         while let Some((at, compared)) = compared.next().await {
-            if compared.report.outcome == Outcome::Different && repairer.is_some() {
+            if tasks[at].1.is_withheld(&compared.report) {
+                self.withheld.fetch_add(1, Ordering::Relaxed);
+            } else if compared.report.outcome == Outcome::Different && repairer.is_some() {
                 unequal.push((at, compared));
             } else {
                 settle(compared.report);

@@ -22,6 +22,7 @@ pub struct Report {
     pub images: Vec<ImageReport>,
     /// What went wrong with more than one image: a list that could not be read.
     pub failures: Vec<Failure>,
+    pub notes: Vec<String>,
 }
 
 /// Images by what was found. A source tag counts once for each target.
@@ -33,6 +34,9 @@ pub struct Counts {
     pub different: usize,
     /// The source could not be read, so nothing can be said.
     pub failed: usize,
+    /// Not at the target, because a cleanup rule deleted just this and would do it again. Not
+    /// among the images.
+    pub withheld: usize,
 }
 
 /// How much was looked at.
@@ -163,6 +167,7 @@ impl std::fmt::Display for Problem {
 }
 
 impl Counts {
+    /// All that should be at their targets.
     pub fn total(&self) -> usize {
         self.equal + self.repaired + self.different + self.failed
     }

@@ -196,6 +196,25 @@ fn furnished(from: &str, to: &str, image: &Image) -> Tranship {
     tranship
 }
 
+/// A tag that is gone at the source, and that the target does not let go.
+async fn remove_one_that_is_refused(runs: &mut Runs, source: &Scripted, target: &Scripted) {
+    let (from, to) = (source.host(), target.host());
+    for tag in ["v1", "v2"] {
+        Image::single(Family::Oci, tag, &[100]).load(source, "extra", tag);
+    }
+    let text = format!(
+        "[registry.\"{from}\"]\ninsecure = \"http\"\n[registry.\"{to}\"]\ninsecure = \"http\"\n\
+         [[sync]]\nname = \"e\"\nsource = \"{from}/extra\"\ntarget = \"{to}/extra\"\n\
+         remove_extra = true\nmax_delete = {{ percent = 100 }}\n"
+    );
+    runs.tranship.write("extra.toml", text);
+    runs.run("sync", "--config extra.toml").await;
+    source.endpoint().delete("extra", &Image::single(Family::Oci, "v2", &[100]).digest).await;
+    target.on("DELETE", Kind::Manifest).fail(Fault::status(409));
+    runs.run("sync", "--config extra.toml").await;
+    assert!(runs.documented.seen.contains(&("removal".to_owned(), "reason".to_owned())));
+}
+
 /// A daemon with a run that has ended well, one that has stalled in mid-transfer, and a
 /// configuration that it does not take; and a configuration by which it is found.
 async fn daemon_with_much_to_say(source: &Scripted, target: &Scripted) -> (Daemon, String) {
@@ -315,6 +334,7 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     ] {
         runs.run(command, &arguments).await;
     }
+    remove_one_that_is_refused(&mut runs, &source, &target).await;
     runs.run_with("login", &format!("{from} -u u --password-stdin {http}"), "p").await;
     runs.run_until_announced("serve-layout", "demo/source --listen 127.0.0.1:0").await;
     runs.tranship.write("serve.toml", "[daemon]\nlisten = \"127.0.0.1:0\"\n");

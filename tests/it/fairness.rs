@@ -35,6 +35,7 @@ fn begin(
             progress: &RunProgress::default(),
             keep: Keep::All,
             watch: &|_| {},
+            remover: None,
         };
         syncer.run_rule(spec).await
     })

@@ -63,7 +63,8 @@ impl Pair {
     ) -> RuleReport {
         let (rule, stop) = (&self.rule, &Stop::default());
         let (mode, flow, keep) = (Mode::Apply, Flow::new(1), Keep::All);
-        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch };
+        let remover = None;
+        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
         self.syncer.run_rule(spec).await
     }
 

@@ -52,6 +52,45 @@ fn a_rule_means_what_it_says() {
     }
 }
 
+/// What was deleted under one policy may be wanted under another.
+#[test]
+fn a_policy_has_a_mark() {
+    let mark = |from: &str, to: &str| {
+        assert!(RULE.contains(from), "{from}");
+        good(&RULE.replace(from, to)).mark()
+    };
+    let same = good(RULE).mark();
+    for (from, to) in [
+        ("\"apps\"", "\"other\""),
+        ("every = \"24h\"", "schedule = \"0 3 * * *\""),
+        ("\"alpine\", ", ""),
+        ("percent = 50", "count = 3"),
+        ("\"apply\"", "\"plan\""),
+        ("\"7d\"", "\"168h\""),
+    ] {
+        assert_eq!(mark(from, to), same, "{from}");
+    }
+    let mut marks = vec![same];
+    for (from, to) in [
+        ("\"created\"", "\"pushed\""),
+        ("\"0s\"", "\"1s\""),
+        ("newest = 3", "newest = 4"),
+        ("\"v*\"", "\"w*\""),
+        ("(\\d+)", "(\\d)"),
+        ("\"7d\"", "\"8d\""),
+        ("beyond_newest = 5", "beyond_newest = 6"),
+        ("{ id = \"untagged\", untagged = true },", ""),
+    ] {
+        marks.push(mark(from, to));
+    }
+    let count = marks.len();
+    marks.sort_unstable();
+    marks.dedup();
+    assert_eq!(marks.len(), count);
+    // In states that were written long ago.
+    assert_eq!(same, 1_395_417_814_988_571_466);
+}
+
 #[test]
 fn what_is_left_out_is_careful() {
     let text = "[[cleanup]]\nname = \"a\"\nrepositories = [\"r.example/a\"]\ndelete = [{ id = \"u\", untagged = true }]\n";

@@ -434,3 +434,28 @@ target = []
           |          ^^
     "#);
 }
+
+#[test]
+fn removing_what_is_gone_needs_tags_that_can_go() {
+    let text = format!(
+        "[[sync]]\nname = \"a\"\nsource = \"r.io/a\"\ntarget = \"t.io/a\"\nmax_delete = {{ count = 5 }}\n\
+         [[sync]]\nname = \"b\"\nsource = \"r.io/b@sha256:{}\"\ntarget = \"t.io/b\"\nremove_extra = true\n\
+         [[sync]]\nname = \"c\"\nsource = \"r.io/c\"\ntarget = \"t.io/c\"\nremove_extra = true\nmax_delete = {{}}\n",
+        "a".repeat(64)
+    );
+    insta::assert_snapshot!(errors(&text), @r"
+    tranship.toml:5:14: `max_delete` limits `remove_extra`, which is not there
+        5 | max_delete = { count = 5 }
+          |              ^^^^^^^^^^^^^
+    hint: add remove_extra = true
+
+    tranship.toml:10:16: `remove_extra` needs a source whose tags can go: a digest has none
+       10 | remove_extra = true
+          |                ^^^^
+
+    tranship.toml:16:14: an empty table limits nothing
+       16 | max_delete = {}
+          |              ^^
+    hint: write count = 200 or percent = 20, or percent = 100 for no limit
+    ");
+}

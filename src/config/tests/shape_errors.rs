@@ -43,7 +43,7 @@ tag = { include = ["v*"] }
     tranship.toml:5:1: unknown key `tag` in [[sync]] (did you mean `tags`?)
         5 | tag = { include = ["v*"] }
           | ^^^
-    hint: allowed here: name, schedule, timezone, every, run_at_start, jitter, source, target, tags, platforms, index, referrers, on_conflict, recheck, foreign_layers, immutable
+    hint: allowed here: name, schedule, timezone, every, run_at_start, jitter, source, target, tags, platforms, index, referrers, on_conflict, recheck, foreign_layers, immutable, remove_extra, max_delete
     "#);
 }
 

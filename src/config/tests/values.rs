@@ -62,6 +62,19 @@ fn a_rule_has_the_documented_defaults() {
     assert_eq!(rule.on_conflict, OnConflict::Overwrite);
     assert_eq!(rule.foreign_layers, ForeignLayers::Skip);
     assert_eq!(rule.recheck, Duration::from_secs(86_400));
+    assert_eq!(rule.remove_extra, None);
+}
+
+#[test]
+fn what_is_gone_may_go_within_limits() {
+    let limits = |more: &str| {
+        let limits = rule(&format!("source = \"alpine\"\n{more}")).remove_extra;
+        limits.map(|limits| (limits.count, limits.percent))
+    };
+    assert_eq!(limits("remove_extra = false"), None);
+    assert_eq!(limits("remove_extra = true"), Some((Some(200), Some(20))));
+    let more = "remove_extra = true\nmax_delete = { percent = 5 }";
+    assert_eq!(limits(more), Some((None, Some(5))));
 }
 
 #[test]
@@ -208,6 +221,7 @@ fn show_fills_in_the_defaults() {
     on_conflict = "overwrite"
     recheck = "1day"
     foreign_layers = "skip"
+    remove_extra = false
     "#);
 }
 

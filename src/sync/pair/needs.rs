@@ -4,7 +4,7 @@ use super::{Goal, Item, Need, Pair};
 use crate::config::IndexMode;
 use crate::oci::{Digest, media_type};
 use crate::repository::{Cause, Error, Placement, Reference, Resolved, Result};
-use crate::state::{TagKey, TagState};
+use crate::state::{TagKey, TagState, Withdrawn};
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
 use crate::sync::progress::Progress;
 use crate::transfer::{TagIndex, fingerprint, subjects, survey};
@@ -17,12 +17,24 @@ struct Look<'a, 'g> {
     record: Option<TagState>,
     /// The record was made under today's options.
     same_options: bool,
+    /// The deletion of the tag by a cleanup rule, if it was not put again since.
+    withdrawn: Option<Withdrawn>,
 }
 
 impl Look<'_, '_> {
     /// The record, as far as it says what is wanted now.
     fn valid_record(&self) -> Option<&TagState> {
         self.record.as_ref().filter(|_| self.same_options)
+    }
+
+    /// The same, unless the tag was deleted since.
+    fn vouching_record(&self) -> Option<&TagState> {
+        self.valid_record().filter(|_| self.withdrawn.is_none())
+    }
+
+    /// The deletion, if a cleanup rule would delete the tag again.
+    fn upheld(&self) -> Option<&Withdrawn> {
+        self.withdrawn.as_ref().filter(|withdrawn| self.goal.policies.uphold(withdrawn))
     }
 }
 
@@ -38,7 +50,7 @@ impl Pair<'_> {
     ) -> (Option<Digest>, Vec<Need<'g>>) {
         let looks: Vec<Look<'_, 'g>> =
             self.goals.iter().map(|goal| self.look(item, goal)).collect();
-        if self.is_immutable(item) && looks.iter().all(|look| look.valid_record().is_some()) {
+        if self.is_immutable(item) && looks.iter().all(|look| look.vouching_record().is_some()) {
             progress.unchanged(self.goals.len());
             return (None, Vec::new());
         }
@@ -52,7 +64,11 @@ impl Pair<'_> {
                 Err(error) => fail(look.goal, "the target could not be asked", &error),
             }
         }
-        if known.iter().all(|(_, at_target)| *at_target == Some(AtTarget::Lacks)) {
+        // What a cleanup rule deleted may be what the source still has.
+        let is_missing = |look: &Look<'_, '_>, at_target: &Option<AtTarget>| {
+            *at_target == Some(AtTarget::Lacks) && look.upheld().is_none()
+        };
+        if known.iter().all(|(look, at_target)| is_missing(look, at_target)) {
             let missing = |goal| Need::missing(goal, self.condition(None));
             return (None, known.iter().map(|(look, _)| missing(look.goal)).collect());
         }
@@ -96,7 +112,8 @@ impl Pair<'_> {
     fn look<'a, 'g>(&self, item: &'a Item, goal: &'g Goal) -> Look<'a, 'g> {
         let record = self.record(item, goal);
         let same_options = record.as_ref().is_some_and(|it| it.options == self.options_mark);
-        Look { item, goal, record, same_options }
+        let withdrawn = self.withdrawn(item, goal);
+        Look { item, goal, record, same_options, withdrawn }
     }
 
     /// What was put at a target last.
@@ -110,7 +127,7 @@ impl Pair<'_> {
     async fn cheaply_known(&self, look: &Look<'_, '_>, few: bool) -> Result<Option<AtTarget>> {
         let Placement::Tag(tag) = &look.item.placement else { return Ok(None) };
         let now = (self.syncer.clock)();
-        let age = look.valid_record().map(|record| now.saturating_sub(record.verified_at));
+        let age = look.vouching_record().map(|record| now.saturating_sub(record.verified_at));
         if age.is_some_and(|age| age < self.rule.recheck.as_secs()) {
             return Ok(Some(AtTarget::Vouched));
         }
@@ -142,6 +159,7 @@ impl Pair<'_> {
             // Of a single image there is no part: options make no other one of it.
             same_options: look.same_options || !is_index,
             filtered: is_index && !self.options.platforms.is_empty(),
+            withdrawn: look.upheld().map(|withdrawn| &withdrawn.digest),
         };
         let mut verdict = decide(&tag, &target, self.rule.on_conflict);
         if verdict == Verdict::Ask {
@@ -149,7 +167,10 @@ impl Pair<'_> {
             verdict = decide(&tag, &target, self.rule.on_conflict);
         }
         let current = match &target {
-            AtTarget::Has(digest) => Some(digest.clone()),
+            AtTarget::Has(digest) => {
+                self.forget_withdrawn(item, goal);
+                Some(digest.clone())
+            }
             AtTarget::Vouched | AtTarget::Lacks => None,
         };
         match verdict {
@@ -164,6 +185,11 @@ impl Pair<'_> {
                 Ok(Some(Need { goal, reason, current, condition, lacks, vouched_since: None }))
             }
             Verdict::InStep => self.in_step(look, current, source, source_tags, progress).await,
+            Verdict::Withhold => {
+                self.confirm_withdrawn(item, goal, look.withdrawn.as_ref());
+                progress.withheld(1);
+                Ok(None)
+            }
             Verdict::Keep => {
                 progress.image(self.kept(item, goal));
                 Ok(None)

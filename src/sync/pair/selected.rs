@@ -1,12 +1,14 @@
 //! What a rule selects, for who does something else with it than copy it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 
-use super::{Item, Pair};
+use super::{Goal, Item, Items, Pair};
 use crate::config::SyncRule;
 use crate::fair::Flow;
+use crate::oci::{Digest, Tag};
 use crate::repository::{Placement, Reference, Repository, Result};
 use crate::run::{Failure, Stop};
 use crate::sync::progress::Progress;
@@ -22,6 +24,8 @@ pub struct Selected {
     pub options: Arc<Options>,
     /// What is read at the source, and what it is called at the targets.
     pub images: Vec<(Reference, Placement)>,
+    /// For each target: what cleanup rules deleted there under these tags and would delete again.
+    pub withdrawn: Vec<HashMap<Tag, Digest>>,
 }
 
 impl Syncer {
@@ -37,6 +41,7 @@ impl Syncer {
             progress: &RunProgress::default(),
             keep: Keep::All,
             watch: &|_| {},
+            remover: None,
         };
         let spec = &spec;
         let progress = Progress::new(spec);
@@ -61,8 +66,10 @@ impl Syncer {
 
 impl Pair<'_> {
     async fn selected(&self) -> Result<Selected> {
-        let (pinned, tags, source_tags) = self.items().await?;
-        let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
+        let Items { pinned, tags, derived: source_tags, .. } = self.items().await?;
+        let items: Vec<_> = pinned.into_iter().chain(tags.into_iter().map(Item::tagged)).collect();
+        let withdrawn = self.goals.iter().map(|goal| self.upheld(&items, goal)).collect();
+        let items = items.into_iter();
         let images = items.map(|Item { reference, placement }| (reference, placement));
         Ok(Selected {
             source: self.source.clone(),
@@ -70,6 +77,16 @@ impl Pair<'_> {
             source_tags,
             options: self.options.clone(),
             images: images.collect(),
+            withdrawn,
         })
+    }
+
+    fn upheld(&self, items: &[Item], goal: &Goal) -> HashMap<Tag, Digest> {
+        let upheld = items.iter().filter_map(|item| {
+            let Placement::Tag(tag) = &item.placement else { return None };
+            let known = self.withdrawn(item, goal).filter(|known| goal.policies.uphold(known))?;
+            Some((tag.clone(), known.digest))
+        });
+        upheld.collect()
     }
 }

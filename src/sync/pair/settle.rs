@@ -33,6 +33,7 @@ impl Pair<'_> {
                 Ok(delivered) => {
                     let state = self.state_delivered(outcome, delivered, need.vouched_since);
                     self.remember(item, need.goal, state);
+                    self.forget_withdrawn(item, need.goal);
                     if delivered.unchanged
                         && delivered.blobs_sent + delivered.blobs_mounted == 0
                         && delivered.refused_referrers.is_empty()

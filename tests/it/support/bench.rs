@@ -81,7 +81,7 @@ impl Runner {
     /// What carries the rules of a configuration out, with so many images under way at once.
     pub fn syncer(&self, text: &str, images: usize) -> (Arc<Syncer>, Vec<SyncRule>) {
         let nothing = |_: &str| None;
-        let Config { registries, sync, .. } =
+        let Config { registries, sync, cleanup, .. } =
             config::parse(&with_state(text), "/nowhere/tranship.toml".as_ref(), &nothing)
                 .unwrap_or_else(|error| panic!("{error}\n{text}"));
         let environment = Environment::new(|_| None);
@@ -92,7 +92,7 @@ impl Runner {
             .with_metrics(self.metrics.clone());
         let clock = || 1_000_000;
         let syncer = Syncer::with_images(registries.into(), carrier.into(), clock, images);
-        (Arc::new(syncer), sync)
+        (Arc::new(syncer.with_cleanup(&cleanup)), sync)
     }
 }
 

@@ -1,0 +1,232 @@
+//! What is gone at the source goes at the targets, where the rule asks for it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use futures_util::StreamExt;
+use jiff::Timestamp;
+use tokio::sync::OwnedMutexGuard;
+
+use super::{Goal, Item, Pair, TAGS};
+use crate::cleanup::{self, Outcome, Removal, Snapshot, these_tags};
+use crate::config::cleanup::Mode as Deletes;
+use crate::config::policy::MaxDelete;
+use crate::oci::{Digest, Tag, derived};
+use crate::repository::{Error, Reference};
+use crate::run::Failure;
+use crate::state::{TagKey, TagState};
+use crate::sync::extra::{self, Extra};
+use crate::sync::progress::Progress;
+use crate::sync::report::{Removed, WhatBecame};
+use crate::sync::{Mode, Remover};
+
+/// So many tags that stay are named.
+const NAMED: usize = 5;
+
+impl Pair<'_> {
+    /// `listed`: everything that the source has.
+    pub(super) async fn remove_extra(
+        &self,
+        limits: MaxDelete,
+        listed: &[Tag],
+        progress: &Progress<'_>,
+    ) {
+        if !extra::tells(listed) {
+            let name = self.source.name();
+            let note = format!("{name} has no tags, so nothing is removed from its targets");
+            return progress.note(note);
+        }
+        let Some(remover) = self.remover else {
+            return progress.note("this run removes nothing, whatever is gone".to_owned());
+        };
+        for goal in &self.goals {
+            if self.stop.soon.is_cancelled() {
+                return progress.left_out();
+            }
+            let (others, removal) = match self.remove_from(goal, limits, listed, remover).await {
+                Ok(done) => done,
+                Err(failures) => {
+                    failures.into_iter().for_each(|failure| progress.failure(failure));
+                    continue;
+                }
+            };
+            if !others.is_empty() {
+                progress.note(strange(goal.repository.name(), &others));
+            }
+            if let Some(removal) = removal {
+                self.removed(goal, removal, progress);
+            }
+        }
+    }
+
+    /// Gives what the rule's selection names and the source lacks, and the rule did not put there;
+    /// and what became of the rest, if there is any.
+    async fn remove_from(
+        &self,
+        goal: &Goal,
+        limits: MaxDelete,
+        listed: &[Tag],
+        remover: Remover<'_>,
+    ) -> Result<(Vec<Tag>, Option<cleanup::Removed>), Vec<Failure>> {
+        let there = goal.tags().await.map_err(|error| vec![Failure::of(&error)])?;
+        let there = there.as_deref().unwrap_or_default();
+        let mut records = HashMap::new();
+        let mut others = Vec::new();
+        for tag in extra::lacking(&self.rule.tags, listed, there) {
+            match self.record(&Item::tagged(tag.clone()), goal) {
+                Some(record) => _ = records.insert(tag, record),
+                None => others.push(tag),
+            }
+        }
+        let _alone = self.alone_with_tags(goal, records.keys()).await;
+        let records = self.surely_gone(records).await?;
+        if records.is_empty() {
+            return Ok((others, None));
+        }
+        let others = Mutex::new(others);
+        let choose = |snapshot: &Snapshot| {
+            let Extra { gone, others: changed } = found(snapshot, &records);
+            others.lock().unwrap_or_else(PoisonError::into_inner).extend(changed);
+            these_tags(extra::LINE, &gone, limits)
+        };
+        let removal = Removal {
+            repository: goal.repository.clone(),
+            rule: &self.rule.name,
+            choose: &choose,
+            mode: match self.mode {
+                Mode::Apply => Deletes::Apply,
+                Mode::DryRun => Deletes::Plan,
+            },
+            state: self.syncer.carrier.state(),
+            audit: remover.audit,
+            actor: remover.actor,
+            stop: self.stop,
+            now: self.now(),
+        };
+        let removal = removal.run().await?;
+        Ok((others.into_inner().unwrap_or_else(PoisonError::into_inner), removal))
+    }
+
+    /// Keeps runs for events from these tags: what comes back meanwhile is copied after it went.
+    async fn alone_with_tags(
+        &self,
+        goal: &Goal,
+        tags: impl Iterator<Item = &Tag>,
+    ) -> Vec<OwnedMutexGuard<()>> {
+        let mut alone = Vec::new();
+        if self.mode == Mode::Apply {
+            let tags: BTreeSet<&Tag> = tags.collect();
+            for tag in tags {
+                let key = (goal.repository.name().to_owned(), tag.to_string());
+                alone.push(self.syncer.common.at_work.lock(&key).await);
+            }
+        }
+        alone
+    }
+
+    /// Those of these tags that the source does not have when asked for each: the list is older,
+    /// and not every registry keeps its lists up to date.
+    async fn surely_gone(
+        &self,
+        records: HashMap<Tag, TagState>,
+    ) -> Result<HashMap<Tag, TagState>, Vec<Failure>> {
+        let mut asked = futures_util::stream::iter(records)
+            .map(|(tag, record)| async move {
+                let there = self.source.resolve(&Reference::Tag(tag.clone())).await?;
+                Ok::<_, Error>(there.is_none().then_some((tag, record)))
+            })
+            .buffer_unordered(TAGS);
+        let mut gone = HashMap::new();
+        while let Some(one) = asked.next().await {
+            gone.extend(one.map_err(|error| vec![Failure::of(&error)])?);
+        }
+        Ok(gone)
+    }
+
+    fn now(&self) -> Timestamp {
+        let seconds = i64::try_from((self.syncer.clock)()).unwrap_or(i64::MAX);
+        Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
+    }
+
+    fn removed(&self, goal: &Goal, removal: cleanup::Removed, progress: &Progress<'_>) {
+        let cleanup::Removed { report, stays, interrupted } = removal;
+        let name = goal.repository.name();
+        if interrupted {
+            progress.left_out();
+        }
+        if !report.refused.is_empty() {
+            let step = "remove what is gone at the source from";
+            let failure = Failure::new(step, name, report.refused.join("; "));
+            return progress.held_back(failure, report.limited);
+        }
+        report.notes.into_iter().for_each(|note| progress.note(format!("{name}: {note}")));
+        let removed = |tag: &Tag, digest: &Digest, outcome, reason| Removed {
+            target: format!("{name}:{tag}"),
+            digest: digest.to_string(),
+            outcome,
+            reason,
+        };
+        let mut all = Vec::new();
+        for step in report.steps {
+            let outcome = self.what_became(step.outcome);
+            if outcome == WhatBecame::Failed {
+                let subject = match step.tags.first() {
+                    Some(tag) => format!("{name}:{tag}"),
+                    None => format!("{name}@{}", step.digest),
+                };
+                let reason = step.reason.clone().unwrap_or_else(|| "it was not done".to_owned());
+                progress.failure(Failure::new("remove", &subject, reason));
+            }
+            for tag in step.tags.iter().filter(|tag| derived::parse(tag).is_none()) {
+                if outcome == WhatBecame::Removed {
+                    self.forget(goal, tag);
+                }
+                all.push(removed(tag, &step.digest, outcome, step.reason.clone()));
+            }
+        }
+        let stays = stays
+            .iter()
+            .map(|(tag, digest, why)| removed(tag, digest, WhatBecame::Stays, Some(why.clone())));
+        all.extend(stays);
+        progress.removed(all);
+    }
+
+    fn what_became(&self, outcome: Outcome) -> WhatBecame {
+        match outcome {
+            Outcome::Deleted | Outcome::Gone => WhatBecame::Removed,
+            Outcome::NotDone if self.mode == Mode::DryRun => WhatBecame::WouldRemove,
+            Outcome::Skipped | Outcome::Refused | Outcome::NotDone => WhatBecame::Stays,
+            Outcome::Failed => WhatBecame::Failed,
+        }
+    }
+
+    /// Whoever puts the tag there from now on, it is not from here.
+    fn forget(&self, goal: &Goal, tag: &Tag) {
+        let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
+        self.syncer.carrier.state().forget_tag(&key);
+    }
+}
+
+/// Those tags of a repository of which it is recorded what was put there. Of one that could not be
+/// read as a whole, all of them: nothing goes there, and it is said why.
+fn found(snapshot: &Snapshot, records: &HashMap<Tag, TagState>) -> Extra {
+    if !snapshot.incomplete().is_empty() {
+        return Extra { gone: records.keys().cloned().collect(), others: Vec::new() };
+    }
+    extra::split(snapshot.tags().iter().filter_map(|row| {
+        let record = records.get(&row.name)?;
+        Some((&row.name, record, snapshot.digest(row.node)))
+    }))
+}
+
+fn strange(name: &str, tags: &[Tag]) -> String {
+    let mut names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+    names.sort_unstable();
+    let more = if names.len() > NAMED { ", …" } else { "" };
+    let count = names.len();
+    names.truncate(NAMED);
+    format!(
+        "{name}: {count} tags are not at the source and not known to come from there; they stay: {}{more}",
+        names.join(", ")
+    )
+}
