@@ -19,9 +19,10 @@ use super::site::Site;
 use super::snapshot::{Node, TagKind};
 use super::untag::{Taken, Taking};
 use crate::config::policy::{MaxDelete, Policy};
-use crate::oci::Tag;
+use crate::oci::{Tag, derived};
 use crate::repository::Reference;
 use crate::run::Stop;
+use crate::state::Withdrawn;
 
 /// So many steps are done on the strength of one look at the repository.
 const STRETCH: usize = 500;
@@ -33,6 +34,8 @@ pub(super) struct Order<'a> {
     pub actor: &'a Actor,
     pub quarantine: Option<Quarantine<'a>>,
     pub stop: &'a Stop,
+    /// The mark of the policy, under which tags that go are kept from being copied there again.
+    pub withdraws: Option<u64>,
 }
 
 /// What was done of a plan.
@@ -298,8 +301,22 @@ impl Carrying<'_, '_> {
         Became::because(outcome, reason)
     }
 
+    /// Notes for who copies images that these tags went on purpose.
+    fn withdraw(&self, line: &StepLine<'_>) {
+        let Some(policy) = self.order.withdraws else { return };
+        let state = self.site.state;
+        let at = u64::try_from(self.plan.now.as_second()).unwrap_or_default();
+        for tag in tags(line).iter().filter(|tag| derived::parse(tag).is_none()) {
+            let withdrawn = Withdrawn { digest: line.digest.clone(), policy, at };
+            state.set_withdrawn(self.site.repository.name(), tag, &withdrawn);
+        }
+    }
+
     fn report(&mut self, step: &Step, line: &StepLine<'_>, became: Became) {
         let Became { outcome, reason } = became;
+        if outcome.is_gone() {
+            self.withdraw(line);
+        }
         if let Step::Delete { manifest, .. } = step {
             match outcome.is_gone() {
                 true => {

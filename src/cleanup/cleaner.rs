@@ -231,13 +231,22 @@ impl Cleaner {
                 until: spec.now.checked_add(*ttl).unwrap_or(Timestamp::MAX),
                 copies: HashMap::new(),
             });
-            let order =
-                Order { rule: &rule.name, audit: &self.audit, actor, quarantine: copies, stop };
+            let order = Order {
+                rule: &rule.name,
+                audit: &self.audit,
+                actor,
+                quarantine: copies,
+                stop,
+                // No rule copies into a layout.
+                withdraws: site.layout.is_none().then(|| rule.mark()),
+            };
             let applied = apply(site, plan, order).await;
             if report.take(applied) {
                 return Ok(true);
             }
         }
+        let now = u64::try_from(spec.now.as_second()).unwrap_or_default();
+        site.state.prune_withdrawn(site.repository.name(), now);
         if let Some((_, space)) = &quarantine {
             match self.expire(spec, space).await {
                 Ok(0) => {}

@@ -76,6 +76,7 @@ impl Removal<'_> {
                 actor: self.actor,
                 quarantine: None,
                 stop: self.stop,
+                withdraws: None,
             };
             let site = self.site(&policy);
             removed.interrupted = removed.report.take(apply(&site, &plan, order).await);

@@ -228,6 +228,9 @@ impl Restorer<'_> {
             let outcome = self.carrier.transfer(&job).await?;
             outcome.targets.into_iter().next().transpose()?;
         }
+        for tag in &intent.tags {
+            self.carrier.state().forget_withdrawn(&intent.repository, tag);
+        }
         let line = Line::Restored {
             id: intent.id.clone(),
             at: Timestamp::now(),

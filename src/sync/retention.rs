@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use crate::config::CleanupRule;
-use crate::config::cleanup::Mode;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::state::Withdrawn;
 
-/// The cleanup rules of a configuration that delete. Clones are the same.
+/// The cleanup rules of a configuration, in whatever mode: what only a person has deleted by one
+/// of them stays away, too. Clones are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Retention(Arc<[(CleanupRule, u64)]>);
 
@@ -20,10 +20,8 @@ pub struct Retention(Arc<[(CleanupRule, u64)]>);
 pub struct Policies(Vec<u64>);
 
 impl Retention {
-    /// Of these rules, those that delete.
     pub fn new(rules: &[CleanupRule]) -> Self {
-        let deleting = rules.iter().filter(|rule| rule.mode == Mode::Apply);
-        Self(deleting.map(|rule| (rule.clone(), rule.mark())).collect())
+        Self(rules.iter().map(|rule| (rule.clone(), rule.mark())).collect())
     }
 
     /// What holds for a repository.
@@ -67,7 +65,7 @@ mod tests {
         assert!(of(&rules, "acme/app").uphold(&withdrawn));
         assert!(!of(&rules, "acme/base").uphold(&withdrawn));
         assert!(!of(&rules, "other/app").uphold(&withdrawn));
-        assert!(!of(&retention("plan", "tags = [\"pr-*\"]"), "acme/app").uphold(&withdrawn));
+        assert!(of(&retention("plan", "tags = [\"pr-*\"]"), "acme/app").uphold(&withdrawn));
         assert!(!of(&retention("apply", "tags = [\"p*\"]"), "acme/app").uphold(&withdrawn));
         assert!(!of(&Retention::default(), "acme/app").uphold(&withdrawn));
     }

@@ -143,7 +143,6 @@ async fn it_comes_back_when_no_rule_would_delete_it() {
     let before = cleanup(&bench.target, APPLY);
     for after in [
         String::new(),
-        cleanup(&bench.target, "mode = \"plan\""),
         before.replace("7d", "30d"),
         before.replace("mirror/**", "other/**"),
     ] {
@@ -152,10 +151,13 @@ async fn it_comes_back_when_no_rule_would_delete_it() {
         assert_eq!(bench.run(&after).await, copied, "{after}");
         assert_eq!(bench.known("pr-1"), None);
     }
-    // Another name or other limits are no other policy.
+    // Another name, other limits or another mode are no other policy: what a person deleted by a
+    // rule that only plans by itself stays away, too.
     bench.clean(&before, "pr-1").await;
     let renamed = before.replace("name = \"pr\"", "name = \"x\"\nmax_delete = { count = 1 }");
     assert_eq!(bench.run(&renamed).await, withheld(1, 4));
+    let only_plans = before.replace(APPLY, "mode = \"plan\"");
+    assert_eq!(bench.run(&only_plans).await, withheld(1, 4));
 }
 
 #[tokio::test]

@@ -134,6 +134,7 @@ impl Scene {
                 copies: Default::default(),
             }),
             stop: &stop,
+            withdraws: None,
         };
         let applied = tokio::select! {
             biased;
