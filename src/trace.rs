@@ -25,6 +25,7 @@ pub fn run(rule: &str, run: &str, cause: &str) -> Span {
         unchanged = Empty,
         kept = Empty,
         failed = Empty,
+        deleted = Empty,
         bytes = Empty,
         otel.status_code = Empty,
         otel.status_description = Empty,

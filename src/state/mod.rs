@@ -35,7 +35,7 @@ pub use blobs::MAX_LOCATIONS;
 pub use health::Health;
 pub use journal::{Journal, Point, UploadKey};
 pub use manifests::SeenManifest;
-pub use marks::Mark;
+pub use marks::{Mark, Told};
 pub use open::StateError;
 pub use tags::{TagKey, TagState};
 
