@@ -18,6 +18,7 @@ mod conformance;
 mod daemon_api;
 mod daemon_bounds;
 mod daemon_bursts;
+mod daemon_cleanup;
 mod daemon_events;
 mod daemon_events_told;
 mod daemon_faults;
