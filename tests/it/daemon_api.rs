@@ -149,7 +149,7 @@ async fn every_endpoint_answers_as_its_description_says() {
         format!(
             "[[cleanup]]\nname = \"tidy\"\nrepositories = [\"{0}/acme/*\", \"!{0}/acme/slow\"]\n\
              grace = \"0s\"\nmax_delete = {{ count = 0 }}\n\
-             delete = [{{ id = \"all\", tags = [\"*\"] }}]\n",
+             delete = [{{ id = \"v\", tags = [\"v*\"] }}]\n",
             source.host()
         ),
     ]

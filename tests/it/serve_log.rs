@@ -50,7 +50,7 @@ impl Daemon {
         }
         config.push_str(&format!(
             "[[cleanup]]\nname = \"tidy\"\nevery = \"1h\"\nrepositories = [\"{from}/good\"]\n\
-             grace = \"0s\"\ndelete = [{{ id = \"all\", tags = [\"*\"] }}]\n\
+             grace = \"0s\"\ndelete = [{{ id = \"v\", tags = [\"v*\"] }}]\n\
              max_delete = {{ count = 0 }}\n"
         ));
         let tranship = Tranship::new();
