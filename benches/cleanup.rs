@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group};
 use jiff::{SignedDuration, Timestamp};
-use tranship::cleanup::{Abilities, Builder, Found, InUse, Snapshot, plan};
+use tranship::cleanup::{Abilities, Builder, Found, InUse, Snapshot, Untag, plan};
 use tranship::config::policy::{ClockSource, Policy};
 use tranship::oci::Digest;
 
@@ -41,7 +41,7 @@ fn image(number: usize) -> Found {
 }
 
 fn snapshot(images: usize) -> Snapshot {
-    let abilities = Abilities { untag: true, lists_untagged: true };
+    let abilities = Abilities { untag: Untag::Yes, lists_untagged: true };
     let mut builder = Builder::new("registry.example.com/acme/app", abilities);
     let mut add = |digest: &Digest, number: usize, found| {
         builder.manifest(digest, found);

@@ -57,6 +57,9 @@ pub struct Intent {
     /// The line of the rule; absent for what goes with something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
+    /// What it belongs to and goes with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<Digest>,
     /// As [`Repository::name`](crate::repository::Repository::name) has it.
     pub repository: String,
     pub action: StepAction,
@@ -78,9 +81,8 @@ pub struct Intent {
 pub struct Kept {
     /// The repository or layout that holds it, as a place that can be typed.
     pub place: String,
-    /// What it is called there; absent for what is part of something else there.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tag: Option<Tag>,
+    /// What holds it there: its own tag, or that of what it is a part of.
+    pub tag: Tag,
     /// When it may be removed from there.
     pub until: Timestamp,
 }
@@ -94,7 +96,7 @@ pub enum Line {
         at: Timestamp,
         unsettled: Vec<Intent>,
     },
-    Intent(Intent),
+    Intent(Box<Intent>),
     Outcome {
         id: String,
         at: Timestamp,
@@ -108,11 +110,6 @@ pub enum Line {
         at: Timestamp,
         actor: Actor,
     },
-    /// The copy in the quarantine is gone.
-    Expired {
-        id: String,
-        at: Timestamp,
-    },
 }
 
 /// The audit of one process. Clones are the same.
@@ -121,7 +118,8 @@ pub struct Audit(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    log: Mutex<Log>,
+    /// With the line that comes before all others of this process.
+    log: Mutex<(Log, Option<Line>)>,
     dir: PathBuf,
     next: AtomicU64,
     /// Left by processes that were cut off, by repository.
@@ -134,22 +132,22 @@ pub fn folder(state: &Path) -> PathBuf {
 }
 
 impl Audit {
-    /// Opens the audit of a state directory, and finds what was cut off. Blocks.
+    /// Opens the audit of a state directory, and finds what was cut off. Nothing is written before
+    /// there is something to write. Blocks.
     ///
     /// # Errors
     /// It cannot be read or written to.
     pub fn open(state: &Path, now: Timestamp) -> io::Result<Self> {
         let dir = folder(state);
-        let mut log = Log::open(&dir, Limits::keep_all())?;
+        let log = Log::open(&dir, Limits::keep_all())?;
         let left = unsettled(&dir)?;
-        log.append(&Line::Opened { at: now, unsettled: left.clone() })?;
-        log.sync()?;
+        let opened = Line::Opened { at: now, unsettled: left.clone() };
         let mut unsettled: BTreeMap<String, Vec<Intent>> = BTreeMap::new();
         for intent in left {
             unsettled.entry(intent.repository.clone()).or_default().push(intent);
         }
         Ok(Self(Arc::new(Inner {
-            log: Mutex::new(log),
+            log: Mutex::new((log, Some(opened))),
             dir,
             next: AtomicU64::new(0),
             unsettled: Mutex::new(unsettled),
@@ -168,9 +166,11 @@ impl Audit {
     pub async fn write(&self, lines: Vec<Line>) -> io::Result<()> {
         let inner = Arc::clone(&self.0);
         let written = tokio::task::spawn_blocking(move || {
-            let mut log = lock(&inner.log);
-            lines.iter().try_for_each(|line| log.append(line))?;
-            log.sync()
+            let (log, opened) = &mut *lock(&inner.log);
+            opened.iter().chain(&lines).try_for_each(|line| log.append(line))?;
+            log.sync()?;
+            *opened = None;
+            Ok(())
         });
         written.await.unwrap_or_else(|_| Err(io::Error::other("the write was stopped")))
     }
@@ -203,8 +203,8 @@ fn unsettled(dir: &Path) -> io::Result<Vec<Intent>> {
     while let Some(line) = lines.next::<Line>(|_| true)? {
         match line {
             Line::Outcome { id, .. } => _ = settled.insert(id),
-            Line::Intent(intent) => found.push(intent),
-            Line::Restored { .. } | Line::Expired { .. } => {}
+            Line::Intent(intent) => found.push(*intent),
+            Line::Restored { .. } => {}
             Line::Opened { unsettled, .. } => {
                 found.extend(unsettled.into_iter().rev());
                 break;
@@ -231,6 +231,7 @@ mod tests {
             actor: Actor::of_process("run", "command"),
             rule: "apps".to_owned(),
             line: Some("pr".to_owned()),
+            with: None,
             repository: repository.to_owned(),
             action: StepAction::Delete,
             tags: vec!["pr-1".parse().unwrap()],
@@ -252,9 +253,12 @@ mod tests {
         let state = tempfile::tempdir().unwrap();
         let open = || Audit::open(state.path(), Timestamp::UNIX_EPOCH).unwrap();
         let first = open();
-        let lines = ["a", "b", "c"].map(|id| Line::Intent(intent(id, "r/one")));
+        let lines = ["a", "b", "c"].map(|id| Line::Intent(Box::new(intent(id, "r/one"))));
         first.write(lines.to_vec()).await.unwrap();
-        first.write(vec![outcome("b"), Line::Intent(intent("d", "r/two"))]).await.unwrap();
+        first
+            .write(vec![outcome("b"), Line::Intent(Box::new(intent("d", "r/two")))])
+            .await
+            .unwrap();
         drop(first);
         let second = open();
         let ids = |intents: Vec<Intent>| intents.into_iter().map(|i| i.id).collect::<Vec<_>>();

@@ -1,22 +1,31 @@
 //! Carries cleanup rules out: for each repository of a rule a plan is made and, if that is what is
 //! wanted, applied.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
+use super::apply::{Order, apply};
 use super::audit::{Actor, Audit};
+use super::expire::expire;
 use super::plan::{InUse, Plan, plan};
+use super::quarantine::Quarantine;
+use super::recover::recover;
 use super::report::{CleanupReport, RepositoryReport};
-use super::{REGISTRY, Selected, gather, repositories};
+use super::site::{Sight, Site};
+use super::{Selected, repositories};
 use crate::config::CleanupRule;
-use crate::config::cleanup::Mode;
-use crate::fair::{Flow, Pulse};
+use crate::config::cleanup::{Mode, QuarantinePlace};
+use crate::fair::{self, Flow, Pulse};
+use crate::layout::Layouts;
+use crate::oci::reference::ReferenceError;
+use crate::oci::template::SourceContext;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
-use crate::repository::{Cause, Error, Result};
+use crate::repository::{Cause, Error, Repository};
 use crate::run::{Failure, Stop, Turns};
 use crate::transfer::Carrier;
 
@@ -90,57 +99,179 @@ impl Cleaner {
     }
 
     async fn pass(&self, spec: &CleanupSpec<'_>, report: &Mutex<CleanupReport>) {
-        let fail = |error: &Error| lock(report).failures.push(Failure::of(error));
+        let fail = |failures: Vec<Failure>| lock(report).failures.extend(failures);
         let selected = match spec.only {
             Some((host, name)) => Selected::one(host.clone(), name.clone()),
-            None => match spec
-                .stop
-                .soon
-                .run_until_cancelled(repositories(spec.rule, &self.registries, spec.flow))
-                .await
-            {
-                Some(selected) => selected,
-                None => return lock(report).interrupted = true,
-            },
+            None => {
+                let selected = repositories(spec.rule, &self.registries, spec.flow);
+                match spec.stop.soon.run_until_cancelled(selected).await {
+                    Some(selected) => selected,
+                    None => return lock(report).interrupted = true,
+                }
+            }
         };
-        selected.failures.iter().for_each(fail);
+        fail(selected.failures.iter().map(Failure::of).collect());
         futures_util::stream::iter(selected.repositories)
             .for_each_concurrent(REPOSITORIES, |((host, name), expected)| async move {
-                let repository = self.repository(spec, &host, &name);
-                match spec.stop.soon.run_until_cancelled(repository).await {
-                    None => lock(report).interrupted = true,
-                    Some(Ok(Some(one))) => lock(report).repositories.push(one),
-                    Some(Ok(None)) if expected => {
-                        let name = format!("{host}/{name}");
-                        fail(&Error::new("list tags of", name, Cause::Missing));
+                match self.repository(spec, &host, &name).await {
+                    Ok(Seen::Report(one, interrupted)) => {
+                        let mut report = lock(report);
+                        report.interrupted |= interrupted;
+                        report.repositories.push(one);
                     }
-                    Some(Ok(None)) => {}
-                    Some(Err(error)) => fail(&error),
+                    Ok(Seen::Stopped) => lock(report).interrupted = true,
+                    Ok(Seen::Nothing) if expected => {
+                        let name = format!("{host}/{name}");
+                        let missing = Error::new("list tags of", name, Cause::Missing);
+                        fail(vec![Failure::of(&missing)]);
+                    }
+                    Ok(Seen::Nothing) => {}
+                    Err(failures) => fail(failures),
                 }
             })
             .await;
     }
 
-    /// `None`: there is no such repository.
     async fn repository(
         &self,
         spec: &CleanupSpec<'_>,
         host: &RegistryHost,
         name: &RepositoryName,
-    ) -> Result<Option<RepositoryReport>> {
-        let registry = self.registries.open(host)?;
-        let repository = registry.repository_in(spec.flow, name.clone(), spec.mode == Mode::Apply);
-        let state = self.carrier.state();
-        let Some(snapshot) = gather(&*repository, REGISTRY, state, spec.now).await else {
-            return Ok(None);
+    ) -> Result<Seen, Vec<Failure>> {
+        let CleanupSpec { rule, mode, flow, stop, .. } = *spec;
+        let applies = mode == Mode::Apply;
+        let registry = self.registries.open(host).map_err(|error| vec![Failure::of(&error)])?;
+        let site = Site {
+            repository: registry.repository_in(flow, name.clone(), false),
+            state: self.carrier.state(),
+            policy: &rule.policy,
+            now: spec.now,
+            in_use: &|| Box::pin(async { Ok(InUse::default()) }),
         };
-        let in_use = InUse::default();
-        let plan = plan(&snapshot, &spec.rule.policy, &in_use, spec.now);
+        let begin = async {
+            let turn = match applies {
+                true => {
+                    let turn = self.turns.take(site.repository.name(), &rule.name);
+                    Some(fair::waiting(turn, || spec.pulse.beat()).await)
+                }
+                false => None,
+            };
+            (turn, site.look(applies).await)
+        };
+        let Some((_turn, sight)) = stop.soon.run_until_cancelled(begin).await else {
+            return Ok(Seen::Stopped);
+        };
+        let Some(Sight { snapshot, in_use }) = sight? else { return Ok(Seen::Nothing) };
+        let plan = plan(&snapshot, &rule.policy, &in_use, spec.now);
         (spec.watch)(&plan);
-        Ok(Some(RepositoryReport::of(&plan)))
+        let mut report = RepositoryReport::of(&plan);
+        if !applies {
+            return Ok(Seen::Report(report, false));
+        }
+        let notes = recover(&self.audit, &*site.repository, spec.now).await;
+        report.notes.extend(notes.map_err(|failure| vec![failure])?);
+        let interrupted = match plan.steps.is_empty() {
+            true => false,
+            false => {
+                let order = self.order(spec, &site, host, name).await?;
+                let applied = apply(&site, &plan, order).await;
+                report.take(applied)
+            }
+        };
+        if !interrupted {
+            self.expire(spec, host, name, &mut report).await?;
+        }
+        Ok(Seen::Report(report, interrupted))
+    }
+
+    /// Lets go what the quarantine of a repository has kept for long enough.
+    async fn expire(
+        &self,
+        spec: &CleanupSpec<'_>,
+        host: &RegistryHost,
+        name: &RepositoryName,
+        report: &mut RepositoryReport,
+    ) -> Result<(), Vec<Failure>> {
+        let CleanupSpec { rule, actor, stop, .. } = *spec;
+        let Some(quarantine) = &rule.quarantine else { return Ok(()) };
+        let opened = self.open_quarantine(&quarantine.to, spec.flow, host, name).await;
+        let (repository, place) = opened.map_err(|error| vec![Failure::of(&error)])?;
+        let order = Order { rule: &rule.name, audit: &self.audit, actor, quarantine: None, stop };
+        let expired = expire(repository, self.carrier.state(), spec.now, order).await?;
+        if expired > 0 {
+            report.notes.push(format!("{expired} copies in {place} had expired and are gone"));
+        }
+        Ok(())
+    }
+
+    async fn order<'a>(
+        &'a self,
+        spec: &CleanupSpec<'a>,
+        site: &Site<'_>,
+        host: &RegistryHost,
+        name: &RepositoryName,
+    ) -> Result<Order<'a>, Vec<Failure>> {
+        let quarantine = match &spec.rule.quarantine {
+            None => None,
+            Some(quarantine) => {
+                let place = self.open_quarantine(&quarantine.to, spec.flow, host, name).await;
+                let (target, place) = place.map_err(|error| vec![Failure::of(&error)])?;
+                Some(Quarantine {
+                    carrier: &self.carrier,
+                    flow: spec.flow,
+                    source: Arc::clone(&site.repository),
+                    target,
+                    place,
+                    until: spec.now.checked_add(quarantine.ttl).unwrap_or(Timestamp::MAX),
+                    copies: HashMap::new(),
+                })
+            }
+        };
+        let CleanupSpec { rule, actor, stop, .. } = *spec;
+        Ok(Order { rule: &rule.name, audit: &self.audit, actor, quarantine, stop })
+    }
+
+    /// The quarantine of a repository, and how people call it.
+    async fn open_quarantine(
+        &self,
+        to: &QuarantinePlace,
+        flow: Flow,
+        registry: &RegistryHost,
+        repository: &RepositoryName,
+    ) -> crate::repository::Result<(Arc<dyn Repository>, String)> {
+        let fail = |reason: String| {
+            Error::new("name the quarantine of", repository.as_str(), Cause::Unsupported(reason))
+        };
+        match to {
+            QuarantinePlace::Folder(folder) => {
+                // A port's colon is the one character that names cannot have.
+                let name = format!("{}/{repository}", registry.as_str().replace(':', "_"));
+                let name = name.parse().map_err(|error: ReferenceError| fail(error.to_string()))?;
+                let layout = Layouts::open_or_create(folder).await?.get_or_create(&name).await?;
+                let place = layout.name().to_owned();
+                Ok((Arc::new(layout), place))
+            }
+            QuarantinePlace::Registry(target) => {
+                let context = SourceContext { registry, repository, prefix: "" };
+                let name = target.template.render(&context);
+                let name = name.map_err(|error| fail(error.to_string()))?;
+                let registry = self.registries.open(&target.registry)?;
+                let place = format!("{}/{name}", target.registry);
+                Ok((registry.repository_in(flow, name, true), place))
+            }
+        }
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+/// What was found of a repository.
+enum Seen {
+    /// And whether it was interrupted.
+    Report(RepositoryReport, bool),
+    /// There is no such repository.
+    Nothing,
+    Stopped,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -57,7 +57,7 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cleanup::{Abilities, Builder};
+    use crate::cleanup::{Abilities, Builder, Untag};
     use crate::oci::Digest;
 
     #[test]
@@ -89,7 +89,8 @@ mod tests {
             (&[(Pushed, "2026-01-10T00:00:01Z")], &[Pushed], None),
         ];
         for (times, clocks, expected) in cases {
-            let mut builder = Builder::new("r", Abilities { untag: true, lists_untagged: true });
+            let mut builder =
+                Builder::new("r", Abilities { untag: Untag::Yes, lists_untagged: true });
             let digest = Digest::of(b"x");
             for (source, time) in times {
                 builder.time(&digest, *source, time.parse().unwrap());

@@ -9,7 +9,7 @@ use super::clock::Reading;
 use super::live::Doom;
 use super::owners::{Owners, TooTangled};
 use super::plan::InUse;
-use super::snapshot::{Node, Snapshot, TagKind};
+use super::snapshot::{Node, Snapshot, TagKind, Untag};
 use super::{rank, select};
 use crate::config::policy::{DeleteRule, Doomed, KeepRule, Policy};
 
@@ -269,8 +269,8 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
             tag.fate = TagFate::Delete;
         } else if wanted(tag) || (goes_along && tag.blockers.is_empty()) {
             match snapshot.abilities().untag {
-                true => tag.fate = TagFate::Untag,
-                false => tag.blockers.add(Blocker::SharedDigest),
+                Untag::Yes | Untag::Unknown => tag.fate = TagFate::Untag,
+                Untag::No => tag.blockers.add(Blocker::SharedDigest),
             }
         } else if matches!(row.kind, TagKind::Of(_)) && !goes_along {
             tag.blockers.add(Blocker::OwnerStays);

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 use super::clock::Reading;
 use super::decide::{Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
 use super::plan::{Plan, Step};
-use super::snapshot::{Node, TagKind};
+use super::snapshot::{Node, TagKind, Untag};
 use crate::oci::{Digest, Tag};
 
 /// What the clock says of a manifest.
@@ -43,6 +43,8 @@ impl Clock {
 struct Document<'a> {
     repository: &'a str,
     now: Timestamp,
+    /// Whether the registry can take a single tag away.
+    untag: Untag,
     refused: Vec<String>,
     tags: u64,
     tags_deleted: u64,
@@ -122,6 +124,7 @@ impl Serialize for Plan<'_> {
         Document {
             repository: self.snapshot.repository(),
             now: self.now,
+            untag: self.snapshot.abilities().untag,
             refused: self.refusals.iter().map(ToString::to_string).collect(),
             tags: totals.tags,
             tags_deleted: totals.tags_deleted,
@@ -226,17 +229,17 @@ impl<'a> Plan<'a> {
 
 /// The places of tags, sorted by their manifest.
 #[derive(Clone)]
-struct Tags(std::rc::Rc<[(Node, u32)]>);
+pub(super) struct Tags(std::sync::Arc<[(Node, u32)]>);
 
 impl Tags {
-    fn of(plan: &Plan<'_>) -> Self {
+    pub fn of(plan: &Plan<'_>) -> Self {
         let tags = plan.snapshot.tags().iter().enumerate();
         let mut places: Vec<_> = tags.map(|(at, row)| (row.node, at as u32)).collect();
         places.sort_unstable();
         Self(places.into())
     }
 
-    fn on<'a>(&self, plan: &Plan<'a>, node: Node) -> Vec<&'a Tag> {
+    pub fn on<'a>(&self, plan: &Plan<'a>, node: Node) -> Vec<&'a Tag> {
         let from = self.0.partition_point(|(other, _)| *other < node);
         let own = self.0[from..].iter().take_while(|(other, _)| *other == node);
         own.map(|(_, at)| &plan.snapshot.tags()[*at as usize].name).collect()

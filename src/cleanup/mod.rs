@@ -13,33 +13,42 @@
 //! - `decide`: a verdict for every tag and manifest. [`plan()`]: limits, order and bytes.
 //! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
 
+mod apply;
 pub mod audit;
 mod builder;
 mod cleaner;
 mod clock;
 mod decide;
 pub mod document;
+mod drift;
+mod expire;
 mod explain;
 mod gather;
 mod lists;
 mod live;
 mod owners;
 pub mod plan;
+mod quarantine;
 mod rank;
+mod recover;
 pub mod report;
 mod repositories;
+pub mod restore;
 mod select;
+mod setback;
+mod site;
 pub mod snapshot;
 #[cfg(test)]
 mod tests;
+mod untag;
 
 pub use audit::{Actor, Audit};
 pub use builder::{Builder, Found};
 pub use cleaner::{Cleaner, CleanupSpec};
 pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
-pub use gather::{REGISTRY, gather};
+pub use gather::Gathering;
 pub use plan::{InUse, Plan, Refusal, Step, plan};
 pub use report::{CleanupReport, Outcome, Planned, RepositoryReport, StepReport, Verdict};
 pub use repositories::{Selected, repositories};
-pub use snapshot::{Abilities, Incomplete, Node, Snapshot};
+pub use snapshot::{Abilities, Incomplete, Node, Snapshot, Untag};

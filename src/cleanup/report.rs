@@ -4,6 +4,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::apply::Applied;
 use super::plan::{Plan, Refusal, Totals};
 use crate::config::cleanup::Mode;
 use crate::oci::{Digest, Tag};
@@ -156,6 +157,15 @@ impl RepositoryReport {
             bytes_freed: 0,
             notes: Vec::new(),
         }
+    }
+
+    /// What was done of the plan. Whether it was stopped before its end.
+    pub(super) fn take(&mut self, applied: Applied) -> bool {
+        let Applied { steps, notes, interrupted, bytes_freed } = applied;
+        self.steps = steps;
+        self.notes.extend(notes);
+        self.bytes_freed = bytes_freed;
+        interrupted
     }
 
     /// How many steps ended so.

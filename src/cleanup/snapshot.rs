@@ -22,10 +22,21 @@ impl Node {
 /// What the repository's registry can do, as far as a plan depends on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Abilities {
-    /// It can delete one tag of a manifest that has others.
-    pub untag: bool,
+    /// Whether it can take one tag from a manifest that has others, or that stays.
+    pub untag: Untag,
     /// It lists all manifests, also those without a tag: what it does not list is not there.
     pub lists_untagged: bool,
+}
+
+/// Whether a single tag can be deleted. The protocol allows it; many registries delete by digest
+/// only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Untag {
+    Yes,
+    No,
+    /// Nobody has tried. Plans reckon with it: what is planned is the most that is done.
+    Unknown,
 }
 
 /// Why a snapshot does not tell everything. Nothing is deleted then.
@@ -174,6 +185,30 @@ impl Snapshot {
     pub(super) fn time(&self, node: Node, source: ClockSource) -> Option<i64> {
         let time = self.facts[node.at()].times[source as usize];
         (time != NO_TIME).then_some(time)
+    }
+
+    /// So many digests are there or mentioned.
+    pub(super) fn len(&self) -> usize {
+        self.digests.len()
+    }
+
+    /// Bytes of these manifests, by their places, and of the blobs that no other manifest has.
+    pub(super) fn freed_without(&self, gone: &[bool]) -> u64 {
+        let mut used = vec![false; self.blob_sizes.len()];
+        for (node, blob) in self.blobs.pairs() {
+            used[blob as usize] |= !gone[node as usize];
+        }
+        let mut counted = used;
+        let mut bytes = 0_u64;
+        for node in self.manifests().filter(|node| gone[node.at()]) {
+            bytes = bytes.saturating_add(self.facts[node.at()].size);
+            for blob in self.blobs.row(node.at()).iter().map(|blob| *blob as usize) {
+                if !std::mem::replace(&mut counted[blob], true) {
+                    bytes = bytes.saturating_add(self.blob_sizes[blob]);
+                }
+            }
+        }
+        bytes
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = Node> + use<> {

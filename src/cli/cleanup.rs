@@ -1,43 +1,55 @@
-//! `tranship cleanup`: what the `[[cleanup]]` rules would delete now, and why.
+//! `tranship cleanup`: what the `[[cleanup]]` rules would delete now, and why; and with `--apply`,
+//! that it is deleted.
 
-use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::args::{Global, Output};
+use super::cleanup_text as text;
 use super::exit::{CliError, Exit};
 use super::report::print_failure;
 use super::{output, session, signals};
-use crate::cleanup::document::{Clock, StepLine};
-use crate::cleanup::{self, Explanation, InUse, Plan, Refusal, Snapshot, explain, gather};
-use crate::config::{CleanupRule, RegistryConfig};
-use crate::fair::Flow;
+use crate::cleanup::{
+    Actor, Audit, Cleaner, CleanupReport, CleanupSpec, Plan, RepositoryReport, Verdict, explain,
+};
+use crate::config::cleanup::Mode;
+use crate::config::{CleanupRule, Config, RegistryConfig};
+use crate::fair::{Flow, Pulse};
+use crate::history::{Cause, RunId};
 use crate::oci::reference::{ImageReference, Location};
-use crate::oci::{RegistryHost, RepositoryName, Tag};
-use crate::registry::Registries;
-use crate::repository::{Cause, Error, Reference};
-use crate::run::Failure;
+use crate::repository::Reference;
+use crate::run::{Failure, Stop, Turns};
 use crate::state::State;
 
-/// Say what the [[cleanup]] rules would delete now, and why
+/// Say what the [[cleanup]] rules would delete now, and why; with --apply, delete it
 ///
-/// Only plans: nothing is ever deleted by this command yet, whatever a rule's `mode` says, and the
-/// daemon does not run [[cleanup]] rules yet. Registries are only read. Manifests are read once and
-/// remembered in the state, with the time when they were first seen.
+/// Without --apply, registries are only read, whatever a rule's `mode` says. Manifests are read
+/// once and remembered in the state, with the time when they were first seen.
 ///
-/// The exit code is 0 if every plan could be carried out; 1 if something could not be read, so that
-/// nothing was decided; 3 if a plan exceeds the rule's `max_delete`.
+/// With --apply, what each plan says is deleted, owners before what they own, and everything is
+/// written into the audit in the state directory before it is. What has changed since it was
+/// planned stays. `tranship restore` brings back what a rule's `quarantine` holds.
+///
+/// The exit code is 0 if every plan could be made and, with --apply, carried out; 1 if something
+/// could not be read or deleted; 3 if a plan exceeds the rule's `max_delete`, so that nothing of
+/// that repository was deleted.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tranship cleanup                        every [[cleanup]] rule of tranship.toml
+  tranship cleanup                        every [[cleanup]] rule of tranship.toml: plans only
   tranship cleanup --rule apps --output json > plan.json
-  tranship cleanup --explain registry.example.com/acme/app:pr-17")]
+  tranship cleanup --explain registry.example.com/acme/app:pr-17
+  tranship cleanup --rule apps --apply    delete what the plan says")]
 pub struct Args {
     /// Only this rule; may be given several times
     #[arg(long = "rule", value_name = "NAME")]
     rules: Vec<String>,
+    /// Delete what the plans say
+    #[arg(long, conflicts_with = "explain")]
+    apply: bool,
     /// Say of one image, HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST, which line of a rule
     /// decides
     #[arg(long, value_name = "REF")]
@@ -46,26 +58,25 @@ pub struct Args {
 
 /// The document that `--output json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Document<'a> {
     success: bool,
-    rules: Vec<RulePlans<'a>>,
+    rules: Vec<RuleDocument<'a>>,
 }
 
-/// What one rule would delete.
+/// What one rule would delete, and what became of it.
 #[derive(Serialize)]
-struct RulePlans<'a> {
+struct RuleDocument<'a> {
     rule: &'a str,
-    plans: Vec<Plan<'a>>,
+    mode: Mode,
+    interrupted: bool,
+    plans: &'a [Box<RawValue>],
     #[serde(skip_serializing_if = "Option::is_none")]
-    explanation: Option<Explanation<'a>>,
+    explanation: Option<&'a RawValue>,
+    /// What was done, where plans were carried out.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    repositories: &'a [RepositoryReport],
     failures: &'a [Failure],
-}
-
-/// What a rule is about, as it is now.
-struct Gathered<'a> {
-    rule: &'a CleanupRule,
-    snapshots: Vec<Snapshot>,
-    failures: Vec<Failure>,
+    notes: &'a [String],
 }
 
 /// One image, about which the rules are asked.
@@ -74,40 +85,155 @@ struct Asked {
     reference: Reference,
 }
 
+/// A rule's run, with its plans as they are printed: the plans themselves are too large to be held.
+struct Ran {
+    report: CleanupReport,
+    plans: Vec<Box<RawValue>>,
+    explanation: Option<Box<RawValue>>,
+    text: String,
+}
+
+/// What is printed of plans, as they are made, by repository.
+#[derive(Default)]
+struct Made {
+    plans: Vec<(String, Box<RawValue>)>,
+    texts: Vec<(String, String)>,
+    explanation: Option<Box<RawValue>>,
+    failed: Option<serde_json::Error>,
+}
+
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let asked = args.explain.map(asked).transpose()?;
     let config = session::required_config(global)?;
     let rules = choose(&config.cleanup, &args.rules, asked.as_ref())?;
-    let state = State::open(&config.daemon.state)?;
-    let registries = session::registries(config.registries.clone(), RegistryConfig::default());
-    // The state keeps whole seconds, so the first plan is told no more than the second.
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let gathered = signals::unless_stopped(async {
-        let mut gathered = Vec::new();
-        for rule in rules {
-            gathered.push(gather_rule(rule, &registries, &state, now, asked.as_ref()).await);
-        }
-        Ok(gathered)
-    })
-    .await;
-    state.flush().await;
-    let gathered = gathered?;
-    // Nothing tells yet what is in use.
-    let in_use = InUse::default();
-    let reports: Vec<RulePlans<'_>> =
-        gathered.iter().map(|gathered| decide(gathered, &in_use, now, asked.as_ref())).collect();
-    let exit = exit(&reports);
+    let mode = if args.apply { Mode::Apply } else { Mode::Plan };
+    let cleaner = cleaner(&config)?;
+    let stop = Stop { soon: signals::stop_token(), ..Stop::default() };
+    let mut ran = Vec::new();
+    for rule in rules {
+        ran.push(run_rule(&cleaner, rule, mode, asked.as_ref(), &stop, global.output).await?);
+    }
+    let exit = exit(&ran);
     match global.output {
         Output::Json => {
-            output::print_json(&Report { success: exit == Exit::Done, rules: reports })?;
+            let rules = ran.iter().map(document).collect();
+            output::print_json(&Document { success: exit == Exit::Done, rules })?;
         }
         Output::Text => {
-            for report in &reports {
-                print_rule(report, asked.as_ref(), global.quiet)?;
+            for one in &ran {
+                print_rule(one, asked.as_ref(), global.quiet)?;
             }
         }
     }
     Ok(exit)
+}
+
+/// What carries the rules of a configuration out, with the state and the audit of it.
+pub fn cleaner(config: &Config) -> Result<Cleaner, CliError> {
+    let state = State::open(&config.daemon.state)?;
+    let audit = Audit::open(&config.daemon.state, Timestamp::now())
+        .map_err(|error| CliError::Failed(format!("failed to open the audit: {error}")))?;
+    let registries = session::registries(config.registries.clone(), RegistryConfig::default());
+    Ok(Cleaner::new(registries, session::carrier(state), Turns::default(), audit))
+}
+
+async fn run_rule(
+    cleaner: &Cleaner,
+    rule: &CleanupRule,
+    mode: Mode,
+    asked: Option<&Asked>,
+    stop: &Stop,
+    output: Output,
+) -> Result<Ran, CliError> {
+    let made = Mutex::new(Made::default());
+    let watch = |plan: &Plan<'_>| {
+        let result = note(&made, rule, plan, asked, output);
+        if let Err(error) = result {
+            lock(&made).failed.get_or_insert(error);
+        }
+    };
+    // The state keeps whole seconds, so the first plan is told no more than the second.
+    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
+    let run = RunId::new(now, fastrand::u32(..));
+    let report = cleaner
+        .run(CleanupSpec {
+            rule,
+            mode,
+            only: asked.map(|asked| (&asked.image.registry, &asked.image.repository)),
+            stop,
+            flow: Flow::ALONE,
+            pulse: &Pulse::default(),
+            actor: &Actor::of_process(run.as_str(), Cause::Command.as_str()),
+            now,
+            watch: &watch,
+        })
+        .await;
+    let Made { mut plans, mut texts, explanation, failed } =
+        made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(error) = failed {
+        return Err(CliError::Failed(format!("failed to write JSON: {error}")));
+    }
+    plans.sort_by(|(a, _), (b, _)| a.cmp(b));
+    texts.sort();
+    let plans = plans.into_iter().map(|(_, plan)| plan).collect();
+    let text = texts.into_iter().map(|(_, text)| text).collect();
+    Ok(Ran { report, plans, explanation, text })
+}
+
+/// Keeps of a plan what will be printed.
+fn note(
+    made: &Mutex<Made>,
+    rule: &CleanupRule,
+    plan: &Plan<'_>,
+    asked: Option<&Asked>,
+    output: Output,
+) -> serde_json::Result<()> {
+    let name = plan.snapshot.repository().to_owned();
+    let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
+    match output {
+        Output::Json => {
+            let plan = pretty(plan)?;
+            let explanation = explanation.as_ref().map(pretty).transpose()?;
+            let mut made = lock(made);
+            made.plans.push((name, plan));
+            made.explanation = explanation;
+        }
+        Output::Text => {
+            let text = match (asked, explanation) {
+                (None, _) => text::plan(&rule.name, plan),
+                (Some(_), Some(explanation)) => text::explanation(&rule.name, &explanation),
+                (Some(asked), None) if plan.refusals.is_empty() => {
+                    format!("{}: {name}{} is not there\n", rule.name, asked.reference.suffix())
+                }
+                (Some(_), None) => String::new(),
+            };
+            lock(made).texts.push((name, text));
+        }
+    }
+    Ok(())
+}
+
+/// With a line for each value: plans are compared line by line.
+fn pretty(document: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
+    RawValue::from_string(serde_json::to_string_pretty(document)?)
+}
+
+fn lock(made: &Mutex<Made>) -> std::sync::MutexGuard<'_, Made> {
+    made.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn document(ran: &Ran) -> RuleDocument<'_> {
+    let CleanupReport { rule, mode, interrupted, repositories, failures, notes, .. } = &ran.report;
+    RuleDocument {
+        rule,
+        mode: *mode,
+        interrupted: *interrupted,
+        plans: &ran.plans,
+        explanation: ran.explanation.as_deref(),
+        repositories: if *mode == Mode::Apply { repositories } else { &[] },
+        failures,
+        notes,
+    }
 }
 
 fn asked(location: Location) -> Result<Asked, CliError> {
@@ -156,230 +282,40 @@ fn choose<'a>(
     }
 }
 
-async fn gather_rule<'a>(
-    rule: &'a CleanupRule,
-    registries: &Registries,
-    state: &State,
-    now: Timestamp,
-    asked: Option<&Asked>,
-) -> Gathered<'a> {
-    let selected = match asked {
-        Some(Asked { image, .. }) => cleanup::Selected {
-            repositories: BTreeMap::from([(
-                (image.registry.clone(), image.repository.clone()),
-                true,
-            )]),
-            failures: Vec::new(),
-        },
-        None => cleanup::repositories(rule, registries, Flow::ALONE).await,
-    };
-    let mut failures: Vec<Failure> = selected.failures.iter().map(Failure::of).collect();
-    let mut snapshots = Vec::new();
-    for ((host, name), expected) in selected.repositories {
-        match gather_one(registries, &host, &name, state, now).await {
-            Ok(Some(snapshot)) => snapshots.push(snapshot),
-            Ok(None) if expected => {
-                let missing = Error::new("list tags of", format!("{host}/{name}"), Cause::Missing);
-                failures.push(Failure::of(&missing));
-            }
-            Ok(None) => {}
-            Err(error) => failures.push(Failure::of(&error)),
-        }
+/// What failed weighs more than what is too much.
+fn exit(ran: &[Ran]) -> Exit {
+    let verdicts = || ran.iter().map(|one| one.report.verdict());
+    if verdicts().any(|verdict| verdict == Verdict::Failed) {
+        Exit::Failed
+    } else if verdicts().any(|verdict| verdict == Verdict::Limited) {
+        Exit::Refused
+    } else {
+        Exit::Done
     }
-    Gathered { rule, snapshots, failures }
 }
 
-async fn gather_one(
-    registries: &Registries,
-    host: &RegistryHost,
-    name: &RepositoryName,
-    state: &State,
-    now: Timestamp,
-) -> Result<Option<Snapshot>, Error> {
-    let repository = registries.open(host)?.repository(name.clone(), false);
-    Ok(gather(repository.as_ref(), cleanup::REGISTRY, state, now).await)
-}
-
-fn decide<'a>(
-    gathered: &'a Gathered<'_>,
-    in_use: &'a InUse,
-    now: Timestamp,
-    asked: Option<&Asked>,
-) -> RulePlans<'a> {
-    let policy = &gathered.rule.policy;
-    let plans: Vec<Plan<'a>> = gathered
-        .snapshots
-        .iter()
-        .map(|snapshot| cleanup::plan(snapshot, policy, in_use, now))
-        .collect();
-    let explanation =
-        asked.and_then(|asked| plans.first().and_then(|plan| explain(plan, &asked.reference)));
-    let (rule, failures) = (gathered.rule.name.as_str(), gathered.failures.as_slice());
-    RulePlans { rule, plans, explanation, failures }
-}
-
-/// What could not be looked at weighs more than what is too much.
-fn exit(reports: &[RulePlans<'_>]) -> Exit {
-    let limit = |refusal: &&Refusal| matches!(refusal, Refusal::TooMany { .. });
-    let refusals = || reports.iter().flat_map(|rule| &rule.plans).flat_map(|plan| &plan.refusals);
-    if reports.iter().any(|rule| !rule.failures.is_empty())
-        || refusals().any(|refusal| !limit(&refusal))
-    {
-        return Exit::Failed;
-    }
-    if refusals().next().is_some() { Exit::Refused } else { Exit::Done }
-}
-
-fn print_rule(report: &RulePlans<'_>, asked: Option<&Asked>, quiet: bool) -> Result<(), CliError> {
-    for failure in report.failures {
+fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliError> {
+    let report = &ran.report;
+    for failure in &report.failures {
         eprintln!("FAILED rule {}", report.rule);
         print_failure(failure);
     }
-    for plan in &report.plans {
-        print_refusals(report.rule, plan);
+    for repository in &report.repositories {
+        text::print_refusals(&report.rule, repository);
+        text::print_setbacks(&report.rule, repository);
+    }
+    if report.interrupted {
+        eprintln!("{}: interrupted", report.rule);
     }
     if quiet {
         return Ok(());
     }
-    match (asked, &report.explanation) {
-        (None, _) => {
-            report.plans.iter().try_for_each(|plan| output::print_text(&text(report.rule, plan)))
-        }
-        (Some(_), Some(explanation)) => {
-            output::print_text(&explanation_text(report.rule, explanation))
-        }
-        (Some(asked), None) => {
-            for plan in report.plans.iter().filter(|plan| plan.refusals.is_empty()) {
-                let name = plan.snapshot.repository();
-                let suffix = asked.reference.suffix();
-                eprintln!("{}: {name}{suffix} is not there", report.rule);
-            }
-            Ok(())
-        }
+    if report.mode == Mode::Plan || asked.is_some() {
+        return output::print_text(&ran.text);
     }
-}
-
-/// So many reasons are told to people; the JSON has them all.
-const MAX_REASONS: usize = 5;
-
-fn print_refusals(rule: &str, plan: &Plan<'_>) {
-    if plan.refusals.is_empty() {
-        return;
-    }
-    eprintln!("REFUSED {rule}: nothing of {} may be deleted", plan.snapshot.repository());
-    for refusal in plan.refusals.iter().take(MAX_REASONS) {
-        eprintln!("  {refusal}");
-    }
-    if plan.refusals.len() > MAX_REASONS {
-        eprintln!("  and {} more", plan.refusals.len() - MAX_REASONS);
-    }
-}
-
-/// A plan as people read it: what would go and why, what stays and why.
-fn text(rule: &str, plan: &Plan<'_>) -> String {
-    let Some(totals) = plan.totals() else { return String::new() };
-    let mut text = format!(
-        "{rule}: {}: {} of {} tags and {} of {} manifests would go, which frees {}\n",
-        plan.snapshot.repository(),
-        totals.tags_deleted,
-        totals.tags,
-        totals.manifests_deleted,
-        totals.manifests,
-        output::bytes(plan.bytes())
-    );
-    if !plan.steps.is_empty() {
-        let heads = ["  WOULD GO", "DIGEST", "WHY", "SINCE", "FREES"];
-        text.push_str(&output::table(heads, plan.step_lines().map(|step| row(&step))));
-    }
-    let mut stay: BTreeMap<String, usize> = BTreeMap::new();
-    for line in plan.tag_lines().filter(|line| line.action == "keep") {
-        let why = match (line.kept_by, line.condemned_by) {
-            (Some(keep), _) => format!("kept by `{keep}`"),
-            (None, Some(delete)) => {
-                format!("selected by `{delete}`, but {}", line.blockers.join(", "))
-            }
-            (None, None) => "selected by no line".to_owned(),
-        };
-        *stay.entry(why).or_default() += 1;
-    }
-    for (why, count) in stay {
-        text.push_str(&format!("  {count} tags stay: {why}\n"));
-    }
-    text
-}
-
-fn row(step: &StepLine<'_>) -> [String; 5] {
-    let what = match step.tag {
-        Some(tag) => format!("{tag} (only the tag)"),
-        None if step.tags.is_empty() => "(no tag)".to_owned(),
-        None => list(&step.tags),
-    };
-    let why = match (step.rule, step.with) {
-        (Some(rule), _) => rule.to_owned(),
-        (None, Some(owner)) => format!("with {}", short(owner)),
-        (None, None) => String::new(),
-    };
-    let since = clock(&step.clock);
-    [format!("  {what}"), short(step.digest), why, since, output::bytes(step.bytes_freed)]
-}
-
-fn list(tags: &[&Tag]) -> String {
-    tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(", ")
-}
-
-/// Enough of a digest to tell it from the others.
-fn short(digest: &crate::oci::Digest) -> String {
-    let mut hex = digest.hex();
-    hex.truncate(12);
-    format!("{}:{hex}", digest.algorithm())
-}
-
-fn clock(clock: &Clock) -> String {
-    match (clock.time, clock.impossible) {
-        (Some(time), _) => time.to_string(),
-        (None, Some(impossible)) => format!("unknown ({impossible} cannot be)"),
-        (None, None) => "unknown".to_owned(),
-    }
-}
-
-fn explanation_text(rule: &str, explanation: &Explanation<'_>) -> String {
-    let name = match explanation.tag {
-        Some(tag) => format!("{tag} ({})", explanation.digest),
-        None => explanation.digest.to_string(),
-    };
-    let mut text = format!("{rule}: {name}: {}\n", explanation.action);
-    let source = explanation.clock.source.map(|source| format!(", by `{source}`"));
-    text.push_str(&format!(
-        "  since: {}{}\n",
-        clock(&explanation.clock),
-        source.unwrap_or_default()
-    ));
-    for answer in &explanation.rules {
-        let verb = if answer.keeps { "keep" } else { "delete" };
-        let mut line = format!("  {verb} `{}`: ", answer.rule);
-        line.push_str(match (answer.holds, answer.selects) {
-            (true, _) => "yes",
-            (false, true) => "selected, but not all of its conditions hold",
-            (false, false) => "not selected",
-        });
-        if let Some(newer) = answer.newer {
-            line.push_str(&format!("; {newer} images of its group are newer"));
-        }
-        if let Some(time) = answer.not_before {
-            line.push_str(&format!("; old enough from {time} on"));
-        }
-        text.push_str(&format!("{line}\n"));
-    }
-    for (title, items) in [("in the way", &explanation.blockers), ("in use", &explanation.in_use)] {
-        if !items.is_empty() {
-            text.push_str(&format!("  {title}: {}\n", items.join(", ")));
-        }
-    }
-    if !explanation.tags.is_empty() {
-        text.push_str(&format!("  tags: {}\n", list(&explanation.tags)));
-    }
-    for owner in &explanation.owners {
-        text.push_str(&format!("  belongs to: {owner}\n"));
-    }
-    text
+    report
+        .repositories
+        .iter()
+        .filter(|repository| repository.refused.is_empty())
+        .try_for_each(|repository| output::print_text(&text::applied(&report.rule, repository)))
 }

@@ -4,7 +4,6 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::delete::{self, Action, Deletion, What};
-use crate::oci::Tag;
 use crate::oci::reference::Location;
 use crate::place::Source;
 use crate::repository::Error;
@@ -108,17 +107,13 @@ fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
     }
     match (&deletion.siblings, deletion.manifest) {
         (Some(siblings), true) if !siblings.is_empty() => {
-            line.push_str(&format!(", and with it the tags {}", list(siblings)));
+            line.push_str(&format!(", and with it the tags {}", output::tags(siblings)));
         }
         (Some(siblings), false) if !siblings.is_empty() => {
-            line.push_str(&format!("; the tags {} stay", list(siblings)));
+            line.push_str(&format!("; the tags {} stay", output::tags(siblings)));
         }
         (None, true) => line.push_str(", and with it every other tag of its manifest"),
         _ => {}
     }
     output::print_text(&format!("{line}\n"))
-}
-
-fn list(tags: &[Tag]) -> String {
-    tags.iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
 }

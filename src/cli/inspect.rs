@@ -8,11 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
-use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::reference::Location;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
 use crate::place::Source;
-use crate::repository::{Cause, Error, Reference, Repository};
+use crate::repository::{Cause, Error, Reference, Repository, read_small_blob};
 use crate::transfer::{self, Found, TagIndex};
 
 /// Referrers that are read at once.
@@ -216,7 +215,7 @@ async fn read_config(repository: &dyn Repository, config: &Descriptor) -> Result
         let labels = BTreeMap::new();
         return Ok(Config { digest, media_type, size, created: None, platform: None, labels });
     }
-    let bytes = read(repository, config).await?;
+    let bytes = read_small_blob(repository, &config.digest).await?;
     let document: Document = serde_json::from_slice(&bytes).map_err(|error| {
         let message = format!("it is not an image's configuration: {error}");
         about(repository, config, Cause::Protocol(message))
@@ -231,24 +230,6 @@ async fn read_config(repository: &dyn Repository, config: &Descriptor) -> Result
         platform: (!parts.is_empty()).then(|| parts.join("/")),
         labels: document.config.and_then(|settings| settings.labels).unwrap_or_default(),
     })
-}
-
-/// A small blob, verified.
-async fn read(repository: &dyn Repository, blob: &Descriptor) -> Result<Vec<u8>, Error> {
-    let mut chunks = repository.blob(&blob.digest, 0).await?.chunks;
-    let mut bytes = Vec::new();
-    while let Some(chunk) = chunks.next().await {
-        bytes.extend_from_slice(&chunk?);
-        if bytes.len() > MAX_MANIFEST_BYTES {
-            let message = format!("it has more than {MAX_MANIFEST_BYTES} bytes");
-            return Err(about(repository, blob, Cause::Protocol(message)));
-        }
-    }
-    if !blob.digest.matches(&bytes) {
-        let message = "its bytes have another digest".to_owned();
-        return Err(about(repository, blob, Cause::Corrupt(message)));
-    }
-    Ok(bytes)
 }
 
 fn about(repository: &dyn Repository, blob: &Descriptor, cause: Cause) -> Error {

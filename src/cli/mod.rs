@@ -16,6 +16,7 @@
 mod args;
 mod ask;
 mod cleanup;
+mod cleanup_text;
 mod completions;
 mod config;
 mod copy;
@@ -34,6 +35,7 @@ mod manifest_digest;
 mod output;
 mod progress;
 mod report;
+mod restore;
 mod serve;
 mod serve_layout;
 mod session;
@@ -71,6 +73,7 @@ enum Command {
     Copy(copy::Args),
     Verify(verify::Args),
     Cleanup(cleanup::Args),
+    Restore(restore::Args),
     Status(status::Args),
     History(history::Args),
     Inspect(inspect::Args),
@@ -92,7 +95,7 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
     ("Look", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
-    ("Change", &["delete", "cleanup"]),
+    ("Change", &["delete", "cleanup", "restore"]),
     ("Credentials", &["login", "logout"]),
     ("Serve and try", &["serve-layout", "demo"]),
     ("Set up", &["config", "completions", "man"]),
@@ -154,6 +157,7 @@ pub fn main() -> ExitCode {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
             Command::Cleanup(args) => cleanup::run(&cli.global, args).await,
+            Command::Restore(args) => restore::run(&cli.global, args).await,
             Command::Status(args) => status::run(&cli.global, args).await,
             Command::History(args) => history::run(&cli.global, args).await,
             Command::Inspect(args) => inspect::run(&cli.global, args).await,

@@ -5,6 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::exit::CliError;
+use crate::oci::{Digest, Tag};
 
 /// Prints one JSON document on standard output.
 pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
@@ -50,6 +51,18 @@ pub fn table<const N: usize>(
         text.push('\n');
     }
     text
+}
+
+/// Tags in a cell of a table.
+pub fn tags<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> String {
+    tags.into_iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// Enough of a digest to tell it from the others.
+pub fn short(digest: &Digest) -> String {
+    let mut hex = digest.hex();
+    hex.truncate(12);
+    format!("{}:{hex}", digest.algorithm())
 }
 
 /// Bytes as people read them: `3.4 MiB`.

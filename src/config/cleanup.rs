@@ -1,10 +1,13 @@
 //! A `[[cleanup]]` rule: which repositories, when, and what goes.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::policy::Policy;
-use super::rule::SourcePattern;
+use super::rule::{SourcePattern, Target};
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::schedule::Timing;
@@ -19,6 +22,24 @@ pub struct CleanupRule {
     pub repositories: Repositories,
     pub policy: Policy,
     pub mode: Mode,
+    /// Where what is deleted is copied to before.
+    pub quarantine: Option<Quarantine>,
+}
+
+/// Where copies of what is deleted are kept for a while.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantine {
+    pub to: QuarantinePlace,
+    /// How long.
+    pub ttl: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QuarantinePlace {
+    /// A folder in which each repository has a layout: absolute.
+    Folder(PathBuf),
+    /// Repositories of a registry.
+    Registry(Target),
 }
 
 /// Whether a rule deletes when its time has come.

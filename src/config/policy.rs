@@ -24,6 +24,9 @@ pub struct Policy {
     /// Whatever is younger, or of unknown age, is not touched. Zero: no such protection.
     pub grace: Duration,
     pub max_delete: MaxDelete,
+    /// Where the registry cannot take one tag away, the tag is moved to something of no use, which
+    /// is deleted with it.
+    pub untag_by_overwriting: bool,
 }
 
 /// Tags that stay.

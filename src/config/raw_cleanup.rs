@@ -51,6 +51,10 @@ pub struct RawCleanup {
     pub max_delete: Option<Spanned<RawMaxDelete>>,
     /// Whether the daemon deletes, or only plans. Default: `plan`.
     pub mode: Option<RawMode>,
+    /// Where what is deleted is copied to before, and for how long. Default: nowhere.
+    pub quarantine: Option<RawQuarantine>,
+    /// What is done with single tags where the registry deletes by digest only. Default: `keep`.
+    pub untag: Option<RawUntag>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -121,6 +125,29 @@ pub struct RawMaxDelete {
     /// Of all tags, and of all manifests, rounded down.
     #[schemars(with = "Option<u8>")]
     pub percent: Option<Spanned<u8>>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Quarantine")]
+pub struct RawQuarantine {
+    /// `oci:FOLDER` for a layout of each repository, or repositories of a registry, like
+    /// `backup.example.com/quarantine/{repository}`.
+    #[schemars(with = "String")]
+    pub to: Spanned<String>,
+    /// How long a copy is kept. Default: `30d`.
+    #[schemars(with = "Option<String>")]
+    pub ttl: Option<Spanned<String>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "Untag")]
+pub enum RawUntag {
+    /// The tag stays.
+    Keep,
+    /// Something of no use is pushed to the tag and deleted with it.
+    Overwrite,
 }
 
 #[derive(Clone, Copy, Deserialize, JsonSchema)]

@@ -8,11 +8,15 @@ use std::time::Duration;
 
 use serde_spanned::Spanned;
 
-use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Mode, Repositories};
+use super::cleanup::{
+    CleanupRule, ExcludedPath, Exclusion, Mode, Quarantine, QuarantinePlace, Repositories,
+};
 use super::policy::{
     ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Per, Policy, TagSelector,
 };
-use super::raw_cleanup::{RawCleanup, RawClock, RawDelete, RawKeep, RawMaxDelete, RawMode};
+use super::raw_cleanup::{
+    RawCleanup, RawClock, RawDelete, RawKeep, RawMaxDelete, RawMode, RawQuarantine, RawUntag,
+};
 use super::read_timing::{self, RawTiming};
 use super::reader::Reader;
 use super::rule::{SourcePattern, SourceRepositories};
@@ -21,6 +25,7 @@ use crate::oci::pattern::RepositoryPattern;
 use crate::oci::reference::split_host;
 
 const DEFAULT_GRACE: Duration = Duration::from_secs(48 * 60 * 60);
+const DEFAULT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const DEFAULT_MAX_DELETE: MaxDelete = MaxDelete { count: Some(200), percent: Some(20) };
 
 /// The rule, or `None` with at least one problem reported.
@@ -32,6 +37,7 @@ pub fn rule(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<CleanupRule> {
         RawMode::Apply => Mode::Apply,
     });
     let repositories = repositories(&raw.repositories, mode, reader);
+    let quarantine = reader.optional(raw.quarantine.as_ref(), quarantine);
     let policy = policy(raw, reader);
     Some(CleanupRule {
         name: policy.as_ref().map(|(name, _)| name.clone())?,
@@ -39,7 +45,35 @@ pub fn rule(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<CleanupRule> {
         repositories: repositories?,
         policy: policy?.1,
         mode,
+        quarantine: quarantine?,
     })
+}
+
+fn quarantine(raw: &RawQuarantine, reader: &mut Reader<'_>) -> Option<Quarantine> {
+    let ttl = raw.ttl.as_ref().map_or(Some(DEFAULT_TTL), |text| reader.duration(text));
+    if let (Some(Duration::ZERO), Some(text)) = (ttl, &raw.ttl) {
+        reader.report(text.span(), "what is kept for no time cannot be brought back");
+    }
+    let to = match raw.to.get_ref().strip_prefix("oci:") {
+        Some("") => {
+            reader.report(raw.to.span(), "`oci:` needs a folder");
+            None
+        }
+        Some(folder) => Some(QuarantinePlace::Folder(reader.folder.join(folder))),
+        None => quarantine_target(&raw.to, reader),
+    };
+    Some(Quarantine { to: to?, ttl: ttl? })
+}
+
+/// Two repositories must not share one: what expires of one would be looked for in the other.
+fn quarantine_target(text: &Spanned<String>, reader: &mut Reader<'_>) -> Option<QuarantinePlace> {
+    let target = read_source::target(text, reader)?;
+    if target.template.is_constant() {
+        let message = format!("`{}` puts every repository into the same one", text.get_ref());
+        reader.report_with_hint(text.span(), message, "add {repository} or {repository|flatten}");
+        return None;
+    }
+    Some(QuarantinePlace::Registry(target))
 }
 
 /// The policy, with the name of the rule.
@@ -67,6 +101,7 @@ fn policy(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<(String, Policy)> 
         clock: clock?,
         grace: grace?,
         max_delete: max_delete?,
+        untag_by_overwriting: raw.untag == Some(RawUntag::Overwrite),
     };
     (!delete.is_empty()).then(|| (raw.name.into_inner(), policy))
 }

@@ -1,6 +1,6 @@
 //! `[[cleanup]]` rules as they were meant, written as TOML.
 
-use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Mode};
+use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Mode, Quarantine, QuarantinePlace};
 use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, TagSelector};
 use super::show::{Writer, duration, list, patterns, quoted, show_timing};
 
@@ -26,6 +26,16 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
             Mode::Apply => "apply",
         }),
     );
+    if policy.untag_by_overwriting {
+        out.key("untag", quoted("overwrite"));
+    }
+    if let Some(Quarantine { to, ttl }) = &rule.quarantine {
+        let to = match to {
+            QuarantinePlace::Folder(folder) => quoted(format!("oci:{}", folder.display())),
+            QuarantinePlace::Registry(target) => quoted(format_args!("{target}")),
+        };
+        out.key("quarantine", format!("{{ to = {to}, ttl = {} }}", duration(*ttl)));
+    }
     for rule in &policy.keep {
         show_keep(rule, out);
     }

@@ -312,7 +312,11 @@ impl Scheduler {
         }
         match self.shared.board.look().active.get(run) {
             Some(active) => {
-                active.stop.now.cancel();
+                match active.kind {
+                    RuleKind::Sync => active.stop.now.cancel(),
+                    // What is being deleted comes to its end, and is known to have.
+                    RuleKind::Cleanup => active.stop.soon.cancel(),
+                }
                 true
             }
             None => false,

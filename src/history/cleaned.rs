@@ -95,6 +95,15 @@ impl Refused {
     }
 }
 
+/// What a person should know, each of a repository with its name.
+pub(super) fn notes(report: &CleanupReport) -> Vec<String> {
+    let of_repositories = report
+        .repositories
+        .iter()
+        .flat_map(|one| one.notes.iter().map(|note| format!("{}: {note}", one.repository)));
+    report.notes.iter().cloned().chain(of_repositories).collect()
+}
+
 /// Fits after "failed to".
 fn step_verb(action: StepAction) -> &'static str {
     match action {

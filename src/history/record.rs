@@ -121,7 +121,7 @@ impl RunRecord {
             cleanup: Some(Cleaned::of(report)),
             ..Self::unended(begun.clone(), Outcome::of_cleanup(report))
         }
-        .with(&cleaned::failures(report), &report.notes)
+        .with(&cleaned::failures(report), &cleaned::notes(report))
     }
 
     /// As many of these as are kept.

@@ -184,7 +184,7 @@ impl Tag {
     }
 
     /// For tags that are made, not parsed: the caller knows that the text is valid.
-    pub(super) fn from_valid(text: String) -> Self {
+    pub(crate) fn from_valid(text: String) -> Self {
         debug_assert!(text.parse::<Self>().is_ok(), "{text}");
         Self(text)
     }

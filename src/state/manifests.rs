@@ -26,11 +26,34 @@ pub struct SeenManifest {
     pub artifact_type: Option<String>,
     /// Digest and size of the configuration and layers.
     pub blobs: Vec<(Digest, u64)>,
+    /// When the image's configuration says that it was made. `None`: nobody has looked.
+    pub created: Option<Created>,
+    /// What the registry's own list of its referrers said last.
+    pub referrers: Option<SeenReferrers>,
+}
+
+/// What a configuration says of when it was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Created {
+    At(Timestamp),
+    /// Nothing.
+    Silent,
+}
+
+/// An answer about referrers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeenReferrers {
+    /// When it was given, in whole seconds.
+    pub at: Timestamp,
+    pub digests: Vec<Digest>,
 }
 
 const INDEX: u8 = 1;
 const HAS_SUBJECT: u8 = 2;
 const HAS_TYPE: u8 = 4;
+const HAS_CREATED: u8 = 8;
+const IS_SILENT: u8 = 16;
+const HAS_REFERRERS: u8 = 32;
 
 impl State {
     /// What is known of a manifest in a repository (`Repository::name`).
@@ -58,6 +81,11 @@ impl State {
     }
 }
 
+/// Since 1970; earlier is 1970.
+fn seconds(time: Timestamp) -> u64 {
+    u64::try_from(time.as_second()).unwrap_or(0)
+}
+
 fn encode_key(repository: &str, digest: &Digest) -> Vec<u8> {
     Writer::key(KIND).text(repository).digest(digest).finish()
 }
@@ -66,8 +94,14 @@ impl SeenManifest {
     fn encode(&self) -> Vec<u8> {
         let flags = if self.is_index { INDEX } else { 0 }
             | if self.subject.is_some() { HAS_SUBJECT } else { 0 }
-            | if self.artifact_type.is_some() { HAS_TYPE } else { 0 };
-        let seen = u64::try_from(self.first_seen.as_second()).unwrap_or(0);
+            | if self.artifact_type.is_some() { HAS_TYPE } else { 0 }
+            | match self.created {
+                Some(Created::At(_)) => HAS_CREATED,
+                Some(Created::Silent) => IS_SILENT,
+                None => 0,
+            }
+            | if self.referrers.is_some() { HAS_REFERRERS } else { 0 };
+        let seen = seconds(self.first_seen);
         let mut writer = Writer::default().byte(flags).number(seen).number(self.size);
         if let Some(subject) = &self.subject {
             writer = writer.digest(subject);
@@ -80,13 +114,22 @@ impl SeenManifest {
         writer = writer.number(self.blobs.len() as u64);
         let blob =
             |writer: Writer, (digest, size): &(Digest, u64)| writer.digest(digest).number(*size);
-        self.blobs.iter().fold(writer, blob).finish()
+        writer = self.blobs.iter().fold(writer, blob);
+        if let Some(Created::At(at)) = self.created {
+            // Microseconds as configurations may have them, from before 1970 on.
+            writer = writer.ordered(at.as_microsecond() as u64);
+        }
+        if let Some(SeenReferrers { at, digests }) = &self.referrers {
+            writer = writer.number(seconds(*at)).number(digests.len() as u64);
+            writer = digests.iter().fold(writer, Writer::digest);
+        }
+        writer.finish()
     }
 
     /// `None` if these are not the bytes of a manifest, which then was never seen.
     fn decode(bytes: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(bytes);
-        let known = INDEX | HAS_SUBJECT | HAS_TYPE;
+        let known = INDEX | HAS_SUBJECT | HAS_TYPE | HAS_CREATED | IS_SILENT | HAS_REFERRERS;
         let flags = reader.byte().filter(|flags| flags & !known == 0)?;
         let seen = i64::try_from(reader.number()?).ok()?;
         let manifest = Self {
@@ -97,6 +140,22 @@ impl SeenManifest {
             artifact_type: if flags & HAS_TYPE == 0 { None } else { Some(reader.text()?) },
             children: reader.list(Reader::digest)?,
             blobs: reader.list(|reader| Some((reader.digest()?, reader.number()?)))?,
+            created: match flags & (HAS_CREATED | IS_SILENT) {
+                0 => None,
+                HAS_CREATED => {
+                    let at = Timestamp::from_microsecond(reader.ordered()? as i64).ok()?;
+                    Some(Created::At(at))
+                }
+                IS_SILENT => Some(Created::Silent),
+                _ => return None,
+            },
+            referrers: if flags & HAS_REFERRERS == 0 {
+                None
+            } else {
+                let at = i64::try_from(reader.number()?).ok()?;
+                let at = Timestamp::from_second(at).ok()?;
+                Some(SeenReferrers { at, digests: reader.list(Reader::digest)? })
+            },
         };
         reader.at_end().then_some(manifest)
     }
@@ -121,9 +180,19 @@ mod tests {
             prop::option::of(digest()),
             prop::option::of(".{0,20}"),
             prop::collection::vec((digest(), any::<u64>()), 0..4),
+            prop::option::of(prop::option::of(-62_000_000_000_000_000_i64..62_000_000_000_000_000)),
+            prop::option::of((0_i64..4_000_000_000, prop::collection::vec(digest(), 0..3))),
         )
             .prop_map(
-                |((seen, size, is_index), children, subject, artifact_type, blobs)| {
+                |(
+                    (seen, size, is_index),
+                    children,
+                    subject,
+                    artifact_type,
+                    blobs,
+                    created,
+                    referrers,
+                )| {
                     let first_seen = Timestamp::from_second(seen).unwrap();
                     SeenManifest {
                         first_seen,
@@ -133,6 +202,14 @@ mod tests {
                         subject,
                         artifact_type,
                         blobs,
+                        created: created.map(|at| {
+                            let at = at.map(|at| Timestamp::from_microsecond(at).unwrap());
+                            at.map_or(Created::Silent, Created::At)
+                        }),
+                        referrers: referrers.map(|(at, digests)| SeenReferrers {
+                            at: Timestamp::from_second(at).unwrap(),
+                            digests,
+                        }),
                     }
                 },
             )
@@ -150,6 +227,8 @@ mod tests {
             subject: None,
             artifact_type: None,
             blobs: Vec::new(),
+            created: None,
+            referrers: None,
         };
         for (repository, digest) in [("a", &one), ("a", &other), ("ab", &one)] {
             state.set_manifest(repository, digest, &manifest);

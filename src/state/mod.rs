@@ -6,10 +6,12 @@
 //!
 //! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
 //!   `marks`: which slot of its schedule each rule was at. `manifests`: what was seen of them.
+//!   `abilities`: what registries were found to be able to do.
 //! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
 //! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
 //! - `jsonl`: beside the database, logs of what must not be lost. There, errors are returned.
 
+mod abilities;
 mod blobs;
 mod codec;
 mod flusher;
@@ -31,10 +33,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use flusher::Flusher;
 use store::{Change, Store};
 
+pub use abilities::Ability;
 pub use blobs::MAX_LOCATIONS;
 pub use health::Health;
 pub use journal::{Journal, Point, UploadKey};
-pub use manifests::SeenManifest;
+pub use manifests::{Created, SeenManifest, SeenReferrers};
 pub use marks::{Mark, Told};
 pub use open::StateError;
 pub use tags::{TagKey, TagState};

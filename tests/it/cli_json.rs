@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
 use tranship::cleanup::document::Clock;
-use tranship::cleanup::{Abilities, Builder, Found, InUse};
+use tranship::cleanup::{Abilities, Builder, Found, InUse, Untag};
 use tranship::demo::Check;
 
 use crate::support::process::Running;
@@ -259,7 +259,7 @@ fn cleanup_rules(host: &str) -> String {
 
 /// A plan for one of two tags of a manifest, where single tags can be deleted or not. No registry
 /// is relied upon to do that yet.
-fn plan_of_a_shared_digest(untag: bool) -> Value {
+fn plan_of_a_shared_digest(untag: Untag) -> Value {
     let text = "[daemon]\nstate = \"s\"\n[[cleanup]]\nname = \"c\"\n\
                 repositories = [\"r.example/a\"]\ngrace = \"0s\"\nmax_delete = { percent = 100 }\n\
                 keep = [{ id = \"k\", tags = [\"kept\"] }]\n\
@@ -333,7 +333,7 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     runs.tranship.write("cleanup.toml", cleanup_rules(from));
     runs.run("cleanup", "--config cleanup.toml").await;
     runs.run("cleanup", &format!("--config cleanup.toml --explain {from}/app:image")).await;
-    for untag in [true, false] {
+    for untag in [Untag::Yes, Untag::No] {
         runs.documented.check("plan", &plan_of_a_shared_digest(untag));
     }
     let impossible = Clock {

@@ -6,6 +6,8 @@
 )]
 
 mod cleanup;
+mod cleanup_apply;
+mod cleanup_faults;
 mod cli_config;
 mod cli_copy;
 mod cli_delete;

@@ -12,7 +12,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::world::{Item, World, days_ago, nothing};
-use crate::cleanup::{Abilities, Found, InUse};
+use crate::cleanup::{Abilities, Found, InUse, Untag};
 use crate::config::policy::{
     ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Per, Policy, TagSelector,
 };
@@ -89,6 +89,7 @@ pub fn world() -> impl Strategy<Value = World> {
         })
         .prop_map(|(items, tags, of, untag, lists_untagged)| {
             let mut world = World::new();
+            let untag = if untag { Untag::Yes } else { Untag::No };
             world.abilities = Abilities { untag, lists_untagged };
             world.items =
                 items.into_iter().enumerate().map(|(n, item)| (digest(n), item)).collect();
@@ -169,7 +170,14 @@ pub fn policy() -> impl Strategy<Value = Policy> {
                 rule.id = format!("d{at}");
             }
             let grace = Duration::from_secs(grace);
-            Policy { keep, delete, clock, grace, max_delete: MaxDelete::default() }
+            Policy {
+                keep,
+                delete,
+                clock,
+                grace,
+                max_delete: MaxDelete::default(),
+                untag_by_overwriting: false,
+            }
         },
     )
 }

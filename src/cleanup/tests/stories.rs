@@ -3,7 +3,7 @@
 
 use super::rules::{UNTAGGED, cleaned, has, policy, tags};
 use super::world::{World, now};
-use crate::cleanup::{InUse, Refusal, explain, plan};
+use crate::cleanup::{InUse, Refusal, Untag, explain, plan};
 use crate::repository::Reference;
 
 /// actions/delete-package-versions#162: releases were lost; their tags remained, the children
@@ -118,7 +118,7 @@ fn stories_08_and_17_tags_of_one_digest() {
     let policy = policy("", "{ id = \"unsigned\", tags = [\"*-unsigned\"] }", "");
     assert_eq!(tags(&cleaned(&world, &policy)), ["latest", "v3.2.2"]);
     // Where a single tag cannot be taken away, all stay, and the plan says why.
-    world.abilities.untag = false;
+    world.abilities.untag = Untag::No;
     assert_eq!(cleaned(&world, &policy).tags, world.tags);
     let (snapshot, in_use) = (world.snapshot(), InUse::default());
     let plan = plan(&snapshot, &policy, &in_use, now());

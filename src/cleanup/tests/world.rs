@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cleanup::{Abilities, Builder, Found, Plan, Snapshot, Step};
+use crate::cleanup::{Abilities, Builder, Found, Plan, Snapshot, Step, Untag};
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Tag, derived};
 
@@ -34,7 +34,7 @@ pub fn days_ago(days: i64) -> Timestamp {
 
 impl World {
     pub fn new() -> Self {
-        let abilities = Abilities { untag: true, lists_untagged: true };
+        let abilities = Abilities { untag: Untag::Yes, lists_untagged: true };
         Self { items: BTreeMap::new(), tags: BTreeMap::new(), abilities }
     }
 

@@ -162,7 +162,7 @@ max_delete = { percent = 120 }"#,
         (
             r#"delete = [{ id = "x", untagged = true }]
 quarantine = { to = "backup" }"#,
-            "5:1: unknown key `quarantine` in [[cleanup]]",
+            "5:21: the target `backup` names no registry",
         ),
         (
             r#"delete = [{ id = "x", untagged = true }]

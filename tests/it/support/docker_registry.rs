@@ -326,6 +326,19 @@ impl DockerRegistry {
         assert!(ready, "docker-registry ended: {}", errors(self.folder.path()));
     }
 
+    /// Lets the registry drop what nothing refers to any more, as its operators do: stopped, by its
+    /// own command.
+    pub async fn collect_garbage(&mut self) {
+        self.stop();
+        let output = Command::new("docker-registry")
+            .args(["garbage-collect"])
+            .arg(self.folder.path().join("config.yml"))
+            .output()
+            .expect("docker-registry is installed (scripts/test installs it)");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.restart().await;
+    }
+
     /// The access log, for tests that watch it grow.
     pub fn log_file(&self) -> PathBuf {
         self.folder.path().join("access.log")

@@ -158,7 +158,7 @@ impl Shared {
             ("PUT", Route::Manifest(name, reference)) => {
                 self.put_manifest(quirks, head, name, reference, body)
             }
-            ("DELETE", Route::Manifest(name, reference)) => self.delete(name, reference),
+            ("DELETE", Route::Manifest(name, reference)) => self.delete(quirks, name, reference),
             (_, Route::Blob(name, digest)) if reads => self.blob(quirks, head, name, digest),
             ("DELETE", Route::Blob(name, digest)) => {
                 let mut store = self.store.lock().unwrap();
@@ -282,9 +282,20 @@ impl Shared {
         }
     }
 
-    fn delete(&self, name: &str, reference: &str) -> Response {
+    fn delete(&self, quirks: &Quirks, name: &str, reference: &str) -> Response {
         let mut store = self.store.lock().unwrap();
         let repository = store.repository(name);
+        let mut reference = reference.to_owned();
+        if quirks.untag_takes_manifest
+            && let Some(digest) = repository.tags.get(&reference)
+        {
+            reference = digest.clone();
+        }
+        let reference = reference.as_str();
+        if quirks.tags_first && repository.tags.values().any(|digest| digest == reference) {
+            let message = "the manifest has tags";
+            return error(400, "GOOGLE_MANIFEST_DANGLING_TAG", message);
+        }
         let found = if reference.contains(':') {
             repository.tags.retain(|_, digest| digest != reference);
             repository.manifests.remove(reference).is_some()

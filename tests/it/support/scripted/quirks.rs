@@ -51,6 +51,10 @@ pub struct Quirks {
     pub immutable_tags: bool,
     /// DELETE is answered 405.
     pub no_delete: bool,
+    /// Deleting one tag deletes its manifest with all its tags.
+    pub untag_takes_manifest: bool,
+    /// A manifest that has a tag is not deleted: 400 GOOGLE_MANIFEST_DANGLING_TAG.
+    pub tags_first: bool,
     /// Every write is answered 405.
     pub read_only: bool,
     /// Blob reads ignore `Range`.
@@ -98,6 +102,8 @@ impl Default for Quirks {
             media_types: None,
             immutable_tags: false,
             no_delete: false,
+            untag_takes_manifest: false,
+            tags_first: false,
             read_only: false,
             no_range: false,
             blob_redirect: None,

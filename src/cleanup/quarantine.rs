@@ -1,0 +1,139 @@
+//! Copies of what is about to be deleted, kept somewhere else for a while.
+//!
+//! Everything that goes is copied byte for byte: an image with its children under one tag, each
+//! referrer and each list of referrers under a tag of its own. The tag says until when it is kept
+//! (`expires-20261227t031500z-<digest>`), so a quarantine can be emptied without any record; whose
+//! copy it is, the audit says.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
+
+use super::audit::Kept;
+use super::snapshot::{Node, Snapshot};
+use crate::config::{ForeignLayers, IndexMode};
+use crate::fair::Flow;
+use crate::oci::{Digest, Tag};
+use crate::repository::{Placement, Reference, Repository};
+use crate::transfer::{Carrier, Condition, Job, Options, TagIndex, Target};
+
+const PREFIX: &str = "expires-";
+const FORMAT: &str = "%Y%m%dt%H%M%Sz";
+
+/// Where copies go, and which were made.
+pub(super) struct Quarantine<'a> {
+    pub carrier: &'a Carrier,
+    pub flow: Flow,
+    pub source: Arc<dyn Repository>,
+    pub target: Arc<dyn Repository>,
+    /// The target, as it can be typed.
+    pub place: String,
+    pub until: Timestamp,
+    /// By what is about to go: its copy, or why there is none.
+    pub copies: HashMap<Node, Result<Kept, String>>,
+}
+
+impl Quarantine<'_> {
+    /// Copies a manifest, unless it has come along as a part of another one.
+    pub async fn keep(&mut self, snapshot: &Snapshot, node: Node) {
+        if self.copies.contains_key(&node) {
+            return;
+        }
+        let kept = match self.transfer(snapshot.digest(node)).await {
+            Ok(kept) => kept,
+            // Its children are tried by themselves when it is their turn.
+            Err(reason) => {
+                self.copies.insert(node, Err(reason));
+                return;
+            }
+        };
+        let mut waiting = vec![node];
+        while let Some(node) = waiting.pop() {
+            let before = self.copies.insert(node, Ok(kept.clone()));
+            if !matches!(before, Some(Ok(_))) {
+                waiting.extend(snapshot.children(node).filter(|child| snapshot.is_present(*child)));
+            }
+        }
+    }
+
+    /// The copy of a manifest, if there is one, or why there is none.
+    pub fn copy(&self, node: Node) -> Result<&Kept, &str> {
+        match self.copies.get(&node) {
+            Some(copy) => copy.as_ref().map_err(String::as_str),
+            None => Err("the run was stopped before"),
+        }
+    }
+
+    async fn transfer(&self, digest: &Digest) -> Result<Kept, String> {
+        let tag = tag(digest, self.until);
+        let job = Job {
+            source: Arc::clone(&self.source),
+            reference: Reference::Digest(digest.clone()),
+            source_tags: TagIndex::default(),
+            targets: vec![Target {
+                repository: Arc::clone(&self.target),
+                placement: Placement::Tag(tag.clone()),
+                current: None,
+                condition: Condition::Always,
+                fresh: false,
+                // What was there before may have expired.
+                cleaned: true,
+            }],
+            options: Arc::new(whole()),
+            flow: self.flow,
+        };
+        let outcome = self.carrier.transfer(&job).await.map_err(|error| error.to_string())?;
+        match outcome.targets.into_iter().next() {
+            Some(Ok(_)) => Ok(Kept { place: self.place.clone(), tag, until: self.until }),
+            Some(Err(error)) => Err(error.to_string()),
+            None => Err("nothing was copied".to_owned()),
+        }
+    }
+}
+
+/// One manifest with its children and blobs, as it is; what refers to it is copied by itself.
+pub(super) fn whole() -> Options {
+    Options {
+        platforms: Vec::new(),
+        index: IndexMode::Rewrite,
+        referrers: false,
+        foreign_layers: ForeignLayers::Skip,
+    }
+}
+
+/// The tag of a copy.
+fn tag(digest: &Digest, until: Timestamp) -> Tag {
+    let time = strtime::format(FORMAT, &until.to_zoned(TimeZone::UTC)).unwrap_or_default();
+    let mut hex = digest.hex();
+    hex.truncate(32);
+    // Letters, digits and dashes, shorter than 128.
+    Tag::from_valid(format!("{PREFIX}{time}-{hex}"))
+}
+
+/// Until when the copy with this tag is kept; `None` if it is no such tag.
+pub(super) fn expiry(tag: &Tag) -> Option<Timestamp> {
+    let (time, digest) = tag.as_str().strip_prefix(PREFIX)?.split_once('-')?;
+    let is_hex = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
+    let time = strtime::parse(FORMAT, time).ok()?.to_datetime().ok()?;
+    is_hex.then(|| time.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_tell_until_when() {
+        let until: Timestamp = "2026-12-27T03:15:00Z".parse().unwrap();
+        let tag = tag(&Digest::of(b"x"), until);
+        assert!(tag.as_str().starts_with("expires-20261227t031500z-"), "{tag}");
+        assert_eq!(tag.to_string().parse(), Ok(tag.clone()));
+        assert_eq!(expiry(&tag), Some(until));
+        for other in ["latest", "expires-2026", "expires-20261227t031500z-xyz"] {
+            assert_eq!(expiry(&other.parse().unwrap()), None, "{other}");
+        }
+    }
+}

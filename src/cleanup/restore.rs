@@ -1,0 +1,241 @@
+//! Brings back what was deleted: from the quarantine, with all tags, byte for byte. What there is
+//! to bring back, the audit says.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::audit::{self, Actor, Audit, Intent, Line};
+use super::quarantine::whole;
+use super::report::{Outcome, StepAction};
+use crate::fair::Flow;
+use crate::oci::reference::Location;
+use crate::oci::{Digest, Tag, derived};
+use crate::place::Source;
+use crate::registry::Registries;
+use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
+use crate::run::Failure;
+use crate::state::jsonl::NewestFirst;
+use crate::transfer::{Carrier, Condition, Job, TagIndex, Target};
+
+/// What of all that was deleted is meant.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    /// A repository, as the audit names it, and an image in it; `None`: all images of it.
+    pub images: Vec<(String, Option<Reference>)>,
+    pub run: Option<String>,
+    pub rule: Option<String>,
+}
+
+/// What became of something that was to be brought back.
+#[derive(Debug, Clone, Serialize)]
+pub struct Restored {
+    pub repository: String,
+    pub tags: Vec<Tag>,
+    pub digest: Digest,
+    /// The run that deleted it.
+    pub run: String,
+    pub restored: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// Everything that can be brought back at `now`, the last deleted first. Blocks.
+///
+/// # Errors
+/// The audit cannot be read.
+pub fn restorable(state: &Path, now: Timestamp) -> io::Result<Vec<Intent>> {
+    let mut lines = NewestFirst::open(&audit::folder(state))?;
+    let mut outcomes: HashMap<String, Outcome> = HashMap::new();
+    let mut restored: HashSet<String> = HashSet::new();
+    let mut found = Vec::new();
+    while let Some(line) = lines.next::<Line>(|_| true)? {
+        match line {
+            Line::Outcome { id, outcome, .. } => _ = outcomes.entry(id).or_insert(outcome),
+            Line::Restored { id, .. } => _ = restored.insert(id),
+            Line::Intent(intent) => {
+                // One without an outcome was cut off: it may have been deleted.
+                let went = outcomes.get(&intent.id).is_none_or(|outcome| outcome.is_gone());
+                let is_kept = match (&intent.quarantine, intent.action) {
+                    (Some(kept), _) => kept.until > now,
+                    (None, StepAction::Untag) => true,
+                    (None, StepAction::Delete) => false,
+                };
+                if went && is_kept && !restored.contains(&intent.id) {
+                    found.push(*intent);
+                }
+            }
+            Line::Opened { .. } => {}
+        }
+    }
+    Ok(found)
+}
+
+/// Those that are meant, with what went along with them in the same run. The last deletion of a
+/// tag or digest counts.
+pub fn choose(restorable: &[Intent], wanted: &Wanted) -> Vec<Intent> {
+    let by_run = |intent: &&Intent| {
+        wanted.run.as_ref().is_none_or(|run| *run == intent.actor.run)
+            && wanted.rule.as_ref().is_none_or(|rule| *rule == intent.rule)
+    };
+    let mut chosen: BTreeSet<usize> = BTreeSet::new();
+    let candidates: Vec<&Intent> = restorable.iter().filter(by_run).collect();
+    if wanted.images.is_empty() {
+        return candidates.into_iter().cloned().collect();
+    }
+    for (repository, reference) in &wanted.images {
+        let is_meant = |intent: &Intent| {
+            intent.repository == *repository
+                && match reference {
+                    None => true,
+                    Some(Reference::Tag(tag)) => intent.tags.contains(tag),
+                    Some(Reference::Digest(digest)) => intent.digest == *digest,
+                }
+        };
+        let mut meant: Vec<usize> =
+            (0..candidates.len()).filter(|at| is_meant(candidates[*at])).collect();
+        if reference.is_some() {
+            meant.truncate(1);
+        }
+        while let Some(at) = meant.pop() {
+            if !chosen.insert(at) {
+                continue;
+            }
+            let owner = candidates[at];
+            let goes_along = |other: &Intent| {
+                other.actor.run == owner.actor.run
+                    && other.repository == owner.repository
+                    && other.with.as_ref() == Some(&owner.digest)
+            };
+            meant.extend((0..candidates.len()).filter(|at| goes_along(candidates[*at])));
+        }
+    }
+    chosen.into_iter().map(|at| candidates[at].clone()).collect()
+}
+
+/// Brings things back.
+pub struct Restorer<'a> {
+    pub registries: &'a Registries,
+    pub carrier: &'a Carrier,
+    pub audit: &'a Audit,
+    pub actor: &'a Actor,
+    /// Tags that point at something else by now are moved back.
+    pub overwrite: bool,
+}
+
+/// One thing on its way back.
+struct Way {
+    source: Arc<dyn Repository>,
+    target: Arc<dyn Repository>,
+    /// What each tag is put on condition of; none for those that are there.
+    tags: Vec<(Tag, Condition)>,
+}
+
+impl Restorer<'_> {
+    /// Brings all of these back, each by itself. Tags that people made come first: the lists of
+    /// referrers that registries and clients make on the way are replaced by those that were there.
+    pub async fn run(&self, intents: Vec<Intent>) -> Vec<Restored> {
+        let (mut derived, mut own) = (Vec::new(), Vec::new());
+        for intent in intents {
+            let is_derived = intent.tags.iter().any(|tag| derived::parse(tag).is_some());
+            // Looked at before anything is put: what is there now is somebody else's.
+            let way = self.way(&intent).await;
+            if is_derived { derived.push((intent, way)) } else { own.push((intent, way)) }
+        }
+        let mut restored = Vec::new();
+        for (intent, way) in own.into_iter().chain(derived) {
+            let result = match way {
+                Ok(way) => self.bring_back(&intent, &way).await,
+                Err(error) => Err(error),
+            };
+            restored.push(Restored {
+                repository: intent.repository,
+                tags: intent.tags,
+                digest: intent.digest,
+                run: intent.actor.run,
+                restored: result.is_ok(),
+                failure: result.err().as_ref().map(Failure::of),
+            });
+        }
+        restored
+    }
+
+    async fn way(&self, intent: &Intent) -> Result<Way> {
+        let target = self.open(&intent.repository).await?;
+        let source = match &intent.quarantine {
+            Some(kept) => self.open(&kept.place).await?,
+            None => Arc::clone(&target),
+        };
+        let mut tags = Vec::new();
+        for tag in &intent.tags {
+            let found = target.resolve(&Reference::Tag(tag.clone())).await?;
+            match found.map(|found| found.digest) {
+                // The first to be put there by this run may be replaced by it.
+                None => tags.push((tag.clone(), Condition::Always)),
+                Some(found) if found == intent.digest => {}
+                Some(found) if self.overwrite => tags.push((tag.clone(), Condition::Is(found))),
+                Some(found) => {
+                    let name = format!("{}:{tag}", intent.repository);
+                    let reason = format!("the tag points at {found} now: --overwrite moves it");
+                    return Err(Error::new("restore", name, Cause::Unsupported(reason)));
+                }
+            }
+        }
+        Ok(Way { source, target, tags })
+    }
+
+    /// A place as the audit names it.
+    async fn open(&self, place: &str) -> Result<Arc<dyn Repository>> {
+        let location: Location = place.parse().map_err(|error| {
+            let cause = Cause::Unsupported(format!("{error}"));
+            Error::new("open", place, cause)
+        })?;
+        let source = Source::open(&location, self.registries).await?;
+        Ok(Arc::clone(source.repository()))
+    }
+
+    async fn bring_back(&self, intent: &Intent, way: &Way) -> Result<()> {
+        let is_part = intent.with.is_some();
+        let placements: Vec<(Placement, Condition)> = match (&way.tags[..], &intent.tags[..]) {
+            ([], []) if is_part => vec![(Placement::Part, Condition::Always)],
+            ([], []) => vec![(Placement::Digest, Condition::Always)],
+            (tags, _) => tags
+                .iter()
+                .map(|(tag, condition)| (Placement::Tag(tag.clone()), condition.clone()))
+                .collect(),
+        };
+        for (placement, condition) in placements {
+            let job = Job {
+                source: Arc::clone(&way.source),
+                reference: Reference::Digest(intent.digest.clone()),
+                source_tags: TagIndex::default(),
+                targets: vec![Target {
+                    repository: Arc::clone(&way.target),
+                    placement,
+                    current: None,
+                    condition,
+                    fresh: false,
+                    // It was cleaned up, indeed.
+                    cleaned: true,
+                }],
+                options: Arc::new(whole()),
+                flow: Flow::ALONE,
+            };
+            let outcome = self.carrier.transfer(&job).await?;
+            outcome.targets.into_iter().next().transpose()?;
+        }
+        let line = Line::Restored {
+            id: intent.id.clone(),
+            at: Timestamp::now(),
+            actor: self.actor.clone(),
+        };
+        self.audit
+            .write(vec![line])
+            .await
+            .map_err(|error| Error::new("write", "the audit", Cause::Io(error.to_string())))
+    }
+}

@@ -1,0 +1,70 @@
+//! A repository that a rule is about, and how it is looked at: the same way for who plans and,
+//! again and again, for who carries a plan out.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use super::gather::Gathering;
+use super::plan::InUse;
+use super::snapshot::{Abilities, Snapshot, Untag};
+use crate::config::policy::{ClockSource, Policy};
+use crate::oci::Digest;
+use crate::repository::Repository;
+use crate::run::Failure;
+use crate::state::{Ability, State};
+
+/// Reads what is in use in the repository now.
+pub(super) type ReadInUse<'a> =
+    dyn Fn() -> BoxFuture<'a, Result<InUse, Vec<Failure>>> + Send + Sync + 'a;
+
+/// One repository.
+pub(super) struct Site<'a> {
+    pub repository: Arc<dyn Repository>,
+    pub state: &'a State,
+    pub policy: &'a Policy,
+    /// The time that ages are reckoned from.
+    pub now: Timestamp,
+    pub in_use: &'a ReadInUse<'a>,
+}
+
+/// A repository at one moment, and what of it is in use.
+pub(super) struct Sight {
+    pub snapshot: Snapshot,
+    pub in_use: InUse,
+}
+
+impl Site<'_> {
+    /// The repository as it is now. `None`: there is none.
+    ///
+    /// # Errors
+    /// What is in use cannot be told.
+    pub async fn look(&self, all_referrers: bool) -> Result<Option<Sight>, Vec<Failure>> {
+        let in_use = (self.in_use)().await?;
+        let roots: Vec<Digest> = in_use.digests.keys().cloned().collect();
+        let gathering = Gathering {
+            repository: &*self.repository,
+            abilities: self.abilities(),
+            state: self.state,
+            now: self.now,
+            roots: &roots,
+            created: self.policy.clock.contains(&ClockSource::Created),
+            all_referrers,
+        };
+        let snapshot = gathering.run().await;
+        Ok(snapshot.map(|snapshot| Sight { snapshot, in_use }))
+    }
+
+    /// What can be relied upon. The protocol has no list of manifests without a tag.
+    fn abilities(&self) -> Abilities {
+        let able = self.state.ability(self.repository.store(), Ability::Untag);
+        let untag = match able {
+            Some(true) => Untag::Yes,
+            _ if self.policy.untag_by_overwriting => Untag::Yes,
+            Some(false) => Untag::No,
+            None => Untag::Unknown,
+        };
+        Abilities { untag, lists_untagged: false }
+    }
+}

@@ -1,0 +1,185 @@
+//! Plans of cleanup rules, and what became of them, as people read them.
+
+use std::collections::BTreeMap;
+
+use super::output;
+use crate::cleanup::document::{Clock, StepLine};
+use crate::cleanup::report::StepAction;
+use crate::cleanup::{Explanation, Outcome, Plan, RepositoryReport, StepReport};
+
+/// So many reasons are told to people; the JSON has them all.
+const MAX_REASONS: usize = 5;
+
+/// Says why nothing of a repository is deleted.
+pub fn print_refusals(rule: &str, report: &RepositoryReport) {
+    let refused = &report.refused;
+    if refused.is_empty() {
+        return;
+    }
+    eprintln!("REFUSED {rule}: nothing of {} may be deleted", report.repository);
+    for refusal in refused.iter().take(MAX_REASONS) {
+        eprintln!("  {refusal}");
+    }
+    if refused.len() > MAX_REASONS {
+        eprintln!("  and {} more", refused.len() - MAX_REASONS);
+    }
+}
+
+/// Says what was to be deleted and could not be.
+pub fn print_setbacks(rule: &str, report: &RepositoryReport) {
+    let is_setback =
+        |step: &&StepReport| matches!(step.outcome, Outcome::Failed | Outcome::NotDone);
+    let setbacks: Vec<&StepReport> = report.steps.iter().filter(is_setback).collect();
+    if setbacks.is_empty() {
+        return;
+    }
+    let count = setbacks.len();
+    eprintln!("FAILED {rule}: {count} of {} steps in {}", report.steps.len(), report.repository);
+    for step in setbacks.iter().take(MAX_REASONS) {
+        let reason = step.reason.as_deref().unwrap_or("no reason is known");
+        eprintln!("  {}: {reason}", what(step));
+    }
+    if count > MAX_REASONS {
+        eprintln!("  and {} more", count - MAX_REASONS);
+    }
+}
+
+/// What was done, as people read it.
+pub fn applied(rule: &str, report: &RepositoryReport) -> String {
+    let counts = Outcome::ALL.map(|outcome| (outcome, report.count(outcome)));
+    let counts: Vec<String> = counts
+        .into_iter()
+        .filter(|(outcome, count)| *count > 0 || *outcome == Outcome::Deleted)
+        .map(|(outcome, count)| format!("{count} {}", outcome.as_str().replace('_', " ")))
+        .collect();
+    let mut text = format!(
+        "{rule}: {}: {}; {} no longer used\n",
+        report.repository,
+        counts.join(", "),
+        output::bytes(report.bytes_freed)
+    );
+    if !report.steps.is_empty() {
+        let heads = ["  WHAT", "DIGEST", "WHY", "OUTCOME"];
+        let row = |step: &StepReport| {
+            let outcome = match &step.reason {
+                Some(reason) => format!("{}: {reason}", step.outcome.as_str()),
+                None => step.outcome.as_str().to_owned(),
+            };
+            let why = step.line.clone().unwrap_or_default();
+            [format!("  {}", what(step)), output::short(&step.digest), why, outcome]
+        };
+        text.push_str(&output::table(heads, report.steps.iter().map(row)));
+    }
+    for note in &report.notes {
+        text.push_str(&format!("  note: {note}\n"));
+    }
+    text
+}
+
+/// What a step is about.
+fn what(step: &StepReport) -> String {
+    let tags = output::tags(&step.tags);
+    match step.action {
+        StepAction::Untag => format!("{tags} (only the tag)"),
+        StepAction::Delete if tags.is_empty() => "(no tag)".to_owned(),
+        StepAction::Delete => tags,
+    }
+}
+
+/// A plan as people read it: what would go and why, what stays and why.
+pub fn plan(rule: &str, plan: &Plan<'_>) -> String {
+    let Some(totals) = plan.totals() else { return String::new() };
+    let mut text = format!(
+        "{rule}: {}: {} of {} tags and {} of {} manifests would go, which frees {}\n",
+        plan.snapshot.repository(),
+        totals.tags_deleted,
+        totals.tags,
+        totals.manifests_deleted,
+        totals.manifests,
+        output::bytes(plan.bytes())
+    );
+    if !plan.steps.is_empty() {
+        let heads = ["  WOULD GO", "DIGEST", "WHY", "SINCE", "FREES"];
+        text.push_str(&output::table(heads, plan.step_lines().map(|step| row(&step))));
+    }
+    let mut stay: BTreeMap<String, usize> = BTreeMap::new();
+    for line in plan.tag_lines().filter(|line| line.action == "keep") {
+        let why = match (line.kept_by, line.condemned_by) {
+            (Some(keep), _) => format!("kept by `{keep}`"),
+            (None, Some(delete)) => {
+                format!("selected by `{delete}`, but {}", line.blockers.join(", "))
+            }
+            (None, None) => "selected by no line".to_owned(),
+        };
+        *stay.entry(why).or_default() += 1;
+    }
+    for (why, count) in stay {
+        text.push_str(&format!("  {count} tags stay: {why}\n"));
+    }
+    text
+}
+
+fn row(step: &StepLine<'_>) -> [String; 5] {
+    let what = match step.tag {
+        Some(tag) => format!("{tag} (only the tag)"),
+        None if step.tags.is_empty() => "(no tag)".to_owned(),
+        None => output::tags(step.tags.iter().copied()),
+    };
+    let why = match (step.rule, step.with) {
+        (Some(rule), _) => rule.to_owned(),
+        (None, Some(owner)) => format!("with {}", output::short(owner)),
+        (None, None) => String::new(),
+    };
+    let since = clock(&step.clock);
+    [format!("  {what}"), output::short(step.digest), why, since, output::bytes(step.bytes_freed)]
+}
+
+fn clock(clock: &Clock) -> String {
+    match (clock.time, clock.impossible) {
+        (Some(time), _) => time.to_string(),
+        (None, Some(impossible)) => format!("unknown ({impossible} cannot be)"),
+        (None, None) => "unknown".to_owned(),
+    }
+}
+
+pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> String {
+    let name = match explanation.tag {
+        Some(tag) => format!("{tag} ({})", explanation.digest),
+        None => explanation.digest.to_string(),
+    };
+    let mut text = format!("{rule}: {name}: {}\n", explanation.action);
+    let source = explanation.clock.source.map(|source| format!(", by `{source}`"));
+    text.push_str(&format!(
+        "  since: {}{}\n",
+        clock(&explanation.clock),
+        source.unwrap_or_default()
+    ));
+    for answer in &explanation.rules {
+        let verb = if answer.keeps { "keep" } else { "delete" };
+        let mut line = format!("  {verb} `{}`: ", answer.rule);
+        line.push_str(match (answer.holds, answer.selects) {
+            (true, _) => "yes",
+            (false, true) => "selected, but not all of its conditions hold",
+            (false, false) => "not selected",
+        });
+        if let Some(newer) = answer.newer {
+            line.push_str(&format!("; {newer} images of its group are newer"));
+        }
+        if let Some(time) = answer.not_before {
+            line.push_str(&format!("; old enough from {time} on"));
+        }
+        text.push_str(&format!("{line}\n"));
+    }
+    for (title, items) in [("in the way", &explanation.blockers), ("in use", &explanation.in_use)] {
+        if !items.is_empty() {
+            text.push_str(&format!("  {title}: {}\n", items.join(", ")));
+        }
+    }
+    if !explanation.tags.is_empty() {
+        text.push_str(&format!("  tags: {}\n", output::tags(explanation.tags.iter().copied())));
+    }
+    for owner in &explanation.owners {
+        text.push_str(&format!("  belongs to: {owner}\n"));
+    }
+    text
+}

@@ -1,0 +1,166 @@
+//! `tranship restore`: brings back what `cleanup` deleted.
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::args::{Global, Output};
+use super::exit::{CliError, Exit};
+use super::report::print_failure;
+use super::{output, session, signals};
+use crate::cleanup::audit::Intent;
+use crate::cleanup::restore::{Restored, Restorer, Wanted, choose, restorable};
+use crate::cleanup::{Actor, Audit};
+use crate::config::RegistryConfig;
+use crate::history::{Cause, RunId};
+use crate::oci::reference::Location;
+use crate::repository::Reference;
+use crate::state::State;
+
+/// Bring back what cleanup deleted, from the quarantine of its rule
+///
+/// Without an image and without --run it lists what can be brought back. What comes back is what
+/// was there: the same digests and tags, with children, signatures and what else went along. A tag
+/// that points at something else by now is left alone, unless --overwrite is given.
+///
+/// The next cleanup judges what came back anew: it counts as first seen now.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  tranship restore                                             what can be brought back
+  tranship restore registry.example.com/acme/app:pr-17         one image
+  tranship restore registry.example.com/acme/app               all that went from a repository
+  tranship restore --run 20261121T030000Z-0a1b2c               all that one run deleted")]
+pub struct Args {
+    /// HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR[:TAG]
+    #[arg(value_name = "REF")]
+    images: Vec<Location>,
+    /// Only what this run deleted
+    #[arg(long, value_name = "RUN")]
+    run: Option<String>,
+    /// Only what this rule deleted
+    #[arg(long, value_name = "NAME")]
+    rule: Option<String>,
+    /// Move tags back that point at something else by now
+    #[arg(long)]
+    overwrite: bool,
+    /// Only say what would be brought back
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// The document that `--output json` prints of what can be brought back.
+#[derive(Serialize)]
+struct List<'a> {
+    restorable: &'a [Intent],
+}
+
+/// And of what was.
+#[derive(Serialize)]
+struct Document<'a> {
+    success: bool,
+    restored: &'a [Restored],
+}
+
+pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    let wants_all = args.images.is_empty() && args.run.is_none();
+    let wanted = Wanted {
+        images: args.images.into_iter().map(image).collect::<Result<_, _>>()?,
+        run: args.run,
+        rule: args.rule,
+    };
+    let config = session::required_config(global)?;
+    let now = Timestamp::now();
+    let failed =
+        |error: std::io::Error| CliError::Failed(format!("failed to read the audit: {error}"));
+    let all = restorable(&config.daemon.state, now).map_err(failed)?;
+    let chosen = choose(&all, &wanted);
+    if wants_all || args.dry_run {
+        list(global, &chosen)?;
+        return Ok(Exit::Done);
+    }
+    if chosen.is_empty() {
+        return Err(CliError::Hinted {
+            exit: Exit::Failed,
+            message: "nothing of that can be brought back".to_owned(),
+            hint: "`tranship restore` lists what can: only what a rule with a `quarantine` deleted, until it expires",
+        });
+    }
+    let state = State::open(&config.daemon.state)?;
+    let audit = Audit::open(&config.daemon.state, now).map_err(failed)?;
+    let registries = session::registries(config.registries, RegistryConfig::default());
+    let carrier = session::carrier(state.clone());
+    let run = RunId::new(now, fastrand::u32(..));
+    let restorer = Restorer {
+        registries: &registries,
+        carrier: &carrier,
+        audit: &audit,
+        actor: &Actor::of_process(run.as_str(), Cause::Command.as_str()),
+        overwrite: args.overwrite,
+    };
+    let restored = signals::unless_stopped(async { Ok(restorer.run(chosen).await) }).await;
+    state.flush().await;
+    let restored = restored?;
+    let success = restored.iter().all(|one| one.restored);
+    match global.output {
+        Output::Json => output::print_json(&Document { success, restored: &restored })?,
+        Output::Text => print(&restored, global.quiet)?,
+    }
+    Ok(if success { Exit::Done } else { Exit::Failed })
+}
+
+/// A repository as the audit names it, and what in it.
+fn image(location: Location) -> Result<(String, Option<Reference>), CliError> {
+    let by_tag = |tag: Option<crate::oci::Tag>| tag.map(Reference::Tag);
+    match location {
+        Location::Registry(image) => {
+            let reference = image.digest.map(Reference::Digest).or_else(|| by_tag(image.tag));
+            Ok((format!("{}/{}", image.registry, image.repository), reference))
+        }
+        Location::Layout { path, tag } => Ok((format!("oci:{}", path.display()), by_tag(tag))),
+        Location::Archive { .. } => {
+            Err(CliError::Usage("nothing is ever deleted from an archive".to_owned()))
+        }
+    }
+}
+
+fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {
+    if global.output == Output::Json {
+        return output::print_json(&List { restorable: intents });
+    }
+    let heads = ["DELETED", "RUN", "REPOSITORY", "TAGS", "DIGEST", "UNTIL"];
+    let rows = intents.iter().map(|intent| {
+        let until = intent.quarantine.as_ref().map(|kept| kept.until.to_string());
+        [
+            intent.at.strftime("%Y-%m-%d %H:%M:%SZ").to_string(),
+            intent.actor.run.clone(),
+            intent.repository.clone(),
+            output::tags(&intent.tags),
+            output::short(&intent.digest),
+            until.unwrap_or_default(),
+        ]
+    });
+    output::print_text(&output::table(heads, rows))
+}
+
+fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {
+    for one in restored {
+        let name = match &one.tags[..] {
+            [] => format!("{}@{}", one.repository, one.digest),
+            tags => format!(
+                "{}: {} ({})",
+                one.repository,
+                output::tags(tags),
+                output::short(&one.digest)
+            ),
+        };
+        match &one.failure {
+            Some(failure) => {
+                eprintln!("FAILED {name}");
+                print_failure(failure);
+            }
+            None if quiet => {}
+            None => output::print_text(&format!("restored {name}\n"))?,
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,269 @@
+//! What goes wrong while a cleanup deletes: nothing that is kept suffers, and the report says what
+//! was not done, and why.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::cleanup_apply::{PR, applied, apply, audit, home, image, outcomes};
+use crate::support::process::Finished;
+use crate::support::{Family, Fault, Image, Kind, Place, Scripted, Tranship, eventually};
+
+fn load(registry: &Scripted, tags: &[&str]) {
+    for tag in tags {
+        image(tag).load(registry, "app", tag);
+    }
+}
+
+fn names(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(tag, outcome)| ((*tag).to_owned(), (*outcome).to_owned())).collect()
+}
+
+fn sorted(mut outcomes: Vec<(String, String)>) -> Vec<(String, String)> {
+    outcomes.sort();
+    outcomes
+}
+
+/// Runs an apply, and changes the registry after it was planned and before anything is deleted.
+async fn changed_meanwhile(
+    registry: &Scripted,
+    tranship: &Tranship,
+    change: impl Fn(),
+) -> Finished {
+    // The first list is for the plan, the second is read before the steps.
+    let second = registry.on("GET", Kind::Tags).after(1).times(1).fail(Fault::Hang);
+    let run = apply(tranship);
+    let meanwhile = async {
+        eventually("the second look", Duration::from_secs(30), || async {
+            (second.count() == 1).then_some(())
+        })
+        .await;
+        change();
+        registry.release();
+    };
+    tokio::join!(run, meanwhile).0
+}
+
+fn repository(finished: &Finished) -> Value {
+    let document: Value = serde_json::from_str(&finished.stdout).unwrap();
+    document["rules"][0]["repositories"][0].clone()
+}
+
+#[tokio::test]
+async fn i09_a_digest_that_got_a_tag_meanwhile_stays() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "pr-2", "1.0.0"]);
+    let tranship = home(&registry, "app", PR);
+    let finished = changed_meanwhile(&registry, &tranship, || {
+        image("pr-1").load(&registry, "app", "released");
+    })
+    .await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let report = repository(&finished);
+    let expected = names(&[("pr-1", "skipped"), ("pr-2", "deleted")]);
+    assert_eq!(sorted(outcomes(&report)), expected, "{report:#}");
+    let text = report.to_string();
+    assert!(text.contains("it has the tag `released` now"), "{text}");
+    assert_eq!(registry.tag("app", "released"), Some(image("pr-1").digest));
+}
+
+/// i04: what was not planned is not done, even if it would be by now.
+#[tokio::test]
+async fn i04_a_tag_that_was_moved_meanwhile_stays() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "1.0.0"]);
+    let tranship = home(&registry, "app", PR);
+    let finished = changed_meanwhile(&registry, &tranship, || {
+        image("a new push").load(&registry, "app", "pr-1");
+    })
+    .await;
+    let report = repository(&finished);
+    assert_eq!(outcomes(&report), names(&[("pr-1", "skipped")]), "{report:#}");
+    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 0);
+    assert_eq!(registry.tag("app", "pr-1"), Some(image("a new push").digest));
+}
+
+#[tokio::test]
+async fn a_child_that_a_new_index_lists_stays() {
+    let registry = Scripted::start();
+    let child = image("child");
+    let old = Image::index(Family::Oci, vec![(child.clone(), json!({}))]);
+    let new = Image::index(
+        Family::Oci,
+        vec![(child.clone(), json!({ "platform": { "os": "x", "architecture": "y" } }))],
+    );
+    old.load(&registry, "app", "pr-1");
+    load(&registry, &["1.0.0"]);
+    let tranship = home(&registry, "app", PR);
+    let finished = changed_meanwhile(&registry, &tranship, || {
+        new.load(&registry, "app", "2.0.0");
+    })
+    .await;
+    let report = repository(&finished);
+    let expected = names(&[("pr-1", "deleted"), (&child.digest, "skipped")]);
+    assert_eq!(outcomes(&report), expected, "{report:#}");
+    assert!(registry.endpoint().manifest("app", &child.digest).await.is_some());
+}
+
+#[tokio::test]
+async fn what_was_deleted_by_others_is_gone() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "1.0.0"]);
+    let tranship = home(&registry, "app", PR);
+    registry.on("DELETE", Kind::Manifest).fail(Fault::status(404).error("MANIFEST_UNKNOWN", "?"));
+    let report = applied(&tranship, 0).await;
+    assert_eq!(outcomes(&report), names(&[("pr-1", "gone")]), "{report:#}");
+}
+
+/// A parent that is refused keeps its children.
+#[tokio::test]
+async fn i01_what_is_refused_keeps_what_it_owns() {
+    let registry = Scripted::start();
+    let index = Image::platforms(Family::Oci, "index", &["amd64", "arm64"]).refer("sbom", "x/sbom");
+    index.load(&registry, "app", "pr-1");
+    load(&registry, &["pr-2", "1.0.0"]);
+    let refusal = Fault::status(412).error("DENIED", "the tag is immutable");
+    registry.on("DELETE", Kind::Manifest).containing(&index.digest).fail(refusal);
+    let tranship = home(&registry, "app", PR);
+    let report = applied(&tranship, 0).await;
+    let found = outcomes(&report);
+    let count = |outcome: &str| found.iter().filter(|(_, other)| other == outcome).count();
+    assert_eq!((count("refused"), count("skipped"), count("deleted")), (1, 3, 1), "{report:#}");
+    assert!(report.to_string().contains("the tag is immutable"), "{report:#}");
+    for manifest in index.manifests() {
+        assert!(registry.endpoint().manifest("app", &manifest.digest).await.is_some());
+    }
+    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 2);
+}
+
+#[tokio::test]
+async fn permission_that_is_lost_half_way_ends_the_run() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "pr-2", "pr-3", "pr-4", "pr-5", "pr-6", "1.0.0"]);
+    let denied = Fault::status(403).error("DENIED", "no more");
+    registry.on("DELETE", Kind::Manifest).after(1).fail(denied);
+    let tranship = home(&registry, "app", PR);
+    let report = applied(&tranship, 1).await;
+    let found = outcomes(&report);
+    let count = |outcome: &str| found.iter().filter(|(_, other)| other == outcome).count();
+    assert_eq!((count("deleted"), count("failed"), count("not_done")), (1, 3, 2), "{report:#}");
+    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 4);
+    assert!(report.to_string().contains("3 steps in a row"), "{report:#}");
+    // All intents have their outcomes.
+    let lines = audit(&tranship);
+    let count = |key: &str| lines.iter().filter(|line| line.get(key).is_some()).count();
+    assert_eq!((count("intent"), count("outcome")), (4, 4), "{lines:#?}");
+}
+
+#[tokio::test]
+async fn too_many_requests_in_the_middle_only_take_time() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "pr-2", "pr-3", "1.0.0"]);
+    let fault = Fault::too_many_requests(Some("0"));
+    registry.on("DELETE", Kind::Manifest).after(1).times(2).fail(fault);
+    let report = applied(&home(&registry, "app", PR), 0).await;
+    assert!(outcomes(&report).iter().all(|(_, outcome)| outcome == "deleted"), "{report:#}");
+}
+
+/// Where single tags can be deleted they are, and it is remembered that they can.
+#[tokio::test]
+async fn a_tag_is_taken_from_a_manifest_that_stays() {
+    let registry = Scripted::start();
+    for tag in ["pr-1", "pr-2", "1.0.0"] {
+        image("shared").load(&registry, "app", tag);
+    }
+    let tranship = home(&registry, "app", PR);
+    let report = applied(&tranship, 0).await;
+    let expected = names(&[("pr-1", "deleted"), ("pr-2", "deleted")]);
+    assert_eq!(outcomes(&report), expected, "{report:#}");
+    assert_eq!(registry.tag("app", "1.0.0"), Some(image("shared").digest));
+    let deleted: Vec<String> =
+        registry.traffic().of("DELETE", Kind::Manifest).map(|seen| seen.path.clone()).collect();
+    assert_eq!(deleted, ["/v2/app/manifests/pr-1", "/v2/app/manifests/pr-2"]);
+    let plan = tranship.succeed(["cleanup", "--output", "json"]).await.stdout;
+    assert!(plan.contains("\"untag\": \"yes\""), "{plan}");
+}
+
+/// A registry that takes the manifest along when it is asked for one tag gets it back at once.
+#[tokio::test]
+async fn a_manifest_that_went_with_its_tag_is_put_back() {
+    let registry = Scripted::start();
+    registry.quirks(|quirks| quirks.untag_takes_manifest = true);
+    for tag in ["pr-1", "pr-2", "1.0.0", "1.0"] {
+        image("shared").load(&registry, "app", tag);
+    }
+    let tranship = home(&registry, "app", PR);
+    let report = applied(&tranship, 0).await;
+    assert!(report.to_string().contains("it was put back"), "{report:#}");
+    let digest = Some(image("shared").digest);
+    for tag in ["1.0.0", "1.0", "pr-2"] {
+        assert_eq!(registry.tag("app", tag), digest, "{tag}");
+    }
+    assert_eq!(registry.tag("app", "pr-1"), None);
+    // Once, and never again.
+    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 1);
+    applied(&tranship, 0).await;
+    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 1);
+}
+
+#[tokio::test]
+async fn tags_go_first_where_the_registry_wants_that() {
+    let registry = Scripted::start();
+    registry.quirks(|quirks| quirks.tags_first = true);
+    image("one").load(&registry, "app", "pr-1");
+    image("one").load(&registry, "app", "pr-2");
+    load(&registry, &["1.0.0"]);
+    let report = applied(&home(&registry, "app", PR), 0).await;
+    assert_eq!(outcomes(&report), names(&[("pr-1", "deleted")]), "{report:#}");
+    assert!(registry.endpoint().manifest("app", &image("one").digest).await.is_none());
+}
+
+#[tokio::test]
+async fn beyond_the_limit_nothing_is_written() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "pr-2", "1.0.0"]);
+    let lines = PR.replace("percent = 100", "count = 1");
+    let report = applied(&home(&registry, "app", &lines), 3).await;
+    assert_eq!(report["limited"], true, "{report:#}");
+    assert_eq!(registry.traffic().writes(), 0);
+}
+
+/// Percentages are rounded down: of a tiny repository nothing goes.
+#[tokio::test]
+async fn a_percentage_of_a_tiny_repository_is_nothing() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "1.0.0"]);
+    let lines = PR.replace("percent = 100", "percent = 49");
+    applied(&home(&registry, "app", &lines), 3).await;
+    assert_eq!(registry.traffic().writes(), 0);
+}
+
+/// The process is killed while a deletion is under way: the next run finds out what became of it.
+#[tokio::test]
+async fn what_was_cut_off_is_settled_by_the_next_run() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "pr-2", "1.0.0"]);
+    let tranship = home(&registry, "app", PR);
+    let fired = registry.on("DELETE", Kind::Manifest).after(1).times(1).fail(Fault::Hang);
+    let running = tranship.start(["cleanup", "--apply"]);
+    eventually("the second deletion", Duration::from_secs(30), || async {
+        (fired.count() == 1).then_some(())
+    })
+    .await;
+    running.kill().await;
+    registry.clear_rules();
+    registry.release();
+    let lines = audit(&tranship);
+    assert_eq!(lines.iter().filter(|line| line.get("intent").is_some()).count(), 2, "{lines:#?}");
+    let report = applied(&tranship, 0).await;
+    assert!(report["notes"][0].as_str().unwrap().contains("was cut off"), "{report:#}");
+    for tag in ["pr-1", "pr-2"] {
+        assert_eq!(registry.tag("app", tag), None);
+    }
+    let lines = audit(&tranship);
+    let ids = |key: &str| -> std::collections::BTreeSet<String> {
+        let ids = lines.iter().filter_map(|line| line.get(key)?["id"].as_str().map(str::to_owned));
+        ids.collect()
+    };
+    assert_eq!(ids("intent"), ids("outcome"), "{lines:#?}");
+}
