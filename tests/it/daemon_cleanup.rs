@@ -7,7 +7,7 @@ use crate::support::scripted::Fault;
 use crate::support::{DockerRegistry, Family, Image, Kind, Place, Scripted, eventually};
 
 /// All tags `pr-*` of one repository, once a year and at the start.
-fn pull_requests(place: &impl Place, repository: &str, more: &str) -> String {
+pub fn pull_requests(place: &impl Place, repository: &str, more: &str) -> String {
     let host = place.host();
     format!(
         "schedule = \"0 0 1 1 *\"\nrun_at_start = true\ngrace = \"0s\"\n\
@@ -17,7 +17,7 @@ fn pull_requests(place: &impl Place, repository: &str, more: &str) -> String {
     )
 }
 
-fn image(name: &str) -> Image {
+pub fn image(name: &str) -> Image {
     Image::single(Family::Oci, name, &[1_000])
 }
 

@@ -288,6 +288,13 @@ impl Serving {
         .await
     }
 
+    /// Has a run stopped.
+    pub async fn cancel(&self, run: &str) {
+        let path = format!("{}/api/v1/runs/{run}/cancel", self.url);
+        let (status, text) = self.send(self.client.post(path)).await;
+        assert_eq!(status, 202, "{text}");
+    }
+
     /// Waits until the last run of a rule ended, whichever it is, and gives its record.
     pub async fn ran(&self, rule: &str) -> Value {
         eventually("the run's end", LIMIT, || async {

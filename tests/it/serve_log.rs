@@ -221,6 +221,27 @@ async fn each_line_is_json_with_the_promised_fields_and_no_secret() {
     assert_eq!(asked, [("/api/v1/rules/{name}", 200), ("none", 404)]);
 }
 
+/// One that deletes: each deletion has a line, for `-v`.
+#[tokio::test]
+async fn each_deletion_has_a_line_with_the_promised_fields() {
+    let daemon = Daemon::new().await;
+    let file = daemon.tranship.home().join("tranship.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let apply = "mode = \"apply\"\nmax_delete = { count = 1 }\n";
+    std::fs::write(&file, config.replace("max_delete = { count = 0 }\n", apply)).unwrap();
+    let log = daemon.log(&["--log-format", "json", "-v"], |_| None, async |_| {}).await;
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let deletions = with_message(&lines, "deletion");
+    let [deletion] = deletions[..] else { panic!("{deletions:?}") };
+    assert_eq!((&deletion["outcome"], &deletion["level"]), (&"deleted".into(), &"DEBUG".into()));
+    assert_eq!((&deletion["tags"], &deletion["line"]), (&"v1".into(), &"v".into()));
+    let repositories = with_message(&lines, "repository");
+    let [repository] = repositories[..] else { panic!("{repositories:?}") };
+    assert_eq!((&repository["outcome"], &repository["deleted"]), (&"applied".into(), &1.into()));
+    let ends = with_message(&lines, "cleanup ends");
+    assert_eq!((&ends[0]["deleted"], &ends[0]["bytes"]), (&1.into(), &deletion["bytes"]));
+}
+
 #[tokio::test]
 async fn text_is_for_people() {
     let daemon = Daemon::new().await;
