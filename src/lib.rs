@@ -26,6 +26,7 @@
 //! - `trace`: spans of runs, images and requests.
 //! - `metrics`: what is counted and measured, for Prometheus.
 //! - `fair`: what is scarce, shared between flows of work in turn.
+//! - `process`: programs of the user's, run within bounds. `text`: words of others, for messages.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
@@ -44,6 +45,7 @@ pub mod layout;
 pub mod metrics;
 pub mod oci;
 pub mod place;
+pub mod process;
 pub mod registry;
 pub mod repository;
 pub mod run;
@@ -51,6 +53,7 @@ pub mod schedule;
 pub mod server;
 pub mod state;
 pub mod sync;
+pub mod text;
 pub mod trace;
 pub mod transfer;
 pub mod verify;

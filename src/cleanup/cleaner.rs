@@ -10,12 +10,14 @@ use jiff::Timestamp;
 
 use super::apply::{Order, apply};
 use super::audit::{Actor, Audit};
-use super::expire::expire;
-use super::plan::{InUse, Plan, plan};
+use super::expire::{self, expired};
+use super::plan::{Plan, plan};
 use super::quarantine::Quarantine;
 use super::recover::recover;
+use super::removal::Removal;
 use super::report::{CleanupReport, RepositoryReport};
 use super::site::{Sight, Site};
+use super::usage::{Sources, UsageNow};
 use super::{Selected, repositories};
 use crate::config::CleanupRule;
 use crate::config::cleanup::{Mode, QuarantinePlace};
@@ -38,6 +40,7 @@ pub struct Cleaner {
     carrier: Arc<Carrier>,
     turns: Turns,
     audit: Audit,
+    sources: Sources,
 }
 
 /// One run of one rule: what is wanted of it, and how it is held from outside.
@@ -69,13 +72,19 @@ impl Cleaner {
         turns: Turns,
         audit: Audit,
     ) -> Self {
-        Self { registries, carrier, turns, audit }
+        Self { registries, carrier, turns, audit, sources: Sources::default() }
     }
 
-    /// One for runs to come with other registries, as after a change of the configuration. Runs of
-    /// both heed each other.
-    pub fn with_registries(&self, registries: Arc<Registries>) -> Self {
+    /// The same, that can read what is in use. A rule that names a source which is not among these
+    /// deletes nothing.
+    pub fn with_sources(self, sources: Sources) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// One for runs to come, after a change of the configuration. Runs of both heed each other.
+    pub fn renewed(&self, registries: Arc<Registries>, sources: Sources) -> Self {
         Self {
+            sources,
             registries,
             carrier: Arc::clone(&self.carrier),
             turns: self.turns.clone(),
@@ -111,9 +120,17 @@ impl Cleaner {
             }
         };
         fail(selected.failures.iter().map(Failure::of).collect());
+        let usage = UsageNow::new(&self.sources, spec.rule, self.carrier.state(), spec.now);
+        // Once for all: without it nothing is deleted anywhere.
+        match spec.stop.soon.run_until_cancelled(usage.read()).await {
+            Some(Ok(_)) => {}
+            Some(Err(failures)) => return fail(failures),
+            None => return lock(report).interrupted = true,
+        }
+        let usage = &usage;
         futures_util::stream::iter(selected.repositories)
             .for_each_concurrent(REPOSITORIES, |((host, name), expected)| async move {
-                match self.repository(spec, &host, &name).await {
+                match self.repository(spec, usage, &host, &name).await {
                     Ok(Seen::Report(one, interrupted)) => {
                         let mut report = lock(report);
                         report.interrupted |= interrupted;
@@ -135,6 +152,7 @@ impl Cleaner {
     async fn repository(
         &self,
         spec: &CleanupSpec<'_>,
+        usage: &UsageNow<'_>,
         host: &RegistryHost,
         name: &RepositoryName,
     ) -> Result<Seen, Vec<Failure>> {
@@ -146,7 +164,7 @@ impl Cleaner {
             state: self.carrier.state(),
             policy: &rule.policy,
             now: spec.now,
-            in_use: &|| Box::pin(async { Ok(InUse::default()) }),
+            in_use: &|| Box::pin(async { Ok(usage.read().await?.of(host, name)) }),
         };
         let begin = async {
             let turn = match applies {
@@ -196,8 +214,20 @@ impl Cleaner {
         let Some(quarantine) = &rule.quarantine else { return Ok(()) };
         let opened = self.open_quarantine(&quarantine.to, spec.flow, host, name).await;
         let (repository, place) = opened.map_err(|error| vec![Failure::of(&error)])?;
-        let order = Order { rule: &rule.name, audit: &self.audit, actor, quarantine: None, stop };
-        let expired = expire(repository, self.carrier.state(), spec.now, order).await?;
+        let policy = expired(&*repository, spec.now).await.map_err(|failure| vec![failure])?;
+        let Some(policy) = policy else { return Ok(()) };
+        let removal = Removal {
+            repository,
+            rule: &rule.name,
+            policy: &policy,
+            mode: Mode::Apply,
+            state: self.carrier.state(),
+            audit: &self.audit,
+            actor,
+            stop,
+            now: spec.now,
+        };
+        let expired = expire::remove(removal).await?;
         if expired > 0 {
             report.notes.push(format!("{expired} copies in {place} had expired and are gone"));
         }

@@ -340,7 +340,7 @@ fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<Bloc
             blockers.add(Blocker::Young);
         }
     }
-    for digest in in_use.digests.keys() {
+    for digest in in_use.digests.keys().chain(in_use.elsewhere.keys()) {
         if let Some(node) = snapshot.find(digest) {
             blockers[node.at()].add(Blocker::InUse);
         }

@@ -81,7 +81,8 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
         _ => loose_answers(plan, &ground, tag, node),
     };
     let digest = snapshot.digest(node);
-    let sources = plan.in_use.digests.get(digest).into_iter();
+    let in_use = [&plan.in_use.digests, &plan.in_use.elsewhere];
+    let sources = in_use.into_iter().filter_map(|digests| digests.get(digest));
     let on_it = snapshot.tags().iter().filter(|row| row.node == node).map(|row| &row.name);
     let tags: Vec<&Tag> = on_it.collect();
     let of_tags = tags.iter().filter_map(|tag| plan.in_use.tags.get(*tag));

@@ -15,8 +15,11 @@ use crate::oci::{Digest, Tag};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct InUse {
     pub tags: BTreeMap<Tag, Vec<String>>,
-    /// A digest that is not in the repository must be known to be absent from it.
+    /// Named for this repository. One that is not in it must be known to be absent from it.
     pub digests: BTreeMap<Digest, Vec<String>>,
+    /// All others that run anywhere, by other names or without one. They protect what is here,
+    /// and mean nothing if it is not.
+    pub elsewhere: BTreeMap<Digest, Vec<String>>,
 }
 
 /// What would be done in one repository now, and why.

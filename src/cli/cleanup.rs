@@ -13,13 +13,15 @@ use super::exit::{CliError, Exit};
 use super::report::print_failure;
 use super::{output, session, signals};
 use crate::cleanup::{
-    Actor, Audit, Cleaner, CleanupReport, CleanupSpec, Plan, RepositoryReport, Verdict, explain,
+    Actor, Audit, Cleaner, CleanupReport, CleanupSpec, Plan, RepositoryReport, Sources, Verdict,
+    explain,
 };
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config, RegistryConfig};
 use crate::fair::{Flow, Pulse};
 use crate::history::{Cause, RunId};
 use crate::oci::reference::{ImageReference, Location};
+use crate::registry::auth::Environment;
 use crate::repository::Reference;
 use crate::run::{Failure, Stop, Turns};
 use crate::state::State;
@@ -134,7 +136,9 @@ pub fn cleaner(config: &Config) -> Result<Cleaner, CliError> {
     let audit = Audit::open(&config.daemon.state, Timestamp::now())
         .map_err(|error| CliError::Failed(format!("failed to open the audit: {error}")))?;
     let registries = session::registries(config.registries.clone(), RegistryConfig::default());
-    Ok(Cleaner::new(registries, session::carrier(state), Turns::default(), audit))
+    let sources = Sources::new(config.in_use.clone(), Environment::of_process());
+    let cleaner = Cleaner::new(registries, session::carrier(state), Turns::default(), audit);
+    Ok(cleaner.with_sources(sources))
 }
 
 async fn run_rule(

@@ -20,6 +20,8 @@ pub struct CleanupRule {
     /// `None`: the rule runs only when it is asked for.
     pub timing: Option<Timing>,
     pub repositories: Repositories,
+    /// The sources of what must stay because it runs somewhere; each is in `Config::in_use`.
+    pub in_use: Vec<String>,
     pub policy: Policy,
     pub mode: Mode,
     /// Where what is deleted is copied to before.

@@ -7,6 +7,7 @@
 pub mod cleanup;
 mod daemon;
 mod events;
+pub mod in_use;
 mod notify;
 mod one_or_many;
 mod overlap;
@@ -14,11 +15,13 @@ pub mod policy;
 mod problem;
 mod raw;
 mod raw_cleanup;
+mod raw_in_use;
 mod raw_notify;
 mod raw_secret;
 mod read_cleanup;
 mod read_daemon;
 mod read_events;
+mod read_in_use;
 mod read_notify;
 mod read_registry;
 mod read_rule;
@@ -30,6 +33,7 @@ mod rule;
 mod shape;
 mod show;
 mod show_cleanup;
+mod show_in_use;
 mod snippet;
 #[cfg(test)]
 mod tests;
@@ -41,6 +45,7 @@ use std::path::Path;
 pub use cleanup::CleanupRule;
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
+pub use in_use::InUseSource;
 pub use notify::{
     AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, is_loopback, may_carry_secrets,
 };
@@ -69,6 +74,8 @@ pub struct Config {
     pub events: BTreeMap<String, EventSource>,
     /// Who is told what people should know of.
     pub notify: Vec<Receiver>,
+    /// Where to learn what is in use, by name.
+    pub in_use: BTreeMap<String, InUseSource>,
     /// In the order of the file; may be empty.
     pub sync: Vec<SyncRule>,
     /// In the order of the file; may be empty.
@@ -126,6 +133,9 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
     let registries = read_registry::registries(raw.registry, reader);
     let listen = daemon.as_ref().map(|daemon| daemon.listen);
     let events = read_events::sources(raw.events, listen, reader);
+    // Names of sources with mistakes too, so that a rule is not blamed for those.
+    let in_use_names: Vec<_> = raw.in_use.keys().map(|name| name.get_ref().clone()).collect();
+    let in_use = read_in_use::sources(raw.in_use, reader);
     let mut names = HashMap::new();
     let mut complete = true;
     let mut rules = Vec::new();
@@ -139,7 +149,7 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
     let mut cleanup = Vec::new();
     for raw in raw.cleanup {
         note_name(&raw.name, &mut names, reader);
-        match read_cleanup::rule(raw, reader) {
+        match read_cleanup::rule(raw, &in_use_names, reader) {
             Some(rule) => cleanup.push(rule),
             None => complete = false,
         }
@@ -153,6 +163,7 @@ fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
         registries: registries?,
         events: events?,
         notify: notify?,
+        in_use: in_use?,
         sync,
         cleanup,
     })

@@ -11,6 +11,7 @@ use serde_spanned::Spanned;
 
 use super::one_or_many::OneOrMany;
 use super::raw_cleanup::RawCleanup;
+use super::raw_in_use::RawInUse;
 use super::raw_notify::RawNotify;
 use super::raw_secret::RawSecret;
 
@@ -33,6 +34,10 @@ pub struct RawConfig {
     /// Webhooks that are told what people should know of.
     #[serde(default)]
     pub notify: Vec<RawNotify>,
+    /// Where to learn what runs somewhere, by the name that `[[cleanup]]` rules call it.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RawInUse>")]
+    pub in_use: BTreeMap<Spanned<String>, RawInUse>,
     /// Rules: what to copy from where to where, and when.
     #[serde(default)]
     pub sync: Vec<RawSync>,

@@ -32,6 +32,10 @@ pub struct RawCleanup {
     /// Repositories and patterns of them; those with `!` in front are left out.
     #[schemars(with = "Vec<String>")]
     pub repositories: Spanned<Vec<Spanned<String>>>,
+    /// What runs somewhere stays: names of `[in_use.NAME]`. Where one of them cannot be had,
+    /// nothing is deleted.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub in_use: Option<Spanned<Vec<Spanned<String>>>>,
     /// Tags that stay, whatever `delete` says.
     #[serde(default)]
     pub keep: Vec<RawKeep>,

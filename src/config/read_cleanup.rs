@@ -20,7 +20,7 @@ use super::raw_cleanup::{
 use super::read_timing::{self, RawTiming};
 use super::reader::Reader;
 use super::rule::{SourcePattern, SourceRepositories};
-use super::{read_rule, read_source};
+use super::{read_in_use, read_rule, read_source};
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::reference::split_host;
 
@@ -28,8 +28,8 @@ const DEFAULT_GRACE: Duration = Duration::from_secs(48 * 60 * 60);
 const DEFAULT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 const DEFAULT_MAX_DELETE: MaxDelete = MaxDelete { count: Some(200), percent: Some(20) };
 
-/// The rule, or `None` with at least one problem reported.
-pub fn rule(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<CleanupRule> {
+/// The rule, or `None` with at least one problem reported. `sources` are the names of `[in_use]`.
+pub fn rule(raw: RawCleanup, sources: &[String], reader: &mut Reader<'_>) -> Option<CleanupRule> {
     read_rule::check_name(&raw.name, reader);
     let timing = read_timing::timing(&RawTiming::from(&raw), reader);
     let mode = raw.mode.map_or(Mode::default(), |mode| match mode {
@@ -38,11 +38,14 @@ pub fn rule(raw: RawCleanup, reader: &mut Reader<'_>) -> Option<CleanupRule> {
     });
     let repositories = repositories(&raw.repositories, mode, reader);
     let quarantine = reader.optional(raw.quarantine.as_ref(), quarantine);
+    let in_use = raw.in_use.as_ref();
+    let in_use = reader.optional(in_use, |names, r| read_in_use::names(names, sources, r));
     let policy = policy(raw, reader);
     Some(CleanupRule {
         name: policy.as_ref().map(|(name, _)| name.clone())?,
         timing: timing?,
         repositories: repositories?,
+        in_use: in_use?.unwrap_or_default(),
         policy: policy?.1,
         mode,
         quarantine: quarantine?,

@@ -23,12 +23,12 @@ pub fn report(error: &toml::de::Error, text: &str, problems: &mut Problems) {
         let message = format!("`{value}` is not allowed here{}", did_you_mean(value, &known));
         problems.report_with_hint(span, message, format!("allowed here: {}", known.join(", ")));
     } else if let Some(key) = message.strip_prefix("missing field ") {
-        // Only these two have keys that must be there, and none in common.
-        let table = match key {
-            "`format`" | "`registry`" => "source of events",
-            _ => "rule",
+        let table = match (key, in_use_at(text, span.start)) {
+            ("`format`", Some(name)) => format!("[in_use.{name}]"),
+            ("`format`" | "`registry`", _) => "this source of events".to_owned(),
+            _ => "this rule".to_owned(),
         };
-        problems.report(span, format!("key {key} is missing in this {table}"));
+        problems.report(span, format!("key {key} is missing in {table}"));
     } else if let Some((found, expected)) = parts(message, "invalid type: ") {
         let message = format!("expected {}, found {}", expected_kind(expected), found_kind(found));
         let header = text.get(span.clone());
@@ -55,7 +55,7 @@ fn backticked(text: &str) -> impl Iterator<Item = &str> {
 }
 
 /// ` (did you mean …?)` if a known word is near enough to be meant.
-fn did_you_mean(word: &str, known: &[&str]) -> String {
+pub fn did_you_mean(word: &str, known: &[&str]) -> String {
     let distance = |known: &str| strsim::damerau_levenshtein(word, known);
     known
         .iter()
@@ -101,6 +101,14 @@ fn place(text: &str, key: &Range<usize>) -> String {
     describe(&path)
 }
 
+/// The name of the `[in_use.NAME]` that begins at this place.
+fn in_use_at(text: &str, start: usize) -> Option<String> {
+    let table = DeTable::parse(text).ok()?;
+    let sources = table.get_ref().get("in_use")?.get_ref().as_table()?;
+    let found = sources.iter().find(|(_, value)| value.span().contains(&start));
+    found.map(|(name, _)| name.get_ref().to_string())
+}
+
 fn find_key(table: &DeTable<'_>, start: usize, path: &mut Vec<String>) -> bool {
     for (key, value) in table {
         if key.span().start == start {
@@ -135,6 +143,8 @@ fn describe(path: &[String]) -> String {
         ["registry", host, key, ..] => format!("in `{key}` of [registry.{host:?}]"),
         ["events", name] => format!("in [events.{name}]"),
         ["events", name, key, ..] => format!("in `{key}` of [events.{name}]"),
+        ["in_use", name] => format!("in [in_use.{name}]"),
+        ["in_use", name, key, ..] => format!("in `{key}` of [in_use.{name}]"),
         [table, ..] => format!("in [{table}]"),
     }
 }

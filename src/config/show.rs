@@ -12,7 +12,7 @@ use super::registry::{Insecure, RegistryConfig, SecretSource};
 use super::rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
 };
-use super::{Config, Daemon, show_cleanup};
+use super::{Config, Daemon, show_cleanup, show_in_use};
 use crate::oci::RegistryHost;
 use crate::oci::selection::{TagPatterns, TagSelection};
 use crate::schedule::{Timing, Trigger};
@@ -38,6 +38,9 @@ impl Config {
         }
         for receiver in &self.notify {
             show_notify(receiver, &mut out);
+        }
+        for (name, source) in &self.in_use {
+            show_in_use::show(name, source, &mut out);
         }
         for rule in &self.sync {
             show_rule(rule, &mut out);

@@ -13,6 +13,7 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     }
     let included = rule.repositories.included.iter().map(ToString::to_string);
     out.key("repositories", list(included.chain(rule.repositories.excluded.iter().map(exclusion))));
+    out.optional("in_use", (!rule.in_use.is_empty()).then(|| list(&rule.in_use)));
     out.key("clock", list(policy.clock.iter().map(|clock: &ClockSource| clock.as_str())));
     out.key("grace", duration(policy.grace));
     let count = policy.max_delete.count.map(|count| format!("count = {count}"));

@@ -11,7 +11,7 @@ use super::Parts;
 use super::by_source::BySource;
 use super::rule::Rule;
 use crate::alerts::{self, Delivery};
-use crate::cleanup::Cleaner;
+use crate::cleanup::{Cleaner, Sources};
 use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
 use crate::metrics::NotificationOutcome;
 use crate::oci::{RegistryHost, RepositoryName};
@@ -66,7 +66,8 @@ impl Engine {
             Arc::clone(&parts.carrier),
             syncer.turns().clone(),
             parts.audit.clone(),
-        );
+        )
+        .with_sources(sources(&config, parts));
         let alerts = sender(&config, parts);
         Self::with(config, parts, now, registries, syncer, cleaner, alerts).await
     }
@@ -82,7 +83,7 @@ impl Engine {
         let registries =
             Arc::new(self.registries.renewed(config.registries.clone(), RegistryConfig::default()));
         let syncer = self.syncer.with_registries(Arc::clone(&registries));
-        let cleaner = self.cleaner.with_registries(Arc::clone(&registries));
+        let cleaner = self.cleaner.renewed(Arc::clone(&registries), sources(&config, parts));
         // What waits to be sent is not lost where nothing has changed for its receivers.
         let unchanged = config.notify == self.config.notify;
         let alerts = if unchanged { Arc::clone(&self.alerts) } else { sender(&config, parts) };
@@ -174,6 +175,11 @@ fn registries(config: &Config, parts: &Parts) -> Arc<Registries> {
         parts.random,
     );
     Arc::new(registries.with_metrics(parts.metrics.clone()))
+}
+
+/// Where it is read what is in use.
+fn sources(config: &Config, parts: &Parts) -> Sources {
+    Sources::new(config.in_use.clone(), parts.environment.clone())
 }
 
 fn sender(config: &Config, parts: &Parts) -> Arc<alerts::Sender> {

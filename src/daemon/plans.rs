@@ -127,6 +127,8 @@ mod shape {
         repository: String,
         /// The time for which it was decided.
         now: Timestamp,
+        /// Whether one tag of several can be deleted there: `yes`, `no` or `unknown`.
+        untag: String,
         /// Why nothing is deleted; empty if the plan may be carried out.
         refused: Vec<String>,
         /// Tags made by people.

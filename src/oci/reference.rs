@@ -229,7 +229,7 @@ macro_rules! text_type {
 text_type!(RegistryHost, RepositoryName, Tag);
 
 /// An image, or a whole repository, in a registry: `host[:port]/repository[:tag][@digest]`.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ImageReference {
     pub registry: RegistryHost,
     pub repository: RepositoryName,

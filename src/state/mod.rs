@@ -6,7 +6,7 @@
 //!
 //! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
 //!   `marks`: which slot of its schedule each rule was at. `manifests`: what was seen of them.
-//!   `abilities`: what registries were found to be able to do.
+//!   `abilities`: what registries were found to be able to do. `in_use`: what ran lately.
 //! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
 //! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
 //! - `jsonl`: beside the database, logs of what must not be lost. There, errors are returned.
@@ -16,6 +16,7 @@ mod blobs;
 mod codec;
 mod flusher;
 mod health;
+mod in_use;
 mod journal;
 pub mod jsonl;
 mod manifests;
@@ -36,6 +37,7 @@ use store::{Change, Store};
 pub use abilities::Ability;
 pub use blobs::MAX_LOCATIONS;
 pub use health::Health;
+pub use in_use::{ListsNothing, SeenInUse};
 pub use journal::{Journal, Point, UploadKey};
 pub use manifests::{Created, SeenManifest, SeenReferrers};
 pub use marks::{Mark, Told};

@@ -184,10 +184,15 @@ pub fn policy() -> impl Strategy<Value = Policy> {
 
 pub fn in_use() -> impl Strategy<Value = InUse> {
     let source = || vec!["k8s".to_owned()];
-    (option::weighted(0.2, select(&NAMES[..])), option::weighted(0.2, 0..12_usize)).prop_map(
-        move |(tags, digests)| InUse {
+    let number = || option::weighted(0.2, 0..12_usize);
+    let digests = move |number: Option<usize>| -> BTreeMap<_, _> {
+        number.into_iter().map(|n| (digest(n), source())).collect()
+    };
+    (option::weighted(0.2, select(&NAMES[..])), number(), number()).prop_map(
+        move |(tags, named, elsewhere)| InUse {
             tags: tags.into_iter().map(|tag| (tag.parse().unwrap(), source())).collect(),
-            digests: digests.into_iter().map(|n| (digest(n), source())).collect::<BTreeMap<_, _>>(),
+            digests: digests(named),
+            elsewhere: digests(elsewhere),
         },
     )
 }

@@ -119,6 +119,7 @@ proptest! {
         let mut more_used = used.clone();
         more_used.tags.extend(more.tags);
         more_used.digests.extend(more.digests);
+        more_used.elsewhere.extend(more.elsewhere);
         prop_assert!(within(&doomed_in(&world, &policy, &more_used), &before), "in use");
 
         let mut changed = policy.clone();

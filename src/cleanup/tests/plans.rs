@@ -32,6 +32,35 @@ fn what_cannot_be_known_is_refused() {
     );
 }
 
+/// A digest that runs by another name, or without one, is protected here, too; but nothing follows
+/// from its not being here.
+#[test]
+fn what_runs_elsewhere_stays_here() {
+    let mut world = World::new();
+    world.abilities.lists_untagged = false;
+    let (running, child, idle) =
+        (world.image("running", 90), world.image("child", 90), world.image("idle", 90));
+    let index = world.index("index", 90, &[&child]);
+    world.tag("pr-1", &running);
+    world.tag("pr-2", &idle);
+    world.tag("pr-3", &index);
+    let place = vec!["prod: Pod shop/web".to_owned()];
+    let digests = [running.clone(), child, Digest::of(b"elsewhere")];
+    let elsewhere = digests.into_iter().map(|digest| (digest, place.clone())).collect();
+    let in_use = InUse { elsewhere, ..InUse::default() };
+    let policy = policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", "");
+    let snapshot = world.snapshot();
+    let plan = plan(&snapshot, &policy, &in_use, now());
+    assert!(plan.refusals.is_empty());
+    let gone: Vec<_> = plan.step_lines().map(|step| step.digest.clone()).collect();
+    // The index goes: it is not what runs, and its child lives on its own.
+    assert_eq!(gone.len(), 2);
+    assert!(gone.contains(&idle) && gone.contains(&index));
+    let explanation = explain(&plan, &Reference::Digest(running)).unwrap();
+    assert_eq!((explanation.action, explanation.in_use), ("keep", vec!["prod: Pod shop/web"]));
+    assert_eq!(explanation.blockers, ["in-use", "tag-stays"]);
+}
+
 /// A tag that points elsewhere on the next page.
 #[test]
 fn a_list_that_changes_while_it_is_read_is_not_whole() {

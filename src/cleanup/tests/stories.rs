@@ -250,6 +250,7 @@ fn story_19_what_is_deployed_stays() {
     let in_use = InUse {
         digests: [(deployed.clone(), vec!["k8s:prod".to_owned()])].into(),
         tags: [("sha-20".parse().unwrap(), vec!["k8s:prod".to_owned()])].into(),
+        ..InUse::default()
     };
     let snapshot = world.snapshot();
     let plan = plan(&snapshot, &policy, &in_use, now());

@@ -95,6 +95,7 @@ fn the_reference_has_every_key() {
             "Events" => "## `[events.NAME]`",
             "Sync" => "## `[[sync]]`",
             "Tags" => "## Selecting tags",
+            "InUse" => "## `[in_use.NAME]`",
             "Cleanup" => "## `[[cleanup]]`",
             "Keep" => "### What stays",
             "Delete" => "### What goes",

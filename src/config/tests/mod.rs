@@ -3,6 +3,7 @@
 mod cleanup;
 mod documents;
 mod events;
+mod in_use;
 mod notify;
 mod overlap_errors;
 mod registry_errors;

@@ -57,7 +57,7 @@ state = "a"
     tranship.toml:1:2: unknown key `demon` at the top level (did you mean `daemon`?)
         1 | [demon]
           |  ^^^^^
-    hint: allowed here: daemon, registry, events, notify, sync, cleanup
+    hint: allowed here: daemon, registry, events, notify, in_use, sync, cleanup
     "#);
 }
 

@@ -16,7 +16,7 @@ use super::docker_config::{AuthFile, Entry, blocking, server_name};
 use super::environment::Environment;
 use super::error::AuthError;
 use super::helper::Helper;
-use super::{Clock, lock, process, secret};
+use super::{Clock, lock, secret};
 use crate::config::SecretSource;
 use crate::oci::RegistryHost;
 
@@ -138,7 +138,7 @@ impl CredentialStore {
             explicit: explicit.into_iter().collect(),
             environment,
             clock,
-            time_limit: process::TIME_LIMIT,
+            time_limit: secret::TIME_LIMIT,
             files: Remembered::default(),
             asked: Mutex::default(),
         }

@@ -57,14 +57,3 @@ fn who(anonymous: &bool) -> &'static str {
 fn words(message: &str) -> String {
     if message.is_empty() { String::new() } else { format!(": {message}") }
 }
-
-/// The beginning of a text for an error message: one line, no control characters, `limit` chars.
-pub(super) fn shorten(text: &str, limit: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let mut short: String =
-        line.chars().take(limit).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if line.chars().nth(limit).is_some() {
-        short.push('…');
-    }
-    short
-}

@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 
 use super::credentials::Credential;
 use super::environment::Environment;
-use super::error::{AuthError, shorten};
-use super::process::{self, Output};
+use super::error::AuthError;
+use super::secret::limits;
+use crate::process::{self, Output};
+use crate::text::shorten;
 
 /// How a refresh token is marked.
 const TOKEN_USER: &str = "<token>";
@@ -103,7 +105,8 @@ impl<'a> Helper<'a> {
     }
 
     async fn run(&self, verb: &str, input: &[u8]) -> Result<Output, AuthError> {
-        process::run(&self.program, &[verb], input, self.environment, self.time_limit)
+        let path = self.environment.variable("PATH");
+        process::run(&self.program, &[verb], input, path, limits(self.time_limit))
             .await
             .map_err(|problem| self.fails(problem))
     }

@@ -8,7 +8,7 @@
 //! - `token`: one conversation with a token server; `cache`: its results, each asked for once.
 //! - `credentials`: who we are at a registry; from the configuration, or from
 //!   `docker_config` files and their `helper` programs.
-//! - `secret`: reads a configured secret; `process`: runs a program within bounds.
+//! - `secret`: reads a configured secret.
 //! - `environment`: the variables that all this looks at.
 //!
 //! Secrets are kept in `secrecy` types and never shown, neither by `Debug` nor in errors.
@@ -22,7 +22,6 @@ pub mod environment;
 pub mod error;
 mod helper;
 mod learned;
-mod process;
 pub mod realm;
 pub mod scope;
 mod secret;

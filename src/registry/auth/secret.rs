@@ -8,14 +8,22 @@ use tokio::io::AsyncReadExt;
 
 use super::environment::Environment;
 use super::error::AuthError;
-use super::process;
 use crate::config::SecretSource;
+use crate::process::{self, Limits};
 
 /// More than any password or token has.
 const FILE_LIMIT: u64 = 64 * 1024;
 
-/// How long a command may take to tell a secret that is not a registry's.
-const COMMAND_LIMIT: Duration = Duration::from_secs(30);
+/// How long a program that knows a secret may take before it is killed.
+pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
+
+/// More output than any credential has.
+const OUTPUT_LIMIT: u64 = 64 * 1024;
+
+/// What a program that knows a secret may take.
+pub(super) fn limits(time: Duration) -> Limits {
+    Limits { time, output: OUTPUT_LIMIT }
+}
 
 /// A secret that is not a registry's, without the newline at its end. `whose` says in errors what
 /// it is for.
@@ -27,7 +35,7 @@ pub async fn read_secret(
     whose: &str,
     environment: &Environment,
 ) -> Result<SecretString, AuthError> {
-    resolve(source, whose, environment, COMMAND_LIMIT).await
+    resolve(source, whose, environment, TIME_LIMIT).await
 }
 
 /// The secret, without the newline at its end. `time_limit` is for commands.
@@ -62,9 +70,15 @@ pub(super) async fn resolve(
                 problem,
             };
             let arguments = words.get(1..).unwrap_or_default();
-            let output = process::run(program, arguments, b"", environment, time_limit)
-                .await
-                .map_err(problem)?;
+            let output = process::run(
+                program,
+                arguments,
+                b"",
+                environment.variable("PATH"),
+                limits(time_limit),
+            )
+            .await
+            .map_err(problem)?;
             if !output.success {
                 return Err(problem(output.failure()));
             }

@@ -18,9 +18,10 @@ use url::form_urlencoded::Serializer;
 use url::{Host, Url};
 
 use super::credentials::Credential;
-use super::error::{AuthError, shorten};
+use super::error::AuthError;
 use super::realm;
 use super::{Clock, authenticator};
+use crate::text::shorten;
 
 /// For a token, with all retries.
 pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);

@@ -12,7 +12,7 @@ use super::super::credentials::Credential;
 use super::super::environment::Environment;
 use super::super::error::AuthError;
 use super::super::helper::Helper;
-use super::super::process;
+use super::super::secret::TIME_LIMIT;
 use super::{AuthFile, Key, blocking, problem, read, read_blocking, server_name};
 use crate::oci::RegistryHost;
 
@@ -45,7 +45,7 @@ pub async fn store(
     };
     if let Some(name) = file.as_ref().and_then(|file| helper_to_write(file, registry)) {
         let server = server_name(registry);
-        Helper::new(name, server, environment, process::TIME_LIMIT)?.store(credential).await?;
+        Helper::new(name, server, environment, TIME_LIMIT)?.store(credential).await?;
         // docker's mark that the helper has it.
         entry = json!({});
         keeper = Keeper::Helper(name.to_owned());
@@ -73,7 +73,7 @@ pub async fn erase(
     let mut erased = false;
     if let Some(name) = helper_to_write(&file, registry) {
         let server = server_name(registry);
-        erased = Helper::new(name, server, environment, process::TIME_LIMIT)?.erase().await?;
+        erased = Helper::new(name, server, environment, TIME_LIMIT)?.erase().await?;
     }
     let (path, registry) = (path.to_owned(), registry.clone());
     let removed = blocking(move || {

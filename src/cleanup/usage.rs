@@ -1,0 +1,85 @@
+//! What is in use, as a run reads it: again and again, but not for each repository anew.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::in_use::{self, Usage};
+use crate::config::CleanupRule;
+use crate::config::in_use::InUseSource;
+use crate::registry::auth::Environment;
+use crate::run::Failure;
+use crate::state::State;
+
+/// How long what was read is good enough for another repository. Deletions are not faster.
+const LASTS: Duration = Duration::from_secs(30);
+
+/// Where it is read.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    by_name: BTreeMap<String, InUseSource>,
+    environment: Environment,
+}
+
+impl Sources {
+    pub fn new(by_name: BTreeMap<String, InUseSource>, environment: Environment) -> Self {
+        Self { by_name, environment }
+    }
+}
+
+impl Default for Sources {
+    /// None.
+    fn default() -> Self {
+        Self::new(BTreeMap::new(), Environment::of_process())
+    }
+}
+
+/// What is in use while a rule runs.
+pub(super) struct UsageNow<'a> {
+    sources: &'a Sources,
+    rule: &'a CleanupRule,
+    state: &'a State,
+    now: Timestamp,
+    /// Held while it is read, so that it is read for all who wait.
+    last: Mutex<Option<(Instant, Arc<Usage>)>>,
+}
+
+impl<'a> UsageNow<'a> {
+    /// `now`: as the run reckons ages.
+    pub fn new(
+        sources: &'a Sources,
+        rule: &'a CleanupRule,
+        state: &'a State,
+        now: Timestamp,
+    ) -> Self {
+        Self { sources, rule, state, now, last: Mutex::default() }
+    }
+
+    /// What is in use now.
+    ///
+    /// # Errors
+    /// Any source of the rule that does not answer, or with what cannot be relied upon.
+    pub async fn read(&self) -> Result<Arc<Usage>, Vec<Failure>> {
+        let mut last = self.last.lock().await;
+        if let Some((_, usage)) = last.as_ref().filter(|(at, _)| at.elapsed() < LASTS) {
+            return Ok(Arc::clone(usage));
+        }
+        let Sources { by_name, environment } = self.sources;
+        let read = in_use::read(by_name, &self.rule.in_use, self.state, environment, self.now);
+        let usage =
+            Arc::new(read.await.map_err(|errors| errors.iter().map(failure).collect::<Vec<_>>())?);
+        *last = Some((Instant::now(), Arc::clone(&usage)));
+        Ok(usage)
+    }
+}
+
+fn failure(error: &in_use::InUseError) -> Failure {
+    Failure {
+        hint: Some("nothing is deleted while it is not known what runs".to_owned()),
+        ..Failure::new("read", "what is in use", error.to_string())
+    }
+}

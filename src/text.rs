@@ -1,0 +1,12 @@
+//! Texts that others wrote, made fit to stand in a message.
+
+/// The beginning of a text for an error message: one line, no control characters, `limit` chars.
+pub fn shorten(text: &str, limit: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut short: String =
+        line.chars().take(limit).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if line.chars().nth(limit).is_some() {
+        short.push('…');
+    }
+    short
+}
