@@ -213,3 +213,29 @@ async fn a_deletion_that_fails_fails_the_run() {
     let failed = [("rule", "old"), ("outcome", "failed")];
     assert!(daemon.metrics().await.sum("tranship_cleanup_steps_total", &failed) >= 1.0);
 }
+
+/// What runs somewhere stays, and where that is not known, everything does.
+#[tokio::test]
+async fn what_is_in_use_is_read_for_each_run() {
+    let registry = registry();
+    // A rule's lines may be followed by a table of the whole configuration.
+    let more = format!(
+        "{APPLY}\nin_use = [\"by-hand\"]\n[in_use.by-hand]\nformat = \"list\"\nfile = \"used.txt\""
+    );
+    let rule = pull_requests(&registry, "app", &more).replace("run_at_start = true\n", "");
+    let home = Home::new().alerting().registry(&registry, "").cleanup("old", &rule);
+    let daemon = home.serve().await;
+    let record = daemon.run("old").await;
+    assert_eq!(record["outcome"], "failed", "{record}");
+    let plan = daemon.get("/api/v1/rules/old/plan").await;
+    assert_eq!(plan["plans"], json!([]));
+    let told = home.alerts().came(1).await;
+    assert!(told.contains("failed to read what is in use"), "{told}");
+    assert_eq!(registry.traffic().writes(), 0);
+    home.tranship.write("used.txt", format!("{}/app:pr-2\n", registry.host()));
+    let record = daemon.run("old").await;
+    assert_eq!((&record["outcome"], steps(&record, "deleted")), (&json!("succeeded"), 2));
+    assert_eq!(registry.tag("app", "pr-2"), Some(image("pr-2").digest));
+    home.alerts().came(2).await;
+    assert_eq!(home.alerts().kinds(), ["failure", "recovery"]);
+}
