@@ -62,11 +62,14 @@ pub fn cleaned(cleaned: &Cleaned) -> String {
         (skipped + refused, "left alone"),
         (*failed, "FAILED"),
         (*not_done, "not done"),
-        (*limited, "repositories beyond the limits"),
-        (*incomplete, "repositories not known in full"),
     ] {
         if count > 0 {
             words.push_str(&format!(", {count} {what}"));
+        }
+    }
+    for (count, what) in [(*limited, "beyond the limits"), (*incomplete, "not known in full")] {
+        if count > 0 {
+            words.push_str(&format!("; repositories {what}: {count}"));
         }
     }
     words

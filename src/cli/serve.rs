@@ -23,11 +23,11 @@ use crate::transfer::Carrier;
 
 /// Run the rules on their schedules, until stopped
 ///
-/// Runs every rule at its times, on push events and on request, and serves metrics, health and
-/// the API at the configuration's `listen`. The configuration is loaded anew when its file changes
+/// Runs every rule at its times and on request, [[sync]] rules on push events too, and serves
+/// metrics, health and the API at the configuration's `listen`. The configuration is loaded anew when its file changes
 /// and on SIGHUP; if anything is wrong with it, the one in use stays.
 ///
-/// SIGTERM or SIGINT ends it in good order: images under way come to their end, as long as the
+/// SIGTERM or SIGINT ends it in good order: what is under way comes to its end, as long as the
 /// configuration's `grace` lasts, and the next start goes on with what is left. A second signal
 /// ends it at once, which loses nothing that was committed.
 #[derive(Debug, clap::Args)]

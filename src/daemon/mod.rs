@@ -127,7 +127,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts to run the rules of this configuration. Cancelling `stop.soon` makes it end in
-    /// good order: images under way come to their end, as long as the configuration's grace lasts.
+    /// good order: images and deletions under way come to their end, as long as the configuration's grace lasts.
     /// `stop.now` ends it at once.
     ///
     /// `watch` began before the configuration was read, so that no change of it is missed.

@@ -32,11 +32,16 @@ pub enum RulePlan {
 #[derive(Debug, Serialize, JsonSchema)]
 pub struct CleanupPlans {
     pub rule: String,
+    /// Always `plan`, whatever the rule's own is.
+    pub mode: cleanup::Mode,
+    /// The daemon ended before all plans were made.
+    pub interrupted: bool,
     /// One for each repository, by name.
     #[schemars(with = "Vec<shape::Plan>")]
     pub plans: Vec<Box<RawValue>>,
     /// What could not be looked at.
     pub failures: Vec<Failure>,
+    pub notes: Vec<String>,
 }
 
 impl Handle {
@@ -82,9 +87,7 @@ impl Handle {
                 watch: &|plan| written.lock().unwrap_or_else(PoisonError::into_inner).add(plan),
             })
             .await;
-        let CleanupReport { rule, failures, .. } = report;
-        let written = written.into_inner().unwrap_or_else(PoisonError::into_inner);
-        written.with(rule, failures)
+        written.into_inner().unwrap_or_else(PoisonError::into_inner).with(report)
     }
 }
 
@@ -108,9 +111,11 @@ impl Written {
         }
     }
 
-    fn with(self, rule: String, mut failures: Vec<Failure>) -> CleanupPlans {
+    fn with(self, report: CleanupReport) -> CleanupPlans {
+        let CleanupReport { rule, mode, interrupted, mut failures, notes, .. } = report;
         failures.extend(self.unwritten);
-        CleanupPlans { rule, plans: self.plans.into_values().collect(), failures }
+        let plans = self.plans.into_values().collect();
+        CleanupPlans { rule, mode, interrupted, plans, failures, notes }
     }
 }
 

@@ -169,7 +169,7 @@ impl Scheduler {
         tracing::info!(
             runs = self.runs.len(),
             ?grace,
-            "stopping: images under way come to their end"
+            "stopping: images and deletions under way come to their end"
         );
         let stop = self.shared.stop.clone();
         // Those that were due are missed by the next process; those that somebody asked for would

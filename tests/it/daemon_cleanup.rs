@@ -164,7 +164,7 @@ async fn status_and_history_show_cleanup_rules() {
         String::from_utf8(command.output().await.unwrap().stdout).unwrap()
     };
     let words = "would delete 2 of 3 tags and 2 of 3 manifests, which frees ";
-    let beyond = ", 1 repositories beyond the limits";
+    let beyond = "; repositories beyond the limits: 1";
     let look =
         async || (run(&["status"]).await, run(&["history"]).await, run(&["history", id]).await);
     for is_alive in [true, false] {

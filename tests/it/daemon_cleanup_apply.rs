@@ -137,7 +137,7 @@ async fn a_stop_lets_the_deletion_under_way_come_to_its_end() {
     let daemon = home.serve().await;
     eventually("a deletion", LIMIT, || async { (delete.count() == 1).then_some(()) }).await;
     daemon.signal("TERM");
-    daemon.logged("stopping: ").await;
+    daemon.logged("stopping: images and deletions under way").await;
     registry.clear_rules();
     registry.release();
     let (code, _) = daemon.into_process().ended().await;
