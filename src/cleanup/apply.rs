@@ -49,7 +49,7 @@ pub(super) struct Applied {
 }
 
 /// Carries a plan out that nothing refuses.
-pub(super) async fn apply<'a>(site: &'a Site<'a>, plan: &'a Plan<'a>, order: Order<'a>) -> Applied {
+pub(super) async fn apply<'a>(site: &'a Site<'_>, plan: &'a Plan<'a>, order: Order<'a>) -> Applied {
     let mut carrying = Carrying {
         site,
         plan,
@@ -71,8 +71,8 @@ pub(super) async fn apply<'a>(site: &'a Site<'a>, plan: &'a Plan<'a>, order: Ord
     carrying.finish().await
 }
 
-struct Carrying<'a> {
-    site: &'a Site<'a>,
+struct Carrying<'a, 's> {
+    site: &'a Site<'s>,
     plan: &'a Plan<'a>,
     tags: Tags,
     owners: Owners,
@@ -107,7 +107,7 @@ impl Became {
     }
 }
 
-impl Carrying<'_> {
+impl Carrying<'_, '_> {
     async fn stretch(&mut self, steps: &[(&Step, &StepLine<'_>)]) {
         if self.halted.is_none() && !self.stops() {
             self.keep_copies(steps).await;

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
@@ -12,20 +12,17 @@ use super::apply::{Order, apply};
 use super::audit::{Actor, Audit};
 use super::expire::{self, expired};
 use super::plan::{Plan, plan};
-use super::quarantine::Quarantine;
+use super::quarantine::{Quarantine, Space, Spaces};
 use super::recover::recover;
 use super::removal::Removal;
 use super::report::{CleanupReport, RepositoryReport};
 use super::site::{Sight, Site};
 use super::usage::{Sources, UsageNow};
-use super::{Selected, repositories};
+use super::{Place, Selected, repositories};
 use crate::config::CleanupRule;
-use crate::config::cleanup::{Mode, QuarantinePlace};
+use crate::config::cleanup::Mode;
 use crate::fair::{self, Flow, Pulse};
-use crate::layout::Layouts;
-use crate::oci::reference::ReferenceError;
-use crate::oci::template::SourceContext;
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::layout::{Garbage, Layout};
 use crate::registry::Registries;
 use crate::repository::{Cause, Error, Repository};
 use crate::run::{Failure, Stop, Turns};
@@ -33,6 +30,10 @@ use crate::transfer::Carrier;
 
 /// Repositories of one rule under way at once.
 const REPOSITORIES: usize = 8;
+
+/// Blobs of a layout are garbage when nobody has touched them for so long: somebody may be bringing
+/// the image that they belong to.
+const GARBAGE_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Carries cleanup rules out.
 pub struct Cleaner {
@@ -51,7 +52,7 @@ pub struct CleanupSpec<'a> {
     /// see to.
     pub mode: Mode,
     /// The only repository that the run is about; `None`: all of them.
-    pub only: Option<(&'a RegistryHost, &'a RepositoryName)>,
+    pub only: Option<&'a Place>,
     pub stop: &'a Stop,
     pub flow: Flow,
     /// Signs of life go here.
@@ -110,7 +111,7 @@ impl Cleaner {
     async fn pass(&self, spec: &CleanupSpec<'_>, report: &Mutex<CleanupReport>) {
         let fail = |failures: Vec<Failure>| lock(report).failures.extend(failures);
         let selected = match spec.only {
-            Some((host, name)) => Selected::one(host.clone(), name.clone()),
+            Some(place) => Selected::one(place.clone()),
             None => {
                 let selected = repositories(spec.rule, &self.registries, spec.flow);
                 match spec.stop.soon.run_until_cancelled(selected).await {
@@ -129,8 +130,8 @@ impl Cleaner {
         }
         let usage = &usage;
         futures_util::stream::iter(selected.repositories)
-            .for_each_concurrent(REPOSITORIES, |((host, name), expected)| async move {
-                match self.repository(spec, usage, &host, &name).await {
+            .for_each_concurrent(REPOSITORIES, |(place, expected)| async move {
+                match self.place(spec, usage, &place).await {
                     Ok(Seen::Report(one, interrupted)) => {
                         let mut report = lock(report);
                         report.interrupted |= interrupted;
@@ -138,8 +139,7 @@ impl Cleaner {
                     }
                     Ok(Seen::Stopped) => lock(report).interrupted = true,
                     Ok(Seen::Nothing) if expected => {
-                        let name = format!("{host}/{name}");
-                        let missing = Error::new("list tags of", name, Cause::Missing);
+                        let missing = Error::new("list tags of", place.to_string(), Cause::Missing);
                         fail(vec![Failure::of(&missing)]);
                     }
                     Ok(Seen::Nothing) => {}
@@ -149,22 +149,32 @@ impl Cleaner {
             .await;
     }
 
-    async fn repository(
+    /// Plans one repository and, if that is wanted, carries the plan out.
+    async fn place(
         &self,
         spec: &CleanupSpec<'_>,
         usage: &UsageNow<'_>,
-        host: &RegistryHost,
-        name: &RepositoryName,
+        place: &Place,
     ) -> Result<Seen, Vec<Failure>> {
-        let CleanupSpec { rule, mode, flow, stop, .. } = *spec;
+        let CleanupSpec { rule, mode, stop, .. } = *spec;
         let applies = mode == Mode::Apply;
-        let registry = self.registries.open(host).map_err(|error| vec![Failure::of(&error)])?;
+        let opened = self.open(place, spec.flow).await;
+        let (repository, layout) = opened.map_err(|error| vec![Failure::of(&error)])?;
         let site = Site {
-            repository: registry.repository_in(flow, name.clone(), false),
+            repository,
+            layout,
             state: self.carrier.state(),
             policy: &rule.policy,
             now: spec.now,
-            in_use: &|| Box::pin(async { Ok(usage.read().await?.of(host, name)) }),
+            in_use: &|| {
+                Box::pin(async {
+                    let usage = usage.read().await?;
+                    Ok(match place {
+                        Place::Registry(host, name) => usage.of(host, name),
+                        Place::Layout(_) => usage.of_layout(),
+                    })
+                })
+            },
         };
         let begin = async {
             let turn = match applies {
@@ -186,38 +196,73 @@ impl Cleaner {
         if !applies {
             return Ok(Seen::Report(report, false));
         }
-        let notes = recover(&self.audit, &*site.repository, spec.now).await;
-        report.notes.extend(notes.map_err(|failure| vec![failure])?);
-        let interrupted = match plan.steps.is_empty() {
-            true => false,
-            false => {
-                let order = self.order(spec, &site, host, name).await?;
-                let applied = apply(&site, &plan, order).await;
-                report.take(applied)
-            }
-        };
-        if !interrupted {
-            self.expire(spec, host, name, &mut report).await?;
-        }
+        let interrupted = self.apply(spec, &site, &plan, place, &mut report).await?;
         Ok(Seen::Report(report, interrupted))
     }
 
-    /// Lets go what the quarantine of a repository has kept for long enough.
-    async fn expire(
+    /// Carries a plan out, and what else is due in its repository. Whether it was interrupted.
+    ///
+    /// # Errors
+    /// Nothing was done.
+    async fn apply(
         &self,
         spec: &CleanupSpec<'_>,
-        host: &RegistryHost,
-        name: &RepositoryName,
+        site: &Site<'_>,
+        plan: &Plan<'_>,
+        place: &Place,
         report: &mut RepositoryReport,
-    ) -> Result<(), Vec<Failure>> {
+    ) -> Result<bool, Vec<Failure>> {
         let CleanupSpec { rule, actor, stop, .. } = *spec;
-        let Some(quarantine) = &rule.quarantine else { return Ok(()) };
-        let opened = self.open_quarantine(&quarantine.to, spec.flow, host, name).await;
-        let (repository, place) = opened.map_err(|error| vec![Failure::of(&error)])?;
-        let policy = expired(&*repository, spec.now).await.map_err(|failure| vec![failure])?;
-        let Some(policy) = policy else { return Ok(()) };
+        let notes = recover(&self.audit, &*site.repository, spec.now).await;
+        report.notes.extend(notes.map_err(|failure| vec![failure])?);
+        let quarantine = match &rule.quarantine {
+            Some(quarantine) => {
+                let opened = self.spaces().open(&quarantine.to, place, spec.flow).await;
+                Some((quarantine.ttl, opened.map_err(|error| vec![Failure::of(&error)])?))
+            }
+            None => None,
+        };
+        if !plan.steps.is_empty() {
+            let copies = quarantine.as_ref().map(|(ttl, space)| Quarantine {
+                carrier: &self.carrier,
+                flow: spec.flow,
+                source: Arc::clone(&site.repository),
+                space,
+                until: spec.now.checked_add(*ttl).unwrap_or(Timestamp::MAX),
+                copies: HashMap::new(),
+            });
+            let order =
+                Order { rule: &rule.name, audit: &self.audit, actor, quarantine: copies, stop };
+            let applied = apply(site, plan, order).await;
+            if report.take(applied) {
+                return Ok(true);
+            }
+        }
+        if let Some((_, space)) = &quarantine {
+            match self.expire(spec, space).await {
+                Ok(0) => {}
+                Ok(expired) => report
+                    .notes
+                    .push(format!("{expired} copies in {} had expired and are gone", space.name)),
+                Err(failures) => report.failures.extend(failures),
+            }
+        }
+        if let Some(layout) = &site.layout {
+            match collect(layout, spec.now).await {
+                Ok(note) => report.notes.extend(note),
+                Err(error) => report.failures.push(Failure::of(&error)),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets go what the quarantine of a repository has kept for long enough; how much that was.
+    async fn expire(&self, spec: &CleanupSpec<'_>, space: &Space) -> Result<usize, Vec<Failure>> {
+        let CleanupSpec { rule, actor, stop, now, .. } = *spec;
+        let policy = expired(&*space.repository, now).await.map_err(|failure| vec![failure])?;
+        let Some(policy) = policy else { return Ok(0) };
         let removal = Removal {
-            repository,
+            repository: Arc::clone(&space.repository),
             rule: &rule.name,
             policy: &policy,
             mode: Mode::Apply,
@@ -225,72 +270,42 @@ impl Cleaner {
             audit: &self.audit,
             actor,
             stop,
-            now: spec.now,
+            now,
         };
-        let expired = expire::remove(removal).await?;
-        if expired > 0 {
-            report.notes.push(format!("{expired} copies in {place} had expired and are gone"));
+        let removed = expire::remove(removal).await?;
+        if let Some(layout) = &space.layout {
+            collect(layout, now).await.map_err(|error| vec![Failure::of(&error)])?;
         }
-        Ok(())
+        Ok(removed)
     }
 
-    async fn order<'a>(
-        &'a self,
-        spec: &CleanupSpec<'a>,
-        site: &Site<'_>,
-        host: &RegistryHost,
-        name: &RepositoryName,
-    ) -> Result<Order<'a>, Vec<Failure>> {
-        let quarantine = match &spec.rule.quarantine {
-            None => None,
-            Some(quarantine) => {
-                let place = self.open_quarantine(&quarantine.to, spec.flow, host, name).await;
-                let (target, place) = place.map_err(|error| vec![Failure::of(&error)])?;
-                Some(Quarantine {
-                    carrier: &self.carrier,
-                    flow: spec.flow,
-                    source: Arc::clone(&site.repository),
-                    target,
-                    place,
-                    until: spec.now.checked_add(quarantine.ttl).unwrap_or(Timestamp::MAX),
-                    copies: HashMap::new(),
-                })
-            }
-        };
-        let CleanupSpec { rule, actor, stop, .. } = *spec;
-        Ok(Order { rule: &rule.name, audit: &self.audit, actor, quarantine, stop })
+    fn spaces(&self) -> Spaces<'_> {
+        Spaces { registries: &self.registries }
     }
 
-    /// The quarantine of a repository, and how people call it.
-    async fn open_quarantine(
+    async fn open(
         &self,
-        to: &QuarantinePlace,
+        place: &Place,
         flow: Flow,
-        registry: &RegistryHost,
-        repository: &RepositoryName,
-    ) -> crate::repository::Result<(Arc<dyn Repository>, String)> {
-        let fail = |reason: String| {
-            Error::new("name the quarantine of", repository.as_str(), Cause::Unsupported(reason))
-        };
-        match to {
-            QuarantinePlace::Folder(folder) => {
-                // A port's colon is the one character that names cannot have.
-                let name = format!("{}/{repository}", registry.as_str().replace(':', "_"));
-                let name = name.parse().map_err(|error: ReferenceError| fail(error.to_string()))?;
-                let layout = Layouts::open_or_create(folder).await?.get_or_create(&name).await?;
-                let place = layout.name().to_owned();
-                Ok((Arc::new(layout), place))
+    ) -> crate::repository::Result<(Arc<dyn Repository>, Option<Layout>)> {
+        match place {
+            Place::Registry(host, name) => {
+                let registry = self.registries.open(host)?;
+                Ok((registry.repository_in(flow, name.clone(), false), None))
             }
-            QuarantinePlace::Registry(target) => {
-                let context = SourceContext { registry, repository, prefix: "" };
-                let name = target.template.render(&context);
-                let name = name.map_err(|error| fail(error.to_string()))?;
-                let registry = self.registries.open(&target.registry)?;
-                let place = format!("{}/{name}", target.registry);
-                Ok((registry.repository_in(flow, name, true), place))
+            Place::Layout(folder) => {
+                let layout = Layout::open(folder).await?;
+                Ok((Arc::new(layout.clone()), Some(layout)))
             }
         }
     }
+}
+
+/// Removes the blobs of a layout that no listed image has any more; a note if there were some.
+async fn collect(layout: &Layout, now: Timestamp) -> crate::repository::Result<Option<String>> {
+    let Garbage { blobs, bytes, .. } = layout.collect_garbage(now, GARBAGE_AGE, false).await?;
+    let size = bytesize::ByteSize(bytes).display().iec();
+    Ok((blobs > 0).then(|| format!("{blobs} blobs that no image has any more are gone: {size}")))
 }
 
 /// What was found of a repository.

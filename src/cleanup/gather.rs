@@ -14,6 +14,7 @@ use serde::Deserialize;
 use super::snapshot::{Abilities, Snapshot};
 use super::{Builder, Found};
 use crate::config::policy::ClockSource;
+use crate::layout::{Layout, Listed};
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{Cause, Reference, Repository, Result, read_small_blob};
 use crate::state::{Created, SeenManifest, SeenReferrers, State};
@@ -33,6 +34,9 @@ pub struct Gathering<'a> {
     pub now: Timestamp,
     /// Further manifests to look for: in use, or listed without a tag.
     pub roots: &'a [Digest],
+    /// Where the repository is a layout: what it lists, also without a tag, and when files were
+    /// written is known.
+    pub layout: Option<&'a Layout>,
     /// Whether configurations are read, for when images were created.
     pub created: bool,
     /// Whether every list of referrers is asked for, however lately that was done.
@@ -51,6 +55,8 @@ impl Gathering<'_> {
     pub async fn run(&self) -> Option<Snapshot> {
         let mut builder = Builder::new(self.repository.name(), self.abilities);
         let tags = match self.repository.tags().await {
+            // A layout without images is there; a registry does not tell.
+            Ok(None) if self.layout.is_some() => Vec::new(),
             Ok(tags) => tags?,
             Err(error) => {
                 builder.cut_short(error.to_string());
@@ -59,6 +65,7 @@ impl Gathering<'_> {
         };
         let mut next = self.resolve(tags, &mut builder).await;
         next.extend(self.roots.iter().cloned());
+        next.extend(self.listed(&mut builder).await);
         self.walk(next, &mut builder).await;
         let snapshot = builder.finish();
         if snapshot.incomplete().is_empty() {
@@ -90,6 +97,24 @@ impl Gathering<'_> {
         digests
     }
 
+    /// What a layout lists, tagged or not.
+    async fn listed(&self, builder: &mut Builder) -> Vec<Digest> {
+        let Some(layout) = self.layout else { return Vec::new() };
+        let mut digests = Vec::new();
+        match layout.listed().await {
+            Ok(listed) => {
+                for entry in listed {
+                    match entry {
+                        Listed::Manifest { digest, .. } => digests.push(digest),
+                        Listed::NotUnderstood(reason) => builder.cut_short(reason),
+                    }
+                }
+            }
+            Err(error) => builder.cut_short(error.to_string()),
+        }
+        digests
+    }
+
     /// Looks at these manifests and at all that they lead to.
     async fn walk(&self, mut next: Vec<Digest>, builder: &mut Builder) {
         let mut met = HashSet::new();
@@ -102,10 +127,14 @@ impl Gathering<'_> {
             let looked =
                 futures_util::stream::iter(std::mem::take(&mut next)).map(|digest| async {
                     let looked = self.look(&digest).await;
-                    (digest, looked)
+                    let written = match self.layout {
+                        Some(layout) => Some(layout.written(&digest).await),
+                        None => None,
+                    };
+                    (digest, looked, written)
                 });
             let mut looked = std::pin::pin!(looked.buffer_unordered(PARALLEL));
-            while let Some((digest, looked)) = looked.next().await {
+            while let Some((digest, looked, written)) = looked.next().await {
                 match looked {
                     Looked::Absent => builder.absent(&digest),
                     Looked::Unreadable(reason) => builder.unreadable(&digest, reason),
@@ -114,6 +143,9 @@ impl Gathering<'_> {
                         match referrers {
                             Ok(referrers) => next.extend(referrers),
                             Err(error) => builder.cut_short(error.to_string()),
+                        }
+                        if let Some(Ok(Some(at))) = written {
+                            builder.time(&digest, ClockSource::Pushed, at);
                         }
                         builder.time(&digest, ClockSource::FirstSeen, seen.first_seen);
                         if let Some(Created::At(at)) = seen.created {
@@ -209,6 +241,10 @@ impl Gathering<'_> {
         };
         if let Some(last) = seen.referrers.as_ref().filter(lasts) {
             return Ok(last.digests.clone());
+        }
+        if self.layout.is_some() {
+            // Whatever refers to something is listed itself.
+            return Ok(Vec::new());
         }
         let Some(listed) = self.repository.referrers(digest).await? else { return Ok(Vec::new()) };
         let digests: Vec<_> = listed.into_iter().map(|descriptor| descriptor.digest).collect();

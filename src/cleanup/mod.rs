@@ -55,6 +55,6 @@ pub use gather::Gathering;
 pub use plan::{InUse, Plan, Refusal, Step, plan};
 pub use removal::{Removal, these_tags};
 pub use report::{CleanupReport, Outcome, Planned, RepositoryReport, StepReport, Verdict};
-pub use repositories::{Selected, repositories};
+pub use repositories::{Place, Selected, repositories, resolved};
 pub use snapshot::{Abilities, Incomplete, Node, Snapshot, Untag};
 pub use usage::Sources;

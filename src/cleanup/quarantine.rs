@@ -12,12 +12,18 @@ use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
+use super::Place;
 use super::audit::Kept;
 use super::snapshot::{Node, Snapshot};
+use crate::config::cleanup::QuarantinePlace;
 use crate::config::{ForeignLayers, IndexMode};
 use crate::fair::Flow;
-use crate::oci::{Digest, Tag};
-use crate::repository::{Placement, Reference, Repository};
+use crate::layout::{Layout, Layouts};
+use crate::oci::reference::ReferenceError;
+use crate::oci::template::SourceContext;
+use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
+use crate::registry::Registries;
+use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 use crate::transfer::{Carrier, Condition, Job, Options, TagIndex, Target};
 
 const PREFIX: &str = "expires-";
@@ -28,12 +34,10 @@ pub(super) struct Quarantine<'a> {
     pub carrier: &'a Carrier,
     pub flow: Flow,
     pub source: Arc<dyn Repository>,
-    pub target: Arc<dyn Repository>,
-    /// The target, as it can be typed.
-    pub place: String,
+    pub space: &'a Space,
     pub until: Timestamp,
     /// By what is about to go: its copy, or why there is none.
-    pub copies: HashMap<Node, Result<Kept, String>>,
+    pub copies: HashMap<Node, std::result::Result<Kept, String>>,
 }
 
 impl Quarantine<'_> {
@@ -60,21 +64,21 @@ impl Quarantine<'_> {
     }
 
     /// The copy of a manifest, if there is one, or why there is none.
-    pub fn copy(&self, node: Node) -> Result<&Kept, &str> {
+    pub fn copy(&self, node: Node) -> std::result::Result<&Kept, &str> {
         match self.copies.get(&node) {
             Some(copy) => copy.as_ref().map_err(String::as_str),
             None => Err("the run was stopped before"),
         }
     }
 
-    async fn transfer(&self, digest: &Digest) -> Result<Kept, String> {
+    async fn transfer(&self, digest: &Digest) -> std::result::Result<Kept, String> {
         let tag = tag(digest, self.until);
         let job = Job {
             source: Arc::clone(&self.source),
             reference: Reference::Digest(digest.clone()),
             source_tags: TagIndex::default(),
             targets: vec![Target {
-                repository: Arc::clone(&self.target),
+                repository: Arc::clone(&self.space.repository),
                 placement: Placement::Tag(tag.clone()),
                 current: None,
                 condition: Condition::Always,
@@ -87,9 +91,73 @@ impl Quarantine<'_> {
         };
         let outcome = self.carrier.transfer(&job).await.map_err(|error| error.to_string())?;
         match outcome.targets.into_iter().next() {
-            Some(Ok(_)) => Ok(Kept { place: self.place.clone(), tag, until: self.until }),
+            Some(Ok(_)) => Ok(Kept { place: self.space.name.clone(), tag, until: self.until }),
             Some(Err(error)) => Err(error.to_string()),
             None => Err("nothing was copied".to_owned()),
+        }
+    }
+}
+
+/// The quarantine of one repository.
+pub(super) struct Space {
+    pub repository: Arc<dyn Repository>,
+    /// What it is, if it is on disk.
+    pub layout: Option<Layout>,
+    /// As it can be typed.
+    pub name: String,
+}
+
+/// Opens quarantines.
+pub(super) struct Spaces<'a> {
+    pub registries: &'a Registries,
+}
+
+impl Spaces<'_> {
+    /// The quarantine of a repository, made where there is none.
+    pub async fn open(&self, to: &QuarantinePlace, of: &Place, flow: Flow) -> Result<Space> {
+        let fail = |reason: String| {
+            Error::new("name the quarantine of", of.to_string(), Cause::Unsupported(reason))
+        };
+        let (registry, repository) = name(of).map_err(|error| fail(error.to_string()))?;
+        match to {
+            QuarantinePlace::Folder(folder) => {
+                // A port's colon is the one character that names cannot have.
+                let name = format!("{}/{repository}", registry.as_str().replace(':', "_"));
+                let name = name.parse().map_err(|error: ReferenceError| fail(error.to_string()))?;
+                let layout = Layouts::open_or_create(folder).await?.get_or_create(&name).await?;
+                let name = layout.name().to_owned();
+                Ok(Space { repository: Arc::new(layout.clone()), layout: Some(layout), name })
+            }
+            QuarantinePlace::Registry(target) => {
+                let (registry, repository) = (&registry, &repository);
+                let context = SourceContext { registry, repository, prefix: "" };
+                let path = target.template.render(&context);
+                let path = path.map_err(|error| fail(error.to_string()))?;
+                let name = format!("{}/{path}", target.registry);
+                let registry = self.registries.open(&target.registry)?;
+                Ok(Space {
+                    repository: registry.repository_in(flow, path, true),
+                    layout: None,
+                    name,
+                })
+            }
+        }
+    }
+}
+
+/// A name for a repository that is one in a registry, too: a layout's is made of its path.
+fn name(of: &Place) -> std::result::Result<(RegistryHost, RepositoryName), ReferenceError> {
+    match of {
+        Place::Registry(host, name) => Ok((host.clone(), name.clone())),
+        Place::Layout(folder) => {
+            let text = folder.to_string_lossy().to_ascii_lowercase();
+            let parts = text.split('/').map(|part| {
+                let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+                part.split(|c| !is_plain(c)).filter(|word| !word.is_empty()).collect::<Vec<_>>()
+            });
+            let parts: Vec<String> =
+                parts.filter(|words| !words.is_empty()).map(|words| words.join("-")).collect();
+            Ok(("layouts.invalid".parse()?, parts.join("/").parse()?))
         }
     }
 }

@@ -43,6 +43,7 @@ impl Removal<'_> {
     pub async fn run(&self) -> Result<Option<(RepositoryReport, bool)>, Vec<Failure>> {
         let site = Site {
             repository: Arc::clone(&self.repository),
+            layout: None,
             state: self.state,
             policy: self.policy,
             now: self.now,

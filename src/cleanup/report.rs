@@ -42,6 +42,9 @@ pub struct RepositoryReport {
     pub steps: Vec<StepReport>,
     /// Bytes of manifests and blobs that nothing in the repository uses any more.
     pub bytes_freed: u64,
+    /// What went wrong besides: an old copy in the quarantine, garbage in a layout.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -155,6 +158,7 @@ impl RepositoryReport {
             planned: Planned::of(plan),
             steps: Vec::new(),
             bytes_freed: 0,
+            failures: Vec::new(),
             notes: Vec::new(),
         }
     }
@@ -201,6 +205,7 @@ impl CleanupReport {
     pub fn verdict(&self) -> Verdict {
         let unread = |repository: &RepositoryReport| {
             !repository.refused.is_empty() && !repository.limited
+                || !repository.failures.is_empty()
                 || repository.count(Outcome::Failed) + repository.count(Outcome::NotDone) > 0
         };
         if self.interrupted || !self.failures.is_empty() || self.repositories.iter().any(unread) {

@@ -1,52 +1,208 @@
-//! Which repositories a cleanup rule is about, by listing registries where nothing names them.
+//! Which repositories a cleanup rule is about, by listing registries and folders where nothing
+//! names them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
 
-use crate::config::CleanupRule;
+use crate::config::cleanup::{Exclusion, Included, Repositories};
+use crate::config::{CleanupRule, LayoutPattern, SourcePattern};
 use crate::fair::Flow;
+use crate::layout::Layouts;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
 use crate::repository::Error;
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    Registry(RegistryHost, RepositoryName),
+    /// The folder of a layout; canonical, unless it is not there.
+    Layout(PathBuf),
+}
+
+/// As people write it.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(host, name) => write!(f, "{host}/{name}"),
+            Self::Layout(folder) => write!(f, "oci:{}", folder.display()),
+        }
+    }
+}
 
 /// The repositories of a rule, and the lists that could not be read.
 #[derive(Debug, Default)]
 pub struct Selected {
     /// Each once, sorted; `true`: the rule names it, so it should be there.
-    pub repositories: BTreeMap<(RegistryHost, RepositoryName), bool>,
+    pub repositories: BTreeMap<Place, bool>,
     pub failures: Vec<Error>,
 }
 
 impl Selected {
     /// This repository and no other.
-    pub fn one(host: RegistryHost, repository: RepositoryName) -> Self {
-        let repositories = BTreeMap::from([((host, repository), true)]);
-        Self { repositories, failures: Vec::new() }
+    pub fn one(place: Place) -> Self {
+        Self { repositories: BTreeMap::from([(place, true)]), failures: Vec::new() }
     }
 }
 
-/// Lists each registry at most once.
+/// Lists each registry and each folder at most once.
 pub async fn repositories(rule: &CleanupRule, registries: &Registries, flow: Flow) -> Selected {
     let mut selected = Selected::default();
-    let mut listed = BTreeSet::new();
-    for pattern in &rule.repositories.included {
-        let host = &pattern.registry;
-        if let Some(repository) = pattern.repository() {
-            if rule.repositories.matches(host, repository) {
-                selected.repositories.insert((host.clone(), repository.clone()), true);
+    let (mut listed, mut walked) = (BTreeSet::new(), BTreeSet::new());
+    let rule = resolved(&rule.repositories).await;
+    for included in &rule.included {
+        let added = match included {
+            Included::Registry(pattern) => {
+                add_registry(pattern, &rule, (registries, flow), &mut listed, &mut selected).await
             }
-        } else if listed.insert(host) {
-            let list = async { registries.open(host)?.repositories(flow).await };
-            match list.await {
-                Ok(all) => {
-                    for name in all {
-                        if rule.repositories.matches(host, &name) {
-                            selected.repositories.entry((host.clone(), name)).or_insert(false);
-                        }
-                    }
-                }
-                Err(error) => selected.failures.push(error),
+            Included::Layouts(pattern) => {
+                add_layouts(pattern, &rule, &mut walked, &mut selected).await
             }
+        };
+        if let Err(error) = added {
+            selected.failures.push(error);
         }
     }
     selected
+}
+
+async fn add_registry<'a>(
+    pattern: &'a SourcePattern,
+    rule: &Repositories,
+    (registries, flow): (&Registries, Flow),
+    listed: &mut BTreeSet<&'a RegistryHost>,
+    selected: &mut Selected,
+) -> Result<(), Error> {
+    let host = &pattern.registry;
+    let place = |name: RepositoryName| Place::Registry(host.clone(), name);
+    if let Some(repository) = pattern.repository() {
+        if rule.matches(host, repository) {
+            selected.repositories.insert(place(repository.clone()), true);
+        }
+    } else if listed.insert(host) {
+        for name in registries.open(host)?.repositories(flow).await? {
+            if rule.matches(host, &name) {
+                selected.repositories.entry(place(name)).or_insert(false);
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn add_layouts<'a>(
+    pattern: &'a LayoutPattern,
+    rule: &Repositories,
+    walked: &mut BTreeSet<&'a Path>,
+    selected: &mut Selected,
+) -> Result<(), Error> {
+    let root = pattern.root.as_path();
+    if pattern.pattern.is_none() {
+        if rule.matches_layout(root) {
+            selected.repositories.insert(Place::Layout(root.to_owned()), true);
+        }
+    } else if walked.insert(root) {
+        for name in Layouts::below(root).await? {
+            let folder = root.join(name.as_str());
+            if rule.matches_layout(&folder) {
+                selected.repositories.entry(Place::Layout(folder)).or_insert(false);
+            }
+        }
+    }
+    Ok(())
+}
+
+impl Repositories {
+    /// Whether a rule is about a place.
+    pub fn has(&self, place: &Place) -> bool {
+        match place {
+            Place::Registry(host, name) => self.matches(host, name),
+            Place::Layout(folder) => self.matches_layout(folder),
+        }
+    }
+}
+
+/// The same with the canonical paths of all folders that are there, so that an exclusion holds
+/// whichever way it leads to a layout.
+pub async fn resolved(repositories: &Repositories) -> Repositories {
+    let mut resolved = repositories.clone();
+    let included = resolved.included.iter_mut().filter_map(|included| match included {
+        Included::Layouts(pattern) => Some(pattern),
+        Included::Registry(_) => None,
+    });
+    let excluded = resolved.excluded.iter_mut().filter_map(|exclusion| match exclusion {
+        Exclusion::Layouts(pattern) => Some(pattern),
+        Exclusion::Registry(..) | Exclusion::Everywhere(_) => None,
+    });
+    for pattern in included.chain(excluded) {
+        if let Ok(canonical) = tokio::fs::canonicalize(&pattern.root).await {
+            pattern.root = canonical;
+        }
+    }
+    resolved
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Layout;
+
+    async fn select(text: &str, folder: &Path) -> Selected {
+        let text = format!(
+            "[[cleanup]]\nname = \"a\"\nrepositories = {text}\ndelete = [{{ id = \"u\", untagged = true }}]\n"
+        );
+        let home = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+        let config = crate::config::parse(&text, &folder.join("tranship.toml"), &home);
+        let rule = config.unwrap().cleanup.remove(0);
+        let registries = Registries::new(
+            BTreeMap::new(),
+            crate::config::RegistryConfig::default(),
+            crate::registry::auth::Environment::new(|_| None),
+            || 0.0,
+        );
+        repositories(&rule, &registries, Flow::ALONE).await
+    }
+
+    #[tokio::test]
+    async fn layouts_are_found_below_a_folder_and_by_name() {
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().canonicalize().unwrap();
+        for name in [
+            "images",
+            "images/app",
+            "images/team/app",
+            "images/team/base-x",
+            "images/kept",
+            "Single",
+        ] {
+            Layout::open_or_create(folder.join(name)).await.unwrap();
+        }
+        let found = |selected: Selected| -> Vec<(String, bool)> {
+            assert!(selected.failures.is_empty(), "{:?}", selected.failures);
+            let places = selected.repositories.into_iter().map(|(place, expected)| match place {
+                Place::Layout(path) => {
+                    (path.strip_prefix(&folder).unwrap().display().to_string(), expected)
+                }
+                Place::Registry(..) => panic!("{place:?}"),
+            });
+            places.collect()
+        };
+        let all = r#"["oci:images/**", "oci:Single", "oci:images/team/app", "!**/base-*", "!oci:images/kept"]"#;
+        let expected = [("Single", true), ("images/app", false), ("images/team/app", true)];
+        let expected = expected.map(|(path, named)| (path.to_owned(), named));
+        assert_eq!(found(select(all, &folder).await), expected);
+        // Whatever path leads to a layout, what is left out is left out.
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(folder.join("images"), folder.join("link")).unwrap();
+            let linked = r#"["oci:link/*", "!oci:./images/../images/kept", "!oci:link/team/**"]"#;
+            let expected = [("images/app".to_owned(), false)];
+            assert_eq!(found(select(linked, &folder).await), expected);
+        }
+        let absent = select(r#"["oci:absent/**", "oci:nothing"]"#, &folder).await;
+        assert_eq!(absent.failures.len(), 1);
+        assert!(absent.failures[0].to_string().contains("absent"), "{:?}", absent.failures);
+        let named = Place::Layout(folder.join("nothing"));
+        assert_eq!(absent.repositories, BTreeMap::from([(named, true)]));
+    }
 }

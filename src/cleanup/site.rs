@@ -10,6 +10,7 @@ use super::gather::Gathering;
 use super::plan::InUse;
 use super::snapshot::{Abilities, Snapshot, Untag};
 use crate::config::policy::{ClockSource, Policy};
+use crate::layout::Layout;
 use crate::oci::Digest;
 use crate::repository::Repository;
 use crate::run::Failure;
@@ -22,6 +23,8 @@ pub(super) type ReadInUse<'a> =
 /// One repository.
 pub(super) struct Site<'a> {
     pub repository: Arc<dyn Repository>,
+    /// What it is, if it is on disk.
+    pub layout: Option<Layout>,
     pub state: &'a State,
     pub policy: &'a Policy,
     /// The time that ages are reckoned from.
@@ -49,6 +52,7 @@ impl Site<'_> {
             state: self.state,
             now: self.now,
             roots: &roots,
+            layout: self.layout.as_ref(),
             created: self.policy.clock.contains(&ClockSource::Created),
             all_referrers,
         };
@@ -58,6 +62,9 @@ impl Site<'_> {
 
     /// What can be relied upon. The protocol has no list of manifests without a tag.
     fn abilities(&self) -> Abilities {
+        if self.layout.is_some() {
+            return Abilities { untag: Untag::Yes, lists_untagged: true };
+        }
         let able = self.state.ability(self.repository.store(), Ability::Untag);
         let untag = match able {
             Some(true) => Untag::Yes,

@@ -13,14 +13,14 @@ use super::exit::{CliError, Exit};
 use super::report::print_failure;
 use super::{output, session, signals};
 use crate::cleanup::{
-    Actor, Audit, Cleaner, CleanupReport, CleanupSpec, Plan, RepositoryReport, Sources, Verdict,
-    explain,
+    Actor, Audit, Cleaner, CleanupReport, CleanupSpec, Place, Plan, RepositoryReport, Sources,
+    Verdict, explain, resolved,
 };
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config, RegistryConfig};
 use crate::fair::{Flow, Pulse};
 use crate::history::{Cause, RunId};
-use crate::oci::reference::{ImageReference, Location};
+use crate::oci::reference::Location;
 use crate::registry::auth::Environment;
 use crate::repository::Reference;
 use crate::run::{Failure, Stop, Turns};
@@ -52,7 +52,7 @@ pub struct Args {
     /// Delete what the plans say
     #[arg(long, conflicts_with = "explain")]
     apply: bool,
-    /// Say of one image, HOST/REPOSITORY:TAG or HOST/REPOSITORY@DIGEST, which line of a rule
+    /// Say of one image, HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR:TAG, which line of a rule
     /// decides
     #[arg(long, value_name = "REF")]
     explain: Option<Location>,
@@ -83,7 +83,7 @@ struct RuleDocument<'a> {
 
 /// One image, about which the rules are asked.
 struct Asked {
-    image: ImageReference,
+    place: Place,
     reference: Reference,
 }
 
@@ -107,7 +107,7 @@ struct Made {
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let asked = args.explain.map(asked).transpose()?;
     let config = session::required_config(global)?;
-    let rules = choose(&config.cleanup, &args.rules, asked.as_ref())?;
+    let rules = choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
     let cleaner = cleaner(&config)?;
     let stop = Stop { soon: signals::stop_token(), ..Stop::default() };
@@ -163,7 +163,7 @@ async fn run_rule(
         .run(CleanupSpec {
             rule,
             mode,
-            only: asked.map(|asked| (&asked.image.registry, &asked.image.repository)),
+            only: asked.map(|asked| &asked.place),
             stop,
             flow: Flow::ALONE,
             pulse: &Pulse::default(),
@@ -240,22 +240,29 @@ fn document(ran: &Ran) -> RuleDocument<'_> {
     }
 }
 
+/// The image that --explain names. A layout's path is the canonical one, as rules have it.
 fn asked(location: Location) -> Result<Asked, CliError> {
     let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
-    let Location::Registry(image) = location else {
-        return usage("--explain is about registries: [[cleanup]] rules are about nothing else");
+    let (place, tag, digest) = match location {
+        Location::Registry(image) => {
+            (Place::Registry(image.registry, image.repository), image.tag, image.digest)
+        }
+        Location::Layout { path, tag } => {
+            (Place::Layout(path.canonicalize().unwrap_or(path)), tag, None)
+        }
+        Location::Archive { .. } => return usage("--explain is not about archives"),
     };
-    let reference = match (&image.tag, &image.digest) {
-        (Some(tag), None) => Reference::Tag(tag.clone()),
-        (None, Some(digest)) => Reference::Digest(digest.clone()),
+    let reference = match (tag, digest) {
+        (Some(tag), None) => Reference::Tag(tag),
+        (None, Some(digest)) => Reference::Digest(digest),
         (Some(_), Some(_)) => return usage("--explain takes a tag or a digest, not both"),
         (None, None) => return usage("--explain needs a tag or a digest"),
     };
-    Ok(Asked { image, reference })
+    Ok(Asked { place, reference })
 }
 
 /// The rules with these names, or all of them; of those, the ones that are about the image.
-fn choose<'a>(
+async fn choose<'a>(
     all: &'a [CleanupRule],
     names: &[String],
     asked: Option<&Asked>,
@@ -271,19 +278,18 @@ fn choose<'a>(
         )));
     }
     let named = all.iter().filter(|rule| names.is_empty() || names.contains(&rule.name));
-    let about = |rule: &&CleanupRule| {
-        asked.is_none_or(|asked| {
-            rule.repositories.matches(&asked.image.registry, &asked.image.repository)
-        })
-    };
-    let chosen: Vec<&CleanupRule> = named.filter(about).collect();
-    match asked {
-        Some(asked) if chosen.is_empty() => Err(CliError::Usage(format!(
-            "none of these rules is about {}/{}",
-            asked.image.registry, asked.image.repository
-        ))),
-        _ => Ok(chosen),
+    let Some(asked) = asked else { return Ok(named.collect()) };
+    let mut chosen = Vec::new();
+    for rule in named {
+        if resolved(&rule.repositories).await.has(&asked.place) {
+            chosen.push(rule);
+        }
     }
+    if chosen.is_empty() {
+        let message = format!("none of these rules is about {}", asked.place);
+        return Err(CliError::Usage(message));
+    }
+    Ok(chosen)
 }
 
 /// What failed weighs more than what is too much.
@@ -307,6 +313,7 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
     for repository in &report.repositories {
         text::print_refusals(&report.rule, repository);
         text::print_setbacks(&report.rule, repository);
+        repository.failures.iter().for_each(print_failure);
     }
     if report.interrupted {
         eprintln!("{}: interrupted", report.rule);

@@ -116,7 +116,11 @@ fn image(location: Location) -> Result<(String, Option<Reference>), CliError> {
             let reference = image.digest.map(Reference::Digest).or_else(|| by_tag(image.tag));
             Ok((format!("{}/{}", image.registry, image.repository), reference))
         }
-        Location::Layout { path, tag } => Ok((format!("oci:{}", path.display()), by_tag(tag))),
+        // Rules have canonical paths, and so does the audit.
+        Location::Layout { path, tag } => {
+            let path = path.canonicalize().unwrap_or(path);
+            Ok((format!("oci:{}", path.display()), by_tag(tag)))
+        }
         Location::Archive { .. } => {
             Err(CliError::Usage("nothing is ever deleted from an archive".to_owned()))
         }

@@ -1,11 +1,12 @@
 //! A `[[cleanup]]` rule: which repositories, when, and what goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::layout_pattern::LayoutPattern;
 use super::policy::Policy;
 use super::rule::{SourcePattern, Target};
 use crate::oci::pattern::RepositoryPattern;
@@ -53,20 +54,29 @@ pub enum Mode {
     Apply,
 }
 
-/// Repositories of one or more registries.
+/// Repositories of one or more registries, and layouts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Repositories {
-    /// At least one; none of them names a tag or digest.
-    pub included: Vec<SourcePattern>,
+    /// At least one.
+    pub included: Vec<Included>,
     pub excluded: Vec<Exclusion>,
+}
+
+/// Repositories that a rule is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Included {
+    /// It names no tag or digest.
+    Registry(SourcePattern),
+    Layouts(LayoutPattern),
 }
 
 /// Repositories that a rule leaves alone.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Exclusion {
-    /// `None`: of every registry.
-    pub registry: Option<RegistryHost>,
-    pub path: ExcludedPath,
+pub enum Exclusion {
+    Registry(RegistryHost, ExcludedPath),
+    Layouts(LayoutPattern),
+    /// In every registry, and among the layouts, by their paths below the rule's folder.
+    Everywhere(ExcludedPath),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -75,18 +85,45 @@ pub enum ExcludedPath {
     Matching(RepositoryPattern),
 }
 
+impl ExcludedPath {
+    fn matches(&self, repository: &RepositoryName) -> bool {
+        match self {
+            Self::One(path) => path == repository,
+            Self::Matching(pattern) => pattern.matches(repository),
+        }
+    }
+}
+
 impl Repositories {
     /// Whether the rule is about this repository.
     pub fn matches(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
-        let included =
-            |pattern: &SourcePattern| pattern.registry == *registry && pattern.matches(repository);
-        let excluded = |exclusion: &Exclusion| {
-            exclusion.registry.as_ref().is_none_or(|host| host == registry)
-                && match &exclusion.path {
-                    ExcludedPath::One(path) => path == repository,
-                    ExcludedPath::Matching(pattern) => pattern.matches(repository),
-                }
+        let included = |included: &Included| match included {
+            Included::Registry(pattern) => {
+                pattern.registry == *registry && pattern.matches(repository)
+            }
+            Included::Layouts(_) => false,
+        };
+        let excluded = |exclusion: &Exclusion| match exclusion {
+            Exclusion::Registry(host, path) => host == registry && path.matches(repository),
+            Exclusion::Layouts(_) => false,
+            Exclusion::Everywhere(path) => path.matches(repository),
         };
         self.included.iter().any(included) && !self.excluded.iter().any(excluded)
+    }
+
+    /// Whether the rule is about the layout in this folder. Only texts are compared: what leads
+    /// to the same folder by a link has to be resolved before, here and there.
+    pub fn matches_layout(&self, layout: &Path) -> bool {
+        let names = self.included.iter().filter_map(|included| match included {
+            Included::Registry(_) => None,
+            Included::Layouts(pattern) => pattern.name_of(layout),
+        });
+        let names: Vec<Option<RepositoryName>> = names.collect();
+        let excluded = |exclusion: &Exclusion| match exclusion {
+            Exclusion::Registry(..) => false,
+            Exclusion::Layouts(pattern) => pattern.name_of(layout).is_some(),
+            Exclusion::Everywhere(path) => names.iter().flatten().any(|name| path.matches(name)),
+        };
+        !names.is_empty() && !self.excluded.iter().any(excluded)
     }
 }

@@ -8,6 +8,7 @@ pub mod cleanup;
 mod daemon;
 mod events;
 pub mod in_use;
+mod layout_pattern;
 mod notify;
 mod one_or_many;
 mod overlap;
@@ -46,6 +47,7 @@ pub use cleanup::CleanupRule;
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
 pub use in_use::InUseSource;
+pub use layout_pattern::LayoutPattern;
 pub use notify::{
     AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, is_loopback, may_carry_secrets,
 };

@@ -29,7 +29,8 @@ pub struct RawCleanup {
     /// Each run begins later by a random time up to this, like `5m`. Default: `0s`.
     #[schemars(with = "Option<String>")]
     pub jitter: Option<Spanned<String>>,
-    /// Repositories and patterns of them; those with `!` in front are left out.
+    /// Repositories and patterns of them, and layouts like `oci:/srv/images/**`; those with `!` in
+    /// front are left out.
     #[schemars(with = "Vec<String>")]
     pub repositories: Spanned<Vec<Spanned<String>>>,
     /// What runs somewhere stays: names of `[in_use.NAME]`. Where one of them cannot be had,

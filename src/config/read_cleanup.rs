@@ -9,8 +9,9 @@ use std::time::Duration;
 use serde_spanned::Spanned;
 
 use super::cleanup::{
-    CleanupRule, ExcludedPath, Exclusion, Mode, Quarantine, QuarantinePlace, Repositories,
+    CleanupRule, ExcludedPath, Exclusion, Included, Mode, Quarantine, QuarantinePlace, Repositories,
 };
+use super::layout_pattern::{LayoutPattern, LayoutPatternError};
 use super::policy::{
     ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Per, Policy, TagSelector,
 };
@@ -26,6 +27,7 @@ use crate::oci::reference::split_host;
 
 const DEFAULT_GRACE: Duration = Duration::from_secs(48 * 60 * 60);
 const DEFAULT_TTL: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+const IMAGE_HINT: &str = "say what goes in `delete`";
 const DEFAULT_MAX_DELETE: MaxDelete = MaxDelete { count: Some(200), percent: Some(20) };
 
 /// The rule, or `None` with at least one problem reported. `sources` are the names of `[in_use]`.
@@ -267,17 +269,12 @@ fn repositories(
             }
             continue;
         }
-        match read_source::source(text, reader) {
-            Some((pattern, None)) if !is_pinned(&pattern) => {
-                if is_whole_registry(&pattern) {
+        match included(text, reader) {
+            Some(included) => {
+                if is_whole_registry(&included) {
                     whole.get_or_insert(text.span());
                 }
-                repositories.included.push(pattern);
-            }
-            Some(_) => {
-                let message = format!("`{}` names an image, and not a repository", text.get_ref());
-                reader.report_with_hint(text.span(), message, "say what goes in `delete`");
-                complete = false;
+                repositories.included.push(included);
             }
             None => complete = false,
         }
@@ -295,12 +292,47 @@ fn repositories(
     complete.then_some(repositories)
 }
 
+fn included(text: &Spanned<String>, reader: &mut Reader<'_>) -> Option<Included> {
+    if let Some(pattern) = layouts(text, text.get_ref(), reader) {
+        return pattern.map(Included::Layouts);
+    }
+    match read_source::source(text, reader)? {
+        (pattern, None) if !is_pinned(&pattern) => Some(Included::Registry(pattern)),
+        _ => {
+            let error = LayoutPatternError::Image(text.get_ref().clone());
+            reader.report_with_hint(text.span(), error, IMAGE_HINT);
+            None
+        }
+    }
+}
+
+/// Layouts, if the text is about such: `Some(None)` if it is and a problem was reported.
+fn layouts(
+    text: &Spanned<String>,
+    pattern: &str,
+    reader: &mut Reader<'_>,
+) -> Option<Option<LayoutPattern>> {
+    if pattern.starts_with("oci-archive:") {
+        let message = "an archive is only replaced as a whole: nothing can be deleted from it";
+        reader.report(text.span(), message);
+        return Some(None);
+    }
+    let read = LayoutPattern::read(pattern, &reader.folder)?;
+    if let Err(LayoutPatternError::Image(_)) = &read {
+        let error = LayoutPatternError::Image(text.get_ref().clone());
+        reader.report_with_hint(text.span(), error, IMAGE_HINT);
+        return Some(None);
+    }
+    Some(reader.check(text.span(), read))
+}
+
 fn is_pinned(pattern: &SourcePattern) -> bool {
     matches!(pattern.repositories, SourceRepositories::Pinned { .. })
 }
 
-/// Whether the pattern matches whatever a registry may hold.
-fn is_whole_registry(pattern: &SourcePattern) -> bool {
+/// Whether the pattern matches whatever a registry may hold. A folder is always meant as such.
+fn is_whole_registry(included: &Included) -> bool {
+    let Included::Registry(pattern) = included else { return false };
     let SourceRepositories::Matching(pattern) = &pattern.repositories else { return false };
     // Names that have nothing in common but what every pattern of everything matches.
     ["a", "b-1/x", "c/d_e/f.g/0"]
@@ -309,10 +341,13 @@ fn is_whole_registry(pattern: &SourcePattern) -> bool {
 }
 
 fn exclusion(text: &Spanned<String>, excluded: &str, reader: &mut Reader<'_>) -> Option<Exclusion> {
+    if let Some(pattern) = layouts(text, excluded, reader) {
+        return pattern.map(Exclusion::Layouts);
+    }
     let (host, path) = split_host(excluded);
     if host.is_some_and(RepositoryPattern::is_pattern) {
         let message = format!("the host in `{excluded}` cannot be a pattern");
-        let hint = "leave the host out to mean every registry, as in !**/base-*";
+        let hint = "leave the host out to mean every registry and layout, as in !**/base-*";
         reader.report_with_hint(text.span(), message, hint);
         return None;
     }
@@ -321,5 +356,8 @@ fn exclusion(text: &Spanned<String>, excluded: &str, reader: &mut Reader<'_>) ->
         true => reader.check(text.span(), path.parse()).map(ExcludedPath::Matching),
         false => reader.check(text.span(), path.parse()).map(ExcludedPath::One),
     };
-    Some(Exclusion { registry: registry?, path: path? })
+    Some(match registry? {
+        Some(registry) => Exclusion::Registry(registry, path?),
+        None => Exclusion::Everywhere(path?),
+    })
 }

@@ -1,6 +1,8 @@
 //! `[[cleanup]]` rules as they were meant, written as TOML.
 
-use super::cleanup::{CleanupRule, ExcludedPath, Exclusion, Mode, Quarantine, QuarantinePlace};
+use super::cleanup::{
+    CleanupRule, ExcludedPath, Exclusion, Included, Mode, Quarantine, QuarantinePlace,
+};
 use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, TagSelector};
 use super::show::{Writer, duration, list, patterns, quoted, show_timing};
 
@@ -11,7 +13,7 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     if let Some(timing) = &rule.timing {
         show_timing(timing, out);
     }
-    let included = rule.repositories.included.iter().map(ToString::to_string);
+    let included = rule.repositories.included.iter().map(included);
     out.key("repositories", list(included.chain(rule.repositories.excluded.iter().map(exclusion))));
     out.optional("in_use", (!rule.in_use.is_empty()).then(|| list(&rule.in_use)));
     out.key("clock", list(policy.clock.iter().map(|clock: &ClockSource| clock.as_str())));
@@ -45,14 +47,24 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     }
 }
 
+fn included(included: &Included) -> String {
+    match included {
+        Included::Registry(pattern) => pattern.to_string(),
+        Included::Layouts(pattern) => pattern.to_string(),
+    }
+}
+
 fn exclusion(exclusion: &Exclusion) -> String {
-    let path = match &exclusion.path {
-        ExcludedPath::One(name) => name.as_str(),
-        ExcludedPath::Matching(pattern) => pattern.as_str(),
-    };
-    match &exclusion.registry {
-        Some(registry) => format!("!{registry}/{path}"),
-        None => format!("!{path}"),
+    fn text(path: &ExcludedPath) -> &str {
+        match path {
+            ExcludedPath::One(name) => name.as_str(),
+            ExcludedPath::Matching(pattern) => pattern.as_str(),
+        }
+    }
+    match exclusion {
+        Exclusion::Registry(registry, path) => format!("!{registry}/{}", text(path)),
+        Exclusion::Layouts(pattern) => format!("!{pattern}"),
+        Exclusion::Everywhere(path) => format!("!{}", text(path)),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) struct Entry {
     pub media_type: Option<String>,
     ref_name: Option<String>,
     tag: Option<Tag>,
+    problem: Option<String>,
 }
 
 impl Entry {
@@ -33,13 +34,30 @@ impl Entry {
         let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let ref_name = text(&value["annotations"][REF_NAME]);
-        Self {
-            digest: value["digest"].as_str().and_then(|digest| digest.parse().ok()),
-            media_type: text(&value["mediaType"]),
-            tag: ref_name.as_deref().and_then(tag_of),
-            ref_name,
-            raw,
-        }
+        let digest = match value["digest"].as_str() {
+            Some(digest) => digest.parse::<Digest>().map_err(|error| error.to_string()),
+            None => Err("it has no digest".to_owned()),
+        };
+        let tag = ref_name.as_deref().and_then(tag_of);
+        let odd = |value: &Value| !value.is_null() && !value.is_string();
+        let problem = match (&digest, &ref_name, &tag) {
+            (Err(why), ..) => Some(why.clone()),
+            _ if odd(&value["mediaType"]) => Some("its `mediaType` is no text".to_owned()),
+            _ if odd(&value["annotations"][REF_NAME]) => {
+                Some(format!("its `{REF_NAME}` is no text"))
+            }
+            (Ok(_), Some(name), None) => {
+                Some(format!("its name `{}` has no tag", name.escape_debug()))
+            }
+            _ => None,
+        };
+        let media_type = text(&value["mediaType"]);
+        Self { raw, digest: digest.ok(), media_type, ref_name, tag, problem }
+    }
+
+    /// Why the entry is not understood in full, if it is not.
+    pub fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
     }
 
     fn new(descriptor: &Descriptor, tag: Option<&Tag>) -> serde_json::Result<Self> {

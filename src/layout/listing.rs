@@ -12,8 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
-use super::files;
 use super::index::Index;
+use super::{files, fresh};
 use crate::oci::{Digest, Manifest, Tag};
 
 /// How long another process may hold the lock, which it needs for one edit at a time.
@@ -61,6 +61,17 @@ pub(super) enum Edit {
     DropDigest(Digest),
 }
 
+/// What became of an edit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Done {
+    Listed,
+    /// It was not listed, because this blob of it is gone.
+    Lacks(Digest),
+    Dropped,
+    /// Nothing was there to be dropped.
+    Nothing,
+}
+
 /// Whether a manifest gets an entry without a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Untagged {
@@ -74,7 +85,7 @@ pub(super) enum Untagged {
 #[derive(Debug)]
 struct Waiting {
     edit: Edit,
-    tell: oneshot::Sender<io::Result<bool>>,
+    tell: oneshot::Sender<io::Result<Done>>,
 }
 
 impl Listing {
@@ -93,8 +104,8 @@ impl Listing {
         files::blocking(move || listing.load()).await
     }
 
-    /// Carries out an edit and makes it durable. `false`: nothing was there to be dropped.
-    pub async fn edit(self: &Arc<Self>, edit: Edit) -> io::Result<bool> {
+    /// Carries out an edit and makes it durable.
+    pub async fn edit(self: &Arc<Self>, edit: Edit) -> io::Result<Done> {
         let (tell, told) = oneshot::channel();
         lock(&self.waiting).push(Waiting { edit, tell });
         // In a task of its own: the edits of others do not depend on this caller's patience.
@@ -121,12 +132,27 @@ impl Listing {
         .await;
         for (at, tell) in tells.into_iter().enumerate() {
             let result = match &result {
-                Ok(done) => Ok(done[at]),
+                Ok(done) => Ok(done[at].clone()),
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             };
             // Who gave up in the meantime does not want to know.
             let _ = tell.send(result);
         }
+    }
+
+    /// Does some work while nobody edits the list.
+    pub async fn alone<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let _turn = self.turn.lock().await;
+        let file_lock = self.lock_file().await?;
+        let listing = Arc::clone(self);
+        files::blocking(move || {
+            let _file_lock = file_lock;
+            work(&listing)
+        })
+        .await
     }
 
     /// Keeps other processes, and other handles of this one, from editing at the same time.
@@ -154,7 +180,8 @@ impl Listing {
         }
     }
 
-    fn load(&self) -> io::Result<Arc<Index>> {
+    /// The index as it is now, read where that may take its time.
+    pub fn load(&self) -> io::Result<Arc<Index>> {
         let path = self.layout.join(files::INDEX);
         let metadata = fs::metadata(&path).map_err(files::at(&path))?;
         let stamp = Stamp {
@@ -177,13 +204,18 @@ impl Listing {
     }
 
     /// Applies edits in their order. The locks are held.
-    fn apply(&self, edits: &[Edit]) -> io::Result<Vec<bool>> {
+    fn apply(&self, edits: &[Edit]) -> io::Result<Vec<Done>> {
         let mut index = Index::clone(&*self.load()?);
         let mut changed = false;
         let mut done = Vec::with_capacity(edits.len());
         for edit in edits {
             let dropped = match edit {
                 Edit::Put { manifest, tag, untagged } => {
+                    // A collector may have been here since the caller looked. It cannot come now.
+                    if let Some(lacks) = fresh::missing(&self.layout, manifest)? {
+                        done.push(Done::Lacks(lacks));
+                        continue;
+                    }
                     self.keep_blob(manifest)?;
                     let descriptor = manifest.descriptor();
                     if let Some(tag) = tag {
@@ -194,13 +226,14 @@ impl Listing {
                         Untagged::IfUnlisted => index.list(&descriptor)?,
                         Untagged::Always => index.list_untagged(&descriptor)?,
                     };
-                    false
+                    done.push(Done::Listed);
+                    continue;
                 }
                 Edit::DropTag(tag) => index.drop_tag(tag),
                 Edit::DropDigest(digest) => index.drop_digest(digest),
             };
             changed |= dropped;
-            done.push(dropped);
+            done.push(if dropped { Done::Dropped } else { Done::Nothing });
         }
         if changed {
             self.write(&index)?;
@@ -208,8 +241,9 @@ impl Listing {
         for (at, edit) in edits.iter().enumerate() {
             if let Edit::DropDigest(digest) = edit
                 && index.by_digest(digest).is_none()
+                && files::remove(&files::blob(&self.layout, digest))?
             {
-                done[at] |= files::remove(&files::blob(&self.layout, digest))?;
+                done[at] = Done::Dropped;
             }
         }
         Ok(done)

@@ -5,11 +5,15 @@
 //! - `archive`: a layout in a tar file.
 //!
 //! Several tasks and processes can use a layout at once. Whatever is killed whenever, a blob is
-//! either there with its whole verified content or not at all, and `index.json` is complete.
+//! either there with its whole verified content or not at all, and `index.json` is complete. What
+//! no listed image needs stays until it is collected (`garbage`).
 
 pub mod archive;
 mod files;
+mod fresh;
+mod garbage;
 mod index;
+mod listed;
 mod listing;
 mod referrers;
 mod repository;
@@ -30,6 +34,8 @@ use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest, derived};
 use crate::repository::{BlobReader, Cause, Error, Reference, Result};
 
+pub use garbage::Garbage;
+pub use listed::Listed;
 pub use root::Layouts;
 pub(crate) use upload::Upload;
 pub use upload::{UploadError, UploadId};

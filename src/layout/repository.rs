@@ -4,10 +4,11 @@ use std::path::Path;
 
 use async_trait::async_trait;
 
-use super::listing::{Edit, Untagged};
+use super::fresh::{self, Hold, hold};
+use super::listing::{Done, Edit, Untagged};
 use super::{Layout, UploadError, UploadId, failed, files};
-use crate::oci::manifest::{Document, MAX_MANIFEST_BYTES};
-use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, media_type};
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::repository::{
     BlobBody, BlobReader, Cause, Error, Placement, Reference, Repository, Resolved, Result, Stored,
     UploadSession, UploadStart,
@@ -132,20 +133,24 @@ impl Repository for Layout {
             _ => self.at(&Reference::Digest(manifest.digest.clone())),
         };
         let fail = |error| failed("put manifest", subject(), error);
-        if let Some(blob) = self.missing_blob(manifest).await.map_err(fail)? {
+        let lacks = |blob: Digest| {
             // The answer that registries give, so that callers see one kind of it.
             let cause = Cause::Refused {
                 status: http::StatusCode::NOT_FOUND,
                 codes: vec!["MANIFEST_BLOB_UNKNOWN".to_owned()],
-                message: format!("MANIFEST_BLOB_UNKNOWN: its blob {} is not there", blob.digest),
+                message: format!("MANIFEST_BLOB_UNKNOWN: its blob {blob} is not there"),
             };
-            return Err(Error::new("put manifest", subject(), cause));
+            Error::new("put manifest", subject(), cause)
+        };
+        if let Some(blob) = self.store_manifest(manifest).await.map_err(fail)? {
+            return Err(lacks(blob));
         }
-        self.write_blob(manifest).await.map_err(fail)?;
-        let (tag, untagged) = self.listed(placement, manifest);
+        let (tag, untagged) = entry(placement, manifest);
         if tag.is_some() || untagged != Untagged::No {
             let edit = Edit::Put { manifest: Box::new(manifest.clone()), tag, untagged };
-            self.0.listing.edit(edit).await.map_err(fail)?;
+            if let Done::Lacks(blob) = self.0.listing.edit(edit).await.map_err(fail)? {
+                return Err(lacks(blob));
+            }
             self.0.subjects.learn(manifest);
         }
         Ok(Stored { lists_referrer: manifest.subject.is_some() })
@@ -157,7 +162,7 @@ impl Repository for Layout {
     }
 
     /// The manifest's own blob goes too, because it would be found by its digest otherwise.
-    /// The blobs it names stay.
+    /// The blobs it names stay until garbage is collected.
     async fn delete(&self, reference: &Reference) -> Result<bool> {
         let edit = match reference {
             Reference::Tag(tag) => Edit::DropTag(tag.clone()),
@@ -171,7 +176,9 @@ impl Repository for Layout {
             }
         };
         let deleted = self.0.listing.edit(edit).await;
-        deleted.map_err(|error| failed("delete", self.at(reference), error))
+        deleted
+            .map(|done| done == Done::Dropped)
+            .map_err(|error| failed("delete", self.at(reference), error))
     }
 }
 
@@ -193,78 +200,87 @@ impl Layout {
 
     /// Whether the layout has a blob, if need be by making it this one's from the layout named
     /// `from` of the same tree.
+    ///
+    /// If so, the caller counts on it, and no collector takes it soon.
     pub(crate) async fn has_or_mounts(&self, digest: &Digest, from: Option<&str>) -> Result<bool> {
-        if self.blob_size(digest).await?.is_some() {
-            return Ok(true);
-        }
         let from = from.and_then(|from| from.parse::<RepositoryName>().ok());
-        let (Some(tree), Some(from)) = (&self.0.tree, from) else { return Ok(false) };
-        let source = files::blob(&tree.join(from.as_str()), digest);
+        let source = match (&self.0.tree, from) {
+            (Some(tree), Some(from)) => Some(files::blob(&tree.join(from.as_str()), digest)),
+            _ => None,
+        };
         let (layout, wanted) = (self.0.folder.clone(), digest.clone());
-        let mounted = files::blocking(move || mount(&source, &layout, &wanted)).await;
-        mounted.map_err(|error| {
-            failed("mount blob", self.at(&Reference::Digest(digest.clone())), error)
-        })
-    }
-
-    /// A blob that an image names and the layout lacks. Non-distributable layers may be
-    /// missing, and so may children of an index (it may be sparse) and subjects.
-    async fn missing_blob(&self, manifest: &Manifest) -> std::io::Result<Option<Descriptor>> {
-        let Document::Image { blobs } = &manifest.document else { return Ok(None) };
-        let (blobs, folder) = (blobs.clone(), self.0.folder.clone());
-        files::blocking(move || {
-            for blob in blobs {
-                let optional = media_type::is_nondistributable(&blob.media_type);
-                if !optional && files::size(&files::blob(&folder, &blob.digest))?.is_none() {
-                    return Ok(Some(blob));
+        let has = files::blocking(move || {
+            let path = files::blob(&layout, &wanted);
+            if files::size(&path)?.is_some() {
+                let _held = hold(&layout, Hold::Shared)?;
+                if fresh::freshen(&path)?.is_some() {
+                    return Ok(true);
                 }
             }
-            Ok(None)
+            source.map_or(Ok(false), |source| mount(&source, &layout, &wanted))
+        });
+        has.await.map_err(|error| {
+            failed("look for or mount blob", self.at(&Reference::Digest(digest.clone())), error)
         })
-        .await
     }
 
-    /// Stores a manifest's bytes under its digest.
-    async fn write_blob(&self, manifest: &Manifest) -> std::io::Result<()> {
-        let (folder, raw) = (self.0.folder.clone(), manifest.raw.clone());
-        let digest = manifest.digest.clone();
+    /// Stores a manifest's bytes under its digest, unless a blob that it names is not there, which
+    /// is then the answer.
+    ///
+    /// The manifest appears in the same moment in which its blobs are seen: an index that is
+    /// listed without this child must not get one that is not whole.
+    async fn store_manifest(&self, manifest: &Manifest) -> std::io::Result<Option<Digest>> {
+        let (folder, manifest) = (self.0.folder.clone(), manifest.clone());
         files::blocking(move || {
-            let path = files::blob(&folder, &digest);
+            let path = files::blob(&folder, &manifest.digest);
+            let length = manifest.raw.len() as u64;
             // A damaged file is replaced, which costs reading the others.
-            if files::size(&path)? == Some(raw.len() as u64)
-                && files::read(&path, raw.len() as u64)?.as_deref() == Some(&raw[..])
-            {
-                return Ok(());
+            let there = files::size(&path)? == Some(length)
+                && files::read(&path, length)?.as_deref() == Some(&manifest.raw[..]);
+            if there {
+                let _held = hold(&folder, Hold::Shared)?;
+                if let Some(lacks) = fresh::missing(&folder, &manifest)? {
+                    return Ok(Some(lacks));
+                }
+                if fresh::freshen(&path)?.is_some() {
+                    return Ok(None);
+                }
             }
             let uploads = files::uploads(&folder);
             std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
             let new = uploads.join(UploadId::random()?.as_str());
-            files::write_new(&new, &raw)?;
-            files::publish(&new, &path)
+            files::write_new(&new, &manifest.raw)?;
+            let _held = hold(&folder, Hold::Shared)?;
+            let lacks = fresh::missing(&folder, &manifest)?;
+            match &lacks {
+                None => files::publish(&new, &path)?,
+                Some(_) => drop(files::remove(&new)?),
+            }
+            Ok(lacks)
         })
         .await
     }
+}
 
-    /// How a manifest is listed in `index.json`.
-    fn listed(&self, placement: &Placement, manifest: &Manifest) -> (Option<Tag>, Untagged) {
-        let tag = match placement {
-            Placement::Tag(tag) => Some(tag.clone()),
-            Placement::Digest | Placement::Part => None,
-        };
-        // A document without a media type of its own has it in its entry alone.
-        let own_type = || Manifest::parse(manifest.raw.clone(), None, Some(&manifest.digest));
-        let untagged = if manifest.subject.is_some() {
-            // The list is where referrers are found, also when a tag of theirs is gone.
-            Untagged::Always
-        } else if *placement == Placement::Digest
-            || tag.is_none() && own_type().is_ok_and(|own| own.media_type != manifest.media_type)
-        {
-            Untagged::IfUnlisted
-        } else {
-            Untagged::No
-        };
-        (tag, untagged)
-    }
+/// How a manifest is listed in `index.json`.
+fn entry(placement: &Placement, manifest: &Manifest) -> (Option<Tag>, Untagged) {
+    let tag = match placement {
+        Placement::Tag(tag) => Some(tag.clone()),
+        Placement::Digest | Placement::Part => None,
+    };
+    // A document without a media type of its own has it in its entry alone.
+    let own_type = || Manifest::parse(manifest.raw.clone(), None, Some(&manifest.digest));
+    let untagged = if manifest.subject.is_some() {
+        // The list is where referrers are found, also when a tag of theirs is gone.
+        Untagged::Always
+    } else if *placement == Placement::Digest
+        || tag.is_none() && own_type().is_ok_and(|own| own.media_type != manifest.media_type)
+    {
+        Untagged::IfUnlisted
+    } else {
+        Untagged::No
+    };
+    (tag, untagged)
 }
 
 /// Links a blob into a layout, or copies it where the file system cannot link.
@@ -276,15 +292,24 @@ fn mount(source: &Path, layout: &Path, digest: &Digest) -> std::io::Result<bool>
     if let Some(folder) = target.parent() {
         std::fs::create_dir_all(folder).map_err(files::at(folder))?;
     }
-    match std::fs::hard_link(source, &target) {
-        Ok(()) => return Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => return Ok(true),
-        Err(_) => {}
+    {
+        // A link is as old as what it links to.
+        let _held = hold(layout, Hold::Shared)?;
+        match std::fs::hard_link(source, &target) {
+            Ok(()) => return Ok(fresh::freshen(&target)?.is_some()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Ok(fresh::freshen(&target)?.is_some());
+            }
+            Err(_) => {}
+        }
     }
     let uploads = files::uploads(layout);
     std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
     let new = uploads.join(UploadId::random()?.as_str());
-    std::fs::copy(source, &new).map_err(files::at(&new))?;
+    if files::found(std::fs::copy(source, &new)).map_err(files::at(&new))?.is_none() {
+        // A collector took it from there meanwhile.
+        return Ok(false);
+    }
     let copy = std::fs::File::open(&new).map_err(files::at(&new))?;
     if super::upload::hash_file(&copy, digest)? != *digest {
         // A damaged blob is not spread: the bytes are asked for instead.
@@ -292,6 +317,7 @@ fn mount(source: &Path, layout: &Path, digest: &Digest) -> std::io::Result<bool>
         return Ok(false);
     }
     copy.sync_data().map_err(files::at(&new))?;
+    let _held = hold(layout, Hold::Shared)?;
     files::publish(&new, &target)?;
     Ok(true)
 }

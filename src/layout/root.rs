@@ -66,14 +66,20 @@ impl Layouts {
         if let Some(single) = &self.single {
             return Ok(vec![single.clone()]);
         }
-        let root = self.root.clone();
+        Self::below(&self.root).await
+    }
+
+    /// The layouts below a folder by their paths from there, sorted; also where the folder is a
+    /// layout itself, which is not among them.
+    pub async fn below(folder: &Path) -> Result<Vec<RepositoryName>> {
+        let root = folder.to_owned();
         let names = files::blocking(move || {
             let mut names = Vec::new();
             walk(&root, "", &mut names)?;
             names.sort();
             Ok(names)
         });
-        names.await.map_err(|error| failed("list layouts in", self.root.to_string_lossy(), error))
+        names.await.map_err(|error| failed("list layouts in", folder.to_string_lossy(), error))
     }
 
     /// A repository; `None` if there is none with this name.

@@ -1,5 +1,8 @@
 //! What holds for layouts beyond the contract of every repository.
 
+mod garbage;
+mod listed;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

@@ -18,6 +18,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::files;
+use super::fresh::{self, Hold, hold};
 use super::listing::lock;
 use crate::oci::{Digest, Hasher};
 
@@ -279,6 +280,9 @@ impl Upload {
             let found = writer.digest(&wanted)?;
             if found == wanted {
                 writer.file.sync_data().map_err(files::at(&path))?;
+                // The last of it may have arrived long ago.
+                fresh::freshen_open(&writer.file, &path)?;
+                let _held = hold(&layout, Hold::Shared)?;
                 files::publish(&path, &files::blob(&layout, &wanted))?;
             } else {
                 files::remove(&path)?;

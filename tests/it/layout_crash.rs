@@ -1,6 +1,7 @@
 //! Layouts written by several processes that are killed in the middle: what was reported as
 //! done is there, and nothing is there in part.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -12,8 +13,8 @@ use tranship::repository::{Placement, Reference, Repository};
 
 use crate::conformance::{by_tag, push_image, tag};
 
-const FOLDER: &str = "TRANSHIP_TEST_LAYOUT";
-const WRITER: &str = "TRANSHIP_TEST_WRITER";
+pub const FOLDER: &str = "TRANSHIP_TEST_LAYOUT";
+pub const WRITER: &str = "TRANSHIP_TEST_WRITER";
 
 /// Not a test of its own: the process that `killed_writers_leave_whole_images` starts, which
 /// pushes images until it is killed, and says of each when it is done.
@@ -26,13 +27,19 @@ async fn writer() {
         let name = format!("{writer}-{at}");
         let image = push_image(&layout, &name).await;
         layout.put_manifest(&Placement::Tag(tag(&name)), &image).await.unwrap();
-        eprintln!("done {name}");
+        say("done", &name);
     }
 }
 
-fn start(folder: &Path, writer: &str) -> Child {
+/// Says something in one piece: of a line written in several, a kill could leave a part.
+pub fn say(what: &str, of: &str) {
+    std::io::stderr().write_all(format!("{what} {of}\n").as_bytes()).unwrap();
+}
+
+/// Starts one of the ignored tests as a process.
+pub fn start(test: &str, folder: &Path, writer: &str) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "layout_crash::writer", "--ignored", "--nocapture"])
+        .args(["--exact", test, "--ignored", "--nocapture"])
         .env(FOLDER, folder)
         .env(WRITER, writer)
         .stdout(Stdio::null())
@@ -66,8 +73,10 @@ async fn killed_writers_leave_whole_images() {
     let folder = root.path().join("app");
     let mut done = Vec::new();
     for round in 0..3 {
-        let one = kill_after(start(&folder, &format!("a{round}")), 5 + round);
-        let other = kill_after(start(&folder, &format!("b{round}")), 9 - round);
+        let one =
+            kill_after(start("layout_crash::writer", &folder, &format!("a{round}")), 5 + round);
+        let other =
+            kill_after(start("layout_crash::writer", &folder, &format!("b{round}")), 9 - round);
         let both = async { tokio::join!(one, other) };
         let (one, other) =
             tokio::time::timeout(Duration::from_secs(60), both).await.expect("the writers write");

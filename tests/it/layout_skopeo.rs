@@ -14,7 +14,7 @@ use crate::conformance::{by_tag, push_image, tag};
 use crate::layout_server::Server;
 
 /// Runs skopeo, and gives what it printed. `None`: it is not installed here.
-async fn skopeo(arguments: &[&str]) -> Option<Vec<u8>> {
+pub async fn skopeo(arguments: &[&str]) -> Option<Vec<u8>> {
     let mut command = Command::new("skopeo");
     command.arg("--insecure-policy").args(arguments).kill_on_drop(true);
     let output = match tokio::time::timeout(Duration::from_secs(60), command.output()).await {
@@ -43,7 +43,7 @@ async fn assert_has(layout: &Layout, name: &str, image: &Manifest) {
     }
 }
 
-fn oci(folder: &Path, tag: &str) -> String {
+pub fn oci(folder: &Path, tag: &str) -> String {
     format!("oci:{}:{tag}", folder.display())
 }
 

@@ -8,6 +8,8 @@
 mod cleanup;
 mod cleanup_apply;
 mod cleanup_faults;
+mod cleanup_in_use;
+mod cleanup_layouts;
 mod cli_config;
 mod cli_copy;
 mod cli_delete;
@@ -43,6 +45,7 @@ mod fuzz;
 mod harness;
 mod layout_conformance;
 mod layout_crash;
+mod layout_garbage;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;

@@ -33,6 +33,11 @@ impl Usage {
         InUse { tags, digests, elsewhere }
     }
 
+    /// What is in use of a layout: nobody runs anything by its path, but by digest.
+    pub fn of_layout(&self) -> InUse {
+        InUse { elsewhere: listed(self.digests.iter()), ..InUse::default() }
+    }
+
     /// Adds what was seen at a place. It is in use by the name it was seen with, and by the name
     /// that the aliases give it.
     pub(super) fn add(

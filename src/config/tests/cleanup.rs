@@ -69,6 +69,57 @@ fn what_is_shown_means_the_same() {
     assert_eq!(parse(&shown).unwrap_or_else(|e| panic!("{e}\n{shown}")), config, "{shown}");
 }
 
+const LAYOUTS: &str = r#"
+[[cleanup]]
+name = "disk"
+repositories = [
+    "oci:/srv/images/**",
+    "oci:/srv/one/base-app",
+    "oci:/srv/one/Other App/",
+    "!oci:/srv/images/team/*-private",
+    "!oci:/srv/images/kept",
+    "!**/base-*",
+    "!r.example/team/app",
+]
+mode = "apply"
+delete = [{ id = "untagged", untagged = true }]
+"#;
+
+#[test]
+fn layouts_are_named_by_their_paths() {
+    let rule = good(LAYOUTS);
+    for (folder, expected) in [
+        ("/srv/images/app", true),
+        ("/srv/images/team/app", true),
+        ("/srv/images/team/x-private", false),
+        ("/srv/images/kept", false),
+        ("/srv/images/kept/below", true),
+        ("/srv/images/team/base-x", false),
+        // Only what is below the root is no repository of its own.
+        ("/srv/images", false),
+        ("/srv/images/Upper", false),
+        // A single layout has the last part of its path as its name.
+        ("/srv/one/base-app", false),
+        ("/srv/one/Other App", true),
+        ("/srv/one/third", false),
+    ] {
+        assert_eq!(rule.repositories.matches_layout(folder.as_ref()), expected, "{folder}");
+    }
+    assert!(!rule.repositories.matches(&"r.example".parse().unwrap(), &"app".parse().unwrap()));
+    let config = parse(LAYOUTS).unwrap();
+    let shown = config.show();
+    assert_eq!(parse(&shown).unwrap_or_else(|e| panic!("{e}\n{shown}")), config, "{shown}");
+}
+
+#[test]
+fn relative_paths_of_layouts_start_at_the_file() {
+    let text = LAYOUTS.replace("/srv/", "srv/");
+    let shown = parse(&text).unwrap().show();
+    let line = shown.lines().find(|line| line.starts_with("repositories")).unwrap();
+    assert!(line.contains("\"oci:/") && line.contains("/srv/images/**\""), "{line}");
+    assert!(line.contains("\"!oci:/") && line.contains("/srv/images/kept\""), "{line}");
+}
+
 /// The messages about a rule of these lines.
 fn wrong(lines: &str) -> String {
     let text = format!("[[cleanup]]\nname = \"a\"\n{lines}\n");
@@ -183,6 +234,17 @@ fn repositories_that_cannot_be_meant_are_errors() {
         (r#"[]"#, "", "no repository is named here"),
         (r#"["!r.example/a"]"#, "", "no repository is named here"),
         (r#"["r.example/a:v1"]"#, "", "names an image, and not a repository"),
+        (
+            r#"["oci:/srv/a:v1"]"#,
+            "",
+            "3:17: `oci:/srv/a:v1` names an image, and not a repository\nhint: say what goes",
+        ),
+        (r#"["oci:/srv/**:v1"]"#, "", "3:17: `oci:/srv/**:v1` names an image"),
+        (r#"["oci:/srv/**", "!oci:/srv/a:v1"]"#, "", "3:32: `!oci:/srv/a:v1` names an image"),
+        (r#"["oci:"]"#, "", "3:17: `oci:` needs the path of a layout"),
+        (r#"["oci:/srv/Team-*"]"#, "", "3:17: `Team-*` matches no repository"),
+        (r#"["!oci:/srv/a"]"#, "", "no repository is named here"),
+        (r#"["oci-archive:a.tar"]"#, "", "3:17: an archive is only replaced as a whole"),
         (r#"["r.example/a", "!*.example/a"]"#, "", "the host in `*.example/a` cannot be a pattern"),
         (r#"["r.example/a", "!r.example/A*"]"#, "", "no upper-case letters"),
         (

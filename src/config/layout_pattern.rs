@@ -1,0 +1,90 @@
+//! Layouts on disk as a rule names them: `oci:/srv/images/app`, `oci:/srv/images/**`.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use crate::oci::RepositoryName;
+use crate::oci::pattern::{PatternError, RepositoryPattern};
+
+/// What stands before the path.
+const TRANSPORT: &str = "oci:";
+
+/// One layout, or some of those below a folder.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LayoutPattern {
+    /// Absolute.
+    pub root: PathBuf,
+    /// Of the paths below the root. `None`: the root itself is the layout.
+    pub pattern: Option<RepositoryPattern>,
+}
+
+/// Why a text does not name layouts.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LayoutPatternError {
+    #[error("`oci:` needs the path of a layout behind it")]
+    NoPath,
+    #[error("`{0}` names an image, and not a repository")]
+    Image(String),
+    #[error(transparent)]
+    Pattern(#[from] PatternError),
+}
+
+impl LayoutPattern {
+    /// Reads a text that starts with `oci:`; `None` for others. Relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// When it names one image, or nothing that a layout can be.
+    pub fn read(text: &str, folder: &Path) -> Option<Result<Self, LayoutPatternError>> {
+        let path = text.strip_prefix(TRANSPORT)?;
+        let image = || LayoutPatternError::Image(text.to_owned());
+        if path.is_empty() {
+            return Some(Err(LayoutPatternError::NoPath));
+        }
+        // A colon behind the last slash starts a tag, as in every reference to a layout.
+        if path.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/')) {
+            return Some(Err(image()));
+        }
+        let mut at = 0;
+        for part in path.split('/') {
+            if RepositoryPattern::is_pattern(part) {
+                let root = folder.join(&path[..at]);
+                let pattern = path[at..].parse::<RepositoryPattern>();
+                return Some(
+                    pattern
+                        .map(|pattern| Self { root, pattern: Some(pattern) })
+                        .map_err(Into::into),
+                );
+            }
+            at += part.len() + 1;
+        }
+        Some(Ok(Self { root: folder.join(path), pattern: None }))
+    }
+
+    /// The name under which a layout belongs to it: its path below the root, or for a single
+    /// layout the last part of its own, if that could be a repository's name. `None`: it does not
+    /// belong to it.
+    pub fn name_of(&self, layout: &Path) -> Option<Option<RepositoryName>> {
+        let name = |path: &Path| path.to_str()?.parse::<RepositoryName>().ok();
+        match &self.pattern {
+            None if layout == self.root => {
+                Some(layout.file_name().and_then(|last| name(last.as_ref())))
+            }
+            None => None,
+            Some(pattern) => {
+                let name = name(layout.strip_prefix(&self.root).ok()?)?;
+                pattern.matches(&name).then_some(Some(name))
+            }
+        }
+    }
+}
+
+impl fmt::Display for LayoutPattern {
+    /// As it stands in a rule.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = match &self.pattern {
+            Some(pattern) => self.root.join(pattern.as_str()),
+            None => self.root.clone(),
+        };
+        write!(f, "{TRANSPORT}{}", path.display())
+    }
+}

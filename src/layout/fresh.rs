@@ -1,0 +1,148 @@
+//! Blobs that somebody counts on. Who does so says it by their files' times, as git does, and
+//! looks while no collector removes anything: `garbage` tells the whole protocol.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::files;
+use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
+use crate::oci::{Digest, Manifest, media_type};
+
+/// A file this young is not made younger: that would cost a write and change little.
+const FRESH: Duration = Duration::from_secs(60);
+
+/// How long others may hold the lock. They need it for moments only.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
+/// How the blobs of a layout are held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Nothing is removed meanwhile. Several can hold blobs so.
+    Shared,
+    /// Nobody else looks or freshens meanwhile.
+    Alone,
+}
+
+/// Holds the blobs of a layout against other processes and tasks until the result is dropped.
+#[expect(clippy::disallowed_methods, reason = "it is only called where blocking is allowed")]
+pub(super) fn hold(layout: &Path, hold: Hold) -> io::Result<File> {
+    let own = files::own(layout);
+    let path = own.join("blobs.lock");
+    let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let file = match open() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir_all(&own).map_err(files::at(&own))?;
+            open()
+        }
+        opened => opened,
+    };
+    let file = file.map_err(files::at(&path))?;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        let attempt = match hold {
+            Hold::Shared => file.try_lock_shared(),
+            Hold::Alone => file.try_lock(),
+        };
+        match attempt {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            Err(error) => return Err(files::at(&path)(error.into())),
+        }
+    }
+}
+
+/// The size of a blob's file in bytes, which is then no older than a minute; `None` if there is
+/// none. The answer stays true for as long as the blobs are held.
+pub(super) fn freshen(path: &Path) -> io::Result<Option<u64>> {
+    let metadata = files::found(fs::metadata(path)).map_err(files::at(path))?;
+    let Some(metadata) = metadata.filter(fs::Metadata::is_file) else { return Ok(None) };
+    if is_stale(&metadata)? {
+        let file = match files::found(File::open(path)) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Ok(None),
+            Err(error) => return tolerate(error, path).map(|()| Some(metadata.len())),
+        };
+        touch(&file, path)?;
+    }
+    Ok(Some(metadata.len()))
+}
+
+/// The same for a file that is open.
+pub(super) fn freshen_open(file: &File, path: &Path) -> io::Result<()> {
+    let metadata = file.metadata().map_err(files::at(path))?;
+    if is_stale(&metadata)? { touch(file, path) } else { Ok(()) }
+}
+
+fn is_stale(metadata: &fs::Metadata) -> io::Result<bool> {
+    let age = SystemTime::now().duration_since(metadata.modified()?);
+    Ok(age.is_ok_and(|age| age > FRESH))
+}
+
+fn touch(file: &File, path: &Path) -> io::Result<()> {
+    file.set_modified(SystemTime::now()).or_else(|error| tolerate(error, path))
+}
+
+/// Only its owner may give a file another time. Files of other users stay as old as they are; the
+/// last look before an image is listed needs no times.
+fn tolerate(error: io::Error, path: &Path) -> io::Result<()> {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Ok(()),
+        _ => Err(files::at(path)(error)),
+    }
+}
+
+/// A blob that a manifest names and the layout lacks; all others are freshened. The blobs should
+/// be held.
+///
+/// Non-distributable layers may be missing, and so may children of an index (it may be sparse) and
+/// subjects. But a child that is there must be whole: nobody would look again later.
+pub(super) fn missing(layout: &Path, manifest: &Manifest) -> io::Result<Option<Digest>> {
+    let mut met = HashSet::new();
+    let mut children = Vec::new();
+    let mut missing = look(layout, manifest, &mut met, &mut children)?;
+    while missing.is_none()
+        && let Some(child) = children.pop()
+    {
+        missing = look(layout, &child, &mut met, &mut children)?;
+    }
+    Ok(missing)
+}
+
+/// Looks at what one manifest names; adds the children that are there and not `met` before.
+fn look(
+    layout: &Path,
+    manifest: &Manifest,
+    met: &mut HashSet<Digest>,
+    children: &mut Vec<Manifest>,
+) -> io::Result<Option<Digest>> {
+    for blob in manifest.blobs() {
+        let optional = media_type::is_nondistributable(&blob.media_type);
+        if freshen(&files::blob(layout, &blob.digest))?.is_none() && !optional {
+            return Ok(Some(blob.digest.clone()));
+        }
+    }
+    for child in manifest.children() {
+        let path = files::blob(layout, &child.digest);
+        let Some(size) = freshen(&path)? else { continue };
+        // What is no manifest names nothing.
+        if size > MAX_MANIFEST_BYTES as u64
+            || !media_type::is_manifest(&child.media_type)
+            || !met.insert(child.digest.clone())
+        {
+            continue;
+        }
+        let Some(raw) = files::read(&path, MAX_MANIFEST_BYTES as u64)? else { continue };
+        match Manifest::parse(raw.into(), Some(&child.media_type), Some(&child.digest)) {
+            Ok(child) => children.push(child),
+            Err(ManifestError::Digest { .. }) => return Ok(Some(child.digest.clone())),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}

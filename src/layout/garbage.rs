@@ -1,0 +1,335 @@
+//! Removes the blobs that no listed image needs.
+//!
+//! Mark, then sweep. Marked is what can be reached from the entries of `index.json`: manifests,
+//! children of indexes however deep, configurations, layers, subjects. Every other file under
+//! `blobs/` that is named by a digest and old enough goes. What cannot be read or understood on the
+//! way ends it: what it needs is not known. A manifest that is listed and not there needs nothing.
+//!
+//! Others may be bringing images meanwhile: blobs first, then children, the entry of `index.json`
+//! last. These rules are between them and the collector:
+//!
+//! 1. **Age.** Only what has been there for longer than `older_than` is swept, which should be
+//!    longer than an image is ever under way. This is all that holds for programs other than
+//!    tranship, and for a child that an index does not need to have: image-spec allows it to be
+//!    absent.
+//! 2. **Freshening.** Who finds a blob there and therefore does not send it makes its file young
+//!    again (`fresh`): an upload that is answered with "present", a mount, a manifest for all that it
+//!    names. Asking for a blob's size is no such promise.
+//! 3. **The blobs' lock.** The collector holds it alone for each batch in which it looks at the
+//!    files' ages a last time and removes them; who looks and freshens, or gives a blob its name,
+//!    holds it shared. So nothing is found present, or freshened, in the moment of its removal; and a
+//!    manifest's file appears in a moment in which all that it names is there.
+//! 4. **The list's lock.** A batch also keeps `index.json` from being edited. An edit that lists an
+//!    image looks again, under that lock, whether all its blobs are there, and refuses the image if
+//!    not. So whatever is listed was whole when it was listed, and marked from then on, whatever the
+//!    ages. The collector marks anew at the beginning of each batch.
+//!
+//! The order of the locks is the list's, then the blobs'; nobody waits for the list's lock while
+//! holding the other. Both are held for one batch at a time, so that writers wait little.
+//!
+//! A collector can be killed at any moment: only what nothing listed needs is ever gone. Newer
+//! files go first, as manifests are written after what they name; and an index is refused whose
+//! child is there without its blobs.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+
+use super::fresh::{Hold, hold};
+use super::index::Index;
+use super::listing::Listing;
+use super::{Layout, failed, files};
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::{Descriptor, Digest, Manifest};
+use crate::repository::Result;
+
+/// So many files are removed while others wait.
+const BATCH: usize = 500;
+
+/// How long others have their turn between two batches.
+const GAP: Duration = Duration::from_millis(10);
+
+/// What a collection removed, or would remove.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Garbage {
+    pub blobs: u64,
+    /// What the files hold. Where layouts share a blob by a hard link, it frees nothing before all
+    /// of them have let it go.
+    pub bytes: u64,
+    /// Files that nothing needs, and that are too young to go.
+    pub young: u64,
+    /// Files under `blobs/` that are named by no digest, which stay.
+    pub foreign: u64,
+}
+
+impl Layout {
+    /// Removes the blobs that no entry of `index.json` needs and that were written or counted on
+    /// last at `now` minus `older_than` or earlier. `dry_run`: only says what would go.
+    ///
+    /// # Errors
+    /// When something that is listed cannot be read or understood. Then nothing is removed; if it
+    /// came to be listed while the collection went on, nothing more.
+    pub async fn collect_garbage(
+        &self,
+        now: Timestamp,
+        older_than: Duration,
+        dry_run: bool,
+    ) -> Result<Garbage> {
+        let collected = self.collect(SystemTime::from(now).checked_sub(older_than), dry_run).await;
+        collected.map_err(|error| failed("collect garbage in", &self.0.name, error))
+    }
+
+    async fn collect(&self, oldest: Option<SystemTime>, dry_run: bool) -> io::Result<Garbage> {
+        let listing = Arc::clone(&self.0.listing);
+        let mut collector = Collector {
+            layout: self.0.folder.clone(),
+            oldest,
+            marks: Marks::new(self.0.folder.clone()),
+            garbage: Garbage::default(),
+        };
+        let looked = files::blocking(move || {
+            let candidates = collector.look(&listing)?;
+            Ok((collector, candidates))
+        });
+        let (mut collector, mut candidates) = looked.await?;
+        if dry_run {
+            let bytes = candidates.iter().map(|candidate| candidate.bytes).sum();
+            return Ok(Garbage { blobs: candidates.len() as u64, bytes, ..collector.garbage });
+        }
+        while !candidates.is_empty() {
+            let rest = candidates.split_off(candidates.len().min(BATCH));
+            let batch = std::mem::replace(&mut candidates, rest);
+            let swept = self.0.listing.alone(move |listing| {
+                collector.sweep(listing, &batch)?;
+                Ok(collector)
+            });
+            collector = swept.await?;
+            // Other processes only look for a gap from time to time.
+            tokio::time::sleep(GAP).await;
+        }
+        Ok(collector.garbage)
+    }
+}
+
+/// A manifest, and what its descriptor says that it is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Pointer {
+    digest: Digest,
+    media_type: Option<String>,
+}
+
+impl From<&Descriptor> for Pointer {
+    fn from(descriptor: &Descriptor) -> Self {
+        let Descriptor { digest, media_type, .. } = descriptor.clone();
+        Self { digest, media_type: Some(media_type) }
+    }
+}
+
+/// What a manifest names.
+#[derive(Debug)]
+struct Names {
+    manifests: Vec<Pointer>,
+    blobs: Vec<Digest>,
+}
+
+impl Names {
+    fn of(manifest: &Manifest) -> Self {
+        let manifests = manifest.children().iter().chain(&manifest.subject);
+        Self {
+            manifests: manifests.map(Pointer::from).collect(),
+            blobs: manifest.blobs().iter().map(|blob| blob.digest.clone()).collect(),
+        }
+    }
+}
+
+/// Everything that can be reached from `roots`. `read` tells what a manifest names, or `None` where
+/// it is not there.
+fn mark<E>(
+    roots: Vec<Pointer>,
+    mut read: impl FnMut(&Pointer) -> std::result::Result<Option<Arc<Names>>, E>,
+) -> std::result::Result<HashSet<Digest>, E> {
+    let mut reached = HashSet::new();
+    let mut met: HashSet<Pointer> = HashSet::new();
+    let mut next = roots;
+    while let Some(pointer) = next.pop() {
+        if met.contains(&pointer) {
+            continue;
+        }
+        reached.insert(pointer.digest.clone());
+        if let Some(names) = read(&pointer)? {
+            next.extend(names.manifests.iter().filter(|named| !met.contains(*named)).cloned());
+            reached.extend(names.blobs.iter().cloned());
+        }
+        met.insert(pointer);
+    }
+    Ok(reached)
+}
+
+/// What the list reaches, kept up to date.
+#[derive(Debug)]
+struct Marks {
+    layout: PathBuf,
+    /// Content never changes under its digest, so each manifest is read once.
+    known: HashMap<Pointer, Arc<Names>>,
+    /// The list that `reached` was made of.
+    index: Option<Arc<Index>>,
+    reached: HashSet<Digest>,
+    /// Every manifest that is reached was there. One that was not may have come since.
+    complete: bool,
+}
+
+impl Marks {
+    fn new(layout: PathBuf) -> Self {
+        let (known, reached) = Default::default();
+        Self { layout, known, index: None, reached, complete: false }
+    }
+
+    /// What the list reaches as it is now.
+    fn update(&mut self, listing: &Listing) -> io::Result<&HashSet<Digest>> {
+        let index = listing.load()?;
+        let same = self.index.as_ref().is_some_and(|before| Arc::ptr_eq(before, &index));
+        if !(same && self.complete) {
+            let mut complete = true;
+            self.reached = mark(roots(&index)?, |pointer| {
+                let names = self.read(pointer)?;
+                complete &= names.is_some();
+                io::Result::Ok(names)
+            })?;
+            (self.index, self.complete) = (Some(index), complete);
+        }
+        Ok(&self.reached)
+    }
+
+    fn read(&mut self, pointer: &Pointer) -> io::Result<Option<Arc<Names>>> {
+        if let Some(names) = self.known.get(pointer) {
+            return Ok(Some(Arc::clone(names)));
+        }
+        let Pointer { digest, media_type } = pointer;
+        let path = files::blob(&self.layout, digest);
+        let Some(raw) = files::read(&path, MAX_MANIFEST_BYTES as u64)? else { return Ok(None) };
+        let manifest = Manifest::parse(raw.into(), media_type.as_deref(), Some(digest));
+        let manifest = manifest.map_err(|error| {
+            unknown(format!("{digest} is listed or belongs to a listed image, and {error}"))
+        })?;
+        let names = Arc::new(Names::of(&manifest));
+        self.known.insert(pointer.clone(), Arc::clone(&names));
+        Ok(Some(names))
+    }
+}
+
+/// A file that could go.
+#[derive(Debug)]
+struct Candidate {
+    digest: Digest,
+    written: SystemTime,
+    bytes: u64,
+}
+
+#[derive(Debug)]
+struct Collector {
+    layout: PathBuf,
+    /// What was written later stays. `None`: everything was.
+    oldest: Option<SystemTime>,
+    marks: Marks,
+    garbage: Garbage,
+}
+
+impl Collector {
+    /// Finds what could go, without keeping anyone from writing.
+    fn look(&mut self, listing: &Listing) -> io::Result<Vec<Candidate>> {
+        let reached = self.marks.update(listing)?;
+        let mut garbage = Garbage::default();
+        let mut candidates = Vec::new();
+        for entry in entries(&self.layout.join(files::BLOBS))? {
+            let name = entry.file_name();
+            let algorithm = name.to_str().filter(|name| ["sha256", "sha512"].contains(name));
+            let path = entry.path();
+            let folder = entry.file_type().map_err(files::at(&path))?.is_dir();
+            let Some(algorithm) = algorithm.filter(|_| folder) else {
+                garbage.foreign += 1;
+                continue;
+            };
+            for entry in entries(&path)? {
+                let name = entry.file_name();
+                let digest = name.to_str().map(|hex| format!("{algorithm}:{hex}").parse());
+                let path = entry.path();
+                let file = entry.file_type().map_err(files::at(&path))?.is_file();
+                let Some(Ok(digest)) = digest.filter(|_| file) else {
+                    garbage.foreign += 1;
+                    continue;
+                };
+                if reached.contains(&digest) {
+                    continue;
+                }
+                // It may be gone by now: somebody deletes an image.
+                let Some(metadata) = files::found(entry.metadata()).map_err(files::at(&path))?
+                else {
+                    continue;
+                };
+                let written = metadata.modified().map_err(files::at(&path))?;
+                if is_young(self.oldest, written) {
+                    garbage.young += 1;
+                } else {
+                    candidates.push(Candidate { digest, written, bytes: metadata.len() });
+                }
+            }
+        }
+        self.garbage = garbage;
+        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.written));
+        Ok(candidates)
+    }
+
+    /// Removes those of a batch that still nothing needs. The list's lock is held.
+    fn sweep(&mut self, listing: &Listing, batch: &[Candidate]) -> io::Result<()> {
+        let _alone = hold(&self.layout, Hold::Alone)?;
+        let reached = self.marks.update(listing)?;
+        for Candidate { digest, .. } in batch {
+            if reached.contains(digest) {
+                continue;
+            }
+            let path = files::blob(&self.layout, digest);
+            let metadata = files::found(fs::symlink_metadata(&path)).map_err(files::at(&path))?;
+            let Some(metadata) = metadata.filter(fs::Metadata::is_file) else { continue };
+            if is_young(self.oldest, metadata.modified().map_err(files::at(&path))?) {
+                self.garbage.young += 1;
+            } else if files::remove(&path)? {
+                self.garbage.blobs += 1;
+                self.garbage.bytes += metadata.len();
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_young(oldest: Option<SystemTime>, written: SystemTime) -> bool {
+    oldest.is_none_or(|oldest| written > oldest)
+}
+
+/// The manifests that are listed.
+fn roots(index: &Index) -> io::Result<Vec<Pointer>> {
+    let mut roots = Vec::with_capacity(index.entries().len());
+    for entry in index.entries() {
+        let Some(digest) = entry.digest.clone() else {
+            let why = entry.problem().unwrap_or("it has no digest");
+            return Err(unknown(format!("an entry of index.json is not understood: {why}")));
+        };
+        roots.push(Pointer { digest, media_type: entry.media_type.clone() });
+    }
+    Ok(roots)
+}
+
+fn unknown(what: String) -> io::Error {
+    io::Error::other(format!("{what}; what it needs is not known, so nothing can be removed"))
+}
+
+fn entries(folder: &std::path::Path) -> io::Result<Vec<fs::DirEntry>> {
+    let Some(entries) = files::found(fs::read_dir(folder)).map_err(files::at(folder))? else {
+        return Ok(Vec::new());
+    };
+    entries.collect::<io::Result<_>>().map_err(files::at(folder))
+}
