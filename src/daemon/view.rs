@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
-use crate::config::cleanup::{ExcludedPath, Exclusion, Mode};
+use crate::config::cleanup::{ExcludedPath, Exclusion, Included, Mode};
 use crate::config::{CleanupRule, SyncRule};
 use crate::history::{Cause, RunId, RunRecord};
 use crate::run::RuleKind;
@@ -98,12 +98,11 @@ impl RuleStatus {
 
     /// The same of a cleanup rule.
     pub fn of_cleanup(rule: &CleanupRule) -> Self {
-        let included = rule.repositories.included.iter().map(ToString::to_string);
+        let repositories = &rule.repositories;
+        let included = repositories.included.iter().map(included);
         Self {
             mode: Some(rule.mode),
-            repositories: included
-                .chain(rule.repositories.excluded.iter().map(exclusion))
-                .collect(),
+            repositories: included.chain(repositories.excluded.iter().map(excluded)).collect(),
             ..Self::unknown(Rule::Cleanup(rule))
         }
     }
@@ -127,15 +126,24 @@ impl RuleStatus {
     }
 }
 
-/// As the configuration writes it.
-fn exclusion(exclusion: &Exclusion) -> String {
-    let path = match &exclusion.path {
-        ExcludedPath::One(name) => name.as_str(),
-        ExcludedPath::Matching(pattern) => pattern.as_str(),
+/// What a rule is about, as the configuration writes it.
+fn included(included: &Included) -> String {
+    match included {
+        Included::Registry(pattern) => pattern.to_string(),
+        Included::Layouts(pattern) => pattern.to_string(),
+    }
+}
+
+/// What it leaves alone.
+fn excluded(exclusion: &Exclusion) -> String {
+    let text = |path: &ExcludedPath| match path {
+        ExcludedPath::One(name) => name.to_string(),
+        ExcludedPath::Matching(pattern) => pattern.to_string(),
     };
-    match &exclusion.registry {
-        Some(registry) => format!("!{registry}/{path}"),
-        None => format!("!{path}"),
+    match exclusion {
+        Exclusion::Registry(registry, path) => format!("!{registry}/{}", text(path)),
+        Exclusion::Layouts(pattern) => format!("!{pattern}"),
+        Exclusion::Everywhere(path) => format!("!{}", text(path)),
     }
 }
 

@@ -112,7 +112,7 @@ fn step_verb(action: StepAction) -> &'static str {
     }
 }
 
-/// What went wrong, with more than one repository and with single deletions.
+/// What went wrong: with more than one repository, with one as a whole, with single deletions.
 pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
     let steps = report.repositories.iter().flat_map(|one| {
         let failed = one.steps.iter().filter(|step| step.outcome == cleanup::Outcome::Failed);
@@ -122,5 +122,6 @@ pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
             Failure::new(step_verb(step.action), &subject, reason.to_owned())
         })
     });
-    report.failures.iter().cloned().chain(steps).collect()
+    let whole = report.repositories.iter().flat_map(|one| &one.failures);
+    report.failures.iter().chain(whole).cloned().chain(steps).collect()
 }

@@ -278,6 +278,7 @@ fn cleaned(repositories: usize) -> CleanupReport {
         planned: cleanup::Planned { tags_deleted: 1, ..cleanup::Planned::default() },
         steps: vec![step.clone()],
         bytes_freed: 1,
+        failures: Vec::new(),
         notes: vec!["something".to_owned()],
     };
     let mut report = CleanupReport::new("old", CleanupMode::Apply);

@@ -92,6 +92,7 @@ pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Sp
 fn repository(record: &RunRecord, one: &RepositoryReport) {
     let (rule, run) = (record.rule.as_str(), record.id.as_str());
     one.steps.iter().for_each(|step| deletion(rule, run, one, step));
+    failures(record, &one.failures);
     let outcome = match one {
         _ if one.limited => "limited",
         _ if !one.refused.is_empty() => "incomplete",
@@ -102,7 +103,7 @@ fn repository(record: &RunRecord, one: &RepositoryReport) {
         Steps::of(|outcome| one.count(outcome));
     let (repository, planned, bytes) = (one.repository.as_str(), one.planned, one.bytes_freed);
     let reason = one.refused.first();
-    if one.refused.is_empty() && failed == 0 {
+    if one.refused.is_empty() && one.failures.is_empty() && failed == 0 {
         tracing::info!(
             outcome = %outcome, %repository, tags = planned.tags,
             planned_tags = planned.tags_deleted, manifests = planned.manifests,

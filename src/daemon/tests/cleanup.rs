@@ -37,6 +37,7 @@ fn repository(refused: &[&str], limited: bool, outcomes: &[cleanup::Outcome]) ->
         },
         steps: outcomes.iter().map(step).collect(),
         bytes_freed: 40,
+        failures: Vec::new(),
         notes: Vec::new(),
     }
 }
