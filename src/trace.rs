@@ -27,6 +27,7 @@ pub fn run(rule: &str, run: &str, cause: &str) -> Span {
         withheld = Empty,
         failed = Empty,
         removed = Empty,
+        deleted = Empty,
         bytes = Empty,
         otel.status_code = Empty,
         otel.status_description = Empty,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::AlertKind;
-use crate::history::{Outcome, RunRecord};
+use crate::history::{Cleaned, Outcome, Refused, RunRecord};
 use crate::sync::{Action, ImageReport};
 
 /// Something that people should know of.
@@ -46,10 +46,12 @@ impl Subject {
 
 impl Alert {
     /// What to say of a run for which `decide` found that something is to be said. `images` are
-    /// those of the run, of which the first that failed are enough.
+    /// those of the run, of which the first that failed are enough. Of a cleanup rule the record
+    /// has everything.
     pub fn of_run(kind: AlertKind, run: &RunRecord, images: &[ImageReport]) -> Self {
         let rule = &run.rule;
         let summary = match (kind, run.outcome) {
+            (AlertKind::Safety, _) => held_back(rule),
             (AlertKind::Recovery, _) => format!("rule `{rule}` works again"),
             (_, Outcome::Failed) if run.counts.failed > 0 => {
                 let (failed, all) = (run.counts.failed, run.counts.settled());
@@ -58,6 +60,10 @@ impl Alert {
             _ => format!("rule `{rule}` fails"),
         };
         let whole = run.failures.iter().map(ToString::to_string);
+        let cleaned = run.cleanup.iter();
+        let repositories = cleaned.clone().flat_map(|cleaned| cleaned.refused.iter().map(refused));
+        let held_back: usize =
+            cleaned.map(|Cleaned { limited, incomplete, .. }| limited + incomplete).sum();
         let failed = images.iter().filter(|image| image.action == Action::Failed);
         let single = failed.map(|image| match image.errors.first() {
             Some(error) => format!("{} -> {}: {error}", image.source, image.target),
@@ -68,15 +74,17 @@ impl Alert {
             subject: Subject::Rule(rule.clone()),
             at: run.finished.unwrap_or(run.started),
             summary,
-            details: bounded(whole.chain(single), run.failures.len() + run.counts.failed),
+            details: bounded(
+                whole.chain(repositories).chain(single),
+                run.failures.len() + held_back + run.counts.failed,
+            ),
             run: Some(run.clone()),
         }
     }
 
     /// A safety limit kept a rule from doing what it would have done.
     pub fn safety(rule: &str, at: Timestamp, why: &str) -> Self {
-        let summary = format!("rule `{rule}` was held back by a safety limit");
-        Self::new(AlertKind::Safety, Subject::Rule(rule.to_owned()), at, summary, why)
+        Self::new(AlertKind::Safety, Subject::Rule(rule.to_owned()), at, held_back(rule), why)
     }
 
     /// A changed configuration could not be used.
@@ -108,6 +116,15 @@ impl Alert {
         let details = bounded(lines.clone(), lines.count());
         Self { kind, subject, at, summary, details, run: None }
     }
+}
+
+fn held_back(rule: &str) -> String {
+    format!("rule `{rule}` was held back by a safety limit")
+}
+
+/// Why nothing is deleted in a repository.
+fn refused(one: &Refused) -> String {
+    format!("{}: {}", one.repository, one.reasons.join("; "))
 }
 
 /// The first of these lines, and how many more there are of `all`.

@@ -1,5 +1,5 @@
-//! Tells people, by webhook, what they should know of: once when something begins to fail, once
-//! when it works again, and each time that a safety limit held something back.
+//! Tells people, by webhook, what they should know of: once when something begins to fail or is
+//! held back by a safety limit, and once when it works again.
 //!
 //! - `alert`: what people are told. `decide`: whether they are told of a run (pure).
 //! - `message`: how that is written. `deliver`: one try to bring it to its receiver.

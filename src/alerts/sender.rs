@@ -9,6 +9,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::decide::told;
 use super::deliver::{deliver, name};
 use super::{Alert, AlertKind, Subject};
 use crate::config::Receiver;
@@ -138,11 +139,11 @@ impl Sender {
 
     /// Whether nobody is there to be told of this, and what comes after it is to be told as if
     /// somebody had been: else those who only want one kind would hear of a rule once, or never.
-    /// A failure that nobody wants is kept for receivers to come, unless its recovery is wanted.
+    /// Bad news that nobody wants is kept for receivers to come, unless its recovery is wanted.
     fn is_settled_by_silence(&self, alert: &Alert) -> bool {
         let is_wanted = |kind| self.lanes.iter().any(|lane| lane.wants(kind, &alert.subject));
         !is_wanted(alert.kind)
-            && (alert.kind != AlertKind::Failure || is_wanted(AlertKind::Recovery))
+            && (alert.kind == AlertKind::Recovery || is_wanted(AlertKind::Recovery))
     }
 
     /// Sends what waits, for so long at most; then what is left is dropped.
@@ -285,10 +286,8 @@ async fn run(lane: Arc<Lane>, context: Context) {
 
 /// Notes that people know how a rule stands.
 fn note(state: &State, alert: &Alert) {
-    if let Subject::Rule(rule) = &alert.subject
-        && alert.kind != AlertKind::Safety
-    {
-        state.update_mark(rule, |mark| mark.alerted = alert.kind == AlertKind::Failure);
+    if let Subject::Rule(rule) = &alert.subject {
+        state.update_mark(rule, |mark| mark.told = told(alert.kind));
     }
 }
 

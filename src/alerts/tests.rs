@@ -18,7 +18,7 @@ use crate::config::{Config, Receiver};
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::registry::Policy;
 use crate::registry::auth::Environment;
-use crate::state::State;
+use crate::state::{State, Told};
 
 /// How the receiver answers one request.
 #[derive(Clone)]
@@ -171,6 +171,30 @@ async fn ten_failing_runs_are_one_alert_and_recovery_is_another() {
     assert_eq!(bodies[1]["kind"], "recovery");
 }
 
+#[tokio::test]
+async fn a_rule_that_is_held_back_is_told_once_and_when_it_fails_or_works() {
+    let hook = Hook::start(&[]).await;
+    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    for (count, outcome) in [
+        (1, Outcome::Limited),
+        (1, Outcome::Limited),
+        (2, Outcome::Failed),
+        (3, Outcome::Limited),
+        (3, Outcome::Interrupted),
+        (4, Outcome::Succeeded),
+        (5, Outcome::Limited),
+    ] {
+        setup.end_run("a", outcome);
+        setup.outcomes(count).await;
+    }
+    assert_eq!(setup.state.mark("a").unwrap().told, Told::HeldBack);
+    let bodies = hook.bodies();
+    let told: Vec<_> = bodies.iter().map(|body| body["kind"].clone()).collect();
+    assert_eq!(told, ["safety", "failure", "safety", "recovery", "safety"]);
+    assert_eq!(bodies[0]["summary"], "rule `a` was held back by a safety limit");
+    assert_eq!(bodies[0]["run"]["outcome"], "limited");
+}
+
 /// The state, not the process, knows what people were told.
 #[tokio::test]
 async fn a_restart_repeats_nothing() {
@@ -275,7 +299,7 @@ async fn what_waits_survives_its_sender() {
     setup.end_run("b", Outcome::Failed);
     drop(std::mem::replace(&mut setup.sender, Sender::start(Vec::new(), &setup.context)));
     assert_eq!(setup.outcomes(2).await, [(AlertKind::Failure, DELIVERED); 2]);
-    assert!(setup.state.mark("b").unwrap().alerted);
+    assert_eq!(setup.state.mark("b").unwrap().told, Told::Fails);
 }
 
 #[tokio::test]
@@ -288,7 +312,7 @@ async fn a_receiver_that_fails_is_asked_again_and_told_the_same() {
     assert!(before.elapsed() >= Duration::from_millis(200));
     let bodies = hook.bodies();
     assert_eq!((bodies.len(), &bodies[0]), (3, &bodies[2]));
-    assert!(setup.state.mark("a").unwrap().alerted);
+    assert_eq!(setup.state.mark("a").unwrap().told, Told::Fails);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit};
-use super::report::{image_line, outcome, print_failed_image, print_failure};
+use super::report::{cleaned, image_line, outcome, print_failed_image, print_failure};
 use super::{output, session};
 use crate::daemon::view::RunDetail;
 use crate::history::{Filter, Outcome, RunId, RunRecord, read_run, read_runs};
@@ -19,7 +19,7 @@ use crate::sync::{Action, Counts, ImageReport};
 /// Show what the runs of the rules did
 ///
 /// Lists runs of the daemon and of `tranship sync`, the newest first; with the id of a run, that
-/// run and every image that was not simply unchanged. Asks the daemon at the configuration's
+/// run and every image that was not simply unchanged, or what a cleanup rule did. Asks the daemon at the configuration's
 /// `listen` if it runs, and reads the state directory otherwise, also while another process works
 /// with it.
 #[derive(Debug, clap::Args)]
@@ -149,24 +149,27 @@ fn table(runs: &[RunRecord]) -> String {
         return "no runs\n".to_owned();
     }
     let heads =
-        ["RUN", "RULE", "CAUSE", "OUTCOME", "COPIED", "UNCHANGED", "FAILED", "SENT", "TOOK"];
+        ["RUN", "RULE", "CAUSE", "OUTCOME", "COPIED", "UNCHANGED", "FAILED", "SENT", "TOOK", ""];
     output::table(heads, runs.iter().map(row))
 }
 
-fn row(run: &RunRecord) -> [String; 9] {
+fn row(run: &RunRecord) -> [String; 10] {
     let Counts { copied, unchanged, failed, .. } = run.counts;
     // Of a run that has not ended, nothing is known yet.
     let known = |text: String| if run.finished.is_some() { text } else { "-".to_owned() };
+    // Images are what other rules are about.
+    let of_images = |text: String| if run.cleanup.is_none() { known(text) } else { "-".to_owned() };
     [
         run.id.to_string(),
         run.rule.clone(),
         run.cause.as_str().to_owned(),
         outcome(run.outcome).to_owned(),
-        known(copied.to_string()),
-        known(unchanged.to_string()),
+        of_images(copied.to_string()),
+        of_images(unchanged.to_string()),
         known((failed + run.failures.len()).to_string()),
-        known(output::bytes(run.bytes)),
+        of_images(output::bytes(run.bytes)),
         known(output::seconds(run.seconds)),
+        run.cleanup.as_ref().map(cleaned).unwrap_or_default(),
     ]
 }
 
@@ -175,6 +178,12 @@ fn print_run(run: &RunRecord, images: &[ImageReport]) -> Result<(), CliError> {
     for image in images.iter().filter(|image| image.action != Action::Failed) {
         text.push_str(&image_line(image));
         text.push('\n');
+    }
+    for one in run.cleanup.iter().flat_map(|cleaned| &cleaned.refused) {
+        text.push_str(&format!("nothing of {} may be deleted\n", one.repository));
+        for reason in &one.reasons {
+            text.push_str(&format!("  {reason}\n"));
+        }
     }
     for note in &run.notes {
         text.push_str(&format!("note: {note}\n"));

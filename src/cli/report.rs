@@ -1,7 +1,8 @@
-//! Images, failures and runs as people read them, the same in every command.
+//! Images, deletions, failures and runs as people read them, the same in every command.
 
 use super::output;
-use crate::history::Outcome;
+use crate::config::cleanup::Mode;
+use crate::history::{Cleaned, Outcome, Steps};
 use crate::run::Failure;
 use crate::sync::{Action, ImageReport};
 
@@ -41,10 +42,44 @@ pub fn print_failure(failure: &Failure) {
     }
 }
 
+/// What a run of a cleanup rule came to, in a few words.
+pub fn cleaned(cleaned: &Cleaned) -> String {
+    let Cleaned { mode, planned, steps, bytes_freed, limited, incomplete, .. } = cleaned;
+    let Steps { deleted, gone, skipped, refused, failed, not_done } = steps;
+    let mut words = match mode {
+        Mode::Plan => format!(
+            "would delete {} of {} tags and {} of {} manifests, which frees {}",
+            planned.tags_deleted,
+            planned.tags,
+            planned.manifests_deleted,
+            planned.manifests,
+            output::bytes(planned.bytes_freed)
+        ),
+        Mode::Apply => format!("deleted {deleted}, which freed {}", output::bytes(*bytes_freed)),
+    };
+    for (count, what) in [
+        (*gone, "gone before"),
+        (skipped + refused, "left alone"),
+        (*failed, "FAILED"),
+        (*not_done, "not done"),
+    ] {
+        if count > 0 {
+            words.push_str(&format!(", {count} {what}"));
+        }
+    }
+    for (count, what) in [(*limited, "beyond the limits"), (*incomplete, "not known in full")] {
+        if count > 0 {
+            words.push_str(&format!("; repositories {what}: {count}"));
+        }
+    }
+    words
+}
+
 /// How a run ended, in a word.
 pub fn outcome(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Failed => "FAILED",
+        Outcome::Limited => "LIMITED",
         other => other.as_str(),
     }
 }

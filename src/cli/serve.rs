@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
+use crate::cleanup::{Audit, audit};
 use crate::daemon::{Daemon, Handle, Parts, System, Watch};
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -22,11 +23,11 @@ use crate::transfer::Carrier;
 
 /// Run the rules on their schedules, until stopped
 ///
-/// Runs every rule at its times, on push events and on request, and serves metrics, health and
-/// the API at the configuration's `listen`. The configuration is loaded anew when its file changes
+/// Runs every rule at its times and on request, [[sync]] rules on push events too, and serves
+/// metrics, health and the API at the configuration's `listen`. The configuration is loaded anew when its file changes
 /// and on SIGHUP; if anything is wrong with it, the one in use stays.
 ///
-/// SIGTERM or SIGINT ends it in good order: images under way come to their end, as long as the
+/// SIGTERM or SIGINT ends it in good order: what is under way comes to its end, as long as the
 /// configuration's `grace` lasts, and the next start goes on with what is left. A second signal
 /// ends it at once, which loses nothing that was committed.
 #[derive(Debug, clap::Args)]
@@ -52,13 +53,20 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     let hangups = signals::hangups().map_err(failed)?;
     let watch = Watch::start(session::config_path(global));
     let config = session::required_config(global)?;
-    let rules = config.sync.len();
+    let rules = config.sync.len() + config.cleanup.len();
     // The port first: a second daemon is told so, whatever it shares with the first.
     let listener = listen(config.daemon.listen).await?;
     let address = listener.local_addr().map_err(failed)?;
     let state = State::open(&config.daemon.state)?;
     let (folder, limit) = (&config.daemon.state, config.daemon.history);
     let history = History::open(folder, limit, jiff::Timestamp::now()).map_err(failed)?;
+    let audit = Audit::open(folder, jiff::Timestamp::now()).map_err(|error| {
+        let dir = audit::folder(folder);
+        CliError::Failed(format!(
+            "the audit of deletions in {} is not usable: {error}",
+            dir.display()
+        ))
+    })?;
     let metrics = Metrics::new();
     let carrier = Carrier::new(state.clone(), Policy::default(), session::jitter)
         .with_metrics(metrics.clone());
@@ -67,6 +75,7 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
         carrier: Arc::new(carrier),
         metrics,
         history,
+        audit,
         environment: Environment::of_process(),
         clock: Arc::new(System),
         random: session::jitter,

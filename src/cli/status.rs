@@ -90,9 +90,10 @@ fn of_state(config: &Config, why: String) -> Result<Report, CliError> {
         CliError::Failed(format!("failed to read the history in {}: {error}", folder.display()))
     })?;
     let state = marks(folder, &mut notes);
-    let rules = config.sync.iter().map(|rule| {
+    let sync = config.sync.iter().map(RuleStatus::of_sync);
+    let rules = sync.chain(config.cleanup.iter().map(RuleStatus::of_cleanup)).map(|rule| {
         let mark = state.as_ref().and_then(|state| state.mark(&rule.name));
-        remembered(RuleStatus::of(rule), mark.as_ref(), &runs.value)
+        remembered(rule, mark.as_ref(), &runs.value)
     });
     Ok(Report { rules: rules.collect(), notes, ..Report::default() })
 }
@@ -116,7 +117,8 @@ fn marks(folder: &Path, notes: &mut Vec<String>) -> Option<State> {
 fn remembered(rule: RuleStatus, mark: Option<&Mark>, runs: &[RunRecord]) -> RuleStatus {
     let whole = || runs.iter().filter(|run| run.rule == rule.name && run.cause != Cause::Event);
     let ended = || whole().filter(|run| run.outcome != Outcome::Running);
-    let failed = ended().take_while(|run| run.outcome != Outcome::Succeeded);
+    let ends_a_row = [Outcome::Succeeded, Outcome::Limited];
+    let failed = ended().take_while(|run| !ends_a_row.contains(&run.outcome));
     let failed = failed.filter(|run| run.outcome == Outcome::Failed).count();
     let succeeded = ended().find(|run| run.outcome == Outcome::Succeeded);
     let running = whole().filter(|run| run.outcome == Outcome::Running);
@@ -152,7 +154,7 @@ mod tests {
     fn what_is_remembered_of_a_rule() {
         let text = "[daemon]\nstate = \"/s\"\n[[sync]]\nname = \"a\"\nsource = \"r.io/a\"\ntarget = \"t.io/a\"\n";
         let config = crate::config::parse(text, Path::new("/t.toml"), &|_| None).unwrap();
-        let rule = || RuleStatus::of(&config.sync[0]);
+        let rule = || RuleStatus::of_sync(&config.sync[0]);
         let runs = [
             run("a", Cause::Command, Outcome::Running, 90),
             run("a", Cause::Event, Outcome::Succeeded, 80),

@@ -3,10 +3,12 @@
 use jiff::Timestamp;
 
 use super::output::{bytes, seconds, span, table};
-use super::report::outcome;
+use super::report::{cleaned, outcome};
 use super::status::Report;
+use crate::config::cleanup::Mode;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::RunRecord;
+use crate::run::RuleKind;
 use crate::sync::Counts;
 
 /// Characters of an image's name beside a bar.
@@ -62,11 +64,11 @@ pub fn rules(rules: &[RuleStatus], now: Timestamp) -> String {
     if rules.is_empty() {
         return "no rules\n".to_owned();
     }
-    let heads = ["RULE", "SCHEDULE", "LAST RUN", "OUTCOME", "FAILURES", "NEXT RUN"];
+    let heads = ["RULE", "SCHEDULE", "LAST RUN", "OUTCOME", "FAILURES", "NEXT RUN", ""];
     table(heads, rules.iter().map(|rule| rule_row(rule, now)))
 }
 
-fn rule_row(rule: &RuleStatus, now: Timestamp) -> [String; 6] {
+fn rule_row(rule: &RuleStatus, now: Timestamp) -> [String; 7] {
     let last =
         |what: &dyn Fn(&RunRecord) -> String| rule.last_run.as_ref().map_or("-".into(), what);
     let next = match rule.next_run {
@@ -86,7 +88,18 @@ fn rule_row(rule: &RuleStatus, now: Timestamp) -> [String; 6] {
         last(&|run| outcome(run.outcome).to_owned()),
         rule.consecutive_failures.to_string(),
         next,
+        cleanup(rule).unwrap_or_default(),
     ]
+}
+
+/// Of a cleanup rule: whether it deletes, and what came of that.
+fn cleanup(rule: &RuleStatus) -> Option<String> {
+    let mode = match rule.mode? {
+        Mode::Plan => "cleanup, plans only",
+        Mode::Apply => "cleanup",
+    };
+    let last = rule.last_run.as_ref().and_then(|run| run.cleanup.as_ref()).map(cleaned);
+    Some(last.map_or(mode.to_owned(), |last| format!("{mode}: {last}")))
 }
 
 fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
@@ -105,17 +118,22 @@ fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
     ];
     let rows = runs.iter().map(|run| {
         let Counts { copied, unchanged, kept, failed, .. } = run.counts;
+        // Images are what other rules are about.
+        let of_images = |text: String| match run.kind {
+            RuleKind::Sync => text,
+            RuleKind::Cleanup => "-".to_owned(),
+        };
         [
             run.id.to_string(),
             run.rule.clone(),
             run.cause.as_str().to_owned(),
             span(between(run.started, now)),
-            format!("{} of {}", settled(run), run.considered),
-            copied.to_string(),
-            unchanged.to_string(),
-            kept.to_string(),
-            failed.to_string(),
-            bytes(run.bytes),
+            of_images(format!("{} of {}", settled(run), run.considered)),
+            of_images(copied.to_string()),
+            of_images(unchanged.to_string()),
+            of_images(kept.to_string()),
+            of_images(failed.to_string()),
+            of_images(bytes(run.bytes)),
             stalled(run).unwrap_or_default(),
         ]
     });
@@ -141,13 +159,16 @@ fn transfers(transfers: &[Transfer], now: Timestamp) -> String {
 /// The bars of the live view: one a run, one a transfer.
 pub fn bars(report: &Report) -> Vec<Bar> {
     let runs = report.running.iter().map(|run| {
-        let mut tail = format!(
-            "{} of {} images, {} copied, {} sent",
-            settled(run),
-            run.considered,
-            run.counts.copied,
-            bytes(run.bytes)
-        );
+        let mut tail = match run.kind {
+            RuleKind::Cleanup => "cleanup".to_owned(),
+            RuleKind::Sync => format!(
+                "{} of {} images, {} copied, {} sent",
+                settled(run),
+                run.considered,
+                run.counts.copied,
+                bytes(run.bytes)
+            ),
+        };
         if run.counts.failed > 0 {
             tail.push_str(&format!(", {} FAILED", run.counts.failed));
         }

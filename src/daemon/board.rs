@@ -12,7 +12,7 @@ use super::movement::Movement;
 use crate::fair::Flow;
 use crate::history::{Begun, RunId, RunRecord};
 use crate::metrics::RuleMetrics;
-use crate::run::Stop;
+use crate::run::{RuleKind, Stop};
 use crate::sync::{RunProgress, Snapshot};
 
 /// The board. Its lock is held for moments only, never while something is waited for.
@@ -42,6 +42,7 @@ pub(super) struct Rule {
 /// A run under way.
 pub(super) struct Active {
     pub begun: Begun,
+    pub kind: RuleKind,
     pub flow: Flow,
     pub progress: Arc<RunProgress>,
     pub stop: Stop,

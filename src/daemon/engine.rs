@@ -9,7 +9,9 @@ use secrecy::SecretString;
 
 use super::Parts;
 use super::by_source::BySource;
+use super::rule::Rule;
 use crate::alerts::{self, Delivery};
+use crate::cleanup::{Cleaner, Sources};
 use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
 use crate::metrics::NotificationOutcome;
 use crate::oci::{RegistryHost, RepositoryName};
@@ -22,6 +24,7 @@ pub(super) struct Engine {
     pub config: Config,
     pub loaded: Timestamp,
     pub syncer: Syncer,
+    pub cleaner: Cleaner,
     pub registries: Arc<Registries>,
     /// Of the API.
     pub token: Option<SecretString>,
@@ -29,9 +32,15 @@ pub(super) struct Engine {
     pub event_secrets: BTreeMap<String, SecretString>,
     /// Who is told when a rule fails.
     pub alerts: Arc<alerts::Sender>,
-    /// Where each rule stands in the configuration.
-    places: HashMap<Arc<str>, usize>,
+    places: HashMap<Arc<str>, Place>,
     by_source: BySource,
+}
+
+/// Where a rule stands in the configuration.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    Sync(usize),
+    Cleanup(usize),
 }
 
 /// Why a configuration cannot be used.
@@ -52,8 +61,16 @@ impl Engine {
             config.daemon.transfers.get(),
         )
         .with_cleanup(&config.cleanup);
+        // Whoever writes to a repository waits for its turn, whatever the kind of its rule.
+        let cleaner = Cleaner::new(
+            Arc::clone(&registries),
+            Arc::clone(&parts.carrier),
+            syncer.turns().clone(),
+            parts.audit.clone(),
+        )
+        .with_sources(sources(&config, parts));
         let alerts = sender(&config, parts);
-        Self::with(config, parts, now, registries, syncer, alerts).await
+        Self::with(config, parts, now, registries, syncer, cleaner, alerts).await
     }
 
     /// One for the runs to come. Credentials are read anew; what was found out about how much each
@@ -68,10 +85,11 @@ impl Engine {
             Arc::new(self.registries.renewed(config.registries.clone(), RegistryConfig::default()));
         let syncer =
             self.syncer.with_registries(Arc::clone(&registries)).with_cleanup(&config.cleanup);
+        let cleaner = self.cleaner.renewed(Arc::clone(&registries), sources(&config, parts));
         // What waits to be sent is not lost where nothing has changed for its receivers.
         let unchanged = config.notify == self.config.notify;
         let alerts = if unchanged { Arc::clone(&self.alerts) } else { sender(&config, parts) };
-        Self::with(config, parts, now, registries, syncer, alerts).await
+        Self::with(config, parts, now, registries, syncer, cleaner, alerts).await
     }
 
     async fn with(
@@ -80,6 +98,7 @@ impl Engine {
         loaded: Timestamp,
         registries: Arc<Registries>,
         syncer: Syncer,
+        cleaner: Cleaner,
         alerts: Arc<alerts::Sender>,
     ) -> Result<Self, EngineError> {
         let token = match &config.daemon.token {
@@ -93,13 +112,17 @@ impl Engine {
                 event_secrets.insert(name.clone(), secret(of_source, &what, parts).await?);
             }
         }
-        let names = config.sync.iter().map(|rule| Arc::from(rule.name.as_str()));
-        let places = names.enumerate().map(|(at, name)| (name, at)).collect();
+        let sync = config.sync.iter().map(|rule| rule.name.as_str());
+        let cleanup = config.cleanup.iter().map(|rule| rule.name.as_str());
+        let sync = sync.enumerate().map(|(at, name)| (Arc::from(name), Place::Sync(at)));
+        let cleanup = cleanup.enumerate().map(|(at, name)| (Arc::from(name), Place::Cleanup(at)));
+        let places = sync.chain(cleanup).collect();
         let by_source = BySource::new(&config.sync);
         Ok(Self {
             config,
             loaded,
             syncer,
+            cleaner,
             registries,
             token,
             event_secrets,
@@ -109,8 +132,22 @@ impl Engine {
         })
     }
 
-    pub fn rule(&self, name: &str) -> Option<&SyncRule> {
-        self.config.sync.get(*self.places.get(name)?)
+    pub fn rule(&self, name: &str) -> Option<Rule<'_>> {
+        match *self.places.get(name)? {
+            Place::Sync(at) => self.config.sync.get(at).map(Rule::Sync),
+            Place::Cleanup(at) => self.config.cleanup.get(at).map(Rule::Cleanup),
+        }
+    }
+
+    /// Whether there is a rule of this name that push events can concern.
+    pub fn is_sync(&self, name: &str) -> bool {
+        matches!(self.places.get(name), Some(Place::Sync(_)))
+    }
+
+    /// All rules in the order of the configuration, those of each kind together.
+    pub fn rules(&self) -> impl Iterator<Item = Rule<'_>> {
+        let sync = self.config.sync.iter().map(Rule::Sync);
+        sync.chain(self.config.cleanup.iter().map(Rule::Cleanup))
     }
 
     /// The rules that may copy from a repository, in no order; some of them may not.
@@ -140,6 +177,11 @@ fn registries(config: &Config, parts: &Parts) -> Arc<Registries> {
         parts.random,
     );
     Arc::new(registries.with_metrics(parts.metrics.clone()))
+}
+
+/// Where it is read what is in use.
+fn sources(config: &Config, parts: &Parts) -> Sources {
+    Sources::new(config.in_use.clone(), parts.environment.clone())
 }
 
 fn sender(config: &Config, parts: &Parts) -> Arc<alerts::Sender> {

@@ -17,14 +17,9 @@ use super::view::{
 };
 use crate::fair::Flow;
 use crate::history::{Filter, Outcome, RunId, RunRecord};
-use crate::run::Stop;
-use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
 const SILENCE: Duration = Duration::from_secs(120);
-
-/// Images that a plan lists at most: of a rule that was never run, there may be a million.
-const MAX_PLANNED: usize = 10_000;
 
 /// The daemon, for everybody who looks at it or asks it for something. Clones are the same.
 #[derive(Clone)]
@@ -61,7 +56,7 @@ impl Handle {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.0.started,
             stopping: self.is_stopping(),
-            rules: board.engine.config.sync.len(),
+            rules: board.engine.rules().count(),
             running: board.active.len(),
             queued: board.queued,
             transfers,
@@ -75,10 +70,10 @@ impl Handle {
         }
     }
 
-    /// The rules, in the order of the configuration.
+    /// The rules in the order of the configuration, those of each kind together.
     pub fn rules(&self) -> Vec<RuleStatus> {
         let engine = self.0.board.engine();
-        engine.config.sync.iter().filter_map(|rule| self.rule(&rule.name)).collect()
+        engine.rules().filter_map(|rule| self.rule(rule.name())).collect()
     }
 
     pub fn rule(&self, name: &str) -> Option<RuleStatus> {
@@ -107,6 +102,7 @@ impl Handle {
             ActiveRun {
                 id: active.begun.id.clone(),
                 rule: active.begun.rule.clone(),
+                kind: active.kind,
                 cause: active.begun.cause,
                 started: active.begun.started,
                 considered: snapshot.considered,
@@ -213,16 +209,17 @@ impl Handle {
     pub fn readiness(&self) -> Readiness {
         let state_broken = self.0.parts.state.health().broken;
         let board = self.0.board.look();
-        let last = |outcome| {
+        let last = |outcomes: &[Outcome]| {
             let rules = board.rules.values().filter_map(|rule| rule.last_run.as_ref());
-            rules.filter(|run| run.outcome == outcome).count()
+            rules.filter(|run| outcomes.contains(&run.outcome)).count()
         };
         readiness(&Facts {
             config_rejected: board.rejected.clone(),
             state_broken,
             history_failing: self.0.parts.history.health().failing,
-            succeeding: last(Outcome::Succeeded),
-            failing: last(Outcome::Failed),
+            // One that its own limits hold back does what it was told.
+            succeeding: last(&[Outcome::Succeeded, Outcome::Limited]),
+            failing: last(&[Outcome::Failed]),
             stopping: self.is_stopping(),
             scheduler_silent: board.alive.elapsed() > SILENCE,
         })
@@ -259,24 +256,6 @@ impl Handle {
     /// It is too late.
     pub async fn cancel(&self, run: RunId) -> Result<bool, Stopping> {
         self.ask(|reply| Command::Cancel { run, reply }).await
-    }
-
-    /// What a run of the rule would do now; `None`: there is no such rule. Sends nothing but GET
-    /// and HEAD.
-    pub async fn plan(&self, rule: &str) -> Option<RuleReport> {
-        let engine = self.0.board.engine();
-        let spec = RunSpec {
-            rule: engine.rule(rule)?,
-            mode: Mode::DryRun,
-            scope: &Scope::All,
-            stop: &Stop::at_once(self.0.stop.now.child_token()),
-            flow: Flow::ALONE,
-            progress: &RunProgress::default(),
-            keep: Keep::First(MAX_PLANNED),
-            watch: &|_| {},
-            remover: None,
-        };
-        Some(engine.syncer.run_rule(spec).await)
     }
 
     fn is_stopping(&self) -> bool {

@@ -4,11 +4,11 @@
 //!   ask for; `pending`: those of which nothing is done yet; `lag`: how late changes arrive;
 //!   `movement`: which runs have stalled; `health`: whether all is well. All pure.
 //! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end;
-//!   `runner`: who carries it out; `run_log`: what is logged of it.
-//! - `engine`: what runs need, as one configuration says. `watch`: the file has changed;
+//!   `runner`: who carries it out.
+//! - `engine`: what runs need, as one configuration says; `rule`: a rule of it. `watch`: the file has changed;
 //!   `reload`: it is loaded anew.
-//! - `board`: what there is to be seen. `view`: the documents of the API. `handle`: the daemon as
-//!   seen from outside; `intake`: messages about pushes.
+//! - `board`: what there is to be seen. `view`: the documents of the API; `plans`: of what rules
+//!   would do. `handle`: the daemon as seen from outside; `intake`: messages about pushes.
 //! - `clock`, `systemd`: the world around.
 //!
 //! The scheduler and the runs talk by messages; what they share is the board, which is only
@@ -27,9 +27,10 @@ mod intake;
 mod lag;
 mod movement;
 mod pending;
+mod plans;
 mod reload;
+mod rule;
 mod run;
-mod run_log;
 mod runner;
 mod scheduler;
 mod systemd;
@@ -47,6 +48,7 @@ use jiff::Timestamp;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
+use crate::cleanup::Audit;
 use crate::config::Config;
 use crate::history::History;
 use crate::metrics::Metrics;
@@ -77,6 +79,8 @@ pub struct Parts {
     pub carrier: Arc<Carrier>,
     pub metrics: Metrics,
     pub history: History,
+    /// Of what is deleted, in the directory of the state.
+    pub audit: Audit,
     /// Of secrets and docker's credentials.
     pub environment: Environment,
     pub clock: Arc<dyn Clock>,
@@ -123,7 +127,7 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts to run the rules of this configuration. Cancelling `stop.soon` makes it end in
-    /// good order: images under way come to their end, as long as the configuration's grace lasts.
+    /// good order: images and deletions under way come to their end, as long as the configuration's grace lasts.
     /// `stop.now` ends it at once.
     ///
     /// `watch` began before the configuration was read, so that no change of it is missed.
@@ -153,7 +157,6 @@ impl Daemon {
         if parts.state.health().set_aside.is_some() {
             parts.metrics.daemon().state_set_aside();
         }
-        reload::warn_of_cleanup(&config);
         let listen = config.daemon.listen;
         let engine = Arc::new(Engine::first(config, &parts, started).await?);
         let board = Board::new(Arc::clone(&engine));

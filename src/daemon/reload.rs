@@ -58,7 +58,7 @@ impl Handle {
             let rejected = std::mem::replace(&mut board.rejected, why);
             (rejected.is_some(), Arc::clone(&board.engine))
         };
-        let rules = engine.config.sync.len();
+        let rules = engine.rules().count();
         match &loaded {
             Ok(()) => {
                 metrics.reloaded(now);
@@ -99,7 +99,6 @@ impl Handle {
                  start"
             );
         }
-        warn_of_cleanup(&config);
         let engine = Arc::new(old.renewed(config, &self.0.parts, self.0.now()).await?);
         Ok(self.ask(|reply| Command::Adopt { engine, reply }).await?)
     }
@@ -114,18 +113,6 @@ impl Handle {
             return Ok(());
         }
         Err(ReloadError::Exposed(listen))
-    }
-}
-
-/// Who writes such rules must not believe that they are carried out.
-pub(super) fn warn_of_cleanup(config: &Config) {
-    let rules = config.cleanup.len();
-    if rules > 0 {
-        tracing::warn!(
-            rules,
-            "the daemon does not run [[cleanup]] rules yet, and nothing is deleted: `tranship \
-             cleanup` says what they would delete"
-        );
     }
 }
 

@@ -3,12 +3,14 @@
 
 use async_trait::async_trait;
 
+use crate::cleanup::{Cleaner, CleanupReport, CleanupSpec};
 use crate::sync::{RuleReport, RunSpec, Syncer};
 
 /// Carries one run out, to its end or until it is stopped.
 #[async_trait]
 pub(super) trait Runner: Send + Sync {
-    async fn run(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport;
+    async fn sync(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport;
+    async fn clean(&self, cleaner: &Cleaner, spec: CleanupSpec<'_>) -> CleanupReport;
 }
 
 /// Does what the rule says.
@@ -16,7 +18,11 @@ pub(super) struct AsTheRuleSays;
 
 #[async_trait]
 impl Runner for AsTheRuleSays {
-    async fn run(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport {
+    async fn sync(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport {
         syncer.run_rule(spec).await
+    }
+
+    async fn clean(&self, cleaner: &Cleaner, spec: CleanupSpec<'_>) -> CleanupReport {
+        cleaner.run(spec).await
     }
 }

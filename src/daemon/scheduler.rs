@@ -13,6 +13,7 @@ use super::concern::{Told, concern, each_once};
 use super::engine::Engine;
 use super::inbox::{self, Inbox, Ready};
 use super::pending::Pending;
+use super::rule::Rule;
 use super::run::{self, Ended, Failed, Job};
 use super::view::{Accepted, AcceptedState};
 use super::wanted::Wanted;
@@ -21,7 +22,7 @@ use crate::events::PushEvent;
 use crate::fair::Flow;
 use crate::history::{Cause, RunId};
 use crate::oci::RegistryHost;
-use crate::run::Stop;
+use crate::run::{RuleKind, Stop};
 use crate::state::Mark;
 
 /// Whole rules under way at once. What bounds the work is the limits of transfers and registries,
@@ -135,7 +136,7 @@ impl Scheduler {
 
     /// Runs until it is told to stop.
     pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
-        systemd::ready(self.engine.config.sync.len());
+        systemd::ready(self.engine.rules().count());
         let stop = self.shared.stop.clone();
         loop {
             self.look_around();
@@ -168,7 +169,7 @@ impl Scheduler {
         tracing::info!(
             runs = self.runs.len(),
             ?grace,
-            "stopping: images under way come to their end"
+            "stopping: images and deletions under way come to their end"
         );
         let stop = self.shared.stop.clone();
         // Those that were due are missed by the next process; those that somebody asked for would
@@ -311,7 +312,11 @@ impl Scheduler {
         }
         match self.shared.board.look().active.get(run) {
             Some(active) => {
-                active.stop.now.cancel();
+                match active.kind {
+                    RuleKind::Sync => active.stop.now.cancel(),
+                    // What is being deleted comes to its end, and is known to have.
+                    RuleKind::Cleanup => active.stop.soon.cancel(),
+                }
                 true
             }
             None => false,
@@ -345,18 +350,19 @@ impl Scheduler {
         self.waiting.retain(|waiting| exists(&waiting.rule));
         self.agenda.replace(timings(&engine), now);
         // What was taken out of it and waits for its run is given back when its turn comes.
-        self.inbox.keep_rules(exists);
-        self.pending.keep_rules(exists);
-        self.shared.lags().keep_rules(exists);
+        let is_sync = |rule: &str| engine.is_sync(rule);
+        self.inbox.keep_rules(is_sync);
+        self.pending.keep_rules(is_sync);
+        self.shared.lags().keep_rules(is_sync);
         self.engine = engine;
         self.adopted();
-        systemd::ready(self.engine.config.sync.len());
+        systemd::ready(self.engine.rules().count());
     }
 
     /// Shows and keeps what a new configuration means.
     fn adopted(&mut self) {
         let engine = &self.engine;
-        let names: Vec<&str> = engine.config.sync.iter().map(|rule| rule.name.as_str()).collect();
+        let names: Vec<&str> = engine.rules().map(Rule::name).collect();
         self.shared.parts.state.forget_marks_except(&names);
         let metrics = &self.shared.parts.metrics;
         metrics.retain_rules(|rule| engine.rule(rule).is_some());
@@ -414,7 +420,9 @@ impl Scheduler {
 
     fn begin_for_events(&mut self, ready: Ready) {
         let Ready { ticket, rule, wanted, again } = ready;
-        let Some(rule) = self.engine.name(&rule).map(Arc::clone) else {
+        // Its name may be a rule's of another kind by now.
+        let name = self.engine.name(&rule).filter(|rule| self.engine.is_sync(rule));
+        let Some(rule) = name.map(Arc::clone) else {
             return self.inbox.finished(ticket, Instant::now());
         };
         if matches!(wanted, Wanted::Rule { .. }) {
@@ -525,13 +533,13 @@ impl Scheduler {
         metrics.daemon().queue_length(board.queued);
         let queued: std::collections::HashSet<&Arc<str>> =
             self.waiting.iter().map(|waiting| &waiting.rule).collect();
-        for name in self.engine.names() {
+        for (name, kind) in named(&self.engine) {
             let next_run = self.agenda.next(name);
             let rule = board.rule(name);
             rule.queued = queued.contains(name);
             if rule.next_run != next_run {
                 rule.next_run = next_run;
-                metrics.rule(name).next_run(next_run);
+                metrics.rule(name, kind).next_run(next_run);
             }
         }
     }
@@ -544,25 +552,29 @@ impl Scheduler {
             HashMap::new()
         });
         let mut board = self.shared.board.look();
-        for name in self.engine.names() {
+        for (name, kind) in named(&self.engine) {
             let mark = self.shared.parts.state.mark(name).unwrap_or_default();
             let rule = board.rule(name);
             rule.last_run = last.remove(&**name);
             rule.last_success = mark.last_success;
             rule.consecutive_failures = mark.consecutive_failures;
-            let metrics = self.shared.parts.metrics.rule(name);
+            let metrics = self.shared.parts.metrics.rule(name, kind);
             let ended = rule.last_run.as_ref().and_then(|run| run.finished);
             metrics.remember(ended, mark.last_success, mark.consecutive_failures.into());
+            rule.last_run.iter().for_each(|run| run::show_plan(&metrics, run));
         }
     }
 }
 
 fn timings(engine: &Engine) -> impl Iterator<Item = (Arc<str>, Option<crate::schedule::Timing>)> {
     engine
-        .config
-        .sync
-        .iter()
-        .filter_map(|rule| Some((Arc::clone(engine.name(&rule.name)?), rule.timing.clone())))
+        .rules()
+        .filter_map(|rule| Some((Arc::clone(engine.name(rule.name())?), rule.timing().cloned())))
+}
+
+/// The rules with their names as everybody shares them.
+fn named(engine: &Engine) -> impl Iterator<Item = (&Arc<str>, RuleKind)> {
+    engine.rules().filter_map(|rule| Some((engine.name(rule.name())?, rule.kind())))
 }
 
 /// What the agenda wants to know, of a rule that was on it before.

@@ -5,9 +5,14 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::SyncRule;
+use super::rule::Rule;
+use crate::config::cleanup::{ExcludedPath, Exclusion, Included, Mode};
+use crate::config::{CleanupRule, SyncRule};
 use crate::history::{Cause, RunId, RunRecord};
+use crate::run::RuleKind;
 use crate::sync::{Counts, ImageReport};
+
+pub use super::plans::{CleanupPlans, RulePlan};
 
 /// The daemon as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -42,12 +47,24 @@ pub struct ConfigStatus {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct RuleStatus {
     pub name: String,
+    #[serde(default)]
+    pub kind: RuleKind,
     /// As the configuration says it, like `0 3 * * * (Europe/Berlin)` or `every 15m`; absent for a
     /// rule that runs only when it is asked to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<String>,
-    pub source: String,
+    /// Of a sync rule: where its images come from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Of a sync rule: where they go.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub targets: Vec<String>,
+    /// Of a cleanup rule: whether it deletes when it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Of a cleanup rule: what it is about, and with `!` what it leaves alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_run: Option<Timestamp>,
     /// Runs of this rule that are under way.
@@ -63,12 +80,42 @@ pub struct RuleStatus {
 
 impl RuleStatus {
     /// A rule of which nothing more is known than what the configuration says.
-    pub fn of(rule: &SyncRule) -> Self {
+    pub(super) fn of(rule: Rule<'_>) -> Self {
+        match rule {
+            Rule::Sync(rule) => Self::of_sync(rule),
+            Rule::Cleanup(rule) => Self::of_cleanup(rule),
+        }
+    }
+
+    /// The same of a sync rule.
+    pub fn of_sync(rule: &SyncRule) -> Self {
         Self {
-            name: rule.name.clone(),
-            schedule: rule.timing.as_ref().map(ToString::to_string),
-            source: rule.source.to_string(),
+            source: Some(rule.source.to_string()),
             targets: rule.targets.iter().map(ToString::to_string).collect(),
+            ..Self::unknown(Rule::Sync(rule))
+        }
+    }
+
+    /// The same of a cleanup rule.
+    pub fn of_cleanup(rule: &CleanupRule) -> Self {
+        let repositories = &rule.repositories;
+        let included = repositories.included.iter().map(included);
+        Self {
+            mode: Some(rule.mode),
+            repositories: included.chain(repositories.excluded.iter().map(excluded)).collect(),
+            ..Self::unknown(Rule::Cleanup(rule))
+        }
+    }
+
+    fn unknown(rule: Rule<'_>) -> Self {
+        Self {
+            name: rule.name().to_owned(),
+            kind: rule.kind(),
+            schedule: rule.timing().map(ToString::to_string),
+            source: None,
+            targets: Vec::new(),
+            mode: None,
+            repositories: Vec::new(),
             next_run: None,
             running: Vec::new(),
             queued: false,
@@ -76,6 +123,27 @@ impl RuleStatus {
             last_success: None,
             consecutive_failures: 0,
         }
+    }
+}
+
+/// What a rule is about, as the configuration writes it.
+fn included(included: &Included) -> String {
+    match included {
+        Included::Registry(pattern) => pattern.to_string(),
+        Included::Layouts(pattern) => pattern.to_string(),
+    }
+}
+
+/// What it leaves alone.
+fn excluded(exclusion: &Exclusion) -> String {
+    let text = |path: &ExcludedPath| match path {
+        ExcludedPath::One(name) => name.to_string(),
+        ExcludedPath::Matching(pattern) => pattern.to_string(),
+    };
+    match exclusion {
+        Exclusion::Registry(registry, path) => format!("!{registry}/{}", text(path)),
+        Exclusion::Layouts(pattern) => format!("!{pattern}"),
+        Exclusion::Everywhere(path) => format!("!{}", text(path)),
     }
 }
 
@@ -91,6 +159,9 @@ pub struct RunDetail {
 pub struct ActiveRun {
     pub id: RunId,
     pub rule: String,
+    /// Of cleanup rules, nothing is counted while they run.
+    #[serde(default)]
+    pub kind: RuleKind,
     pub cause: Cause,
     pub started: Timestamp,
     /// Images that are to be looked at, as far as lists were read.

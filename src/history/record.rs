@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RunId;
+use super::cleaned::{self, Cleaned};
+use crate::cleanup::{CleanupReport, Verdict};
 use crate::run::Failure;
 use crate::sync::{Counts, ImageReport, RuleReport};
 
@@ -57,6 +59,9 @@ pub enum Outcome {
     Running,
     Succeeded,
     Failed,
+    /// Nothing failed, and somewhere a cleanup rule deleted nothing because more would have gone
+    /// than it allows. Programs that do not know this take the run for interrupted.
+    Limited,
     /// It was stopped, or the process that ran it is gone.
     Interrupted,
 }
@@ -72,16 +77,19 @@ pub struct RunRecord {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
     pub outcome: Outcome,
-    /// Source repositories that the rule selects.
+    /// Source repositories that the rule selects; of a cleanup rule, those that were looked at.
     pub repositories: usize,
     pub counts: Counts,
     /// Bytes of blobs sent to targets.
     pub bytes: u64,
     pub seconds: f64,
-    /// What went wrong with more than one image, at most `MAX_ENTRIES`.
+    /// What went wrong with more than one image, or with a deletion, at most `MAX_ENTRIES`.
     pub failures: Vec<Failure>,
     /// At most `MAX_ENTRIES`, and one that says what was left out.
     pub notes: Vec<String>,
+    /// Of a cleanup rule: what it planned and deleted. Nothing is counted of images then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cleanup: Option<Cleaned>,
 }
 
 /// So many failures, notes and errors are kept of one run, and of one image.
@@ -93,25 +101,40 @@ const MAX_TEXT: usize = 2 << 10;
 impl RunRecord {
     /// A run that ended as this report says.
     pub fn ended(begun: &Begun, finished: Timestamp, report: &RuleReport) -> Self {
-        let mut failures: Vec<_> = report.failures.iter().take(MAX_ENTRIES).cloned().collect();
-        failures.iter_mut().for_each(shorten_failure);
-        let mut notes: Vec<_> = report.notes.iter().take(MAX_ENTRIES).cloned().collect();
-        notes.iter_mut().for_each(shorten);
-        let left_out = report.failures.len() - failures.len();
-        if left_out > 0 {
-            notes.push(format!("{left_out} more failures are not kept"));
-        }
         Self {
             finished: Some(finished),
-            outcome: Outcome::of(report),
             repositories: report.repositories,
             counts: report.counts,
             bytes: report.bytes,
             seconds: report.seconds,
-            failures,
-            notes,
-            ..Self::unended(begun.clone(), Outcome::Running)
+            ..Self::unended(begun.clone(), Outcome::of(report))
         }
+        .with(&report.failures, &report.notes)
+    }
+
+    /// A run of a cleanup rule that ended as this report says.
+    pub fn cleaned(begun: &Begun, finished: Timestamp, report: &CleanupReport) -> Self {
+        Self {
+            finished: Some(finished),
+            repositories: report.repositories.len(),
+            seconds: report.seconds,
+            cleanup: Some(Cleaned::of(report)),
+            ..Self::unended(begun.clone(), Outcome::of_cleanup(report))
+        }
+        .with(&cleaned::failures(report), &cleaned::notes(report))
+    }
+
+    /// As many of these as are kept.
+    fn with(self, all_failures: &[Failure], all_notes: &[String]) -> Self {
+        let mut failures: Vec<_> = all_failures.iter().take(MAX_ENTRIES).cloned().collect();
+        failures.iter_mut().for_each(shorten_failure);
+        let mut notes: Vec<_> = all_notes.iter().take(MAX_ENTRIES).cloned().collect();
+        notes.iter_mut().for_each(shorten);
+        let left_out = all_failures.len() - failures.len();
+        if left_out > 0 {
+            notes.push(format!("{left_out} more failures are not kept"));
+        }
+        Self { failures, notes, ..self }
     }
 
     /// A run of which only the beginning is known.
@@ -130,6 +153,7 @@ impl RunRecord {
             seconds: 0.0,
             failures: Vec::new(),
             notes: Vec::new(),
+            cleanup: None,
         }
     }
 }
@@ -141,6 +165,7 @@ impl Outcome {
             Self::Running => "running",
             Self::Succeeded => "succeeded",
             Self::Failed => "failed",
+            Self::Limited => "limited",
             Self::Interrupted => "interrupted",
         }
     }
@@ -152,6 +177,15 @@ impl Outcome {
             Self::Succeeded
         } else {
             Self::Failed
+        }
+    }
+
+    pub fn of_cleanup(report: &CleanupReport) -> Self {
+        match report.verdict() {
+            _ if report.interrupted => Self::Interrupted,
+            Verdict::Succeeded => Self::Succeeded,
+            Verdict::Failed => Self::Failed,
+            Verdict::Limited => Self::Limited,
         }
     }
 }
@@ -172,7 +206,7 @@ fn shorten_failure(failure: &mut Failure) {
     failure.hint.iter_mut().for_each(shorten);
 }
 
-fn shorten(text: &mut String) {
+pub(super) fn shorten(text: &mut String) {
     if text.len() > MAX_TEXT {
         text.truncate(text.floor_char_boundary(MAX_TEXT));
         text.push('…');

@@ -9,6 +9,10 @@ use tempfile::TempDir;
 
 use super::writer::FOLDER;
 use super::*;
+use crate::cleanup::report::{StepAction, StepReport};
+use crate::cleanup::{self, CleanupReport, RepositoryReport};
+use crate::config::cleanup::Mode as CleanupMode;
+use crate::oci::Digest;
 use crate::run::Failure;
 use crate::sync::{Action, Counts, ImageReport, Mode, RuleReport};
 
@@ -254,4 +258,68 @@ async fn nothing_from_outside_makes_it_large() {
     assert_eq!((run.failures.len(), images[0].errors.len()), (20, 20));
     assert_eq!(run.notes, ["30 more failures are not kept"]);
     assert!(images[0].errors[0].message.len() < 3000);
+}
+
+/// Repositories of which some may not be cleaned up, and a deletion of each that fails.
+fn cleaned(repositories: usize) -> CleanupReport {
+    let step = StepReport {
+        action: StepAction::Delete,
+        tags: Vec::new(),
+        digest: Digest::of(b"x"),
+        line: None,
+        outcome: cleanup::Outcome::Failed,
+        reason: Some("ü".repeat(100_000)),
+        bytes_freed: 0,
+    };
+    let repository = |at: usize| RepositoryReport {
+        repository: format!("r.io/{at}"),
+        refused: vec!["ü".repeat(100_000); at % 2 * 9],
+        limited: false,
+        planned: cleanup::Planned { tags_deleted: 1, ..cleanup::Planned::default() },
+        steps: vec![step.clone()],
+        bytes_freed: 1,
+        failures: Vec::new(),
+        notes: vec!["something".to_owned()],
+    };
+    let mut report = CleanupReport::new("old", CleanupMode::Apply);
+    report.repositories = (0..repositories).map(repository).collect();
+    report
+}
+
+#[tokio::test]
+async fn a_run_of_a_cleanup_rule_is_read_back_and_stays_small() {
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    let run = begun("old", 1);
+    history.begin(&run);
+    let record = RunRecord::cleaned(&run, at(2), &cleaned(1_000));
+    history.end(&record).await;
+    let (read, images) = history.run(run.id).await.unwrap().unwrap();
+    assert_eq!((&read, images.len()), (&record, 0));
+    assert_eq!((read.outcome, read.repositories), (Outcome::Failed, 1_000));
+    assert_eq!((read.failures.len(), read.notes.len()), (20, 21));
+    assert_eq!(read.notes[0], "r.io/0: something");
+    let cleaned = read.cleanup.unwrap();
+    assert_eq!((cleaned.planned.tags_deleted, cleaned.bytes_freed), (1_000, 1_000));
+    assert_eq!((cleaned.steps.failed, cleaned.limited, cleaned.incomplete), (1_000, 0, 500));
+    assert_eq!((cleaned.refused.len(), cleaned.refused[0].reasons.len()), (20, 3));
+    assert!(cleaned.refused[0].reasons[0].len() < 3_000);
+    let found = |outcome| {
+        let filter = Filter { outcome: Some(outcome), ..Filter::default() };
+        read_runs(dir.path(), &filter).unwrap().value.len()
+    };
+    assert_eq!((found(Outcome::Failed), found(Outcome::Limited)), (1, 0));
+}
+
+/// As a program wrote it that knew of no cleanup rules.
+#[test]
+fn a_run_of_before_is_still_understood() {
+    let text = r#"{"id":"20261121T093719Z-0a1b2c","rule":"a","cause":"schedule",
+        "started":"2026-11-21T09:37:19Z","finished":"2026-11-21T09:37:24Z","outcome":"failed",
+        "repositories":1,"counts":{"copied":0,"unchanged":11,"kept":0,"failed":1},"bytes":0,
+        "seconds":5.1,"failures":[],"notes":[]}"#;
+    let run: RunRecord = serde_json::from_str(text).unwrap();
+    assert_eq!(run.cleanup, None);
+    // And what is not of a cleanup rule is written as it was.
+    assert!(!serde_json::to_string(&run).unwrap().contains("cleanup"));
 }

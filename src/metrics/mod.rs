@@ -1,7 +1,8 @@
 //! What is counted and measured, for Prometheus: typed handles, so that no other layer knows names.
 //!
-//! - `rules`: what the rules did; they come and go with the configuration. `durations`: their
-//!   histograms.
+//! - `rules`: what the rules did; they come and go with the configuration. `cleanups`: what those
+//!   have besides that delete. `family`, `durations` and `moment`: how their numbers are kept and
+//!   written.
 //! - `registry`: requests, limits and tokens of one registry; `answers`: requests by method and
 //!   status, within bounds.
 //! - `transfers`: images and blobs on their way. `daemon`: events, notifications, reloads, state.
@@ -11,9 +12,12 @@
 //! and repositories never become labels. docs/metrics.md lists every metric.
 
 mod answers;
+mod cleanups;
 mod daemon;
 mod durations;
 mod families;
+mod family;
+mod moment;
 mod registry;
 mod rules;
 mod transfers;
@@ -24,10 +28,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus::{Registry, TextEncoder};
 
 use crate::oci::RegistryHost;
+use crate::run::RuleKind;
 use families::Families;
 use registry::RegistryFamilies;
 use rules::Rules;
 
+pub use cleanups::{LastPlan, StepOutcome};
 pub use daemon::{DaemonMetrics, EventOutcome, NotificationOutcome};
 pub use registry::{InFlight, NoAnswer, RegistryMetrics, TokenOutcome, WindowKind};
 pub use rules::{LagBasis, RuleMetrics, RunOutcome, RunScope, Running, TagOutcome};
@@ -73,8 +79,8 @@ impl Metrics {
     }
 
     /// The metrics of one rule, which are shown from now on.
-    pub fn rule(&self, name: &str) -> RuleMetrics {
-        self.0.rules.get(name)
+    pub fn rule(&self, name: &str, kind: RuleKind) -> RuleMetrics {
+        self.0.rules.get(name, kind)
     }
 
     /// Forgets the rules that `is_kept` does not want. A run of theirs that is still under way

@@ -6,15 +6,18 @@
 //! they are asked for.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use prometheus::TextEncoder;
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricType;
 
+use super::cleanups::{self, CleanupNumbers, LastPlan, StepOutcome};
 use super::durations::Durations;
+use super::family::{Family, Value, number, show_if_any};
+use super::moment::Moment;
+use crate::run::RuleKind;
 
 /// Seconds that a complete run takes.
 const RUN: [f64; 7] = [1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0];
@@ -38,6 +41,8 @@ pub enum RunOutcome {
     Failed,
     /// It was stopped before its end.
     Interrupted,
+    /// It deleted nothing somewhere because of its own limits: only of cleanup rules.
+    Limited,
 }
 
 /// What became of a tag at one target.
@@ -60,7 +65,7 @@ pub enum LagBasis {
 }
 
 const SCOPES: [&str; 2] = ["all", "tags"];
-const RUN_OUTCOMES: [&str; 3] = ["succeeded", "failed", "interrupted"];
+const RUN_OUTCOMES: [&str; 4] = ["succeeded", "failed", "interrupted", "limited"];
 const TAG_OUTCOMES: [&str; 5] = ["copied", "unchanged", "kept", "withheld", "failed"];
 const BASES: [&str; 2] = ["event", "pass"];
 
@@ -70,7 +75,7 @@ pub struct RuleMetrics(Arc<Numbers>);
 
 /// The arrays are in the order of the enums, and so are the constants with their labels.
 #[derive(Debug)]
-struct Numbers {
+pub(super) struct Numbers {
     running: AtomicU64,
     last_run: Moment,
     last_success: Moment,
@@ -78,37 +83,17 @@ struct Numbers {
     /// Of the last complete run; `u64::MAX`: there was none.
     last_duration_ms: AtomicU64,
     failures_in_a_row: AtomicU64,
-    runs: [[AtomicU64; 3]; 2],
+    runs: [[AtomicU64; 4]; 2],
     tags: [AtomicU64; 5],
     sent: AtomicU64,
     durations: Durations,
     lags: [Durations; 2],
-}
-
-/// A moment that may not have come yet, in milliseconds since 1970.
-#[derive(Debug)]
-struct Moment(AtomicI64);
-
-impl Moment {
-    const NEVER: i64 = i64::MIN;
-
-    fn new() -> Self {
-        Self(AtomicI64::new(Self::NEVER))
-    }
-
-    fn set(&self, at: Option<Timestamp>) {
-        self.0.store(at.map_or(Self::NEVER, Timestamp::as_millisecond), Ordering::Relaxed);
-    }
-
-    /// Seconds since 1970.
-    fn get(&self) -> Option<f64> {
-        let millis = self.0.load(Ordering::Relaxed);
-        (millis != Self::NEVER).then(|| millis as f64 / 1e3)
-    }
+    /// Only of a cleanup rule, which has no `tags`, `sent` and `lags`.
+    pub cleanup: Option<Box<CleanupNumbers>>,
 }
 
 impl RuleMetrics {
-    fn new() -> Self {
+    fn new(kind: RuleKind) -> Self {
         Self(Arc::new(Numbers {
             running: AtomicU64::new(0),
             last_run: Moment::new(),
@@ -121,6 +106,7 @@ impl RuleMetrics {
             sent: AtomicU64::new(0),
             durations: Durations::new(&RUN),
             lags: [Durations::new(&LAG), Durations::new(&LAG)],
+            cleanup: (kind == RuleKind::Cleanup).then(|| Box::new(CleanupNumbers::new())),
         }))
     }
 
@@ -169,6 +155,8 @@ impl RuleMetrics {
                 numbers.failures_in_a_row.fetch_add(1, Ordering::Relaxed);
             }
             RunOutcome::Interrupted => {}
+            // Everything could be read, which ends a row of failures.
+            RunOutcome::Limited => numbers.failures_in_a_row.store(0, Ordering::Relaxed),
         }
     }
 
@@ -185,6 +173,25 @@ impl RuleMetrics {
     /// A change at the source has arrived at the target after this time.
     pub fn lag(&self, basis: LagBasis, lag: Duration) {
         self.0.lags[basis as usize].observe(lag);
+    }
+
+    /// So many steps of a plan ended so. Of a rule that is none of cleanup, nothing is counted.
+    pub fn steps(&self, outcome: StepOutcome, count: u64) {
+        self.0.cleanup.iter().for_each(|cleanup| cleanup.steps(outcome, count));
+    }
+
+    /// So many bytes are used by nothing any more.
+    pub fn freed(&self, bytes: u64) {
+        self.0.cleanup.iter().for_each(|cleanup| cleanup.freed(bytes));
+    }
+
+    /// A complete run had plans, by this time.
+    pub fn planned(&self, at: Timestamp, plan: LastPlan) {
+        self.0.cleanup.iter().for_each(|cleanup| cleanup.planned(at, plan));
+    }
+
+    fn kind(&self) -> RuleKind {
+        if self.0.cleanup.is_some() { RuleKind::Cleanup } else { RuleKind::Sync }
     }
 }
 
@@ -203,25 +210,6 @@ impl Drop for Running {
 #[derive(Default)]
 pub(super) struct Rules {
     by_name: RwLock<BTreeMap<String, RuleMetrics>>,
-}
-
-/// Names and values of the labels beside the rule's name.
-type Labels = [(&'static str, &'static str)];
-
-/// Takes one number of a family.
-type Show<'a> = dyn FnMut(&Labels, Value) + 'a;
-
-/// A family, and how it is read from one rule.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    kind: MetricType,
-    read: fn(&Numbers, &mut Show<'_>),
-}
-
-enum Value {
-    Number(f64),
-    Durations(prometheus::proto::Histogram),
 }
 
 const FAMILIES: [Family; 11] = [
@@ -270,7 +258,9 @@ const FAMILIES: [Family; 11] = [
         kind: MetricType::COUNTER,
         read: |rule, show| {
             for (scope, runs) in SCOPES.iter().zip(&rule.runs) {
-                for (outcome, count) in RUN_OUTCOMES.iter().zip(runs) {
+                // A rule that deletes nothing has no limits.
+                let outcomes = if rule.cleanup.is_some() { 4 } else { 3 };
+                for (outcome, count) in RUN_OUTCOMES.iter().zip(runs).take(outcomes) {
                     show(&[("scope", scope), ("outcome", outcome)], number(count));
                 }
             }
@@ -287,6 +277,9 @@ const FAMILIES: [Family; 11] = [
         help: "Tags that runs of the rule considered, once for each target, by outcome.",
         kind: MetricType::COUNTER,
         read: |rule, show| {
+            if rule.cleanup.is_some() {
+                return;
+            }
             for (outcome, count) in TAG_OUTCOMES.iter().zip(&rule.tags) {
                 show(&[("outcome", outcome)], number(count));
             }
@@ -296,7 +289,11 @@ const FAMILIES: [Family; 11] = [
         name: "tranship_rule_sent_bytes_total",
         help: "Bytes of blobs that runs of the rule sent to targets.",
         kind: MetricType::COUNTER,
-        read: |rule, show| show(&[], number(&rule.sent)),
+        read: |rule, show| {
+            if rule.cleanup.is_none() {
+                show(&[], number(&rule.sent));
+            }
+        },
     },
     Family {
         name: "tranship_rule_mirror_lag_seconds",
@@ -312,20 +309,16 @@ const FAMILIES: [Family; 11] = [
     },
 ];
 
-fn number(count: &AtomicU64) -> Value {
-    Value::Number(count.load(Ordering::Relaxed) as f64)
-}
-
-fn show_if_any(seconds: Option<f64>, show: &mut Show<'_>) {
-    if let Some(seconds) = seconds {
-        show(&[], Value::Number(seconds));
-    }
-}
-
 impl Rules {
-    pub fn get(&self, name: &str) -> RuleMetrics {
+    /// A rule whose name was that of a rule of another kind begins anew.
+    pub fn get(&self, name: &str, kind: RuleKind) -> RuleMetrics {
         let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
-        by_name.entry(name.to_owned()).or_insert_with(RuleMetrics::new).clone()
+        if let Some(known) = by_name.get(name).filter(|known| known.kind() == kind) {
+            return known.clone();
+        }
+        let new = RuleMetrics::new(kind);
+        by_name.insert(name.to_owned(), new.clone());
+        new
     }
 
     pub fn retain(&self, is_kept: impl Fn(&str) -> bool) {
@@ -336,49 +329,9 @@ impl Rules {
     /// Writes all families in the text format.
     pub fn write(&self, text: &mut String) -> prometheus::Result<()> {
         let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
-        for family in &FAMILIES {
-            let mut metrics = Vec::new();
-            for (name, rule) in by_name.iter() {
-                (family.read)(&rule.0, &mut |labels, value| {
-                    metrics.push(metric(name, labels, value, family.kind));
-                });
-            }
-            if metrics.is_empty() {
-                continue;
-            }
-            let mut shown = MetricFamily::default();
-            shown.set_name(family.name.to_owned());
-            shown.set_help(family.help.to_owned());
-            shown.set_field_type(family.kind);
-            shown.set_metric(metrics);
-            TextEncoder::new().encode_utf8(&[shown], text)?;
+        for family in FAMILIES.iter().chain(&cleanups::FAMILIES) {
+            family.write(by_name.iter().map(|(name, rule)| (&**name, &*rule.0)), text)?;
         }
         Ok(())
     }
-}
-
-fn metric(rule: &str, labels: &Labels, value: Value, kind: MetricType) -> Metric {
-    let pair = |name: &str, value: &str| {
-        let mut pair = LabelPair::default();
-        pair.set_name(name.to_owned());
-        pair.set_value(value.to_owned());
-        pair
-    };
-    let mut pairs = vec![pair("rule", rule)];
-    pairs.extend(labels.iter().map(|(name, value)| pair(name, value)));
-    let mut metric = Metric::from_label(pairs);
-    match value {
-        Value::Durations(histogram) => metric.set_histogram(histogram),
-        Value::Number(number) if kind == MetricType::COUNTER => {
-            let mut counter = Counter::default();
-            counter.set_value(number);
-            metric.set_counter(counter);
-        }
-        Value::Number(number) => {
-            let mut gauge = Gauge::default();
-            gauge.set_value(number);
-            metric.set_gauge(gauge);
-        }
-    }
-    metric
 }

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 
 use super::*;
+use crate::run::RuleKind;
 
 fn lines(metrics: &Metrics, start: &str) -> Vec<String> {
     let text = metrics.render().unwrap();
@@ -17,7 +18,7 @@ fn at(seconds: i64) -> Timestamp {
 #[test]
 fn only_complete_runs_say_how_a_rule_is_doing() {
     let metrics = Metrics::new();
-    let rule = metrics.rule("apps");
+    let rule = metrics.rule("apps", RuleKind::Sync);
     let second = Duration::from_secs(1);
     let running = |number: u32| {
         let shown = format!("tranship_rule_running{{rule=\"apps\"}} {number}");
@@ -71,7 +72,8 @@ fn lines_of_the_history_are_lost_once() {
 #[test]
 fn a_rule_that_is_gone_is_not_shown() {
     let metrics = Metrics::new();
-    let (gone, stays) = (metrics.rule("gone"), metrics.rule("stays"));
+    let (gone, stays) =
+        (metrics.rule("gone", RuleKind::Sync), metrics.rule("stays", RuleKind::Sync));
     metrics.retain_rules(|name| name == "stays");
     gone.ended(RunScope::All, RunOutcome::Succeeded, at(1), Duration::ZERO);
     stays.next_run(Some(at(7)));

@@ -1,5 +1,5 @@
-//! Where each rule stands: the last slot of its schedule, its last runs, and whether somebody was
-//! told that it fails.
+//! Where each rule stands: the last slot of its schedule, its last runs, and what people were told
+//! of it.
 
 use jiff::Timestamp;
 
@@ -24,8 +24,19 @@ pub struct Mark {
     pub unfinished: bool,
     /// Events told of changes that no run has looked at with success yet.
     pub events_pending: bool,
-    /// Somebody was told that the rule fails, and not yet that it works again.
-    pub alerted: bool,
+    /// What people were last told of the rule.
+    pub told: Told,
+}
+
+/// What people know of a rule.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Told {
+    /// That it works, or nothing: as long as it works, there is nothing to be told.
+    #[default]
+    Works,
+    Fails,
+    /// That a safety limit holds it back.
+    HeldBack,
 }
 
 impl State {
@@ -57,19 +68,27 @@ fn encode_key(rule: &str) -> Vec<u8> {
     Writer::key(KIND).text(rule).finish()
 }
 
+/// People were told that the rule fails.
 const ALERTED: u8 = 1;
 /// The flag of the first of the times; the others follow.
 const FIRST_TIME: u8 = 2;
 const UNFINISHED: u8 = 16;
 const EVENTS_PENDING: u8 = 32;
-const ALL: u8 =
-    ALERTED | FIRST_TIME | FIRST_TIME << 1 | FIRST_TIME << 2 | UNFINISHED | EVENTS_PENDING;
+/// People were told that a safety limit holds the rule back. Programs that do not know this flag
+/// take the mark for none, and begin a new one.
+const HELD_BACK: u8 = 64;
+const TIMES: u8 = FIRST_TIME | FIRST_TIME << 1 | FIRST_TIME << 2;
+const ALL: u8 = ALERTED | TIMES | UNFINISHED | EVENTS_PENDING | HELD_BACK;
 
 impl Mark {
     fn encode(&self) -> Vec<u8> {
         let seconds = |time: Option<Timestamp>| u64::try_from(time?.as_second()).ok();
         let times = [self.last_slot, self.last_start, self.last_success].map(seconds);
-        let mut flags = if self.alerted { ALERTED } else { 0 };
+        let mut flags = match self.told {
+            Told::Works => 0,
+            Told::Fails => ALERTED,
+            Told::HeldBack => HELD_BACK,
+        };
         flags |= if self.unfinished { UNFINISHED } else { 0 };
         flags |= if self.events_pending { EVENTS_PENDING } else { 0 };
         for (at, time) in times.iter().enumerate() {
@@ -91,7 +110,12 @@ impl Mark {
             }
         }
         let [last_slot, last_start, last_success] = times;
-        let alerted = flags & ALERTED != 0;
+        let told = match flags & (ALERTED | HELD_BACK) {
+            0 => Told::Works,
+            ALERTED => Told::Fails,
+            HELD_BACK => Told::HeldBack,
+            _ => return None,
+        };
         reader.at_end().then_some(Self {
             last_slot,
             last_start,
@@ -99,7 +123,7 @@ impl Mark {
             consecutive_failures,
             unfinished: flags & UNFINISHED != 0,
             events_pending: flags & EVENTS_PENDING != 0,
-            alerted,
+            told,
         })
     }
 }
@@ -115,14 +139,16 @@ mod tests {
 
     fn mark() -> impl Strategy<Value = Mark> {
         let times = (time(), time(), time());
-        (times, any::<u32>(), any::<[bool; 3]>()).prop_map(|(times, failures, flags)| Mark {
+        let told = prop::sample::select(vec![Told::Works, Told::Fails, Told::HeldBack]);
+        let all = (times, any::<u32>(), any::<[bool; 2]>(), told);
+        all.prop_map(|(times, failures, flags, told)| Mark {
             last_slot: times.0,
             last_start: times.1,
             last_success: times.2,
             consecutive_failures: failures,
             unfinished: flags[0],
             events_pending: flags[1],
-            alerted: flags[2],
+            told,
         })
     }
 
@@ -162,10 +188,10 @@ mod tests {
                 state.update_mark(rule, |mark| mark.consecutive_failures += 1);
                 state.update_mark(rule, |mark| mark.consecutive_failures += 1);
             }
-            state.update_mark("b", |mark| mark.alerted = true);
+            state.update_mark("b", |mark| mark.told = Told::Fails);
             state.forget_marks_except(&["a", "b", "never"]);
             assert_eq!(state.mark("a").unwrap().consecutive_failures, 2);
-            assert!(state.mark("b").unwrap().alerted);
+            assert_eq!(state.mark("b").unwrap().told, Told::Fails);
             assert_eq!(state.mark("ab"), None);
             assert_eq!(state.mark("never"), None);
         }

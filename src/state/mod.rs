@@ -42,7 +42,7 @@ pub use health::Health;
 pub use in_use::{ListsNothing, SeenInUse};
 pub use journal::{Journal, Point, UploadKey};
 pub use manifests::{Created, SeenManifest, SeenReferrers};
-pub use marks::Mark;
+pub use marks::{Mark, Told};
 pub use open::StateError;
 pub use tags::{TagKey, TagState};
 pub use withdrawn::Withdrawn;

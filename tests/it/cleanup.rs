@@ -4,9 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::process::Finished;
 use crate::support::scripted::Fault;
-use crate::support::{
-    Daemon, DockerRegistry, Family, Image, Kind, Place, Scripted, Tranship, eventually,
-};
+use crate::support::{DockerRegistry, Family, Image, Kind, Place, Scripted, Tranship};
 
 const RULES: &str = "\
     keep = [{ id = \"releases\", semver = \">=1\" }]\n\
@@ -293,21 +291,4 @@ async fn one_image_is_explained_without_looking_elsewhere() {
         assert_eq!(finished.code, Some(2), "{finished:?}");
         assert!(finished.stderr.contains(words), "{finished:?}");
     }
-}
-
-/// Whoever writes such rules is told that the daemon leaves them alone, at the start and later.
-#[tokio::test]
-async fn the_daemon_says_that_it_does_not_run_these_rules() {
-    let words = "does not run [[cleanup]] rules yet";
-    let rule = "[[cleanup]]\nname = \"c\"\nschedule = \"0 3 * * *\"\nrepositories = [\"r.example/a\"]\n\
-                delete = [{ id = \"pr\", tags = [\"pr-*\"] }]\n";
-    let daemon = Daemon::start(rule).await;
-    assert_eq!(daemon.log().matches(words).count(), 1, "{}", daemon.log());
-    daemon.reload(&rule.replace("pr-*", "mr-*")).await;
-    eventually("a warning", std::time::Duration::from_secs(20), || async {
-        (daemon.log().matches(words).count() >= 2).then_some(())
-    })
-    .await;
-    let without = Daemon::start("").await;
-    assert!(!without.log().contains(words), "{}", without.log());
 }

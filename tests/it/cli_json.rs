@@ -236,17 +236,24 @@ async fn daemon_with_much_to_say(source: &Scripted, target: &Scripted) -> (Daemo
             target.host()
         );
     }
+    // More would go than it allows.
+    text += &format!(
+        "[[cleanup]]\nname = \"tidy\"\nrepositories = [\"{}/done\"]\ngrace = \"0s\"\n\
+         delete = [{{ id = \"v\", tags = [\"v*\"] }}]\nmax_delete = {{ count = 0 }}\n",
+        source.host()
+    );
     source.on("GET", Kind::Blob).containing("/stuck/").fail(Fault::Hang);
     let daemon = Daemon::start_in(home, &text).await;
     let config = daemon
         .home()
         .write("cli.toml", format!("[daemon]\nlisten = \"{}\"\n{text}", daemon.address));
     let token = [("authorization", "Bearer t0ken")];
-    for name in ["done", "stuck"] {
+    for name in ["done", "stuck", "tidy"] {
         let path = format!("/api/v1/rules/{name}/run");
         assert_eq!(daemon.post_with(&path, &token, "").await.status, 202);
     }
     daemon.ended("done", "api", 1).await;
+    daemon.ended("tidy", "api", 1).await;
     eventually("a stalled run", Duration::from_secs(60), || async {
         let running = daemon.get("/api/v1/running").await.json();
         running[0]["stalled_seconds"].as_f64().map(drop)

@@ -146,6 +146,12 @@ async fn every_endpoint_answers_as_its_description_says() {
         rule("slow", &source, "acme/slow", &target),
         rule("timed", &source, "acme/app", &target).replace("mirror/", "timed/")
             + "schedule = \"0 3 * * *\"\ntimezone = \"Europe/Berlin\"\n",
+        format!(
+            "[[cleanup]]\nname = \"tidy\"\nrepositories = [\"{0}/acme/*\", \"!{0}/acme/slow\"]\n\
+             grace = \"0s\"\nmax_delete = {{ count = 0 }}\n\
+             delete = [{{ id = \"v\", tags = [\"v*\"] }}]\n",
+            source.host()
+        ),
     ]
     .concat();
     let daemon = Daemon::start_in(home(), &text).await;
@@ -163,6 +169,9 @@ async fn every_endpoint_answers_as_its_description_says() {
     assert_eq!(ended(&daemon, &failed).await["outcome"], "failed");
     assert_eq!(api.get(PLAN, "good").await.json()["counts"]["unchanged"], 1);
     assert_eq!(api.get(PLAN, "timed").await.json()["counts"]["copied"], 1);
+    let tidy = id_of(&api.post(RUN_RULE, "tidy", TOKEN, "").await);
+    assert_eq!(ended(&daemon, &tidy).await["outcome"], "limited");
+    assert_eq!(api.get(PLAN, "tidy").await.json()["plans"][0]["tags_deleted"], 1);
     assert_eq!(api.get(PLAN, "none").await.status, 404);
     plans_are_few(&mut api, &source).await;
     source.on("GET", Kind::Blob).containing("acme/slow").fail(Fault::Hang);
@@ -182,16 +191,19 @@ async fn every_endpoint_answers_as_its_description_says() {
     assert_eq!(api.get("/api/v1/running", "").await.json()[0]["id"], slow);
     assert_eq!(api.get("/api/v1/transfers", "").await.json()[0]["run"], slow);
     assert_eq!(api.get("/api/v1/registries", "").await.json().as_array().unwrap().len(), 2);
-    for name in ["good", "bad", "slow", "timed"] {
+    for name in ["good", "bad", "slow", "timed", "tidy"] {
         assert_eq!(api.get(RULE, name).await.json()["name"], name);
     }
     assert_eq!(api.get(RULE, "none").await.status, 404);
     assert_eq!(api.get(RUN, &good).await.json()["images"][0]["action"], "copied");
     assert_eq!(api.get(RUN, &failed).await.status, 200);
+    assert_eq!(api.get(RUN, &tidy).await.json()["run"]["cleanup"]["limited"], 1);
     for unknown in ["20200101T000000Z-000000", "nonsense"] {
         assert_eq!(api.get(RUN, unknown).await.status, 404);
     }
-    for (query, runs) in [("rule=good", 1), ("outcome=failed", 1), ("limit=2", 2)] {
+    for (query, runs) in
+        [("rule=good", 1), ("outcome=failed", 1), ("outcome=limited", 1), ("limit=2", 2)]
+    {
         let found = api.get(&format!("/api/v1/runs?{query}"), "").await.json();
         assert_eq!(found.as_array().unwrap().len(), runs, "{query}: {found}");
     }

@@ -73,7 +73,7 @@ async fn drains(source: &Scripted, target: &impl Place, phase: impl AsyncFnOnce(
     let process = daemon.into_process();
     process.signal("TERM");
     // Whoever sends this now finds nothing to load anew, and disturbs nothing.
-    process.logged("stopping: images under way").await;
+    process.logged("stopping: images and deletions under way").await;
     process.signal("HUP");
     let (code, took) = process.ended().await;
     assert!(code == Some(0) && took < GRACE, "{end}: {code:?} {took:?}");
@@ -148,7 +148,7 @@ async fn a_second_signal_ends_at_once() {
     asked(&source, "GET", Kind::Blob).await;
     let process = daemon.into_process();
     process.signal("TERM");
-    process.logged("stopping: images under way").await;
+    process.logged("stopping: images and deletions under way").await;
     process.signal("TERM");
     let (code, took) = process.ended().await;
     assert!(code == Some(143) && took < AT_ONCE, "{code:?} {took:?}");

@@ -26,6 +26,7 @@ pub struct Home {
     daemon: Vec<String>,
     registries: BTreeMap<String, String>,
     rules: BTreeMap<String, String>,
+    cleanups: BTreeMap<String, String>,
     alerts: Option<Alerts>,
 }
 
@@ -39,6 +40,7 @@ impl Home {
             ],
             registries: BTreeMap::new(),
             rules: BTreeMap::new(),
+            cleanups: BTreeMap::new(),
             alerts: None,
         }
     }
@@ -69,6 +71,16 @@ impl Home {
 
     pub fn set_rule(&mut self, name: &str, lines: &str) {
         self.rules.insert(name.to_owned(), lines.to_owned());
+    }
+
+    /// A cleanup rule.
+    pub fn cleanup(mut self, name: &str, lines: &str) -> Self {
+        self.set_cleanup(name, lines);
+        self
+    }
+
+    pub fn set_cleanup(&mut self, name: &str, lines: &str) {
+        self.cleanups.insert(name.to_owned(), lines.to_owned());
     }
 
     pub fn remove_rule(&mut self, name: &str) {
@@ -103,6 +115,9 @@ impl Home {
         }
         for (name, lines) in &self.rules {
             text.push_str(&format!("[[sync]]\nname = \"{name}\"\n{lines}\n"));
+        }
+        for (name, lines) in &self.cleanups {
+            text.push_str(&format!("[[cleanup]]\nname = \"{name}\"\n{lines}\n"));
         }
         text
     }
@@ -218,6 +233,11 @@ impl std::ops::Deref for Serving {
 }
 
 impl Serving {
+    /// Host and port.
+    pub fn address(&self) -> &str {
+        self.url.strip_prefix("http://").unwrap()
+    }
+
     pub fn into_process(self) -> Starting {
         self.process
     }
@@ -266,6 +286,13 @@ impl Serving {
             (last["id"] == id).then_some(last)
         })
         .await
+    }
+
+    /// Has a run stopped.
+    pub async fn cancel(&self, run: &str) {
+        let path = format!("{}/api/v1/runs/{run}/cancel", self.url);
+        let (status, text) = self.send(self.client.post(path)).await;
+        assert_eq!(status, 202, "{text}");
     }
 
     /// Waits until the last run of a rule ended, whichever it is, and gives its record.

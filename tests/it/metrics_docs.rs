@@ -10,9 +10,10 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 use regex::Regex;
 use tranship::metrics::{
-    BlobFate, EventOutcome, LagBasis, Metrics, NoAnswer, NotificationOutcome, RunOutcome, RunScope,
-    TagOutcome, TokenOutcome, WindowKind,
+    BlobFate, EventOutcome, LagBasis, LastPlan, Metrics, NoAnswer, NotificationOutcome, RunOutcome,
+    RunScope, StepOutcome, TagOutcome, TokenOutcome, WindowKind,
 };
+use tranship::run::RuleKind;
 
 use crate::support::Samples;
 
@@ -20,7 +21,7 @@ use crate::support::Samples;
 pub fn touched() -> Metrics {
     let (metrics, second) = (Metrics::new(), Duration::from_secs(1));
     let now = Timestamp::from_second(1_800_000_000).unwrap();
-    let rule = metrics.rule("apps");
+    let rule = metrics.rule("apps", RuleKind::Sync);
     drop(rule.begin());
     rule.ended(RunScope::All, RunOutcome::Succeeded, now, second);
     rule.next_run(Some(now));
@@ -28,6 +29,10 @@ pub fn touched() -> Metrics {
     rule.sent(1 << 20);
     rule.lag(LagBasis::Event, second);
     rule.lag(LagBasis::Pass, second * 3600);
+    let cleanup = metrics.rule("old", RuleKind::Cleanup);
+    cleanup.steps(StepOutcome::Deleted, 3);
+    cleanup.freed(1 << 20);
+    cleanup.planned(now, LastPlan { tags: 3, sound: 1, ..LastPlan::default() });
     let registry = metrics.registry(&"registry.example.com:5000".parse().unwrap());
     registry.answered(&Method::GET, StatusCode::OK);
     registry.waited(&Method::GET, second);
@@ -94,7 +99,7 @@ fn many_rules_stay_small() {
     let metrics = Metrics::new();
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     for number in 0..500 {
-        let rule = metrics.rule(&format!("rule-{number}"));
+        let rule = metrics.rule(&format!("rule-{number}"), RuleKind::Sync);
         rule.ended(RunScope::All, RunOutcome::Succeeded, now, Duration::from_secs(9));
         rule.next_run(Some(now));
         rule.lag(LagBasis::Pass, Duration::from_secs(900));

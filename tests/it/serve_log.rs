@@ -25,7 +25,8 @@ struct Daemon {
 }
 
 impl Daemon {
-    /// One rule that succeeds and one of which the image fails, both at the start.
+    /// One rule that succeeds, one of which the image fails, and one of cleanup that its own limits
+    /// hold back, all at the start.
     async fn new() -> Self {
         let (mut source, target) = (Scripted::start(), Scripted::start());
         source.require(Login::Basic { user: "bot".to_owned(), password: PASSWORD.to_owned() });
@@ -47,6 +48,11 @@ impl Daemon {
                  target = \"{to}/{rule}\"\n"
             ));
         }
+        config.push_str(&format!(
+            "[[cleanup]]\nname = \"tidy\"\nevery = \"1h\"\nrepositories = [\"{from}/good\"]\n\
+             grace = \"0s\"\ndelete = [{{ id = \"v\", tags = [\"v*\"] }}]\n\
+             max_delete = {{ count = 0 }}\n"
+        ));
         let tranship = Tranship::new();
         tranship.write("tranship.toml", config);
         Self { source, target, tranship }
@@ -84,6 +90,10 @@ impl Daemon {
             let put: Vec<_> = traffic.of("PUT", Kind::Manifest).map(|seen| &seen.path).collect();
             let of = |rule: &str| put.iter().any(|path| path.contains(rule));
             (of("/good/") && of("/bad/")).then_some(())
+        })
+        .await;
+        eventually("a plan", LIMIT, || async {
+            std::fs::read_to_string(&path).unwrap().contains("cleanup ends").then_some(())
         })
         .await;
         ask(address).await;
@@ -170,7 +180,7 @@ async fn each_line_is_json_with_the_promised_fields_and_no_secret() {
     }
 
     let begins = with_message(&lines, "run begins");
-    assert_eq!(begins.len(), 2);
+    assert_eq!(begins.len(), 3);
     assert!(begins.iter().all(|line| line["cause"] == "start"), "{begins:?}");
     let ends = with_message(&lines, "run ends");
     let images = with_message(&lines, "image");
@@ -193,6 +203,14 @@ async fn each_line_is_json_with_the_promised_fields_and_no_secret() {
         assert!((milliseconds - milliseconds.round()).abs() < 1e-6, "{image}");
         assert_eq!(image["error"].is_string(), rule == "bad", "{image}");
     }
+    let repository = with_message(&lines, "repository");
+    let [repository] = repository[..] else { panic!("{repository:?}") };
+    assert_eq!((&repository["outcome"], &repository["level"]), (&"limited".into(), &"WARN".into()));
+    assert!(repository["reason"].as_str().unwrap().contains("1 of 1 tags"), "{repository}");
+    let ends = with_message(&lines, "cleanup ends");
+    let [end] = ends[..] else { panic!("{ends:?}") };
+    assert_eq!((&end["outcome"], &end["planned_tags"]), (&"limited".into(), &1.into()));
+    assert_eq!((&end["run"], &end["mode"]), (&repository["run"], &"plan".into()));
     let good = images.iter().find(|line| line["rule"] == "good").unwrap();
     assert!(good["digest"].as_str().unwrap().starts_with("sha256:"), "{good}");
 
@@ -201,6 +219,27 @@ async fn each_line_is_json_with_the_promised_fields_and_no_secret() {
         .map(|line| (line["endpoint"].as_str().unwrap(), line["status"].as_u64().unwrap()))
         .collect();
     assert_eq!(asked, [("/api/v1/rules/{name}", 200), ("none", 404)]);
+}
+
+/// One that deletes: each deletion has a line, for `-v`.
+#[tokio::test]
+async fn each_deletion_has_a_line_with_the_promised_fields() {
+    let daemon = Daemon::new().await;
+    let file = daemon.tranship.home().join("tranship.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let apply = "mode = \"apply\"\nmax_delete = { count = 1 }\n";
+    std::fs::write(&file, config.replace("max_delete = { count = 0 }\n", apply)).unwrap();
+    let log = daemon.log(&["--log-format", "json", "-v"], |_| None, async |_| {}).await;
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let deletions = with_message(&lines, "deletion");
+    let [deletion] = deletions[..] else { panic!("{deletions:?}") };
+    assert_eq!((&deletion["outcome"], &deletion["level"]), (&"deleted".into(), &"DEBUG".into()));
+    assert_eq!((&deletion["tags"], &deletion["line"]), (&"v1".into(), &"v".into()));
+    let repositories = with_message(&lines, "repository");
+    let [repository] = repositories[..] else { panic!("{repositories:?}") };
+    assert_eq!((&repository["outcome"], &repository["deleted"]), (&"applied".into(), &1.into()));
+    let ends = with_message(&lines, "cleanup ends");
+    assert_eq!((&ends[0]["deleted"], &ends[0]["bytes"]), (&1.into(), &deletion["bytes"]));
 }
 
 #[tokio::test]

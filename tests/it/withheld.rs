@@ -141,11 +141,9 @@ async fn it_costs_a_look_at_the_source_until_that_moves() {
 async fn it_comes_back_when_no_rule_would_delete_it() {
     let bench = Bench::mirrored("referrers = false").await;
     let before = cleanup(&bench.target, APPLY);
-    for after in [
-        String::new(),
-        before.replace("7d", "30d"),
-        before.replace("mirror/**", "other/**"),
-    ] {
+    for after in
+        [String::new(), before.replace("7d", "30d"), before.replace("mirror/**", "other/**")]
+    {
         bench.clean(&before, "pr-1").await;
         let copied = Counts { copied: 1, unchanged: 4, ..Counts::default() };
         assert_eq!(bench.run(&after).await, copied, "{after}");

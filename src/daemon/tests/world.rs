@@ -11,7 +11,8 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::config;
+use crate::cleanup::{Audit, Cleaner, CleanupReport, CleanupSpec, RepositoryReport};
+use crate::config::{self, cleanup};
 use crate::daemon::runner::Runner;
 use crate::daemon::view::RuleStatus;
 use crate::daemon::{Clock, Daemon, Handle, Parts, Watch};
@@ -63,12 +64,24 @@ pub struct Runs {
     way: Mutex<Option<Way>>,
     log: Mutex<Vec<(String, Timestamp)>>,
     running: Mutex<BTreeSet<String>>,
+    modes: Mutex<BTreeMap<String, cleanup::Mode>>,
+    cleaned: Mutex<Vec<RepositoryReport>>,
     most: Mutex<usize>,
 }
 
 impl Runs {
     pub fn go(&self, way: Way) {
         *self.way.lock().unwrap() = Some(way);
+    }
+
+    /// What cleanup rules report of their repositories from now on.
+    pub fn clean(&self, repositories: &[RepositoryReport]) {
+        *self.cleaned.lock().unwrap() = repositories.to_vec();
+    }
+
+    /// In which mode a cleanup rule was last run.
+    pub fn mode(&self, rule: &str) -> cleanup::Mode {
+        self.modes.lock().unwrap()[rule]
     }
 
     /// When runs began, of all rules.
@@ -118,38 +131,64 @@ struct Puppet {
     clock: Arc<Hands>,
 }
 
-#[async_trait]
-impl Runner for Puppet {
-    async fn run(&self, _: &Syncer, spec: RunSpec<'_>) -> RuleReport {
-        let name = &spec.rule.name;
+/// How a puppet's run ended.
+enum Played {
+    ToItsEnd,
+    Interrupted,
+    Unreachable,
+}
+
+impl Puppet {
+    async fn play(&self, name: &str, stop: &Stop) -> Played {
         self.runs.begin(name, self.clock.now());
         let way = self.runs.way.lock().unwrap().unwrap_or(Way::Takes(Duration::from_secs(1)));
-        let mut report = RuleReport::new(name, Mode::Apply);
-        match way {
+        let played = match way {
             Way::Takes(time) => {
                 tokio::select! {
-                    () = tokio::time::sleep(time) => report.counts.unchanged = 1,
-                    () = spec.stop.soon.cancelled() => report.interrupted = true,
-                    () = spec.stop.now.cancelled() => report.interrupted = true,
+                    () = tokio::time::sleep(time) => Played::ToItsEnd,
+                    () = stop.soon.cancelled() => Played::Interrupted,
+                    () = stop.now.cancelled() => Played::Interrupted,
                 }
             }
-            Way::Unreachable => report.failures.push(Failure {
-                step: "list tags of".to_owned(),
-                subject: "the source".to_owned(),
-                message: "connection refused".to_owned(),
-                attempts: 1,
-                hint: None,
-            }),
+            Way::Unreachable => Played::Unreachable,
             Way::Hangs => {
-                spec.stop.now.cancelled().await;
-                report.interrupted = true;
+                stop.now.cancelled().await;
+                Played::Interrupted
             }
             Way::Panics => {
                 self.runs.running.lock().unwrap().remove(name);
                 panic!("a fault of ours");
             }
-        }
+        };
         self.runs.running.lock().unwrap().remove(name);
+        played
+    }
+}
+
+fn refused_connection() -> Failure {
+    Failure::new("list tags of", "the source", "connection refused".to_owned())
+}
+
+#[async_trait]
+impl Runner for Puppet {
+    async fn sync(&self, _: &Syncer, spec: RunSpec<'_>) -> RuleReport {
+        let mut report = RuleReport::new(&spec.rule.name, Mode::Apply);
+        match self.play(&spec.rule.name, spec.stop).await {
+            Played::ToItsEnd => report.counts.unchanged = 1,
+            Played::Interrupted => report.interrupted = true,
+            Played::Unreachable => report.failures.push(refused_connection()),
+        }
+        report
+    }
+
+    async fn clean(&self, _: &Cleaner, spec: CleanupSpec<'_>) -> CleanupReport {
+        self.runs.modes.lock().unwrap().insert(spec.rule.name.clone(), spec.mode);
+        let mut report = CleanupReport::new(&spec.rule.name, spec.mode);
+        match self.play(&spec.rule.name, spec.stop).await {
+            Played::ToItsEnd => report.repositories = self.runs.cleaned.lock().unwrap().clone(),
+            Played::Interrupted => report.interrupted = true,
+            Played::Unreachable => report.failures.push(refused_connection()),
+        }
         report
     }
 }
@@ -160,6 +199,7 @@ pub struct World {
     pub runs: Arc<Runs>,
     state: State,
     metrics: Metrics,
+    audit: Audit,
     folder: TempDir,
     alive: Option<(Handle, Stop, JoinHandle<()>)>,
 }
@@ -168,12 +208,14 @@ impl World {
     /// At this moment, with this configuration's rules; nothing runs yet.
     pub fn at(moment: &str, rules: &str) -> Self {
         let clock = Hands { begun: Instant::now(), at: Mutex::new(moment.parse().unwrap()) };
+        let folder = TempDir::new().unwrap();
         let world = Self {
             clock: Arc::new(clock),
             runs: Arc::default(),
             state: State::in_memory(),
             metrics: Metrics::new(),
-            folder: TempDir::new().unwrap(),
+            audit: Audit::open(folder.path(), Timestamp::UNIX_EPOCH).unwrap(),
+            folder,
             alive: None,
         };
         world.configure(rules);
@@ -205,6 +247,7 @@ impl World {
             carrier: Arc::new(Carrier::new(self.state.clone(), Policy::default(), || 0.5)),
             metrics: self.metrics.clone(),
             history: History::nowhere(),
+            audit: self.audit.clone(),
             environment: Environment::new(|_| None),
             clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
             random: || 0.5,
@@ -261,5 +304,13 @@ pub fn rule(name: &str, lines: &str) -> String {
     format!(
         "[[sync]]\nname = \"{name}\"\n{lines}\n\
          source = \"source.test/{name}\"\ntarget = \"target.test/{name}\"\n"
+    )
+}
+
+/// A cleanup rule of this name with these lines.
+pub fn cleanup_rule(name: &str, lines: &str) -> String {
+    format!(
+        "[[cleanup]]\nname = \"{name}\"\n{lines}\nrepositories = [\"target.test/{name}\"]\n\
+         delete = [{{ id = \"pr\", tags = [\"pr-*\"] }}]\n"
     )
 }

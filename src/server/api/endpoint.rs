@@ -52,6 +52,14 @@ pub(super) fn json<T: JsonSchema>() -> Body {
     Body::Json(|generator| generator.subschema_for::<T>())
 }
 
+/// One of two documents.
+pub(super) fn either<A: JsonSchema, B: JsonSchema>() -> Body {
+    Body::Json(|generator| {
+        let either = [generator.subschema_for::<A>(), generator.subschema_for::<B>()];
+        json_schema!({ "anyOf": either })
+    })
+}
+
 /// The router of all endpoints, each guarded as its access says.
 pub(super) fn router(endpoints: Vec<Endpoint>, api: &Arc<Api>) -> Router<Arc<Api>> {
     endpoints.into_iter().fold(Router::new(), |router, endpoint| {

@@ -8,10 +8,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 
-use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::endpoint::{Access, Body, Endpoint, either, json as schema};
 use super::path::Name;
 use super::{Api, Problem, json, json_with};
-use crate::daemon::view::{Accepted, RuleStatus};
+use crate::daemon::view::{Accepted, CleanupPlans, RulePlan, RuleStatus};
 use crate::sync::RuleReport;
 
 /// How long a plan may take to be made.
@@ -26,7 +26,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             path: "/api/v1/rules",
             method: "GET",
             access: Access::Read,
-            summary: "The rules, in the order of the configuration",
+            summary: "The rules in the order of the configuration, those of each kind together",
             parameters: &[],
             answers: vec![(200, "How they fare", schema::<Vec<RuleStatus>>())],
             handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.rules())),
@@ -50,7 +50,11 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             summary: "What a run of the rule would do now. Asks the registries; changes nothing",
             parameters: &[NAME],
             answers: vec![
-                (200, "As `tranship sync --dry-run` reports it", schema::<RuleReport>()),
+                (
+                    200,
+                    "As `tranship sync --dry-run` reports a sync rule, `tranship cleanup` another",
+                    either::<RuleReport, CleanupPlans>(),
+                ),
                 (404, UNKNOWN, Body::Problem),
                 (503, "Other plans are being made, or it took too long", Body::Problem),
             ],
@@ -87,10 +91,12 @@ async fn plan(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
         return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
     };
     match tokio::time::timeout(PLAN_TIMEOUT, api.daemon.plan(&name)).await {
-        Ok(Some(report)) => json(&report),
+        Ok(Some(RulePlan::Sync(report))) => json(&report),
+        Ok(Some(RulePlan::Cleanup(plans))) => json(&plans),
         Ok(None) => unknown(&name),
         Err(_) => {
-            let detail = "the plan took too long: `tranship sync --dry-run` has no limit";
+            let detail = "the plan took too long: `tranship sync --dry-run` and `tranship cleanup` \
+                          have no limit";
             Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
         }
     }

@@ -32,7 +32,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             summary: "Runs of the past and present, the newest first",
             parameters: &[
                 ("rule", "Only runs of this rule"),
-                ("outcome", "Only runs that are `running`, `succeeded`, `failed` or `interrupted`"),
+                (
+                    "outcome",
+                    "Only runs that are `running`, `succeeded`, `failed`, `limited` or `interrupted`",
+                ),
                 (
                     "since",
                     "Only runs that ended at this time (RFC 3339) or later, or have not ended",

@@ -1,0 +1,36 @@
+//! A rule of either kind, as the configuration in use has it.
+
+use crate::config::{CleanupRule, SyncRule};
+use crate::run::RuleKind;
+use crate::schedule::Timing;
+
+/// What the scheduler runs.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Rule<'a> {
+    Sync(&'a SyncRule),
+    Cleanup(&'a CleanupRule),
+}
+
+impl<'a> Rule<'a> {
+    pub fn name(self) -> &'a str {
+        match self {
+            Self::Sync(rule) => &rule.name,
+            Self::Cleanup(rule) => &rule.name,
+        }
+    }
+
+    /// `None`: it runs only when it is asked for.
+    pub fn timing(self) -> Option<&'a Timing> {
+        match self {
+            Self::Sync(rule) => rule.timing.as_ref(),
+            Self::Cleanup(rule) => rule.timing.as_ref(),
+        }
+    }
+
+    pub fn kind(self) -> RuleKind {
+        match self {
+            Self::Sync(_) => RuleKind::Sync,
+            Self::Cleanup(_) => RuleKind::Cleanup,
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What the log and the traces say of runs, images and deletions. The fields are a promise:
+//! docs/logs.md.
+
+use tracing::Span;
+use tracing::field::display;
+
+use crate::cleanup::report::StepAction;
+use crate::cleanup::{self, CleanupReport, RepositoryReport, StepReport};
+use crate::config::cleanup::Mode;
+use crate::history::{Begun, Outcome, RunId, RunRecord, Steps};
+use crate::run::Failure;
+use crate::sync::{Action, Counts, ImageReport, RuleReport};
+use crate::trace;
+
+pub(super) fn begins(run: &Begun) {
+    let Begun { id, rule, cause, .. } = run;
+    tracing::info!(%rule, run = %id.as_str(), cause = %cause.as_str(), "run begins");
+}
+
+/// One line an image at a target, with everything that one looks for afterwards.
+pub(super) fn image(rule: &str, run: &RunId, image: &ImageReport) {
+    let ImageReport { source, target, bytes, reason, .. } = image;
+    let digest = image.source_digest.as_deref().map(display);
+    let outcome = image.action.as_str();
+    let seconds = milliseconds(image.seconds);
+    if image.action == Action::Failed {
+        let error = image.errors.first().map(ToString::to_string);
+        let hint = image.errors.first().and_then(|error| error.hint.as_deref());
+        tracing::warn!(
+            outcome = %outcome, %source, %target, digest, bytes, seconds, %rule, run = %run.as_str(),
+            reason, error, hint, "image"
+        );
+    } else {
+        tracing::info!(
+            outcome = %outcome, %source, %target, digest, bytes, seconds, %rule, run = %run.as_str(),
+            reason, "image"
+        );
+    }
+}
+
+pub(super) fn sync_ends(record: &RunRecord, report: &RuleReport, span: &Span) {
+    let Counts { copied, unchanged, kept, withheld, failed, removed } = record.counts;
+    let (rule, run, bytes) = (record.rule.as_str(), record.id.as_str(), record.bytes);
+    failures(record, &report.failures);
+    let outcome = record.outcome.as_str();
+    let seconds = milliseconds(record.seconds);
+    tracing::info!(
+        outcome = %outcome, %rule, %run, copied, unchanged, kept, withheld, failed, removed, bytes,
+        seconds,
+        "run ends"
+    );
+    span.record("outcome", outcome);
+    for (field, images) in [
+        ("copied", copied),
+        ("unchanged", unchanged),
+        ("kept", kept),
+        ("withheld", withheld),
+        ("failed", failed),
+        ("removed", removed),
+    ] {
+        span.record(field, images);
+    }
+    span.record("bytes", bytes);
+    if record.outcome == Outcome::Failed {
+        let first = report.failures.first().map(ToString::to_string);
+        trace::failed(span, first.unwrap_or_else(|| format!("{failed} images failed")));
+    }
+}
+
+/// A line for each repository, one for each deletion, and one for all of them.
+pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Span) {
+    failures(record, &report.failures);
+    report.repositories.iter().for_each(|one| repository(record, one));
+    let (rule, run) = (record.rule.as_str(), record.id.as_str());
+    let Some(cleaned) = &record.cleanup else { return };
+    let Steps { deleted, gone, skipped, refused, failed, not_done } = cleaned.steps;
+    let (limited, incomplete, bytes) = (cleaned.limited, cleaned.incomplete, cleaned.bytes_freed);
+    let (outcome, mode) = (record.outcome.as_str(), mode(report));
+    let seconds = milliseconds(record.seconds);
+    tracing::info!(
+        outcome = %outcome, mode = %mode, %rule, %run, repositories = record.repositories, limited,
+        incomplete, planned_tags = cleaned.planned.tags_deleted,
+        planned_manifests = cleaned.planned.manifests_deleted,
+        planned_bytes = cleaned.planned.bytes_freed, deleted, gone, skipped, refused, failed,
+        not_done, bytes, seconds, "cleanup ends"
+    );
+    span.record("outcome", outcome);
+    span.record("deleted", deleted);
+    span.record("failed", failed);
+    span.record("bytes", bytes);
+    if record.outcome == Outcome::Failed {
+        let first = record.failures.first().map(ToString::to_string);
+        let left_out = || format!("{incomplete} repositories could not be read");
+        trace::failed(span, first.unwrap_or_else(left_out));
+    }
+}
+
+fn repository(record: &RunRecord, one: &RepositoryReport) {
+    let (rule, run) = (record.rule.as_str(), record.id.as_str());
+    one.steps.iter().for_each(|step| deletion(rule, run, one, step));
+    failures(record, &one.failures);
+    let outcome = match one {
+        _ if one.limited => "limited",
+        _ if !one.refused.is_empty() => "incomplete",
+        _ if one.steps.is_empty() => "planned",
+        _ => "applied",
+    };
+    let Steps { deleted, gone, skipped, refused, failed, not_done } =
+        Steps::of(|outcome| one.count(outcome));
+    let (repository, planned, bytes) = (one.repository.as_str(), one.planned, one.bytes_freed);
+    let reason = one.refused.first();
+    if one.refused.is_empty() && one.failures.is_empty() && failed == 0 {
+        tracing::info!(
+            outcome = %outcome, %repository, tags = planned.tags,
+            planned_tags = planned.tags_deleted, manifests = planned.manifests,
+            planned_manifests = planned.manifests_deleted, planned_bytes = planned.bytes_freed,
+            deleted, gone, skipped, refused, failed, not_done, bytes, %rule, %run, reason,
+            "repository"
+        );
+    } else {
+        tracing::warn!(
+            outcome = %outcome, %repository, tags = planned.tags,
+            planned_tags = planned.tags_deleted, manifests = planned.manifests,
+            planned_manifests = planned.manifests_deleted, planned_bytes = planned.bytes_freed,
+            deleted, gone, skipped, refused, failed, not_done, bytes, %rule, %run, reason,
+            "repository"
+        );
+    }
+}
+
+fn deletion(rule: &str, run: &str, one: &RepositoryReport, step: &StepReport) {
+    let StepReport { action, tags, digest, line, outcome, reason, bytes_freed } = step;
+    let repository = one.repository.as_str();
+    let tags = tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
+    let action = match action {
+        StepAction::Delete => "delete",
+        StepAction::Untag => "untag",
+    };
+    if *outcome == cleanup::Outcome::Failed {
+        tracing::warn!(
+            outcome = %outcome.as_str(), %action, %repository, %digest, %tags, line, reason,
+            bytes = bytes_freed, %rule, %run, "deletion"
+        );
+    } else {
+        tracing::debug!(
+            outcome = %outcome.as_str(), %action, %repository, %digest, %tags, line, reason,
+            bytes = bytes_freed, %rule, %run, "deletion"
+        );
+    }
+}
+
+fn mode(report: &CleanupReport) -> &'static str {
+    match report.mode {
+        Mode::Plan => "plan",
+        Mode::Apply => "apply",
+    }
+}
+
+/// What went wrong with more than one image or repository.
+fn failures(record: &RunRecord, failures: &[Failure]) {
+    let (rule, run) = (record.rule.as_str(), record.id.as_str());
+    for failure in failures {
+        tracing::warn!(%rule, %run, error = failure.to_string(), hint = failure.hint, "run");
+    }
+}
+
+/// Seconds with as many digits as mean something.
+fn milliseconds(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
