@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
+use super::apply::expire::{self, expired};
+use super::apply::quarantine::{Quarantine, Space, Spaces};
+use super::apply::recover::recover;
 use super::apply::{Order, apply};
 use super::audit::{Actor, Audit};
-use super::expire::{self, expired};
 use super::plan::{Plan, plan};
-use super::quarantine::{Quarantine, Space, Spaces};
-use super::recover::recover;
 use super::removal::Removal;
 use super::report::{CleanupReport, RepositoryReport};
 use super::site::{Sight, Site};

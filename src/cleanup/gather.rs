@@ -11,7 +11,7 @@ use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::snapshot::{Abilities, Snapshot};
+use super::plan::snapshot::{Abilities, Snapshot};
 use super::{Builder, Found};
 use crate::config::policy::ClockSource;
 use crate::layout::{Layout, Listed};

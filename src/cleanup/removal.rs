@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::apply::recover::recover;
 use super::apply::{Order, apply};
 use super::audit::{Actor, Audit};
-use super::decide::TagFate;
+use super::plan::decide::TagFate;
+use super::plan::snapshot::Snapshot;
 use super::plan::{InUse, Plan, plan};
-use super::recover::recover;
 use super::report::{Outcome, RepositoryReport, StepAction, StepReport};
 use super::site::{Sight, Site};
-use super::snapshot::Snapshot;
 use crate::config::cleanup::Mode;
 use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, TagSelector};
 use crate::oci::selection::TagPatterns;

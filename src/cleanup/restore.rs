@@ -9,8 +9,8 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::apply::quarantine::whole;
 use super::audit::{self, Actor, Audit, Intent, Line};
-use super::quarantine::whole;
 use super::report::{Outcome, StepAction};
 use crate::fair::Flow;
 use crate::oci::reference::Location;

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::gather::Gathering;
 use super::plan::InUse;
-use super::snapshot::{Abilities, Snapshot, Untag};
+use super::plan::snapshot::{Abilities, Snapshot, Untag};
 use crate::config::policy::{ClockSource, Policy};
 use crate::layout::Layout;
 use crate::oci::Digest;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::output;
-use crate::cleanup::document::{Clock, StepLine};
+use crate::cleanup::plan::document::{Clock, StepLine};
 use crate::cleanup::report::StepAction;
 use crate::cleanup::{Explanation, Outcome, Plan, RepositoryReport, StepReport};
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
-use tranship::cleanup::document::Clock;
+use tranship::cleanup::plan::document::Clock;
 use tranship::cleanup::{Abilities, Builder, Found, InUse, Untag};
 use tranship::demo::Check;
 

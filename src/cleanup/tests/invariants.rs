@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::generate::{delete_rule, digest, in_use, keep_rule, policy, world};
 use super::world::{World, days_ago, now};
-use crate::cleanup::snapshot::TagKind;
+use crate::cleanup::plan::snapshot::TagKind;
 use crate::cleanup::{Fate, InUse, Plan, Refusal, Snapshot, Step, TagFate, plan};
 use crate::config::policy::{MaxDelete, Per, Policy};
 use crate::oci::{Digest, Tag, version};

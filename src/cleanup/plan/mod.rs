@@ -1,15 +1,42 @@
-//! From verdicts to a plan: what is deleted in which order, what that frees, and whether it is
+//! From a snapshot to a plan: what is deleted in which order, what that frees, and whether it is
 //! within the limits. A plan that is refused deletes nothing.
+//!
+//! A pure decision: no clock, no randomness, no I/O. The same input gives the same plan, in
+//! whatever order it was gathered.
+//!
+//! - [`snapshot`] is one repository as data, made by a [`Builder`]; what is not known for sure
+//!   makes it incomplete, and nothing is deleted. `lists`: many short lists in one.
+//! - `clock`: how old a manifest is. `rank`: what is newest. `select`: what a rule matches.
+//! - `owners`: what belongs to what. `live`: what goes when its owners go.
+//! - `decide`: a verdict for every tag and manifest. Here: limits, order and bytes.
+//! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
+
+mod builder;
+pub(in crate::cleanup) mod clock;
+pub(in crate::cleanup) mod decide;
+pub mod document;
+mod explain;
+mod lists;
+mod live;
+pub(in crate::cleanup) mod owners;
+mod rank;
+mod select;
+pub mod snapshot;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
 
-use super::decide::{Fate, Ground, TagFate, TagVerdict, Verdicts, decide};
-use super::snapshot::{Incomplete, Node, Snapshot, TagKind};
 use crate::config::policy::{Doomed, MaxDelete, Policy};
 use crate::oci::{Digest, Tag};
+use decide::{Ground, Verdicts, decide};
+use snapshot::TagKind;
+
+pub use builder::{Builder, Found};
+pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
+pub use explain::{Explanation, explain};
+pub use snapshot::{Abilities, Incomplete, Node, Snapshot, Untag};
 
 /// What is run somewhere from this repository, with where that was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,7 +59,7 @@ pub struct Plan<'a> {
     /// Why nothing is done at all; empty if the plan may be carried out.
     pub refusals: Vec<Refusal>,
     /// `None` where the snapshot does not allow any.
-    pub(super) verdicts: Option<Verdicts>,
+    pub(in crate::cleanup) verdicts: Option<Verdicts>,
     /// In the order in which they are to be done: whatever is done of them, from the first on,
     /// what remains is as whole as it was. Empty if refused.
     pub steps: Vec<Step>,

@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::decide::{Ground, Ranked, by_id};
 use super::document::{Clock, action, names, tag_action};
-use super::plan::{Plan, Step};
 use super::snapshot::{Node, TagKind};
+use super::{Plan, Step};
 use crate::config::policy::Doomed;
 use crate::oci::{Digest, Tag};
 use crate::repository::Reference;

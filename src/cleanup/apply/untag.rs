@@ -11,7 +11,7 @@ use crate::state::{Ability, State};
 
 /// What became of a tag.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(in crate::cleanup) enum Taken {
     /// It is gone, and the manifest is there; with what is to be told of that.
     Done(Option<String>),
     /// It was gone.
@@ -23,7 +23,7 @@ pub(super) enum Taken {
 }
 
 /// A tag that is to be taken away.
-pub(super) struct Taking<'a> {
+pub(in crate::cleanup) struct Taking<'a> {
     pub repository: &'a dyn Repository,
     pub state: &'a State,
     pub tag: &'a Tag,
@@ -110,7 +110,7 @@ impl Taking<'_> {
             "shared-digest: the manifest stays, and this registry cannot take one tag away ({why}); untag = \"overwrite\" in the rule would push something else to the tag and delete that"
         );
         Ok(Taken::Stays(Setback {
-            outcome: super::report::Outcome::Refused,
+            outcome: super::super::report::Outcome::Refused,
             reason,
             is_general: false,
         }))

@@ -5,10 +5,10 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 
+use super::InUse;
 use super::clock::Reading;
 use super::live::Doom;
 use super::owners::{Owners, TooTangled};
-use super::plan::InUse;
 use super::snapshot::{Node, Snapshot, TagKind, Untag};
 use super::{rank, select};
 use crate::config::policy::{DeleteRule, Doomed, KeepRule, Policy};

@@ -6,8 +6,8 @@ use serde::{Serialize, Serializer};
 
 use super::clock::Reading;
 use super::decide::{Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
-use super::plan::{Plan, Step};
 use super::snapshot::{Node, TagKind, Untag};
+use super::{Plan, Step};
 use crate::oci::{Digest, Tag};
 
 /// What the clock says of a manifest.
@@ -24,7 +24,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    pub(super) fn of(reading: Reading) -> Self {
+    pub(in crate::cleanup) fn of(reading: Reading) -> Self {
         // What was made from a timestamp is one.
         let timestamp = |at| Timestamp::from_microsecond(at).ok();
         match reading {
@@ -229,7 +229,7 @@ impl<'a> Plan<'a> {
 
 /// The places of tags, sorted by their manifest.
 #[derive(Clone)]
-pub(super) struct Tags(std::sync::Arc<[(Node, u32)]>);
+pub(in crate::cleanup) struct Tags(std::sync::Arc<[(Node, u32)]>);
 
 impl Tags {
     pub fn of(plan: &Plan<'_>) -> Self {
@@ -246,7 +246,7 @@ impl Tags {
     }
 }
 
-pub(super) fn tag_action(fate: TagFate) -> &'static str {
+pub(in crate::cleanup) fn tag_action(fate: TagFate) -> &'static str {
     match fate {
         TagFate::Keep => "keep",
         TagFate::Delete => "delete",
@@ -254,13 +254,13 @@ pub(super) fn tag_action(fate: TagFate) -> &'static str {
     }
 }
 
-pub(super) fn action(fate: Fate) -> &'static str {
+pub(in crate::cleanup) fn action(fate: Fate) -> &'static str {
     match fate {
         Fate::Keep => "keep",
         Fate::Delete { .. } => "delete",
     }
 }
 
-pub(super) fn names(blockers: Blockers) -> Vec<&'static str> {
+pub(in crate::cleanup) fn names(blockers: Blockers) -> Vec<&'static str> {
     blockers.iter().map(super::Blocker::as_str).collect()
 }

@@ -1,16 +1,16 @@
 //! Whether a step of a plan is still what would be planned now. Pure: two plans of one repository
 //! are compared, an older one that is being carried out and one of what is there by now.
 
-use super::decide::{Fate, TagFate};
-use super::document::{Tags, names};
-use super::owners::Owners;
-use super::plan::{Plan, Step};
-use super::snapshot::Node;
+use super::super::plan::decide::{Fate, TagFate};
+use super::super::plan::document::{Tags, names};
+use super::super::plan::owners::Owners;
+use super::super::plan::snapshot::Node;
+use super::super::plan::{Plan, Step};
 use crate::oci::Digest;
 
 /// What has become of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Still {
+pub(in crate::cleanup) enum Still {
     Wanted,
     /// There is nothing left to delete.
     Gone,
@@ -19,7 +19,7 @@ pub(super) enum Still {
 }
 
 /// A plan, and what is asked of it again and again.
-pub(super) struct View<'a> {
+pub(in crate::cleanup) struct View<'a> {
     pub plan: &'a Plan<'a>,
     pub tags: Tags,
     pub owners: Owners,
@@ -41,7 +41,7 @@ impl<'a> View<'a> {
 
 /// Compares a step of an older view with what is planned now, without limits: those were for the
 /// plan as a whole.
-pub(super) fn still(older: &View<'_>, step: &Step, newer: &View<'_>) -> Still {
+pub(in crate::cleanup) fn still(older: &View<'_>, step: &Step, newer: &View<'_>) -> Still {
     let (planned, now) = (older.plan, newer.plan);
     let Some(verdicts) = &now.verdicts else {
         let reasons: Vec<String> = now.refusals.iter().take(3).map(ToString::to_string).collect();

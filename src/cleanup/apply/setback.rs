@@ -2,15 +2,15 @@
 
 use http::StatusCode;
 
-use super::report::Outcome;
+use super::super::report::Outcome;
 use crate::repository::Error;
 
 /// So many setbacks in a row mean that it is not about single images.
-pub(super) const MOST_IN_A_ROW: usize = 3;
+pub(in crate::cleanup) const MOST_IN_A_ROW: usize = 3;
 
 /// A deletion that did not work.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Setback {
+pub(in crate::cleanup) struct Setback {
     pub outcome: Outcome,
     pub reason: String,
     /// The next one would fare the same.

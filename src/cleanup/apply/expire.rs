@@ -1,9 +1,9 @@
 //! Empties a quarantine of what was kept for long enough: a removal by the time that stands in
 //! each tag.
 
+use super::super::removal::{Removal, Removed, these_tags};
+use super::super::report::Outcome;
 use super::quarantine::expiry;
-use super::removal::{Removal, Removed, these_tags};
-use super::report::Outcome;
 use crate::config::policy::{MaxDelete, Policy};
 use crate::oci::Tag;
 use crate::repository::Repository;
@@ -11,7 +11,7 @@ use crate::run::Failure;
 use jiff::Timestamp;
 
 /// What has expired in a quarantine, as a policy; `None`: nothing.
-pub(super) async fn expired(
+pub(in crate::cleanup) async fn expired(
     quarantine: &dyn Repository,
     now: Timestamp,
 ) -> Result<Option<Policy>, Failure> {
@@ -22,7 +22,7 @@ pub(super) async fn expired(
 }
 
 /// Deletes it; gives how many copies went.
-pub(super) async fn remove(removal: Removal<'_>) -> Result<usize, Vec<Failure>> {
+pub(in crate::cleanup) async fn remove(removal: Removal<'_>) -> Result<usize, Vec<Failure>> {
     let name = removal.repository.name().to_owned();
     let Some(Removed { report, .. }) = removal.run().await? else { return Ok(0) };
     let failed = report.steps.iter().find(|step| step.outcome == Outcome::Failed);
@@ -30,6 +30,7 @@ pub(super) async fn remove(removal: Removal<'_>) -> Result<usize, Vec<Failure>> 
     if let Some(reason) = reason {
         return Err(vec![Failure::new("empty the quarantine", &name, reason.clone())]);
     }
-    let is_copy = |step: &&super::StepReport| step.outcome.is_gone() && !step.tags.is_empty();
+    let is_copy =
+        |step: &&super::super::StepReport| step.outcome.is_gone() && !step.tags.is_empty();
     Ok(report.steps.iter().filter(is_copy).count())
 }

@@ -3,8 +3,8 @@
 
 use jiff::Timestamp;
 
-use super::audit::{Audit, Intent, Line};
-use super::report::{Outcome, StepAction};
+use super::super::audit::{Audit, Intent, Line};
+use super::super::report::{Outcome, StepAction};
 use crate::repository::{Reference, Repository};
 use crate::run::Failure;
 
@@ -12,7 +12,7 @@ use crate::run::Failure;
 ///
 /// # Errors
 /// The repository does not tell whether something is there; it is tried again by the next run.
-pub(super) async fn recover(
+pub(in crate::cleanup) async fn recover(
     audit: &Audit,
     repository: &dyn Repository,
     now: Timestamp,
@@ -64,7 +64,7 @@ fn name(repository: &dyn Repository, intent: &Intent) -> String {
 }
 
 /// Without the audit nothing is deleted.
-pub(super) fn cannot_write(error: &std::io::Error) -> Failure {
+pub(in crate::cleanup) fn cannot_write(error: &std::io::Error) -> Failure {
     Failure {
         hint: Some("nothing is deleted that cannot be written down first".to_owned()),
         ..Failure::new("write", "the audit", error.to_string())

@@ -4,31 +4,44 @@
 //! wanted is done: what was pushed, tagged, moved or taken into use meanwhile stays. Each step is
 //! written into the audit before it is asked for. What could not be deleted keeps what it owns, so
 //! whatever happens, everything that is left is as whole as it was.
+//!
+//! - `drift`: whether a step is still what would be planned. `setback`: what it means that one did
+//!   not work. Both pure.
+//! - `untag`: takes one tag from a manifest that stays. `recover`: what a process before this one
+//!   did not come to say of.
+//! - `quarantine`: copies of what goes. `expire`: when those go.
+
+pub(super) mod drift;
+pub(super) mod expire;
+pub(super) mod quarantine;
+pub(super) mod recover;
+pub(super) mod setback;
+pub(super) mod untag;
 
 use std::collections::HashSet;
 
 use super::audit::{Actor, Audit, Intent, Line};
-use super::document::StepLine;
-use super::drift::{Still, View, still};
+use super::plan::document::StepLine;
+use super::plan::snapshot::{Node, TagKind};
 use super::plan::{Plan, Step, plan};
-use super::quarantine::Quarantine;
-use super::recover::cannot_write;
 use super::report::{Outcome, StepAction, StepReport};
-use super::setback::{MOST_IN_A_ROW, Setback};
 use super::site::Site;
-use super::snapshot::{Node, TagKind};
-use super::untag::{Taken, Taking};
 use crate::config::policy::{MaxDelete, Policy};
 use crate::oci::{Tag, derived};
 use crate::repository::Reference;
 use crate::run::Stop;
 use crate::state::Withdrawn;
+use drift::{Still, View, still};
+use quarantine::Quarantine;
+use recover::cannot_write;
+use setback::{MOST_IN_A_ROW, Setback};
+use untag::{Taken, Taking};
 
 /// So many steps are done on the strength of one look at the repository.
 const STRETCH: usize = 500;
 
 /// On whose behalf, and how, a plan is carried out.
-pub(super) struct Order<'a> {
+pub(in crate::cleanup) struct Order<'a> {
     pub rule: &'a str,
     pub audit: &'a Audit,
     pub actor: &'a Actor,
@@ -40,7 +53,7 @@ pub(super) struct Order<'a> {
 
 /// What was done of a plan.
 #[derive(Debug, Default)]
-pub(super) struct Applied {
+pub(in crate::cleanup) struct Applied {
     /// In the order of the plan.
     pub steps: Vec<StepReport>,
     pub notes: Vec<String>,
@@ -51,7 +64,11 @@ pub(super) struct Applied {
 }
 
 /// Carries a plan out that nothing refuses.
-pub(super) async fn apply<'a>(site: &'a Site<'_>, plan: &'a Plan<'a>, order: Order<'a>) -> Applied {
+pub(in crate::cleanup) async fn apply<'a>(
+    site: &'a Site<'_>,
+    plan: &'a Plan<'a>,
+    order: Order<'a>,
+) -> Applied {
     let mut carrying = Carrying {
         site,
         plan,

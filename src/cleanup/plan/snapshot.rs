@@ -11,10 +11,10 @@ use crate::oci::{Digest, Tag};
 
 /// A manifest of a snapshot, by its place among all digests in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Node(pub(super) u32);
+pub struct Node(pub(in crate::cleanup) u32);
 
 impl Node {
-    pub(super) fn at(self) -> usize {
+    pub(in crate::cleanup) fn at(self) -> usize {
         self.0 as usize
     }
 }
@@ -80,7 +80,7 @@ pub enum Kind {
 
 /// What is known of a manifest besides its references.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(in crate::cleanup) struct Facts {
     pub presence: Presence,
     pub kind: Kind,
     pub locked: bool,
@@ -92,7 +92,7 @@ pub(super) struct Facts {
     pub artifact_type: Option<u32>,
 }
 
-pub(super) const NO_TIME: i64 = i64::MIN;
+pub(in crate::cleanup) const NO_TIME: i64 = i64::MIN;
 
 /// Whose a tag is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,19 +120,19 @@ pub struct TagRow {
 /// One repository, as it was when it was looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    pub(super) repository: String,
-    pub(super) abilities: Abilities,
+    pub(in crate::cleanup) repository: String,
+    pub(in crate::cleanup) abilities: Abilities,
     /// Sorted; every digest that is there or mentioned.
-    pub(super) digests: Vec<Digest>,
-    pub(super) facts: Vec<Facts>,
-    pub(super) children: Lists,
-    pub(super) subjects: Vec<Option<Node>>,
-    pub(super) blobs: Lists,
-    pub(super) blob_sizes: Vec<u64>,
+    pub(in crate::cleanup) digests: Vec<Digest>,
+    pub(in crate::cleanup) facts: Vec<Facts>,
+    pub(in crate::cleanup) children: Lists,
+    pub(in crate::cleanup) subjects: Vec<Option<Node>>,
+    pub(in crate::cleanup) blobs: Lists,
+    pub(in crate::cleanup) blob_sizes: Vec<u64>,
     /// Sorted by name.
-    pub(super) tags: Vec<TagRow>,
-    pub(super) artifact_types: Vec<String>,
-    pub(super) incomplete: Vec<Incomplete>,
+    pub(in crate::cleanup) tags: Vec<TagRow>,
+    pub(in crate::cleanup) artifact_types: Vec<String>,
+    pub(in crate::cleanup) incomplete: Vec<Incomplete>,
 }
 
 impl Snapshot {
@@ -182,18 +182,18 @@ impl Snapshot {
     }
 
     /// When a source says that a manifest is from, in microseconds since 1970.
-    pub(super) fn time(&self, node: Node, source: ClockSource) -> Option<i64> {
+    pub(in crate::cleanup) fn time(&self, node: Node, source: ClockSource) -> Option<i64> {
         let time = self.facts[node.at()].times[source as usize];
         (time != NO_TIME).then_some(time)
     }
 
     /// So many digests are there or mentioned.
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::cleanup) fn len(&self) -> usize {
         self.digests.len()
     }
 
     /// Bytes of these manifests, by their places, and of the blobs that no other manifest has.
-    pub(super) fn freed_without(&self, gone: &[bool]) -> u64 {
+    pub(in crate::cleanup) fn freed_without(&self, gone: &[bool]) -> u64 {
         let mut used = vec![false; self.blob_sizes.len()];
         for (node, blob) in self.blobs.pairs() {
             used[blob as usize] |= !gone[node as usize];
@@ -211,7 +211,7 @@ impl Snapshot {
         bytes
     }
 
-    pub(super) fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
+    pub(in crate::cleanup) fn nodes(&self) -> impl Iterator<Item = Node> + use<> {
         (0..self.digests.len() as u32).map(Node)
     }
 

@@ -12,9 +12,9 @@ use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
-use super::Place;
-use super::audit::Kept;
-use super::snapshot::{Node, Snapshot};
+use super::super::Place;
+use super::super::audit::Kept;
+use super::super::plan::snapshot::{Node, Snapshot};
 use crate::config::cleanup::QuarantinePlace;
 use crate::config::{ForeignLayers, IndexMode};
 use crate::fair::Flow;
@@ -30,7 +30,7 @@ const PREFIX: &str = "expires-";
 const FORMAT: &str = "%Y%m%dt%H%M%Sz";
 
 /// Where copies go, and which were made.
-pub(super) struct Quarantine<'a> {
+pub(in crate::cleanup) struct Quarantine<'a> {
     pub carrier: &'a Carrier,
     pub flow: Flow,
     pub source: Arc<dyn Repository>,
@@ -99,7 +99,7 @@ impl Quarantine<'_> {
 }
 
 /// The quarantine of one repository.
-pub(super) struct Space {
+pub(in crate::cleanup) struct Space {
     pub repository: Arc<dyn Repository>,
     /// What it is, if it is on disk.
     pub layout: Option<Layout>,
@@ -108,7 +108,7 @@ pub(super) struct Space {
 }
 
 /// Opens quarantines.
-pub(super) struct Spaces<'a> {
+pub(in crate::cleanup) struct Spaces<'a> {
     pub registries: &'a Registries,
 }
 
@@ -163,7 +163,7 @@ fn name(of: &Place) -> std::result::Result<(RegistryHost, RepositoryName), Refer
 }
 
 /// One manifest with its children and blobs, as it is; what refers to it is copied by itself.
-pub(super) fn whole() -> Options {
+pub(in crate::cleanup) fn whole() -> Options {
     Options {
         platforms: Vec::new(),
         index: IndexMode::Rewrite,
@@ -182,7 +182,7 @@ fn tag(digest: &Digest, until: Timestamp) -> Tag {
 }
 
 /// Until when the copy with this tag is kept; `None` if it is no such tag.
-pub(super) fn expiry(tag: &Tag) -> Option<Timestamp> {
+pub(in crate::cleanup) fn expiry(tag: &Tag) -> Option<Timestamp> {
     let (time, digest) = tag.as_str().strip_prefix(PREFIX)?.split_once('-')?;
     let is_hex = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
     let time = strtime::parse(FORMAT, time).ok()?.to_datetime().ok()?;

@@ -83,7 +83,7 @@ fn is_counted(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cleanup::select::Rank;
+    use crate::cleanup::plan::select::Rank;
 
     fn entries(ranks: &[(u32, i64)]) -> Vec<Selected> {
         let entry = |(tag, (node, rank)): (usize, &(u32, i64))| Selected {
