@@ -88,7 +88,7 @@ fn policy() -> Policy {
         [[cleanup]]
         name = "r"
         repositories = ["registry.example.com/acme/app"]
-        max_delete = { percent = 100 }
+        max_delete = { count = 1000000, percent = 100 }
         keep = [{ id = "releases", semver = ">=1", newest = 10, per = "minor" }]
         delete = [
             { id = "pr", tags = ["pr-*"], older_than = "7d" },

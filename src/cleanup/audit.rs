@@ -65,6 +65,9 @@ pub struct Intent {
     pub action: StepAction,
     /// The tag that is taken away, or all that go with the manifest.
     pub tags: Vec<Tag>,
+    /// The manifest's other tags, which stay.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stay: Vec<Tag>,
     pub digest: Digest,
     /// Since when it was there, and who says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -235,6 +238,7 @@ mod tests {
             repository: repository.to_owned(),
             action: StepAction::Delete,
             tags: vec!["pr-1".parse().unwrap()],
+            stay: Vec::new(),
             digest: Digest::of(b"x"),
             since: None,
             clock: None,

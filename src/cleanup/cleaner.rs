@@ -10,11 +10,11 @@ use jiff::Timestamp;
 
 use super::apply::quarantine::{Quarantine, Spaces};
 use super::apply::recover::recover;
-use super::apply::{Order, apply};
+use super::apply::{Order, STRETCH, apply};
 use super::audit::{Actor, Audit};
 use super::plan::{Plan, plan};
 use super::report::{CleanupReport, RepositoryReport};
-use super::site::{Sight, Site};
+use super::site::{Look, Sight, Site};
 use super::upkeep::{advise, collect};
 use super::usage::{Sources, UsageNow};
 use super::{Place, Selected, repositories};
@@ -205,7 +205,7 @@ impl Cleaner {
                 }
                 false => None,
             };
-            (turn, site.look(applies).await)
+            (turn, site.look(Look { all_referrers: applies, ..Look::default() }).await)
         };
         let Some((_turn, sight)) = stop.soon.run_until_cancelled(begin).await else {
             return Ok(Seen::Stopped);
@@ -262,6 +262,7 @@ impl Cleaner {
                 stop,
                 // No rule copies into a layout.
                 withdraws: site.layout.is_none().then(|| rule.mark()),
+                stretch: STRETCH,
             };
             let applied = apply(site, plan, order).await;
             if report.take(applied) {

@@ -34,6 +34,10 @@ pub struct Gathering<'a> {
     pub now: Timestamp,
     /// Further manifests to look for: in use, or listed without a tag.
     pub roots: &'a [Digest],
+    /// Tags that are in use, which a list that lags may lack.
+    pub in_use: &'a [Tag],
+    /// All tags that there were have been deleted: no list of tags is an empty one.
+    pub emptied: bool,
     /// Where the repository is a layout: what it lists, also without a tag, and when files were
     /// written is known.
     pub layout: Option<&'a Layout>,
@@ -56,14 +60,17 @@ impl Gathering<'_> {
         let mut builder = Builder::new(self.repository.name(), self.abilities);
         let tags = match self.repository.tags().await {
             // A layout without images is there; a registry does not tell.
-            Ok(None) if self.layout.is_some() => Vec::new(),
+            Ok(None) if self.layout.is_some() || self.emptied => Vec::new(),
             Ok(tags) => tags?,
             Err(error) => {
                 builder.cut_short(error.to_string());
                 return Some(builder.finish());
             }
         };
-        let mut next = self.resolve(tags, &mut builder).await;
+        let unlisted: Vec<Tag> =
+            self.in_use.iter().filter(|tag| !tags.contains(tag)).cloned().collect();
+        let mut next = self.resolve(tags, true, &mut builder).await;
+        next.extend(self.resolve(unlisted, false, &mut builder).await);
         next.extend(self.roots.iter().cloned());
         next.extend(self.listed(&mut builder).await);
         self.walk(next, &mut builder).await;
@@ -77,8 +84,8 @@ impl Gathering<'_> {
         Some(snapshot)
     }
 
-    /// Where the tags point, and the digests that they are made from.
-    async fn resolve(&self, tags: Vec<Tag>, builder: &mut Builder) -> Vec<Digest> {
+    /// Where the tags point, and the digests that they are made from. `listed`: they should be there.
+    async fn resolve(&self, tags: Vec<Tag>, listed: bool, builder: &mut Builder) -> Vec<Digest> {
         let resolved = futures_util::stream::iter(tags).map(|tag| async {
             let resolved = self.repository.resolve(&Reference::Tag(tag.clone())).await;
             (tag, resolved)
@@ -92,7 +99,10 @@ impl Gathering<'_> {
                     builder.tag(tag, &resolved.digest, false);
                     digests.push(resolved.digest);
                 }
-                Ok(None) => builder.cut_short(format!("tag `{tag}` is listed and not there")),
+                Ok(None) if listed => {
+                    builder.cut_short(format!("tag `{tag}` is listed and not there"));
+                }
+                Ok(None) => {}
                 Err(error) => builder.cut_short(error.to_string()),
             }
         }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::apply::recover::recover;
-use super::apply::{Order, apply};
+use super::apply::{Order, STRETCH, apply};
 use super::audit::{Actor, Audit};
 use super::plan::decide::TagFate;
 use super::plan::snapshot::Snapshot;
 use super::plan::{InUse, Plan, plan};
 use super::report::{Outcome, RepositoryReport, StepAction, StepReport};
-use super::site::{Sight, Site};
+use super::site::{Look, Sight, Site};
 use crate::config::cleanup::Mode;
 use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, TagSelector};
+use crate::layout::Layout;
 use crate::oci::selection::TagPatterns;
 use crate::oci::{Digest, Tag};
 use crate::repository::Repository;
@@ -25,6 +26,8 @@ use crate::state::State;
 /// One removal. Whoever asks for it has the turn to write to the repository.
 pub struct Removal<'a> {
     pub repository: Arc<dyn Repository>,
+    /// What it is, if it is on disk.
+    pub layout: Option<Layout>,
     /// On behalf of which rule.
     pub rule: &'a str,
     /// What goes of what was found; `None`: nothing. Whatever it chooses, no age matters.
@@ -58,7 +61,11 @@ impl Removal<'_> {
         let applies = self.mode == Mode::Apply;
         let before = policy(Vec::new(), MaxDelete::default());
         let look = self.site(&before);
-        let Some(Sight { snapshot, in_use }) = look.look(applies).await? else { return Ok(None) };
+        let Some(Sight { snapshot, in_use }) =
+            look.look(Look { all_referrers: applies, ..Look::default() }).await?
+        else {
+            return Ok(None);
+        };
         let Some(policy) = (self.choose)(&snapshot) else { return Ok(None) };
         let plan = plan(&snapshot, &policy, &in_use, self.now);
         let (report, stays) = (RepositoryReport::of(&plan), stays(&plan));
@@ -77,6 +84,7 @@ impl Removal<'_> {
                 quarantine: None,
                 stop: self.stop,
                 withdraws: None,
+                stretch: STRETCH,
             };
             let site = self.site(&policy);
             removed.interrupted = removed.report.take(apply(&site, &plan, order).await);
@@ -88,7 +96,7 @@ impl Removal<'_> {
     fn site<'a>(&'a self, policy: &'a Policy) -> Site<'a> {
         Site {
             repository: Arc::clone(&self.repository),
-            layout: None,
+            layout: self.layout.clone(),
             state: self.state,
             policy,
             now: self.now,

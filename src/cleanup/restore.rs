@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::apply::quarantine::whole;
 use super::audit::{self, Actor, Audit, Intent, Line};
 use super::report::{Outcome, StepAction};
+use crate::config::ForeignLayers;
 use crate::fair::Flow;
 use crate::oci::reference::Location;
 use crate::oci::{Digest, Tag, derived};
@@ -20,7 +21,7 @@ use crate::registry::Registries;
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 use crate::run::Failure;
 use crate::state::jsonl::NewestFirst;
-use crate::transfer::{Carrier, Condition, Job, TagIndex, Target};
+use crate::transfer::{Carrier, Condition, Job, Options, TagIndex, Target};
 
 /// What of all that was deleted is meant.
 #[derive(Debug, Clone, Default)]
@@ -85,7 +86,7 @@ pub fn choose(restorable: &[Intent], wanted: &Wanted) -> Vec<Intent> {
     let mut chosen: BTreeSet<usize> = BTreeSet::new();
     let candidates: Vec<&Intent> = restorable.iter().filter(by_run).collect();
     if wanted.images.is_empty() {
-        return candidates.into_iter().cloned().collect();
+        return each_tag_once(candidates.into_iter().cloned().collect());
     }
     for (repository, reference) in &wanted.images {
         let is_meant = |intent: &Intent| {
@@ -114,7 +115,17 @@ pub fn choose(restorable: &[Intent], wanted: &Wanted) -> Vec<Intent> {
             meant.extend((0..candidates.len()).filter(|at| goes_along(candidates[*at])));
         }
     }
-    chosen.into_iter().map(|at| candidates[at].clone()).collect()
+    each_tag_once(chosen.into_iter().map(|at| candidates[at].clone()).collect())
+}
+
+/// Of what had the same tag at different times, only the last comes back with it.
+fn each_tag_once(mut newest_first: Vec<Intent>) -> Vec<Intent> {
+    let mut taken: HashSet<(String, Tag)> = HashSet::new();
+    for intent in &mut newest_first {
+        let repository = &intent.repository;
+        intent.tags.retain(|tag| taken.insert((repository.clone(), tag.clone())));
+    }
+    newest_first
 }
 
 /// Brings things back.
@@ -174,8 +185,11 @@ impl Restorer<'_> {
         for tag in &intent.tags {
             let found = target.resolve(&Reference::Tag(tag.clone())).await?;
             match found.map(|found| found.digest) {
-                // The first to be put there by this run may be replaced by it.
-                None => tags.push((tag.clone(), Condition::Always)),
+                // Lists of referrers that are made on the way back may be replaced by what was.
+                None if derived::parse(tag).is_some() => {
+                    tags.push((tag.clone(), Condition::Always));
+                }
+                None => tags.push((tag.clone(), Condition::Absent)),
                 Some(found) if found == intent.digest => {}
                 Some(found) if self.overwrite => tags.push((tag.clone(), Condition::Is(found))),
                 Some(found) => {
@@ -196,6 +210,15 @@ impl Restorer<'_> {
         })?;
         let source = Source::open(&location, self.registries).await?;
         Ok(Arc::clone(source.repository()))
+    }
+
+    /// Layers that are usually kept elsewhere come back where they were here.
+    async fn bring_foreign_layers(&self, job: Job) {
+        let options = Options { foreign_layers: ForeignLayers::Copy, ..whole() };
+        let job = Job { options: Arc::new(options), ..job };
+        if let Err(error) = self.carrier.transfer(&job).await {
+            tracing::debug!(%error, "without layers that are kept elsewhere");
+        }
     }
 
     async fn bring_back(&self, intent: &Intent, way: &Way) -> Result<()> {
@@ -227,6 +250,9 @@ impl Restorer<'_> {
             };
             let outcome = self.carrier.transfer(&job).await?;
             outcome.targets.into_iter().next().transpose()?;
+            if !outcome.notes.is_empty() {
+                self.bring_foreign_layers(job).await;
+            }
         }
         for tag in &intent.tags {
             self.carrier.state().forget_withdrawn(&intent.repository, tag);

@@ -11,7 +11,7 @@ use super::plan::InUse;
 use super::plan::snapshot::{Abilities, Snapshot, Untag};
 use crate::config::policy::{ClockSource, Policy};
 use crate::layout::Layout;
-use crate::oci::Digest;
+use crate::oci::{Digest, Tag};
 use crate::repository::Repository;
 use crate::run::Failure;
 use crate::state::{Ability, State};
@@ -32,6 +32,17 @@ pub(super) struct Site<'a> {
     pub in_use: &'a ReadInUse<'a>,
 }
 
+/// How a repository is looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Look<'a> {
+    /// Every list of referrers is asked for, however lately that was done.
+    pub all_referrers: bool,
+    /// Manifests that are looked for, whether anything leads to them or not.
+    pub roots: &'a [Digest],
+    /// All tags that there were have been deleted: where there is no list of tags, it is empty.
+    pub emptied: bool,
+}
+
 /// A repository at one moment, and what of it is in use.
 pub(super) struct Sight {
     pub snapshot: Snapshot,
@@ -43,15 +54,19 @@ impl Site<'_> {
     ///
     /// # Errors
     /// What is in use cannot be told.
-    pub async fn look(&self, all_referrers: bool) -> Result<Option<Sight>, Vec<Failure>> {
+    pub async fn look(&self, look: Look<'_>) -> Result<Option<Sight>, Vec<Failure>> {
+        let Look { all_referrers, roots, emptied } = look;
         let in_use = (self.in_use)().await?;
-        let roots: Vec<Digest> = in_use.digests.keys().cloned().collect();
+        let roots: Vec<Digest> = in_use.digests.keys().chain(roots).cloned().collect();
+        let tags: Vec<Tag> = in_use.tags.keys().cloned().collect();
         let gathering = Gathering {
             repository: &*self.repository,
             abilities: self.abilities(),
             state: self.state,
             now: self.now,
             roots: &roots,
+            in_use: &tags,
+            emptied,
             layout: self.layout.as_ref(),
             created: self.policy.clock.contains(&ClockSource::Created),
             all_referrers,
@@ -65,7 +80,7 @@ impl Site<'_> {
         if self.layout.is_some() {
             return Abilities { untag: Untag::Yes, lists_untagged: true };
         }
-        let able = self.state.ability(self.repository.store(), Ability::Untag);
+        let able = self.state.ability(self.repository.name(), Ability::Untag, self.now);
         let untag = match able {
             Some(true) => Untag::Yes,
             _ if self.policy.untag_by_overwriting => Untag::Yes,

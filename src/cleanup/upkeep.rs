@@ -84,6 +84,7 @@ impl Cleaner {
         let _turn = self.turns().take(repository.name(), &rule.name).await;
         let removal = Removal {
             repository: Arc::clone(repository),
+            layout: layout.clone(),
             rule: &rule.name,
             choose: &|_| Some(policy.clone()),
             mode: Mode::Apply,

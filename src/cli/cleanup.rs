@@ -109,6 +109,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let config = session::required_config(global)?;
     let rules = choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
+    if let Some(rule) = rules.iter().find(|rule| args.apply && rule.repositories.is_sweeping()) {
+        return Err(CliError::Hinted {
+            exit: Exit::Usage,
+            message: format!(
+                "rule `{}` is about every repository of a registry, and would delete in all of them",
+                rule.name
+            ),
+            hint: "name the part of the registry that is meant, or leave some out with `!`",
+        });
+    }
     let cleaner = cleaner(&config)?;
     let history = match mode {
         Mode::Plan => None,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout_pattern::LayoutPattern;
 use super::policy::Policy;
-use super::rule::{SourcePattern, Target};
+use super::rule::{SourcePattern, SourceRepositories, Target};
 use super::show_cleanup;
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::{Digest, RegistryHost, RepositoryName};
@@ -105,6 +105,18 @@ impl ExcludedPath {
     }
 }
 
+impl Included {
+    /// Whether it matches whatever a registry may hold. A folder is always meant as such.
+    pub fn is_whole_registry(&self) -> bool {
+        let Self::Registry(pattern) = self else { return false };
+        let SourceRepositories::Matching(pattern) = &pattern.repositories else { return false };
+        // Names that have nothing in common but what every pattern of everything matches.
+        ["a", "b-1/x", "c/d_e/f.g/0"]
+            .iter()
+            .all(|name| name.parse().is_ok_and(|name| pattern.matches(&name)))
+    }
+}
+
 /// As it stands in a rule.
 impl fmt::Display for Included {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,6 +148,12 @@ impl fmt::Display for ExcludedPath {
 }
 
 impl Repositories {
+    /// Whether the rule is about all that some registry holds, and leaves nothing out. Such a rule
+    /// may plan, and must not delete.
+    pub fn is_sweeping(&self) -> bool {
+        self.excluded.is_empty() && self.included.iter().any(Included::is_whole_registry)
+    }
+
     /// As the rule names them, those that are left out last.
     pub fn as_written(&self) -> Vec<String> {
         let included = self.included.iter().map(ToString::to_string);

@@ -245,7 +245,7 @@ pub fn max_delete(
     let RawMaxDelete { count, percent } = raw.get_ref();
     if count.is_none() && percent.is_none() {
         let message = "an empty table limits nothing";
-        let hint = "write count = 200 or percent = 20, or percent = 100 for no limit";
+        let hint = "write count = 200 or percent = 20, or leave it out for both";
         reader.report_with_hint(raw.span(), message, hint);
         return None;
     }
@@ -254,7 +254,11 @@ pub fn max_delete(
     {
         reader.report(percent.span(), "there are no more than 100 percent");
     }
-    Some(MaxDelete { count: *count, percent: percent.as_ref().map(|p| *p.get_ref()) })
+    Some(MaxDelete {
+        // One limit does not take the other away.
+        count: count.or(DEFAULT_MAX_DELETE.count),
+        percent: percent.as_ref().map(|p| *p.get_ref()).or(DEFAULT_MAX_DELETE.percent),
+    })
 }
 
 fn repositories(
@@ -275,7 +279,7 @@ fn repositories(
         }
         match included(text, reader) {
             Some(included) => {
-                if is_whole_registry(&included) {
+                if included.is_whole_registry() {
                     whole.get_or_insert(text.span());
                 }
                 repositories.included.push(included);
@@ -332,16 +336,6 @@ fn layouts(
 
 fn is_pinned(pattern: &SourcePattern) -> bool {
     matches!(pattern.repositories, SourceRepositories::Pinned { .. })
-}
-
-/// Whether the pattern matches whatever a registry may hold. A folder is always meant as such.
-fn is_whole_registry(included: &Included) -> bool {
-    let Included::Registry(pattern) = included else { return false };
-    let SourceRepositories::Matching(pattern) = &pattern.repositories else { return false };
-    // Names that have nothing in common but what every pattern of everything matches.
-    ["a", "b-1/x", "c/d_e/f.g/0"]
-        .iter()
-        .all(|name| name.parse().is_ok_and(|name| pattern.matches(&name)))
 }
 
 fn exclusion(text: &Spanned<String>, excluded: &str, reader: &mut Reader<'_>) -> Option<Exclusion> {

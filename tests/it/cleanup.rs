@@ -9,7 +9,7 @@ use crate::support::{DockerRegistry, Family, Image, Kind, Place, Scripted, Trans
 const RULES: &str = "\
     keep = [{ id = \"releases\", semver = \">=1\" }]\n\
     delete = [{ id = \"pr\", tags = [\"pr-*\"] }]\n\
-    max_delete = { count = 10 }\n";
+    max_delete = { count = 10, percent = 100 }\n";
 
 /// A home with one rule about these repositories.
 fn home(place: &impl Place, repositories: &str, rules: &str) -> Tranship {

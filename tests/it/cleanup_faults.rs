@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cleanup_apply::{PR, applied, apply, audit, home, image, outcomes};
+use crate::cleanup_apply::{PR, applied, apply, audit, home, image, outcomes, write_rule};
 use crate::support::process::Finished;
 use crate::support::{Family, Fault, Image, Kind, Place, Scripted, Tranship, eventually};
 
@@ -110,9 +110,30 @@ async fn what_was_deleted_by_others_is_gone() {
     let registry = Scripted::start();
     load(&registry, &["pr-1", "1.0.0"]);
     let tranship = home(&registry, "app", PR);
-    registry.on("DELETE", Kind::Manifest).fail(Fault::status(404).error("MANIFEST_UNKNOWN", "?"));
-    let report = applied(&tranship, 0).await;
+    // Between the last look and the deletion.
+    registry.on("DELETE", Kind::Manifest).once().fail(Fault::Hang);
+    let run = apply(&tranship);
+    let others = async {
+        eventually("the deletion", Duration::from_secs(30), || async {
+            (registry.traffic().count("DELETE", Kind::Manifest) == 1).then_some(())
+        })
+        .await;
+        registry.endpoint().delete("app", &image("pr-1").digest).await;
+        registry.release();
+    };
+    let report = repository(&tokio::join!(run, others).0);
     assert_eq!(outcomes(&report), names(&[("pr-1", "gone")]), "{report:#}");
+}
+
+/// Registries without deletion answered so to everything.
+#[tokio::test]
+async fn what_is_said_to_be_gone_and_is_not_was_not_deleted() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "1.0.0"]);
+    let tranship = home(&registry, "app", PR);
+    registry.on("DELETE", Kind::Manifest).fail(Fault::status(404).error("MANIFEST_UNKNOWN", "?"));
+    let report = applied(&tranship, 1).await;
+    assert_eq!(outcomes(&report), names(&[("pr-1", "failed")]), "{report:#}");
 }
 
 /// A parent that is refused keeps its children.
@@ -177,16 +198,20 @@ async fn a_tag_is_taken_from_a_manifest_that_stays() {
     let expected = names(&[("pr-1", "deleted"), ("pr-2", "deleted")]);
     assert_eq!(outcomes(&report), expected, "{report:#}");
     assert_eq!(registry.tag("app", "1.0.0"), Some(image("shared").digest));
-    let deleted: Vec<String> =
-        registry.traffic().of("DELETE", Kind::Manifest).map(|seen| seen.path.clone()).collect();
+    // It was tried first on something of no use, of which nothing is left.
+    let traffic = registry.traffic();
+    let deleted = traffic.of("DELETE", Kind::Manifest).map(|seen| seen.path.clone());
+    let deleted: Vec<String> = deleted.filter(|path| path.contains("/pr-")).collect();
     assert_eq!(deleted, ["/v2/app/manifests/pr-1", "/v2/app/manifests/pr-2"]);
+    assert_eq!(registry.endpoint().tags("app").await, ["1.0.0"]);
     let plan = tranship.succeed(["cleanup", "--output", "json"]).await.stdout;
     assert!(plan.contains("\"untag\": \"yes\""), "{plan}");
 }
 
-/// A registry that takes the manifest along when it is asked for one tag gets it back at once.
+/// A registry that takes the manifest along when it is asked for one tag is found out on something
+/// of no use: no image is ever tried on.
 #[tokio::test]
-async fn a_manifest_that_went_with_its_tag_is_put_back() {
+async fn no_image_is_tried_on() {
     let registry = Scripted::start();
     registry.quirks(|quirks| quirks.untag_takes_manifest = true);
     for tag in ["pr-1", "pr-2", "1.0.0", "1.0"] {
@@ -194,16 +219,43 @@ async fn a_manifest_that_went_with_its_tag_is_put_back() {
     }
     let tranship = home(&registry, "app", PR);
     let report = applied(&tranship, 0).await;
-    assert!(report.to_string().contains("it was put back"), "{report:#}");
-    let digest = Some(image("shared").digest);
-    for tag in ["1.0.0", "1.0", "pr-2"] {
-        assert_eq!(registry.tag("app", tag), digest, "{tag}");
+    assert!(report.to_string().contains("takes all tags"), "{report:#}");
+    for tag in ["1.0.0", "1.0", "pr-1", "pr-2"] {
+        assert_eq!(registry.tag("app", tag), Some(image("shared").digest), "{tag}");
     }
-    assert_eq!(registry.tag("app", "pr-1"), None);
-    // Once, and never again.
-    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 1);
+    assert_eq!(registry.endpoint().tags("app").await.len(), 4);
+    // Once, and for a while not again.
+    let mark = registry.mark();
     applied(&tranship, 0).await;
-    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 1);
+    assert_eq!(registry.requests_since(mark).writes(), 0);
+}
+
+/// One that has learnt to do worse since it was tried: what went along is put back.
+#[tokio::test]
+async fn what_went_with_a_tag_is_put_back() {
+    let registry = Scripted::start();
+    for (name, tag) in
+        [("one", "pr-1"), ("one", "1.0.0"), ("two", "pr-2"), ("two", "2.0.0"), ("two", "2.0")]
+    {
+        image(name).load(&registry, "app", tag);
+    }
+    // `pr-1` goes by itself; the registry is replaced before `pr-2` goes.
+    let tranship = home(&registry, "app", &PR.replace("pr-*", "pr-1"));
+    applied(&tranship, 0).await;
+    assert_eq!(registry.tag("app", "1.0.0"), Some(image("one").digest));
+    registry.quirks(|quirks| quirks.untag_takes_manifest = true);
+    write_rule(&tranship, &registry, "app", PR);
+    for lost in [false, true] {
+        if lost {
+            registry.on("DELETE", Kind::Manifest).once().fail(Fault::CutAfterwards);
+            image("two").load(&registry, "app", "pr-2");
+        }
+        let finished = apply(&tranship).await;
+        assert!(finished.stdout.contains("put back") || lost, "{finished:?}");
+        for tag in ["2.0.0", "2.0"] {
+            assert_eq!(registry.tag("app", tag), Some(image("two").digest), "{tag} {lost}");
+        }
+    }
 }
 
 #[tokio::test]
@@ -225,6 +277,19 @@ async fn beyond_the_limit_nothing_is_written() {
     let lines = PR.replace("percent = 100", "count = 1");
     let report = applied(&home(&registry, "app", &lines), 3).await;
     assert_eq!(report["limited"], true, "{report:#}");
+    assert_eq!(registry.traffic().writes(), 0);
+}
+
+/// A rule for everything may plan; deleting is refused, whoever asks for it.
+#[tokio::test]
+async fn a_pattern_that_matches_every_repository_deletes_nothing() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "1.0.0"]);
+    let tranship = home(&registry, "**", PR);
+    tranship.succeed(["cleanup"]).await;
+    let finished = apply(&tranship).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("every repository of a registry"), "{finished:?}");
     assert_eq!(registry.traffic().writes(), 0);
 }
 
@@ -289,7 +354,7 @@ async fn a_quarantine_lets_go_only_what_has_expired() {
          keep = [{{ id = \"releases\", semver = \">=1\" }}]\nmax_delete = {{ percent = 100 }}\n",
         registry.host()
     );
-    let tranship = home(&registry, "**", &lines);
+    let tranship = home(&registry, "**\", \"!nothing/*", &lines);
     let finished = apply(&tranship).await;
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let document: Value = serde_json::from_str(&finished.stdout).unwrap();

@@ -239,7 +239,7 @@ async fn daemon_with_much_to_say(source: &Scripted, target: &Scripted) -> (Daemo
     // More would go than it allows.
     text += &format!(
         "[[cleanup]]\nname = \"tidy\"\nrepositories = [\"{}/done\"]\ngrace = \"0s\"\n\
-         delete = [{{ id = \"v\", tags = [\"v*\"] }}]\nmax_delete = {{ count = 0 }}\n",
+         delete = [{{ id = \"v\", tags = [\"v*\"] }}]\nmax_delete = {{ count = 0, percent = 100 }}\n",
         source.host()
     );
     source.on("GET", Kind::Blob).containing("/stuck/").fail(Fault::Hang);

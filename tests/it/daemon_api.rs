@@ -148,7 +148,7 @@ async fn every_endpoint_answers_as_its_description_says() {
             + "schedule = \"0 3 * * *\"\ntimezone = \"Europe/Berlin\"\n",
         format!(
             "[[cleanup]]\nname = \"tidy\"\nrepositories = [\"{0}/acme/*\", \"!{0}/acme/slow\"]\n\
-             grace = \"0s\"\nmax_delete = {{ count = 0 }}\n\
+             grace = \"0s\"\nmax_delete = {{ count = 0, percent = 100 }}\n\
              delete = [{{ id = \"v\", tags = [\"v*\"] }}]\n",
             source.host()
         ),

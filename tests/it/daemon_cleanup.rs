@@ -34,10 +34,10 @@ async fn a_rule_that_plans_never_writes_and_its_plan_can_be_seen() {
     for (name, tag) in [("release", "1.0.0"), ("one", "pr-1"), ("other", "pr-2")] {
         image(name).push(&registry, "acme/app", tag).await;
     }
-    let home = Home::new()
-        .daemon("listen = \"127.0.0.1:0\"")
-        .registry(&registry, "")
-        .cleanup("old", &pull_requests(&registry, "acme/app", "max_delete = { count = 10 }"));
+    let home = Home::new().daemon("listen = \"127.0.0.1:0\"").registry(&registry, "").cleanup(
+        "old",
+        &pull_requests(&registry, "acme/app", "max_delete = { count = 10, percent = 100 }"),
+    );
     let mark = registry.mark().await;
     let daemon = home.serve().await;
     let record = daemon.ran("old").await;
@@ -88,7 +88,7 @@ async fn a_limit_is_told_once_and_when_it_is_over() {
     image("one").load(&registry, "app", "pr-1");
     image("other").load(&registry, "app", "pr-2");
     let limit = |count: u32| {
-        let limit = format!("max_delete = {{ count = {count} }}");
+        let limit = format!("max_delete = {{ count = {count}, percent = 100 }}");
         pull_requests(&registry, "app", &limit)
     };
     let mut home = Home::new().alerting().registry(&registry, "").cleanup("old", &limit(1));
@@ -125,10 +125,10 @@ async fn what_is_not_known_in_full_fails_the_run_and_is_told() {
     let registry = Scripted::start();
     image("one").load(&registry, "app", "pr-1");
     registry.on("GET", Kind::Manifest).fail(Fault::status(403));
-    let home = Home::new()
-        .alerting()
-        .registry(&registry, "")
-        .cleanup("old", &pull_requests(&registry, "app", "max_delete = { count = 9 }"));
+    let home = Home::new().alerting().registry(&registry, "").cleanup(
+        "old",
+        &pull_requests(&registry, "app", "max_delete = { count = 9, percent = 100 }"),
+    );
     let daemon = home.serve().await;
     let record = daemon.ran("old").await;
     assert_eq!(

@@ -9,7 +9,7 @@ use crate::daemon_setup::{Home, LIMIT, copying};
 use crate::support::scripted::Fault;
 use crate::support::{Kind, Place, Scripted, eventually};
 
-const APPLY: &str = "mode = \"apply\"\nmax_delete = { count = 9 }";
+const APPLY: &str = "mode = \"apply\"\nmax_delete = { count = 9, percent = 100 }";
 
 /// A registry with three images that are to go and one that stays.
 fn registry() -> Scripted {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::mirror_setup::{Mirror, Report};
 use crate::support::{DockerRegistry, Family, Fault, Image, Kind, Place, Scripted};
 
-const LIMIT: &str = "max_delete = { count = 2 }";
+const LIMIT: &str = "max_delete = { count = 2, percent = 100 }";
 
 fn image(name: &str) -> Image {
     Image::single(Family::Oci, name, &[300])

@@ -51,7 +51,7 @@ impl Daemon {
         config.push_str(&format!(
             "[[cleanup]]\nname = \"tidy\"\nevery = \"1h\"\nrepositories = [\"{from}/good\"]\n\
              grace = \"0s\"\ndelete = [{{ id = \"v\", tags = [\"v*\"] }}]\n\
-             max_delete = {{ count = 0 }}\n"
+             max_delete = {{ count = 0, percent = 100 }}\n"
         ));
         let tranship = Tranship::new();
         tranship.write("tranship.toml", config);
@@ -227,8 +227,9 @@ async fn each_deletion_has_a_line_with_the_promised_fields() {
     let daemon = Daemon::new().await;
     let file = daemon.tranship.home().join("tranship.toml");
     let config = std::fs::read_to_string(&file).unwrap();
-    let apply = "mode = \"apply\"\nmax_delete = { count = 1 }\n";
-    std::fs::write(&file, config.replace("max_delete = { count = 0 }\n", apply)).unwrap();
+    let apply = "mode = \"apply\"\nmax_delete = { count = 1, percent = 100 }\n";
+    std::fs::write(&file, config.replace("max_delete = { count = 0, percent = 100 }\n", apply))
+        .unwrap();
     let log = daemon.log(&["--log-format", "json", "-v"], |_| None, async |_| {}).await;
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let deletions = with_message(&lines, "deletion");

@@ -152,7 +152,8 @@ async fn it_comes_back_when_no_rule_would_delete_it() {
     // Another name, other limits or another mode are no other policy: what a person deleted by a
     // rule that only plans by itself stays away, too.
     bench.clean(&before, "pr-1").await;
-    let renamed = before.replace("name = \"pr\"", "name = \"x\"\nmax_delete = { count = 1 }");
+    let renamed =
+        before.replace("name = \"pr\"", "name = \"x\"\nmax_delete = { count = 1, percent = 100 }");
     assert_eq!(bench.run(&renamed).await, withheld(1, 4));
     let only_plans = before.replace(APPLY, "mode = \"plan\"");
     assert_eq!(bench.run(&only_plans).await, withheld(1, 4));

@@ -1,12 +1,12 @@
 //! Whether a step of a plan is still what would be planned now. Pure: two plans of one repository
 //! are compared, an older one that is being carried out and one of what is there by now.
 
-use super::super::plan::decide::{Fate, TagFate};
+use super::super::plan::decide::{Blocker, Fate, TagFate};
 use super::super::plan::document::{Tags, names};
 use super::super::plan::owners::Owners;
-use super::super::plan::snapshot::Node;
+use super::super::plan::snapshot::{Node, TagKind};
 use super::super::plan::{Plan, Step};
-use crate::oci::Digest;
+use crate::oci::{Digest, derived};
 
 /// What has become of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,14 @@ pub(in crate::cleanup) struct View<'a> {
 impl<'a> View<'a> {
     pub fn of(plan: &'a Plan<'a>) -> Self {
         Self { plan, tags: Tags::of(plan), owners: Owners::of(plan.snapshot) }
+    }
+
+    /// Whether the plan deletes a manifest for what it belongs to.
+    fn goes_along(&self, node: Node) -> bool {
+        let verdicts = self.plan.verdicts.as_ref();
+        verdicts.is_some_and(|verdicts| {
+            matches!(verdicts.manifests[node.at()].fate, Fate::Delete { depth } if depth > 0)
+        })
     }
 
     /// Whether the plan deletes a manifest; also what a snapshot does not know stays.
@@ -70,9 +78,17 @@ pub(in crate::cleanup) fn still(older: &View<'_>, step: &Step, newer: &View<'_>)
                 return Still::Changed(format!("it belongs to {new} now"));
             }
             let verdict = &verdicts.manifests[node.at()];
-            match verdict.fate {
-                Fate::Delete { .. } => Still::Wanted,
-                Fate::Keep => Still::Changed(because(&names(verdict.blockers))),
+            if matches!(verdict.fate, Fate::Delete { .. }) {
+                return Still::Wanted;
+            }
+            // What went with its owners is asked for by nobody once these are gone.
+            let bereft = older.goes_along(*manifest)
+                && newer.owners.owners.row(node.at()).is_empty()
+                && newer.tags.on(now, node).iter().all(|tag| derived::parse(tag).is_some())
+                && verdict.blockers.iter().all(|blocker| blocker == Blocker::TagStays);
+            match bereft {
+                true => Still::Wanted,
+                false => Still::Changed(because(&names(verdict.blockers))),
             }
         }
         Step::Untag { tag } => {
@@ -88,8 +104,13 @@ pub(in crate::cleanup) fn still(older: &View<'_>, step: &Step, newer: &View<'_>)
                 ));
             }
             let verdict = &verdicts.tags[at];
+            // A tag that belongs to something that is gone by now is asked for by nobody, either.
+            let bereft = matches!(row.kind, TagKind::Of(subject) if older.deletes(planned.snapshot.digest(subject)))
+                && rows[at].kind == TagKind::Dangling
+                && verdict.blockers.is_empty();
             match verdict.fate {
                 TagFate::Untag | TagFate::Delete => Still::Wanted,
+                TagFate::Keep if bereft => Still::Wanted,
                 TagFate::Keep => Still::Changed(because(&names(verdict.blockers))),
             }
         }

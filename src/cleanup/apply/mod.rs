@@ -7,38 +7,44 @@
 //!
 //! - `drift`: whether a step is still what would be planned. `setback`: what it means that one did
 //!   not work. Both pure.
-//! - `untag`: takes one tag from a manifest that stays. `recover`: what a process before this one
+//! - `deleting`: deletes a manifest. `untag`: takes one tag from a manifest that stays,
+//!   after having tried that on a `throwaway`. `recover`: what a process before this one
 //!   did not come to say of.
 //! - `quarantine`: copies of what goes. `expire`: when those go.
 
+mod deleting;
 pub(super) mod drift;
 pub(super) mod expire;
 pub(super) mod quarantine;
 pub(super) mod recover;
 pub(super) mod setback;
+mod throwaway;
 pub(super) mod untag;
 
 use std::collections::HashSet;
+use std::time::{Duration, Instant};
 
-use super::audit::{Actor, Audit, Intent, Line};
+use super::audit::{Actor, Audit, Intent, Kept, Line};
 use super::plan::document::StepLine;
 use super::plan::snapshot::{Node, TagKind};
 use super::plan::{Plan, Step, plan};
 use super::report::{Outcome, StepAction, StepReport};
-use super::site::Site;
+use super::site::{Look, Sight, Site};
 use crate::config::policy::{MaxDelete, Policy};
-use crate::oci::{Tag, derived};
-use crate::repository::Reference;
+use crate::oci::{Digest, Tag, derived};
 use crate::run::Stop;
 use crate::state::Withdrawn;
+use deleting::{Deleted, Deleting};
 use drift::{Still, View, still};
 use quarantine::Quarantine;
 use recover::cannot_write;
 use setback::{MOST_IN_A_ROW, Setback};
 use untag::{Taken, Taking};
 
-/// So many steps are done on the strength of one look at the repository.
-const STRETCH: usize = 500;
+/// So many steps are done on the strength of one look at the repository …
+pub(in crate::cleanup) const STRETCH: usize = 500;
+/// … and as long as it is no older than this.
+const LOOK_LASTS: Duration = Duration::from_secs(30);
 
 /// On whose behalf, and how, a plan is carried out.
 pub(in crate::cleanup) struct Order<'a> {
@@ -49,6 +55,8 @@ pub(in crate::cleanup) struct Order<'a> {
     pub stop: &'a Stop,
     /// The mark of the policy, under which tags that go are kept from being copied there again.
     pub withdraws: Option<u64>,
+    /// Steps on the strength of one look: [`STRETCH`], but for tests.
+    pub stretch: usize,
 }
 
 /// What was done of a plan.
@@ -76,6 +84,7 @@ pub(in crate::cleanup) async fn apply<'a>(
         order,
         stays: HashSet::new(),
         gone: vec![false; plan.snapshot.len()],
+        untagged: HashSet::new(),
         done: Applied::default(),
         in_a_row: 0,
         halted: None,
@@ -83,8 +92,10 @@ pub(in crate::cleanup) async fn apply<'a>(
     };
     let lines: Vec<StepLine<'_>> = plan.step_lines().collect();
     let steps: Vec<(&Step, &StepLine<'_>)> = plan.steps.iter().zip(&lines).collect();
-    for stretch in steps.chunks(STRETCH) {
-        carrying.stretch(stretch).await;
+    let mut left = &steps[..];
+    while !left.is_empty() {
+        let done = carrying.stretch(left).await;
+        left = &left[done..];
     }
     carrying.finish().await
 }
@@ -98,6 +109,8 @@ struct Carrying<'a, 's> {
     stays: HashSet<Node>,
     /// By place in the snapshot.
     gone: Vec<bool>,
+    /// Tags that were taken from manifests that stay.
+    untagged: HashSet<u32>,
     done: Applied,
     /// Setbacks without a success in between.
     in_a_row: usize,
@@ -125,41 +138,60 @@ impl Became {
 }
 
 impl Carrying<'_, '_> {
-    async fn stretch(&mut self, steps: &[(&Step, &StepLine<'_>)]) {
-        if self.halted.is_none() && !self.stops() {
+    /// Looks at the repository and does the first of these steps, at least one; gives how many.
+    async fn stretch(&mut self, left: &[(&Step, &StepLine<'_>)]) -> usize {
+        let steps = &left[..left.len().min(self.order.stretch)];
+        if self.goes_on() {
             self.keep_copies(steps).await;
         }
-        let sight = match self.halted.is_some() || self.stops() {
-            true => None,
-            false => match self.site.look(false).await {
-                Ok(sight) => sight,
-                Err(failures) => {
-                    self.halted = failures.first().map(ToString::to_string);
-                    None
-                }
-            },
-        };
+        let sight = if self.goes_on() { self.look(left).await } else { None };
+        let looked = Instant::now();
         // The limits were for the plan as a whole.
         let policy = Policy { max_delete: MaxDelete::default(), ..self.plan.policy.clone() };
         let now = sight
             .as_ref()
             .map(|sight| plan(&sight.snapshot, &policy, &sight.in_use, self.plan.now));
         let now = now.as_ref().map(View::of);
-        for (step, line) in steps {
+        for (at, (step, line)) in steps.iter().enumerate() {
+            if at > 0 && self.goes_on() && looked.elapsed() > LOOK_LASTS {
+                return at;
+            }
             let became = match &now {
                 _ if self.stops() => {
                     self.done.interrupted = true;
                     Became::because(Outcome::NotDone, "the run was stopped")
                 }
-                _ if self.halted.is_some() => {
-                    let why = self.halted.clone().unwrap_or_default();
-                    Became::because(Outcome::NotDone, why)
-                }
-                // The whole repository is gone.
-                None => Became::plainly(Outcome::Gone),
-                Some(now) => self.step(step, line, now).await,
+                Some(now) if self.halted.is_none() => self.step(step, line, now).await,
+                _ => Became::because(Outcome::NotDone, self.halted.clone().unwrap_or_default()),
             };
             self.report(step, line, became);
+        }
+        steps.len()
+    }
+
+    fn goes_on(&self) -> bool {
+        self.halted.is_none() && !self.stops()
+    }
+
+    /// The repository as it is now, also what no tag leads to any more of that which is left to be
+    /// done.
+    async fn look(&mut self, left: &[(&Step, &StepLine<'_>)]) -> Option<Sight> {
+        let roots: Vec<Digest> = left.iter().map(|(_, line)| line.digest.clone()).collect();
+        let rows = self.plan.snapshot.tags().iter();
+        let emptied = rows
+            .enumerate()
+            .all(|(at, row)| self.gone[row.node.at()] || self.untagged.contains(&(at as u32)));
+        match self.site.look(Look { all_referrers: false, roots: &roots, emptied }).await {
+            Ok(Some(sight)) => Some(sight),
+            Ok(None) => {
+                // It may be gone, or these credentials may not read it any more.
+                self.halted = Some("its tags cannot be listed any more".to_owned());
+                None
+            }
+            Err(failures) => {
+                self.halted = failures.first().map(ToString::to_string);
+                None
+            }
         }
     }
 
@@ -183,10 +215,8 @@ impl Carrying<'_, '_> {
     async fn step(&mut self, step: &Step, line: &StepLine<'_>, now: &View<'_>) -> Became {
         if let Some(owner) = self.held_by(step) {
             let digest = self.plan.snapshot.digest(owner);
-            return Became::because(
-                Outcome::Skipped,
-                format!("it belongs to {digest}, which stays"),
-            );
+            let reason = format!("it belongs to {digest}, which stays");
+            return Became::because(Outcome::Skipped, reason);
         }
         match still(&self.view, step, now) {
             Still::Wanted => {}
@@ -203,7 +233,45 @@ impl Carrying<'_, '_> {
             },
             _ => None,
         };
-        let intent = Intent {
+        // Tags that have moved away since it was planned are not among them.
+        let node = now.plan.snapshot.find(line.digest);
+        let on_it = node.map(|node| now.tags.on(now.plan, node)).unwrap_or_default();
+        let (tags, others): (Vec<&Tag>, Vec<&Tag>) = match line.tag {
+            Some(tag) => (vec![tag], on_it.into_iter().filter(|other| *other != tag).collect()),
+            None => (on_it, Vec::new()),
+        };
+        let intent = self.intent(step, line, &tags, &others, kept);
+        let id = intent.id.clone();
+        let mut lines = std::mem::take(&mut self.untold);
+        lines.push(Line::Intent(Box::new(intent)));
+        if let Err(error) = self.order.audit.write(lines).await {
+            let reason = cannot_write(&error).to_string();
+            self.halted = Some(reason.clone());
+            // It may be written yet, with what is written next.
+            self.tell(id, Outcome::Failed, Some(reason.clone()));
+            return self.set_back(Setback::failed(reason));
+        }
+        let became = match step {
+            Step::Delete { .. } => self.delete(line, &tags).await,
+            Step::Untag { .. } => self.untag(line, &tags, &others).await,
+        };
+        self.tell(id, became.outcome, became.reason.clone());
+        if became.outcome.is_gone() {
+            self.withdraw(line.digest, &tags);
+        }
+        became
+    }
+
+    fn intent(
+        &self,
+        step: &Step,
+        line: &StepLine<'_>,
+        tags: &[&Tag],
+        others: &[&Tag],
+        quarantine: Option<Kept>,
+    ) -> Intent {
+        let owned = |tags: &[&Tag]| tags.iter().map(|tag| (*tag).clone()).collect();
+        Intent {
             id: self.order.audit.name(self.order.actor),
             at: jiff::Timestamp::now(),
             actor: self.order.actor.clone(),
@@ -212,27 +280,18 @@ impl Carrying<'_, '_> {
             with: line.with.cloned(),
             repository: self.site.repository.name().to_owned(),
             action: action(step),
-            tags: tags(line),
+            tags: owned(tags),
+            stay: owned(others),
             digest: line.digest.clone(),
             since: line.clock.time,
             clock: line.clock.source.map(str::to_owned),
-            quarantine: kept,
-        };
-        let id = intent.id.clone();
-        let mut lines = std::mem::take(&mut self.untold);
-        lines.push(Line::Intent(Box::new(intent)));
-        if let Err(error) = self.order.audit.write(lines).await {
-            self.halted = Some(cannot_write(&error).to_string());
-            let reason = cannot_write(&error).to_string();
-            return self.set_back(Setback::failed(reason));
+            quarantine,
         }
-        let became = match step {
-            Step::Delete { .. } => self.delete(line).await,
-            Step::Untag { tag } => self.untag(*tag, line, now).await,
-        };
-        let (outcome, reason) = (became.outcome, became.reason.clone());
+    }
+
+    /// Keeps an outcome for the audit.
+    fn tell(&mut self, id: String, outcome: Outcome, reason: Option<String>) {
         self.untold.push(Line::Outcome { id, at: jiff::Timestamp::now(), outcome, reason });
-        became
     }
 
     /// Something that was to go before this, and stays.
@@ -250,39 +309,28 @@ impl Carrying<'_, '_> {
         }
     }
 
-    async fn delete(&mut self, line: &StepLine<'_>) -> Became {
+    async fn delete(&mut self, line: &StepLine<'_>, tags: &[&Tag]) -> Became {
         let repository = &*self.site.repository;
-        let reference = Reference::Digest(line.digest.clone());
-        let mut deleted = repository.delete(&reference).await;
-        // Some want the tags to go first (Google's registries): all of them are to go.
-        if let Err(error) = &deleted
-            && error.has_code("GOOGLE_MANIFEST_DANGLING_TAG")
-        {
-            for tag in &line.tags {
-                if let Err(error) = repository.delete(&Reference::Tag((*tag).clone())).await {
-                    return self.set_back(Setback::of(&error));
-                }
+        match (Deleting { repository, digest: line.digest, tags }).run().await {
+            Deleted::Done => self.success(Became::plainly(Outcome::Deleted)),
+            Deleted::Gone => self.success(Became::plainly(Outcome::Gone)),
+            Deleted::Moved(tag) => {
+                Became::because(Outcome::Skipped, format!("its tag `{tag}` was moved"))
             }
-            deleted = repository.delete(&reference).await;
-        }
-        match deleted {
-            Ok(true) => self.success(Became::plainly(Outcome::Deleted)),
-            Ok(false) => self.success(Became::plainly(Outcome::Gone)),
-            Err(error) => self.set_back(Setback::of(&error)),
+            Deleted::Stays(setback) => self.set_back(setback),
         }
     }
 
-    async fn untag(&mut self, tag: u32, line: &StepLine<'_>, now: &View<'_>) -> Became {
-        let row = &self.plan.snapshot.tags()[tag as usize];
-        let node = now.plan.snapshot.find(line.digest);
-        let mut others = node.map(|node| now.tags.on(now.plan, node)).unwrap_or_default();
-        others.retain(|other| **other != row.name);
+    async fn untag(&mut self, line: &StepLine<'_>, tags: &[&Tag], others: &[&Tag]) -> Became {
+        let [tag] = tags else { return Became::plainly(Outcome::Gone) };
         let taking = Taking {
             repository: &*self.site.repository,
+            is_layout: self.site.layout.is_some(),
             state: self.site.state,
-            tag: &row.name,
+            now: self.plan.now,
+            tag,
             digest: line.digest,
-            others: &others,
+            others,
             overwrite: self.plan.policy.untag_by_overwriting,
         };
         match taking.run().await {
@@ -319,20 +367,19 @@ impl Carrying<'_, '_> {
     }
 
     /// Notes for who copies images that these tags went on purpose.
-    fn withdraw(&self, line: &StepLine<'_>) {
+    fn withdraw(&self, digest: &Digest, tags: &[&Tag]) {
         let Some(policy) = self.order.withdraws else { return };
-        let state = self.site.state;
         let at = u64::try_from(self.plan.now.as_second()).unwrap_or_default();
-        for tag in tags(line).iter().filter(|tag| derived::parse(tag).is_none()) {
-            let withdrawn = Withdrawn { digest: line.digest.clone(), policy, at };
-            state.set_withdrawn(self.site.repository.name(), tag, &withdrawn);
+        for tag in tags.iter().filter(|tag| derived::parse(tag).is_none()) {
+            let withdrawn = Withdrawn { digest: digest.clone(), policy, at };
+            self.site.state.set_withdrawn(self.site.repository.name(), tag, &withdrawn);
         }
     }
 
     fn report(&mut self, step: &Step, line: &StepLine<'_>, became: Became) {
         let Became { outcome, reason } = became;
-        if outcome.is_gone() {
-            self.withdraw(line);
+        if let (Step::Untag { tag }, true) = (step, outcome.is_gone()) {
+            self.untagged.insert(*tag);
         }
         if let Step::Delete { manifest, .. } = step {
             match outcome.is_gone() {

@@ -73,6 +73,24 @@ impl Quarantine<'_> {
 
     async fn transfer(&self, digest: &Digest) -> std::result::Result<Kept, String> {
         let tag = tag(digest, self.until);
+        let notes = self.bring(digest, &tag, ForeignLayers::Skip).await?;
+        if !notes.is_empty() {
+            // Layers that are usually kept elsewhere may be here all the same, and only here.
+            let found = self.bring(digest, &tag, ForeignLayers::Copy).await;
+            if let Err(reason) = found {
+                tracing::debug!(reason, "without layers that are kept elsewhere");
+            }
+        }
+        Ok(Kept { place: self.space.name.clone(), tag, until: self.until })
+    }
+
+    /// Copies it; notes tell of what was left out.
+    async fn bring(
+        &self,
+        digest: &Digest,
+        tag: &Tag,
+        foreign_layers: ForeignLayers,
+    ) -> std::result::Result<Vec<String>, String> {
         let job = Job {
             source: Arc::clone(&self.source),
             reference: Reference::Digest(digest.clone()),
@@ -86,12 +104,12 @@ impl Quarantine<'_> {
                 // What was there before may have expired.
                 cleaned: true,
             }],
-            options: Arc::new(whole()),
+            options: Arc::new(Options { foreign_layers, ..whole() }),
             flow: self.flow,
         };
         let outcome = self.carrier.transfer(&job).await.map_err(|error| error.to_string())?;
         match outcome.targets.into_iter().next() {
-            Some(Ok(_)) => Ok(Kept { place: self.space.name.clone(), tag, until: self.until }),
+            Some(Ok(_)) => Ok(outcome.notes),
             Some(Err(error)) => Err(error.to_string()),
             None => Err("nothing was copied".to_owned()),
         }
@@ -202,7 +220,10 @@ fn name(of: &Place) -> std::result::Result<(RegistryHost, RepositoryName), Refer
             });
             let parts: Vec<String> =
                 parts.filter(|words| !words.is_empty()).map(|words| words.join("-")).collect();
-            Ok(("layouts.invalid".parse()?, parts.join("/").parse()?))
+            // What two paths have lost alike must not make them one.
+            let mut hex = Digest::of(folder.as_os_str().as_encoded_bytes()).hex();
+            hex.truncate(12);
+            Ok(("layouts.invalid".parse()?, format!("{}-{hex}", parts.join("/")).parse()?))
         }
     }
 }

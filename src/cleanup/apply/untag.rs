@@ -1,10 +1,15 @@
 //! Taking one tag from a manifest that stays.
 //!
-//! The protocol has it (distribution-spec, "Deleting tags"), and registries answer it in three
-//! ways: they do it, they refuse, or they delete the manifest with all its tags. So the first time
-//! at a registry the manifest is looked for afterwards, and put back if it is gone.
+//! The protocol has it (distribution-spec, "Deleting tags"), and registries answer it in four
+//! ways: they do it, they refuse, they take all tags of the manifest, or the manifest too. So it is
+//! tried first on a manifest of no use that is pushed for it (`throwaway`). And every time it is
+//! looked at afterwards: what went along is put back.
+
+use jiff::Timestamp;
 
 use super::setback::Setback;
+use super::throwaway::{Throwaway, dummy};
+use crate::cleanup::report::Outcome;
 use crate::oci::{Digest, Manifest, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 use crate::state::{Ability, State};
@@ -25,7 +30,10 @@ pub(in crate::cleanup) enum Taken {
 /// A tag that is to be taken away.
 pub(in crate::cleanup) struct Taking<'a> {
     pub repository: &'a dyn Repository,
+    /// On disk every tag goes by itself.
+    pub is_layout: bool,
     pub state: &'a State,
+    pub now: Timestamp,
     pub tag: &'a Tag,
     pub digest: &'a Digest,
     /// The other tags of the manifest.
@@ -48,85 +56,116 @@ impl Taking<'_> {
             Some(found) if found != *self.digest => return Ok(Taken::Moved(found)),
             Some(_) => {}
         }
-        let store = self.repository.store();
-        match self.state.ability(store, Ability::Untag) {
-            Some(false) => self.otherwise("it was tried before").await,
-            Some(true) => self.delete().await,
-            None => {
-                // Had before: afterwards it may be too late.
-                let reference = Reference::Digest(self.digest.clone());
-                let Some(manifest) = self.repository.manifest(&reference).await? else {
-                    return Ok(Taken::Gone);
-                };
-                let taken = self.delete().await?;
-                if !matches!(taken, Taken::Done(None)) {
-                    return Ok(taken);
-                }
-                if self.resolve(&reference).await?.is_some() {
-                    self.state.set_ability(store, Ability::Untag, Some(true));
-                    return Ok(taken);
-                }
-                self.state.set_ability(store, Ability::Untag, Some(false));
-                self.put_back(&manifest).await
+        if self.is_layout {
+            return Ok(match self.repository.delete(&Reference::Tag(self.tag.clone())).await? {
+                true => Taken::Done(None),
+                false => Taken::Gone,
+            });
+        }
+        match self.able().await? {
+            Ok(()) => self.take_alone().await,
+            Err(_) if self.overwrite => self.overwrite().await,
+            Err(why) => {
+                let reason = format!(
+                    "shared-digest: the manifest stays, and this registry cannot take one tag away ({why}); untag = \"overwrite\" in the rule would push something else to the tag and delete that"
+                );
+                let outcome = Outcome::Refused;
+                Ok(Taken::Stays(Setback { outcome, reason, is_general: false }))
             }
         }
+    }
+
+    /// Whether single tags can be deleted here; why not.
+    async fn able(&self) -> Result<std::result::Result<(), String>> {
+        let name = self.repository.name();
+        match self.state.ability(name, Ability::Untag, self.now) {
+            Some(true) => return Ok(Ok(())),
+            Some(false) => return Ok(Err("it was tried before".to_owned())),
+            None => {}
+        }
+        let able = Throwaway { repository: self.repository }.untags().await?;
+        self.state.set_ability(name, Ability::Untag, able.is_ok(), self.now);
+        Ok(able)
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Digest>> {
         Ok(self.repository.resolve(reference).await?.map(|resolved| resolved.digest))
     }
 
-    async fn delete(&self) -> Result<Taken> {
-        match self.repository.delete(&Reference::Tag(self.tag.clone())).await {
-            Ok(true) => Ok(Taken::Done(None)),
-            Ok(false) => Ok(Taken::Gone),
-            Err(error) if cannot(&error) => {
-                self.state.set_ability(self.repository.store(), Ability::Untag, Some(false));
-                self.otherwise(&error.cause().to_string()).await
-            }
-            Err(error) => Err(error),
+    /// Deletes the tag, and looks whether anything else has gone.
+    async fn take_alone(&self) -> Result<Taken> {
+        // Had before: afterwards it may be too late.
+        let by_digest = Reference::Digest(self.digest.clone());
+        let Some(manifest) = self.repository.manifest(&by_digest).await? else {
+            return Ok(Taken::Gone);
+        };
+        // Whatever is answered, or not: it may have been carried out.
+        let done = self.repository.delete(&Reference::Tag(self.tag.clone())).await;
+        let mut lost = Vec::new();
+        if self.resolve(&by_digest).await?.is_none() && self.others.is_empty() {
+            lost.push(Placement::Part);
         }
+        for tag in self.others {
+            if self.resolve(&Reference::Tag((*tag).clone())).await?.is_none() {
+                lost.push(Placement::Tag((*tag).clone()));
+            }
+        }
+        if lost.is_empty() {
+            return match done {
+                Ok(true) => Ok(Taken::Done(None)),
+                Ok(false) => Ok(Taken::Gone),
+                Err(_) if self.resolve(&Reference::Tag(self.tag.clone())).await?.is_none() => {
+                    Ok(Taken::Done(None))
+                }
+                Err(error) => Err(error),
+            };
+        }
+        self.state.set_ability(self.repository.name(), Ability::Untag, false, self.now);
+        self.put_back(&manifest, &lost).await
     }
 
     /// The registry took more than it was asked for.
-    async fn put_back(&self, manifest: &Manifest) -> Result<Taken> {
-        let placements: Vec<Placement> = match self.others {
-            [] => vec![Placement::Part],
-            tags => tags.iter().map(|tag| Placement::Tag((*tag).clone())).collect(),
-        };
-        for placement in placements {
-            self.repository.put_manifest(&placement, manifest).await?;
+    async fn put_back(&self, manifest: &Manifest, lost: &[Placement]) -> Result<Taken> {
+        let mut failures = Vec::new();
+        for placement in lost {
+            if let Err(error) = self.repository.put_manifest(placement, manifest).await {
+                let what = match placement {
+                    Placement::Tag(tag) => format!("tag `{tag}`"),
+                    Placement::Part | Placement::Digest => "the manifest".to_owned(),
+                };
+                failures.push(format!("{what} is LOST and could not be put back: {error}"));
+            }
         }
-        let note = "the registry deleted the manifest with all its tags when it was asked for one tag; it was put back, and single tags are not asked for there again";
-        Ok(Taken::Done(Some(note.to_owned())))
-    }
-
-    /// Where the registry deletes by digest only.
-    async fn otherwise(&self, why: &str) -> Result<Taken> {
-        if self.overwrite {
-            return self.overwrite().await;
+        if failures.is_empty() {
+            let note = "the registry took more than the tag: what went along was put back, and single tags are not asked for there again";
+            return Ok(Taken::Done(Some(note.to_owned())));
         }
         let reason = format!(
-            "shared-digest: the manifest stays, and this registry cannot take one tag away ({why}); untag = \"overwrite\" in the rule would push something else to the tag and delete that"
+            "the registry took more than the tag it was asked for; {}",
+            failures.join("; ")
         );
-        Ok(Taken::Stays(Setback {
-            outcome: super::super::report::Outcome::Refused,
-            reason,
-            is_general: false,
-        }))
+        Ok(Taken::Stays(Setback { outcome: Outcome::Failed, reason, is_general: true }))
     }
 
     /// Moves the tag to a manifest of its own, and deletes that with it.
     async fn overwrite(&self) -> Result<Taken> {
         let dummy = dummy(self.tag, self.digest).map_err(|error| self.fail(error.into()))?;
         let placement = Placement::Tag(self.tag.clone());
+        let by_digest = Reference::Digest(self.digest.clone());
+        let Some(manifest) = self.repository.manifest(&by_digest).await? else {
+            return Ok(Taken::Gone);
+        };
         self.repository.put_manifest(&placement, &dummy).await?;
         let deleted = self.repository.delete(&Reference::Digest(dummy.digest.clone())).await;
         let Err(error) = deleted else { return Ok(Taken::Done(None)) };
         // Better the old tag than one at nothing.
-        let reference = Reference::Digest(self.digest.clone());
-        if let Some(manifest) = self.repository.manifest(&reference).await? {
-            self.repository.put_manifest(&placement, &manifest).await?;
+        if let Err(other) = self.repository.put_manifest(&placement, &manifest).await {
+            let cause = Cause::Protocol(format!(
+                "{}, and the tag, which points at an empty index now, could not be put back: {}",
+                error.cause(),
+                other.cause()
+            ));
+            return Err(self.fail(cause));
         }
         Err(error)
     }
@@ -135,29 +174,4 @@ impl Taking<'_> {
         let name = format!("{}:{}", self.repository.name(), self.tag);
         Error::new("untag", name, cause)
     }
-}
-
-/// Whether the answer means that single tags cannot be deleted. With deletion switched off the
-/// answer is the same, which the next deletion by digest will show.
-fn cannot(error: &Error) -> bool {
-    matches!(error.cause(), Cause::Unsupported(_))
-        || error.status() == Some(http::StatusCode::METHOD_NOT_ALLOWED)
-        || error.has_code("UNSUPPORTED")
-}
-
-/// An index of nothing, which needs no blobs, and which nobody else has.
-fn dummy(
-    tag: &Tag,
-    digest: &Digest,
-) -> std::result::Result<Manifest, crate::oci::manifest::ManifestError> {
-    let document = serde_json::json!({
-        "schemaVersion": 2,
-        "mediaType": crate::oci::media_type::OCI_INDEX,
-        "manifests": [],
-        "annotations": {
-            "org.opencontainers.image.description": "pushed by tranship to take a tag away",
-            "tranship.untag": format!("{tag} of {digest}"),
-        },
-    });
-    Manifest::parse(document.to_string().into(), None, None)
 }

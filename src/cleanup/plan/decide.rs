@@ -359,7 +359,36 @@ fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<Bloc
             blockers.add(Blocker::UnknownOwner);
         }
     }
+    spread_to_indexes(ground, &mut blockers);
     blockers
+}
+
+/// What protects a platform protects the index that lists it, however deep: without that, nothing
+/// would lead to the platform any more, and garbage collection would take what the plan has kept.
+/// An age that is not known is none of these: attestations have none by some clocks.
+fn spread_to_indexes(ground: &Ground<'_>, blockers: &mut [Blockers]) {
+    let spreads = |blockers: Blockers| {
+        let mut spreading = Blockers::default();
+        for blocker in [Blocker::Locked, Blocker::InUse, Blocker::Young] {
+            if blockers.has(blocker) {
+                spreading.add(blocker);
+            }
+        }
+        spreading
+    };
+    let snapshot = ground.snapshot;
+    let mut waiting: Vec<Node> =
+        snapshot.manifests().filter(|node| !spreads(blockers[node.at()]).is_empty()).collect();
+    while let Some(node) = waiting.pop() {
+        let spreading = spreads(blockers[node.at()]);
+        for owner in ground.owners.owners.row(node.at()).iter().copied().map(Node) {
+            let has_more = spreading.iter().any(|blocker| !blockers[owner.at()].has(blocker));
+            if has_more && snapshot.children(owner).any(|child| child == node) {
+                spreading.iter().for_each(|blocker| blockers[owner.at()].add(blocker));
+                waiting.push(owner);
+            }
+        }
+    }
 }
 
 /// The rules about what nothing refers to, by id.

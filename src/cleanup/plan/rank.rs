@@ -1,83 +1,72 @@
 //! Which place an image has among the newest of its group.
 //!
 //! Places are counted by distinct images: tags of one image do not push others out. What
-//! belongs to an image (a tagged child of its index, say) does not push that image out. So taking
+//! belongs to an image (a tagged child of its index, say) does not push that image out, and neither
+//! does what is just as new: a clock that is coarse must not choose by chance. So taking
 //! something away never moves anything else further down, and a newer date never moves an image
 //! down: deleting and dating cannot make the next plan delete more.
 
-use std::cmp::Reverse;
 use std::collections::HashMap;
 
-use super::select::Selected;
+use super::select::{Rank, Selected};
 use super::snapshot::Node;
 
+/// The images of all groups, each by the newest that it is.
+struct Newest<'a> {
+    of: HashMap<(u32, Node), &'a Rank>,
+    /// Of each group, sorted.
+    ranks: HashMap<u32, Vec<&'a Rank>>,
+}
+
+impl<'a> Newest<'a> {
+    fn of(selected: &'a [Selected]) -> Self {
+        let mut of: HashMap<(u32, Node), &Rank> = HashMap::new();
+        for entry in selected {
+            let Some(rank) = &entry.rank else { continue };
+            let newest = of.entry((entry.group, entry.node)).or_insert(rank);
+            *newest = (*newest).max(rank);
+        }
+        let mut ranks: HashMap<u32, Vec<&Rank>> = HashMap::new();
+        for ((group, _), rank) in &of {
+            ranks.entry(*group).or_default().push(rank);
+        }
+        ranks.values_mut().for_each(|ranks| ranks.sort_unstable());
+        Self { of, ranks }
+    }
+
+    /// How many images of a group are newer than this.
+    fn newer(&self, group: u32, rank: &Rank) -> usize {
+        let ranks = self.ranks.get(&group).map_or(&[][..], Vec::as_slice);
+        ranks.len() - ranks.partition_point(|other| *other <= rank)
+    }
+
+    fn is_newer(&self, group: u32, node: Node, rank: &Rank) -> bool {
+        self.of.get(&(group, node)).is_some_and(|newest| *newest > rank)
+    }
+}
+
 /// For each of `selected`, how many other images of its group are newer; `None` where its age
-/// is not known. Equal ranks are put in order by digest.
+/// is not known.
 ///
 /// `families` has each image with what it belongs to, as [`Owners::families`] gives it.
 ///
 /// [`Owners::families`]: super::owners::Owners::families
 pub fn places(selected: &[Selected], families: &[(Node, Node)]) -> Vec<Option<u32>> {
-    let mut order: Vec<usize> =
-        (0..selected.len()).filter(|at| selected[*at].rank.is_some()).collect();
-    order.sort_unstable_by_key(|at| {
-        let Selected { tag, node, group, rank } = &selected[*at];
-        // The digest's place stands for the digest; the tag only makes the order total.
-        (*group, Reverse((rank, *node)), *tag)
-    });
-    let mut places = vec![None; selected.len()];
-    // The newest entry of each image in the group, by how many images are before it.
-    let mut first: HashMap<(u32, Node), u32> = HashMap::new();
-    let (mut group, mut before) = (None, 0);
-    for at in order {
-        let entry = &selected[at];
-        if group != Some(entry.group) {
-            (group, before) = (Some(entry.group), 0);
-        }
-        first.entry((entry.group, entry.node)).or_insert_with(|| {
-            before += 1;
-            before - 1
-        });
-        // The image itself is among those before.
-        places[at] = Some(before - 1);
-    }
-    spare_families(selected, families, &first, &mut places);
-    places
-}
-
-/// Takes out of each place what belongs to the image itself.
-fn spare_families(
-    selected: &[Selected],
-    families: &[(Node, Node)],
-    first: &HashMap<(u32, Node), u32>,
-    places: &mut [Option<u32>],
-) {
-    if families.is_empty() {
-        return;
-    }
+    let newest = Newest::of(selected);
     let mut members: HashMap<Node, Vec<Node>> = HashMap::new();
     for (member, owner) in families {
         members.entry(*owner).or_default().push(*member);
     }
-    for (entry, place) in selected.iter().zip(places) {
-        let (Some(members), Some(place)) = (members.get(&entry.node), place) else { continue };
-        let counted = *place;
-        let newer = members.iter().filter(|member| is_counted(entry, **member, first, counted));
-        *place -= newer.count() as u32;
-    }
-}
-
-/// Whether `member` is counted in the `place` of `entry`.
-fn is_counted(
-    entry: &Selected,
-    member: Node,
-    first: &HashMap<(u32, Node), u32>,
-    place: u32,
-) -> bool {
-    let own = first.get(&(entry.group, entry.node)).copied().unwrap_or(u32::MAX);
-    // Images are numbered as they are met. `place` leaves out the image itself if it was met.
-    let met = if own < place { place + 1 } else { place };
-    first.get(&(entry.group, member)).is_some_and(|at| *at < met)
+    let place = |entry: &Selected| {
+        let rank = entry.rank.as_ref()?;
+        let is_newer = |node: &&Node| newest.is_newer(entry.group, **node, rank);
+        // By another of its tags the image itself can be newer than by this one.
+        let own =
+            std::iter::once(&entry.node).chain(members.get(&entry.node).into_iter().flatten());
+        let own = own.filter(is_newer).count();
+        Some((newest.newer(entry.group, rank) - own) as u32)
+    };
+    selected.iter().map(place).collect()
 }
 
 #[cfg(test)]
@@ -103,8 +92,8 @@ mod tests {
             // Two tags of one image, side by side and apart.
             (&[(0, 30), (0, 30), (1, 20)], &[Some(0), Some(0), Some(1)]),
             (&[(0, 30), (1, 20), (0, 10), (2, 5)], &[Some(0), Some(1), Some(1), Some(2)]),
-            // Equal ranks: the larger digest is first.
-            (&[(0, 10), (1, 10)], &[Some(1), Some(0)]),
+            // Neither of two that are equally new pushes the other out.
+            (&[(0, 10), (1, 10), (2, 5)], &[Some(0), Some(0), Some(2)]),
             // Unknown ages have no place and take none.
             (&[(0, -1), (1, 10)], &[None, Some(0)]),
         ];
@@ -119,6 +108,6 @@ mod tests {
         let families = [(Node(1), Node(0)), (Node(2), Node(0))];
         let list = entries(&[(0, 10), (1, 20), (2, 20), (3, 30), (4, 5), (0, 4)]);
         let found = places(&list, &families);
-        assert_eq!(found, [Some(1), Some(2), Some(1), Some(0), Some(4), Some(2)]);
+        assert_eq!(found, [Some(1), Some(1), Some(1), Some(0), Some(4), Some(2)]);
     }
 }

@@ -9,14 +9,14 @@ use proptest::sample::Index;
 use tempfile::TempDir;
 
 use super::generate::{digest, in_use, policy, world};
-use super::registry::Registry;
+use super::registry::{Registry, is_trial};
 use super::world::{World, now};
 use crate::cleanup::apply::quarantine::{Quarantine, Space};
 use crate::cleanup::apply::recover::recover;
-use crate::cleanup::apply::{Applied, Order, apply};
+use crate::cleanup::apply::{Applied, Order, STRETCH, apply};
 use crate::cleanup::audit::{Actor, Audit, Intent, Line, folder};
 use crate::cleanup::restore::{Wanted, choose, restorable};
-use crate::cleanup::site::{Sight, Site};
+use crate::cleanup::site::{Look, Sight, Site};
 use crate::cleanup::{InUse, Outcome, Step, TagFate, plan};
 use crate::config::policy::{ClockSource, Policy};
 use crate::fair::Flow;
@@ -35,6 +35,8 @@ struct Scene {
     policy: Policy,
     in_use: InUse,
     folder: TempDir,
+    /// Steps between two looks.
+    stretch: usize,
 }
 
 /// What was planned, by name.
@@ -72,7 +74,14 @@ impl Scene {
         let policy = Policy { clock: vec![ClockSource::FirstSeen], ..policy };
         // Layouts aside, no repository is listed without its tags.
         let registry = Registry::new(name, world);
-        Self { registry, state, policy, in_use, folder: tempfile::tempdir().unwrap() }
+        Self {
+            registry,
+            state,
+            policy,
+            in_use,
+            folder: tempfile::tempdir().unwrap(),
+            stretch: STRETCH,
+        }
     }
 
     fn audit(&self) -> Audit {
@@ -97,7 +106,9 @@ impl Scene {
         };
         let audit = self.audit();
         recover(&audit, &*repository, now()).await.unwrap();
-        let Some(Sight { snapshot, in_use }) = site.look(true).await.unwrap() else {
+        let Some(Sight { snapshot, in_use }) =
+            site.look(Look { all_referrers: true, ..Look::default() }).await.unwrap()
+        else {
             return Default::default();
         };
         let plan = plan(&snapshot, &self.policy, &in_use, now());
@@ -135,6 +146,7 @@ impl Scene {
             }),
             stop: &stop,
             withdraws: None,
+            stretch: self.stretch,
         };
         let applied = tokio::select! {
             biased;
@@ -164,7 +176,7 @@ fn assert_whole(before: &World, after: &World, kept: &BTreeSet<Tag>) {
     for tag in kept {
         assert_eq!(after.tags.get(tag), before.tags.get(tag), "{tag}");
     }
-    for (tag, (digest, _)) in &after.tags {
+    for (tag, (digest, _)) in after.tags.iter().filter(|(tag, _)| !is_trial(tag)) {
         assert!(after.items.contains_key(digest), "{tag} points at nothing");
         assert_eq!(after.closure(tag), before.closure(tag), "{tag}");
     }
@@ -203,9 +215,11 @@ proptest! {
         world in registry_world(), policy in policy(), used in in_use(),
         refused in proptest::collection::btree_set(0..12_usize, 0..3),
         lives in 0..6_usize, dies_after in any::<bool>(), able in any::<bool>(),
+        stretch in 1..4_usize,
     ) {
         block_on(async {
-            let scene = Scene::new(world.clone(), policy.clone(), used.clone());
+            let mut scene = Scene::new(world.clone(), policy.clone(), used.clone());
+            scene.stretch = stretch;
             if !able {
                 scene.registry.only_by_digest();
             }
@@ -269,6 +283,22 @@ proptest! {
         });
     }
 
+    /// However often it is looked in between, the same goes.
+    #[test]
+    fn i11_looks_in_between_change_nothing(
+        world in registry_world(), policy in policy(), used in in_use(),
+    ) {
+        block_on(async {
+            let scene = Scene::new(world.clone(), policy.clone(), used.clone());
+            scene.run(|_| {}, None).await;
+            let mut often = Scene::new(world, policy, used);
+            often.stretch = 1;
+            often.run(|_| {}, None).await;
+            prop_assert_eq!(scene.registry.deleted(), often.registry.deleted());
+            Ok(())
+        })?;
+    }
+
     /// What is done twice at one time is done once.
     #[test]
     fn i11_a_second_run_does_nothing(world in registry_world(), policy in policy(), used in in_use()) {
@@ -289,7 +319,7 @@ proptest! {
         block_on(async {
             let scene = Scene::new(world.clone(), policy, used);
             // Whose ability is known: a tag that stays untaken is none of this test's business.
-            scene.state.set_ability("registry.example.com", Ability::Untag, Some(false));
+            scene.state.set_ability(scene.registry.name(), Ability::Untag, false, now());
             let quarantine = Registry::new("quarantine.example.com/acme/app", World::new());
             let space = Space {
                 repository: Arc::clone(&quarantine) as _,

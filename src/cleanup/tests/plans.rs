@@ -53,9 +53,10 @@ fn what_runs_elsewhere_stays_here() {
     let plan = plan(&snapshot, &policy, &in_use, now());
     assert!(plan.refusals.is_empty());
     let gone: Vec<_> = plan.step_lines().map(|step| step.digest.clone()).collect();
-    // The index goes: it is not what runs, and its child lives on its own.
-    assert_eq!(gone.len(), 2);
-    assert!(gone.contains(&idle) && gone.contains(&index));
+    // The index stays with its child: nothing else would lead to that any more.
+    assert_eq!(gone, [idle]);
+    let held = explain(&plan, &Reference::Digest(index)).unwrap();
+    assert_eq!((held.action, held.blockers), ("keep", vec!["in-use", "tag-stays"]));
     let explanation = explain(&plan, &Reference::Digest(running)).unwrap();
     assert_eq!((explanation.action, explanation.in_use), ("keep", vec!["prod: Pod shop/web"]));
     assert_eq!(explanation.blockers, ["in-use", "tag-stays"]);

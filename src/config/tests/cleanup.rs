@@ -34,7 +34,7 @@ fn a_rule_means_what_it_says() {
     let policy = &rule.policy;
     assert_eq!((rule.mode, policy.grace), (Mode::Apply, Duration::ZERO));
     assert_eq!(policy.clock, [ClockSource::Created]);
-    assert_eq!(policy.max_delete, MaxDelete { count: None, percent: Some(50) });
+    assert_eq!(policy.max_delete, MaxDelete { count: Some(200), percent: Some(50) });
     assert_eq!(policy.keep[0].newest.map(|n| n.get()), Some(3));
     assert_eq!(policy.delete[1].what, Doomed::Untagged);
     assert_eq!(policy.delete[2].older_than, Some(Duration::from_secs(3600)));

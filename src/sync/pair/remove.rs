@@ -90,6 +90,7 @@ impl Pair<'_> {
             these_tags(extra::LINE, &gone, limits)
         };
         let removal = Removal {
+            layout: None,
             repository: goal.repository.clone(),
             rule: &self.rule.name,
             choose: &choose,

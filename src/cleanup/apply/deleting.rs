@@ -1,0 +1,119 @@
+//! Deleting a manifest with all its tags.
+//!
+//! One request does it nearly everywhere. Google's registries want the tags to go first, and answer
+//! GOOGLE_MANIFEST_DANGLING_TAG otherwise.
+
+use super::setback::Setback;
+use crate::oci::{Digest, Manifest, Tag};
+use crate::repository::{Error, Placement, Reference, Repository, Result};
+
+/// What became of a manifest.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::cleanup) enum Deleted {
+    Done,
+    /// It was gone.
+    Gone,
+    /// This tag points at something else by now.
+    Moved(Tag),
+    /// It is still there, with its tags.
+    Stays(Setback),
+}
+
+/// A manifest that is to be deleted.
+pub(in crate::cleanup) struct Deleting<'a> {
+    pub repository: &'a dyn Repository,
+    pub digest: &'a Digest,
+    /// All its tags, as they were a moment ago.
+    pub tags: &'a [&'a Tag],
+}
+
+impl Deleting<'_> {
+    pub async fn run(&self) -> Deleted {
+        let reference = Reference::Digest(self.digest.clone());
+        match self.repository.delete(&reference).await {
+            Ok(true) => Deleted::Done,
+            Ok(false) => self.is_it_gone().await,
+            Err(error) if error.has_code("GOOGLE_MANIFEST_DANGLING_TAG") => self.tags_first().await,
+            Err(error) => self.look_again(&error).await,
+        }
+    }
+
+    /// Some registries say 404 to every deletion.
+    async fn is_it_gone(&self) -> Deleted {
+        match self.resolve(&Reference::Digest(self.digest.clone())).await {
+            Ok(None) => Deleted::Gone,
+            Ok(Some(_)) => {
+                let reason = "the registry answers that it is not there, and shows it all the same: it may not be able to delete";
+                Deleted::Stays(Setback::failed(reason))
+            }
+            Err(error) => Deleted::Stays(Setback::of(&error)),
+        }
+    }
+
+    /// After an answer that was lost it may be gone all the same.
+    async fn look_again(&self, error: &Error) -> Deleted {
+        if error.status().is_none()
+            && let Ok(None) = self.resolve(&Reference::Digest(self.digest.clone())).await
+        {
+            return Deleted::Done;
+        }
+        Deleted::Stays(Setback::of(error))
+    }
+
+    async fn resolve(&self, reference: &Reference) -> Result<Option<Digest>> {
+        Ok(self.repository.resolve(reference).await?.map(|resolved| resolved.digest))
+    }
+
+    async fn tags_first(&self) -> Deleted {
+        let reference = Reference::Digest(self.digest.clone());
+        let manifest = match self.repository.manifest(&reference).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Deleted::Gone,
+            Err(error) => return Deleted::Stays(Setback::of(&error)),
+        };
+        let mut taken: Vec<&Tag> = Vec::new();
+        for tag in self.tags {
+            // Directly before it goes: whoever has pushed to it meanwhile keeps it.
+            let by_tag = Reference::Tag((*tag).clone());
+            let error = match self.resolve(&by_tag).await {
+                Ok(Some(found)) if found == *self.digest => {
+                    match self.repository.delete(&by_tag).await {
+                        Ok(_) => {
+                            taken.push(tag);
+                            continue;
+                        }
+                        Err(error) => error,
+                    }
+                }
+                Ok(None) => continue,
+                Ok(Some(_)) => {
+                    let moved = Deleted::Moved((*tag).clone());
+                    return self.put_back(&manifest, &taken, moved).await;
+                }
+                Err(error) => error,
+            };
+            let stays = Deleted::Stays(Setback::of(&error));
+            return self.put_back(&manifest, &taken, stays).await;
+        }
+        match self.repository.delete(&reference).await {
+            Ok(true) => Deleted::Done,
+            Ok(false) => Deleted::Gone,
+            Err(error) => {
+                let stays = Deleted::Stays(Setback::of(&error));
+                self.put_back(&manifest, &taken, stays).await
+            }
+        }
+    }
+
+    /// Gives the manifest its tags again.
+    async fn put_back(&self, manifest: &Manifest, tags: &[&Tag], instead: Deleted) -> Deleted {
+        let mut lost = Vec::new();
+        for tag in tags {
+            let placement = Placement::Tag((*tag).clone());
+            if let Err(error) = self.repository.put_manifest(&placement, manifest).await {
+                lost.push(format!("its tag `{tag}` is gone and could not be put back: {error}"));
+            }
+        }
+        if lost.is_empty() { instead } else { Deleted::Stays(Setback::failed(lost.join("; "))) }
+    }
+}
