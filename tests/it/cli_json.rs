@@ -324,8 +324,7 @@ async fn clean_up_and_restore(runs: &mut Runs) {
     }
 }
 
-/// A plan for one of two tags of a manifest, where single tags can be deleted or not. No registry
-/// is relied upon to do that yet.
+/// A plan for one of two tags of a manifest, where single tags can be deleted or not.
 fn plan_of_a_shared_digest(untag: Untag) -> Value {
     let text = "[daemon]\nstate = \"s\"\n[[cleanup]]\nname = \"c\"\n\
                 repositories = [\"r.example/a\"]\ngrace = \"0s\"\nmax_delete = { percent = 100 }\n\
