@@ -27,18 +27,22 @@ use crate::transfer::Reading;
 /// Bring the targets of the [[sync]] rules up to date, once
 ///
 /// Copies what the rules select and what is not at the target yet, every byte verified. What was
-/// copied before is not copied again.
+/// copied before is not copied again; nor is what a [[cleanup]] rule deleted at the target, until
+/// the source moves. Rules with `remove_extra` delete at the target what is gone at the source.
+///
+/// The exit code is 0 if everything is as the rules ask; 1 if something failed; 3 if only the
+/// limits of `remove_extra` held something back.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship sync                           every rule of tranship.toml
   tranship sync --config mirror.toml --rule base-images
-  tranship sync --dry-run                 what would be copied, and why")]
+  tranship sync --dry-run                 what would be copied and deleted, and why")]
 pub struct Args {
     /// Only this rule; may be given several times
     #[arg(long = "rule", value_name = "NAME")]
     rules: Vec<String>,
-    /// Only say what would be copied
+    /// Only say what would be copied and deleted
     #[arg(long)]
     dry_run: bool,
 }

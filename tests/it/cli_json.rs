@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
 use tranship::cleanup::plan::document::Clock;
-use tranship::cleanup::{Abilities, Builder, Found, InUse, Untag};
+use tranship::cleanup::{Abilities, Builder, Found, InUse, Planned, RepositoryReport, Untag};
 use tranship::demo::Check;
+use tranship::run::Failure;
 
 use crate::support::process::Running;
 use crate::support::scripted::Fault;
@@ -276,8 +277,67 @@ fn cleanup_rules(host: &str) -> String {
     )
 }
 
-/// A plan for one of two tags of a manifest, where single tags can be deleted or not. No registry
-/// is relied upon to do that yet.
+/// What goes, is refused, comes back and does not, and a quarantine that lets nothing go.
+async fn clean_up_and_restore(runs: &mut Runs) {
+    let (registry, quarantine) = (Scripted::start(), Scripted::start());
+    let (host, copies) = (registry.host(), quarantine.host());
+    let refused = Image::single(Family::Oci, "refused", &[100]);
+    for repository in ["app", "full"] {
+        Image::platforms(Family::Oci, "index", &["amd64"]).load(&registry, repository, "pr-1");
+    }
+    refused.load(&registry, "app", "pr-2");
+    for tag in ["1.0", "pr-3"] {
+        Image::single(Family::Oci, "kept", &[100]).load(&registry, "app", tag);
+    }
+    registry.on("DELETE", Kind::Manifest).containing(&refused.digest).fail(Fault::status(412));
+    let rule = |name: &str, percent: u8| {
+        format!(
+            "[[cleanup]]\nname = \"{name}\"\nrepositories = [\"{host}/{name}\"]\n\
+             grace = \"0s\"\nmax_delete = {{ percent = {percent} }}\n\
+             quarantine = {{ to = \"{copies}/{{repository}}\", ttl = \"1s\" }}\n\
+             delete = [{{ id = \"pr\", tags = [\"pr-*\"] }}]\n"
+        )
+    };
+    let text = format!(
+        "[daemon]\nstate = \"restore-state\"\n[registry.\"{host}\"]\ninsecure = \"http\"\n\
+         [registry.\"{copies}\"]\ninsecure = \"http\"\n{}{}",
+        rule("app", 100),
+        rule("full", 0)
+    );
+    let long = text.replace("1s", "30d");
+    runs.tranship.write("restore.toml", long);
+    runs.run("cleanup", "--config restore.toml --apply").await;
+    runs.run("restore", "--config restore.toml").await;
+    refused.load(&registry, "app", "pr-1");
+    runs.run("restore", &format!("--config restore.toml {host}/app")).await;
+    runs.run("restore", &format!("--config restore.toml --overwrite {host}/app:pr-1")).await;
+    // Kept for a second, and then not let go.
+    runs.tranship.write("restore.toml", text);
+    runs.run("cleanup", "--config restore.toml --apply").await;
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    quarantine.on("DELETE", Kind::Manifest).fail(Fault::status(403));
+    runs.run("cleanup", "--config restore.toml --apply").await;
+    quarantine.clear_rules();
+    runs.run("cleanup", "--config restore.toml --apply").await;
+    // What befalls layouts and what is left by processes that were cut off.
+    let besides = RepositoryReport {
+        repository: "oci:/srv/images/app".to_owned(),
+        refused: Vec::new(),
+        limited: false,
+        planned: Planned::default(),
+        steps: Vec::new(),
+        bytes_freed: 0,
+        failures: vec![Failure::new(
+            "collect garbage in",
+            "oci:/srv/images/app",
+            "full".to_owned(),
+        )],
+        notes: vec!["run 20261121T030000Z-0a1b2c was cut off".to_owned()],
+    };
+    runs.documented.check("cleaned-repository", &serde_json::to_value(besides).unwrap());
+}
+
+/// A plan for one of two tags of a manifest, where single tags can be deleted or not.
 fn plan_of_a_shared_digest(untag: Untag) -> Value {
     let text = "[daemon]\nstate = \"s\"\n[[cleanup]]\nname = \"c\"\n\
                 repositories = [\"r.example/a\"]\ngrace = \"0s\"\nmax_delete = { percent = 100 }\n\
@@ -353,6 +413,7 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     runs.tranship.write("cleanup.toml", cleanup_rules(from));
     runs.run("cleanup", "--config cleanup.toml").await;
     runs.run("cleanup", &format!("--config cleanup.toml --explain {from}/app:image")).await;
+    clean_up_and_restore(&mut runs).await;
     for untag in [Untag::Yes, Untag::No] {
         runs.documented.check("plan", &plan_of_a_shared_digest(untag));
     }

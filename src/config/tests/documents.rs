@@ -100,6 +100,7 @@ fn the_reference_has_every_key() {
             "Keep" => "### What stays",
             "Delete" => "### What goes",
             "MaxDelete" => "### Limits",
+            "Quarantine" => "### Quarantine",
             other => panic!("say under which heading {other} is documented"),
         };
         let section = REFERENCE.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}"));
