@@ -7,7 +7,7 @@ use crate::support::traffic::Traffic;
 use crate::support::{Blob, Family, Image, Kind, Scripted, Tranship};
 
 /// An image whose configuration says when it was created.
-fn created(name: &str, time: &str) -> Image {
+pub fn created(name: &str, time: &str) -> Image {
     let config = json!({
         "architecture": "amd64", "os": "linux", "created": time,
         "config": { "Labels": { "name": name } }, "rootfs": { "type": "layers", "diff_ids": [] },
@@ -16,7 +16,7 @@ fn created(name: &str, time: &str) -> Image {
     Image::of_blobs(Family::Oci, config, Vec::new())
 }
 
-/// An index of two, a signed image and a release: four tags and cosign's, of seven manifests.
+/// An index of two, a signed image and a release. How many tags and manifests these are.
 fn fill(registry: &Scripted) -> (usize, usize) {
     let index = Image::platforms(Family::Oci, "index", &["amd64", "arm64"]);
     let signed = created("signed", "2024-01-01T00:00:00Z").cosign();
@@ -27,7 +27,7 @@ fn fill(registry: &Scripted) -> (usize, usize) {
     (4 + signed.attached.len(), 5 + signed.attached.len())
 }
 
-/// The plan, and what it cost: pings, lists, HEADs of tags, manifests, blobs, referrers.
+/// What a run cost, as `counted` counts.
 async fn cost(registry: &Scripted, tranship: &Tranship, arguments: &[&str]) -> [usize; 5] {
     let mark = registry.mark();
     tranship.succeed(["cleanup"].iter().chain(arguments)).await;

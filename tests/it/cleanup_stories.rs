@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cleanup_apply::{PR, applied, home, image, outcomes, pull_all, write_rule};
+use crate::cleanup_gathering::created;
 use crate::support::traffic::Traffic;
 use crate::support::{DockerRegistry, Family, Image, Kind, Place, Scripted, Tranship};
 
@@ -316,13 +317,17 @@ async fn story_17_tags_beside_it_stay() {
 #[tokio::test]
 async fn story_18_the_only_tag_is_the_newest() {
     let registry = DockerRegistry::start().await;
-    image("only").push(&registry, "acme/app", "v1").await;
+    // What is seen first in one second is of one age, so other clocks tell.
+    let only = created("only", "2024-01-01T00:00:00Z");
+    let newer = created("newer", "2024-02-01T00:00:00Z");
+    only.push(&registry, "acme/app", "v1").await;
     for lines in [
         "keep = [{ id = \"one\", tags = [\"*\"], newest = 1 }]\n\
          delete = [{ id = \"all\", tags = [\"*\"] }]",
         "delete = [{ id = \"all\", tags = [\"*\"], beyond_newest = 1 }]",
     ] {
-        let tranship = home(&registry, "acme/*", &format!("{lines}\nmax_delete = {{ count = 9 }}"));
+        let lines = format!("clock = [\"created\"]\nmax_delete = {{ count = 9 }}\n{lines}");
+        let tranship = home(&registry, "acme/*", &lines);
         let mark = registry.mark().await;
         let planned = plan(&tranship).await;
         assert_eq!((&planned["steps"], &planned["tags"]), (&json!([]), &json!(1)), "{planned:#}");
@@ -331,10 +336,10 @@ async fn story_18_the_only_tag_is_the_newest() {
         applied(&tranship, 0).await;
         assert_eq!(registry.requests_since(mark).await.writes(), 0);
         // With a newer one it goes.
-        image("newer").push(&registry, "acme/app", "v2").await;
+        newer.push(&registry, "acme/app", "v2").await;
         applied(&tranship, 0).await;
         assert_eq!(registry.endpoint().tags("acme/app").await, ["v2"]);
-        registry.endpoint().delete("acme/app", &image("newer").digest).await;
-        image("only").push(&registry, "acme/app", "v1").await;
+        registry.endpoint().delete("acme/app", &newer.digest).await;
+        only.push(&registry, "acme/app", "v1").await;
     }
 }
