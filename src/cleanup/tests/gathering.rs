@@ -7,9 +7,10 @@ use proptest::prelude::*;
 
 use super::applying::{block_on, registry_world};
 use super::registry::Registry;
-use super::world::now;
+use super::rules::policy;
+use super::world::{World, now};
 use crate::cleanup::gather::Gathering;
-use crate::cleanup::{Abilities, Snapshot, Untag};
+use crate::cleanup::{Abilities, InUse, Snapshot, Untag, plan};
 use crate::state::State;
 
 type Asked = BTreeMap<&'static str, usize>;
@@ -82,4 +83,36 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// Who saw an image by a clock that was wrong knows nothing of its age.
+#[test]
+fn what_was_seen_by_a_wrong_clock_is_of_unknown_age() {
+    block_on(async {
+        for (first, goes) in [
+            ("1970-01-01T00:00:01Z", false),
+            ("2040-01-01T00:00:00Z", false),
+            ("2026-05-01T00:00:00Z", true),
+        ] {
+            let mut world = World::new();
+            let image = world.index("image", 0, &[]);
+            world.tag("pr-1", &image);
+            let registry = Registry::new("registry.example.com/acme/app", world);
+            let state = State::in_memory();
+            look(&registry, &state, first.parse().unwrap(), false).await;
+            let (snapshot, _) = look(&registry, &state, now(), true).await;
+            for lines in ["older_than = \"7d\" }", "beyond_newest = 1, older_than = \"1d\" }"] {
+                let delete = format!("{{ id = \"pr\", tags = [\"pr-*\"], {lines}");
+                let policy = policy("", &delete, "");
+                let in_use = InUse::default();
+                let plan = plan(&snapshot, &policy, &in_use, now());
+                let expected = usize::from(goes && !lines.contains("newest"));
+                assert_eq!((plan.refusals.len(), plan.steps.len()), (0, expected), "{first}");
+            }
+            // A grace period holds what may be younger.
+            let policy = policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", "grace = \"1d\"");
+            let plan = plan(&snapshot, &policy, &InUse::default(), now()).steps.len();
+            assert_eq!(plan, usize::from(goes), "{first}");
+        }
+    });
 }
