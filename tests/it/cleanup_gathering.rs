@@ -117,3 +117,17 @@ async fn configurations_are_read_once() {
     let clock = json!({ "time": "2024-03-01T00:00:00Z", "source": "created" });
     assert_eq!(steps[0]["clock"], clock);
 }
+
+#[tokio::test]
+async fn thousands_of_tags_are_read_once_as_well() {
+    let registry = Scripted::with_generated_tags("app", 3_000);
+    registry.quirks(|quirks| {
+        quirks.referrers_api = false;
+        quirks.page_cap = Some(1_000);
+    });
+    let tranship = home(&registry, "app", PR);
+    let [pages, heads, manifests, ..] = cost(&registry, &tranship, &[]).await;
+    assert_eq!((heads, manifests), (3_000, 3_000));
+    assert!((3..=4).contains(&pages), "{pages}");
+    assert_eq!(cost(&registry, &tranship, &[]).await, [pages, 3_000, 0, 0, 0]);
+}

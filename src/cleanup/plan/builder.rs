@@ -262,8 +262,8 @@ impl Builder {
 /// children that say anything, however deep. `children` are pairs of index and child.
 fn date_indexes(facts: &mut [Facts], children: &[(u32, u32)]) {
     const CREATED: usize = ClockSource::Created as usize;
-    let mut dated: Vec<usize> = Vec::new();
-    dated.extend((0..facts.len()).filter(|at| facts[*at].times[CREATED] != NO_TIME));
+    let is_dated = |at: &usize| facts[*at].times[CREATED] != NO_TIME;
+    let mut dated: Vec<usize> = (0..facts.len()).filter(is_dated).collect();
     if dated.is_empty() {
         return;
     }
@@ -271,9 +271,10 @@ fn date_indexes(facts: &mut [Facts], children: &[(u32, u32)]) {
     let parents = Lists::new(facts.len(), parents);
     // The newest first: what reaches an index first decides, so each is passed once.
     dated.sort_unstable_by_key(|at| Reverse(facts[*at].times[CREATED]));
+    let mut waiting = Vec::new();
     for at in dated {
         let time = facts[at].times[CREATED];
-        let mut waiting = vec![at];
+        waiting.push(at);
         while let Some(at) = waiting.pop() {
             for index in parents.row(at).iter().map(|index| *index as usize) {
                 if facts[index].times[CREATED] < time {
