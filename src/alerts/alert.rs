@@ -83,6 +83,7 @@ impl Alert {
     }
 
     /// A safety limit kept a rule from doing what it would have done.
+    #[cfg(test)]
     pub fn safety(rule: &str, at: Timestamp, why: &str) -> Self {
         Self::new(AlertKind::Safety, Subject::Rule(rule.to_owned()), at, held_back(rule), why)
     }

@@ -3,37 +3,33 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
 
-use super::apply::expire::{self, expired};
-use super::apply::quarantine::{Quarantine, Space, Spaces};
+use super::apply::quarantine::{Quarantine, Spaces};
 use super::apply::recover::recover;
 use super::apply::{Order, apply};
 use super::audit::{Actor, Audit};
 use super::plan::{Plan, plan};
-use super::removal::Removal;
 use super::report::{CleanupReport, RepositoryReport};
 use super::site::{Sight, Site};
+use super::upkeep::{advise, collect};
 use super::usage::{Sources, UsageNow};
 use super::{Place, Selected, repositories};
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::fair::{self, Flow, Pulse};
-use crate::layout::{Garbage, Layout};
+use crate::layout::Layout;
 use crate::registry::Registries;
 use crate::repository::{Cause, Error, Repository};
 use crate::run::{Failure, Stop, Turns};
+use crate::state::State;
 use crate::transfer::Carrier;
 
 /// Repositories of one rule under way at once.
 const REPOSITORIES: usize = 8;
-
-/// Blobs of a layout are garbage when nobody has touched them for so long: somebody may be bringing
-/// the image that they belong to.
-const GARBAGE_AGE: Duration = Duration::from_secs(60 * 60);
 
 /// Carries cleanup rules out.
 pub struct Cleaner {
@@ -100,45 +96,69 @@ impl Cleaner {
         let begin = Instant::now();
         let report = Mutex::new(CleanupReport::new(&spec.rule.name, spec.mode));
         let _watched = self.registries.pulses().watch(spec.flow, spec.pulse);
-        self.pass(&spec, &report).await;
-        self.carrier.state().flush().await;
+        let selected = self.pass(&spec, &report).await;
         let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        if let (Some(selected), Mode::Apply) = (selected, spec.mode) {
+            self.empty_quarantines(&spec, &selected, &mut report).await;
+            advise(&selected, &mut report);
+        }
+        self.carrier.state().flush().await;
         report.repositories.sort_by(|a, b| a.repository.cmp(&b.repository));
         report.seconds = begin.elapsed().as_secs_f64();
         report
     }
 
-    async fn pass(&self, spec: &CleanupSpec<'_>, report: &Mutex<CleanupReport>) {
+    /// What the rule is about; `None`: it ended before anything was looked at.
+    async fn pass(
+        &self,
+        spec: &CleanupSpec<'_>,
+        report: &Mutex<CleanupReport>,
+    ) -> Option<Selected> {
+        let stopped = || lock(report).interrupted = true;
         let fail = |failures: Vec<Failure>| lock(report).failures.extend(failures);
-        let selected = match spec.only {
+        let mut selected = match spec.only {
             Some(place) => Selected::one(place.clone()),
             None => {
                 let selected = repositories(spec.rule, &self.registries, spec.flow);
                 match spec.stop.soon.run_until_cancelled(selected).await {
                     Some(selected) => selected,
-                    None => return lock(report).interrupted = true,
+                    None => {
+                        stopped();
+                        return None;
+                    }
                 }
             }
         };
         fail(selected.failures.iter().map(Failure::of).collect());
+        let spared = self.spare_quarantines(spec, &mut selected);
+        if spared > 0 {
+            let note = format!("{spared} repositories are quarantines and are left alone");
+            lock(report).notes.push(note);
+        }
         let usage = UsageNow::new(&self.sources, spec.rule, self.carrier.state(), spec.now);
         // Once for all: without it nothing is deleted anywhere.
         match spec.stop.soon.run_until_cancelled(usage.read()).await {
             Some(Ok(_)) => {}
-            Some(Err(failures)) => return fail(failures),
-            None => return lock(report).interrupted = true,
+            Some(Err(failures)) => {
+                fail(failures);
+                return None;
+            }
+            None => {
+                stopped();
+                return None;
+            }
         }
         let usage = &usage;
-        futures_util::stream::iter(selected.repositories)
+        futures_util::stream::iter(&selected.repositories)
             .for_each_concurrent(REPOSITORIES, |(place, expected)| async move {
-                match self.place(spec, usage, &place).await {
+                match self.place(spec, usage, place).await {
                     Ok(Seen::Report(one, interrupted)) => {
                         let mut report = lock(report);
                         report.interrupted |= interrupted;
                         report.repositories.push(one);
                     }
-                    Ok(Seen::Stopped) => lock(report).interrupted = true,
-                    Ok(Seen::Nothing) if expected => {
+                    Ok(Seen::Stopped) => stopped(),
+                    Ok(Seen::Nothing) if *expected => {
                         let missing = Error::new("list tags of", place.to_string(), Cause::Missing);
                         fail(vec![Failure::of(&missing)]);
                     }
@@ -147,6 +167,7 @@ impl Cleaner {
                 }
             })
             .await;
+        Some(selected)
     }
 
     /// Plans one repository and, if that is wanted, carries the plan out.
@@ -215,15 +236,17 @@ impl Cleaner {
         let CleanupSpec { rule, actor, stop, .. } = *spec;
         let notes = recover(&self.audit, &*site.repository, spec.now).await;
         report.notes.extend(notes.map_err(|failure| vec![failure])?);
-        let quarantine = match &rule.quarantine {
-            Some(quarantine) => {
-                let opened = self.spaces().open(&quarantine.to, place, spec.flow).await;
-                Some((quarantine.ttl, opened.map_err(|error| vec![Failure::of(&error)])?))
-            }
-            None => None,
-        };
         if !plan.steps.is_empty() {
-            let copies = quarantine.as_ref().map(|(ttl, space)| Quarantine {
+            let space = match &rule.quarantine {
+                Some(quarantine) => {
+                    let opened = self.spaces(spec).open(&quarantine.to, place).await;
+                    let space = opened.map_err(|error| vec![Failure::of(&error)])?;
+                    self.state().note_quarantine(&rule.name, &space.name);
+                    Some((quarantine.ttl, space))
+                }
+                None => None,
+            };
+            let copies = space.as_ref().map(|(ttl, space)| Quarantine {
                 carrier: &self.carrier,
                 flow: spec.flow,
                 source: Arc::clone(&site.repository),
@@ -247,15 +270,6 @@ impl Cleaner {
         }
         let now = u64::try_from(spec.now.as_second()).unwrap_or_default();
         site.state.prune_withdrawn(site.repository.name(), now);
-        if let Some((_, space)) = &quarantine {
-            match self.expire(spec, space).await {
-                Ok(0) => {}
-                Ok(expired) => report
-                    .notes
-                    .push(format!("{expired} copies in {} had expired and are gone", space.name)),
-                Err(failures) => report.failures.extend(failures),
-            }
-        }
         if let Some(layout) = &site.layout {
             match collect(layout, spec.now).await {
                 Ok(note) => report.notes.extend(note),
@@ -265,31 +279,20 @@ impl Cleaner {
         Ok(false)
     }
 
-    /// Lets go what the quarantine of a repository has kept for long enough; how much that was.
-    async fn expire(&self, spec: &CleanupSpec<'_>, space: &Space) -> Result<usize, Vec<Failure>> {
-        let CleanupSpec { rule, actor, stop, now, .. } = *spec;
-        let policy = expired(&*space.repository, now).await.map_err(|failure| vec![failure])?;
-        let Some(policy) = policy else { return Ok(0) };
-        let removal = Removal {
-            repository: Arc::clone(&space.repository),
-            rule: &rule.name,
-            choose: &|_| Some(policy.clone()),
-            mode: Mode::Apply,
-            state: self.carrier.state(),
-            audit: &self.audit,
-            actor,
-            stop,
-            now,
-        };
-        let removed = expire::remove(removal).await?;
-        if let Some(layout) = &space.layout {
-            collect(layout, now).await.map_err(|error| vec![Failure::of(&error)])?;
-        }
-        Ok(removed)
+    pub(super) fn spaces(&self, spec: &CleanupSpec<'_>) -> Spaces<'_> {
+        Spaces { registries: &self.registries, flow: spec.flow }
     }
 
-    fn spaces(&self) -> Spaces<'_> {
-        Spaces { registries: &self.registries }
+    pub(super) fn state(&self) -> &State {
+        self.carrier.state()
+    }
+
+    pub(super) fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    pub(super) fn turns(&self) -> &Turns {
+        &self.turns
     }
 
     async fn open(
@@ -308,13 +311,6 @@ impl Cleaner {
             }
         }
     }
-}
-
-/// Removes the blobs of a layout that no listed image has any more; a note if there were some.
-async fn collect(layout: &Layout, now: Timestamp) -> crate::repository::Result<Option<String>> {
-    let Garbage { blobs, bytes, .. } = layout.collect_garbage(now, GARBAGE_AGE, false).await?;
-    let size = bytesize::ByteSize(bytes).display().iec();
-    Ok((blobs > 0).then(|| format!("{blobs} blobs that no image has any more are gone: {size}")))
 }
 
 /// What was found of a repository.

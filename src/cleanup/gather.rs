@@ -69,8 +69,10 @@ impl Gathering<'_> {
         self.walk(next, &mut builder).await;
         let snapshot = builder.finish();
         if snapshot.incomplete().is_empty() {
-            let there = snapshot.manifests().map(|node| snapshot.digest(node));
-            self.state.forget_manifests_except(self.repository.name(), there);
+            let is_there = |digest: &Digest| {
+                snapshot.find(digest).is_some_and(|node| snapshot.is_present(node))
+            };
+            self.state.keep_manifests(self.repository.name(), is_there);
         }
         Some(snapshot)
     }

@@ -7,9 +7,12 @@
 //! - [`in_use`]: what runs somewhere, read from where the configuration says; `usage`: while a rule
 //!   runs.
 //! - `apply` carries a plan out. [`audit`]: what is written down of that, before and after.
+//! - `afterwards`: what a registry must do itself when it is over.
+//! - `upkeep`: what is due besides.
 //! - [`Cleaner`] does all of this for a rule, `removal` for who is no cleanup rule.
 //! - [`restore`] brings back what a quarantine holds. [`report`]: what was done, as JSON.
 
+mod afterwards;
 mod apply;
 pub mod audit;
 mod cleaner;
@@ -23,6 +26,7 @@ pub mod restore;
 mod site;
 #[cfg(test)]
 mod tests;
+mod upkeep;
 mod usage;
 
 pub use audit::{Actor, Audit};

@@ -19,7 +19,7 @@ use crate::cleanup::{
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config, RegistryConfig};
 use crate::fair::{Flow, Pulse};
-use crate::history::{Cause, RunId};
+use crate::history::{Begun, Cause, History, RunId, RunRecord};
 use crate::oci::reference::Location;
 use crate::registry::auth::Environment;
 use crate::repository::Reference;
@@ -110,10 +110,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let rules = choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
     let cleaner = cleaner(&config)?;
+    let history = match mode {
+        Mode::Plan => None,
+        Mode::Apply => Some(history(&config)?),
+    };
     let stop = Stop { soon: signals::stop_token(), ..Stop::default() };
     let mut ran = Vec::new();
     for rule in rules {
-        ran.push(run_rule(&cleaner, rule, mode, asked.as_ref(), &stop, global.output).await?);
+        let wanted =
+            Wanted { rule, mode, asked: asked.as_ref(), stop: &stop, output: global.output };
+        ran.push(run_rule(&cleaner, history.as_ref(), &wanted).await?);
     }
     let exit = exit(&ran);
     match global.output {
@@ -141,14 +147,27 @@ pub fn cleaner(config: &Config) -> Result<Cleaner, CliError> {
     Ok(cleaner.with_sources(sources))
 }
 
+fn history(config: &Config) -> Result<History, CliError> {
+    let opened = History::open(&config.daemon.state, config.daemon.history, Timestamp::now());
+    opened.map_err(|error| CliError::Failed(format!("failed to open the history: {error}")))
+}
+
+/// What is wanted of one rule.
+struct Wanted<'a> {
+    rule: &'a CleanupRule,
+    mode: Mode,
+    asked: Option<&'a Asked>,
+    stop: &'a Stop,
+    output: Output,
+}
+
+/// One run, which is kept in the history if it deletes.
 async fn run_rule(
     cleaner: &Cleaner,
-    rule: &CleanupRule,
-    mode: Mode,
-    asked: Option<&Asked>,
-    stop: &Stop,
-    output: Output,
+    history: Option<&History>,
+    wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
+    let Wanted { rule, mode, asked, stop, output } = *wanted;
     let made = Mutex::new(Made::default());
     let watch = |plan: &Plan<'_>| {
         let result = note(&made, rule, plan, asked, output);
@@ -158,7 +177,11 @@ async fn run_rule(
     };
     // The state keeps whole seconds, so the first plan is told no more than the second.
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let run = RunId::new(now, fastrand::u32(..));
+    let id = RunId::new(now, fastrand::u32(..));
+    let begun = Begun { id, rule: rule.name.clone(), cause: Cause::Command, started: now };
+    if let Some(history) = history {
+        history.begin(&begun);
+    }
     let report = cleaner
         .run(CleanupSpec {
             rule,
@@ -167,11 +190,14 @@ async fn run_rule(
             stop,
             flow: Flow::ALONE,
             pulse: &Pulse::default(),
-            actor: &Actor::of_process(run.as_str(), Cause::Command.as_str()),
+            actor: &Actor::of_process(begun.id.as_str(), begun.cause.as_str()),
             now,
             watch: &watch,
         })
         .await;
+    if let Some(history) = history {
+        history.end(&RunRecord::cleaned(&begun, Timestamp::now(), &report)).await;
+    }
     let Made { mut plans, mut texts, explanation, failed } =
         made.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(error) = failed {
@@ -324,9 +350,11 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
     if report.mode == Mode::Plan || asked.is_some() {
         return output::print_text(&ran.text);
     }
-    report
-        .repositories
-        .iter()
-        .filter(|repository| repository.refused.is_empty())
-        .try_for_each(|repository| output::print_text(&text::applied(&report.rule, repository)))
+    for repository in report.repositories.iter().filter(|one| one.refused.is_empty()) {
+        output::print_text(&text::applied(&report.rule, repository))?;
+    }
+    for note in &report.notes {
+        output::print_text(&format!("{}: note: {note}\n", report.rule))?;
+    }
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! A `[[cleanup]]` rule: which repositories, when, and what goes.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -104,7 +105,43 @@ impl ExcludedPath {
     }
 }
 
+/// As it stands in a rule.
+impl fmt::Display for Included {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(pattern) => pattern.fmt(f),
+            Self::Layouts(pattern) => pattern.fmt(f),
+        }
+    }
+}
+
+/// As it stands in a rule.
+impl fmt::Display for Exclusion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(registry, path) => write!(f, "!{registry}/{path}"),
+            Self::Layouts(pattern) => write!(f, "!{pattern}"),
+            Self::Everywhere(path) => write!(f, "!{path}"),
+        }
+    }
+}
+
+impl fmt::Display for ExcludedPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One(name) => name.as_str(),
+            Self::Matching(pattern) => pattern.as_str(),
+        })
+    }
+}
+
 impl Repositories {
+    /// As the rule names them, those that are left out last.
+    pub fn as_written(&self) -> Vec<String> {
+        let included = self.included.iter().map(ToString::to_string);
+        included.chain(self.excluded.iter().map(ToString::to_string)).collect()
+    }
+
     /// Whether the rule is about this repository.
     pub fn matches(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
         let included = |included: &Included| match included {

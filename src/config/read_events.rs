@@ -22,7 +22,9 @@ pub fn sources(
     let sources: Vec<_> = raw
         .into_iter()
         .map(|(name, settings)| {
-            let named = check_name(&name, reader);
+            // It stands in the address of a webhook, in logs and in metrics.
+            let named =
+                reader.check_name_of_source(&name, "events", "it is a part of an address: ");
             if settings.secret.is_none() {
                 check_reach(&name, listen, reader);
             }
@@ -31,20 +33,6 @@ pub fn sources(
         })
         .collect();
     sources.into_iter().collect()
-}
-
-/// Names stand in the address of a webhook, in logs and in metrics.
-fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) -> bool {
-    let text = name.get_ref();
-    let valid = !text.is_empty()
-        && text.len() <= 64
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if !valid {
-        let message = format!("`{text}` is not a name for a source of events");
-        let hint = "it is a part of an address: at most 64 letters, digits, `-` and `_`";
-        reader.report_with_hint(name.span(), message, hint);
-    }
-    valid
 }
 
 /// Strangers are believed on this machine only.

@@ -25,26 +25,13 @@ pub fn sources(
     let sources: Vec<_> = raw
         .into_iter()
         .map(|(name, settings)| {
-            let named = check_name(&name, reader);
+            // It stands in front of where something was seen, in plans and in the state.
+            let named = reader.check_name_of_source(&name, "what is in use", "");
             let source = source(&name, settings, reader);
             Some((named.then(|| name.into_inner())?, source?))
         })
         .collect();
     sources.into_iter().collect()
-}
-
-/// Names stand in front of where something was seen, in plans and in the state.
-fn check_name(name: &Spanned<String>, reader: &mut Reader<'_>) -> bool {
-    let text = name.get_ref();
-    let valid = !text.is_empty()
-        && text.len() <= 64
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-    if !valid {
-        let message = format!("`{text}` is not a name for a source of what is in use");
-        let hint = "at most 64 letters, digits, `-` and `_`";
-        reader.report_with_hint(name.span(), message, hint);
-    }
-    valid
 }
 
 fn source(name: &Spanned<String>, raw: RawInUse, reader: &mut Reader<'_>) -> Option<InUseSource> {

@@ -108,6 +108,20 @@ impl Reader<'_> {
     pub fn report_with_hint(&mut self, span: Range<usize>, message: impl Display, hint: &str) {
         self.problems.report_with_hint(span, message, hint);
     }
+
+    /// Whether a name of a source of `what` is short and plain. `why` stands in front of the hint.
+    pub fn check_name_of_source(&mut self, name: &Spanned<String>, what: &str, why: &str) -> bool {
+        let text = name.get_ref();
+        let valid = !text.is_empty()
+            && text.len() <= 64
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        if !valid {
+            let message = format!("`{text}` is not a name for a source of {what}");
+            let hint = format!("{why}at most 64 letters, digits, `-` and `_`");
+            self.report_with_hint(name.span(), message, &hint);
+        }
+        valid
+    }
 }
 
 /// The folder of a file, absolute.

@@ -1,8 +1,6 @@
 //! `[[cleanup]]` rules as they were meant, written as TOML.
 
-use super::cleanup::{
-    CleanupRule, ExcludedPath, Exclusion, Included, Mode, Quarantine, QuarantinePlace,
-};
+use super::cleanup::{CleanupRule, Mode, Quarantine, QuarantinePlace};
 use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Policy, TagSelector};
 use super::show::{Writer, duration, list, patterns, quoted, show_timing};
 
@@ -13,8 +11,7 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     if let Some(timing) = &rule.timing {
         show_timing(timing, out);
     }
-    let included = rule.repositories.included.iter().map(included);
-    out.key("repositories", list(included.chain(rule.repositories.excluded.iter().map(exclusion))));
+    out.key("repositories", list(rule.repositories.as_written()));
     out.optional("in_use", (!rule.in_use.is_empty()).then(|| list(&rule.in_use)));
     show_clock(policy, out);
     out.key("max_delete", max_delete(policy.max_delete));
@@ -64,27 +61,6 @@ fn show_lines(policy: &Policy, out: &mut Writer) {
     }
     for rule in &policy.delete {
         show_delete(rule, out);
-    }
-}
-
-fn included(included: &Included) -> String {
-    match included {
-        Included::Registry(pattern) => pattern.to_string(),
-        Included::Layouts(pattern) => pattern.to_string(),
-    }
-}
-
-fn exclusion(exclusion: &Exclusion) -> String {
-    fn text(path: &ExcludedPath) -> &str {
-        match path {
-            ExcludedPath::One(name) => name.as_str(),
-            ExcludedPath::Matching(pattern) => pattern.as_str(),
-        }
-    }
-    match exclusion {
-        Exclusion::Registry(registry, path) => format!("!{registry}/{}", text(path)),
-        Exclusion::Layouts(pattern) => format!("!{pattern}"),
-        Exclusion::Everywhere(path) => format!("!{}", text(path)),
     }
 }
 

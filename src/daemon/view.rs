@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
-use crate::config::cleanup::{ExcludedPath, Exclusion, Included, Mode};
+use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, SyncRule};
 use crate::history::{Cause, RunId, RunRecord};
 use crate::run::RuleKind;
@@ -98,11 +98,9 @@ impl RuleStatus {
 
     /// The same of a cleanup rule.
     pub fn of_cleanup(rule: &CleanupRule) -> Self {
-        let repositories = &rule.repositories;
-        let included = repositories.included.iter().map(included);
         Self {
             mode: Some(rule.mode),
-            repositories: included.chain(repositories.excluded.iter().map(excluded)).collect(),
+            repositories: rule.repositories.as_written(),
             ..Self::unknown(Rule::Cleanup(rule))
         }
     }
@@ -123,27 +121,6 @@ impl RuleStatus {
             last_success: None,
             consecutive_failures: 0,
         }
-    }
-}
-
-/// What a rule is about, as the configuration writes it.
-fn included(included: &Included) -> String {
-    match included {
-        Included::Registry(pattern) => pattern.to_string(),
-        Included::Layouts(pattern) => pattern.to_string(),
-    }
-}
-
-/// What it leaves alone.
-fn excluded(exclusion: &Exclusion) -> String {
-    let text = |path: &ExcludedPath| match path {
-        ExcludedPath::One(name) => name.to_string(),
-        ExcludedPath::Matching(pattern) => pattern.to_string(),
-    };
-    match exclusion {
-        Exclusion::Registry(registry, path) => format!("!{registry}/{}", text(path)),
-        Exclusion::Layouts(pattern) => format!("!{pattern}"),
-        Exclusion::Everywhere(path) => format!("!{}", text(path)),
     }
 }
 

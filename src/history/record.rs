@@ -59,8 +59,8 @@ pub enum Outcome {
     Running,
     Succeeded,
     Failed,
-    /// Nothing failed, and somewhere a cleanup rule deleted nothing because more would have gone
-    /// than it allows. Programs that do not know this take the run for interrupted.
+    /// Nothing failed, and somewhere nothing was deleted because more would have gone than the rule
+    /// allows. Programs that do not know this take the run for interrupted.
     Limited,
     /// It was stopped, or the process that ran it is gone.
     Interrupted,
@@ -175,6 +175,8 @@ impl Outcome {
             Self::Interrupted
         } else if report.is_success() {
             Self::Succeeded
+        } else if report.is_only_limited() {
+            Self::Limited
         } else {
             Self::Failed
         }

@@ -1,8 +1,6 @@
 //! Manifests that were seen in a repository: since when, and what they refer to. What a digest
 //! names never changes, so nobody has to read it twice.
 
-use std::collections::HashSet;
-
 use jiff::Timestamp;
 
 use super::State;
@@ -71,18 +69,16 @@ impl State {
         self.apply(vec![(encode_key(repository, digest), None)]);
     }
 
-    /// Forgets all manifests of a repository but these: what comes back later is new again.
-    pub fn forget_manifests_except<'a>(
-        &self,
-        repository: &str,
-        digests: impl IntoIterator<Item = &'a Digest>,
-    ) {
-        let kept: HashSet<Vec<u8>> =
-            digests.into_iter().map(|digest| encode_key(repository, digest)).collect();
+    /// Forgets the manifests of a repository that are not there any more: what comes back later is
+    /// new again.
+    pub fn keep_manifests(&self, repository: &str, is_there: impl Fn(&Digest) -> bool) {
         let prefix = Writer::key(KIND).text(repository).finish();
-        let known = self.store().last_with_prefix(&prefix, usize::MAX);
-        let gone = known.into_iter().filter(|(key, _)| !kept.contains(key));
-        self.apply(gone.map(|(key, _)| (key, None)).collect());
+        let is_gone = |key: &[u8]| {
+            let digest = key.get(prefix.len()..).and_then(|rest| Reader::new(rest).digest());
+            digest.is_none_or(|digest| !is_there(&digest))
+        };
+        let gone = self.store().keys(&prefix, is_gone);
+        self.apply(gone.into_iter().map(|key| (key, None)).collect());
     }
 }
 
@@ -238,7 +234,7 @@ mod tests {
         for (repository, digest) in [("a", &one), ("a", &other), ("ab", &one)] {
             state.set_manifest(repository, digest, &manifest);
         }
-        state.forget_manifests_except("a", [&other]);
+        state.keep_manifests("a", |digest| *digest == other);
         assert_eq!(state.manifest("a", &one), None);
         assert!(state.manifest("a", &other).is_some());
         assert!(state.manifest("ab", &one).is_some());

@@ -7,6 +7,7 @@
 //! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
 //!   `marks`: which slot of its schedule each rule was at. `manifests`: what was seen of them.
 //!   `abilities`: what registries were found to be able to do. `in_use`: what ran lately.
+//!   `quarantines`: where copies of what was deleted are.
 //!   `withdrawn`: tags that cleanup rules deleted.
 //! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
 //! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
@@ -23,6 +24,7 @@ pub mod jsonl;
 mod manifests;
 mod marks;
 mod open;
+mod quarantines;
 mod store;
 mod tags;
 #[cfg(test)]

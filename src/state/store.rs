@@ -123,6 +123,32 @@ impl Store {
         entries
     }
 
+    /// The keys that start with `prefix` and are wanted, in their order. There may be very many, so
+    /// the others are never held.
+    pub(super) fn keys(&self, prefix: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
+        match self {
+            Self::Memory(map) => locked(map)
+                .range(prefix.to_vec()..)
+                .map(|(key, _)| key)
+                .take_while(|key| key.starts_with(prefix))
+                .filter(|key| wanted(key))
+                .cloned()
+                .collect(),
+            Self::Disk(disk) => disk
+                .run(|db| {
+                    let mut keys = Vec::new();
+                    for key in db.scan_prefix(prefix).keys() {
+                        let key = key?;
+                        if wanted(&key) {
+                            keys.push(key.to_vec());
+                        }
+                    }
+                    Ok(keys)
+                })
+                .unwrap_or_default(),
+        }
+    }
+
     /// Makes everything that was applied durable, against the loss of power too.
     pub(super) fn flush(&self) {
         if let Self::Disk(disk) = self {

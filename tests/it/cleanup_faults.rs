@@ -271,3 +271,53 @@ async fn what_was_cut_off_is_settled_by_the_next_run() {
     };
     assert_eq!(ids("intent"), ids("outcome"), "{lines:#?}");
 }
+
+/// A quarantine empties itself by the time in its tags, and no rule cleans it up otherwise, however
+/// wide its pattern is. Also of a repository that is gone.
+#[tokio::test]
+async fn a_quarantine_lets_go_only_what_has_expired() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "1.0.0"]);
+    image("old").load(&registry, "gone", "pr-9");
+    let expiring = |name: &str, time: &str| {
+        let hex = &image(name).digest["sha256:".len()..][..32];
+        format!("expires-{time}-{hex}")
+    };
+    let (past, future) =
+        (expiring("past", "20200101t000000z"), expiring("later", "29990101t000000z"));
+    image("past").load(&registry, "quarantine/app", &past);
+    image("later").load(&registry, "quarantine/app", &future);
+    let lines = format!(
+        "quarantine = {{ to = \"{}/quarantine/{{repository}}\", ttl = \"30d\" }}\n\
+         delete = [{{ id = \"all\", tags = [\"*\"] }}]\n\
+         keep = [{{ id = \"releases\", semver = \">=1\" }}]\nmax_delete = {{ percent = 100 }}\n",
+        registry.host()
+    );
+    let tranship = home(&registry, "**", &lines);
+    let finished = apply(&tranship).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let document: Value = serde_json::from_str(&finished.stdout).unwrap();
+    let notes = document["rules"][0]["notes"].to_string();
+    assert!(notes.contains("1 repositories are quarantines"), "{notes}");
+    assert!(notes.contains("1 copies in") && notes.contains("had expired"), "{notes}");
+    assert!(notes.contains("garbage-collect"), "{notes}");
+    assert_eq!(registry.tag("quarantine/app", &past), None);
+    assert!(registry.tag("quarantine/app", &future).is_some());
+    assert_eq!((registry.tag("app", "pr-1"), registry.tag("gone", "pr-9")), (None, None));
+    let tags = registry.endpoint().tags("quarantine/app").await;
+    assert_eq!(tags.len(), 2, "{tags:?}");
+
+    // The run is in the history.
+    let history = tranship.succeed(["history", "--output", "json"]).await.stdout;
+    let history: Value = serde_json::from_str(&history).unwrap();
+    let text = history.to_string();
+    assert!(text.contains("\"deleted\":2") && text.contains("\"rule\":\"apps\""), "{text}");
+
+    // `gone` has no tags left, so nothing leads to its quarantine but what the state knows.
+    let kept = registry.endpoint().tags("quarantine/gone").await;
+    assert_eq!(kept.len(), 1, "{kept:?}");
+    image("x").load(&registry, "quarantine/gone", &past);
+    let finished = apply(&tranship).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(registry.endpoint().tags("quarantine/gone").await, kept);
+}

@@ -1,6 +1,8 @@
 //! Empties a quarantine of what was kept for long enough: a removal by the time that stands in
 //! each tag.
 
+use jiff::Timestamp;
+
 use super::super::removal::{Removal, Removed, these_tags};
 use super::super::report::Outcome;
 use super::quarantine::expiry;
@@ -8,17 +10,26 @@ use crate::config::policy::{MaxDelete, Policy};
 use crate::oci::Tag;
 use crate::repository::Repository;
 use crate::run::Failure;
-use jiff::Timestamp;
 
-/// What has expired in a quarantine, as a policy; `None`: nothing.
-pub(in crate::cleanup) async fn expired(
+/// The copies in a quarantine.
+pub(in crate::cleanup) struct Copies {
+    /// Deletes those that have expired; `None`: none has.
+    pub policy: Option<Policy>,
+    /// How many have not.
+    pub kept: usize,
+}
+
+/// What is in a quarantine at `now`.
+pub(in crate::cleanup) async fn copies(
     quarantine: &dyn Repository,
     now: Timestamp,
-) -> Result<Option<Policy>, Failure> {
+) -> Result<Copies, Failure> {
     let tags = quarantine.tags().await.map_err(|error| Failure::of(&error))?;
-    let is_over = |tag: &Tag| expiry(tag).is_some_and(|until| until <= now);
-    let expired: Vec<Tag> = tags.into_iter().flatten().filter(is_over).collect();
-    Ok(these_tags("expired", &expired, MaxDelete::default()))
+    let dated = tags.into_iter().flatten().filter_map(|tag| Some((expiry(&tag)?, tag)));
+    let (expired, kept): (Vec<_>, Vec<_>) = dated.partition(|(until, _)| *until <= now);
+    let expired: Vec<Tag> = expired.into_iter().map(|(_, tag)| tag).collect();
+    let policy = these_tags("expired", &expired, MaxDelete::default());
+    Ok(Copies { policy, kept: kept.len() })
 }
 
 /// Deletes it; gives how many copies went.

@@ -16,10 +16,10 @@ use super::super::Place;
 use super::super::audit::Kept;
 use super::super::plan::snapshot::{Node, Snapshot};
 use crate::config::cleanup::QuarantinePlace;
-use crate::config::{ForeignLayers, IndexMode};
+use crate::config::{self, ForeignLayers, IndexMode};
 use crate::fair::Flow;
 use crate::layout::{Layout, Layouts};
-use crate::oci::reference::ReferenceError;
+use crate::oci::reference::{Location, ReferenceError};
 use crate::oci::template::SourceContext;
 use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
 use crate::registry::Registries;
@@ -110,39 +110,84 @@ pub(in crate::cleanup) struct Space {
 /// Opens quarantines.
 pub(in crate::cleanup) struct Spaces<'a> {
     pub registries: &'a Registries,
+    pub flow: Flow,
 }
 
 impl Spaces<'_> {
     /// The quarantine of a repository, made where there is none.
-    pub async fn open(&self, to: &QuarantinePlace, of: &Place, flow: Flow) -> Result<Space> {
-        let fail = |reason: String| {
-            Error::new("name the quarantine of", of.to_string(), Cause::Unsupported(reason))
-        };
-        let (registry, repository) = name(of).map_err(|error| fail(error.to_string()))?;
+    pub async fn open(&self, to: &QuarantinePlace, of: &Place) -> Result<Space> {
         match to {
             QuarantinePlace::Folder(folder) => {
-                // A port's colon is the one character that names cannot have.
-                let name = format!("{}/{repository}", registry.as_str().replace(':', "_"));
-                let name = name.parse().map_err(|error: ReferenceError| fail(error.to_string()))?;
+                let name = in_folder(of)?;
                 let layout = Layouts::open_or_create(folder).await?.get_or_create(&name).await?;
                 let name = layout.name().to_owned();
                 Ok(Space { repository: Arc::new(layout.clone()), layout: Some(layout), name })
             }
             QuarantinePlace::Registry(target) => {
-                let (registry, repository) = (&registry, &repository);
-                let context = SourceContext { registry, repository, prefix: "" };
-                let path = target.template.render(&context);
-                let path = path.map_err(|error| fail(error.to_string()))?;
+                let path = in_registry(target, of)?;
                 let name = format!("{}/{path}", target.registry);
                 let registry = self.registries.open(&target.registry)?;
-                Ok(Space {
-                    repository: registry.repository_in(flow, path, true),
-                    layout: None,
-                    name,
-                })
+                let repository = registry.repository_in(self.flow, path, true);
+                Ok(Space { repository, layout: None, name })
             }
         }
     }
+
+    /// A quarantine by its own name. `None`: there is none.
+    pub async fn reopen(&self, name: &str) -> Result<Option<Space>> {
+        let fail = |error: ReferenceError| {
+            Error::new("open the quarantine", name, Cause::Unsupported(error.to_string()))
+        };
+        match name.parse().map_err(fail)? {
+            Location::Layout { path, .. } => {
+                if !tokio::fs::try_exists(&path).await.unwrap_or(true) {
+                    return Ok(None);
+                }
+                let layout = Layout::open(&path).await?;
+                let repository = Arc::new(layout.clone());
+                Ok(Some(Space { repository, layout: Some(layout), name: name.to_owned() }))
+            }
+            Location::Registry(image) => {
+                let registry = self.registries.open(&image.registry)?;
+                let repository = registry.repository_in(self.flow, image.repository, true);
+                Ok(Some(Space { repository, layout: None, name: name.to_owned() }))
+            }
+            Location::Archive { .. } => Ok(None),
+        }
+    }
+}
+
+/// What the quarantine of a repository is called, whether it is there or not; `None`: it can have
+/// none.
+pub(in crate::cleanup) fn called(to: &QuarantinePlace, of: &Place) -> Option<String> {
+    match to {
+        QuarantinePlace::Folder(folder) => {
+            let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
+            Some(format!("oci:{}", folder.join(in_folder(of).ok()?.as_str()).display()))
+        }
+        QuarantinePlace::Registry(target) => {
+            Some(format!("{}/{}", target.registry, in_registry(target, of).ok()?))
+        }
+    }
+}
+
+fn in_folder(of: &Place) -> Result<RepositoryName> {
+    let name = name(of).and_then(|(registry, repository)| {
+        // A port's colon is the one character that names cannot have.
+        format!("{}/{repository}", registry.as_str().replace(':', "_")).parse()
+    });
+    name.map_err(|error: ReferenceError| unnamed(of, error.to_string()))
+}
+
+fn in_registry(target: &config::Target, of: &Place) -> Result<RepositoryName> {
+    let (registry, repository) = name(of).map_err(|error| unnamed(of, error.to_string()))?;
+    let (registry, repository) = (&registry, &repository);
+    let path = target.template.render(&SourceContext { registry, repository, prefix: "" });
+    path.map_err(|error| unnamed(of, error.to_string()))
+}
+
+fn unnamed(of: &Place, reason: String) -> Error {
+    Error::new("name the quarantine of", of.to_string(), Cause::Unsupported(reason))
 }
 
 /// A name for a repository that is one in a registry, too: a layout's is made of its path.

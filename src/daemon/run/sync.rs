@@ -102,7 +102,8 @@ fn told(rule: &SyncRule, wanted: &Wanted) -> (HashMap<String, Timestamp>, Timest
 /// What the run did not get done. `ends`: the daemon does. A run that somebody cancelled leaves
 /// nothing to be done.
 fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -> Option<Failed> {
-    if report.is_success() || report.interrupted && !ends {
+    let is_done = report.is_success() || report.is_only_limited();
+    if is_done || report.interrupted && !ends {
         return None;
     }
     let Changed::Told(wanted) = changed else { return Some(Failed::Rule) };
