@@ -249,7 +249,9 @@ impl Gathering<'_> {
     /// What the registry lists as referrers, from its last answer where that is good enough.
     async fn referrers(&self, digest: &Digest, seen: &mut SeenManifest) -> Result<Vec<Digest>> {
         let lasts = |referrers: &&SeenReferrers| {
-            !self.all_referrers && self.now.duration_since(referrers.at) < REFERRERS_LAST
+            let age = self.now.duration_since(referrers.at);
+            // Of an answer from the future it is not known how old it is.
+            !self.all_referrers && !age.is_negative() && age < REFERRERS_LAST
         };
         if let Some(last) = seen.referrers.as_ref().filter(lasts) {
             return Ok(last.digests.clone());
@@ -258,7 +260,8 @@ impl Gathering<'_> {
             // Whatever refers to something is listed itself.
             return Ok(Vec::new());
         }
-        let Some(listed) = self.repository.referrers(digest).await? else { return Ok(Vec::new()) };
+        // Without such an API there are tags instead; that, too, need not be found out each time.
+        let listed = self.repository.referrers(digest).await?.unwrap_or_default();
         let digests: Vec<_> = listed.into_iter().map(|descriptor| descriptor.digest).collect();
         seen.referrers = Some(SeenReferrers { at: self.now, digests: digests.clone() });
         Ok(digests)

@@ -161,7 +161,7 @@ async fn referrers_go_with_their_subject_and_stay_with_it() {
     assert_eq!(steps[1]["digest"], gone.referrers[0].digest);
     assert_eq!(steps[1]["with"], gone.digest);
     assert_eq!(registry.traffic().writes(), 0);
-    // Asked about each of the four manifests, every time.
+    // Asked about each of the four manifests.
     assert_eq!(registry.traffic().count("GET", Kind::Referrers), 4);
 }
 

@@ -75,7 +75,7 @@ pub fn audit(tranship: &Tranship) -> Vec<Value> {
 }
 
 /// skopeo reads every kept image, every byte of it.
-async fn pull_all(registry: &DockerRegistry, repository: &str, tags: &[&str]) {
+pub async fn pull_all(registry: &DockerRegistry, repository: &str, tags: &[&str]) {
     let folder = TempDir::new().unwrap();
     for (at, tag) in tags.iter().enumerate() {
         let source = format!("docker://{}", registry.reference(repository, tag));

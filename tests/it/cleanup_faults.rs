@@ -183,7 +183,11 @@ async fn too_many_requests_in_the_middle_only_take_time() {
     let fault = Fault::too_many_requests(Some("0"));
     registry.on("DELETE", Kind::Manifest).after(1).times(2).fail(fault);
     let report = applied(&home(&registry, "app", PR), 0).await;
-    assert!(outcomes(&report).iter().all(|(_, outcome)| outcome == "deleted"), "{report:#}");
+    let found = outcomes(&report);
+    assert!(found.iter().all(|(_, outcome)| outcome == "deleted"), "{report:#}");
+    let traffic = registry.traffic();
+    assert_eq!((found.len(), traffic.count_status("DELETE", Kind::Manifest, 429)), (3, 2));
+    assert_eq!(traffic.count_status("DELETE", Kind::Manifest, 202), 3, "{traffic}");
 }
 
 /// Where single tags can be deleted they are, and it is remembered that they can.

@@ -7,9 +7,12 @@
 
 mod cleanup;
 mod cleanup_apply;
+mod cleanup_bad_input;
 mod cleanup_faults;
+mod cleanup_gathering;
 mod cleanup_in_use;
 mod cleanup_layouts;
+mod cleanup_stories;
 mod cli_config;
 mod cli_copy;
 mod cli_delete;

@@ -16,6 +16,8 @@ pub(in crate::cleanup) enum Still {
     Gone,
     /// It must not be done any more.
     Changed(String),
+    /// Nothing can be said of any step now.
+    Unknown(String),
 }
 
 /// A plan, and what is asked of it again and again.
@@ -53,7 +55,7 @@ pub(in crate::cleanup) fn still(older: &View<'_>, step: &Step, newer: &View<'_>)
     let (planned, now) = (older.plan, newer.plan);
     let Some(verdicts) = &now.verdicts else {
         let reasons: Vec<String> = now.refusals.iter().take(3).map(ToString::to_string).collect();
-        return Still::Changed(format!("nothing can be decided any more: {}", reasons.join("; ")));
+        return Still::Unknown(format!("nothing can be decided any more: {}", reasons.join("; ")));
     };
     match step {
         Step::Delete { manifest, .. } => {

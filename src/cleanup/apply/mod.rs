@@ -222,6 +222,11 @@ impl Carrying<'_, '_> {
             Still::Wanted => {}
             Still::Gone => return Became::plainly(Outcome::Gone),
             Still::Changed(reason) => return Became::because(Outcome::Skipped, reason),
+            // Of the steps after it neither, and the run did not do what it was to do.
+            Still::Unknown(reason) => {
+                self.halted = Some(reason.clone());
+                return Became::because(Outcome::NotDone, reason);
+            }
         }
         let kept = match (&self.order.quarantine, step) {
             (Some(quarantine), Step::Delete { manifest, .. }) => match quarantine.copy(*manifest) {

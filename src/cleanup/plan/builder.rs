@@ -1,5 +1,6 @@
 //! Puts a snapshot together from what is found, in any order, and notices what is missing.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use jiff::Timestamp;
@@ -226,6 +227,7 @@ impl Builder {
         };
         moved(&mut self.children);
         moved(&mut self.subjects);
+        date_indexes(&mut facts, &self.children);
         for (from, _) in &mut self.blobs {
             *from = places[*from as usize];
         }
@@ -252,6 +254,34 @@ impl Builder {
             tags,
             artifact_types,
             incomplete: self.incomplete.into_iter().collect(),
+        }
+    }
+}
+
+/// An index has no configuration that says when it was created: it is as new as the newest of its
+/// children that say anything, however deep. `children` are pairs of index and child.
+fn date_indexes(facts: &mut [Facts], children: &[(u32, u32)]) {
+    const CREATED: usize = ClockSource::Created as usize;
+    let is_dated = |at: &usize| facts[*at].times[CREATED] != NO_TIME;
+    let mut dated: Vec<usize> = (0..facts.len()).filter(is_dated).collect();
+    if dated.is_empty() {
+        return;
+    }
+    let parents = children.iter().map(|(index, child)| (*child, *index)).collect();
+    let parents = Lists::new(facts.len(), parents);
+    // The newest first: what reaches an index first decides, so each is passed once.
+    dated.sort_unstable_by_key(|at| Reverse(facts[*at].times[CREATED]));
+    let mut waiting = Vec::new();
+    for at in dated {
+        let time = facts[at].times[CREATED];
+        waiting.push(at);
+        while let Some(at) = waiting.pop() {
+            for index in parents.row(at).iter().map(|index| *index as usize) {
+                if facts[index].times[CREATED] < time {
+                    facts[index].times[CREATED] = time;
+                    waiting.push(index);
+                }
+            }
         }
     }
 }

@@ -17,7 +17,8 @@ use crate::cleanup::apply::{Applied, Order, STRETCH, apply};
 use crate::cleanup::audit::{Actor, Audit, Intent, Line, folder};
 use crate::cleanup::restore::{Wanted, choose, restorable};
 use crate::cleanup::site::{Look, Sight, Site};
-use crate::cleanup::{InUse, Outcome, Step, TagFate, plan};
+use crate::cleanup::{InUse, Outcome, Removal, Step, TagFate, plan};
+use crate::config::cleanup::Mode;
 use crate::config::policy::{ClockSource, Policy};
 use crate::fair::Flow;
 use crate::oci::{Digest, Tag};
@@ -104,6 +105,7 @@ impl Scene {
             now: now(),
             in_use: &|| Box::pin(async { Ok(self.in_use.clone()) }),
         };
+        self.registry.take_asked();
         let audit = self.audit();
         recover(&audit, &*repository, now()).await.unwrap();
         let Some(Sight { snapshot, in_use }) =
@@ -128,6 +130,8 @@ impl Scene {
             planned.tags.clear();
             return (planned, None);
         }
+        let asked = self.registry.take_asked();
+        assert!(!asked.contains_key("write"), "nothing is done yet: {asked:?}");
         meddle(&self.registry);
         let carrier = Carrier::new(self.state.clone(), Retries::default(), || 0.0);
         let actor = Actor::of_process("run", "command");
@@ -192,12 +196,12 @@ fn assert_planned(scene: &Scene, planned: &Planned) {
     }
 }
 
-fn block_on<T>(work: impl Future<Output = T>) -> T {
+pub fn block_on<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
 }
 
 /// Worlds without what registries do not have: locks are refusals there.
-fn registry_world() -> impl Strategy<Value = World> {
+pub fn registry_world() -> impl Strategy<Value = World> {
     world().prop_map(|mut world| {
         world.items.values_mut().for_each(|item| item.locked = false);
         world.tags.values_mut().for_each(|(_, locked)| *locked = false);
@@ -250,6 +254,33 @@ proptest! {
             let (left, undisturbed) = (scene.registry.world(), undisturbed.registry.world());
             assert!(undisturbed.tags.keys().all(|tag| left.tags.contains_key(tag)));
             assert!(undisturbed.items.keys().all(|digest| left.items.contains_key(digest)));
+        });
+    }
+
+    /// Who only plans asks, changes nothing, and has nothing to write down.
+    #[test]
+    fn i04_a_plan_changes_nothing(world in registry_world(), policy in policy(), used in in_use()) {
+        block_on(async {
+            let scene = Scene::new(world.clone(), policy, used);
+            let (audit, actor) = (scene.audit(), Actor::of_process("run", "command"));
+            let planned = Removal {
+                layout: None,
+                repository: Arc::clone(&scene.registry) as _,
+                rule: "r",
+                choose: &|_| Some(scene.policy.clone()),
+                mode: Mode::Plan,
+                state: &scene.state,
+                audit: &audit,
+                actor: &actor,
+                stop: &Stop::default(),
+                now: now(),
+            };
+            let planned = planned.run().await.unwrap().expect("there is such a repository");
+            assert!(planned.report.steps.iter().all(|step| step.outcome == Outcome::NotDone));
+            let asked = scene.registry.take_asked();
+            assert!(asked.contains_key("tags") && !asked.contains_key("write"), "{asked:?}");
+            assert_eq!(scene.registry.world().tags, world.tags);
+            assert!(scene.lines().0.is_empty());
         });
     }
 
@@ -353,4 +384,30 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+/// Deleting thousands of images takes a while, in which the repository is looked at again.
+#[test]
+fn i09_what_gets_a_tag_while_thousands_go_stays() {
+    block_on(async {
+        let mut world = World::new();
+        for number in 0..1_700 {
+            let image = world.index(&number.to_string(), 90, &[]);
+            world.tag(&format!("pr-{number}"), &image);
+        }
+        let policy = super::rules::policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", "");
+        let last = world.items.keys().next_back().unwrap().clone();
+        let scene = Scene::new(world.clone(), policy, InUse::default());
+        let image = last.clone();
+        scene.registry.change_after(900, move |world| world.tag("released", &image));
+        let (_, applied) = scene.run(|_| {}, None).await;
+        let steps = applied.unwrap().steps;
+        let outcomes = steps.iter().map(|step| step.outcome);
+        assert_eq!(outcomes.filter(|outcome| *outcome == Outcome::Deleted).count(), 1_699);
+        assert_eq!((steps[1_699].outcome, &steps[1_699].digest), (Outcome::Skipped, &last));
+        let after = scene.registry.world();
+        assert!(after.items.contains_key(&last) && after.tags.len() == 2);
+        // Before the steps and after each 500 of them.
+        assert_eq!(scene.registry.take_asked()["tags"], 4);
+    });
 }

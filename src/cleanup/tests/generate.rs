@@ -70,7 +70,8 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
                 let times = [
                     (ClockSource::Pushed, pushed),
                     (ClockSource::FirstSeen, seen),
-                    (ClockSource::Created, created),
+                    // An index has no configuration that could say it.
+                    (ClockSource::Created, created.filter(|_| !is_index)),
                 ];
                 let times =
                     times.into_iter().filter_map(|(s, days)| Some((s, days_ago(days?)))).collect();

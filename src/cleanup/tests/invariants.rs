@@ -8,9 +8,10 @@ use proptest::sample::Index;
 
 use super::generate::{delete_rule, digest, in_use, keep_rule, policy, world};
 use super::world::{World, days_ago, now};
-use crate::cleanup::plan::snapshot::TagKind;
+use crate::cleanup::plan::clock::Reading;
+use crate::cleanup::plan::snapshot::{Kind, NO_TIME, TagKind};
 use crate::cleanup::{Fate, InUse, Plan, Refusal, Snapshot, Step, TagFate, plan};
-use crate::config::policy::{MaxDelete, Per, Policy};
+use crate::config::policy::{ClockSource, Doomed, KeepRule, MaxDelete, Per, Policy};
 use crate::oci::{Digest, Tag, version};
 
 /// What goes by the verdicts, before limits.
@@ -42,10 +43,7 @@ fn within(
 }
 
 /// Group and manifest of the tags that a keep rule selects, found in the simplest way.
-fn groups(
-    world: &World,
-    rule: &crate::config::policy::KeepRule,
-) -> BTreeMap<String, BTreeSet<Digest>> {
+fn groups(world: &World, rule: &KeepRule) -> BTreeMap<String, BTreeSet<Digest>> {
     let mut groups: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
     for (tag, (digest, _)) in &world.tags {
         if !rule.selector.matches(tag) || crate::oci::derived::parse(tag).is_some() {
@@ -68,6 +66,15 @@ fn groups(
         }
     }
     groups
+}
+
+/// The newest time that a manifest or anything below it says that it was created, found in the
+/// simplest way.
+fn newest(world: &World, digest: &Digest) -> Option<i64> {
+    let item = world.items.get(digest)?;
+    let own = item.times.iter().filter(|(source, _)| *source == ClockSource::Created);
+    let own = own.map(|(_, at)| at.as_microsecond()).max();
+    own.max(item.found.children.iter().filter_map(|child| newest(world, child)).max())
 }
 
 proptest! {
@@ -202,12 +209,17 @@ proptest! {
             prop_assert!(percent.is_none_or(|percent| gone * 100 <= before * usize::from(percent)));
         }
         // And no refusal without need.
-        let exceeded = plan.refusals.iter().any(|r| matches!(r, Refusal::TooMany { .. }));
         let unlimited = Policy { max_delete: MaxDelete::default(), ..policy.clone() };
         let (tags, manifests) = doomed_in(&world, &unlimited, &in_use);
-        if exceeded {
-            prop_assert!(!tags.is_empty() || !manifests.is_empty());
-        }
+        let own_tags = tags.iter().filter(|tag| crate::oci::derived::parse(tag).is_none()).count();
+        let too_many = [(own_tags, own(&world)), (manifests.len(), world.items.len())];
+        let too_many = too_many.iter().any(|(gone, total)| {
+            count.is_some_and(|count| *gone > count as usize)
+                || percent.is_some_and(|percent| gone * 100 > total * usize::from(percent))
+        });
+        let exceeded = plan.refusals.iter().any(|r| matches!(r, Refusal::TooMany { .. }));
+        prop_assert_eq!(exceeded, too_many);
+        prop_assert!(plan.refusals.is_empty() || plan.steps.is_empty());
     }
 
     #[test]
@@ -228,6 +240,27 @@ proptest! {
         }
     }
 
+    /// Nor does a line that spares the newest take them.
+    #[test]
+    fn i07_the_newest_are_spared(world in world(), delete in delete_rule(), in_use in in_use(), policy in policy()) {
+        let Doomed::Tags { selector, beyond_newest: Some(newest) } = &delete.what else {
+            return Ok(());
+        };
+        let rule = KeepRule { id: String::new(), selector: (**selector).clone(), newest: Some(*newest) };
+        let policy = Policy { keep: Vec::new(), delete: vec![delete.clone()], ..policy };
+        let snapshot = world.snapshot();
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        let mut after = world.clone();
+        for step in &plan.steps {
+            after.apply(&plan, step);
+        }
+        let remaining = groups(&after, &rule);
+        for (group, images) in groups(&world, &rule) {
+            let remaining = remaining.get(&group).map_or(0, BTreeSet::len);
+            prop_assert!(remaining >= images.len().min(newest.get() as usize), "{:?} {}", delete, group);
+        }
+    }
+
     /// As long as the age was known before: a first known age can make something old enough.
     #[test]
     fn i08_a_newer_date_never_condemns(
@@ -245,17 +278,27 @@ proptest! {
         if time.as_microsecond() < known {
             return Ok(());
         }
-        let mut redated = world.clone();
-        for (_, old) in &mut redated.items.get_mut(&digest).unwrap().times {
-            *old = time;
+        // This one alone: an index that is dated by it would be another one, too.
+        let mut redated = snapshot.clone();
+        for old in redated.facts[node.at()].times.iter_mut().filter(|old| **old != NO_TIME) {
+            *old = time.as_microsecond();
         }
         let (tags, manifests) = doomed(&before);
-        let (tags_after, manifests_after) = doomed_in(&redated, &policy, &in_use);
+        let (tags_after, manifests_after) = doomed(&plan(&redated, &policy, &in_use, now()));
         prop_assert!(manifests.contains(&digest) || !manifests_after.contains(&digest));
         for (tag, (target, _)) in &world.tags {
             if *target == digest && snapshot.tags().iter().any(|r| r.name == *tag && r.kind == TagKind::Own) {
                 prop_assert!(tags.contains(tag) || !tags_after.contains(tag), "{}", tag);
             }
+        }
+    }
+
+    #[test]
+    fn an_index_is_as_new_as_the_newest_of_its_children(world in world()) {
+        let snapshot = world.snapshot();
+        for node in snapshot.manifests() {
+            let created = snapshot.time(node, ClockSource::Created);
+            prop_assert_eq!(created, newest(&world, snapshot.digest(node)));
         }
     }
 
@@ -350,7 +393,20 @@ fn what_is_generated_has_something_to_decide() {
         let along = plan.verdicts.iter().flat_map(|verdicts| &verdicts.manifests);
         let along = along.filter(|m| matches!(m.fate, Fate::Delete { depth: 1.. })).count() > 0;
         let stays = plan.tags().iter().any(|tag| !tag.blockers.is_empty());
+        let clock = plan.verdicts.as_ref().map(|it| it.clock.as_slice()).unwrap_or_default();
+        let known: Vec<i64> = clock.iter().filter_map(|reading| reading.known()).collect();
+        let equal = known.iter().collect::<BTreeSet<_>>().len() < known.len();
+        let unknown = |reading: &Reading| matches!(reading, Reading::Impossible { .. });
+        let is_index = |node: &crate::cleanup::Node| {
+            snapshot.is_present(*node) && snapshot.kind(*node) == Kind::Index
+        };
+        let mut indexes = snapshot.manifests().filter(is_index);
+        let nested = indexes.any(|index| snapshot.children(index).any(|child| is_index(&child)));
         for (what, is_so) in [
+            ("an index lists an index", nested),
+            ("two are of one time", equal),
+            ("a clock says what cannot be", clock.iter().any(unknown)),
+            ("no clock says anything", clock.contains(&Reading::Silent)),
             ("something goes", !plan.steps.is_empty()),
             ("a tag is taken away", untags),
             ("something goes with its owner", along),

@@ -2,6 +2,7 @@
 //! wrong elsewhere.
 
 mod applying;
+mod gathering;
 mod generate;
 mod invariants;
 mod plans;

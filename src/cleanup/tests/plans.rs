@@ -1,6 +1,6 @@
 //! Plans of single repositories: what cannot be known, impossible times, many tags, explanations.
 
-use super::rules::{UNTAGGED, cleaned, policy};
+use super::rules::{UNTAGGED, cleaned, policy, tags};
 use super::world::{World, days_ago, now};
 use crate::cleanup::{InUse, Refusal, Step, explain, plan};
 use crate::config::policy::ClockSource;
@@ -84,6 +84,54 @@ fn impossible_times_delete_nothing() {
     // Nor with a grace period alone: whether they are younger is not known.
     let young = policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", "grace = \"1d\"");
     assert_eq!(cleaned(&world, &young).tags, world.tags);
+}
+
+/// An index has no configuration: it is as new as the newest of its children that say anything.
+#[test]
+fn indexes_are_as_old_as_what_they_list() {
+    let mut world = World::new();
+    let created = |world: &mut World, name: &str, days: Option<i64>| {
+        let image = world.image(name, 0);
+        let times = days.map(|days| (ClockSource::Created, days_ago(days)));
+        world.items.get_mut(&image).unwrap().times = times.into_iter().collect();
+        image
+    };
+    let (old, older) =
+        (created(&mut world, "old", Some(30)), created(&mut world, "older", Some(90)));
+    let new = created(&mut world, "new", Some(3));
+    let silent = created(&mut world, "attestation", None);
+    let (in_1970, in_future) =
+        (created(&mut world, "1970", Some(20_605)), created(&mut world, "future", Some(-3)));
+    let gone = Digest::of(b"a platform that was left out");
+    let mut inner = None;
+    for (tag, children) in [
+        ("pr-old", vec![&old, &older, &silent, &gone]),
+        ("pr-new", vec![&older, &new]),
+        ("pr-silent", vec![&silent]),
+        ("pr-1970", vec![&in_1970, &silent]),
+        ("pr-partly-1970", vec![&in_1970, &old]),
+        ("pr-partly-future", vec![&in_future, &old]),
+        ("pr-empty", vec![]),
+    ] {
+        let index = world.index(tag, 0, &children);
+        world.items.get_mut(&index).unwrap().times.clear();
+        world.tag(tag, &index);
+        inner.get_or_insert(index);
+    }
+    let outer = world.index("outer", 0, &[&inner.unwrap()]);
+    world.items.get_mut(&outer).unwrap().times.clear();
+    world.tag("pr-outer", &outer);
+    let delete = "{ id = \"pr\", tags = [\"pr-*\"], older_than = \"20d\" }";
+    let policy = policy("", delete, "clock = [\"created\"]");
+    assert_eq!(
+        tags(&cleaned(&world, &policy)),
+        ["pr-1970", "pr-empty", "pr-new", "pr-partly-future", "pr-silent"]
+    );
+    let (snapshot, in_use) = (world.snapshot(), InUse::default());
+    let plan = plan(&snapshot, &policy, &in_use, now());
+    let explanation = explain(&plan, &Reference::Tag("pr-outer".parse().unwrap())).unwrap();
+    let clock = serde_json::to_value(&explanation).unwrap()["clock"].clone();
+    assert_eq!(clock, serde_json::json!({ "time": days_ago(30), "source": "created" }));
 }
 
 #[test]

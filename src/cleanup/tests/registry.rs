@@ -26,7 +26,6 @@ pub struct Registry {
     pub died: Notify,
 }
 
-#[derive(Debug)]
 struct Inner {
     world: World,
     blobs: BTreeMap<Digest, Bytes>,
@@ -41,6 +40,19 @@ struct Inner {
     deleted: Vec<Reference>,
     /// What was put there, by nobody but the engine.
     put: BTreeSet<Digest>,
+    /// How often it was asked for each kind of thing.
+    asked: BTreeMap<&'static str, usize>,
+    /// Done when it has answered so many more deletions.
+    later: Option<(usize, Change)>,
+}
+
+/// What somebody else does to a repository.
+type Change = Box<dyn FnOnce(&mut World) + Send>;
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Inner").field("deleted", &self.deleted).finish_non_exhaustive()
+    }
 }
 
 impl Registry {
@@ -62,6 +74,8 @@ impl Registry {
                 digests_only: false,
                 deleted: Vec::new(),
                 put: BTreeSet::new(),
+                asked: BTreeMap::new(),
+                later: None,
             }),
             died: Notify::new(),
         })
@@ -97,6 +111,23 @@ impl Registry {
         self.lock().deleted.clone()
     }
 
+    /// Somebody changes it when so many more deletions were answered.
+    pub fn change_after(&self, deletions: usize, change: impl FnOnce(&mut World) + Send + 'static) {
+        self.lock().later = Some((deletions, Box::new(change)));
+    }
+
+    /// How often each was asked for since the last time this was called: `tags`, `resolve`,
+    /// `manifest`, `blob`, `referrers`, and `write` for all that changes something.
+    pub fn take_asked(&self) -> BTreeMap<&'static str, usize> {
+        std::mem::take(&mut self.lock().asked)
+    }
+
+    fn asked_for(&self, what: &'static str) -> MutexGuard<'_, Inner> {
+        let mut inner = self.lock();
+        *inner.asked.entry(what).or_default() += 1;
+        inner
+    }
+
     fn error(&self, status: u16) -> Error {
         let status = http::StatusCode::from_u16(status).unwrap();
         let cause = Cause::Refused { status, codes: Vec::new(), message: "DENIED: no".to_owned() };
@@ -120,6 +151,15 @@ impl Inner {
                 self.world.tags.retain(|_, (target, _)| target != digest);
                 self.world.items.remove(digest).is_some()
             }
+        }
+    }
+
+    /// What somebody else does by now.
+    fn change(&mut self) {
+        match self.later.take() {
+            Some((0 | 1, change)) => change(&mut self.world),
+            Some((left, change)) => self.later = Some((left - 1, change)),
+            None => {}
         }
     }
 
@@ -192,16 +232,17 @@ impl Repository for Registry {
     }
 
     async fn tags(&self) -> Result<Option<Vec<Tag>>> {
-        Ok(Some(self.lock().world.tags.keys().cloned().collect()))
+        Ok(Some(self.asked_for("tags").world.tags.keys().cloned().collect()))
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {
-        let found = self.lock().find(reference).map(|(digest, _)| digest);
+        let found = self.asked_for("resolve").find(reference).map(|(digest, _)| digest);
         Ok(found.map(|digest| Resolved { digest, media_type: None }))
     }
 
     async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
-        Ok(self.lock().find(reference).map(|(digest, item)| manifest(digest, &item.found)))
+        let inner = self.asked_for("manifest");
+        Ok(inner.find(reference).map(|(digest, item)| manifest(digest, &item.found)))
     }
 
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -210,12 +251,12 @@ impl Repository for Registry {
 
     async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
         assert_eq!(offset, 0);
-        let blob = self.lock().blobs.get(digest).cloned().expect("the blob is there");
+        let blob = self.asked_for("blob").blobs.get(digest).cloned().expect("the blob is there");
         Ok(BlobReader { offset: 0, chunks: futures_util::stream::iter([Ok(blob)]).boxed() })
     }
 
     async fn start_upload(&self, digest: &Digest, _: Option<&str>) -> Result<UploadStart> {
-        Ok(match self.lock().blobs.contains_key(digest) {
+        Ok(match self.asked_for("write").blobs.contains_key(digest) {
             true => UploadStart::Present,
             false => {
                 UploadStart::Session(UploadSession { location: digest.to_string(), offset: 0 })
@@ -247,7 +288,7 @@ impl Repository for Registry {
             subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
             ..Found::of(manifest).unwrap()
         };
-        let mut inner = self.lock();
+        let mut inner = self.asked_for("write");
         assert!(found.blobs.iter().all(|(digest, _)| inner.blobs.contains_key(digest)));
         if !inner.world.items.contains_key(&manifest.digest) {
             inner.put.insert(manifest.digest.clone());
@@ -261,7 +302,7 @@ impl Repository for Registry {
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
-        let inner = self.lock();
+        let inner = self.asked_for("referrers");
         let of = |item: &&Item| item.found.subject.as_ref() == Some(subject);
         let listed = inner.world.items.iter().filter(|(_, item)| of(item));
         let part = |(digest, _): (&Digest, &Item)| descriptor(digest, media_type::OCI_MANIFEST, 1);
@@ -270,7 +311,7 @@ impl Repository for Registry {
 
     async fn delete(&self, reference: &Reference) -> Result<bool> {
         let dies = {
-            let mut inner = self.lock();
+            let mut inner = self.asked_for("write");
             if matches!(reference, Reference::Tag(_)) && inner.digests_only {
                 return Err(self.error(405));
             }
@@ -283,6 +324,7 @@ impl Repository for Registry {
             }
             if !dies || inner.dies_after {
                 let found = inner.delete(reference);
+                inner.change();
                 if !dies {
                     return Ok(found);
                 }

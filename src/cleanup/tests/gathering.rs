@@ -1,0 +1,120 @@
+//! What it costs to look at a repository, in questions to its registry.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::prelude::*;
+
+use super::applying::{block_on, registry_world};
+use super::registry::Registry;
+use super::rules::policy;
+use super::world::{World, now};
+use crate::cleanup::gather::Gathering;
+use crate::cleanup::{Abilities, InUse, Snapshot, Untag, plan};
+use crate::state::State;
+
+type Asked = BTreeMap<&'static str, usize>;
+
+/// The repository at some time, and what was asked for it. Every list of referrers is asked for
+/// anew by who is going to delete.
+async fn look(
+    registry: &Registry,
+    state: &State,
+    now: Timestamp,
+    deletes: bool,
+) -> (Snapshot, Asked) {
+    let gathering = Gathering {
+        in_use: &[],
+        emptied: false,
+        repository: registry,
+        abilities: Abilities { untag: Untag::Unknown, lists_untagged: false },
+        state,
+        now,
+        roots: &[],
+        layout: None,
+        created: false,
+        all_referrers: deletes,
+    };
+    let snapshot = gathering.run().await.expect("there is such a repository");
+    (snapshot, registry.take_asked())
+}
+
+fn asked(counts: [(&'static str, usize); 4]) -> Asked {
+    counts.into_iter().filter(|(_, count)| *count > 0).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Each manifest is read once and never again. What refers to it can change, so that is asked
+    /// for again: after a day, where the clock was set back, and before anything is deleted.
+    #[test]
+    fn what_was_seen_is_not_read_again(world in registry_world()) {
+        block_on(async {
+            let registry = Registry::new("registry.example.com/acme/app", world.clone());
+            let state = State::in_memory();
+            let (first, cost) = look(&registry, &state, now(), false).await;
+            prop_assert_eq!(first.incomplete(), &[]);
+            let (tags, there) = (world.tags.len(), first.manifests().count());
+            // What an index lists and is not there may be there the next time.
+            let absent = first.len() - there;
+            let expected = |manifests, referrers| {
+                asked([
+                    ("tags", 1),
+                    ("resolve", tags),
+                    ("manifest", manifests),
+                    ("referrers", referrers),
+                ])
+            };
+            prop_assert_eq!(cost, expected(there + absent, there));
+            let second = SignedDuration::from_secs(1);
+            let day = SignedDuration::from_hours(24);
+            let cases = [
+                (SignedDuration::ZERO, false, 0),
+                (day - second, false, 0),
+                (day, false, there),
+                (day, true, there),
+                (day + day - second, false, 0),
+                (-second, false, there),
+            ];
+            for (later, deletes, referrers) in cases {
+                let (again, cost) = look(&registry, &state, now() + later, deletes).await;
+                prop_assert_eq!(cost, expected(absent, referrers), "{} {}", later, deletes);
+                prop_assert_eq!(&again, &first);
+            }
+            Ok(())
+        })?;
+    }
+}
+
+/// Who saw an image by a clock that was wrong knows nothing of its age.
+#[test]
+fn what_was_seen_by_a_wrong_clock_is_of_unknown_age() {
+    block_on(async {
+        for (first, goes) in [
+            ("1970-01-01T00:00:01Z", false),
+            ("2040-01-01T00:00:00Z", false),
+            ("2026-05-01T00:00:00Z", true),
+        ] {
+            let mut world = World::new();
+            let image = world.index("image", 0, &[]);
+            world.tag("pr-1", &image);
+            let registry = Registry::new("registry.example.com/acme/app", world);
+            let state = State::in_memory();
+            look(&registry, &state, first.parse().unwrap(), false).await;
+            let (snapshot, _) = look(&registry, &state, now(), true).await;
+            for lines in ["older_than = \"7d\" }", "beyond_newest = 1, older_than = \"1d\" }"] {
+                let delete = format!("{{ id = \"pr\", tags = [\"pr-*\"], {lines}");
+                let policy = policy("", &delete, "");
+                let in_use = InUse::default();
+                let plan = plan(&snapshot, &policy, &in_use, now());
+                let expected = usize::from(goes && !lines.contains("newest"));
+                assert_eq!((plan.refusals.len(), plan.steps.len()), (0, expected), "{first}");
+            }
+            // A grace period holds what may be younger.
+            let policy = policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", "grace = \"1d\"");
+            let plan = plan(&snapshot, &policy, &InUse::default(), now()).steps.len();
+            assert_eq!(plan, usize::from(goes), "{first}");
+        }
+    });
+}
