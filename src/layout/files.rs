@@ -4,6 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
@@ -50,6 +51,53 @@ pub(super) async fn blocking<T: Send + 'static>(
 /// Adds the path to an error: the system's own words lack it.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+/// When a file was last touched in any way.
+///
+/// Tools that preserve times (`cp -p`, `rsync -a`, tar) write files that look old; nobody can choose
+/// when the file system says that a file was changed.
+pub(super) fn touched(metadata: &fs::Metadata) -> io::Result<SystemTime> {
+    let modified = metadata.modified()?;
+    Ok(changed(metadata).map_or(modified, |changed| changed.max(modified)))
+}
+
+#[cfg(unix)]
+pub(super) fn changed(metadata: &fs::Metadata) -> Option<SystemTime> {
+    use std::os::unix::fs::MetadataExt;
+    let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
+    let nanos = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).ok()?);
+    SystemTime::UNIX_EPOCH.checked_add(seconds + nanos)
+}
+
+#[cfg(not(unix))]
+pub(super) fn changed(_: &fs::Metadata) -> Option<SystemTime> {
+    None
+}
+
+/// The number that tells a file from another one that took its name.
+#[cfg(unix)]
+pub(super) fn inode(metadata: &fs::Metadata) -> Option<u64> {
+    Some(std::os::unix::fs::MetadataExt::ino(metadata))
+}
+
+#[cfg(not(unix))]
+pub(super) fn inode(_: &fs::Metadata) -> Option<u64> {
+    None
+}
+
+/// A folder of blobs that is a link: what is in it may belong to other layouts, too, whose lists
+/// are not known here. So nothing may be removed there. (Blobs that are hard links are no
+/// matter: each layout removes its own name only.)
+pub(super) fn linked_blobs(layout: &Path) -> io::Result<Option<PathBuf>> {
+    let blobs = layout.join(BLOBS);
+    for path in [blobs.clone(), blobs.join("sha256"), blobs.join("sha512")] {
+        let metadata = found(fs::symlink_metadata(&path)).map_err(at(&path))?;
+        if metadata.is_some_and(|metadata| metadata.is_symlink()) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Turns "it is not there" into `None`.

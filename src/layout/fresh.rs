@@ -7,12 +7,12 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
-use super::files;
+use super::{dropped, files};
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Digest, Manifest, media_type};
 
 /// A file this young is not made younger: that would cost a write and change little.
-const FRESH: Duration = Duration::from_secs(60);
+pub(super) const FRESH: Duration = Duration::from_secs(60);
 
 /// How long others may hold the lock. They need it for moments only.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
@@ -97,8 +97,8 @@ fn tolerate(error: io::Error, path: &Path) -> io::Result<()> {
     }
 }
 
-/// A blob that a manifest names and the layout lacks; all others are freshened. The blobs should
-/// be held.
+/// A blob that a manifest names and the layout lacks; all others are freshened, and children that
+/// were deleted just now are brought back. The blobs or the list should be held.
 ///
 /// Non-distributable layers may be missing, and so may children of an index (it may be sparse) and
 /// subjects. But a child that is there must be whole: nobody would look again later.
@@ -129,7 +129,11 @@ fn look(
     }
     for child in manifest.children() {
         let path = files::blob(layout, &child.digest);
-        let Some(size) = freshen(&path)? else { continue };
+        let size = match freshen(&path)? {
+            None if dropped::bring_back(layout, &child.digest)? => freshen(&path)?,
+            size => size,
+        };
+        let Some(size) = size else { continue };
         // What is no manifest names nothing.
         if size > MAX_MANIFEST_BYTES as u64
             || !media_type::is_manifest(&child.media_type)

@@ -9,7 +9,8 @@
 //! last. These rules are between them and the collector:
 //!
 //! 1. **Age.** Only what has been there for longer than `older_than` is swept, which should be
-//!    longer than an image is ever under way. This is all that holds for programs other than
+//!    longer than an image is ever under way. A file is as old as the later of its modification
+//!    and its change: who copies with `rsync -a` gives it an old modification time. This is all that holds for programs other than
 //!    tranship, and for a child that an index does not need to have: image-spec allows it to be
 //!    absent.
 //! 2. **Freshening.** Who finds a blob there and therefore does not send it makes its file young
@@ -24,6 +25,12 @@
 //!    not. So whatever is listed was whole when it was listed, and marked from then on, whatever the
 //!    ages. The collector marks anew at the beginning of each batch.
 //!
+//! 5. **Deletion.** Who deletes a manifest holds both locks alone when its file goes. The file is set
+//!    aside for a while, from where an index that names it brings it back (`dropped`).
+//!
+//! Where `blobs`, or a folder in it, is a link, nothing is removed: other layouts may have their
+//! blobs there, and their lists are not known.
+//!
 //! The order of the locks is the list's, then the blobs'; nobody waits for the list's lock while
 //! holding the other. Both are held for one batch at a time, so that writers wait little.
 //!
@@ -34,7 +41,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -43,7 +50,7 @@ use jiff::Timestamp;
 use super::fresh::{Hold, hold};
 use super::index::Index;
 use super::listing::Listing;
-use super::{Layout, failed, files};
+use super::{Layout, dropped, failed, files};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::Result;
@@ -72,7 +79,8 @@ impl Layout {
     /// last at `now` minus `older_than` or earlier. `dry_run`: only says what would go.
     ///
     /// # Errors
-    /// When something that is listed cannot be read or understood. Then nothing is removed; if it
+    /// When something that is listed cannot be read or understood, or when a folder of blobs is a
+    /// link, so that others may need what is there. Then nothing is removed; if it
     /// came to be listed while the collection went on, nothing more.
     pub async fn collect_garbage(
         &self,
@@ -112,6 +120,8 @@ impl Layout {
             // Other processes only look for a gap from time to time.
             tokio::time::sleep(GAP).await;
         }
+        let layout = self.0.folder.clone();
+        files::blocking(move || dropped::forget(&layout, oldest)).await?;
         Ok(collector.garbage)
     }
 }
@@ -226,7 +236,7 @@ impl Marks {
 #[derive(Debug)]
 struct Candidate {
     digest: Digest,
-    written: SystemTime,
+    touched: SystemTime,
     bytes: u64,
 }
 
@@ -242,6 +252,7 @@ struct Collector {
 impl Collector {
     /// Finds what could go, without keeping anyone from writing.
     fn look(&mut self, listing: &Listing) -> io::Result<Vec<Candidate>> {
+        refuse_links(&self.layout)?;
         let reached = self.marks.update(listing)?;
         let mut garbage = Garbage::default();
         let mut candidates = Vec::new();
@@ -271,22 +282,23 @@ impl Collector {
                 else {
                     continue;
                 };
-                let written = metadata.modified().map_err(files::at(&path))?;
-                if is_young(self.oldest, written) {
+                let touched = files::touched(&metadata).map_err(files::at(&path))?;
+                if is_young(self.oldest, touched) {
                     garbage.young += 1;
                 } else {
-                    candidates.push(Candidate { digest, written, bytes: metadata.len() });
+                    candidates.push(Candidate { digest, touched, bytes: metadata.len() });
                 }
             }
         }
         self.garbage = garbage;
-        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.written));
+        candidates.sort_by_key(|candidate| std::cmp::Reverse(candidate.touched));
         Ok(candidates)
     }
 
     /// Removes those of a batch that still nothing needs. The list's lock is held.
     fn sweep(&mut self, listing: &Listing, batch: &[Candidate]) -> io::Result<()> {
         let _alone = hold(&self.layout, Hold::Alone)?;
+        refuse_links(&self.layout)?;
         let reached = self.marks.update(listing)?;
         for Candidate { digest, .. } in batch {
             if reached.contains(digest) {
@@ -295,7 +307,7 @@ impl Collector {
             let path = files::blob(&self.layout, digest);
             let metadata = files::found(fs::symlink_metadata(&path)).map_err(files::at(&path))?;
             let Some(metadata) = metadata.filter(fs::Metadata::is_file) else { continue };
-            if is_young(self.oldest, metadata.modified().map_err(files::at(&path))?) {
+            if is_young(self.oldest, files::touched(&metadata).map_err(files::at(&path))?) {
                 self.garbage.young += 1;
             } else if files::remove(&path)? {
                 self.garbage.blobs += 1;
@@ -306,8 +318,17 @@ impl Collector {
     }
 }
 
-fn is_young(oldest: Option<SystemTime>, written: SystemTime) -> bool {
-    oldest.is_none_or(|oldest| written > oldest)
+fn is_young(oldest: Option<SystemTime>, touched: SystemTime) -> bool {
+    oldest.is_none_or(|oldest| touched > oldest)
+}
+
+fn refuse_links(layout: &Path) -> io::Result<()> {
+    files::linked_blobs(layout)?.map_or(Ok(()), |link| {
+        let link = link.display();
+        Err(io::Error::other(format!(
+            "{link} is a link, so other layouts may need what is there; nothing is removed"
+        )))
+    })
 }
 
 /// The manifests that are listed.
@@ -327,7 +348,7 @@ fn unknown(what: String) -> io::Error {
     io::Error::other(format!("{what}; what it needs is not known, so nothing can be removed"))
 }
 
-fn entries(folder: &std::path::Path) -> io::Result<Vec<fs::DirEntry>> {
+fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
     let Some(entries) = files::found(fs::read_dir(folder)).map_err(files::at(folder))? else {
         return Ok(Vec::new());
     };

@@ -2,6 +2,7 @@
 //! everything else as it was, byte for byte within each entry. No I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
@@ -16,6 +17,34 @@ pub(super) struct Index {
     /// All keys but `manifests`.
     parts: BTreeMap<String, Box<RawValue>>,
     entries: Vec<Entry>,
+    /// Made when something is looked up first, and again after an edit.
+    order: OnceLock<Order>,
+}
+
+/// The places of entries in an order in which they are found quickly: names and digests are long,
+/// so they are not held twice.
+#[derive(Debug, Clone)]
+struct Order {
+    /// By tag; among those of one tag, the one that it means is first.
+    tags: Vec<usize>,
+    /// By digest, then by place.
+    digests: Vec<usize>,
+}
+
+impl Order {
+    fn of(entries: &[Entry]) -> Self {
+        let places = |has: fn(&Entry) -> bool| -> Vec<usize> {
+            (0..entries.len()).filter(|at| has(&entries[*at])).collect()
+        };
+        let mut tags = places(|entry| entry.tag.is_some());
+        tags.sort_by_key(|at| {
+            let entry = &entries[*at];
+            (entry.tag.as_ref(), entry.tag.as_ref().is_some_and(|tag| !entry.is_named(tag)), *at)
+        });
+        let mut digests = places(|entry| entry.digest.is_some());
+        digests.sort_by_key(|at| (entries[*at].digest.as_ref(), *at));
+        Self { tags, digests }
+    }
 }
 
 /// One entry of `manifests`: its own text, and what could be understood of it.
@@ -92,7 +121,7 @@ impl Index {
             ("schemaVersion".to_owned(), to_raw_value(&2)?),
             ("mediaType".to_owned(), to_raw_value(media_type::OCI_INDEX)?),
         ]);
-        Ok(Self { parts, entries: Vec::new() })
+        Ok(Self { parts, entries: Vec::new(), order: OnceLock::new() })
     }
 
     /// Reads `index.json`. Entries that are not understood are kept and ignored.
@@ -103,7 +132,7 @@ impl Index {
             None => None,
         };
         let entries = entries.unwrap_or_default().into_iter().map(Entry::read).collect();
-        Ok(Self { parts, entries })
+        Ok(Self { parts, entries, order: OnceLock::new() })
     }
 
     pub fn to_bytes(&self) -> serde_json::Result<Vec<u8>> {
@@ -126,12 +155,28 @@ impl Index {
     /// The entry with a tag. Nothing makes names unique, so the first wins, and a bare tag
     /// wins over a full reference.
     pub fn by_tag(&self, tag: &Tag) -> Option<&Entry> {
-        let exact = self.entries.iter().find(|entry| entry.is_named(tag));
-        exact.or_else(|| self.entries.iter().find(|entry| entry.tag.as_ref() == Some(tag)))
+        let tags = &self.order().tags;
+        let first = tags.partition_point(|at| self.entries[*at].tag.as_ref() < Some(tag));
+        let entry = &self.entries[*tags.get(first)?];
+        (entry.tag.as_ref() == Some(tag)).then_some(entry)
     }
 
+    /// The first entry of an image.
     pub fn by_digest(&self, digest: &Digest) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.digest.as_ref() == Some(digest))
+        let digests = &self.order().digests;
+        let first = digests.partition_point(|at| self.entries[*at].digest.as_ref() < Some(digest));
+        let entry = &self.entries[*digests.get(first)?];
+        (entry.digest.as_ref() == Some(digest)).then_some(entry)
+    }
+
+    fn order(&self) -> &Order {
+        self.order.get_or_init(|| Order::of(&self.entries))
+    }
+
+    /// The entries, to be edited.
+    fn edited(&mut self) -> &mut Vec<Entry> {
+        self.order.take();
+        &mut self.entries
     }
 
     /// Gives `tag` to an image, instead of the entry that has the same name. Whether that
@@ -147,23 +192,26 @@ impl Index {
         }
         let entry = Entry::new(descriptor, Some(tag))?;
         let mut at = 0;
-        self.entries.retain(|entry| {
+        let entries = self.edited();
+        entries.retain(|entry| {
             at += 1;
             !named(entry) || Some(at - 1) == first
         });
         match first {
-            Some(first) => self.entries[first] = entry,
-            None => self.entries.push(entry),
+            Some(first) => entries[first] = entry,
+            None => entries.push(entry),
         }
         Ok(true)
     }
 
     /// Lists an image without a tag, unless it is listed in any way.
     pub fn list(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
-        if self.by_digest(&descriptor.digest).is_some() {
+        // Not by `by_digest`, which would be prepared anew for each of many edits.
+        if self.entries.iter().any(|entry| entry.digest.as_ref() == Some(&descriptor.digest)) {
             return Ok(false);
         }
-        self.entries.push(Entry::new(descriptor, None)?);
+        let entry = Entry::new(descriptor, None)?;
+        self.edited().push(entry);
         Ok(true)
     }
 
@@ -176,21 +224,22 @@ impl Index {
         if self.entries.iter().any(listed) {
             return Ok(false);
         }
-        self.entries.push(Entry::new(descriptor, None)?);
+        let entry = Entry::new(descriptor, None)?;
+        self.edited().push(entry);
         Ok(true)
     }
 
     /// Drops every entry with this tag; whether there was one.
     pub fn drop_tag(&mut self, tag: &Tag) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|entry| entry.tag.as_ref() != Some(tag));
+        self.edited().retain(|entry| entry.tag.as_ref() != Some(tag));
         self.entries.len() < before
     }
 
     /// Drops every entry of an image; whether there was one.
     pub fn drop_digest(&mut self, digest: &Digest) -> bool {
         let before = self.entries.len();
-        self.entries.retain(|entry| entry.digest.as_ref() != Some(digest));
+        self.edited().retain(|entry| entry.digest.as_ref() != Some(digest));
         self.entries.len() < before
     }
 }
@@ -324,7 +373,64 @@ mod tests {
         }
     }
 
+    /// An index of entries by number: what names them, and which image they are.
+    fn listing(entries: &[(u8, u8)]) -> Index {
+        let entries: Vec<_> = entries
+            .iter()
+            .map(|(name, content)| {
+                let mut entry = serde_json::json!({ "digest": Digest::of(&[*content]) });
+                let tag = format!("t{}", name % 4);
+                let name = match name / 4 {
+                    0 => Some(tag),
+                    1 => Some(format!("docker.io/x:{tag}")),
+                    _ => None,
+                };
+                if let Some(name) = name {
+                    entry["annotations"] = serde_json::json!({ REF_NAME: name });
+                }
+                entry
+            })
+            .collect();
+        let index = serde_json::json!({ "manifests": entries });
+        Index::parse(index.to_string().as_bytes()).unwrap()
+    }
+
+    /// What `by_tag` and `by_digest` find is what looking through all entries finds.
+    fn assert_found(index: &Index) {
+        let place =
+            |entry: &Entry| index.entries.iter().position(|other| std::ptr::eq(other, entry));
+        for name in 0..5 {
+            let tag = tag(&format!("t{name}"));
+            let exact = index.entries.iter().find(|entry| entry.is_named(&tag));
+            let of_tag = |entry: &&Entry| entry.tag.as_ref() == Some(&tag);
+            let expected = exact.or_else(|| index.entries.iter().find(of_tag));
+            assert_eq!(index.by_tag(&tag).and_then(place), expected.and_then(place), "{tag}");
+        }
+        for content in 0..5 {
+            let digest = Digest::of(&[content]);
+            let expected =
+                index.entries.iter().position(|entry| entry.digest.as_ref() == Some(&digest));
+            assert_eq!(index.by_digest(&digest).and_then(place), expected, "{digest}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn what_is_looked_up_is_the_first_that_it_means(
+            entries in prop::collection::vec((0..12_u8, 0..4_u8), 0..20)
+        ) {
+            let mut index = listing(&entries);
+            assert_found(&index);
+            index.set_tag(&tag("t1"), &image("new")).unwrap();
+            assert_found(&index);
+            index.drop_tag(&tag("t2"));
+            assert_found(&index);
+            index.drop_digest(&Digest::of(&[1]));
+            assert_found(&index);
+            index.list(&image("newer")).unwrap();
+            assert_found(&index);
+        }
+
         #[test]
         fn tags_are_a_map_whatever_is_edited(
             edits in prop::collection::vec((0..5_u8, 0..4_u8, 0..3_u8), 0..40)

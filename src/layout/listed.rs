@@ -46,8 +46,12 @@ impl Layout {
         Ok(listed.collect())
     }
 
-    /// When a manifest was written, or counted on last: the time of its file. `None`: it is not
-    /// there.
+    /// When a manifest was written, or counted on last by who pushes something: the modification
+    /// time of its file. Reading and pulling leave it as it is. `None`: it is not there.
+    ///
+    /// Tools that preserve times (`cp -p`, `rsync -a`, tar) bring files that look as old as their
+    /// originals. That is meant here, where an image's age is asked for; the collection of garbage,
+    /// which asks whether somebody is at work on a file, does not go by this.
     pub async fn written(&self, digest: &Digest) -> Result<Option<Timestamp>> {
         let path = files::blob(&self.0.folder, digest);
         let written = files::blocking(move || {

@@ -12,8 +12,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use tokio::sync::oneshot;
 
+use super::fresh::Hold;
 use super::index::Index;
-use super::{files, fresh};
+use super::{dropped, files, fresh};
 use crate::oci::{Digest, Manifest, Tag};
 
 /// How long another process may hold the lock, which it needs for one edit at a time.
@@ -45,6 +46,9 @@ struct Cached {
 struct Stamp {
     modified: SystemTime,
     length: u64,
+    /// These two change also when a file of the same length and time takes its place.
+    changed: Option<SystemTime>,
+    inode: Option<u64>,
 }
 
 /// A change of the list of images.
@@ -57,7 +61,7 @@ pub(super) enum Edit {
         untagged: Untagged,
     },
     DropTag(Tag),
-    /// Drops all entries of a manifest, then its blob.
+    /// Drops all entries of a manifest, then sets its blob aside: see `dropped`.
     DropDigest(Digest),
 }
 
@@ -187,14 +191,17 @@ impl Listing {
         let stamp = Stamp {
             modified: metadata.modified().map_err(files::at(&path))?,
             length: metadata.len(),
+            changed: files::changed(&metadata),
+            inode: files::inode(&metadata),
         };
+        let touched = files::touched(&metadata).map_err(files::at(&path))?;
         if let Some(cached) = &*lock(&self.cached)
             && cached.settled
             && cached.stamp == stamp
         {
             return Ok(Arc::clone(&cached.index));
         }
-        let settled = SystemTime::now().duration_since(stamp.modified).is_ok_and(|age| age >= TICK);
+        let settled = SystemTime::now().duration_since(touched).is_ok_and(|age| age >= TICK);
         let content = files::read(&path, files::MAX_INDEX_BYTES)?
             .ok_or_else(|| files::at(&path)(io::ErrorKind::NotFound.into()))?;
         let index = Index::parse(&content).map_err(|error| files::at(&path)(error.into()))?;
@@ -238,15 +245,25 @@ impl Listing {
         if changed {
             self.write(&index)?;
         }
+        self.set_aside(edits, &index, &mut done)?;
+        Ok(done)
+    }
+
+    /// Takes the blobs of dropped manifests away, while nobody looks whether they are there.
+    fn set_aside(&self, edits: &[Edit], index: &Index, done: &mut [Done]) -> io::Result<()> {
+        if !edits.iter().any(|edit| matches!(edit, Edit::DropDigest(_))) {
+            return Ok(());
+        }
+        let _alone = fresh::hold(&self.layout, Hold::Alone)?;
         for (at, edit) in edits.iter().enumerate() {
             if let Edit::DropDigest(digest) = edit
                 && index.by_digest(digest).is_none()
-                && files::remove(&files::blob(&self.layout, digest))?
+                && dropped::set_aside(&self.layout, index, digest)?
             {
                 done[at] = Done::Dropped;
             }
         }
-        Ok(done)
+        dropped::forget(&self.layout, SystemTime::now().checked_sub(dropped::KEPT))
     }
 
     /// The blob may have been deleted since it was written: here nobody else can do that.

@@ -9,6 +9,7 @@
 //! no listed image needs stays until it is collected (`garbage`).
 
 pub mod archive;
+mod dropped;
 mod files;
 mod fresh;
 mod garbage;

@@ -162,7 +162,8 @@ impl Repository for Layout {
     }
 
     /// The manifest's own blob goes too, because it would be found by its digest otherwise.
-    /// The blobs it names stay until garbage is collected.
+    /// The blobs it names stay until garbage is collected. In a layout whose `blobs` is a link, the
+    /// manifest's blob stays as well, as other layouts may need it.
     async fn delete(&self, reference: &Reference) -> Result<bool> {
         let edit = match reference {
             Reference::Tag(tag) => Edit::DropTag(tag.clone()),

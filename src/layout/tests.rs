@@ -1,5 +1,6 @@
 //! What holds for layouts beyond the contract of every repository.
 
+mod dropped;
 mod garbage;
 mod listed;
 
@@ -119,6 +120,26 @@ async fn entries_of_others_stay_byte_for_byte() {
     assert!(after.contains(foreign) && after.contains("[ 1 ]"), "{after}");
     assert_eq!(listed(layout.folder()).len(), 1);
     assert_eq!(layout.referrers(&image.digest).await.unwrap(), Some(vec![]));
+}
+
+/// Same length, same modification time: `cp -p` of another list over this one.
+#[cfg(unix)]
+#[tokio::test]
+async fn a_list_that_looks_the_same_is_read_again() {
+    let (_root, layout) = layout().await;
+    let image = image(&layout, "{}", None).await;
+    put(&layout, "a", &image).await;
+    let path = layout.folder().join("index.json");
+    let (before, text) = (fs::metadata(&path).unwrap(), fs::read_to_string(&path).unwrap());
+    // Old enough for the list to be remembered.
+    tokio::time::sleep(Duration::from_millis(80)).await;
+    assert_eq!(layout.tags().await.unwrap(), Some(vec![tag("a")]));
+    let other = text.replace(r#""a""#, r#""b""#);
+    assert_ne!(other, text);
+    fs::write(&path, other).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(before.modified().unwrap()).unwrap();
+    assert_eq!(layout.tags().await.unwrap(), Some(vec![tag("b")]));
 }
 
 #[tokio::test]

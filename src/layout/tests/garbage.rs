@@ -17,7 +17,19 @@ use crate::repository::{Placement, Reference, Repository, UploadStart};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Makes a blob's file two hours old.
+/// Two hours from now: everything that is there is old then. Nobody can make a file old, because
+/// its change is seen.
+fn later() -> Timestamp {
+    Timestamp::now() + 2 * HOUR
+}
+
+/// Makes a blob's file two hours younger, so that it is young even `later`.
+fn keep_young(layout: &Layout, digest: &Digest) {
+    let file = fs::File::open(files::blob(layout.folder(), digest)).unwrap();
+    file.set_modified(SystemTime::now() + 2 * HOUR).unwrap();
+}
+
+/// Gives a blob's file the modification time of two hours ago, as `cp -p` may.
 fn age(layout: &Layout, digest: &Digest) {
     let file = fs::File::open(files::blob(layout.folder(), digest)).unwrap();
     file.set_modified(SystemTime::now() - 2 * HOUR).unwrap();
@@ -43,14 +55,13 @@ fn blobs(folder: &Path) -> BTreeSet<Digest> {
 }
 
 async fn collect(layout: &Layout) -> Garbage {
-    layout.collect_garbage(Timestamp::now(), HOUR, false).await.unwrap()
+    layout.collect_garbage(later(), HOUR, false).await.unwrap()
 }
 
 /// A layout with an old blob that nothing needs.
 async fn with_garbage() -> (tempfile::TempDir, Layout, Digest) {
     let (root, layout) = layout().await;
     let garbage = push(&layout, b"garbage").await;
-    age(&layout, &garbage);
     (root, layout, garbage)
 }
 
@@ -61,7 +72,6 @@ async fn what_is_no_longer_listed_goes_with_all_that_was_its_own() {
     let other = image(&layout, "other", None).await;
     put(&layout, "one", &one).await;
     put(&layout, "other", &other).await;
-    age_all(&layout);
     assert_eq!(collect(&layout).await, Garbage::default());
     assert!(layout.delete(&Reference::Tag(tag("one"))).await.unwrap());
     let bytes = one.raw.len() as u64 + 3;
@@ -104,7 +114,7 @@ async fn what_is_not_understood_ends_it() {
             fs::write(files::blob(layout.folder(), &Digest::of(b"x")), content).unwrap();
         }
         for dry_run in [true, false] {
-            let error = layout.collect_garbage(Timestamp::now(), HOUR, dry_run).await.unwrap_err();
+            let error = layout.collect_garbage(later(), HOUR, dry_run).await.unwrap_err();
             let error = error.to_string();
             assert!(error.contains(expected), "{expected}: {error}");
             assert!(error.contains("nothing can be removed"), "{error}");
@@ -124,7 +134,7 @@ async fn an_unknown_type_in_an_index_ends_it() {
     }));
     put(&layout, "t", &index).await;
     let content = push(&layout, b"{}").await;
-    let error = layout.collect_garbage(Timestamp::now(), HOUR, false).await.unwrap_err();
+    let error = layout.collect_garbage(later(), HOUR, false).await.unwrap_err();
     assert!(error.to_string().contains("`application/x` is none that can be walked"), "{error}");
     fs::remove_file(files::blob(layout.folder(), &content)).unwrap();
     assert_eq!(collect(&layout).await.blobs, 1);
@@ -163,13 +173,17 @@ async fn who_finds_a_blob_there_can_count_on_it() {
     // It freshens what it names, and what that names.
     for again in [&one, &index] {
         age_all(&layout);
+        let before = Timestamp::now();
         layout.put_manifest(&Placement::Part, again).await.unwrap();
-        let garbage = layout.collect_garbage(Timestamp::now(), HOUR, true).await.unwrap();
+        let garbage = layout.collect_garbage(before, Duration::ZERO, true).await.unwrap();
         assert_eq!((garbage.blobs, garbage.young), (1, blobs(layout.folder()).len() as u64 - 1));
     }
+    age_all(&layout);
+    let before = Timestamp::now();
     let started = layout.start_upload(&found, None).await.unwrap();
     assert!(matches!(started, UploadStart::Present));
-    assert_eq!(collect(&layout).await, Garbage { young: 4, ..Garbage::default() });
+    let garbage = layout.collect_garbage(before, Duration::ZERO, true).await.unwrap();
+    assert_eq!((garbage.blobs, garbage.young), (3, 1));
 }
 
 #[tokio::test]
@@ -180,9 +194,11 @@ async fn a_mounted_blob_is_young() {
     let other = layouts.get_or_create(&"other".parse().unwrap()).await.unwrap();
     let blob = push(&one, b"mounted").await;
     age(&one, &blob);
+    let before = Timestamp::now();
     let started = other.start_upload(&blob, Some("one")).await.unwrap();
     assert!(matches!(started, UploadStart::Present));
-    assert_eq!(collect(&other).await, Garbage { young: 1, ..Garbage::default() });
+    let garbage = other.collect_garbage(before, Duration::ZERO, false).await.unwrap();
+    assert_eq!(garbage, Garbage { young: 1, ..Garbage::default() });
 }
 
 /// The last look is the one under the list's lock: a collector may have been there after the first.
@@ -190,7 +206,6 @@ async fn a_mounted_blob_is_young() {
 async fn an_image_whose_blob_was_collected_meanwhile_is_not_listed() {
     let (_root, layout) = layout().await;
     let one = image(&layout, "one", None).await;
-    age_all(&layout);
     assert_eq!(collect(&layout).await.blobs, 1);
     let edit = Edit::Put {
         manifest: Box::new(one.clone()),
@@ -209,6 +224,38 @@ async fn an_image_whose_blob_was_collected_meanwhile_is_not_listed() {
     let error = layout.put_manifest(&Placement::Tag(tag("t")), &index).await.unwrap_err();
     assert!(error.has_code("MANIFEST_BLOB_UNKNOWN"), "{error}");
     assert!(error.to_string().contains(&Digest::of(b"one").to_string()), "{error}");
+}
+
+/// `rsync -a`, `cp -p` and tar bring files with the times of their originals.
+#[tokio::test]
+async fn what_was_brought_with_an_old_time_is_young() {
+    let (_root, layout, garbage) = with_garbage().await;
+    age(&layout, &garbage);
+    let collected = layout.collect_garbage(Timestamp::now(), HOUR, false).await.unwrap();
+    assert_eq!(collected, Garbage { young: 1, ..Garbage::default() });
+    assert_eq!(collect(&layout).await.blobs, 1);
+}
+
+/// Two layouts with one store of blobs: the list of the one says nothing of the other's needs.
+#[cfg(unix)]
+#[tokio::test]
+async fn nothing_is_removed_behind_a_link() {
+    for linked in ["blobs", "blobs/sha256"] {
+        let (root, one) = layout().await;
+        let other = Layout::open_or_create(root.path().join("other")).await.unwrap();
+        let kept = image(&other, "kept", None).await;
+        put(&other, "t", &kept).await;
+        let link = one.folder().join(linked);
+        let _ = fs::remove_dir(&link);
+        std::os::unix::fs::symlink(other.folder().join(linked), &link).unwrap();
+        let error = one.collect_garbage(later(), HOUR, false).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("{linked} is a link")), "{error}");
+        put(&one, "mine", &kept).await;
+        assert!(one.delete(&Reference::Digest(kept.digest.clone())).await.unwrap());
+        assert!(listed(one.folder()).is_empty());
+        assert_eq!(other.manifest(&Reference::Tag(tag("t"))).await.unwrap(), Some(kept));
+        assert_eq!(blobs(other.folder()).len(), 2);
+    }
 }
 
 /// A random layout: what points at what, backwards only.
@@ -340,8 +387,8 @@ async fn check(nodes: Vec<Node>) {
             continue;
         }
         fs::write(files::blob(folder, &made.digest), &made.content).unwrap();
-        if node.old {
-            age(&layout, &made.digest);
+        if !node.old {
+            keep_young(&layout, &made.digest);
         }
         if needed[at] {
             made.names.iter().for_each(|at| needed[*at] = true);
@@ -355,7 +402,7 @@ async fn check(nodes: Vec<Node>) {
     let index = json!({ "schemaVersion": 2, "manifests": entries }).to_string();
     fs::write(folder.join("index.json"), &index).unwrap();
     let before = blobs(folder);
-    let now = Timestamp::now();
+    let now = later();
     assert_eq!(layout.collect_garbage(now, HOUR, true).await.unwrap(), expected);
     assert_eq!(blobs(folder), before, "a dry run changes nothing");
     assert_eq!(layout.collect_garbage(now, HOUR, false).await.unwrap(), expected);

@@ -1,0 +1,113 @@
+//! Manifests that are deleted while somebody pushes an index over them.
+
+use std::fs;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use serde_json::json;
+
+use super::{image, layout, manifest, put, tag};
+use crate::layout::{Layout, files};
+use crate::oci::{Manifest, media_type};
+use crate::repository::{Placement, Reference, Repository};
+
+fn index(child: &Manifest) -> Manifest {
+    manifest(&json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [child.descriptor()],
+    }))
+}
+
+fn by_digest(manifest: &Manifest) -> Reference {
+    Reference::Digest(manifest.digest.clone())
+}
+
+fn aside(layout: &Layout) -> usize {
+    fs::read_dir(layout.folder().join(".tranship/dropped")).unwrap().count()
+}
+
+fn age(layout: &Layout, manifest: &Manifest) {
+    let file = fs::File::open(files::blob(layout.folder(), &manifest.digest)).unwrap();
+    file.set_modified(SystemTime::now() - Duration::from_secs(86_400)).unwrap();
+}
+
+/// The child is seen, deleted, and then named by an index that comes without it.
+#[tokio::test]
+async fn an_index_brings_back_the_child_that_was_seen() {
+    let (_root, layout) = layout().await;
+    let child = image(&layout, "child", None).await;
+    put(&layout, "child", &child).await;
+    assert!(layout.resolve(&by_digest(&child)).await.unwrap().is_some());
+    assert!(layout.delete(&by_digest(&child)).await.unwrap());
+    // Deleted it is: nobody finds it, and it cannot be deleted twice.
+    assert_eq!(layout.manifest(&by_digest(&child)).await.unwrap(), None);
+    assert!(!layout.delete(&by_digest(&child)).await.unwrap());
+    // Nested, and listed by another handle, as another process does.
+    let inner = index(&child);
+    let other = Layout::open(layout.folder()).await.unwrap();
+    put(&other, "index", &inner).await;
+    assert_eq!(layout.manifest(&by_digest(&child)).await.unwrap(), Some(child));
+    assert_eq!(aside(&layout), 0);
+}
+
+#[tokio::test]
+async fn a_child_that_lost_its_blobs_is_asked_for() {
+    let (_root, layout) = layout().await;
+    let child = image(&layout, "child", None).await;
+    put(&layout, "child", &child).await;
+    assert!(layout.delete(&by_digest(&child)).await.unwrap());
+    fs::remove_file(files::blob(layout.folder(), &child.blobs()[0].digest)).unwrap();
+    let placement = Placement::Tag(tag("index"));
+    let error = layout.put_manifest(&placement, &index(&child)).await.unwrap_err();
+    assert!(error.has_code("MANIFEST_BLOB_UNKNOWN"), "{error}");
+}
+
+/// The index came after the decision that its child is not needed.
+#[tokio::test]
+async fn a_child_of_an_index_that_was_just_pushed_stays() {
+    let (_root, layout) = layout().await;
+    let child = image(&layout, "child", None).await;
+    put(&layout, "child", &child).await;
+    age(&layout, &child);
+    put(&layout, "index", &index(&child)).await;
+    assert!(layout.delete(&by_digest(&child)).await.unwrap());
+    assert_eq!(layout.tags().await.unwrap(), Some(vec![tag("index")]));
+    assert_eq!(layout.manifest(&by_digest(&child)).await.unwrap(), Some(child.clone()));
+    // Later it goes, if somebody wants it so.
+    age(&layout, &child);
+    assert!(layout.delete(&by_digest(&child)).await.unwrap());
+    assert_eq!(layout.manifest(&by_digest(&child)).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn what_was_deleted_is_not_kept_for_ever() {
+    let (_root, layout) = layout().await;
+    let one = image(&layout, "one", None).await;
+    put(&layout, "one", &one).await;
+    assert!(layout.delete(&by_digest(&one)).await.unwrap());
+    let hour = Duration::from_secs(3600);
+    layout.collect_garbage(Timestamp::now(), hour, false).await.unwrap();
+    assert_eq!(aside(&layout), 1);
+    layout.collect_garbage(Timestamp::now() + 2 * hour, hour, true).await.unwrap();
+    assert_eq!(aside(&layout), 1, "a dry run changes nothing");
+    layout.collect_garbage(Timestamp::now() + 2 * hour, hour, false).await.unwrap();
+    assert_eq!(aside(&layout), 0);
+}
+
+/// Nothing is taken away while somebody looks.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_looks_is_waited_for() {
+    use crate::layout::fresh::{Hold, hold};
+    let (_root, layout) = layout().await;
+    let one = image(&layout, "one", None).await;
+    put(&layout, "one", &one).await;
+    let looking = hold(layout.folder(), Hold::Shared).unwrap();
+    let deletion = tokio::spawn({
+        let (layout, one) = (layout.clone(), by_digest(&one));
+        async move { layout.delete(&one).await }
+    });
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(layout.manifest(&by_digest(&one)).await.unwrap().is_some() && !deletion.is_finished());
+    drop(looking);
+    assert!(deletion.await.unwrap().unwrap());
+    assert_eq!(layout.manifest(&by_digest(&one)).await.unwrap(), None);
+}
