@@ -238,12 +238,12 @@ impl<'a> Pages<'a> {
             empty_ones = if entries.is_empty() { empty_ones + 1 } else { 0 };
             let next = match (self.next_link(&answer)?, &mut unlinked) {
                 // An empty page that leads to itself says that there is nothing behind it.
-                (Some(next), _) if entries.is_empty() && next == url => None,
+                (Some(next), _) if entries.is_empty() && next == url => Ok(None),
                 (Some(next), _) => {
                     unlinked = None;
-                    Some(next)
+                    Ok(Some(next))
                 }
-                (None, None) => None,
+                (None, None) => Ok(None),
                 (None, Some(list)) => {
                     let known: Vec<bool> = entries
                         .iter()
@@ -252,7 +252,7 @@ impl<'a> Pages<'a> {
                     let next = list.next(entries.len(), entries.iter().filter_map(P::name));
                     let mut known = known.into_iter();
                     entries.retain(|_| !known.next().unwrap_or_default());
-                    self.behind(&first, next)?
+                    self.behind(&first, next)
                 }
             };
             all += entries.len();
@@ -262,7 +262,7 @@ impl<'a> Pages<'a> {
                 );
             }
             take(entries);
-            match next {
+            match next? {
                 None => return Ok(Ok(())),
                 Some(_) if empty_ones > MAX_EMPTY_PAGES => {
                     return Err(self.broken(format!(
