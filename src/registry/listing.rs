@@ -14,14 +14,13 @@ use super::auth::Scope;
 use super::link;
 use super::remote::RemoteRepository;
 use super::request::{Call, What};
+use super::unlinked::{NEXT_PAGE, Next, PAGE, Unlinked};
 use super::vendor;
 use crate::fair::Flow;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, RepositoryName, Tag, media_type};
 use crate::repository::{Cause, Error, Repository, Result};
 
-/// The largest page that ECR and distribution 3 answer.
-const PAGE: &str = "1000";
 /// No repository has more: 10 000 pages are ten million tags.
 const MAX_PAGES: usize = 10_000;
 /// What a list holds at most, to bound memory.
@@ -32,27 +31,66 @@ const MAX_PAGE_BYTES: usize = 64 << 20;
 const MAX_INDEX_BYTES: usize = MAX_MANIFEST_BYTES;
 /// Pages without entries that are followed in a row: registries that leave out what is not to be
 /// seen send some.
-const MAX_EMPTY_PAGES: u32 = 3;
+const MAX_EMPTY_PAGES: u32 = 100;
+
+/// A page of a list.
+trait Page: DeserializeOwned {
+    type Entry;
+
+    fn entries(self) -> Vec<Self::Entry>;
+
+    /// What `last` has to say for the entries behind this one; nothing in lists that have no
+    /// such parameter.
+    fn name(entry: &Self::Entry) -> Option<&str>;
+}
+
+#[derive(Deserialize)]
+struct Names {
+    // `null` for a repository without tags, and, in Nexus, in the middle of the list.
+    #[serde(alias = "repositories")]
+    tags: Option<Vec<Option<String>>>,
+}
+
+impl Page for Names {
+    type Entry = Option<String>;
+
+    fn entries(self) -> Vec<Option<String>> {
+        self.tags.unwrap_or_default()
+    }
+
+    fn name(entry: &Option<String>) -> Option<&str> {
+        entry.as_deref()
+    }
+}
+
+#[derive(Deserialize)]
+struct Referrers {
+    manifests: Option<Vec<Descriptor>>,
+}
+
+impl Page for Referrers {
+    type Entry = Descriptor;
+
+    fn entries(self) -> Vec<Descriptor> {
+        self.manifests.unwrap_or_default()
+    }
+
+    fn name(_: &Descriptor) -> Option<&str> {
+        None
+    }
+}
 
 impl RemoteRepository {
     pub(super) async fn list_tags(&self) -> Result<Option<Vec<Tag>>> {
-        #[derive(Deserialize)]
-        struct Page {
-            // `null` for a repository without tags, and, in Nexus, in the middle of the list.
-            tags: Option<Vec<Option<String>>>,
-        }
         let mut url = self.url("tags/list");
         url.set_query(Some(&format!("n={PAGE}")));
         let mut tags = Vec::new();
         let what = What::Name(self.name());
         let pages = Pages::new(&self.registry, "list tags of", what, &self.reads, self.flow);
         let found = pages
-            .each(url, |page: Page| {
-                let page = page.tags.unwrap_or_default();
-                let count = page.len();
+            .each::<Names>(url, |page| {
                 // Artifactory lists digests among the tags: they do not parse as such.
                 tags.extend(page.into_iter().flatten().filter_map(|tag| tag.parse::<Tag>().ok()));
-                count
             })
             .await?;
         match found {
@@ -78,10 +116,6 @@ impl RemoteRepository {
     }
 
     async fn ask_for_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
-        #[derive(Deserialize)]
-        struct Page {
-            manifests: Option<Vec<Descriptor>>,
-        }
         let what = What::Blob(self.name(), subject);
         let pages = Pages {
             page_bytes: MAX_INDEX_BYTES,
@@ -90,11 +124,8 @@ impl RemoteRepository {
         };
         let mut referrers = Vec::new();
         let found = pages
-            .each(self.url(&format!("referrers/{subject}")), |page: Page| {
-                let page = page.manifests.unwrap_or_default();
-                let count = page.len();
+            .each::<Referrers>(self.url(&format!("referrers/{subject}")), |page| {
                 referrers.extend(page);
-                count
             })
             .await?;
         // Where setting fails, somebody else has found out before.
@@ -128,10 +159,6 @@ impl Registry {
 
     /// `_catalog`: no part of the specification, but of distribution and many others.
     pub(super) async fn catalog(&self, flow: Flow) -> Result<Vec<RepositoryName>> {
-        #[derive(Deserialize)]
-        struct Page {
-            repositories: Option<Vec<String>>,
-        }
         let mut url = self.base.clone();
         url.set_path("/v2/_catalog");
         url.set_query(Some(&format!("n={PAGE}")));
@@ -140,13 +167,9 @@ impl Registry {
         let pages = Pages::new(self, "list repositories of", what, &scope, flow);
         let mut names = Vec::new();
         let found = pages
-            .each(url, |page: Page| {
-                let page = page.repositories.unwrap_or_default();
-                let count = page.len();
-                names.extend(
-                    page.into_iter().filter_map(|name| name.parse::<RepositoryName>().ok()),
-                );
-                count
+            .each::<Names>(url, |page| {
+                let page = page.into_iter().flatten();
+                names.extend(page.filter_map(|name| name.parse::<RepositoryName>().ok()));
             })
             .await?;
         match found {
@@ -185,15 +208,18 @@ impl<'a> Pages<'a> {
         Self { registry, step, what, scope, flow, page_bytes: MAX_PAGE_BYTES, media_type: None }
     }
 
-    /// Follows `Link` headers from page to page; `take` gets each and says how many entries it
-    /// had. `Err` of `Ok`: the answer that came instead of the first page.
-    async fn each<P: DeserializeOwned>(
+    /// Follows `Link` headers from page to page, and asks for what stands behind a full page
+    /// that has none; `take` gets the entries of each. A list that may lack something is an error.
+    /// `Err` of `Ok`: the answer that came instead of the first page.
+    async fn each<P: Page>(
         &self,
         first: Url,
-        mut take: impl FnMut(P) -> usize,
+        mut take: impl FnMut(Vec<P::Entry>),
     ) -> Result<std::result::Result<(), Answer>> {
         let (mut seen, mut all, mut empty_ones) = (HashSet::new(), 0, 0);
-        let mut url = first;
+        // `None`: there was a link, so it means something where there is none.
+        let mut unlinked = Some(Unlinked::default());
+        let mut url = first.clone();
         while seen.insert(url.to_string()) {
             if seen.len() > MAX_PAGES {
                 return Err(self.broken(format!("the registry sends more than {MAX_PAGES} pages")));
@@ -205,31 +231,78 @@ impl<'a> Pages<'a> {
                 }
                 return Err(self.error(answer.refusal()));
             }
-            let page = serde_json::from_slice(&answer.body).map_err(|error| {
+            let page: P = serde_json::from_slice(&answer.body).map_err(|error| {
                 self.broken(format!("the registry's answer is not such a list: {error}"))
             })?;
-            let entries = take(page);
-            all += entries;
+            let mut entries = page.entries();
+            empty_ones = if entries.is_empty() { empty_ones + 1 } else { 0 };
+            let next = match (self.next_link(&answer)?, &mut unlinked) {
+                // An empty page that leads to itself says that there is nothing behind it.
+                (Some(next), _) if entries.is_empty() && next == url => Ok(None),
+                (Some(next), _) => {
+                    unlinked = None;
+                    Ok(Some(next))
+                }
+                (None, None) => Ok(None),
+                (None, Some(list)) => {
+                    let known: Vec<bool> = entries
+                        .iter()
+                        .map(|entry| P::name(entry).is_some_and(|name| list.knows(name)))
+                        .collect();
+                    let next = list.next(entries.len(), entries.iter().filter_map(P::name));
+                    let mut known = known.into_iter();
+                    entries.retain(|_| !known.next().unwrap_or_default());
+                    self.behind(&first, next)
+                }
+            };
+            all += entries.len();
             if all > MAX_ENTRIES {
                 return Err(
                     self.broken(format!("the registry lists more than {MAX_ENTRIES} entries"))
                 );
             }
-            empty_ones = if entries == 0 { empty_ones + 1 } else { 0 };
-            let Some(next) = link::next(&answer.headers).filter(|_| empty_ones <= MAX_EMPTY_PAGES)
-            else {
-                return Ok(Ok(()));
-            };
-            url = link::resolve(&answer.url, &next)
-                .filter(|next| link::same_origin(next, &self.registry.base))
-                .ok_or_else(|| {
-                    self.broken("the link to the next page leads to another host".to_owned())
-                })?;
-            if entries == 0 && seen.contains(url.as_str()) {
-                return Ok(Ok(()));
+            take(entries);
+            match next? {
+                None => return Ok(Ok(())),
+                Some(_) if empty_ones > MAX_EMPTY_PAGES => {
+                    return Err(self.broken(format!(
+                        "the registry sends more than {MAX_EMPTY_PAGES} empty pages in a row"
+                    )));
+                }
+                Some(next) => url = next,
             }
         }
         Err(self.broken("the link to the next page leads back to a page before".to_owned()))
+    }
+
+    fn next_link(&self, answer: &Answer) -> Result<Option<Url>> {
+        let Some(next) = link::next(&answer.headers) else { return Ok(None) };
+        let next = link::resolve(&answer.url, &next)
+            .filter(|next| link::same_origin(next, &self.registry.base));
+        match next {
+            Some(next) => Ok(Some(next)),
+            None => Err(self.broken("the link to the next page leads to another host".to_owned())),
+        }
+    }
+
+    /// Where a list without links goes on.
+    fn behind(&self, first: &Url, next: Next) -> Result<Option<Url>> {
+        match next {
+            Next::End => Ok(None),
+            Next::Behind(last) => {
+                let mut url = first.clone();
+                url.query_pairs_mut()
+                    .clear()
+                    .append_pair("n", &NEXT_PAGE.to_string())
+                    .append_pair("last", &last);
+                Ok(Some(url))
+            }
+            Next::Unknown => Err(self.broken(
+                "the registry sends a full page, no link to the next one, and nothing else when \
+                 it is asked for what stands behind it: the list may go on"
+                    .to_owned(),
+            )),
+        }
     }
 
     async fn page(&self, url: &Url) -> Result<Answer> {

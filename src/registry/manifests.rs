@@ -115,7 +115,8 @@ impl RemoteRepository {
     pub(super) async fn delete_manifest(&self, reference: &Reference) -> Result<bool> {
         let what = What::Manifest(self.name(), reference);
         let url = self.url(&format!("manifests/{reference}"));
-        let call = self.call("delete", what, Method::DELETE, url, &self.deletes);
+        let mut call = self.call("delete", what, Method::DELETE, url, &self.deletes);
+        call.is_deletion = true;
         let answer = self.registry.call(&call).await?;
         match (answer.status, reference) {
             (status, _) if status.is_success() => Ok(true),

@@ -20,6 +20,7 @@ mod remote;
 mod request;
 pub mod retry;
 mod transport;
+mod unlinked;
 mod uploads;
 mod vendor;
 mod window;

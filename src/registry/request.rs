@@ -69,6 +69,8 @@ pub(super) struct Call<'a> {
     pub limit: usize,
     /// How long its answer may take, where that is more than the idle time-out.
     pub patience: Option<Duration>,
+    /// Carried out later, or a second time, it could hit something else than what was meant.
+    pub is_deletion: bool,
 }
 
 impl<'a> Call<'a> {
@@ -91,6 +93,7 @@ impl<'a> Call<'a> {
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
             patience: None,
+            is_deletion: false,
         }
     }
 
@@ -113,10 +116,24 @@ impl<'a> Call<'a> {
     }
 }
 
+/// The tries of one call.
+struct Tries {
+    made: u32,
+    began: Instant,
+}
+
+impl Tries {
+    fn begin() -> Self {
+        Self { made: 1, began: Instant::now() }
+    }
+}
+
 /// Why one try failed.
 enum Failed {
     /// Another try cannot help.
     Final(Cause),
+    /// There was no connection, so nothing was asked for.
+    Unsent(Cause),
     Connection(Cause),
     /// An answer whose status may change.
     Status(Answer),
@@ -126,7 +143,7 @@ impl Registry {
     /// Sends a request until an answer comes that trying again cannot change. Such answers are
     /// given back whatever their status; only an exhausted registry or network is an error.
     pub(super) async fn call(&self, call: &Call<'_>) -> Result<Answer> {
-        let mut tries = 1;
+        let mut tries = Tries::begin();
         loop {
             let answer = match self.exchange(call).await {
                 Ok(response) => self.read(response, call.limit).await,
@@ -144,7 +161,7 @@ impl Registry {
         &self,
         call: &Call<'_>,
     ) -> Result<std::result::Result<Response, Answer>> {
-        let mut tries = 1;
+        let mut tries = Tries::begin();
         loop {
             let failed = match self.exchange(call).await {
                 Ok(response) if response.status().is_success() => return Ok(Ok(response)),
@@ -163,10 +180,11 @@ impl Registry {
         &self,
         call: &Call<'_>,
         failed: Failed,
-        tries: &mut u32,
+        tries: &mut Tries,
     ) -> Result<()> {
-        let (cause, failure) = match failed {
-            Failed::Final(cause) => return Err(call.error(cause).after(*tries)),
+        let (mut cause, failure) = match failed {
+            Failed::Final(cause) => return Err(call.error(cause).after(tries.made)),
+            Failed::Unsent(cause) => (cause, Failure::Unsent),
             Failed::Connection(cause) => (cause, Failure::Connection),
             Failed::Status(answer) => {
                 let cause = answer.refusal();
@@ -174,13 +192,26 @@ impl Registry {
                 (cause, Failure::Status(answer.status, wait))
             }
         };
-        match self.policy.decide(*tries, failure, (self.jitter)()) {
-            Decision::GiveUp => Err(call.error(cause).after(*tries)),
+        let jitter = (self.jitter)();
+        let decision = if call.is_deletion {
+            self.policy.decide_deletion(tries.made, failure, tries.began.elapsed(), jitter)
+        } else {
+            self.policy.decide(tries.made, failure, jitter)
+        };
+        match decision {
+            Decision::GiveUp => {
+                if let (Failure::Status(_, Some(wait)), Cause::Refused { message, .. }) =
+                    (failure, &mut cause)
+                {
+                    add_wait(message, wait);
+                }
+                Err(call.error(cause).after(tries.made))
+            }
             Decision::Again(wait) => {
-                tracing::debug!(step = call.step, what = %call.what, %cause, ?wait, tries, "trying again");
+                tracing::debug!(step = call.step, what = %call.what, %cause, ?wait, tries = tries.made, "trying again");
                 tokio::time::sleep(wait).await;
                 self.metrics.retried();
-                *tries += 1;
+                tries.made += 1;
                 Ok(())
             }
         }
@@ -214,7 +245,9 @@ impl Registry {
                 trace::answered(&span, answer.status);
                 trace::failed(&span, answer.status);
             }
-            Err(Failed::Final(cause) | Failed::Connection(cause)) => trace::failed(&span, cause),
+            Err(Failed::Final(cause) | Failed::Unsent(cause) | Failed::Connection(cause)) => {
+                trace::failed(&span, cause);
+            }
         }
         exchanged
     }
@@ -316,7 +349,14 @@ impl Registry {
         let patience = call.patience.unwrap_or(self.timeouts.idle);
         match timeout(patience, request.send()).await {
             Err(_) => Err(self.broke_off(Cause::TimedOut(patience))),
-            Ok(Err(error)) => Err(self.broke_off(Cause::Transport(transport::chain(&error)))),
+            Ok(Err(error)) => {
+                let cause = Cause::Transport(transport::chain(&error));
+                if error.is_connect() {
+                    self.metrics.unanswered(no_answer(&cause));
+                    return Err(Failed::Unsent(cause));
+                }
+                Err(self.broke_off(cause))
+            }
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
                 if !retry::is_transient(response.status()) {
@@ -431,7 +471,9 @@ impl Registry {
         drop(in_flight);
         let answer = match answer {
             Ok(answer) | Err(Failed::Status(answer)) => answer,
-            Err(Failed::Connection(cause) | Failed::Final(cause)) => return Err(call.error(cause)),
+            Err(Failed::Unsent(cause) | Failed::Connection(cause) | Failed::Final(cause)) => {
+                return Err(call.error(cause));
+            }
         };
         match answer.status {
             StatusCode::TOO_MANY_REQUESTS => {
@@ -503,6 +545,16 @@ impl Registry {
             tracing::warn!(registry = %self.host, remaining, limit, "the pull quota is nearly used up");
         }
     }
+}
+
+/// Adds to a registry's words how long it wants to be left alone.
+fn add_wait(message: &mut String, wait: Duration) {
+    // Fractions of a second are of no use to people.
+    let seconds = Duration::from_secs(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
+    if !message.is_empty() {
+        message.push_str("; ");
+    }
+    message.push_str(&format!("try again in {}", humantime::format_duration(seconds)));
 }
 
 /// Whether a body ended because what it was read from did.

@@ -28,9 +28,14 @@ impl Default for Policy {
     }
 }
 
+/// As long as what was looked at before a deletion is believed to be still so.
+const SOON: Duration = Duration::from_secs(5);
+
 /// What became of one try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
+    /// There was no connection, so nothing was asked for.
+    Unsent,
     /// No answer, or a broken one.
     Connection,
     /// An answer with this status, and the wait that it asked for.
@@ -58,12 +63,37 @@ impl Policy {
         let backoff = self.base.saturating_mul(1 << (attempt - 1).min(16)).min(self.cap);
         let backoff = backoff.mul_f64(jitter.clamp(0.0, 1.0));
         match failure {
-            Failure::Connection => Decision::Again(backoff),
+            Failure::Unsent | Failure::Connection => Decision::Again(backoff),
             Failure::Status(status, _) if !is_transient(status) => Decision::GiveUp,
             Failure::Status(_, Some(asked)) if asked > self.patience => Decision::GiveUp,
             // A little more than asked for: clocks differ, and so do the seconds they count.
             Failure::Status(_, Some(asked)) => Decision::Again(asked + backoff / 4),
             Failure::Status(..) => Decision::Again(backoff),
+        }
+    }
+
+    /// The same for a deletion, which began so long ago. It is tried again only where it was
+    /// surely not carried out, and soon: a second one that comes late, or after a first one whose
+    /// answer was lost, takes what was pushed in between.
+    pub fn decide_deletion(
+        &self,
+        attempt: u32,
+        failure: Failure,
+        elapsed: Duration,
+        jitter: f64,
+    ) -> Decision {
+        let was_not_done = match failure {
+            Failure::Unsent => true,
+            Failure::Connection => false,
+            Failure::Status(status, _) => {
+                matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+            }
+        };
+        match self.decide(attempt, failure, jitter) {
+            Decision::Again(wait) if was_not_done && elapsed + wait <= SOON => {
+                Decision::Again(wait)
+            }
+            _ => Decision::GiveUp,
         }
     }
 }
@@ -138,6 +168,32 @@ mod tests {
             assert_eq!(policy.decide(attempt, failure, 1.0), expected, "{attempt} {failure:?}");
         }
         assert_eq!(policy.decide(1, Failure::Connection, 0.0), Decision::Again(Duration::ZERO));
+    }
+
+    #[test]
+    fn deletions_are_repeated_only_soon_and_if_they_were_not_done() {
+        let policy = Policy::default();
+        let status = |code, asked| Failure::Status(StatusCode::from_u16(code).unwrap(), asked);
+        let (second, quarter) = (Duration::from_secs(1), Duration::from_millis(250));
+        let cases = [
+            (1, Failure::Unsent, 0, Decision::Again(quarter)),
+            (5, Failure::Unsent, 0, Decision::GiveUp),
+            (1, Failure::Unsent, 5, Decision::GiveUp),
+            (1, Failure::Connection, 0, Decision::GiveUp),
+            (1, status(429, None), 0, Decision::Again(quarter)),
+            (1, status(503, Some(second * 2)), 2, Decision::Again(second * 2 + quarter / 4)),
+            (1, status(503, Some(second * 2)), 3, Decision::GiveUp),
+            (1, status(429, Some(second * 30)), 0, Decision::GiveUp),
+            (1, status(500, None), 0, Decision::GiveUp),
+            (1, status(502, None), 0, Decision::GiveUp),
+            (1, status(504, None), 0, Decision::GiveUp),
+            (1, status(408, None), 0, Decision::GiveUp),
+            (1, status(404, None), 0, Decision::GiveUp),
+        ];
+        for (attempt, failure, elapsed, expected) in cases {
+            let decision = policy.decide_deletion(attempt, failure, second * elapsed, 1.0);
+            assert_eq!(decision, expected, "{attempt} {failure:?} {elapsed}");
+        }
     }
 
     #[test]

@@ -135,8 +135,9 @@ pub trait Repository: fmt::Debug + Send + Sync {
     /// The repository's own name within its store.
     fn path(&self) -> &str;
 
-    /// Every tag, in no particular order. `None`: there is no such repository, or it is empty
-    /// (a registry need not tell one from the other).
+    /// Every tag, in no particular order; an error where the list may lack one, because who
+    /// deletes concludes from what is not in it. `None`: there is no such repository, or it is
+    /// empty (a registry need not tell one from the other).
     async fn tags(&self) -> Result<Option<Vec<Tag>>>;
 
     /// The digest that a reference has now, without transferring the manifest where that can
@@ -179,5 +180,8 @@ pub trait Repository: fmt::Debug + Send + Sync {
     async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>>;
 
     /// Deletes a tag, or a manifest with all its tags. `false`: it was not there.
+    ///
+    /// Tried again only where it was surely not carried out, and within seconds: what has the name
+    /// later may be something else. So after an error that is no answer, it may have happened.
     async fn delete(&self, reference: &Reference) -> Result<bool>;
 }

@@ -190,6 +190,60 @@ async fn too_many_requests_in_the_middle_only_take_time() {
     assert_eq!(traffic.count_status("DELETE", Kind::Manifest, 202), 3, "{traffic}");
 }
 
+/// What was looked at would be old by then: the step fails and says when to come back.
+#[tokio::test]
+async fn a_deletion_is_not_made_later() {
+    let registry = Scripted::start();
+    load(&registry, &["pr-1", "1.0.0"]);
+    registry.on("DELETE", Kind::Manifest).fail(Fault::too_many_requests(Some("30")));
+    let report = applied(&home(&registry, "app", PR), 1).await;
+    assert_eq!(outcomes(&report), names(&[("pr-1", "failed")]), "{report:#}");
+    let text = report.to_string();
+    assert!(text.contains("too many requests; try again in 30s"), "{text}");
+    assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 1);
+}
+
+/// Whether it was carried out cannot be known from here, so it is not asked for again.
+#[tokio::test]
+async fn a_deletion_without_an_answer_is_not_repeated() {
+    for fault in [Fault::Cut, Fault::CutAfterwards, Fault::status(502), Fault::status(500)] {
+        let what = format!("{fault:?}");
+        let registry = Scripted::start();
+        load(&registry, &["pr-1", "1.0.0"]);
+        registry.on("DELETE", Kind::Manifest).fail(fault);
+        apply(&home(&registry, "app", PR)).await;
+        assert_eq!(registry.traffic().count("DELETE", Kind::Manifest), 1, "{what}");
+    }
+}
+
+/// A list is cut off where a page ends, and nobody says so: the tag behind it keeps its image.
+#[tokio::test]
+async fn a_tag_behind_a_page_without_a_link_keeps_its_image() {
+    let registry = Scripted::start();
+    registry.quirks(|quirks| quirks.no_links = true);
+    let kept = image("kept");
+    for at in 0..999 {
+        kept.load(&registry, "app", &format!("a-{at:03}"));
+    }
+    for tag in ["pr-1", "zprod"] {
+        image("shared").load(&registry, "app", tag);
+    }
+    let tranship = home(&registry, "app", PR);
+    // The second page cannot be had.
+    let refusal = Fault::status(400).error("UNSUPPORTED", "no pages here");
+    registry.on("GET", Kind::Tags).containing("last=").fail(refusal);
+    let finished = apply(&tranship).await;
+    assert_ne!(finished.code, Some(0), "{finished:?}");
+    assert!(finished.stdout.contains("no pages here"), "{finished:?}");
+    assert_eq!(registry.traffic().writes(), 0);
+    // It can.
+    registry.clear_rules();
+    let report = applied(&tranship, 0).await;
+    assert_eq!(outcomes(&report), names(&[("pr-1", "deleted")]), "{report:#}");
+    assert_eq!(registry.tag("app", "zprod"), Some(image("shared").digest));
+    assert!(registry.endpoint().manifest("app", &image("shared").digest).await.is_some());
+}
+
 /// Where single tags can be deleted they are, and it is remembered that they can.
 #[tokio::test]
 async fn a_tag_is_taken_from_a_manifest_that_stays() {

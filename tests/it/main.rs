@@ -67,6 +67,7 @@ mod mirror_setup;
 mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
+mod registry_lists;
 mod registry_suspicion;
 mod remove_extra;
 mod scope;

@@ -30,11 +30,11 @@ fn registries(insecure: Insecure) -> Registries {
 }
 
 /// The registry, spoken to over plain http.
-fn open(server: &impl Place) -> Arc<Registry> {
+pub fn open(server: &impl Place) -> Arc<Registry> {
     registries(Insecure::Http).open(&server.host().parse().unwrap()).unwrap()
 }
 
-fn repository(registry: &Arc<Registry>, name: &str) -> Arc<dyn Repository> {
+pub fn repository(registry: &Arc<Registry>, name: &str) -> Arc<dyn Repository> {
     registry.repository(name.parse().unwrap(), true)
 }
 
@@ -151,36 +151,6 @@ async fn time_outs_of_referrers_do_not_add_up() {
     }
     // One by one, that would be sixteen seconds.
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
-}
-
-#[tokio::test]
-async fn empty_pages_in_the_middle_do_not_end_a_list() {
-    let server = Scripted::with_generated_tags("acme/app", 3);
-    let app = repository(&open(&server), "acme/app");
-    for (empty, expected) in [(3, 3), (4, 0)] {
-        for at in 0..empty {
-            let link = format!("</v2/acme/app/tags/list?n=1000&at={at}>; rel=\"next\"");
-            let page = Fault::status(200).header("link", &link).body(r#"{"tags":[]}"#);
-            server.on("GET", Kind::Tags).once().fail(page);
-        }
-        assert_eq!(app.tags().await.unwrap().unwrap().len(), expected, "{empty}");
-    }
-}
-
-#[tokio::test]
-async fn lists_are_bounded() {
-    let server = Scripted::start();
-    let app = repository(&open(&server), "acme/app");
-    let tags = format!(r#"{{"tags":[{}null]}}"#, "null,".repeat(5_000_000));
-    server.on("GET", Kind::Tags).fail(Fault::status(200).body(tags));
-    let error = app.tags().await.unwrap_err();
-    assert!(error.to_string().contains("more than 5000000 entries"), "{error}");
-    let index = Fault::status(200)
-        .header("content-type", media_type::OCI_INDEX)
-        .body(format!(r#"{{"manifests":[]{}}}"#, " ".repeat(4 << 20)));
-    server.on("GET", Kind::Referrers).fail(index);
-    let error = app.referrers(&Digest::of(b"subject")).await.unwrap_err();
-    assert!(error.to_string().contains("larger than 4194304 bytes"), "{error}");
 }
 
 /// A registry that takes chunks only, as the client has learnt.

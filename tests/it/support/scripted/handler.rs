@@ -152,7 +152,7 @@ impl Shared {
         match (head.method.as_str(), route) {
             ("GET" | "HEAD", Route::Ping) => Response::json(200, &json!({}))
                 .header("docker-distribution-api-version", "registry/2.0"),
-            ("GET", Route::Catalog) => self.catalog(head),
+            ("GET", Route::Catalog) => self.catalog(quirks, head),
             ("GET", Route::Tags(name)) => self.tags(quirks, head, name),
             (_, Route::Manifest(name, reference)) if reads => self.manifest(name, reference),
             ("PUT", Route::Manifest(name, reference)) => {
@@ -178,14 +178,14 @@ impl Shared {
         }
     }
 
-    fn catalog(&self, head: &Head) -> Response {
+    fn catalog(&self, quirks: &Quirks, head: &Head) -> Response {
         let names = self.store.lock().unwrap().names();
         let limit = head.parameter("n").and_then(|n| n.parse().ok()).unwrap_or(100);
         let last = head.parameter("last").unwrap_or_default();
         let mut rest = names.into_iter().filter(|name| *name > last);
         let page: Vec<String> = rest.by_ref().take(limit).collect();
         let response = Response::json(200, &json!({ "repositories": page }));
-        match page.last().filter(|_| rest.next().is_some()) {
+        match page.last().filter(|_| rest.next().is_some() && !quirks.no_links) {
             Some(last) => {
                 let link = format!("</v2/_catalog?last={last}&n={limit}>; rel=\"next\"");
                 response.header("link", link)
@@ -195,9 +195,11 @@ impl Shared {
     }
 
     fn tags(&self, quirks: &Quirks, head: &Head, name: &str) -> Response {
-        let asked = head.parameter("n").and_then(|n| n.parse().ok()).unwrap_or(usize::MAX);
+        let parameter = |name: &str, ignored: bool| head.parameter(name).filter(|_| !ignored);
+        let asked = parameter("n", quirks.ignores_n).and_then(|n| n.parse().ok());
+        let asked = asked.unwrap_or(usize::MAX);
         let limit = asked.min(quirks.page_cap.unwrap_or(usize::MAX));
-        let last = head.parameter("last").unwrap_or_default();
+        let last = parameter("last", quirks.ignores_last).unwrap_or_default();
         let one_more = limit.saturating_add(1);
         let Some(mut tags) = self.store.lock().unwrap().tags(name, &last, one_more) else {
             return error(404, "NAME_UNKNOWN", "repository name not known to registry");
@@ -206,7 +208,7 @@ impl Shared {
         tags.truncate(limit);
         let list = if tags.is_empty() && quirks.tags_null { json!(null) } else { json!(tags) };
         let response = Response::json(200, &json!({ "name": name, "tags": list }));
-        match tags.last() {
+        match tags.last().filter(|_| !quirks.no_links) {
             Some(last) if more || quirks.link_on_last_page => {
                 let link = format!("</v2/{name}/tags/list?last={last}&n={limit}>; rel=\"next\"");
                 response.header("link", link)

@@ -76,6 +76,12 @@ pub struct Quirks {
     pub page_cap: Option<usize>,
     /// The last page of tags has a `Link` too (Gitea).
     pub link_on_last_page: bool,
+    /// No page of tags or repositories has a `Link`: a proxy takes it away.
+    pub no_links: bool,
+    /// Pages of tags are as long as they can be, whatever `n` says (distribution 2).
+    pub ignores_n: bool,
+    /// Pages of tags begin with the first tag, whatever `last` says (distribution 2).
+    pub ignores_last: bool,
     /// An empty tag list is `null` (Go).
     pub tags_null: bool,
     /// No `Docker-Content-Digest` anywhere.
@@ -114,6 +120,9 @@ impl Default for Quirks {
             keeps_partial: true,
             page_cap: None,
             link_on_last_page: false,
+            no_links: false,
+            ignores_n: false,
+            ignores_last: false,
             tags_null: false,
             no_content_digest: false,
             requests_per_second: None,

@@ -1,0 +1,130 @@
+//! The client asks a registry for lists: whatever the registry does, a list is all there is, or an
+//! error.
+
+use std::collections::HashSet;
+
+use tranship::fair::Flow;
+use tranship::oci::{Digest, media_type};
+
+use crate::registry_suspicion::{open, repository};
+use crate::support::scripted::Quirks;
+use crate::support::{Fault, Kind, Scripted};
+
+#[tokio::test]
+async fn empty_pages_in_the_middle_do_not_end_a_list() {
+    let server = Scripted::with_generated_tags("acme/app", 3);
+    let app = repository(&open(&server), "acme/app");
+    for (empty, expected) in [(3, Some(3)), (100, Some(3)), (101, None)] {
+        for at in 0..empty {
+            let link = format!("</v2/acme/app/tags/list?n=1000&at={at}>; rel=\"next\"");
+            let page = Fault::status(200).header("link", &link).body(r#"{"tags":[]}"#);
+            server.on("GET", Kind::Tags).once().fail(page);
+        }
+        let tags = app.tags().await;
+        match expected {
+            Some(expected) => assert_eq!(tags.unwrap().unwrap().len(), expected, "{empty}"),
+            None => {
+                let error = tags.unwrap_err().to_string();
+                assert!(error.contains("more than 100 empty pages in a row"), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn lists_are_bounded() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let tags = format!(r#"{{"tags":[{}null]}}"#, "null,".repeat(5_000_000));
+    server.on("GET", Kind::Tags).fail(Fault::status(200).body(tags));
+    let error = app.tags().await.unwrap_err();
+    assert!(error.to_string().contains("more than 5000000 entries"), "{error}");
+    let index = Fault::status(200)
+        .header("content-type", media_type::OCI_INDEX)
+        .body(format!(r#"{{"manifests":[]{}}}"#, " ".repeat(4 << 20)));
+    server.on("GET", Kind::Referrers).fail(index);
+    let error = app.referrers(&Digest::of(b"subject")).await.unwrap_err();
+    assert!(error.to_string().contains("larger than 4194304 bytes"), "{error}");
+}
+
+/// An empty page that leads to itself has nothing behind it; one that leads back is broken.
+#[tokio::test]
+async fn an_empty_page_that_leads_to_itself_is_the_end() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let empty = |query: &str| {
+        let link = format!("</v2/acme/app/tags/list?{query}>; rel=\"next\"");
+        Fault::status(200).header("link", &link).body(r#"{"tags":[]}"#)
+    };
+    server.on("GET", Kind::Tags).times(2).fail(empty("last=&n=1000"));
+    assert_eq!(app.tags().await.unwrap().unwrap(), []);
+    server.on("GET", Kind::Tags).once().fail(empty("last=&n=1000"));
+    server.on("GET", Kind::Tags).once().fail(empty("n=1000"));
+    let error = app.tags().await.unwrap_err().to_string();
+    assert!(error.contains("leads back to a page before"), "{error}");
+}
+
+/// How a list of so many tags is read where the registry is like this: tags and requests, or the
+/// words of the error.
+async fn listed(count: usize, change: impl Fn(&mut Quirks)) -> (Result<usize, String>, usize) {
+    let server = Scripted::with_generated_tags("acme/app", count);
+    server.quirks(change);
+    let tags = repository(&open(&server), "acme/app").tags().await;
+    let tags = tags.map_err(|error| error.to_string()).map(|tags| {
+        let tags = tags.unwrap();
+        assert_eq!(tags.iter().collect::<HashSet<_>>().len(), tags.len(), "some came twice");
+        tags.len()
+    });
+    (tags, server.traffic().count("GET", Kind::Tags))
+}
+
+#[tokio::test]
+async fn a_full_page_without_a_link_is_not_taken_for_the_end() {
+    let linked = |_: &mut Quirks| {};
+    let no_links = |quirks: &mut Quirks| quirks.no_links = true;
+    for (count, with_links, without) in
+        [(3, 1, 1), (999, 1, 1), (1000, 2, 2), (1001, 2, 2), (1999, 2, 3), (2500, 3, 3)]
+    {
+        assert_eq!(listed(count, linked).await, (Ok(count), with_links), "{count}");
+        assert_eq!(listed(count, no_links).await, (Ok(count), without), "{count}");
+    }
+}
+
+/// distribution 2 sends all tags at once, whatever it is asked for.
+#[tokio::test]
+async fn a_registry_that_knows_no_pages_sends_all_at_once() {
+    let no_pages = |quirks: &mut Quirks| (quirks.ignores_n, quirks.ignores_last) = (true, true);
+    for (count, requests) in [(999, 1), (1000, 2), (1001, 2), (5000, 2)] {
+        assert_eq!(listed(count, no_pages).await, (Ok(count), requests), "{count}");
+    }
+    // With `last` alone it ends as well.
+    let no_size = |quirks: &mut Quirks| quirks.ignores_n = true;
+    assert_eq!(listed(5000, no_size).await, (Ok(5000), 2));
+}
+
+#[tokio::test]
+async fn a_list_that_may_go_on_is_an_error() {
+    let no_way = |quirks: &mut Quirks| (quirks.no_links, quirks.ignores_last) = (true, true);
+    let (tags, requests) = listed(2500, no_way).await;
+    let error = tags.unwrap_err();
+    assert!(error.contains("the list may go on"), "{error}");
+    assert_eq!(requests, 2);
+
+    let server = Scripted::with_generated_tags("acme/app", 2500);
+    server.quirks(|quirks| quirks.no_links = true);
+    let refusal = Fault::status(400).error("PAGINATION_NUMBER_INVALID", "no such token");
+    server.on("GET", Kind::Tags).containing("last=").fail(refusal);
+    let error = repository(&open(&server), "acme/app").tags().await.unwrap_err().to_string();
+    assert!(error.contains("no such token"), "{error}");
+}
+
+#[tokio::test]
+async fn repositories_go_on_behind_a_full_page_too() {
+    let server = Scripted::start();
+    server.quirks(|quirks| quirks.no_links = true);
+    for at in 0..1001 {
+        server.create_repository(&format!("acme/app-{at:04}"));
+    }
+    let found = open(&server).repositories(Flow::ALONE).await.unwrap();
+    assert_eq!(found.len(), 1001);
+}
