@@ -73,8 +73,8 @@ mod tests {
     #[test]
     fn only_what_shows_to_be_all_is_all() {
         let behind = |number: usize| Next::Behind(format!("{number:05}"));
-        assert_eq!(follow(&[0..0]), [Next::End]);
-        assert_eq!(follow(&[0..999]), [Next::End]);
+        assert_eq!(follow(std::slice::from_ref(&(0..0))), [Next::End]);
+        assert_eq!(follow(std::slice::from_ref(&(0..999))), [Next::End]);
         assert_eq!(follow(&[0..1000, 1000..1000]), [behind(999), Next::End]);
         assert_eq!(follow(&[0..1000, 1000..1001]), [behind(999), Next::End]);
         let three = [0..1000, 1000..1999, 1999..2000];

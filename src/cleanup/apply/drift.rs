@@ -6,7 +6,7 @@ use super::super::plan::document::{Tags, names};
 use super::super::plan::owners::Owners;
 use super::super::plan::snapshot::{Node, TagKind};
 use super::super::plan::{Plan, Step};
-use crate::oci::{Digest, derived};
+use crate::oci::{Digest, Tag, derived};
 
 /// What has become of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,13 @@ pub(in crate::cleanup) struct View<'a> {
 impl<'a> View<'a> {
     pub fn of(plan: &'a Plan<'a>) -> Self {
         Self { plan, tags: Tags::of(plan), owners: Owners::of(plan.snapshot) }
+    }
+
+    /// Whether the plan takes a tag away, with its manifest or without.
+    pub fn takes(&self, tag: &Tag) -> bool {
+        let rows = self.plan.snapshot.tags();
+        let at = rows.binary_search_by(|row| row.name.cmp(tag));
+        at.is_ok_and(|at| self.plan.tags().get(at).is_some_and(|it| it.fate != TagFate::Keep))
     }
 
     /// Whether the plan deletes a manifest for what it belongs to.

@@ -242,7 +242,10 @@ impl Carrying<'_, '_> {
         let node = now.plan.snapshot.find(line.digest);
         let on_it = node.map(|node| now.tags.on(now.plan, node)).unwrap_or_default();
         let (tags, others): (Vec<&Tag>, Vec<&Tag>) = match line.tag {
-            Some(tag) => (vec![tag], on_it.into_iter().filter(|other| *other != tag).collect()),
+            // Those that are to go as well, or have gone by now, are no loss.
+            Some(tag) => {
+                (vec![tag], on_it.into_iter().filter(|other| !self.view.takes(other)).collect())
+            }
             None => (on_it, Vec::new()),
         };
         let intent = self.intent(step, line, &tags, &others, kept);

@@ -10,7 +10,7 @@ pub fn policy(keep: &str, delete: &str, more: &str) -> Policy {
     let text = format!(
         "[daemon]\nstate = \"state\"\n[[cleanup]]\nname = \"r\"\nrepositories = [\"registry.example.com/acme/app\"]\nkeep = [{keep}]\ndelete = [{delete}]\n{more}\n"
     );
-    let defaults = [("grace", "\"0s\""), ("max_delete", "{ percent = 100 }")];
+    let defaults = [("grace", "\"0s\""), ("max_delete", "{ count = 1000000, percent = 100 }")];
     let missing = defaults.iter().filter(|(key, _)| !more.contains(key));
     let text = missing.fold(text, |text, (key, value)| text + &format!("{key} = {value}\n"));
     crate::config::parse(&text, "x.toml".as_ref(), &|_| None)
