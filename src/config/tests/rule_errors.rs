@@ -456,6 +456,6 @@ fn removing_what_is_gone_needs_tags_that_can_go() {
     tranship.toml:16:14: an empty table limits nothing
        16 | max_delete = {}
           |              ^^
-    hint: write count = 200 or percent = 20, or percent = 100 for no limit
+    hint: write count = 200 or percent = 20, or leave it out for both
     ");
 }

@@ -74,7 +74,7 @@ fn what_is_gone_may_go_within_limits() {
     assert_eq!(limits("remove_extra = false"), None);
     assert_eq!(limits("remove_extra = true"), Some((Some(200), Some(20))));
     let more = "remove_extra = true\nmax_delete = { percent = 5 }";
-    assert_eq!(limits(more), Some((None, Some(5))));
+    assert_eq!(limits(more), Some((Some(200), Some(5))));
 }
 
 #[test]
