@@ -50,9 +50,9 @@ impl Deleting<'_> {
         }
     }
 
-    /// After an answer that was lost it may be gone all the same.
+    /// After an answer that was lost, or a fault of the server, it may be gone all the same.
     async fn look_again(&self, error: &Error) -> Deleted {
-        if error.status().is_none()
+        if error.status().is_none_or(|status| status.is_server_error())
             && let Ok(None) = self.resolve(&Reference::Digest(self.digest.clone())).await
         {
             return Deleted::Done;
