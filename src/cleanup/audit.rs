@@ -10,6 +10,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,10 +38,12 @@ impl Actor {
     /// This process.
     pub fn of_process(run: impl Into<String>, cause: impl Into<String>) -> Self {
         let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+        // Services often have no such variable; the process's own folder has its owner.
+        let number = || std::fs::metadata("/proc/self").map(|own| format!("uid {}", own.uid()));
         Self {
             run: run.into(),
             cause: cause.into(),
-            user: user.unwrap_or_else(|| "unknown".to_owned()),
+            user: user.or_else(|| number().ok()).unwrap_or_else(|| "unknown".to_owned()),
             process: std::process::id(),
         }
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::layout_pattern::LayoutPattern;
 use super::policy::Policy;
-use super::rule::{SourcePattern, SourceRepositories, Target};
+use super::rule::{SourcePattern, Target};
 use super::show_cleanup;
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::{Digest, RegistryHost, RepositoryName};
@@ -105,18 +105,6 @@ impl ExcludedPath {
     }
 }
 
-impl Included {
-    /// Whether it matches whatever a registry may hold. A folder is always meant as such.
-    pub fn is_whole_registry(&self) -> bool {
-        let Self::Registry(pattern) = self else { return false };
-        let SourceRepositories::Matching(pattern) = &pattern.repositories else { return false };
-        // Names that have nothing in common but what every pattern of everything matches.
-        ["a", "b-1/x", "c/d_e/f.g/0"]
-            .iter()
-            .all(|name| name.parse().is_ok_and(|name| pattern.matches(&name)))
-    }
-}
-
 /// As it stands in a rule.
 impl fmt::Display for Included {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -149,9 +137,18 @@ impl fmt::Display for ExcludedPath {
 
 impl Repositories {
     /// Whether the rule is about all that some registry holds, and leaves nothing out. Such a rule
-    /// may plan, and must not delete.
+    /// may plan, and must not delete. A folder of layouts is always meant as such.
     pub fn is_sweeping(&self) -> bool {
-        self.excluded.is_empty() && self.included.iter().any(Included::is_whole_registry)
+        // Names that have nothing in common but what patterns of everything match together.
+        let odd = ["a", "b-1/x", "c/d_e/f.g/0"];
+        let is_whole = |registry: &RegistryHost| {
+            odd.iter().all(|name| name.parse().is_ok_and(|name| self.matches(registry, &name)))
+        };
+        let registries = self.included.iter().filter_map(|included| match included {
+            Included::Registry(pattern) => Some(&pattern.registry),
+            Included::Layouts(_) => None,
+        });
+        self.excluded.is_empty() && registries.into_iter().any(is_whole)
     }
 
     /// As the rule names them, those that are left out last.

@@ -178,9 +178,12 @@ pub struct MaxDelete {
 }
 
 impl TagSelector {
-    /// Whether it selects every tag there can be, or every version of them.
+    /// Whether it selects every tag there can be: tags that have nothing in common but what every
+    /// pattern of everything matches.
     pub fn is_everything(&self) -> bool {
-        self.semver.is_none() && self.tags.as_ref().is_none_or(TagPatterns::is_everything)
+        let odd = ["latest", "1.2.3", "Z_9", "0-x.y"];
+        self.semver.is_none()
+            && odd.iter().all(|tag| tag.parse::<Tag>().is_ok_and(|tag| self.matches(&tag)))
     }
 
     /// Whether it cannot select any tag: it names tags, and none of them is such a version.

@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::ops::Range;
 use std::time::Duration;
 
 use serde_spanned::Spanned;
@@ -267,7 +266,6 @@ fn repositories(
     reader: &mut Reader<'_>,
 ) -> Option<Repositories> {
     let mut repositories = Repositories { included: Vec::new(), excluded: Vec::new() };
-    let mut whole: Option<Range<usize>> = None;
     let mut complete = true;
     for text in raw.get_ref() {
         if let Some(excluded) = text.get_ref().strip_prefix('!') {
@@ -279,9 +277,6 @@ fn repositories(
         }
         match included(text, reader) {
             Some(included) => {
-                if included.is_whole_registry() {
-                    whole.get_or_insert(text.span());
-                }
                 repositories.included.push(included);
             }
             None => complete = false,
@@ -291,10 +286,10 @@ fn repositories(
         reader.report(raw.span(), "no repository is named here");
         return None;
     }
-    if let (Some(span), Mode::Apply, true) = (whole, mode, repositories.excluded.is_empty()) {
+    if mode == Mode::Apply && repositories.is_sweeping() {
         let message = "with `mode = \"apply\"` this deletes in every repository of the registry";
         let hint = "name the part of it that is meant, or leave some out with `!`";
-        reader.report_with_hint(span, message, hint);
+        reader.report_with_hint(raw.span(), message, hint);
         return None;
     }
     complete.then_some(repositories)

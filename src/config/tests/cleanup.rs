@@ -184,6 +184,9 @@ fn lines_that_cannot_be_meant_are_errors() {
             "4:30: this deletes every tag in time, and the rule keeps none\nhint: say in `keep`",
         ),
         (r#"delete = [{ id = "x", tags = ["/.*/"] }]"#, "this deletes every tag"),
+        (r#"delete = [{ id = "x", tags = ["/^.*$/"] }]"#, "this deletes every tag"),
+        (r#"delete = [{ id = "x", tags = ["?*"] }]"#, "this deletes every tag"),
+        (r#"delete = [{ id = "x", tags = ["[a-zA-Z]*", "[0-9_]*"] }]"#, "this deletes every tag"),
         (
             r#"delete = [{ id = "x", tags = ["latest"], semver = ">=1" }]"#,
             "4:51: none of the tags named beside it is such a version",
@@ -288,6 +291,11 @@ fn repositories_that_cannot_be_meant_are_errors() {
         (r#"["r.example/a", "!r.example/A*"]"#, "", "no upper-case letters"),
         (
             r#"["r.example/**"]"#,
+            "mode = \"apply\"",
+            "deletes in every repository of the registry\nhint: name the part",
+        ),
+        (
+            r#"["r.example/*", "r.example/*/**"]"#,
             "mode = \"apply\"",
             "deletes in every repository of the registry\nhint: name the part",
         ),
