@@ -1,7 +1,8 @@
 //! Whether a step of a plan is still what would be planned now. Pure: two plans of one repository
 //! are compared, an older one that is being carried out and one of what is there by now.
 
-use super::super::plan::decide::{Blocker, Fate, TagFate};
+use super::super::plan::blockers::Blocker;
+use super::super::plan::decide::{Fate, TagFate};
 use super::super::plan::document::{Tags, names};
 use super::super::plan::owners::Owners;
 use super::super::plan::snapshot::{Node, TagKind};

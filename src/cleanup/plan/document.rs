@@ -4,8 +4,9 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::blockers::Blockers;
 use super::clock::Reading;
-use super::decide::{Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
+use super::decide::{Fate, ManifestVerdict, TagFate, TagVerdict};
 use super::snapshot::{Node, TagKind, Untag};
 use super::{Plan, Step};
 use crate::oci::{Digest, Tag};

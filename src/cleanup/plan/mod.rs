@@ -8,9 +8,10 @@
 //!   makes it incomplete, and nothing is deleted. `lists`: many short lists in one.
 //! - `clock`: how old a manifest is. `rank`: what is newest. `select`: what a rule matches.
 //! - `owners`: what belongs to what. `live`: what goes when its owners go.
-//! - `decide`: a verdict for every tag and manifest. Here: limits, order and bytes.
+//! - `blockers`: what stands in the way. `decide`: a verdict for every tag and manifest. Here: limits, order and bytes.
 //! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
 
+pub(in crate::cleanup) mod blockers;
 mod builder;
 pub(in crate::cleanup) mod clock;
 pub(in crate::cleanup) mod decide;
@@ -33,8 +34,9 @@ use crate::oci::{Digest, Tag};
 use decide::{Ground, Verdicts, decide};
 use snapshot::TagKind;
 
+pub use blockers::{Blocker, Blockers};
 pub use builder::{Builder, Found};
-pub use decide::{Blocker, Blockers, Fate, ManifestVerdict, TagFate, TagVerdict};
+pub use decide::{Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
 pub use snapshot::{Abilities, Incomplete, Node, Snapshot, Untag};
 
