@@ -12,7 +12,7 @@ use super::audit::{Actor, Audit};
 use super::plan::decide::TagFate;
 use super::plan::snapshot::Snapshot;
 use super::plan::{InUse, Plan, plan};
-use super::report::{Outcome, RepositoryReport, StepAction, StepReport};
+use super::report::{Outcome, RepositoryReport, StepReport};
 use super::site::{Look, Sight, Site};
 use crate::config::cleanup::Mode;
 use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, TagSelector};
@@ -116,16 +116,7 @@ fn stays(plan: &Plan<'_>) -> Vec<(Tag, Digest, String)> {
 }
 
 fn not_done(plan: &Plan<'_>) -> Vec<StepReport> {
-    let steps = plan.step_lines().map(|line| StepReport {
-        action: if line.tag.is_some() { StepAction::Untag } else { StepAction::Delete },
-        tags: line.tag.into_iter().chain(line.tags).cloned().collect(),
-        digest: line.digest.clone(),
-        line: line.rule.map(str::to_owned),
-        outcome: Outcome::NotDone,
-        reason: None,
-        bytes_freed: line.bytes_freed,
-    });
-    steps.collect()
+    plan.step_lines().map(|line| StepReport::of(&line, Outcome::NotDone)).collect()
 }
 
 /// A policy that deletes exactly these tags, whatever their age, with what belongs to them; its one

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::apply::Applied;
+use super::plan::document::StepLine;
 use super::plan::{Plan, Refusal, Totals};
 use crate::config::cleanup::Mode;
 use crate::oci::{Digest, Tag};
@@ -78,6 +79,21 @@ pub struct StepReport {
     pub bytes_freed: u64,
 }
 
+impl StepReport {
+    /// A step with all that it would free.
+    pub(super) fn of(line: &StepLine<'_>, outcome: Outcome) -> Self {
+        Self {
+            action: StepAction::of(line),
+            tags: line.tag.iter().chain(&line.tags).copied().cloned().collect(),
+            digest: line.digest.clone(),
+            line: line.rule.map(str::to_owned),
+            outcome,
+            reason: None,
+            bytes_freed: line.bytes_freed,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepAction {
@@ -85,6 +101,21 @@ pub enum StepAction {
     Delete,
     /// One tag of a manifest that stays.
     Untag,
+}
+
+impl StepAction {
+    /// Only what takes a single tag away names one.
+    pub(super) fn of(line: &StepLine<'_>) -> Self {
+        if line.tag.is_some() { Self::Untag } else { Self::Delete }
+    }
+
+    /// As it is written in JSON and in the log; fits after "failed to".
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Untag => "untag",
+        }
+    }
 }
 
 /// What became of a step.

@@ -65,6 +65,16 @@ pub enum Mode {
     Apply,
 }
 
+impl Mode {
+    /// As it is written in the configuration, in JSON and in the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plan => "plan",
+            Self::Apply => "apply",
+        }
+    }
+}
+
 /// Repositories of one or more registries, and layouts.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Repositories {

@@ -1,6 +1,6 @@
 //! `[[cleanup]]` rules as they were meant, written as TOML.
 
-use super::cleanup::{CleanupRule, Mode, Quarantine, QuarantinePlace};
+use super::cleanup::{CleanupRule, Quarantine, QuarantinePlace};
 use super::policy::{ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Policy, TagSelector};
 use super::show::{Writer, duration, list, patterns, quoted, show_timing};
 
@@ -15,13 +15,7 @@ pub fn show(rule: &CleanupRule, out: &mut Writer) {
     out.optional("in_use", (!rule.in_use.is_empty()).then(|| list(&rule.in_use)));
     show_clock(policy, out);
     out.key("max_delete", max_delete(policy.max_delete));
-    out.key(
-        "mode",
-        quoted(match rule.mode {
-            Mode::Plan => "plan",
-            Mode::Apply => "apply",
-        }),
-    );
+    out.key("mode", quoted(rule.mode.as_str()));
     if policy.untag_by_overwriting {
         out.key("untag", quoted("overwrite"));
     }

@@ -259,7 +259,7 @@ impl Handle {
     }
 
     fn is_stopping(&self) -> bool {
-        self.0.stop.soon.is_cancelled() || self.0.stop.now.is_cancelled()
+        self.0.stop.is_cancelled()
     }
 
     /// Asks the scheduler.

@@ -5,7 +5,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::{MAX_ENTRIES, shorten};
-use crate::cleanup::report::StepAction;
 use crate::cleanup::{self, CleanupReport, Planned, RepositoryReport};
 use crate::config::cleanup::Mode;
 use crate::run::Failure;
@@ -104,14 +103,6 @@ pub(super) fn notes(report: &CleanupReport) -> Vec<String> {
     report.notes.iter().cloned().chain(of_repositories).collect()
 }
 
-/// Fits after "failed to".
-fn step_verb(action: StepAction) -> &'static str {
-    match action {
-        StepAction::Delete => "delete",
-        StepAction::Untag => "untag",
-    }
-}
-
 /// What went wrong: with more than one repository, with one as a whole, with single deletions.
 pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
     let steps = report.repositories.iter().flat_map(|one| {
@@ -119,7 +110,7 @@ pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
         failed.map(|step| {
             let subject = format!("{}@{}", one.repository, step.digest);
             let reason = step.reason.as_deref().unwrap_or("for an unknown reason");
-            Failure::new(step_verb(step.action), &subject, reason.to_owned())
+            Failure::new(step.action.as_str(), &subject, reason.to_owned())
         })
     });
     let whole = report.repositories.iter().flat_map(|one| &one.failures);

@@ -16,4 +16,9 @@ impl Stop {
     pub fn at_once(now: CancellationToken) -> Self {
         Self { soon: CancellationToken::new(), now }
     }
+
+    /// Either way.
+    pub fn is_cancelled(&self) -> bool {
+        self.soon.is_cancelled() || self.now.is_cancelled()
+    }
 }

@@ -137,14 +137,14 @@ impl Carrying<'_, '_> {
     }
 
     fn stops(&self) -> bool {
-        self.order.stop.soon.is_cancelled() || self.order.stop.now.is_cancelled()
+        self.order.stop.is_cancelled()
     }
 
     /// Copies what is about to go into the quarantine.
     async fn keep_copies(&mut self, steps: &[(&Step, &StepLine<'_>)]) {
         let Some(quarantine) = &mut self.order.quarantine else { return };
         for (step, _) in steps {
-            if self.order.stop.soon.is_cancelled() || self.order.stop.now.is_cancelled() {
+            if self.order.stop.is_cancelled() {
                 return;
             }
             if let Step::Delete { manifest, .. } = step {
@@ -189,7 +189,7 @@ impl Carrying<'_, '_> {
             }
             None => (on_it, Vec::new()),
         };
-        let intent = self.intent(step, line, &tags, &others, kept);
+        let intent = self.intent(line, &tags, &others, kept);
         let id = intent.id.clone();
         let mut lines = std::mem::take(&mut self.untold);
         lines.push(Line::Intent(Box::new(intent)));
@@ -213,7 +213,6 @@ impl Carrying<'_, '_> {
 
     fn intent(
         &self,
-        step: &Step,
         line: &StepLine<'_>,
         tags: &[&Tag],
         others: &[&Tag],
@@ -228,7 +227,7 @@ impl Carrying<'_, '_> {
             line: line.rule.map(str::to_owned),
             with: line.with.cloned(),
             repository: self.site.repository.name().to_owned(),
-            action: action(step),
+            action: StepAction::of(line),
             tags: owned(tags),
             stay: owned(others),
             digest: line.digest.clone(),
@@ -339,15 +338,8 @@ impl Carrying<'_, '_> {
                 false => _ = self.stays.insert(*manifest),
             }
         }
-        self.done.steps.push(StepReport {
-            action: action(step),
-            tags: tags(line),
-            digest: line.digest.clone(),
-            line: line.rule.map(str::to_owned),
-            outcome,
-            reason,
-            bytes_freed: if outcome.is_gone() { line.bytes_freed } else { 0 },
-        });
+        let bytes_freed = if outcome.is_gone() { line.bytes_freed } else { 0 };
+        self.done.steps.push(StepReport { reason, bytes_freed, ..StepReport::of(line, outcome) });
     }
 
     /// Tells the audit the rest.
@@ -361,15 +353,4 @@ impl Carrying<'_, '_> {
         self.done.bytes_freed = self.plan.snapshot.freed_without(&self.gone);
         self.done
     }
-}
-
-fn action(step: &Step) -> StepAction {
-    match step {
-        Step::Delete { .. } => StepAction::Delete,
-        Step::Untag { .. } => StepAction::Untag,
-    }
-}
-
-fn tags(line: &StepLine<'_>) -> Vec<Tag> {
-    line.tag.into_iter().chain(line.tags.iter().copied()).cloned().collect()
 }

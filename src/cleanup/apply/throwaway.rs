@@ -25,12 +25,9 @@ impl Throwaway<'_> {
             // Letters, digits and dashes, shorter than 128.
             Tag::from_valid(format!("{TRIAL}{:016x}-{end}", fastrand::u64(..)))
         });
-        let by_tag = |tag: &Tag| Reference::Tag(tag.clone());
         // A tag that nobody has: registries that delete by digest only say so at once.
-        match self.repository.delete(&by_tag(&one)).await {
-            Ok(_) => {}
-            Err(error) if says_no(&error) => return Ok(Err(error.cause().to_string())),
-            Err(error) => return Err(error),
+        if let Err(why) = self.delete(&one).await? {
+            return Ok(Err(why));
         }
         let dummy = dummy(&one, &Digest::of(other.as_str().as_bytes()))
             .map_err(|error| Error::new("try on", self.repository.name(), Cause::from(error)))?;
@@ -54,10 +51,8 @@ impl Throwaway<'_> {
         other: &Tag,
         dummy: &Manifest,
     ) -> Result<std::result::Result<(), String>> {
-        match self.repository.delete(&Reference::Tag(one.clone())).await {
-            Ok(_) => {}
-            Err(error) if says_no(&error) => return Ok(Err(error.cause().to_string())),
-            Err(error) => return Err(error),
+        if let Err(why) = self.delete(one).await? {
+            return Ok(Err(why));
         }
         let there = |reference: Reference| async move {
             Ok::<_, Error>(self.repository.resolve(&reference).await?.is_some())
@@ -71,6 +66,15 @@ impl Throwaway<'_> {
             return Ok(Err("it takes all tags when it is asked for one".to_owned()));
         }
         Ok(Ok(()))
+    }
+
+    /// Whether the registry takes a request to delete one tag; why not.
+    async fn delete(&self, tag: &Tag) -> Result<std::result::Result<(), String>> {
+        match self.repository.delete(&Reference::Tag(tag.clone())).await {
+            Ok(_) => Ok(Ok(())),
+            Err(error) if says_no(&error) => Ok(Err(error.cause().to_string())),
+            Err(error) => Err(error),
+        }
     }
 
     /// What is left of it is of no use, and in nobody's way.

@@ -4,9 +4,7 @@
 use tracing::Span;
 use tracing::field::display;
 
-use crate::cleanup::report::StepAction;
 use crate::cleanup::{self, CleanupReport, RepositoryReport, StepReport};
-use crate::config::cleanup::Mode;
 use crate::history::{Begun, Outcome, RunId, RunRecord, Steps};
 use crate::run::Failure;
 use crate::sync::{Action, Counts, ImageReport, RuleReport};
@@ -75,7 +73,7 @@ pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Sp
     let Some(cleaned) = &record.cleanup else { return };
     let Steps { deleted, gone, skipped, refused, failed, not_done } = cleaned.steps;
     let (limited, incomplete, bytes) = (cleaned.limited, cleaned.incomplete, cleaned.bytes_freed);
-    let (outcome, mode) = (record.outcome.as_str(), mode(report));
+    let (outcome, mode) = (record.outcome.as_str(), report.mode.as_str());
     let seconds = milliseconds(record.seconds);
     tracing::info!(
         outcome = %outcome, mode = %mode, %rule, %run, repositories = record.repositories, limited,
@@ -132,10 +130,7 @@ fn deletion(rule: &str, run: &str, one: &RepositoryReport, step: &StepReport) {
     let StepReport { action, tags, digest, line, outcome, reason, bytes_freed } = step;
     let repository = one.repository.as_str();
     let tags = tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
-    let action = match action {
-        StepAction::Delete => "delete",
-        StepAction::Untag => "untag",
-    };
+    let action = action.as_str();
     if *outcome == cleanup::Outcome::Failed {
         tracing::warn!(
             outcome = %outcome.as_str(), %action, %repository, %digest, %tags, line, reason,
@@ -146,13 +141,6 @@ fn deletion(rule: &str, run: &str, one: &RepositoryReport, step: &StepReport) {
             outcome = %outcome.as_str(), %action, %repository, %digest, %tags, line, reason,
             bytes = bytes_freed, %rule, %run, "deletion"
         );
-    }
-}
-
-fn mode(report: &CleanupReport) -> &'static str {
-    match report.mode {
-        Mode::Plan => "plan",
-        Mode::Apply => "apply",
     }
 }
 

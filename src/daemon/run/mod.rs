@@ -131,7 +131,7 @@ impl Underway<'_> {
     /// The daemon ends. A run that ends because somebody cancelled it is over; what the daemon's
     /// own end cut off goes on.
     fn is_ending(&self) -> bool {
-        self.shared.stop.soon.is_cancelled() || self.shared.stop.now.is_cancelled()
+        self.shared.stop.is_cancelled()
     }
 }
 
