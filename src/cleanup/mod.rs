@@ -16,6 +16,7 @@ mod afterwards;
 mod apply;
 pub mod audit;
 mod cleaner;
+mod copying;
 mod gather;
 pub mod in_use;
 pub mod plan;

@@ -9,10 +9,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::apply::quarantine::whole;
 use super::audit::{self, Actor, Audit, Intent, Line};
+use super::copying::Copying;
 use super::report::{Outcome, StepAction};
-use crate::config::ForeignLayers;
 use crate::fair::Flow;
 use crate::oci::reference::Location;
 use crate::oci::{Digest, Tag, derived};
@@ -21,7 +20,7 @@ use crate::registry::Registries;
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 use crate::run::Failure;
 use crate::state::jsonl::NewestFirst;
-use crate::transfer::{Carrier, Condition, Job, Options, TagIndex, Target};
+use crate::transfer::{Carrier, Condition};
 
 /// What of all that was deleted is meant.
 #[derive(Debug, Clone, Default)]
@@ -212,15 +211,6 @@ impl Restorer<'_> {
         Ok(Arc::clone(source.repository()))
     }
 
-    /// Layers that are usually kept elsewhere come back where they were here.
-    async fn bring_foreign_layers(&self, job: Job) {
-        let options = Options { foreign_layers: ForeignLayers::Copy, ..whole() };
-        let job = Job { options: Arc::new(options), ..job };
-        if let Err(error) = self.carrier.transfer(&job).await {
-            tracing::debug!(%error, "without layers that are kept elsewhere");
-        }
-    }
-
     async fn bring_back(&self, intent: &Intent, way: &Way) -> Result<()> {
         let is_part = intent.with.is_some();
         let placements: Vec<(Placement, Condition)> = match (&way.tags[..], &intent.tags[..]) {
@@ -232,27 +222,16 @@ impl Restorer<'_> {
                 .collect(),
         };
         for (placement, condition) in placements {
-            let job = Job {
-                source: Arc::clone(&way.source),
-                reference: Reference::Digest(intent.digest.clone()),
-                source_tags: TagIndex::default(),
-                targets: vec![Target {
-                    repository: Arc::clone(&way.target),
-                    placement,
-                    current: None,
-                    condition,
-                    fresh: false,
-                    // It was cleaned up, indeed.
-                    cleaned: true,
-                }],
-                options: Arc::new(whole()),
+            let copying = Copying {
+                carrier: self.carrier,
                 flow: Flow::ALONE,
+                source: &way.source,
+                digest: &intent.digest,
+                target: &way.target,
+                placement,
+                condition,
             };
-            let outcome = self.carrier.transfer(&job).await?;
-            outcome.targets.into_iter().next().transpose()?;
-            if !outcome.notes.is_empty() {
-                self.bring_foreign_layers(job).await;
-            }
+            copying.run().await?;
         }
         for tag in &intent.tags {
             self.carrier.state().forget_withdrawn(&intent.repository, tag);

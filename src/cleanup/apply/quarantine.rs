@@ -14,17 +14,18 @@ use jiff::tz::TimeZone;
 
 use super::super::Place;
 use super::super::audit::Kept;
+use super::super::copying::Copying;
 use super::super::plan::snapshot::{Node, Snapshot};
+use crate::config;
 use crate::config::cleanup::QuarantinePlace;
-use crate::config::{self, ForeignLayers, IndexMode};
 use crate::fair::Flow;
 use crate::layout::{Layout, Layouts};
 use crate::oci::reference::{Location, ReferenceError};
 use crate::oci::template::SourceContext;
 use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
 use crate::registry::Registries;
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
-use crate::transfer::{Carrier, Condition, Job, Options, TagIndex, Target};
+use crate::repository::{Cause, Error, Placement, Repository, Result};
+use crate::transfer::{Carrier, Condition};
 
 const PREFIX: &str = "expires-";
 const FORMAT: &str = "%Y%m%dt%H%M%Sz";
@@ -73,46 +74,17 @@ impl Quarantine<'_> {
 
     async fn transfer(&self, digest: &Digest) -> std::result::Result<Kept, String> {
         let tag = tag(digest, self.until);
-        let notes = self.bring(digest, &tag, ForeignLayers::Skip).await?;
-        if !notes.is_empty() {
-            // Layers that are usually kept elsewhere may be here all the same, and only here.
-            let found = self.bring(digest, &tag, ForeignLayers::Copy).await;
-            if let Err(reason) = found {
-                tracing::debug!(reason, "without layers that are kept elsewhere");
-            }
-        }
-        Ok(Kept { place: self.space.name.clone(), tag, until: self.until })
-    }
-
-    /// Copies it; notes tell of what was left out.
-    async fn bring(
-        &self,
-        digest: &Digest,
-        tag: &Tag,
-        foreign_layers: ForeignLayers,
-    ) -> std::result::Result<Vec<String>, String> {
-        let job = Job {
-            source: Arc::clone(&self.source),
-            reference: Reference::Digest(digest.clone()),
-            source_tags: TagIndex::default(),
-            targets: vec![Target {
-                repository: Arc::clone(&self.space.repository),
-                placement: Placement::Tag(tag.clone()),
-                current: None,
-                condition: Condition::Always,
-                fresh: false,
-                // What was there before may have expired.
-                cleaned: true,
-            }],
-            options: Arc::new(Options { foreign_layers, ..whole() }),
+        let copying = Copying {
+            carrier: self.carrier,
             flow: self.flow,
+            source: &self.source,
+            digest,
+            target: &self.space.repository,
+            placement: Placement::Tag(tag.clone()),
+            condition: Condition::Always,
         };
-        let outcome = self.carrier.transfer(&job).await.map_err(|error| error.to_string())?;
-        match outcome.targets.into_iter().next() {
-            Some(Ok(_)) => Ok(outcome.notes),
-            Some(Err(error)) => Err(error.to_string()),
-            None => Err("nothing was copied".to_owned()),
-        }
+        copying.run().await.map_err(|error| error.to_string())?;
+        Ok(Kept { place: self.space.name.clone(), tag, until: self.until })
     }
 }
 
@@ -225,16 +197,6 @@ fn name(of: &Place) -> std::result::Result<(RegistryHost, RepositoryName), Refer
             hex.truncate(12);
             Ok(("layouts.invalid".parse()?, format!("{}-{hex}", parts.join("/")).parse()?))
         }
-    }
-}
-
-/// One manifest with its children and blobs, as it is; what refers to it is copied by itself.
-pub(in crate::cleanup) fn whole() -> Options {
-    Options {
-        platforms: Vec::new(),
-        index: IndexMode::Rewrite,
-        referrers: false,
-        foreign_layers: ForeignLayers::Skip,
     }
 }
 
