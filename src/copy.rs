@@ -3,10 +3,11 @@
 //! Unlike a rule, a copy remembers nothing: what is at the target is asked for each time.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::fair::Flow;
@@ -66,7 +67,7 @@ pub async fn run(
     let settled = Mutex::new(Vec::new());
     let done = |image: ImageReport| {
         watch(&image);
-        settled.lock().unwrap_or_else(PoisonError::into_inner).push(image);
+        settled.lock().push(image);
     };
     let options = Arc::new(options);
     let work = async {
@@ -81,7 +82,7 @@ pub async fn run(
     };
     let interrupted = result.is_none();
     let mut failures: Vec<Failure> = result.and_then(Result::err).iter().map(Failure::of).collect();
-    let mut images = settled.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let mut images = settled.into_inner();
     images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
     let mut counts = Counts::default();
     images.iter().for_each(|image| counts.add(image.action));

@@ -1,7 +1,7 @@
 //! What arrives at a receiver that fails in every way.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -10,6 +10,7 @@ use axum::extract::State as Extract;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -56,13 +57,13 @@ impl Hook {
     }
 
     fn bodies(&self) -> Vec<Value> {
-        self.script.lock().unwrap().seen.iter().map(|(_, body)| body.clone()).collect()
+        self.script.lock().seen.iter().map(|(_, body)| body.clone()).collect()
     }
 }
 
 async fn answer(Extract(script): Extract<Shared>, headers: HeaderMap, body: Bytes) -> Response {
     let answer = {
-        let mut script = script.lock().unwrap();
+        let mut script = script.lock();
         script.seen.push((headers, serde_json::from_slice(&body).unwrap()));
         script.answers.pop_front()
     };
@@ -106,8 +107,7 @@ fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
     context.policy = Policy { attempts: 3, base: Duration::from_millis(1), ..Policy::default() };
     context.time_limit = Duration::from_secs(20);
     context.quiet = Duration::ZERO;
-    context.watch =
-        Arc::new(move |alert, delivery| seen.lock().unwrap().push((alert.kind, delivery)));
+    context.watch = Arc::new(move |alert, delivery| seen.lock().push((alert.kind, delivery)));
     change(&mut context);
     Setup { sender: Sender::start(receivers, &context), context, state, outcomes }
 }
@@ -124,7 +124,7 @@ impl Setup {
     async fn outcomes(&self, count: usize) -> Vec<(AlertKind, Delivery)> {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
-            let outcomes = self.outcomes.lock().unwrap().clone();
+            let outcomes = self.outcomes.lock().clone();
             if outcomes.len() >= count {
                 return outcomes;
             }
@@ -354,7 +354,7 @@ async fn one_that_hangs_or_refuses_holds_up_nobody_else() {
     assert!(outcomes.contains(&(AlertKind::Failure, Delivery::Failed)), "{outcomes:?}");
     // It still hangs, and stopping does not wait for it.
     setup.sender.stop(Duration::from_millis(10)).await;
-    assert_eq!(setup.outcomes.lock().unwrap().len(), 2);
+    assert_eq!(setup.outcomes.lock().len(), 2);
 }
 
 #[tokio::test]
@@ -366,7 +366,7 @@ async fn too_many_drop_the_oldest_and_are_counted() {
         setup.sender.send(Alert::stalled(&rule, "a.io/app:1", Timestamp::UNIX_EPOCH, "no byte"));
     }
     // 64 wait; the task may have taken one of them already.
-    let dropped = setup.outcomes.lock().unwrap().clone();
+    let dropped = setup.outcomes.lock().clone();
     assert!((5..=6).contains(&dropped.len()), "{dropped:?}");
     assert!(dropped.iter().all(|(_, delivery)| *delivery == Delivery::Dropped));
 }
@@ -409,7 +409,7 @@ async fn receivers_get_what_they_asked_for() {
     setup.sender.send(Alert::reload_failed(Timestamp::UNIX_EPOCH, "no"));
     setup.end_run("b", Outcome::Failed);
     setup.sender.stop(Duration::from_secs(20)).await;
-    let script = hook.script.lock().unwrap();
+    let script = hook.script.lock();
     let [(headers, body)] = script.seen.as_slice() else { panic!("{:?}", script.seen) };
     assert_eq!(headers["authorization"], "value of TOKEN");
     assert_eq!((&body["kind"], &body["rule"]), (&"failure".into(), &"b".into()));

@@ -12,10 +12,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::report::{Outcome, StepAction};
@@ -172,7 +173,7 @@ impl Audit {
     pub async fn write(&self, lines: Vec<Line>) -> io::Result<()> {
         let inner = Arc::clone(&self.0);
         let written = tokio::task::spawn_blocking(move || {
-            let (log, opened) = &mut *lock(&inner.log);
+            let (log, opened) = &mut *inner.log.lock();
             opened.iter().chain(&lines).try_for_each(|line| log.append(line))?;
             log.sync()?;
             *opened = None;
@@ -184,12 +185,12 @@ impl Audit {
     /// Takes what was intended in a repository by processes that did not come to say what became
     /// of it.
     pub fn take_unsettled(&self, repository: &str) -> Vec<Intent> {
-        lock(&self.0.unsettled).remove(repository).unwrap_or_default()
+        self.0.unsettled.lock().remove(repository).unwrap_or_default()
     }
 
     /// Gives back what could not be settled now.
     pub fn give_back(&self, intents: Vec<Intent>) {
-        let mut unsettled = lock(&self.0.unsettled);
+        let mut unsettled = self.0.unsettled.lock();
         for intent in intents {
             unsettled.entry(intent.repository.clone()).or_default().push(intent);
         }
@@ -220,10 +221,6 @@ fn unsettled(dir: &Path) -> io::Result<Vec<Intent>> {
     found.retain(|intent| !settled.contains(&intent.id));
     found.reverse();
     Ok(found)
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

@@ -2,11 +2,12 @@
 //! wanted, applied.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 
 use super::apply::quarantine::{Quarantine, Spaces};
 use super::apply::recover::recover;
@@ -97,7 +98,7 @@ impl Cleaner {
         let report = Mutex::new(CleanupReport::new(&spec.rule.name, spec.mode));
         let _watched = self.registries.pulses().watch(spec.flow, spec.pulse);
         let selected = self.pass(&spec, &report).await;
-        let mut report = report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut report = report.into_inner();
         if let (Some(selected), Mode::Apply) = (selected, spec.mode) {
             self.empty_quarantines(&spec, &selected, &mut report).await;
             advise(&selected, &mut report);
@@ -114,8 +115,8 @@ impl Cleaner {
         spec: &CleanupSpec<'_>,
         report: &Mutex<CleanupReport>,
     ) -> Option<Selected> {
-        let stopped = || lock(report).interrupted = true;
-        let fail = |failures: Vec<Failure>| lock(report).failures.extend(failures);
+        let stopped = || report.lock().interrupted = true;
+        let fail = |failures: Vec<Failure>| report.lock().failures.extend(failures);
         let mut selected = match spec.only {
             Some(place) => Selected::one(place.clone()),
             None => {
@@ -133,7 +134,7 @@ impl Cleaner {
         let spared = self.spare_quarantines(spec, &mut selected);
         if spared > 0 {
             let note = format!("{spared} repositories are quarantines and are left alone");
-            lock(report).notes.push(note);
+            report.lock().notes.push(note);
         }
         let usage = UsageNow::new(&self.sources, spec.rule, self.carrier.state(), spec.now);
         // Once for all: without it nothing is deleted anywhere.
@@ -153,7 +154,7 @@ impl Cleaner {
             .for_each_concurrent(REPOSITORIES, |(place, expected)| async move {
                 match self.place(spec, usage, place).await {
                     Ok(Seen::Report(one, interrupted)) => {
-                        let mut report = lock(report);
+                        let mut report = report.lock();
                         report.interrupted |= interrupted;
                         report.repositories.push(one);
                     }
@@ -321,8 +322,4 @@ enum Seen {
     /// There is no such repository.
     Nothing,
     Stopped,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

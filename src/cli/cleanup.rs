@@ -1,7 +1,7 @@
 //! `tranship cleanup`: what the `[[cleanup]]` rules would delete now, and why; and with `--apply`,
 //! that it is deleted.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -182,7 +182,7 @@ async fn run_rule(
     let watch = |plan: &Plan<'_>| {
         let result = note(&made, rule, plan, asked, output);
         if let Err(error) = result {
-            lock(&made).failed.get_or_insert(error);
+            made.lock().failed.get_or_insert(error);
         }
     };
     // The state keeps whole seconds, so the first plan is told no more than the second.
@@ -208,8 +208,7 @@ async fn run_rule(
     if let Some(history) = history {
         history.end(&RunRecord::cleaned(&begun, Timestamp::now(), &report)).await;
     }
-    let Made { mut plans, mut texts, explanation, failed } =
-        made.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let Made { mut plans, mut texts, explanation, failed } = made.into_inner();
     if let Some(error) = failed {
         return Err(CliError::Failed(format!("failed to write JSON: {error}")));
     }
@@ -234,7 +233,7 @@ fn note(
         Output::Json => {
             let plan = pretty(plan)?;
             let explanation = explanation.as_ref().map(pretty).transpose()?;
-            let mut made = lock(made);
+            let mut made = made.lock();
             made.plans.push((name, plan));
             made.explanation = explanation;
         }
@@ -247,7 +246,7 @@ fn note(
                 }
                 (Some(_), None) => String::new(),
             };
-            lock(made).texts.push((name, text));
+            made.lock().texts.push((name, text));
         }
     }
     Ok(())
@@ -256,10 +255,6 @@ fn note(
 /// With a line for each value: plans are compared line by line.
 fn pretty(document: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
     RawValue::from_string(serde_json::to_string_pretty(document)?)
-}
-
-fn lock(made: &Mutex<Made>) -> std::sync::MutexGuard<'_, Made> {
-    made.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn document(ran: &Ran) -> RuleDocument<'_> {

@@ -106,7 +106,9 @@ fn priority(level: Level) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex, PoisonError};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -115,7 +117,7 @@ mod tests {
 
     impl std::io::Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -138,7 +140,7 @@ mod tests {
             tracing::error!("bad");
             tracing::debug!("small");
         });
-        let written = written.0.lock().unwrap().clone();
+        let written = written.0.lock().clone();
         let written = String::from_utf8(written).unwrap();
         assert_eq!(written, "<6>begins rule=a\n<4>two\n<4>lines\n<3>bad\n<7>small\n");
     }

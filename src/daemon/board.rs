@@ -2,9 +2,10 @@
 //! everybody. Nothing is decided by what stands here.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::engine::Engine;
@@ -67,7 +68,7 @@ impl Board {
 
     pub fn look(&self) -> MutexGuard<'_, Content> {
         // Whoever panicked left plain data behind, of which any mixture can be shown.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub fn engine(&self) -> Arc<Engine> {

@@ -5,10 +5,11 @@
 //! secret stands in the head is known before the body is read.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -152,7 +153,7 @@ pub(super) struct Refusals {
 impl Refusals {
     /// Whether to log a refusal of this source now, and how many were not logged before it.
     fn tell(&self, source: &str, now: Instant) -> Option<u64> {
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources.lock();
         match sources.get_mut(source) {
             Some((last, untold)) if now.saturating_duration_since(*last) < QUIET => {
                 *untold += 1;

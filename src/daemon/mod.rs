@@ -42,9 +42,10 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -114,7 +115,7 @@ impl Shared {
 
     fn lags(&self) -> MutexGuard<'_, Lags> {
         // Plain data, of which any mixture is fit for a metric.
-        self.lags.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lags.lock()
     }
 }
 

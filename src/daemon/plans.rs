@@ -1,8 +1,8 @@
 //! What a rule would do now, as the API shows it.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -85,10 +85,10 @@ impl Handle {
                 pulse: &Pulse::default(),
                 actor: &Actor::of_process("plan", Cause::Api.as_str()),
                 now: run::whole_seconds(self.0.now()),
-                watch: &|plan| written.lock().unwrap_or_else(PoisonError::into_inner).add(plan),
+                watch: &|plan| written.lock().add(plan),
             })
             .await;
-        written.into_inner().unwrap_or_else(PoisonError::into_inner).with(report)
+        written.into_inner().with(report)
     }
 }
 

@@ -5,10 +5,11 @@
 //! can be watched (too many watches, a network file system), a look now and then has to do.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
 use crate::oci::Digest;
@@ -28,7 +29,7 @@ impl Seen {
     /// be read has not changed: it is mostly being replaced.
     pub fn look(&self, path: &Path) -> bool {
         let Some(now) = content(path) else { return false };
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.0.lock();
         seen.replace(now.clone()) != Some(now)
     }
 }

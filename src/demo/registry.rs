@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use http::Method;
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -30,7 +31,7 @@ impl Registry {
         let seen: Arc<Mutex<Vec<RequestLine>>> = Arc::default();
         let noted = Arc::clone(&seen);
         let on_request: server::Observer = Arc::new(move |line| {
-            noted.lock().unwrap_or_else(PoisonError::into_inner).push(line.clone());
+            noted.lock().push(line.clone());
         });
         let options = Options { writable, on_request: Some(on_request), ..Options::default() };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -48,7 +49,7 @@ impl Registry {
 
     /// The requests since this was last asked.
     pub fn requests(&self) -> Requests {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         Requests(std::mem::take(&mut seen))
     }
 }

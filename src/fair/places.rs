@@ -1,8 +1,9 @@
 //! Places that are taken and given back, like a semaphore's permits; who waits for one is served
 //! in the order of the line.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use super::Flow;
@@ -103,7 +104,7 @@ impl Drop for Waiting<'_> {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         // A number and a line of senders, valid after any panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// One place more: for who is next, or free.
@@ -150,7 +151,7 @@ mod tests {
             let (places, served) = (places.clone(), served.clone());
             tokio::spawn(async move {
                 let _place = places.take(flow).await;
-                served.lock().unwrap().push(flow);
+                served.lock().push(flow);
                 tokio::time::sleep(Duration::from_secs(1)).await;
             })
         };
@@ -160,7 +161,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        let served = served.lock().unwrap();
+        let served = served.lock();
         let last = served.iter().rposition(|flow| *flow == SMALL).unwrap();
         assert!(last <= 2 + 2 * 3, "{served:?}");
         assert_eq!((served.len(), places.free()), (103, 2));

@@ -1,9 +1,11 @@
 //! Signs of life of flows of work, for who watches that none stands still.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::Flow;
 
@@ -53,7 +55,7 @@ impl Pulses {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Flow, Pulse>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -49,12 +49,12 @@ mod tests {
         let readers = Readers::default();
         let begun = Arc::new(AtomicUsize::new(0));
         let (go, wait) = mpsc::channel::<()>();
-        let wait = Arc::new(std::sync::Mutex::new(wait));
+        let wait = Arc::new(parking_lot::Mutex::new(wait));
         for _ in 0..20 {
             let (begun, wait) = (Arc::clone(&begun), Arc::clone(&wait));
             let read = readers.read(move || {
                 begun.fetch_add(1, Ordering::Relaxed);
-                let _ = wait.lock().unwrap().recv();
+                let _ = wait.lock().recv();
                 Ok(())
             });
             // As a client that goes away at once.

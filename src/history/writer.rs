@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver as Ended, RecvTimeoutError, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 
@@ -190,7 +191,7 @@ impl Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         self.lines = None;
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.ended.get_mut();
         if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             self.shared.failed("the disk does not take it in time");
         }
@@ -198,8 +199,8 @@ impl Drop for Inner {
 }
 
 impl Shared {
-    fn failing(&self) -> std::sync::MutexGuard<'_, Option<String>> {
-        self.failing.lock().unwrap_or_else(PoisonError::into_inner)
+    fn failing(&self) -> parking_lot::MutexGuard<'_, Option<String>> {
+        self.failing.lock()
     }
 
     fn failed(&self, why: &str) {

@@ -7,9 +7,10 @@
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::fresh::Hold;
@@ -111,7 +112,7 @@ impl Listing {
     /// Carries out an edit and makes it durable.
     pub async fn edit(self: &Arc<Self>, edit: Edit) -> io::Result<Done> {
         let (tell, told) = oneshot::channel();
-        lock(&self.waiting).push(Waiting { edit, tell });
+        self.waiting.lock().push(Waiting { edit, tell });
         // In a task of its own: the edits of others do not depend on this caller's patience.
         tokio::spawn(Arc::clone(self).carry_out());
         told.await.unwrap_or_else(|_| Err(io::Error::other("the edit was stopped")))
@@ -119,7 +120,7 @@ impl Listing {
 
     async fn carry_out(self: Arc<Self>) {
         let _turn = self.turn.lock().await;
-        let mut batch = std::mem::take(&mut *lock(&self.waiting));
+        let mut batch = std::mem::take(&mut *self.waiting.lock());
         // Who gave up must not see the edit happen later.
         batch.retain(|waiting| !waiting.tell.is_closed());
         if batch.is_empty() {
@@ -195,7 +196,7 @@ impl Listing {
             inode: files::inode(&metadata),
         };
         let touched = files::touched(&metadata).map_err(files::at(&path))?;
-        if let Some(cached) = &*lock(&self.cached)
+        if let Some(cached) = &*self.cached.lock()
             && cached.settled
             && cached.stamp == stamp
         {
@@ -206,7 +207,7 @@ impl Listing {
             .ok_or_else(|| files::at(&path)(io::ErrorKind::NotFound.into()))?;
         let index = Index::parse(&content).map_err(|error| files::at(&path)(error.into()))?;
         let index = Arc::new(index);
-        *lock(&self.cached) = Some(Cached { stamp, settled, index: Arc::clone(&index) });
+        *self.cached.lock() = Some(Cached { stamp, settled, index: Arc::clone(&index) });
         Ok(index)
     }
 
@@ -306,10 +307,6 @@ impl Listing {
 }
 
 /// A lock whose holders never leave half a change, so that a panic of one spoils nothing.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Makes a folder a layout without images, unless it is one. Several may do so at once.
 pub(super) fn create(layout: &Path) -> io::Result<()> {
     let blobs = layout.join(files::BLOBS);

@@ -2,11 +2,11 @@
 //! manifests are read, each once.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+
+use parking_lot::Mutex;
 
 use super::Layout;
 use super::index::Index;
-use super::listing::lock;
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::{Cause, Result};
 
@@ -19,20 +19,20 @@ impl Subjects {
     pub fn learn(&self, manifest: &Manifest) {
         let subject = manifest.subject.as_ref();
         let known = subject.map(|subject| (subject.digest.clone(), manifest.referrer_descriptor()));
-        lock(&self.0).insert(manifest.digest.clone(), known);
+        self.0.lock().insert(manifest.digest.clone(), known);
     }
 
     fn learn_that_it_has_none(&self, digest: &Digest) {
-        lock(&self.0).insert(digest.clone(), None);
+        self.0.lock().insert(digest.clone(), None);
     }
 
     fn knows(&self, digest: &Digest) -> bool {
-        lock(&self.0).contains_key(digest)
+        self.0.lock().contains_key(digest)
     }
 
     /// The referrers of `subject` among the listed ones, each once, in the list's order.
     fn select(&self, listed: &[&Digest], subject: &Digest) -> Vec<Descriptor> {
-        let mut known = lock(&self.0);
+        let mut known = self.0.lock();
         if known.len() > listed.len() {
             // What is no longer listed is forgotten, so that this does not grow for ever.
             let listed: std::collections::HashSet<_> = listed.iter().copied().collect();

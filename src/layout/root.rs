@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
-use super::listing::{self, lock};
+use parking_lot::Mutex;
+
+use super::listing;
 use super::{Layout, failed, files};
 use crate::oci::RepositoryName;
 use crate::oci::reference::ReferenceError;
@@ -100,17 +101,17 @@ impl Layouts {
         };
         let subject = || format!("oci:{}", folder.display());
         if !there.await.map_err(|error| failed("open layout", subject(), error))? {
-            lock(&self.open).remove(name);
+            self.open.lock().remove(name);
             return Ok(None);
         }
-        if let Some(layout) = lock(&self.open).get(name) {
+        if let Some(layout) = self.open.lock().get(name) {
             return Ok(Some(layout.clone()));
         }
         super::open_folder(&folder, &subject()).await?;
         let tree = self.single.is_none().then(|| self.root.clone());
         let store = self.root.to_string_lossy().into_owned();
         let layout = Layout::new(folder.clone(), subject(), store, name.to_string(), tree);
-        Ok(Some(lock(&self.open).entry(name.clone()).or_insert(layout).clone()))
+        Ok(Some(self.open.lock().entry(name.clone()).or_insert(layout).clone()))
     }
 
     /// A repository, made where there is none with this name.

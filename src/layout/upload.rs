@@ -7,19 +7,19 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::files;
 use super::fresh::{self, Hold, hold};
-use super::listing::lock;
 use crate::oci::{Digest, Hasher};
 
 /// Partial files that nobody has touched for so long are removed.
@@ -131,7 +131,7 @@ impl Uploads {
         let path = files::uploads(layout).join(id.as_str());
         let slot = self.slot(id);
         let stop = CancellationToken::new();
-        std::mem::replace(&mut *lock(&slot.stop), stop.clone()).cancel();
+        std::mem::replace(&mut *slot.stop.lock(), stop.clone()).cancel();
         let hashed = Arc::clone(&slot.gate).lock_owned().await;
         let opened = files::blocking({
             let path = path.clone();
@@ -147,11 +147,11 @@ impl Uploads {
     }
 
     pub fn forget(&self, id: &UploadId) {
-        lock(&self.slots).remove(id);
+        self.slots.lock().remove(id);
     }
 
     fn slot(&self, id: &UploadId) -> Arc<Slot> {
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         if slots.len() >= KEPT && !slots.contains_key(id) {
             slots.retain(|_, slot| slot.gate.try_lock().is_err() || Arc::strong_count(slot) > 1);
         }

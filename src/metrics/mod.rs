@@ -23,8 +23,9 @@ mod rules;
 mod transfers;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 
 use crate::oci::RegistryHost;
@@ -73,7 +74,7 @@ impl Metrics {
 
     /// The metrics of one registry: to be got once and kept.
     pub fn registry(&self, host: &RegistryHost) -> Arc<RegistryMetrics> {
-        let mut registries = self.0.registries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut registries = self.0.registries.lock();
         let of_host = registries.entry(host.clone());
         of_host.or_insert_with(|| Arc::new(self.0.registry.of(host.as_str()))).clone()
     }

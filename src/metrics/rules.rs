@@ -6,11 +6,12 @@
 //! they are asked for.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use parking_lot::RwLock;
 use prometheus::proto::MetricType;
 
 use super::cleanups::{self, CleanupNumbers, LastPlan, StepOutcome};
@@ -312,7 +313,7 @@ const FAMILIES: [Family; 11] = [
 impl Rules {
     /// A rule whose name was that of a rule of another kind begins anew.
     pub fn get(&self, name: &str, kind: RuleKind) -> RuleMetrics {
-        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = self.by_name.write();
         if let Some(known) = by_name.get(name).filter(|known| known.kind() == kind) {
             return known.clone();
         }
@@ -322,13 +323,13 @@ impl Rules {
     }
 
     pub fn retain(&self, is_kept: impl Fn(&str) -> bool) {
-        let mut by_name = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let mut by_name = self.by_name.write();
         by_name.retain(|name, _| is_kept(name));
     }
 
     /// Writes all families in the text format.
     pub fn write(&self, text: &mut String) -> prometheus::Result<()> {
-        let by_name = self.by_name.read().unwrap_or_else(PoisonError::into_inner);
+        let by_name = self.by_name.read();
         for family in FAMILIES.iter().chain(&cleanups::FAMILIES) {
             family.write(by_name.iter().map(|(name, rule)| (&**name, &*rule.0)), text)?;
         }

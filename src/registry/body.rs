@@ -1,14 +1,15 @@
 //! The body of an upload: streamed, of exact length, and watched for progress.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use http_body::{Frame, SizeHint};
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::transport::Timeouts;
@@ -65,7 +66,7 @@ impl http_body::Body for Streamed {
         if self.left == 0 {
             return Poll::Ready(None);
         }
-        let chunks = self.chunks.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let chunks = self.chunks.get_mut();
         let polled = chunks.as_mut().poll_next(cx);
         self.progress.0.starved.store(polled.is_pending(), Ordering::Relaxed);
         let Poll::Ready(item) = polled else { return Poll::Pending };

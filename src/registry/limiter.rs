@@ -1,8 +1,8 @@
 //! Holds requests to one registry back: window, pace and the pauses that it asks for.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::pace::Pace;
@@ -57,7 +57,7 @@ impl Limiter {
 
     fn state(&self) -> MutexGuard<'_, State> {
         // The state is plain numbers, valid after any panic.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Waits until a request of this flow may leave.
@@ -264,7 +264,7 @@ mod tests {
             let (limiter, left) = (limiter.clone(), left.clone());
             tokio::spawn(async move {
                 limiter.turn(flow).await;
-                left.lock().unwrap().push(flow.number());
+                left.lock().push(flow.number());
             })
         };
         let mut tasks: Vec<_> = (0..50).map(|_| start(Flow::new(1))).collect();
@@ -273,7 +273,7 @@ mod tests {
         for task in tasks {
             task.await.unwrap();
         }
-        let left = left.lock().unwrap();
+        let left = left.lock();
         let last = left.iter().rposition(|flow| *flow == 2).unwrap();
         assert!(last <= 6 + 2 * 3 + 1, "{left:?}");
     }

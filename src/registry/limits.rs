@@ -1,7 +1,7 @@
 //! How much one registry takes, as configured and as found out. It outlives a change of
 //! credentials: what was found out stays true.
 
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 
 use tokio::time::Instant;
 
@@ -51,12 +51,12 @@ impl Limits {
 
     /// The registry wants nothing until then.
     pub(super) fn close(&self, until: Instant, cause: Cause) {
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some((until, cause));
+        *self.closed.lock() = Some((until, cause));
     }
 
     /// Why the registry is not asked anything at the moment, as it said itself.
     pub fn closed(&self) -> Option<Cause> {
-        let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = self.closed.lock();
         let closed = closed.as_ref().filter(|(until, _)| Instant::now() < *until);
         closed.map(|(_, cause)| cause.clone())
     }

@@ -27,8 +27,9 @@ mod window;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 
+use parking_lot::Mutex;
 use url::Url;
 
 use crate::fair::{Flow, Pulses};

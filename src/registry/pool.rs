@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
 use super::{Limits, Policy, Registry, Settings, Timeouts, Tls};
@@ -86,7 +88,7 @@ impl Registries {
 
     /// Those that were opened, by host.
     pub fn opened(&self) -> Vec<Arc<Registry>> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         let mut opened: Vec<_> = open.values().cloned().collect();
         opened.sort_by(|a, b| a.host().cmp(b.host()));
         opened
@@ -99,7 +101,7 @@ impl Registries {
 
     /// The registry at this host. Nothing is sent.
     pub fn open(&self, host: &RegistryHost) -> Result<Arc<Registry>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());
         }
@@ -135,7 +137,7 @@ impl Registries {
     fn limits(&self, host: &RegistryHost, config: &RegistryConfig) -> Arc<Limits> {
         let parallel = config.parallel.map(std::num::NonZeroU32::get);
         let per_second = config.requests_per_second;
-        let mut all = self.limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.limits.lock();
         match all.get(host) {
             Some(limits) if limits.are_for(parallel, per_second) => Arc::clone(limits),
             _ => {

@@ -4,7 +4,6 @@
 //! at most 4 MiB. Each next way is taken for a registry, and remembered, when it has refused the
 //! one before.
 
-use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
@@ -59,7 +58,7 @@ impl RemoteRepository {
             Some(from) if from == self.path() => &facts.self_mounts,
             _ => &facts.mounts,
         };
-        let mounts = || mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mounts = || mounts.lock();
         let from = from.filter(|from| mounts().is_worth_asking(from));
         let what = What::Blob(self.name(), digest);
         let Some(from) = from else { return self.post_plain(digest).await };

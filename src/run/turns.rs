@@ -5,8 +5,9 @@
 //! pass. Who takes several turns takes them in one order, so nobody waits in a circle.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 /// Turns, by target repository. Nothing is kept of those that nobody has.
@@ -57,7 +58,7 @@ impl Turns {
     }
 
     fn taken(&self) -> MutexGuard<'_, HashMap<String, Turn<oneshot::Sender<Held>>>> {
-        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock()
     }
 
     /// Somebody is done, or waits no more: who may begin now?

@@ -3,8 +3,9 @@
 //! keep nobody out.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task::AbortHandle;
 
@@ -83,7 +84,7 @@ impl Crowd {
 
     fn members(&self) -> MutexGuard<'_, Members> {
         // Whoever panicked left plain data behind.
-        self.0.members.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.members.lock()
     }
 }
 

@@ -3,11 +3,12 @@
 //! sled could do this by itself, but its thread does not make the file's growth durable, and
 //! whoever drops the database waits forever if that thread panicked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
 use super::store::Store;
@@ -79,7 +80,7 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.requests = None;
-        let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let ended = self.ended.get_mut();
         if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
             self.store.give_up("the disk did not take what was written in time");
         }

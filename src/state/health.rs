@@ -4,9 +4,11 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use super::State;
 
@@ -55,7 +57,7 @@ impl Size {
     pub(super) fn of(dir: &Path) -> Self {
         let size = Self::default();
         size.measure(dir);
-        *size.begun.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *size.begun.lock() = Some(Instant::now());
         size
     }
 
@@ -69,7 +71,7 @@ impl Size {
     /// Begins a measurement, unless there was one a moment ago.
     fn keep_up(&self, dir: &Path, now: Instant) {
         {
-            let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut begun = self.begun.lock();
             let is_fresh = |at: Instant| now.saturating_duration_since(at) < SIZE_AGE;
             if begun.is_some_and(is_fresh) {
                 return;

@@ -33,9 +33,10 @@ mod withdrawn;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use flusher::Flusher;
+use parking_lot::{Mutex, MutexGuard};
 use store::{Change, Store};
 
 pub use abilities::Ability;
@@ -132,6 +133,6 @@ impl State {
     }
 
     fn updating(&self) -> MutexGuard<'_, ()> {
-        self.0.updating.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.updating.lock()
     }
 }

@@ -8,7 +8,9 @@ use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
+
+use parking_lot::Mutex;
 
 /// The file in a database's folder that says that the database was found to be damaged, and how.
 /// Much damage shows only when a page is read, so opening alone would never get rid of it.
@@ -75,7 +77,7 @@ pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T,
 impl Store {
     pub(super) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         match self {
-            Self::Memory(map) => locked(map).get(key).cloned(),
+            Self::Memory(map) => map.lock().get(key).cloned(),
             Self::Disk(disk) => disk.run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))?,
         }
     }
@@ -84,7 +86,7 @@ impl Store {
     pub(super) fn apply(&self, changes: Vec<Change>) {
         match self {
             Self::Memory(map) => {
-                let mut map = locked(map);
+                let mut map = map.lock();
                 for (key, value) in changes {
                     match value {
                         Some(value) => map.insert(key, value),
@@ -101,7 +103,8 @@ impl Store {
     /// The last `limit` entries whose keys start with `prefix`, in the order of their keys.
     pub(super) fn last_with_prefix(&self, prefix: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
         let mut entries: Vec<_> = match self {
-            Self::Memory(map) => locked(map)
+            Self::Memory(map) => map
+                .lock()
                 .range(prefix.to_vec()..)
                 .take_while(|(key, _)| key.starts_with(prefix))
                 .map(|(key, value)| (key.clone(), value.clone()))
@@ -127,7 +130,8 @@ impl Store {
     /// the others are never held.
     pub(super) fn keys(&self, prefix: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
         match self {
-            Self::Memory(map) => locked(map)
+            Self::Memory(map) => map
+                .lock()
                 .range(prefix.to_vec()..)
                 .map(|(key, _)| key)
                 .take_while(|key| key.starts_with(prefix))
@@ -170,11 +174,6 @@ impl Store {
             disk.give_up(why);
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A map is whole even if a holder of the lock panicked.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn write(db: &sled::Db, changes: Vec<Change>) -> Result<(), Failure> {

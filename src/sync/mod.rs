@@ -19,10 +19,11 @@ mod scope;
 mod tests;
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::cleanup::{Actor, Audit};
@@ -226,7 +227,7 @@ impl Syncer {
         progress: &Progress<'_>,
     ) -> Result<Vec<pairs::Pairing>, Error> {
         let RunSpec { rule, scope, .. } = spec;
-        let listed = || self.common.listed.lock().unwrap_or_else(PoisonError::into_inner);
+        let listed = || self.common.listed.lock();
         let key = || (rule.name.clone(), rule.source.registry.clone());
         let (repositories, others) = match scope.repositories(rule) {
             Some(repositories) => (repositories, listed().get(&key()).cloned().unwrap_or_default()),

@@ -1,6 +1,6 @@
 //! What a run has done until now: it survives an interruption, and can be looked at meanwhile.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use parking_lot::Mutex;
 
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +30,7 @@ pub struct Snapshot {
 
 impl RunProgress {
     pub fn snapshot(&self) -> Snapshot {
-        *lock(&self.now)
+        *self.now.lock()
     }
 
     /// Signs of life: requests that were answered well, and waits for other runs that go on.
@@ -39,7 +39,7 @@ impl RunProgress {
     }
 
     fn change(&self, change: impl FnOnce(&mut Snapshot)) {
-        change(&mut lock(&self.now));
+        change(&mut self.now.lock());
     }
 }
 
@@ -142,7 +142,7 @@ impl<'a> Progress<'a> {
     }
 
     pub fn change(&self, change: impl FnOnce(&mut RuleReport)) {
-        change(&mut lock(&self.report));
+        change(&mut self.report.lock());
     }
 
     /// When nothing new may be begun.
@@ -152,7 +152,7 @@ impl<'a> Progress<'a> {
 
     /// The report, with its images by name.
     pub fn into_report(self) -> RuleReport {
-        let mut report = self.report.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut report = self.report.into_inner();
         report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
         report.removed.sort_by(|a, b| a.target.cmp(&b.target));
         let Counts { copied, kept, failed, .. } = report.counts;
@@ -167,10 +167,6 @@ impl<'a> Progress<'a> {
 }
 
 /// Plain data, valid after any panic.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -209,7 +205,7 @@ mod tests {
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
             keep,
-            watch: &|_| *lock(&seen) += 1,
+            watch: &|_| *seen.lock() += 1,
             remover: None,
         };
         let progress = Progress::new(&spec);
@@ -219,7 +215,7 @@ mod tests {
         }
         progress.unchanged(7);
         let report = progress.into_report();
-        (report, *lock(&seen))
+        (report, *seen.lock())
     }
 
     #[test]

@@ -4,7 +4,6 @@
 //! wait, and mount it.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::PoisonError;
 
 use super::Carrier;
 use super::carry::Wish;
@@ -185,11 +184,11 @@ impl Carrier {
     }
 
     fn self_mount(&self, store: &str) -> Option<SelfMount> {
-        self.self_mounts.lock().unwrap_or_else(PoisonError::into_inner).get(store).copied()
+        self.self_mounts.lock().get(store).copied()
     }
 
     fn learn(&self, store: &str, answer: SelfMount) {
-        let mut known = self.self_mounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.self_mounts.lock();
         known.entry(store.to_owned()).or_insert(answer);
     }
 

@@ -4,11 +4,12 @@
 //! happens and whenever, a tag never points at something incomplete.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tracing::Instrument;
 
 use super::blobs::Fate;
@@ -124,27 +125,27 @@ impl<'a> Side<'a> {
     }
 
     pub fn has_failed(&self) -> bool {
-        lock(&self.failed).is_some()
+        self.failed.lock().is_some()
     }
 
     /// Notes the first failure: it is the cause of those that follow.
     pub fn fail(&self, error: Error) {
-        lock(&self.failed).get_or_insert(error);
+        self.failed.lock().get_or_insert(error);
     }
 
     /// Takes a failure for a refusal of what was just brought, if it is such a one.
     pub fn excuse(&self, is_refusal: impl Fn(&Error) -> bool) {
-        let error = lock(&self.failed).take_if(|error| is_refusal(error));
-        lock(&self.refused).extend(error);
+        let error = self.failed.lock().take_if(|error| is_refusal(error));
+        self.refused.lock().extend(error);
     }
 
     pub fn trust(&self, blob: &Digest) {
-        lock(&self.trusted).insert(blob.clone());
+        self.trusted.lock().insert(blob.clone());
     }
 
     /// Whether any of these was taken to be there; from now on they are looked at.
     fn distrust(&self, blobs: &[Descriptor]) -> bool {
-        let mut trusted = lock(&self.trusted);
+        let mut trusted = self.trusted.lock();
         blobs.iter().filter(|blob| trusted.remove(&blob.digest)).count() > 0
     }
 
@@ -156,7 +157,7 @@ impl<'a> Side<'a> {
     }
 
     fn finish(self, digest: Digest, unchanged: bool) -> Result<Delivered> {
-        if let Some(error) = lock(&self.failed).take() {
+        if let Some(error) = self.failed.lock().take() {
             return Err(error);
         }
         let fate = |fate: Fate| self.fates[fate as usize].load(Ordering::Relaxed);
@@ -167,13 +168,9 @@ impl<'a> Side<'a> {
             blobs_sent: fate(Fate::Sent),
             blobs_mounted: fate(Fate::Mounted),
             blobs_present: fate(Fate::Present),
-            refused_referrers: std::mem::take(&mut lock(&self.refused)),
+            refused_referrers: std::mem::take(&mut self.refused.lock()),
         })
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What all parts of one transfer share.
@@ -195,7 +192,7 @@ impl Trip<'_> {
     }
 
     pub fn note(&self, note: String) {
-        let mut notes = lock(&self.notes);
+        let mut notes = self.notes.lock();
         if !notes.contains(&note) {
             notes.push(note);
         }
@@ -204,7 +201,7 @@ impl Trip<'_> {
     /// Something that belongs to the image cannot be had: every side goes without it.
     pub fn refuse(&self, error: &Error) {
         for side in self.live() {
-            lock(&side.refused).push(error.clone());
+            side.refused.lock().push(error.clone());
         }
     }
 
@@ -264,9 +261,9 @@ impl Carrier {
         Ok(Outcome {
             source_digest,
             targets,
-            notes: notes.into_inner().unwrap_or_else(PoisonError::into_inner),
+            notes: notes.into_inner(),
             subjects,
-            referrers: found.into_inner().unwrap_or_else(PoisonError::into_inner),
+            referrers: found.into_inner(),
         })
     }
 
@@ -410,7 +407,7 @@ impl Carrier {
             }
             Err(error) => {
                 if optional && is_unwanted(&error) {
-                    lock(&side.refused).push(error);
+                    side.refused.lock().push(error);
                 } else {
                     side.fail(error);
                 }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 /// Locks by key. First come, first served.
@@ -22,7 +23,7 @@ impl<K: Hash + Eq + Clone> Locks<K> {
     /// Waits until this key is nobody else's.
     pub async fn lock(&self, key: &K) -> OwnedMutexGuard<()> {
         let lock = {
-            let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut held = self.held.lock();
             match held.get(key).and_then(Weak::upgrade) {
                 Some(lock) => lock,
                 None => {
@@ -58,6 +59,6 @@ mod tests {
         for key in 0..1000 {
             drop(locks.lock(&key).await);
         }
-        assert!(locks.held.lock().unwrap().len() < 50);
+        assert!(locks.held.lock().len() < 50);
     }
 }

@@ -23,8 +23,9 @@ mod trail;
 mod underway;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use crate::config::{ForeignLayers, IndexMode};
 use crate::fair::Places;
@@ -134,7 +135,7 @@ impl Carrier {
         tokio::time::sleep(wait).await;
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> parking_lot::MutexGuard<'_, Seen> {
+        self.seen.lock()
     }
 }

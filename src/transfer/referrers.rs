@@ -1,8 +1,8 @@
 //! What follows an image: referrers, by the API or the fallback tag, and cosign's tags.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
 
 use futures_util::{StreamExt, TryStreamExt};
 
@@ -120,7 +120,7 @@ impl Carrier {
         mut subjects: Vec<Digest>,
     ) -> Result<()> {
         {
-            let mut surveyed = trip.surveyed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut surveyed = trip.surveyed.lock();
             subjects.retain(|subject| surveyed.insert(subject.clone()));
         }
         let found: Vec<(Digest, Result<Vec<Found>>)> = futures_util::stream::iter(subjects)
@@ -151,7 +151,7 @@ impl Carrier {
     /// Brings along one referrer. One that cannot be read, now or ever, is reported, and the image
     /// goes without it.
     async fn deliver_referrer(&self, trip: &Trip<'_>, found: Found) -> Result<()> {
-        let count = trip.found.lock().unwrap_or_else(PoisonError::into_inner).len();
+        let count = trip.found.lock().len();
         if trip.nested.load(Ordering::Relaxed) >= MAX_DEPTH || count >= MAX_REFERRERS {
             let message = format!(
                 "more than {MAX_REFERRERS} referrers, or more than {MAX_DEPTH} of referrers of referrers, belong to one image"
@@ -170,7 +170,7 @@ impl Carrier {
             }
             Err(error) => return Err(error),
         };
-        trip.found.lock().unwrap_or_else(PoisonError::into_inner).push(found);
+        trip.found.lock().push(found);
         let live = trip.live();
         trip.nested.fetch_add(1, Ordering::Relaxed);
         let delivered = self.deliver(trip, graph, role).await;

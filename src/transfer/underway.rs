@@ -3,10 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::Job;
@@ -83,7 +84,7 @@ impl Underway {
     }
 
     fn tallies(&self) -> MutexGuard<'_, BTreeMap<u64, Arc<Tally>>> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tallies.lock()
     }
 }
 

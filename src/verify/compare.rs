@@ -4,9 +4,9 @@
 //! filter included. Every manifest is read and hashed on both sides.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Mutex, PoisonError};
 
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 
 use super::parts::differing_type;
 use super::report::{ImageReport, Kind, Outcome, Problem};
@@ -47,7 +47,7 @@ impl Verifier {
         let result = comparison.run(item).await;
         let Comparison { problems, mut compared, .. } = comparison;
         let report = &mut compared.report;
-        report.problems = problems.into_inner().unwrap_or_else(PoisonError::into_inner);
+        report.problems = problems.into_inner();
         // Looked for at once, found in any order; a part that stands at two places is one.
         report.problems.sort_by(|a, b| (&a.subject, &a.message).cmp(&(&b.subject, &b.message)));
         report.problems.dedup();
@@ -208,7 +208,7 @@ impl Comparison<'_> {
     }
 
     fn note(&self, problem: Option<Problem>) {
-        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut problems = self.problems.lock();
         problems.extend(problem);
     }
 }

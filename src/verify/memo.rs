@@ -1,8 +1,9 @@
 //! Each thing is looked at once, by the first who wants to know; the rest wait for what it finds.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
 use super::report::Problem;
@@ -27,7 +28,7 @@ impl Memo {
         look: impl Future<Output = Option<Problem>>,
     ) -> Option<Problem> {
         let cell = {
-            let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut known = self.0.lock();
             known.entry((place.to_owned(), digest.clone())).or_default().clone()
         };
         let finding = cell.get_or_init(|| async { look.await.map(Box::new) }).await;
@@ -36,7 +37,7 @@ impl Memo {
 
     /// Drops what was found wrong, so that it is looked at again.
     pub fn forget_problems(&self) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.retain(|_, cell| matches!(cell.get(), Some(None)));
     }
 }

@@ -11,11 +11,12 @@ mod parts;
 mod repair;
 mod report;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use futures_util::StreamExt;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -178,7 +179,7 @@ impl Verifier {
         let settled: Mutex<Vec<ImageReport>> = Mutex::default();
         let settle = |image: ImageReport| {
             watch(&image);
-            settled.lock().unwrap_or_else(PoisonError::into_inner).push(image);
+            settled.lock().push(image);
         };
         let finished = tokio::select! {
             biased;
@@ -188,7 +189,7 @@ impl Verifier {
         if let Some(repairer) = repairer {
             repairer.flush().await;
         }
-        let mut images = settled.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let mut images = settled.into_inner();
         images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
         let mut counts = Counts::default();
         images.iter().for_each(|image| counts.add(image.outcome));

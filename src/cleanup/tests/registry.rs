@@ -2,11 +2,12 @@
 //! preceded by somebody else's pushes as a test says, and each is held against what must not go.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::world::{Item, World};
@@ -82,7 +83,7 @@ impl Registry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap()
+        self.inner.lock()
     }
 
     pub fn world(&self) -> World {

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
+use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -34,7 +35,7 @@ pub struct Hands {
 impl Hands {
     /// Somebody sets the clock, or the machine was asleep.
     pub fn jump(&self, by: SignedDuration) {
-        let mut at = self.at.lock().unwrap();
+        let mut at = self.at.lock();
         *at += by;
     }
 }
@@ -42,7 +43,7 @@ impl Hands {
 impl Clock for Hands {
     fn now(&self) -> Timestamp {
         let passed = SignedDuration::try_from(self.begun.elapsed()).unwrap();
-        *self.at.lock().unwrap() + passed
+        *self.at.lock() + passed
     }
 }
 
@@ -71,28 +72,28 @@ pub struct Runs {
 
 impl Runs {
     pub fn go(&self, way: Way) {
-        *self.way.lock().unwrap() = Some(way);
+        *self.way.lock() = Some(way);
     }
 
     /// What cleanup rules report of their repositories from now on.
     pub fn clean(&self, repositories: &[RepositoryReport]) {
-        *self.cleaned.lock().unwrap() = repositories.to_vec();
+        *self.cleaned.lock() = repositories.to_vec();
     }
 
     /// In which mode a cleanup rule was last run.
     pub fn mode(&self, rule: &str) -> cleanup::Mode {
-        self.modes.lock().unwrap()[rule]
+        self.modes.lock()[rule]
     }
 
     /// When runs began, of all rules.
     pub fn begun(&self) -> Vec<Timestamp> {
-        self.log.lock().unwrap().iter().map(|(_, at)| *at).collect()
+        self.log.lock().iter().map(|(_, at)| *at).collect()
     }
 
     /// How many runs each rule had that had any.
     pub fn by_rule(&self) -> BTreeMap<String, usize> {
         let mut counts = BTreeMap::new();
-        for (rule, _) in &*self.log.lock().unwrap() {
+        for (rule, _) in &*self.log.lock() {
             *counts.entry(rule.clone()).or_default() += 1;
         }
         counts
@@ -100,7 +101,7 @@ impl Runs {
 
     /// The longest time between two runs of a rule, or between its last one and the last of all.
     pub fn longest_pause(&self) -> Duration {
-        let log = self.log.lock().unwrap();
+        let log = self.log.lock();
         let (mut last, mut longest) = (BTreeMap::new(), SignedDuration::ZERO);
         for (rule, at) in &*log {
             if let Some(before) = last.insert(rule, *at) {
@@ -114,14 +115,14 @@ impl Runs {
 
     /// The most that were under way at once.
     pub fn most(&self) -> usize {
-        *self.most.lock().unwrap()
+        *self.most.lock()
     }
 
     fn begin(&self, rule: &str, at: Timestamp) {
-        self.log.lock().unwrap().push((rule.to_owned(), at));
-        let mut running = self.running.lock().unwrap();
+        self.log.lock().push((rule.to_owned(), at));
+        let mut running = self.running.lock();
         assert!(running.insert(rule.to_owned()), "{rule} overlaps itself");
-        let mut most = self.most.lock().unwrap();
+        let mut most = self.most.lock();
         *most = running.len().max(*most);
     }
 }
@@ -141,7 +142,7 @@ enum Played {
 impl Puppet {
     async fn play(&self, name: &str, stop: &Stop) -> Played {
         self.runs.begin(name, self.clock.now());
-        let way = self.runs.way.lock().unwrap().unwrap_or(Way::Takes(Duration::from_secs(1)));
+        let way = self.runs.way.lock().unwrap_or(Way::Takes(Duration::from_secs(1)));
         let played = match way {
             Way::Takes(time) => {
                 tokio::select! {
@@ -156,11 +157,11 @@ impl Puppet {
                 Played::Interrupted
             }
             Way::Panics => {
-                self.runs.running.lock().unwrap().remove(name);
+                self.runs.running.lock().remove(name);
                 panic!("a fault of ours");
             }
         };
-        self.runs.running.lock().unwrap().remove(name);
+        self.runs.running.lock().remove(name);
         played
     }
 }
@@ -182,10 +183,10 @@ impl Runner for Puppet {
     }
 
     async fn clean(&self, _: &Cleaner, spec: CleanupSpec<'_>) -> CleanupReport {
-        self.runs.modes.lock().unwrap().insert(spec.rule.name.clone(), spec.mode);
+        self.runs.modes.lock().insert(spec.rule.name.clone(), spec.mode);
         let mut report = CleanupReport::new(&spec.rule.name, spec.mode);
         match self.play(&spec.rule.name, spec.stop).await {
-            Played::ToItsEnd => report.repositories = self.runs.cleaned.lock().unwrap().clone(),
+            Played::ToItsEnd => report.repositories = self.runs.cleaned.lock().clone(),
             Played::Interrupted => report.interrupted = true,
             Played::Unreachable => report.failures.push(refused_connection()),
         }

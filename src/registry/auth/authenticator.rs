@@ -5,16 +5,18 @@
 //! attached and tokens fetched beforehand, without a 401 for each repository.
 
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method};
+use parking_lot::Mutex;
 use reqwest::Client;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OwnedMutexGuard;
 use url::Url;
 
+use super::Clock;
 use super::cache::{Issued, TokenCache};
 use super::challenge::{self, Challenge};
 use super::credentials::{Credential, CredentialSource};
@@ -23,7 +25,6 @@ use super::learned::{Bearer, HOLD_BACK, Learned, Way};
 use super::realm;
 use super::scope::{Access, Scope};
 use super::token::{Request, Token, TokenClient, shown};
-use super::{Clock, lock};
 use crate::metrics::{RegistryMetrics, TokenOutcome};
 use crate::oci::{RegistryHost, RepositoryName};
 
@@ -168,7 +169,7 @@ impl Authenticator {
         let again = self.learn(scope, used, &challenges).await;
         // Whether it was learned or not: the others need not wait any more.
         if let Proof::Probe(gate) = &used.proof {
-            lock(gate).take();
+            gate.lock().take();
         }
         again
     }
@@ -176,8 +177,8 @@ impl Authenticator {
     /// Takes note of any other answer: the way in is known.
     pub fn accepted(&self, used: Authorization) {
         match &used.proof {
-            Proof::Probe(gate) if lock(gate).is_some() => {
-                lock(&self.learned).is_open();
+            Proof::Probe(gate) if gate.lock().is_some() => {
+                self.learned.lock().is_open();
             }
             Proof::Token(issued) => self.cache.accept(issued),
             _ => {}
@@ -204,8 +205,8 @@ impl Authenticator {
         match (&used.proof, bearer) {
             // The token was refused.
             (Proof::Token(issued), Some(Ok((bearer, words)))) => {
-                lock(&self.learned).set_way(scope, Way::Bearer(bearer));
-                if lock(&self.learned).set_words(scope, words.as_deref()) {
+                self.learned.lock().set_way(scope, Way::Bearer(bearer));
+                if self.learned.lock().set_words(scope, words.as_deref()) {
                     self.cache.forget(scope);
                     return Ok(true);
                 }
@@ -213,18 +214,18 @@ impl Authenticator {
             }
             // Harbor's catalog, even if the token is good.
             (Proof::Token(_), _) if basic && scope.access == Access::Catalog => {
-                lock(&self.learned).set_way(scope, Way::Basic);
+                self.learned.lock().set_way(scope, Way::Basic);
                 Ok(self.renew(scope, None).await?.is_some())
             }
             (Proof::Token(issued), _) => Ok(self.cache.refuse(scope, issued)),
             (_, Some(Ok((bearer, words)))) => {
-                lock(&self.learned).set_way(scope, Way::Bearer(bearer));
-                lock(&self.learned).set_words(scope, words.as_deref());
+                self.learned.lock().set_way(scope, Way::Bearer(bearer));
+                self.learned.lock().set_words(scope, words.as_deref());
                 Ok(true)
             }
             (Proof::Basic(refused), _) => Ok(self.renew(scope, Some(refused)).await?.is_some()),
             (Proof::Nothing | Proof::Probe(_), _) if basic => {
-                lock(&self.learned).set_way(scope, Way::Basic);
+                self.learned.lock().set_way(scope, Way::Basic);
                 Ok(self.renew(scope, None).await?.is_some())
             }
             (_, Some(Err(error))) => Err(error),
@@ -268,7 +269,7 @@ impl Authenticator {
     }
 
     fn way(&self, scope: &Scope) -> Option<Way> {
-        lock(&self.learned).way(scope)
+        self.learned.lock().way(scope)
     }
 
     async fn find(&self, scope: &Scope) -> Result<Option<Credential>, AuthError> {
@@ -321,12 +322,12 @@ impl Authenticator {
             let reason = "that is not where this registry's credentials may be sent";
             return Err(self.distrust(&bearer.realm, reason));
         }
-        let held_back = |credential| lock(&self.learned).held_back(credential, (self.clock)());
+        let held_back = |credential| self.learned.lock().held_back(credential, (self.clock)());
         if let Some(refusals) = credential.and_then(held_back) {
             let (registry, minutes) = (self.registry.to_string(), HOLD_BACK.as_secs() / 60);
             return Err(AuthError::HeldBack { registry, refusals, minutes });
         }
-        let scopes = lock(&self.learned).texts(scope);
+        let scopes = self.learned.lock().texts(scope);
         let request = Request {
             realm: &bearer.realm,
             compare_with: bearer.standing.suspect().then_some(&self.base),
@@ -341,9 +342,9 @@ impl Authenticator {
             Err(_) => TokenOutcome::Failed,
         });
         match (&fetched, credential) {
-            (Ok(_), Some(_)) => lock(&self.learned).known(),
+            (Ok(_), Some(_)) => self.learned.lock().known(),
             (Err(AuthError::Refused { status: 401, .. }), Some(credential)) => {
-                lock(&self.learned).refused(credential, (self.clock)());
+                self.learned.lock().refused(credential, (self.clock)());
             }
             _ => {}
         }

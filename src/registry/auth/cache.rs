@@ -4,14 +4,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
+use super::Clock;
 use super::error::AuthError;
 use super::scope::Scope;
 use super::token::Token;
-use super::{Clock, lock};
 
 /// A refusal of the token server is believed for so long before it is asked again.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(60);
@@ -105,7 +107,7 @@ impl TokenCache {
             return slot.valid((self.clock)()).ok_or(failure);
         }
         let fetched = fetch().await;
-        let mut held = lock(&slot.held);
+        let mut held = slot.held.lock();
         match fetched {
             Ok(token) => {
                 let number = self.issued.fetch_add(1, Ordering::Relaxed);
@@ -126,7 +128,7 @@ impl TokenCache {
     /// cannot if this one already was fetched because of such a refusal.
     pub fn refuse(&self, scope: &Scope, issued: &Issued) -> bool {
         let slot = self.slot(scope);
-        let mut held = lock(&slot.held);
+        let mut held = slot.held.lock();
         if issued.scope != *scope {
             // A token for more that turned out to be good for less: fetch one of its own.
             return !std::mem::replace(&mut held.refused, true);
@@ -146,30 +148,30 @@ impl TokenCache {
     /// Another scope text will be asked for from now on: what is held is of no use.
     pub fn forget(&self, scope: &Scope) {
         let slot = self.slot(scope);
-        let mut held = lock(&slot.held);
+        let mut held = slot.held.lock();
         *held = Held { refused: true, ..Held::default() };
     }
 
     /// The registry accepted it: a refusal that comes later is another matter.
     pub fn accept(&self, issued: &Issued) {
-        if let Some(slot) = lock(&self.slots).get(&issued.scope).cloned() {
-            lock(&slot.held).refused = false;
+        if let Some(slot) = self.slots.lock().get(&issued.scope).cloned() {
+            slot.held.lock().refused = false;
         }
     }
 
     fn ready(&self, scope: &Scope, slot: &Slot) -> Option<Arc<Issued>> {
         let now = (self.clock)();
-        let fresh = |slot: &Slot| lock(&slot.held).token.clone().filter(|t| t.is_fresh(now));
+        let fresh = |slot: &Slot| slot.held.lock().token.clone().filter(|t| t.is_fresh(now));
         let own = fresh(slot);
-        if own.is_some() || lock(&slot.held).refused {
+        if own.is_some() || slot.held.lock().refused {
             return own;
         }
-        let wider = lock(&self.slots).get(&scope.served_by()?).cloned()?;
+        let wider = self.slots.lock().get(&scope.served_by()?).cloned()?;
         fresh(&wider)
     }
 
     fn slot(&self, scope: &Scope) -> Arc<Slot> {
-        let mut slots = lock(&self.slots);
+        let mut slots = self.slots.lock();
         if let Some(slot) = slots.get(scope) {
             return slot.clone();
         }
@@ -183,11 +185,11 @@ impl TokenCache {
 
 impl Slot {
     fn valid(&self, now: Instant) -> Option<Arc<Issued>> {
-        lock(&self.held).token.clone().filter(|token| token.is_valid(now))
+        self.held.lock().token.clone().filter(|token| token.is_valid(now))
     }
 
     fn failure(&self, now: Instant) -> Option<AuthError> {
-        let held = lock(&self.held);
+        let held = self.held.lock();
         let (at, error) = held.failure.as_ref()?;
         let holds = if error.is_refusal() { REFUSAL_HOLDS } else { FAILURE_HOLDS };
         (now.saturating_duration_since(*at) < holds).then(|| error.clone())
@@ -226,7 +228,7 @@ mod tests {
         }
         clock.advance(Duration::from_secs(61));
         cache.get(&pull("b"), || async { Ok(token(&clock, 60)) }).await.unwrap();
-        assert_eq!(lock(&cache.slots).len(), 1);
+        assert_eq!(cache.slots.lock().len(), 1);
     }
 
     #[tokio::test]

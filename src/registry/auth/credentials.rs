@@ -6,17 +6,18 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::docker_config::{AuthFile, Entry, blocking, server_name};
 use super::environment::Environment;
 use super::error::AuthError;
 use super::helper::Helper;
-use super::{Clock, lock, secret};
+use super::{Clock, secret};
 use crate::config::SecretSource;
 use crate::oci::RegistryHost;
 
@@ -173,7 +174,7 @@ impl CredentialStore {
     }
 
     fn remembered(&self, registry: &RegistryHost, source: Source) -> Answer {
-        lock(&self.asked).entry((registry.clone(), source)).or_default().clone()
+        self.asked.lock().entry((registry.clone(), source)).or_default().clone()
     }
 }
 
@@ -212,7 +213,9 @@ impl CredentialSource for CredentialStore {
     ) -> Result<Option<Credential>, AuthError> {
         let now = (self.clock)();
         self.files.forget_older(now).await;
-        let asked: Vec<_> = lock(&self.asked)
+        let asked: Vec<_> = self
+            .asked
+            .lock()
             .iter()
             .filter(|((host, _), _)| host == registry)
             .map(|(_, remembered)| remembered.clone())

@@ -32,7 +32,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 pub use authenticator::{Authenticator, Authorization};
@@ -44,8 +44,3 @@ pub use secret::read_secret;
 
 /// A clock that never goes backwards: `Arc::new(Instant::now)` outside tests.
 pub type Clock = Arc<dyn Fn() -> Instant + Send + Sync>;
-
-/// Locks data that no panic can leave half-changed.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}

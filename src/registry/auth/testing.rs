@@ -5,12 +5,13 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::{Clock, Credential, Environment, lock};
+use super::{Clock, Credential, Environment};
 
 pub fn environment(variables: &[(&str, &str)]) -> Environment {
     let variables: HashMap<String, OsString> =
@@ -32,12 +33,12 @@ impl ManualClock {
     }
 
     pub fn advance(&self, by: Duration) {
-        *lock(&self.0) += by;
+        *self.0.lock() += by;
     }
 
     pub fn clock(&self) -> Clock {
         let now = self.0.clone();
-        Arc::new(move || *lock(&now))
+        Arc::new(move || *now.lock())
     }
 }
 

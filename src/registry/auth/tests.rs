@@ -1,7 +1,7 @@
 //! The authenticator against a token server, by what crosses the wire.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -13,6 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use futures_util::future::join_all;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
 use http::{HeaderMap, StatusCode};
+use parking_lot::Mutex;
 use url::form_urlencoded;
 
 use super::testing::{ManualClock, environment};
@@ -67,8 +68,8 @@ impl Server {
                     parameters: pairs.map(|(k, v)| (k.into_owned(), v.into_owned())).collect(),
                     authorization: authorization.map(|v| v.to_str().unwrap().to_owned()),
                 };
-                let before = lock(&kept).len();
-                lock(&kept).push(seen.clone());
+                let before = kept.lock().len();
+                kept.lock().push(seen.clone());
                 answer(&seen, before)
             }
         });
@@ -84,11 +85,11 @@ impl Server {
     }
 
     fn seen(&self) -> Vec<Seen> {
-        lock(&self.seen).clone()
+        self.seen.lock().clone()
     }
 
     fn count(&self) -> usize {
-        lock(&self.seen).len()
+        self.seen.lock().len()
     }
 
     /// The challenge of a registry that uses this token server.

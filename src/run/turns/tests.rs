@@ -129,10 +129,10 @@ async fn nobody_waits_in_a_circle() {
                     return patience < 60_000;
                 };
                 for key in &keys {
-                    writing.lock().unwrap().entry(*key).or_default().push(rule);
+                    writing.lock().entry(*key).or_default().push(rule);
                 }
                 tokio::time::sleep(Duration::from_millis(work)).await;
-                let mut writing = writing.lock().unwrap();
+                let mut writing = writing.lock();
                 keys.iter().all(|key| {
                     let writers = writing.get_mut(key).unwrap();
                     let alone = writers.iter().all(|other| *other == rule);

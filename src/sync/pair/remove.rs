@@ -1,10 +1,10 @@
 //! What is gone at the source goes at the targets, where the rule asks for it.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
 
 use futures_util::StreamExt;
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Goal, Item, Pair, TAGS};
@@ -86,7 +86,7 @@ impl Pair<'_> {
         let others = Mutex::new(others);
         let choose = |snapshot: &Snapshot| {
             let Extra { gone, others: changed } = found(snapshot, &records);
-            others.lock().unwrap_or_else(PoisonError::into_inner).extend(changed);
+            others.lock().extend(changed);
             these_tags(extra::LINE, &gone, limits)
         };
         let removal = Removal {
@@ -105,7 +105,7 @@ impl Pair<'_> {
             now: self.now(),
         };
         let removal = removal.run().await?;
-        Ok((others.into_inner().unwrap_or_else(PoisonError::into_inner), removal))
+        Ok((others.into_inner(), removal))
     }
 
     /// Keeps runs for events from these tags: what comes back meanwhile is copied after it went.

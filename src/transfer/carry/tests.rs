@@ -1,10 +1,10 @@
 //! A target that answers before it has read the blob, on a connection that it neither reads on
 //! nor closes.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::*;
 use crate::fair::Flow;
@@ -60,7 +60,7 @@ impl Repository for Hasty {
         if self.has_it { Ok(UploadStart::Present) } else { Err(refused(500)) }
     }
     async fn finish_upload(&self, _: &UploadSession, _: &Digest, body: BlobBody) -> Result<()> {
-        self.unread.lock().unwrap().push(Unread(body));
+        self.unread.lock().push(Unread(body));
         self.status.map_or(Ok(()), |status| Err(refused(status)))
     }
     async fn upload_status(&self, _: &UploadSession) -> Result<Option<UploadSession>> {
