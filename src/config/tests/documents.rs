@@ -52,9 +52,12 @@ fn the_schema_has_the_expected_tables() {
 fn the_example_can_be_used() {
     let config = parse_example(EXAMPLE);
     let names: Vec<_> = config.sync.iter().map(|rule| rule.name.as_str()).collect();
-    assert_eq!(names, ["hub-nginx", "ghcr-to-gitlab", "postgres-everywhere", "pinned-alpine"]);
+    assert_eq!(
+        names,
+        ["hub-nginx", "ghcr-to-gitlab", "postgres-everywhere", "pinned-alpine", "teams"]
+    );
     let names: Vec<_> = config.cleanup.iter().map(|rule| rule.name.as_str()).collect();
-    assert_eq!(names, ["apps"]);
+    assert_eq!(names, ["apps", "layouts"]);
     assert_eq!(config.registries.len(), 5);
 }
 
@@ -87,7 +90,7 @@ fn the_reference_has_every_key() {
     for key in keys() {
         let (table, name) = key.split_once('.').unwrap();
         let heading = match table {
-            "" => "## The file",
+            "" => "## Top-level keys",
             "Daemon" => "## `[daemon]`",
             "Registry" => "## `[registry.\"host\"]`",
             "Notify" => "## `[[notify]]`",
@@ -97,10 +100,10 @@ fn the_reference_has_every_key() {
             "Tags" => "## Selecting tags",
             "InUse" => "## `[in_use.NAME]`",
             "Cleanup" => "## `[[cleanup]]`",
-            "Keep" => "### What stays",
-            "Delete" => "### What goes",
-            "MaxDelete" => "### Limits",
-            "Quarantine" => "### Quarantine",
+            "Keep" => "### `keep`",
+            "Delete" => "### `delete`",
+            "MaxDelete" => "### `max_delete`",
+            "Quarantine" => "### `quarantine`",
             other => panic!("say under which heading {other} is documented"),
         };
         let section = REFERENCE.split(heading).nth(1).unwrap_or_else(|| panic!("no {heading}"));
