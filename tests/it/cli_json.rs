@@ -60,9 +60,9 @@ impl Documented {
     fn check_value(&mut self, at: &str, kind: &str, value: &Value) {
         let linked = kind.split_once("](#").map(|(_, rest)| rest.split(')').next().unwrap());
         let is = |kind: &str| match kind {
-            "true or false" => value.is_boolean(),
-            "number" => value.is_number(),
-            "text" => value.is_string(),
+            "boolean" => value.is_boolean(),
+            "number" | "numbers" => value.is_number(),
+            "string" | "strings" => value.is_string(),
             other => panic!("{at}: what is `{other}`?"),
         };
         let plain = kind.trim_end_matches(", optional");
@@ -75,9 +75,9 @@ impl Documented {
                     self.check_value(at, list.trim_start_matches("list of "), item);
                 }
             }
-            table if table.starts_with("table of ") => {
+            map if map.starts_with("map of ") => {
                 for item in value.as_object().unwrap_or_else(|| panic!("{at}: {value}")).values() {
-                    self.check_value(at, table.trim_start_matches("table of "), item);
+                    self.check_value(at, map.trim_start_matches("map of "), item);
                 }
             }
             plain => match linked {
