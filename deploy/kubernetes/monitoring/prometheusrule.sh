@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the alerts as an object of the Prometheus operator, so that they are written only once:
+# Prints deploy/prometheus/alerts.yml as a PrometheusRule for the Prometheus operator:
 #   ./prometheusrule.sh | kubectl apply -f -
 set -eu
 cat <<'HEAD'
