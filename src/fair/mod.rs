@@ -1,24 +1,25 @@
-//! What is scarce, shared fairly between flows of work: one with ten thousand things to do does
-//! not keep out one that has three.
+//! Scarce resources, shared fairly between flows of work: a flow with ten thousand items does not
+//! lock out one with three.
 //!
-//! - `line`: who is next (pure). `places`: waiting for it. `pulse`: whether a flow gets anywhere.
+//! - `queue`: who is served next (pure). `permits`: waiting for one of a number of permits.
+//!   `pulse`: signs of life by which a stalled flow is noticed.
 
-mod line;
-mod places;
+mod permits;
 mod pulse;
+mod queue;
 
-pub use places::{Place, Places};
+pub use permits::{Permit, Permits};
 pub use pulse::{HEARTBEAT, Pulse, Pulses, Watched, waiting};
 
-/// Work that belongs together and takes its turns as one: a run of a rule, say.
+/// Work that takes its turns together, such as one run of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow(u64);
 
 impl Flow {
-    /// The flow of a process that does one thing: nobody is there to share with.
+    /// The flow of a process that does a single thing and shares with nobody.
     pub const ALONE: Self = Self(0);
 
-    /// The flow with this number. The same number is the same flow.
+    /// The flow with this number; equal numbers are the same flow.
     pub const fn new(number: u64) -> Self {
         Self(number)
     }

@@ -1,4 +1,4 @@
-//! Signs of life of flows of work, for who watches that none stands still.
+//! Signs of life of flows, so that a watchdog can tell a stalled flow from a waiting one.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,18 +9,19 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::Flow;
 
-/// Waiting for others is a sign of life this often: they are watched themselves.
+/// While a flow waits for others it gives a sign of life this often: those others are watched
+/// themselves.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Counts signs of life. Clones are the same count.
+/// Counts signs of life. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub struct Pulse(Arc<AtomicU64>);
 
-/// The pulses of the flows that somebody watches. Clones are the same.
+/// The pulses of the flows that are watched. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Pulses(Arc<Mutex<HashMap<Flow, Pulse>>>);
 
-/// A flow is watched until this is dropped.
+/// Keeps a flow watched until it is dropped.
 #[derive(Debug)]
 pub struct Watched {
     pulses: Pulses,
@@ -29,7 +30,7 @@ pub struct Watched {
 }
 
 impl Pulse {
-    /// Something was answered, or came, or went.
+    /// The flow made progress: a request was answered, or bytes moved.
     pub fn beat(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -40,14 +41,14 @@ impl Pulse {
 }
 
 impl Pulses {
-    /// Lets signs of life of this flow count as beats of a pulse. Of two pulses of one flow, the
-    /// later one gets them.
+    /// Counts this flow's signs of life with `pulse` from now on. If the flow is watched twice, the
+    /// later pulse gets them.
     pub fn watch(&self, flow: Flow, pulse: &Pulse) -> Watched {
         self.lock().insert(flow, pulse.clone());
         Watched { pulses: self.clone(), flow, pulse: pulse.clone() }
     }
 
-    /// The flow got somewhere.
+    /// The flow made progress.
     pub fn beat(&self, flow: Flow) {
         if let Some(pulse) = self.lock().get(&flow) {
             pulse.beat();
@@ -68,7 +69,7 @@ impl Drop for Watched {
     }
 }
 
-/// Waits for others, which is no standstill: `sign` is called now and then.
+/// Waits for others, and calls `sign` every [`HEARTBEAT`] meanwhile.
 pub async fn waiting<T>(turn: impl Future<Output = T>, sign: impl Fn()) -> T {
     let mut turn = std::pin::pin!(turn);
     loop {
@@ -85,7 +86,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_for_others_is_alive() {
+    async fn waiting_for_others_gives_signs_of_life() {
         let (pulses, pulse, flow) = (Pulses::default(), Pulse::default(), Flow::new(7));
         let watched = pulses.watch(flow, &pulse);
         waiting(tokio::time::sleep(HEARTBEAT * 5 / 2), || pulses.beat(flow)).await;
@@ -99,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn the_later_of_two_pulses_stays() {
+    fn the_later_of_two_pulses_of_a_flow_counts() {
         let (pulses, old, new) = (Pulses::default(), Pulse::default(), Pulse::default());
         let first = pulses.watch(Flow::ALONE, &old);
         let _second = pulses.watch(Flow::ALONE, &new);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::pace::Pace;
 use super::window::{Kind, Window};
-use crate::fair::{Flow, Place, Places};
+use crate::fair::{self, Flow, Permits};
 
 /// Requests that are to leave within this time need not stand in the row any more: they only
 /// sleep. Timers are too coarse for a row that moves more often than once in some milliseconds.
@@ -16,10 +16,10 @@ const NEAR: Duration = Duration::from_millis(20);
 /// Shared by everything that talks to one registry.
 #[derive(Debug)]
 pub struct Limiter {
-    /// The places in the window.
-    places: Places,
-    /// The row that waits for the pace: one at its head.
-    row: Places,
+    /// The permits of the window.
+    permits: Permits,
+    /// The queue for the pace: one permit, held by its head.
+    row: Permits,
     state: Mutex<State>,
 }
 
@@ -27,7 +27,7 @@ pub struct Limiter {
 struct State {
     window: Window,
     pace: Pace,
-    /// Places that exist, free or taken. Follows the window's limit: up at once, down as places
+    /// Permits that exist, free or taken. Follows the window's limit: up at once, down as permits
     /// are given back.
     capacity: u32,
 }
@@ -38,7 +38,7 @@ struct State {
 pub struct Permit<'a> {
     limiter: &'a Limiter,
     /// `Some` until dropped.
-    place: Option<Place>,
+    permit: Option<fair::Permit>,
     sent: Instant,
     full: bool,
 }
@@ -49,8 +49,8 @@ impl Limiter {
         let window = Window::new(parallel.unwrap_or(super::window::DEFAULT_MAX));
         let capacity = window.limit();
         Self {
-            places: Places::new(capacity as usize),
-            row: Places::new(1),
+            permits: Permits::new(capacity as usize),
+            row: Permits::new(1),
             state: Mutex::new(State { window, pace: Pace::new(per_second), capacity }),
         }
     }
@@ -62,17 +62,17 @@ impl Limiter {
 
     /// Waits until a request of this flow may leave.
     pub async fn acquire(&self, flow: Flow) -> Permit<'_> {
-        let place = Some(self.places.take(flow).await);
-        let full = self.places.free() == 0;
+        let permit = Some(self.permits.acquire(flow).await);
+        let full = self.permits.free() == 0;
         self.turn(flow).await;
-        Permit { limiter: self, place, sent: Instant::now(), full }
+        Permit { limiter: self, permit, sent: Instant::now(), full }
     }
 
-    /// Waits for the pace and for pauses, without taking a place in the window.
+    /// Waits for the pace and for pauses, without a permit of the window.
     pub async fn turn(&self, flow: Flow) {
         loop {
             // Who waits for long has no time yet, so that the flows take turns at getting one.
-            let head = self.row.take(flow).await;
+            let head = self.row.acquire(flow).await;
             let slot = {
                 let mut state = self.state();
                 state.pace.slot(Instant::now())
@@ -102,7 +102,7 @@ impl Limiter {
         self.state().pace.pause(Instant::now() + how_long);
     }
 
-    /// The registry took a request without a place in the window, which left at `sent`.
+    /// The registry took a request without a permit of the window, which left at `sent`.
     pub fn taken(&self, sent: Instant) {
         self.state().pace.good(sent, Instant::now());
     }
@@ -113,11 +113,11 @@ impl Limiter {
     }
 
     fn in_flight(&self, state: &State) -> u32 {
-        let free = u32::try_from(self.places.free()).unwrap_or(u32::MAX);
+        let free = u32::try_from(self.permits.free()).unwrap_or(u32::MAX);
         state.capacity.saturating_sub(free)
     }
 
-    /// The registry refused a request without a place in the window, which left at `sent`.
+    /// The registry refused a request without a permit of the window, which left at `sent`.
     pub fn refused(&self, sent: Instant) {
         self.state().pace.refused(sent, Instant::now());
     }
@@ -153,13 +153,13 @@ impl Drop for Permit<'_> {
         let mut state = self.limiter.state();
         let limit = state.window.limit();
         if state.capacity > limit {
-            // The window has become smaller: this place goes with it.
-            if let Some(place) = self.place.take() {
-                place.forget();
+            // The window has become smaller: this permit goes with it.
+            if let Some(permit) = self.permit.take() {
+                permit.forget();
                 state.capacity -= 1;
             }
         } else if state.capacity < limit {
-            self.limiter.places.add((limit - state.capacity) as usize);
+            self.limiter.permits.add((limit - state.capacity) as usize);
             state.capacity = limit;
         }
     }

@@ -254,9 +254,9 @@ impl Registry {
 
     async fn exchange_within(&self, call: &Call<'_>) -> std::result::Result<Response, Failed> {
         for _ in 0..MAX_AUTHORIZATIONS {
-            // The place first: a token could end while it is waited for.
-            let place = self.limits.requests.acquire(call.flow);
-            let permit = fair::waiting(place, || self.pulses.beat(call.flow)).await;
+            // The permit first: a token could expire while it is waited for.
+            let permit = self.limits.requests.acquire(call.flow);
+            let permit = fair::waiting(permit, || self.pulses.beat(call.flow)).await;
             if let Some(cause) = self.closed() {
                 return Err(Failed::Final(cause));
             }

@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cleanup::{Actor, Audit};
 use crate::config::{CleanupRule, SyncRule};
-use crate::fair::{Flow, Places};
+use crate::fair::{Flow, Permits};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
 use crate::repository::Error;
@@ -107,7 +107,7 @@ pub struct Syncer {
 
 /// What all runs share, whatever registries they were begun with.
 struct Common {
-    images: Places,
+    images: Permits,
     turns: Turns,
     /// Images at targets that are looked at or moved: the repository's name, and the image's.
     /// Runs of one rule never work on the same one at once.
@@ -130,7 +130,7 @@ impl Syncer {
         images: usize,
     ) -> Self {
         let common = Common {
-            images: Places::new(images.max(1)),
+            images: Permits::new(images.max(1)),
             turns: Turns::default(),
             at_work: Locks::default(),
             listed: Mutex::default(),

@@ -20,7 +20,7 @@ use super::retention::Policies;
 use super::{Mode, Progress, Remover, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SyncRule};
-use crate::fair::{Flow, Place};
+use crate::fair::{Flow, Permit};
 use crate::oci::{Digest, RepositoryName, Tag};
 use crate::repository::{Error, Placement, Reference, Repository, Result};
 use crate::run::{Failure, Held, Stop};
@@ -103,7 +103,7 @@ struct Ready<'g> {
     digest: Option<Digest>,
     needs: Vec<Need<'g>>,
     _alone: Vec<OwnedMutexGuard<()>>,
-    _place: Place,
+    _permit: Permit,
 }
 
 impl<'a> Pair<'a> {
@@ -256,13 +256,13 @@ impl<'a> Pair<'a> {
             }
             return None;
         }
-        let _place = progress.waiting(self.syncer.common.images.take(self.flow)).await;
+        let _permit = progress.waiting(self.syncer.common.images.acquire(self.flow)).await;
         for need in needs.iter().filter(|need| need.lacks && self.only.is_none()) {
             // The list tells whether the repository is empty, which saves a look-up of each blob.
             // If it cannot be had, they are looked up.
             let _ = need.goal.tags().await;
         }
-        Some(Ready { digest, needs, _alone, _place })
+        Some(Ready { digest, needs, _alone, _permit })
     }
 
     /// On what condition a tag is put that the target was seen to have, or to lack.

@@ -92,7 +92,7 @@ impl Carrier {
             }
         }
         let Some(tally) = takers.first().map(|side| side.tally) else { return };
-        let _stream = tally.waiting(self.streams.take(tally.flow)).await;
+        let _stream = tally.waiting(self.streams.acquire(tally.flow)).await;
         let results = self.carry(source, blob, wishes).await;
         for (side, result) in takers.into_iter().zip(results) {
             self.settle(side, blob, result.map(|()| Fate::Sent));

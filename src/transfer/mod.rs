@@ -28,7 +28,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use crate::config::{ForeignLayers, IndexMode};
-use crate::fair::Places;
+use crate::fair::Permits;
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Platform};
 use crate::registry::Policy;
@@ -84,7 +84,7 @@ pub struct Carrier {
     metrics: Metrics,
     /// Who brings a blob into a store, or a fallback tag up to date.
     locks: Locks<(String, Digest)>,
-    streams: Places,
+    streams: Permits,
     underway: Underway,
     /// What was seen at the targets lately, as hashes: a hint, like the state, but for all
     /// repositories of a store.
@@ -102,7 +102,7 @@ impl Carrier {
             meter: Meter::default(),
             metrics: Metrics::new(),
             locks: Locks::default(),
-            streams: Places::new(STREAMS),
+            streams: Permits::new(STREAMS),
             underway: Underway::default(),
             seen: Mutex::default(),
             self_mounts: Mutex::default(),
