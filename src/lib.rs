@@ -24,6 +24,7 @@
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
 //! - `trace`: spans of runs, images and requests.
+//! - `http`: HTTP without registries: backoff and retries, clients, bounded reading.
 //! - `metrics`: what is counted and measured, for Prometheus.
 //! - `fair`: what is scarce, shared between flows of work in turn.
 //! - `process`: programs of the user's, run within bounds. `text`: words of others, for messages.
@@ -41,6 +42,7 @@ pub mod demo;
 pub mod events;
 pub mod fair;
 pub mod history;
+pub mod http;
 pub mod layout;
 pub mod metrics;
 pub mod oci;

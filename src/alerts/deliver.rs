@@ -9,8 +9,8 @@ use url::Url;
 
 use super::{Alert, message};
 use crate::config::{NotifyFormat, Receiver, WebhookUrl, is_loopback, may_carry_secrets};
+use crate::http::retry::{self, retry_after};
 use crate::registry::auth::{Environment, read_secret};
-use crate::registry::retry::{self, retry_after};
 
 /// So much of an answer that refuses is shown.
 const MAX_WORDS: usize = 200;

@@ -14,8 +14,8 @@ use super::decide::told;
 use super::deliver::{deliver, name};
 use super::{Alert, AlertKind, Subject};
 use crate::config::Receiver;
+use crate::http::{Backoff, RetryPolicy, retry};
 use crate::registry::auth::Environment;
-use crate::registry::{Policy, retry};
 use crate::state::State;
 
 /// So many alerts wait for a receiver; then the oldest is dropped.
@@ -40,7 +40,7 @@ pub struct Context {
     /// Whether somebody was told that a rule fails is noted here.
     pub state: State,
     pub environment: Environment,
-    pub policy: Policy,
+    pub policy: RetryPolicy,
     /// Random numbers from 0 to 1 that spread retries.
     pub jitter: fn() -> f64,
     /// For one try, in all.
@@ -57,10 +57,9 @@ impl Context {
         Self {
             state,
             environment,
-            policy: Policy {
+            policy: RetryPolicy {
                 attempts: 8,
-                base: Duration::from_secs(1),
-                cap: Duration::from_secs(120),
+                backoff: Backoff::new(Duration::from_secs(1), Duration::from_secs(120)),
                 patience: Duration::from_secs(600),
             },
             jitter,

@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::*;
 use crate::config::{Config, Receiver};
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
-use crate::registry::Policy;
+use crate::http::{Backoff, RetryPolicy};
 use crate::registry::auth::Environment;
 use crate::state::{State, Told};
 
@@ -104,7 +104,11 @@ fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
     let seen = Arc::clone(&outcomes);
     let environment = Environment::new(|name| Some(format!("value of {name}").into()));
     let mut context = Context::new(state.clone(), environment, || 0.0);
-    context.policy = Policy { attempts: 3, base: Duration::from_millis(1), ..Policy::default() };
+    context.policy = RetryPolicy {
+        attempts: 3,
+        backoff: Backoff::new(Duration::from_millis(1), Duration::from_secs(15)),
+        ..RetryPolicy::default()
+    };
     context.time_limit = Duration::from_secs(20);
     context.quiet = Duration::ZERO;
     context.watch = Arc::new(move |alert, delivery| seen.lock().push((alert.kind, delivery)));

@@ -14,8 +14,8 @@ use super::{output, session, signals};
 use crate::cleanup::{Audit, audit};
 use crate::daemon::{Daemon, Handle, Parts, System, Watch};
 use crate::history::History;
+use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
-use crate::registry::Policy;
 use crate::registry::auth::Environment;
 use crate::server::{self, api};
 use crate::state::State;
@@ -68,7 +68,7 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
         ))
     })?;
     let metrics = Metrics::new();
-    let carrier = Carrier::new(state.clone(), Policy::default(), session::jitter)
+    let carrier = Carrier::new(state.clone(), RetryPolicy::default(), session::jitter)
         .with_metrics(metrics.clone());
     let parts = Parts {
         state,

@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::args::{Global, Reach};
 use super::exit::CliError;
 use crate::config::{self, Config, RegistryConfig};
+use crate::http::RetryPolicy;
+use crate::registry::Registries;
 use crate::registry::auth::Environment;
-use crate::registry::{Policy, Registries};
 use crate::state::State;
 use crate::transfer::Carrier;
 
@@ -65,7 +66,7 @@ pub fn registries(
 
 /// What moves images.
 pub fn carrier(state: State) -> Arc<Carrier> {
-    Arc::new(Carrier::new(state, Policy::default(), jitter))
+    Arc::new(Carrier::new(state, RetryPolicy::default(), jitter))
 }
 
 /// A random number from 0 to 1.

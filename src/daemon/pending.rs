@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The pause after a run for events has failed; it doubles each time …
-const FIRST_PAUSE: Duration = Duration::from_secs(5);
-/// … up to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+use crate::http::Backoff;
+
+/// The pause after runs for events have failed.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(15 * 60));
 /// After so many failures in a row the whole rule is run: that tells people what is wrong.
 const PATIENCE: u32 = 3;
 
@@ -33,9 +33,8 @@ impl Pending {
     /// rule is to be run for it.
     pub fn failed(&mut self, rule: &Arc<str>) -> (Duration, bool) {
         let failures = self.rules.entry(Arc::clone(rule)).or_default();
-        let pause = FIRST_PAUSE.saturating_mul(1 << (*failures).min(10)).min(LONGEST_PAUSE);
         *failures = failures.saturating_add(1);
-        (pause, *failures == PATIENCE)
+        (BACKOFF.after(*failures), *failures == PATIENCE)
     }
 
     /// What had failed has succeeded. `true`: the whole rule is to be run, because people were
@@ -72,7 +71,7 @@ mod tests {
             [(seconds(5), false), (seconds(10), false), (seconds(20), true), (seconds(40), false)];
         assert_eq!(failed, expected);
         for _ in 0..100 {
-            assert!(pending.failed(&rule).0 <= LONGEST_PAUSE);
+            assert!(pending.failed(&rule).0 <= BACKOFF.longest);
         }
         assert!(pending.recovered(&rule), "people were told");
         assert!(!pending.recovered(&rule));

@@ -7,8 +7,9 @@ use super::registry::Registry;
 use super::report::{Next, Place};
 use super::{DemoError, World};
 use crate::config::{self, Config, RegistryConfig};
+use crate::http::RetryPolicy;
 use crate::layout::Layouts;
-use crate::registry::{Policy, Registries};
+use crate::registry::Registries;
 use crate::state::State;
 use crate::transfer::Carrier;
 
@@ -56,7 +57,7 @@ impl Scene {
             environment.clone(),
             *jitter,
         );
-        Ok((Arc::new(registries), Arc::new(Carrier::new(state, Policy::default(), *jitter))))
+        Ok((Arc::new(registries), Arc::new(Carrier::new(state, RetryPolicy::default(), *jitter))))
     }
 
     pub fn clock(&self) -> fn() -> u64 {

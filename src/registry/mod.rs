@@ -18,7 +18,6 @@ mod pace;
 mod pool;
 mod remote;
 mod request;
-pub mod retry;
 mod transport;
 mod unlinked;
 mod uploads;
@@ -33,6 +32,7 @@ use parking_lot::Mutex;
 use url::Url;
 
 use crate::fair::{Flow, Pulses};
+use crate::http::RetryPolicy;
 use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, Repository, Result};
@@ -40,7 +40,6 @@ use auth::{Authenticator, CredentialSource};
 pub use limits::{Limits, LimitsReading};
 use mounts::Mounts;
 pub use pool::Registries;
-pub use retry::Policy;
 use transport::Transport;
 pub use transport::chain as describe;
 pub use transport::{Timeouts, Tls};
@@ -55,7 +54,7 @@ pub struct Settings {
     /// Hosts of token servers that may get this registry's credentials beside its own.
     pub auth_realms: Vec<String>,
     pub timeouts: Timeouts,
-    pub policy: Policy,
+    pub policy: RetryPolicy,
 }
 
 /// One registry. Shared by all transfers that touch it.
@@ -67,7 +66,7 @@ pub struct Registry {
     authenticator: Authenticator,
     limits: Arc<Limits>,
     pulses: Pulses,
-    policy: Policy,
+    policy: RetryPolicy,
     timeouts: Timeouts,
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,

@@ -8,9 +8,10 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
-use super::{Limits, Policy, Registry, Settings, Timeouts, Tls};
+use super::{Limits, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
 use crate::fair::Pulses;
+use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::oci::RegistryHost;
 use crate::repository::{Cause, Error, Result};
@@ -21,7 +22,7 @@ pub struct Registries {
     /// What holds for hosts that the configuration does not mention.
     default: RegistryConfig,
     credentials: Arc<CredentialStore>,
-    policy: Policy,
+    policy: RetryPolicy,
     jitter: fn() -> f64,
     metrics: Metrics,
     environment: Environment,
@@ -49,7 +50,7 @@ impl Registries {
             credentials: Arc::new(credentials),
             configs,
             default,
-            policy: Policy::default(),
+            policy: RetryPolicy::default(),
             jitter,
             metrics: Metrics::new(),
             environment,
@@ -95,7 +96,7 @@ impl Registries {
     }
 
     /// Another patience than the usual one with what fails.
-    pub fn with_policy(self, policy: Policy) -> Self {
+    pub fn with_policy(self, policy: RetryPolicy) -> Self {
         Self { policy, ..self }
     }
 
@@ -177,7 +178,7 @@ fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
                 .map_or(defaults.connect, |idle| idle.min(defaults.connect)),
             ..defaults
         },
-        policy: Policy::default(),
+        policy: RetryPolicy::default(),
     })
 }
 

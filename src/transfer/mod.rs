@@ -23,15 +23,14 @@ mod trail;
 mod underway;
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use crate::config::{ForeignLayers, IndexMode};
 use crate::fair::Permits;
+use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::oci::{Digest, Platform};
-use crate::registry::Policy;
 use crate::state::State;
 
 pub use graph::{Graph, subjects};
@@ -77,7 +76,7 @@ impl Options {
 #[derive(Debug)]
 pub struct Carrier {
     state: State,
-    policy: Policy,
+    policy: RetryPolicy,
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
     meter: Meter,
@@ -94,7 +93,7 @@ pub struct Carrier {
 }
 
 impl Carrier {
-    pub fn new(state: State, policy: Policy, jitter: fn() -> f64) -> Self {
+    pub fn new(state: State, policy: RetryPolicy, jitter: fn() -> f64) -> Self {
         Self {
             state,
             policy,
@@ -128,10 +127,10 @@ impl Carrier {
         &self.state
     }
 
-    /// The wait before try number `tries` + 1.
-    async fn pause(&self, tries: u32) {
-        let doubled = self.policy.base.saturating_mul(1 << tries.saturating_sub(1).min(16));
-        let wait: Duration = doubled.min(self.policy.cap).mul_f64((self.jitter)());
+    /// Waits before the next try, after this many failures.
+    async fn pause(&self, failures: u32) {
+        // A break that follows progress counts as the first failure.
+        let wait = self.policy.backoff.jittered(failures.max(1), (self.jitter)());
         tokio::time::sleep(wait).await;
     }
 

@@ -343,7 +343,7 @@ async fn one_request_in_twenty_goes_wrong() {
             + &rule("chaos", &name(&source, "acme/chaos"), &name(&target, "mirror/chaos"), "");
         let mut runner = Runner::new();
         // As many tries as by default.
-        runner.policy.attempts = tranship::registry::Policy::default().attempts;
+        runner.policy.attempts = tranship::http::RetryPolicy::default().attempts;
         let report = runner.run(&text).await;
         assert_eq!(report.success(), 32, "seed {seed}");
         for place in [&source, &target] {

@@ -9,9 +9,10 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use tranship::config::{Insecure, RegistryConfig};
+use tranship::http::{Backoff, RetryPolicy};
 use tranship::oci::{Digest, media_type};
 use tranship::registry::auth::{Credential, Environment};
-use tranship::registry::{Policy, Registries, Registry};
+use tranship::registry::{Registries, Registry};
 use tranship::repository::{BlobBody, Cause, Reference, Repository, Result, UploadStart};
 
 use crate::support::scripted::Login;
@@ -24,7 +25,8 @@ fn registries(insecure: Insecure) -> Registries {
         idle_timeout: Some(Duration::from_millis(500)),
         ..RegistryConfig::default()
     };
-    let policy = Policy { attempts: 2, base: Duration::from_millis(10), ..Policy::default() };
+    let backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(15));
+    let policy = RetryPolicy { attempts: 2, backoff, ..RetryPolicy::default() };
     Registries::new(BTreeMap::new(), default, Environment::new(|_| None), || 0.1)
         .with_policy(policy)
 }

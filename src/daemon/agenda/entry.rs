@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Cause, Ending, Mark, Random};
+use crate::http::Backoff;
 use crate::schedule::{Timing, Trigger};
 
 /// A rule that begins later than this was missed.
@@ -14,10 +15,8 @@ const LATE: SignedDuration = SignedDuration::from_mins(1);
 /// repeated after a correction of some minutes; nobody waits for a clock that was days ahead.
 const PUT_BACK: SignedDuration = SignedDuration::from_hours(1);
 
-/// The pause after the first run that reached nothing; each further one doubles it …
-const FIRST_PAUSE: Duration = Duration::from_secs(30);
-/// … up to this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(15 * 60);
+/// The pause after runs that reached nothing.
+const BACKOFF: Backoff = Backoff::new(Duration::from_secs(30), Duration::from_secs(15 * 60));
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Phase {
@@ -217,9 +216,10 @@ impl Entry {
 
     /// When a rule that reached nothing may try again.
     fn pause_from(&self, now: Timestamp) -> Timestamp {
-        let Some(doublings) = self.unreachable.checked_sub(1) else { return Timestamp::MIN };
-        let pause = FIRST_PAUSE.saturating_mul(1 << doublings.min(16)).min(LONGEST_PAUSE);
+        if self.unreachable == 0 {
+            return Timestamp::MIN;
+        }
         // The end of time is late enough.
-        now.checked_add(pause).unwrap_or(Timestamp::MAX)
+        now.checked_add(BACKOFF.after(self.unreachable)).unwrap_or(Timestamp::MAX)
     }
 }

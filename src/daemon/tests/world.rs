@@ -18,8 +18,8 @@ use crate::daemon::runner::Runner;
 use crate::daemon::view::RuleStatus;
 use crate::daemon::{Clock, Daemon, Handle, Parts, Watch};
 use crate::history::History;
+use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
-use crate::registry::Policy;
 use crate::registry::auth::Environment;
 use crate::run::{Failure, Stop};
 use crate::state::{Mark, State};
@@ -245,7 +245,7 @@ impl World {
         let config = config::load(&self.file(), &nothing).unwrap();
         let parts = Parts {
             state: self.state.clone(),
-            carrier: Arc::new(Carrier::new(self.state.clone(), Policy::default(), || 0.5)),
+            carrier: Arc::new(Carrier::new(self.state.clone(), RetryPolicy::default(), || 0.5)),
             metrics: self.metrics.clone(),
             history: History::nowhere(),
             audit: self.audit.clone(),

@@ -8,8 +8,8 @@ use parking_lot::Mutex;
 
 use super::*;
 use crate::fair::Flow;
+use crate::http::{Backoff, RetryPolicy};
 use crate::oci::{Manifest, Tag};
-use crate::registry::Policy;
 use crate::repository::{Placement, Reference, Resolved, Stored};
 use crate::state::State;
 use crate::transfer::underway::Tally;
@@ -101,10 +101,9 @@ async fn carried(status: Option<u16>, has_it: bool) -> Result<()> {
         annotations: None,
     };
     let hasty = Hasty { blob: bytes, status, has_it, unread: Mutex::default() };
-    let policy = Policy {
+    let policy = RetryPolicy {
         attempts: 1,
-        base: Duration::ZERO,
-        cap: Duration::ZERO,
+        backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
         patience: Duration::from_secs(1),
     };
     let carrier = Carrier::new(State::in_memory(), policy, || 0.0);

@@ -18,9 +18,10 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tranship::config::{self, Config, SyncRule};
+use tranship::http::{Backoff, RetryPolicy};
 use tranship::metrics::Metrics;
+use tranship::registry::Registries;
 use tranship::registry::auth::Environment;
-use tranship::registry::{Policy, Registries};
 use tranship::run::Failure;
 use tranship::state::State;
 use tranship::sync::{Action, Mode, RuleReport, Syncer};
@@ -49,15 +50,15 @@ pub const TAGS: [&str; 5] = ["v1", "v2", "v3", "v4", "v5"];
 pub const LAYERS: [usize; 2] = [40_000, 300_000];
 
 /// As patient as a test may be.
-pub fn policy() -> Policy {
-    let (base, cap) = (Duration::from_millis(5), Duration::from_millis(50));
-    Policy { attempts: ATTEMPTS, base, cap, patience: Duration::from_secs(5) }
+pub fn policy() -> RetryPolicy {
+    let backoff = Backoff::new(Duration::from_millis(5), Duration::from_millis(50));
+    RetryPolicy { attempts: ATTEMPTS, backoff, patience: Duration::from_secs(5) }
 }
 
 /// Runs rules by the library.
 pub struct Runner {
     pub state: State,
-    pub policy: Policy,
+    pub policy: RetryPolicy,
     pub metrics: Metrics,
 }
 

@@ -4,41 +4,40 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, StatusCode, header};
 
-/// How often and how patiently.
+use super::backoff::Backoff;
+
+/// How often a request is tried, and how long to wait in between.
 #[derive(Debug, Clone, Copy)]
-pub struct Policy {
-    /// Tries in all.
+pub struct RetryPolicy {
+    /// The number of tries, the first one included.
     pub attempts: u32,
-    /// Doubles with each try; the wait is a random part of it (full jitter), so that clients
-    /// that failed together do not come back together.
-    pub base: Duration,
-    pub cap: Duration,
-    /// A Retry-After beyond this ends the attempt with an error that says so.
+    /// The wait between two tries: a random part of it.
+    pub backoff: Backoff,
+    /// A `Retry-After` longer than this is not waited for.
     pub patience: Duration,
 }
 
-impl Default for Policy {
+impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             attempts: 5,
-            base: Duration::from_millis(250),
-            cap: Duration::from_secs(15),
+            backoff: Backoff::new(Duration::from_millis(250), Duration::from_secs(15)),
             patience: Duration::from_secs(300),
         }
     }
 }
 
-/// As long as what was looked at before a deletion is believed to be still so.
-const SOON: Duration = Duration::from_secs(5);
+/// A deletion is not repeated later than this: what was checked before it may have changed.
+const DELETION_LIMIT: Duration = Duration::from_secs(5);
 
-/// What became of one try.
+/// How one try failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Failure {
-    /// There was no connection, so nothing was asked for.
+    /// There was no connection, so the server has not seen the request.
     Unsent,
-    /// No answer, or a broken one.
+    /// The connection broke before a whole answer was read.
     Connection,
-    /// An answer with this status, and the wait that it asked for.
+    /// An answer with this status, and the wait that it asks for.
     Status(StatusCode, Option<Duration>),
 }
 
@@ -49,38 +48,37 @@ pub enum Decision {
     Again(Duration),
 }
 
-/// Whether an answer with this status may be different next time.
+/// Whether the same request may get another answer than this one if it is repeated.
 pub fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
-impl Policy {
-    /// What to do after try number `attempt` (from 1) failed. `jitter` is random, from 0 to 1.
-    pub fn decide(&self, attempt: u32, failure: Failure, jitter: f64) -> Decision {
+impl RetryPolicy {
+    /// What to do after try number `attempt` (from 1) failed. `random` is between 0 and 1.
+    pub fn decide(&self, attempt: u32, failure: Failure, random: f64) -> Decision {
         if attempt >= self.attempts {
             return Decision::GiveUp;
         }
-        let backoff = self.base.saturating_mul(1 << (attempt - 1).min(16)).min(self.cap);
-        let backoff = backoff.mul_f64(jitter.clamp(0.0, 1.0));
+        let backoff = self.backoff.jittered(attempt, random);
         match failure {
             Failure::Unsent | Failure::Connection => Decision::Again(backoff),
             Failure::Status(status, _) if !is_transient(status) => Decision::GiveUp,
             Failure::Status(_, Some(asked)) if asked > self.patience => Decision::GiveUp,
-            // A little more than asked for: clocks differ, and so do the seconds they count.
+            // A little more than was asked for, because clocks differ.
             Failure::Status(_, Some(asked)) => Decision::Again(asked + backoff / 4),
             Failure::Status(..) => Decision::Again(backoff),
         }
     }
 
-    /// The same for a deletion, which began so long ago. It is tried again only where it was
-    /// surely not carried out, and soon: a second one that comes late, or after a first one whose
-    /// answer was lost, takes what was pushed in between.
+    /// The same for a deletion that began `elapsed` ago. It is repeated only if the first one was
+    /// certainly not carried out, and only soon: a late repetition could delete what was pushed in
+    /// between.
     pub fn decide_deletion(
         &self,
         attempt: u32,
         failure: Failure,
         elapsed: Duration,
-        jitter: f64,
+        random: f64,
     ) -> Decision {
         let was_not_done = match failure {
             Failure::Unsent => true,
@@ -89,8 +87,8 @@ impl Policy {
                 matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
             }
         };
-        match self.decide(attempt, failure, jitter) {
-            Decision::Again(wait) if was_not_done && elapsed + wait <= SOON => {
+        match self.decide(attempt, failure, random) {
+            Decision::Again(wait) if was_not_done && elapsed + wait <= DELETION_LIMIT => {
                 Decision::Again(wait)
             }
             _ => Decision::GiveUp,
@@ -98,9 +96,9 @@ impl Policy {
     }
 }
 
-/// How long the registry asks to wait: Retry-After as seconds or as HTTP date (RFC 9110
+/// How long the server asks to wait: `Retry-After` in seconds or as an HTTP date (RFC 9110
 /// §10.2.3), Docker Hub's `X-Retry-After` as Unix time, or GHCR's `retry-after: 880.092µs` in the
-/// words of the error.
+/// error message.
 pub fn retry_after(headers: &HeaderMap, message: &str, now: SystemTime) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).map(str::trim);
     if let Some(value) = text(header::RETRY_AFTER.as_str()) {
@@ -151,7 +149,7 @@ mod tests {
 
     #[test]
     fn decisions() {
-        let policy = Policy::default();
+        let policy = RetryPolicy::default();
         let status = |code, asked| Failure::Status(StatusCode::from_u16(code).unwrap(), asked);
         let second = Duration::from_secs(1);
         let cases = [
@@ -172,7 +170,7 @@ mod tests {
 
     #[test]
     fn deletions_are_repeated_only_soon_and_if_they_were_not_done() {
-        let policy = Policy::default();
+        let policy = RetryPolicy::default();
         let status = |code, asked| Failure::Status(StatusCode::from_u16(code).unwrap(), asked);
         let (second, quarter) = (Duration::from_secs(1), Duration::from_millis(250));
         let cases = [
