@@ -88,7 +88,7 @@ pub(super) fn document(endpoints: &[Endpoint]) -> Value {
             "title": "tranship",
             "version": env!("CARGO_PKG_VERSION"),
             "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
-            "description": "What the daemon did, does and will do. Times are RFC 3339 in UTC.",
+            "description": "Rules, runs and transfers of the daemon. Times are RFC 3339 in UTC.",
         },
         "paths": paths,
         "components": {
@@ -127,12 +127,12 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         Access::Read => &[(401, "The token is missing or wrong")][..],
         Access::Change => &[
             (401, "The token is missing or wrong"),
-            (403, "The daemon has no token, so it only reads"),
+            (403, "The daemon has no token, so the API is read-only"),
         ][..],
         Access::Events => &[(401, "The secret is missing or wrong")][..],
     };
     let problem = generator.subschema_for::<Problem>();
-    let limited = [(429, "Too many requests; try again as `Retry-After` says")];
+    let limited = [(429, "Too many requests; retry after `Retry-After`")];
     let limited = limited.iter().filter(|_| endpoint.access != Access::Free);
     for (status, meaning) in refusals.iter().chain(limited) {
         responses.insert(status.to_string(), answer(meaning, PROBLEM, &problem));

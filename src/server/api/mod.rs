@@ -84,7 +84,7 @@ fn endpoints() -> Vec<Endpoint> {
         path: "/api/v1/openapi.json",
         method: "GET",
         access: Access::Open,
-        summary: "This document",
+        summary: "This OpenAPI description",
         parameters: &[],
         answers: vec![(
             200,

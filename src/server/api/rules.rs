@@ -17,7 +17,7 @@ use crate::sync::RuleReport;
 /// How long a plan may take to be made.
 const PLAN_TIMEOUT: Duration = Duration::from_secs(600);
 
-const NAME: (&str, &str) = ("name", "The rule's name");
+const NAME: (&str, &str) = ("name", "Name of the rule");
 const UNKNOWN: &str = "There is no such rule";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
@@ -26,37 +26,34 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             path: "/api/v1/rules",
             method: "GET",
             access: Access::Read,
-            summary: "The rules in the order of the configuration, those of each kind together",
+            summary: "List the rules, in the order of the configuration",
             parameters: &[],
-            answers: vec![(200, "How they fare", schema::<Vec<RuleStatus>>())],
+            answers: vec![(200, "All rules", schema::<Vec<RuleStatus>>())],
             handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.rules())),
         },
         Endpoint {
             path: "/api/v1/rules/{name}",
             method: "GET",
             access: Access::Read,
-            summary: "One rule",
+            summary: "Show one rule",
             parameters: &[NAME],
-            answers: vec![
-                (200, "How it fares", schema::<RuleStatus>()),
-                (404, UNKNOWN, Body::Problem),
-            ],
+            answers: vec![(200, "The rule", schema::<RuleStatus>()), (404, UNKNOWN, Body::Problem)],
             handler: get(one),
         },
         Endpoint {
             path: "/api/v1/rules/{name}/plan",
             method: "GET",
             access: Access::Read,
-            summary: "What a run of the rule would do now. Asks the registries; changes nothing",
+            summary: "Plan what a run would do now; contacts the registries but changes nothing",
             parameters: &[NAME],
             answers: vec![
                 (
                     200,
-                    "As `tranship sync --dry-run` reports a sync rule, `tranship cleanup` another",
+                    "As printed by `tranship sync --dry-run` or `tranship cleanup`, with --output json",
                     either::<RuleReport, CleanupPlans>(),
                 ),
                 (404, UNKNOWN, Body::Problem),
-                (503, "Other plans are being made, or it took too long", Body::Problem),
+                (503, "Too many plans are being made, or this one took too long", Body::Problem),
             ],
             handler: get(plan),
         },
@@ -64,10 +61,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             path: "/api/v1/rules/{name}/run",
             method: "POST",
             access: Access::Change,
-            summary: "Run the rule now, or after its present run",
+            summary: "Run the rule now, or after its current run",
             parameters: &[NAME],
             answers: vec![
-                (202, "It runs, or will", schema::<Accepted>()),
+                (202, "The run was started or queued", schema::<Accepted>()),
                 (404, UNKNOWN, Body::Problem),
                 (503, "The daemon is stopping", Body::Problem),
             ],
