@@ -10,7 +10,7 @@ use crate::oci::RegistryHost;
 
 #[derive(Debug, Args)]
 pub struct Global {
-    /// The configuration file
+    /// Configuration file [default: tranship.toml]
     #[arg(
         long,
         short,
@@ -20,23 +20,23 @@ pub struct Global {
         help_heading = "Common options"
     )]
     pub config: Option<PathBuf>,
-    /// What is printed on standard output
+    /// Format of the result on standard output
     #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT", help_heading = "Common options")]
     pub output: Output,
-    /// How the log is written, on standard error
+    /// Format of the log on standard error
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = "Common options")]
     pub log_format: LogFormat,
-    /// Log more; twice for every request
+    /// Log more details; -vv also logs every request
     #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
     pub verbose: u8,
-    /// Say nothing but what went wrong
+    /// Print only errors
     #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = "Common options")]
     pub quiet: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Output {
-    /// For people
+    /// Text for people
     Text,
     /// One JSON document, described in docs/json.md
     Json,
@@ -51,10 +51,10 @@ pub enum LogFormat {
 /// How registries are reached, for commands that work without a configuration.
 #[derive(Debug, Args)]
 pub struct Reach {
-    /// Give up protection: `http` speaks plain HTTP, `no-verify` accepts any certificate
+    /// Connect without protection: `http` uses plain HTTP, `no-verify` accepts any certificate
     ///
-    /// MODE alone holds for every registry that the configuration does not mention; HOST=MODE for
-    /// that registry, whatever the configuration says. May be given several times.
+    /// HOST=MODE applies to that registry and overrides the configuration. MODE alone applies to
+    /// every registry that the configuration does not mention. Repeatable.
     #[arg(long = "insecure", value_name = "[HOST=]MODE", help_heading = "Registry options")]
     pub insecure: Vec<Exposed>,
 }
@@ -114,9 +114,9 @@ mod tests {
 /// What becomes of an index of which some platforms are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Index {
-    /// A smaller index, with a digest of its own
+    /// Write a smaller index, with a new digest
     Rewrite,
-    /// The same index with the other platforms missing; not every target accepts that
+    /// Write the original index without the other platforms; some registries reject that
     Sparse,
 }
 

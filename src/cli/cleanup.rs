@@ -26,34 +26,32 @@ use crate::repository::Reference;
 use crate::run::{Failure, Stop, Turns};
 use crate::state::State;
 
-/// Say what the [[cleanup]] rules would delete now, and why; with --apply, delete it
+/// Show what the [[cleanup]] rules would delete; delete it with --apply
 ///
-/// Without --apply, registries are only read, whatever a rule's `mode` says. Manifests are read
-/// once and remembered in the state, with the time when they were first seen.
+/// Without --apply, registries are only read, whatever the `mode` of a rule is. Manifests are
+/// remembered in the state, with the time when they were first seen.
 ///
-/// With --apply, what each plan says is deleted, owners before what they own, and everything is
-/// written into the audit in the state directory before it is. What has changed since it was
-/// planned stays. `tranship restore` brings back what a rule's `quarantine` holds.
+/// With --apply, the plans are carried out. Each deletion is recorded in the audit log in the state
+/// directory first; whatever has changed since the plan was made is kept. If the rule has a
+/// `quarantine`, `tranship restore` can bring deleted images back.
 ///
-/// The exit code is 0 if every plan could be made and, with --apply, carried out; 1 if something
-/// could not be read or deleted; 3 if a plan exceeds the rule's `max_delete`, so that nothing of
-/// that repository was deleted.
+/// Exit codes: 0 all plans were made and, with --apply, carried out; 1 something could not be read
+/// or deleted; 3 a plan exceeds `max_delete`, so nothing was deleted in that repository.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tranship cleanup                        every [[cleanup]] rule of tranship.toml: plans only
+  tranship cleanup                        show the plans of all rules; deletes nothing
   tranship cleanup --rule apps --output json > plan.json
   tranship cleanup --explain registry.example.com/acme/app:pr-17
-  tranship cleanup --rule apps --apply    delete what the plan says")]
+  tranship cleanup --rule apps --apply    delete what is in the plan")]
 pub struct Args {
-    /// Only this rule; may be given several times
+    /// Run only this rule (repeatable)
     #[arg(long = "rule", value_name = "NAME")]
     rules: Vec<String>,
-    /// Delete what the plans say
+    /// Delete what is in the plans
     #[arg(long, conflicts_with = "explain")]
     apply: bool,
-    /// Say of one image, HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR:TAG, which line of a rule
-    /// decides
+    /// Explain why one image is kept or deleted: HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR:TAG
     #[arg(long, value_name = "REF")]
     explain: Option<Location>,
 }

@@ -5,7 +5,7 @@ use clap_complete::Shell;
 use super::exit::{CliError, Exit};
 use super::output;
 
-/// Print a shell's completions
+/// Print shell completions
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -12,7 +12,7 @@ use super::{output, session};
 use crate::config::{Config, ConfigError, SecretSource};
 use crate::registry::auth::{CredentialSource, CredentialStore, Environment, ExplicitCredential};
 
-/// Check, show or describe the configuration
+/// Check or show the configuration, or print its JSON schema
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -26,18 +26,18 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    /// Say everything that is wrong with the configuration
+    /// Report all mistakes in the configuration
     ///
-    /// Starts nothing and asks no registry. Secrets in variables and files must be there; the
-    /// commands that print a secret are not run.
+    /// Contacts no registry. Secrets in environment variables and files must exist; commands that
+    /// print a secret are not run.
     #[command(after_help = "Example:\n  tranship config check --config mirror.toml")]
     Check,
-    /// Print the configuration as it was understood, as TOML
+    /// Print the configuration with all defaults, as TOML
     ///
-    /// Defaults are filled in, paths absolute, and secrets shown by their source only.
+    /// Paths are absolute. Of a secret, only its source is shown.
     #[command(after_help = "Example:\n  tranship config show --config mirror.toml")]
     Show,
-    /// Print the JSON schema of the configuration file, for editors
+    /// Print a JSON schema of the configuration file, for editors
     #[command(after_help = "Example:\n  tranship config schema > tranship.schema.json")]
     Schema,
 }

@@ -19,15 +19,15 @@ use crate::state::State;
 use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{Options, Reading};
 
-/// Copy an image, or all tags of a repository, from one place to another
+/// Copy one image, or all tags of a repository
 ///
-/// Bit for bit, with all platforms and with what refers to the image: signatures, SBOMs,
-/// attestations. Without a tag, the target gets the source's; an image that has none stays known
+/// Copies the image unchanged, with all platforms and all referrers (signatures, SBOMs,
+/// attestations). If TARGET has no tag, it gets the tag of SOURCE; an image without a tag is copied
 /// by its digest.
 ///
-/// SOURCE and TARGET are each one of HOST/REPOSITORY[:TAG][@DIGEST] (docker.io without a HOST;
-/// docker:// may stand in front), oci:DIR[:TAG] (an OCI image layout) and oci-archive:FILE[:TAG]
-/// (the same in a tar file, which is replaced as a whole).
+/// SOURCE and TARGET are one of: HOST/REPOSITORY[:TAG][@DIGEST] for a registry (the default HOST is
+/// docker.io; a leading docker:// is accepted), oci:DIR[:TAG] for an OCI image layout,
+/// oci-archive:FILE[:TAG] for a layout in a tar file. A target archive is replaced.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -36,23 +36,23 @@ Examples:
   tranship copy --platform linux/amd64 --platform linux/arm64 nginx:1.29 oci:./nginx
   tranship copy oci-archive:app.tar localhost:5000/app:1.0 --insecure localhost:5000=http")]
 pub struct Args {
-    /// What is read
+    /// Image or repository to copy
     source: Location,
-    /// Where it goes
+    /// Where to copy it
     target: Location,
-    /// Every tag of the repository
+    /// Copy all tags of the repository
     #[arg(long)]
     all_tags: bool,
-    /// Only this platform of an index, like linux/arm64; may be given several times
+    /// Copy only this platform, such as linux/arm64 (repeatable)
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]")]
     platforms: Vec<Platform>,
-    /// What becomes of an index when platforms are left out
+    /// How to write an index without the other platforms
     #[arg(long, value_enum, default_value_t = Index::Rewrite, requires = "platforms")]
     index: Index,
-    /// Leave signatures, SBOMs and attestations behind
+    /// Do not copy signatures, SBOMs and attestations
     #[arg(long)]
     no_referrers: bool,
-    /// What happens to layers that are kept on a foreign server
+    /// Whether to copy layers that are stored outside the registry
     #[arg(long, value_enum, default_value_t = Foreign::Skip)]
     foreign_layers: Foreign,
     #[command(flatten)]
@@ -61,9 +61,9 @@ pub struct Args {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Foreign {
-    /// They stay where they are
+    /// Do not copy them
     Skip,
-    /// They come along, if the source has them
+    /// Copy them
     Copy,
 }
 

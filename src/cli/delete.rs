@@ -10,10 +10,12 @@ use crate::repository::Error;
 
 /// Delete a tag, or a manifest with all its tags
 ///
-/// A tag is deleted alone: its manifest and the other tags of that stay. Where a registry can only
-/// delete manifests, this is refused, unless --with-siblings says that the other tags may go too.
-/// A reference with a digest and no tag means the manifest, with all its tags. With both, the tag
-/// is deleted only if it points at that digest.
+/// REPOSITORY:TAG deletes only the tag; its manifest and other tags stay. If the registry can
+/// delete only whole manifests, this is refused, unless --with-siblings allows to delete the other
+/// tags of the manifest too.
+///
+/// REPOSITORY@DIGEST deletes the manifest with all its tags. REPOSITORY:TAG@DIGEST deletes the tag
+/// only if it points at that digest.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -22,12 +24,12 @@ Examples:
   tranship delete registry.example.com/app@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   tranship delete --with-siblings registry.example.com/app:1.0")]
 pub struct Args {
-    /// HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR:TAG
+    /// What to delete: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR:TAG
     reference: Location,
-    /// Delete the tag's manifest, with every other tag that it has
+    /// Delete the manifest of the tag, with all its other tags
     #[arg(long)]
     with_siblings: bool,
-    /// Only say what would be deleted
+    /// Show what would be deleted, without changing anything
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]

@@ -11,19 +11,18 @@ use super::{output, session, signals};
 use crate::demo::{self, Report, Step, World};
 use crate::registry::auth::Environment;
 
-/// Try it all on this machine: two registries, sample images, nothing needed
+/// Try tranship on this machine, without a network
 ///
-/// Starts two registries, puts sample images into the first, mirrors them into the second by the
-/// rules of a real configuration, and shows what each step costs. Every step is checked; the exit
-/// code is 0 only if all did what they say. Nothing leaves this machine, and nothing is left
-/// behind without --keep.
+/// Starts two local registries, pushes sample images to the first, mirrors them to the second with
+/// a real configuration, and shows what each step costs. Every step is checked; the exit code is 0
+/// only if all checks pass. All files are removed afterwards, unless --keep is given.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship demo
-  tranship demo --keep ./demo      and keep the configuration and the images to play with")]
+  tranship demo --keep ./demo      keep the configuration and the images")]
 pub struct Args {
-    /// Keep everything in this folder, which must be empty or not there yet
+    /// Keep the configuration and the images in this folder, which must be empty or not exist yet
     #[arg(long, value_name = "DIR")]
     keep: Option<PathBuf>,
 }

@@ -16,32 +16,32 @@ use crate::history::{Filter, Outcome, RunId, RunRecord, read_run, read_runs};
 use crate::server::api::MAX_RUNS;
 use crate::sync::{Action, Counts, ImageReport};
 
-/// Show what the runs of the rules did
+/// Show past runs of the rules
 ///
-/// Lists runs of the daemon and of `tranship sync`, the newest first; with the id of a run, that
-/// run and every image that was not simply unchanged, or what a cleanup rule did. Asks the daemon at the configuration's
-/// `listen` if it runs, and reads the state directory otherwise, also while another process works
-/// with it.
+/// Lists the runs of the daemon, of `tranship sync` and of `tranship cleanup --apply`, newest
+/// first. With the id of a run, shows that run with every image that was not simply unchanged, or
+/// with its deletions. Asks the daemon on `listen` of the configuration, or reads the state
+/// directory if no daemon runs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tranship history                              the newest runs
+  tranship history                              latest runs
   tranship history --rule base-images --failed --since 7d
   tranship history 20261121T093719Z-0a1b2c      one run and its images")]
 pub struct Args {
-    /// Only this run, with its images
+    /// Show this run with its images
     #[arg(value_name = "RUN-ID", conflicts_with_all = ["rule", "failed", "since"])]
     run: Option<RunId>,
-    /// Only runs of this rule
+    /// Show only runs of this rule
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// Only runs that failed
+    /// Show only runs that failed
     #[arg(long)]
     failed: bool,
-    /// Only runs that ended so long ago at most, such as 2h or 7d, or have not ended
+    /// Show only runs that ended within this time, such as 2h or 7d, or are in progress
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     since: Option<Duration>,
-    /// At most so many runs
+    /// Show at most this many runs
     #[arg(long, value_name = "N", default_value_t = 20)]
     limit: usize,
 }

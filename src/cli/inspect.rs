@@ -17,9 +17,10 @@ use crate::transfer::{self, Found, TagIndex};
 /// Referrers that are read at once.
 const PARALLEL: usize = 8;
 
-/// Show what an image is made of
+/// Show the platforms, configuration and layers of an image
 ///
-/// Of an index: its platforms. Of an image: its configuration and its layers. No layer is read.
+/// For an index, shows its platforms. For an image, shows its configuration and layers. Layers are
+/// not downloaded.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,12 +28,12 @@ Examples:
   tranship inspect --referrers --output json ghcr.io/acme/app:1.0
   tranship inspect --raw oci:./layout:1.0 | sha256sum")]
 pub struct Args {
-    /// HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG]
+    /// Image: HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG]
     reference: Location,
-    /// Print the manifest's bytes exactly as they are
+    /// Print the manifest exactly as it is stored
     #[arg(long, conflicts_with = "referrers")]
     raw: bool,
-    /// Also show what refers to the image: signatures, SBOMs, attestations
+    /// Also show referrers: signatures, SBOMs, attestations
     #[arg(long)]
     referrers: bool,
     #[command(flatten)]

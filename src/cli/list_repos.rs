@@ -13,15 +13,16 @@ use crate::oci::{RegistryHost, RepositoryName};
 
 /// List the repositories of a registry
 ///
-/// Those that the credentials may see, as far as the registry lists them at all.
+/// Lists the repositories that the credentials can see, in registries with the `_catalog` endpoint.
+/// Docker Hub and GHCR do not have it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship list-repos registry.example.com
-  tranship list-repos registry.example.com/acme          acme and everything below it
+  tranship list-repos registry.example.com/acme           acme and everything below it
   tranship list-repos 'registry.example.com/acme/*/app'")]
 pub struct Args {
-    /// HOST, HOST/PREFIX or HOST/PATTERN with wildcards as in a rule's source
+    /// HOST, HOST/PREFIX, or HOST/PATTERN with wildcards as in the source of a rule
     #[arg(value_name = "HOST[/PATTERN]")]
     registry: Wanted,
     #[command(flatten)]

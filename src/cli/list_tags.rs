@@ -12,16 +12,16 @@ use crate::repository::{Cause, Error};
 
 /// List the tags of a repository
 ///
-/// Tags that belong to another image by its digest, such as cosign's signatures, are left out.
+/// Tags that belong to another image, such as signatures by cosign, are not listed without --all.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship list-tags ghcr.io/acme/app
   tranship list-tags --all oci:./layout")]
 pub struct Args {
-    /// HOST/REPOSITORY, oci:DIR or oci-archive:FILE
+    /// Repository: HOST/REPOSITORY, oci:DIR or oci-archive:FILE
     repository: Location,
-    /// Also the tags that belong to another image, like sha256-<hex>.sig
+    /// Also list tags that belong to another image, such as sha256-<hex>.sig
     #[arg(long)]
     all: bool,
     #[command(flatten)]

@@ -19,21 +19,20 @@ const MAX_PASSWORD: u64 = 64 << 10;
 
 /// Log in to a registry
 ///
-/// The user name and the password are tried at the registry first. Then they are kept where docker
-/// keeps them: in its auth file ($REGISTRY_AUTH_FILE, podman's and skopeo's auth.json, docker's
-/// config.json), or in the credential helper that the file names. docker, podman and skopeo find
-/// them there.
+/// Checks the user name and password with the registry, then stores them where docker, podman and
+/// skopeo find them: in the auth file ($REGISTRY_AUTH_FILE, auth.json of podman and skopeo, or
+/// config.json of docker), or in the credential helper that this file names.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tranship login registry.example.com                       asks for both
+  tranship login registry.example.com           asks for user name and password
   tranship login ghcr.io -u mirror-bot --password-stdin < token.txt
   pass show gitlab | tranship login gitlab.example.com:5050 -u deploy --password-stdin")]
 pub struct Args {
-    /// HOST or HOST:PORT
+    /// Registry: HOST or HOST:PORT
     #[arg(value_name = "HOST")]
     registry: RegistryHost,
-    /// The user name; asked for if it is left out
+    /// User name; asked for if not given
     #[arg(long, short, value_name = "USER")]
     username: Option<String>,
     /// Read the password from standard input

@@ -13,14 +13,14 @@ use crate::registry::auth::docker_config;
 
 /// Log out of a registry
 ///
-/// Removes the registry's login from every auth file that tranship reads, and from the credential
-/// helper that such a file names. Logins for single repositories stay.
+/// Removes the login from every auth file that tranship reads, and from the credential helpers that
+/// these files name. Logins for single repositories are kept.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   tranship logout registry.example.com")]
 pub struct Args {
-    /// HOST or HOST:PORT
+    /// Registry: HOST or HOST:PORT
     #[arg(value_name = "HOST")]
     registry: RegistryHost,
 }

@@ -12,7 +12,7 @@ Examples:
   tranship man | man -l -
   tranship man --dir /usr/local/share/man/man1")]
 pub struct Args {
-    /// Write the page of every command into this folder
+    /// Write a page for each command into this folder
     #[arg(long, value_name = "DIR")]
     dir: Option<PathBuf>,
 }

@@ -16,7 +16,7 @@ use crate::repository::{Cause, Error};
 
 /// Print the digest of a manifest
 ///
-/// A file's digest is that of its bytes. A reference is looked up, without reading the image.
+/// For a file, hashes its content. For a reference, asks the registry for the digest.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,7 +24,7 @@ Examples:
   tranship inspect --raw ghcr.io/acme/app:1.0 | tranship manifest-digest -
   tranship manifest-digest ghcr.io/acme/app:1.0")]
 pub struct Args {
-    /// A file, `-` for standard input, or a reference with a host (docker://alpine)
+    /// File, `-` for standard input, or a reference with a host, such as docker://alpine
     #[arg(value_name = "FILE|-|REFERENCE")]
     manifest: String,
     #[command(flatten)]

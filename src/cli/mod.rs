@@ -57,9 +57,16 @@ use tracing_subscriber::filter::LevelFilter;
 use args::Global;
 pub use exit::Exit;
 
-/// Copies, mirrors and migrates container images between registries, bit for bit.
+/// Mirror, migrate and clean up container images in registries
 #[derive(Debug, Parser)]
-#[command(name = "tranship", version, max_term_width = 100)]
+#[command(
+    name = "tranship",
+    version,
+    max_term_width = 100,
+    after_help = "\
+Images are written HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
+Run `tranship COMMAND --help` for details and examples."
+)]
 pub struct Cli {
     #[command(flatten)]
     global: Global,
@@ -94,11 +101,11 @@ enum Command {
 /// Subcommands by what they are for, as `--help` shows them.
 const GROUPS: [(&str, &[&str]); 6] = [
     ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
-    ("Look", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
-    ("Change", &["delete", "cleanup", "restore"]),
+    ("Inspect", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Delete and restore", &["cleanup", "restore", "delete"]),
     ("Credentials", &["login", "logout"]),
-    ("Serve and try", &["serve-layout", "demo"]),
-    ("Set up", &["config", "completions", "man"]),
+    ("Try and serve locally", &["demo", "serve-layout"]),
+    ("Setup", &["config", "completions", "man"]),
 ];
 
 /// Runs the program. All that it needs from outside comes from here: arguments, environment,

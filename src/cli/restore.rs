@@ -16,34 +16,35 @@ use crate::oci::reference::Location;
 use crate::repository::Reference;
 use crate::state::State;
 
-/// Bring back what cleanup deleted, from the quarantine of its rule
+/// Restore images that a cleanup deleted, from the quarantine
 ///
-/// Without an image and without --run it lists what can be brought back. What comes back is what
-/// was there: the same digests and tags, with children, signatures and what else went along. A tag
-/// that points at something else by now is left alone, unless --overwrite is given.
+/// Without an image and without --run, lists what can be restored. Images are restored with their
+/// digests, tags, children and referrers. A tag that points at another image by now is not changed,
+/// unless --overwrite is given.
 ///
-/// The next cleanup judges what came back anew: it counts as first seen now.
+/// To restore, stop the daemon first. A restored image counts as first seen now, so its age starts
+/// again for cleanup rules.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tranship restore                                             what can be brought back
-  tranship restore registry.example.com/acme/app:pr-17         one image
-  tranship restore registry.example.com/acme/app               all that went from a repository
-  tranship restore --run 20261121T030000Z-0a1b2c               all that one run deleted")]
+  tranship restore                                        list what can be restored
+  tranship restore registry.example.com/acme/app:pr-17    one image
+  tranship restore registry.example.com/acme/app          everything of a repository
+  tranship restore --run 20261121T030000Z-0a1b2c          everything that a run deleted")]
 pub struct Args {
-    /// HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR[:TAG]
+    /// Image or repository to restore: HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR[:TAG]
     #[arg(value_name = "REF")]
     images: Vec<Location>,
-    /// Only what this run deleted
+    /// Restore only what this run deleted
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
-    /// Only what this rule deleted
+    /// Restore only what this rule deleted
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// Move tags back that point at something else by now
+    /// Also restore tags that point at another image by now
     #[arg(long)]
     overwrite: bool,
-    /// Only say what would be brought back
+    /// Show what would be restored, without changing anything
     #[arg(long)]
     dry_run: bool,
 }

@@ -21,22 +21,24 @@ use crate::server::{self, api};
 use crate::state::State;
 use crate::transfer::Carrier;
 
-/// Run the rules on their schedules, until stopped
+/// Run the daemon: all rules, on their schedules
 ///
-/// Runs every rule at its times and on request, [[sync]] rules on push events too, and serves
-/// metrics, health and the API at the configuration's `listen`. The configuration is loaded anew when its file changes
-/// and on SIGHUP; if anything is wrong with it, the one in use stays.
+/// Runs the [[sync]] and [[cleanup]] rules on their schedules and on request, and [[sync]] rules on
+/// push events. Serves metrics, health checks and the API on `listen` of the configuration.
 ///
-/// SIGTERM or SIGINT ends it in good order: what is under way comes to its end, as long as the
-/// configuration's `grace` lasts, and the next start goes on with what is left. A second signal
-/// ends it at once, which loses nothing that was committed.
+/// The configuration is reloaded when its file changes and on SIGHUP. If it contains a mistake, the
+/// previous configuration stays in use.
+///
+/// On SIGTERM or SIGINT, transfers in progress may finish within `grace`; the rest resumes at the
+/// next start. A second signal stops the daemon immediately, without losing anything that was
+/// committed.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship serve --config /etc/tranship/tranship.toml
   tranship serve --log-format json
-  curl -s http://127.0.0.1:8642/readyz            whether all is well
-  curl -s http://127.0.0.1:8642/api/v1/rules      what runs when, and how it went")]
+  curl -s http://127.0.0.1:8642/readyz            check whether it is ready
+  curl -s http://127.0.0.1:8642/api/v1/rules      list the rules with their last and next run")]
 pub struct Args {}
 
 /// The document that `--output json` prints when requests are answered.

@@ -15,31 +15,31 @@ use crate::server::{self, Bounds, Options};
 
 /// Serve OCI image layouts on disk as a registry
 ///
-/// DIR is an image layout, which becomes one repository, or a folder with layouts in it at any
-/// depth, which become repositories named by their paths. The address is printed as soon as
-/// requests are answered. It serves until it is stopped by SIGINT or SIGTERM.
+/// If DIR is an image layout, it becomes one repository. If DIR is a folder, all layouts below it
+/// become repositories, named by their paths. Runs until SIGINT or SIGTERM.
 ///
-/// There is no TLS and no login: whoever reaches the address may read, and write with --writable.
+/// There is no TLS and no login: everybody who reaches the address can read, and with --writable
+/// also push and delete.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship serve-layout /srv/images
   tranship serve-layout --listen 127.0.0.1:0 --name acme/app ./app
-  tranship serve-layout --writable /srv/images        takes pushes, too")]
+  tranship serve-layout --writable /srv/images        allow pushes")]
 pub struct Args {
-    /// An image layout, or a folder of layouts
+    /// Image layout, or folder of layouts
     #[arg(value_name = "DIR")]
     folder: PathBuf,
-    /// Where to listen; port 0 takes any free one
+    /// Address to listen on; port 0 selects a free port
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:5000")]
     listen: SocketAddr,
-    /// Take pushes and deletions; DIR is created where it is not there
+    /// Allow pushes and deletions; DIR is created if it does not exist
     #[arg(long)]
     writable: bool,
-    /// Take them from other machines, too: everybody who reaches the address can then write
+    /// Allow --writable on an address that other machines can reach
     #[arg(long, requires = "writable")]
     allow_remote_writes: bool,
-    /// The repository's name, where DIR is a layout itself; by default the folder's
+    /// Name of the repository if DIR is a layout; by default the name of the folder
     #[arg(long, value_name = "REPOSITORY")]
     name: Option<RepositoryName>,
 }

@@ -15,19 +15,19 @@ use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::{Cause, Filter, Outcome, RunRecord, read_runs};
 use crate::state::{Mark, State};
 
-/// Show what the daemon does: rules, runs and transfers
+/// Show rules, runs and transfers of the daemon
 ///
-/// Each rule with its schedule, its last run and its next one; the runs under way and how far they
-/// have come; the images on their way. Asks the daemon at the configuration's `listen`; where none
-/// runs, says so and shows what the state directory knows.
+/// Shows each rule with its schedule, last run and next run; the runs in progress; and the images
+/// being transferred. Asks the daemon on `listen` of the configuration. If no daemon runs, shows
+/// what the state directory contains.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship status
-  tranship status --watch                       live, until Ctrl-C
+  tranship status --watch                       update until Ctrl-C
   tranship status --output json | jq '.rules[] | select(.consecutive_failures > 0) | .name'")]
 pub struct Args {
-    /// Show it again and again, with progress bars on a terminal
+    /// Update continuously, with progress bars on a terminal
     #[arg(long)]
     watch: bool,
 }

@@ -24,25 +24,25 @@ use crate::sync::{
 };
 use crate::transfer::Reading;
 
-/// Bring the targets of the [[sync]] rules up to date, once
+/// Copy what the [[sync]] rules select, once
 ///
-/// Copies what the rules select and what is not at the target yet, every byte verified. What was
-/// copied before is not copied again; nor is what a [[cleanup]] rule deleted at the target, until
-/// the source moves. Rules with `remove_extra` delete at the target what is gone at the source.
+/// Copies every selected image that the target does not have yet. Nothing is copied that a
+/// [[cleanup]] rule deleted at the target, until the tag changes at the source. Rules with
+/// `remove_extra` also delete tags at the target that the source no longer has.
 ///
-/// The exit code is 0 if everything is as the rules ask; 1 if something failed; 3 if only the
-/// limits of `remove_extra` held something back.
+/// Exit codes: 0 everything is up to date; 1 something failed; 3 nothing failed, but `max_delete`
+/// prevented deletions.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  tranship sync                           every rule of tranship.toml
+  tranship sync                                   run all rules of tranship.toml
   tranship sync --config mirror.toml --rule base-images
-  tranship sync --dry-run                 what would be copied and deleted, and why")]
+  tranship sync --dry-run                         show what would be copied, and why")]
 pub struct Args {
-    /// Only this rule; may be given several times
+    /// Run only this rule (repeatable)
     #[arg(long = "rule", value_name = "NAME")]
     rules: Vec<String>,
-    /// Only say what would be copied and deleted
+    /// Show what would be copied and deleted, without changing anything
     #[arg(long)]
     dry_run: bool,
 }

@@ -20,50 +20,50 @@ use crate::sync::Syncer;
 use crate::transfer::{Options, TagIndex};
 use crate::verify::{self, ImageReport, Item, Outcome, Repairer, Report, Sides, Task, Verifier};
 
-/// Compare source and target down to every blob
+/// Check that targets have the same images as their sources
 ///
-/// Without SOURCE and TARGET, every image that the configuration's [[sync]] rules select is compared.
-/// Manifests are read and hashed on both sides; of each blob, the target is asked whether it is
-/// there and how large it is. What refers to an image must be there, too. Platforms that a rule
-/// leaves out are not missed. What the target has besides is no concern of this command.
+/// Without SOURCE and TARGET, checks all images that the [[sync]] rules select. Reads and hashes
+/// the manifests on both sides, and asks the target for the existence and size of every blob.
+/// Referrers must exist too. Platforms that a rule does not copy, and additional images at the
+/// target, are ignored.
 ///
-/// The exit code is 0 if everything is equal (after a repair), 1 otherwise.
+/// Exit codes: 0 everything is equal (after a repair, with --repair); 1 otherwise.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 SOURCE and TARGET are HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
-Without a tag, the target's is the source's.
+If TARGET has no tag, the tag of SOURCE is used.
 
 Examples:
-  tranship verify                                     every rule of tranship.toml
-  tranship verify --rule base-images --read           and hash every blob at the target
-  tranship verify --repair                            copy again what is missing or different
+  tranship verify                                     check all rules of tranship.toml
+  tranship verify --rule base-images --read           also hash every blob of the target
+  tranship verify --repair                            copy what is missing or different
   tranship verify ghcr.io/acme/app:1.0 registry.example.com/app:1.0
   tranship verify --all-tags ghcr.io/acme/app oci:/srv/app")]
 pub struct Args {
-    /// What there should be
+    /// Image or repository that TARGET should have
     #[arg(requires = "target")]
     source: Option<Location>,
-    /// Where it should be
+    /// Image or repository to check
     target: Option<Location>,
-    /// Every tag of SOURCE's repository
+    /// Check all tags of the repository
     #[arg(long, requires = "source")]
     all_tags: bool,
-    /// Only this rule; may be given several times
+    /// Check only this rule (repeatable)
     #[arg(long = "rule", value_name = "NAME", conflicts_with = "source")]
     rules: Vec<String>,
-    /// Download every blob of the target, each once, and hash it
+    /// Also download and hash every blob of the target
     #[arg(long)]
     read: bool,
-    /// Copy again what is missing or different, then compare again
+    /// Copy what is missing or different, then check again
     #[arg(long)]
     repair: bool,
-    /// Only these platforms of SOURCE were copied; may be given several times
+    /// Expect only this platform of SOURCE, such as linux/arm64 (repeatable)
     #[arg(long = "platform", value_name = "OS/ARCH", requires = "source")]
     platforms: Vec<Platform>,
-    /// What became of an index whose other platforms were left out
+    /// How the index was written without the other platforms
     #[arg(long, value_enum, default_value_t = Index::Rewrite, requires = "platforms")]
     index: Index,
-    /// Leave out signatures, SBOMs and attestations that refer to SOURCE
+    /// Do not check signatures, SBOMs and attestations
     #[arg(long, requires = "source")]
     no_referrers: bool,
     #[command(flatten)]
