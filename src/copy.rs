@@ -14,8 +14,7 @@ use crate::fair::Flow;
 use crate::oci::selection::TagSelection;
 use crate::oci::{Digest, Tag};
 use crate::place::{Image, Source, Target};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
-use crate::run::Failure;
+use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
 use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{self, Carrier, Delivered, Job, Options, Outcome, TagIndex};
 

@@ -13,7 +13,6 @@
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `cleanup`: what of a repository a policy deletes: a snapshot is read, and a plan decided.
-//! - `run`: what runs of rules have in common: stopping, turns, what went wrong.
 //! - `place`: where people say images are, opened as a repository.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
@@ -27,6 +26,7 @@
 //! - `http`: HTTP without registries: backoff and retries, clients, bounded reading.
 //! - `metrics`: what is counted and measured, for Prometheus.
 //! - `fair`: what is scarce, shared between flows of work in turn.
+//! - `stop`: how work is stopped, soon or at once.
 //! - `process`: programs of the user's, run within bounds. `text`: words of others, for messages.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
@@ -50,10 +50,10 @@ pub mod place;
 pub mod process;
 pub mod registry;
 pub mod repository;
-pub mod run;
 pub mod schedule;
 pub mod server;
 pub mod state;
+pub mod stop;
 pub mod sync;
 pub mod text;
 pub mod trace;

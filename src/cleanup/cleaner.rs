@@ -21,12 +21,12 @@ use super::usage::{Sources, UsageNow};
 use super::{Place, Selected, repositories};
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
-use crate::fair::{self, Flow, Pulse};
+use crate::fair::{self, Flow, Pulse, WriteLeases};
 use crate::layout::Layout;
 use crate::registry::Registries;
-use crate::repository::{Cause, Error, Repository};
-use crate::run::{Failure, Stop, Turns};
+use crate::repository::{Cause, Error, Failure, Repository};
 use crate::state::State;
+use crate::stop::StopSignal;
 use crate::transfer::Carrier;
 
 /// Repositories of one rule under way at once.
@@ -36,7 +36,7 @@ const REPOSITORIES: usize = 8;
 pub struct Cleaner {
     registries: Arc<Registries>,
     carrier: Arc<Carrier>,
-    turns: Turns,
+    leases: WriteLeases,
     audit: Audit,
     sources: Sources,
 }
@@ -50,7 +50,7 @@ pub struct CleanupSpec<'a> {
     pub mode: Mode,
     /// The only repository that the run is about; `None`: all of them.
     pub only: Option<&'a Place>,
-    pub stop: &'a Stop,
+    pub stop: &'a StopSignal,
     pub flow: Flow,
     /// Signs of life go here.
     pub pulse: &'a Pulse,
@@ -63,14 +63,14 @@ pub struct CleanupSpec<'a> {
 }
 
 impl Cleaner {
-    /// `turns` are those of all rules that write to repositories.
+    /// `leases` are shared by all rules that write to repositories.
     pub fn new(
         registries: Arc<Registries>,
         carrier: Arc<Carrier>,
-        turns: Turns,
+        leases: WriteLeases,
         audit: Audit,
     ) -> Self {
-        Self { registries, carrier, turns, audit, sources: Sources::default() }
+        Self { registries, carrier, leases, audit, sources: Sources::default() }
     }
 
     /// The same, that can read what is in use. A rule that names a source which is not among these
@@ -85,7 +85,7 @@ impl Cleaner {
             sources,
             registries,
             carrier: Arc::clone(&self.carrier),
-            turns: self.turns.clone(),
+            leases: self.leases.clone(),
             audit: self.audit.clone(),
         }
     }
@@ -199,16 +199,16 @@ impl Cleaner {
             },
         };
         let begin = async {
-            let turn = match applies {
+            let lease = match applies {
                 true => {
-                    let turn = self.turns.take(site.repository.name(), &rule.name);
-                    Some(fair::waiting(turn, || spec.pulse.beat()).await)
+                    let lease = self.leases.take(site.repository.name(), &rule.name);
+                    Some(fair::waiting(lease, || spec.pulse.beat()).await)
                 }
                 false => None,
             };
-            (turn, site.look(Look { all_referrers: applies, ..Look::default() }).await)
+            (lease, site.look(Look { all_referrers: applies, ..Look::default() }).await)
         };
-        let Some((_turn, sight)) = stop.soon.run_until_cancelled(begin).await else {
+        let Some((_lease, sight)) = stop.soon.run_until_cancelled(begin).await else {
             return Ok(Seen::Stopped);
         };
         let Some(Sight { snapshot, in_use }) = sight? else { return Ok(Seen::Nothing) };
@@ -293,8 +293,8 @@ impl Cleaner {
         &self.audit
     }
 
-    pub(super) fn turns(&self) -> &Turns {
-        &self.turns
+    pub(super) fn leases(&self) -> &WriteLeases {
+        &self.leases
     }
 
     async fn open(

@@ -19,9 +19,9 @@ use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, 
 use crate::layout::Layout;
 use crate::oci::selection::TagPatterns;
 use crate::oci::{Digest, Tag};
-use crate::repository::Repository;
-use crate::run::{Failure, Stop};
+use crate::repository::{Failure, Repository};
 use crate::state::State;
+use crate::stop::StopSignal;
 
 /// One removal. Whoever asks for it has the turn to write to the repository.
 pub struct Removal<'a> {
@@ -36,7 +36,7 @@ pub struct Removal<'a> {
     pub state: &'a State,
     pub audit: &'a Audit,
     pub actor: &'a Actor,
-    pub stop: &'a Stop,
+    pub stop: &'a StopSignal,
     pub now: Timestamp,
 }
 

@@ -9,7 +9,7 @@ use super::plan::document::StepLine;
 use super::plan::{Plan, Refusal, Totals};
 use crate::config::cleanup::Mode;
 use crate::oci::{Digest, Tag};
-use crate::run::Failure;
+use crate::repository::Failure;
 
 /// One run of one rule.
 #[derive(Debug, Clone, Serialize)]

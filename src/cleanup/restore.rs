@@ -17,8 +17,7 @@ use crate::oci::reference::Location;
 use crate::oci::{Digest, Tag, derived};
 use crate::place::Source;
 use crate::registry::Registries;
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
-use crate::run::Failure;
+use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
 use crate::state::jsonl::NewestFirst;
 use crate::transfer::{Carrier, Condition};
 

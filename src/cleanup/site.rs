@@ -12,8 +12,7 @@ use super::plan::snapshot::{Abilities, Snapshot, Untag};
 use crate::config::policy::{ClockSource, Policy};
 use crate::layout::Layout;
 use crate::oci::{Digest, Tag};
-use crate::repository::Repository;
-use crate::run::Failure;
+use crate::repository::{Failure, Repository};
 use crate::state::{Ability, State};
 
 /// Reads what is in use in the repository now.

@@ -17,8 +17,7 @@ use super::{Place, Selected};
 use crate::config::cleanup::Mode;
 use crate::layout::{Garbage, Layout};
 use crate::oci::RegistryHost;
-use crate::repository::Result;
-use crate::run::Failure;
+use crate::repository::{Failure, Result};
 
 /// Blobs of a layout are garbage when nobody has touched them for so long: somebody may be bringing
 /// the image that they belong to.
@@ -81,7 +80,7 @@ impl Cleaner {
         let copies = expire::copies(&**repository, now).await;
         let Copies { policy, kept } = copies.map_err(|failure| vec![failure])?;
         let Some(policy) = policy else { return Ok((kept > 0).then_some(0)) };
-        let _turn = self.turns().take(repository.name(), &rule.name).await;
+        let _lease = self.leases().take(repository.name(), &rule.name).await;
         let removal = Removal {
             repository: Arc::clone(repository),
             layout: layout.clone(),

@@ -12,7 +12,7 @@ use super::in_use::{self, Usage};
 use crate::config::CleanupRule;
 use crate::config::in_use::InUseSource;
 use crate::registry::auth::Environment;
-use crate::run::Failure;
+use crate::repository::Failure;
 use crate::state::State;
 
 /// How long what was read is good enough for another repository. Deletions are not faster.

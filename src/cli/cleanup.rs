@@ -18,13 +18,13 @@ use crate::cleanup::{
 };
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config, RegistryConfig};
-use crate::fair::{Flow, Pulse};
+use crate::fair::{Flow, Pulse, WriteLeases};
 use crate::history::{Begun, Cause, History, RunId, RunRecord};
 use crate::oci::reference::Location;
 use crate::registry::auth::Environment;
-use crate::repository::Reference;
-use crate::run::{Failure, Stop, Turns};
+use crate::repository::{Failure, Reference};
 use crate::state::State;
+use crate::stop::StopSignal;
 
 /// Show what the [[cleanup]] rules would delete; delete it with --apply
 ///
@@ -122,7 +122,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         Mode::Plan => None,
         Mode::Apply => Some(history(&config)?),
     };
-    let stop = Stop { soon: signals::stop_token(), ..Stop::default() };
+    let stop = StopSignal { soon: signals::stop_token(), ..StopSignal::default() };
     let mut ran = Vec::new();
     for rule in rules {
         let wanted =
@@ -151,7 +151,7 @@ pub fn cleaner(config: &Config) -> Result<Cleaner, CliError> {
         .map_err(|error| CliError::Failed(format!("failed to open the audit: {error}")))?;
     let registries = session::registries(config.registries.clone(), RegistryConfig::default());
     let sources = Sources::new(config.in_use.clone(), Environment::of_process());
-    let cleaner = Cleaner::new(registries, session::carrier(state), Turns::default(), audit);
+    let cleaner = Cleaner::new(registries, session::carrier(state), WriteLeases::default(), audit);
     Ok(cleaner.with_sources(sources))
 }
 
@@ -165,7 +165,7 @@ struct Wanted<'a> {
     rule: &'a CleanupRule,
     mode: Mode,
     asked: Option<&'a Asked>,
-    stop: &'a Stop,
+    stop: &'a StopSignal,
     output: Output,
 }
 

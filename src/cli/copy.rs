@@ -14,7 +14,7 @@ use crate::copy::{self, CopyReport, Extent};
 use crate::oci::Platform;
 use crate::oci::reference::Location;
 use crate::place::{Source, Target};
-use crate::run::Failure;
+use crate::repository::Failure;
 use crate::state::State;
 use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{Options, Reading};

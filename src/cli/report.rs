@@ -3,7 +3,7 @@
 use super::output;
 use crate::config::cleanup::Mode;
 use crate::history::{Cleaned, Outcome, Steps};
-use crate::run::Failure;
+use crate::repository::Failure;
 use crate::sync::{Action, ImageReport};
 
 /// What became of one image, in a line and its notes.

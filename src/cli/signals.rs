@@ -4,7 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
-use crate::run::Stop;
+use crate::stop::StopSignal;
 
 /// Does something that a signal stops: what it holds open is put in order then.
 pub async fn unless_stopped<T>(
@@ -31,8 +31,8 @@ pub fn stop_token() -> CancellationToken {
 }
 
 /// The same for the daemon: the first signal lets what is under way come to its end.
-pub fn stop_softly() -> Stop {
-    let stop = Stop::default();
+pub fn stop_softly() -> StopSignal {
+    let stop = StopSignal::default();
     let soon = stop.soon.clone();
     on_signals(move || {
         tracing::info!("told to stop; a second signal stops at once");

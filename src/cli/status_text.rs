@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use super::output::{bytes, seconds, span, table};
 use super::report::{cleaned, outcome};
 use super::status::Report;
+use crate::config::RuleKind;
 use crate::config::cleanup::Mode;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::RunRecord;
-use crate::run::RuleKind;
 use crate::sync::Counts;
 
 /// Characters of an image's name beside a bar.

@@ -16,8 +16,8 @@ use crate::cleanup::{Actor, Audit};
 use crate::config::{Config, RegistryConfig, SyncRule};
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, History, RunId, RunRecord};
-use crate::run::Stop;
 use crate::state::State;
+use crate::stop::StopSignal;
 use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, Removed, Remover, RuleReport, RunProgress, RunSpec,
     Scope, Syncer, WhatBecame,
@@ -173,7 +173,7 @@ impl Pass<'_> {
                 rule,
                 mode: if self.history.is_some() { Mode::Apply } else { Mode::DryRun },
                 scope: &Scope::All,
-                stop: &Stop::at_once(self.cancel.clone()),
+                stop: &StopSignal::at_once(self.cancel.clone()),
                 flow: Flow::ALONE,
                 progress: &RunProgress::default(),
                 keep: Keep::All,

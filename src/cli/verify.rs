@@ -13,8 +13,7 @@ use crate::config::{Config, ForeignLayers, OnConflict, RegistryConfig, SyncRule}
 use crate::oci::reference::Location;
 use crate::oci::{Platform, Tag, derived};
 use crate::place::{Image, Source};
-use crate::repository::{Cause, Error, Placement, Reference};
-use crate::run::Failure;
+use crate::repository::{Cause, Error, Failure, Placement, Reference};
 use crate::state::State;
 use crate::sync::Syncer;
 use crate::transfer::{Options, TagIndex};

@@ -31,6 +31,7 @@ mod read_timing;
 mod reader;
 mod registry;
 mod rule;
+mod rule_kind;
 mod shape;
 mod show;
 mod show_cleanup;
@@ -56,6 +57,7 @@ pub use registry::{Insecure, RegistryConfig, SecretSource};
 pub use rule::{
     ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
 };
+pub use rule_kind::RuleKind;
 
 use serde_spanned::Spanned;
 

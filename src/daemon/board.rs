@@ -10,10 +10,11 @@ use tokio::time::Instant;
 
 use super::engine::Engine;
 use super::movement::Movement;
+use crate::config::RuleKind;
 use crate::fair::Flow;
 use crate::history::{Begun, RunId, RunRecord};
 use crate::metrics::RuleMetrics;
-use crate::run::{RuleKind, Stop};
+use crate::stop::StopSignal;
 use crate::sync::{RunProgress, Snapshot};
 
 /// The board. Its lock is held for moments only, never while something is waited for.
@@ -46,7 +47,7 @@ pub(super) struct Active {
     pub kind: RuleKind,
     pub flow: Flow,
     pub progress: Arc<RunProgress>,
-    pub stop: Stop,
+    pub stop: StopSignal,
     pub movement: Movement,
     /// Of the rule.
     pub metrics: RuleMetrics,

@@ -65,7 +65,7 @@ impl Engine {
         let cleaner = Cleaner::new(
             Arc::clone(&registries),
             Arc::clone(&parts.carrier),
-            syncer.turns().clone(),
+            syncer.leases().clone(),
             parts.audit.clone(),
         )
         .with_sources(sources(&config, parts));

@@ -54,8 +54,8 @@ use crate::config::Config;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::registry::auth::Environment;
-use crate::run::Stop;
 use crate::state::State;
+use crate::stop::StopSignal;
 use crate::transfer::Carrier;
 use board::Board;
 use engine::Engine;
@@ -104,7 +104,7 @@ struct Shared {
     refusals: Refusals,
     /// Held while the configuration is loaded anew.
     reloading: tokio::sync::Mutex<()>,
-    stop: Stop,
+    stop: StopSignal,
     commands: mpsc::Sender<Command>,
 }
 
@@ -139,7 +139,7 @@ impl Daemon {
         config: Config,
         watch: Watch,
         parts: Parts,
-        stop: Stop,
+        stop: StopSignal,
     ) -> Result<Self, EngineError> {
         Self::start_with(Arc::new(AsTheRuleSays), config, watch, parts, stop).await
     }
@@ -150,7 +150,7 @@ impl Daemon {
         config: Config,
         watch: Watch,
         parts: Parts,
-        stop: Stop,
+        stop: StopSignal,
     ) -> Result<Self, EngineError> {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let started = parts.clock.now();

@@ -15,7 +15,8 @@ use crate::cleanup::{Actor, CleanupReport, CleanupSpec, Plan};
 use crate::config::{CleanupRule, SyncRule, cleanup};
 use crate::fair::{Flow, Pulse};
 use crate::history::Cause;
-use crate::run::{Failure, Stop};
+use crate::repository::Failure;
+use crate::stop::StopSignal;
 use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope};
 
 /// Images that a plan lists at most: of a rule that was never run, there may be a million.
@@ -60,7 +61,7 @@ impl Handle {
             rule,
             mode: Mode::DryRun,
             scope: &Scope::All,
-            stop: &Stop::at_once(self.0.stop.now.child_token()),
+            stop: &StopSignal::at_once(self.0.stop.now.child_token()),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
             keep: Keep::First(MAX_PLANNED),
@@ -80,7 +81,7 @@ impl Handle {
                 rule,
                 mode: cleanup::Mode::Plan,
                 only: None,
-                stop: &Stop { soon: now.clone(), now },
+                stop: &StopSignal { soon: now.clone(), now },
                 flow: Flow::ALONE,
                 pulse: &Pulse::default(),
                 actor: &Actor::of_process("plan", Cause::Api.as_str()),

@@ -1,7 +1,6 @@
 //! A rule of either kind, as the configuration in use has it.
 
-use crate::config::{CleanupRule, SyncRule};
-use crate::run::RuleKind;
+use crate::config::{CleanupRule, RuleKind, SyncRule};
 use crate::schedule::Timing;
 
 /// What the scheduler runs.

@@ -18,12 +18,13 @@ use super::run::{self, Ended, Failed, Job};
 use super::view::{Accepted, AcceptedState};
 use super::wanted::Wanted;
 use super::{Shared, systemd};
+use crate::config::RuleKind;
 use crate::events::PushEvent;
 use crate::fair::Flow;
 use crate::history::{Cause, RunId};
 use crate::oci::RegistryHost;
-use crate::run::{RuleKind, Stop};
 use crate::state::Mark;
+use crate::stop::StopSignal;
 
 /// Whole rules under way at once. What bounds the work is the limits of transfers and registries,
 /// which all share fairly; this bounds the lists of tags that are held in memory.
@@ -437,7 +438,7 @@ impl Scheduler {
     fn spawn(&mut self, job: Job, events: Option<Events>) {
         let flow = Flow::new(self.next_flow);
         self.next_flow += 1;
-        let stop = Stop {
+        let stop = StopSignal {
             soon: self.shared.stop.soon.child_token(),
             now: self.shared.stop.now.child_token(),
         };

@@ -7,9 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::rule::Rule;
 use crate::config::cleanup::Mode;
-use crate::config::{CleanupRule, SyncRule};
+use crate::config::{CleanupRule, RuleKind, SyncRule};
 use crate::history::{Cause, RunId, RunRecord};
-use crate::run::RuleKind;
 use crate::sync::{Counts, ImageReport};
 
 pub use super::plans::{CleanupPlans, RulePlan};

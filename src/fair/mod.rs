@@ -3,13 +3,16 @@
 //!
 //! - `queue`: who is served next (pure). `permits`: waiting for one of a number of permits.
 //!   `pulse`: signs of life by which a stalled flow is noticed.
+//! - `write_leases`: which rule may write to a repository.
 
 mod permits;
 mod pulse;
 mod queue;
+mod write_leases;
 
 pub use permits::{Permit, Permits};
 pub use pulse::{HEARTBEAT, Pulse, Pulses, Watched, waiting};
+pub use write_leases::{WriteLease, WriteLeases};
 
 /// Work that takes its turns together, such as one run of a rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::record::{MAX_ENTRIES, shorten};
 use crate::cleanup::{self, CleanupReport, Planned, RepositoryReport};
 use crate::config::cleanup::Mode;
-use crate::run::Failure;
+use crate::repository::Failure;
 
 /// So many reasons are kept of why nothing may be deleted in one repository.
 const MAX_REASONS: usize = 3;

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::RunId;
 use super::cleaned::{self, Cleaned};
 use crate::cleanup::{CleanupReport, Verdict};
-use crate::run::Failure;
+use crate::repository::Failure;
 use crate::sync::{Counts, ImageReport, RuleReport};
 
 /// A run that begins.

@@ -13,7 +13,7 @@ use crate::cleanup::report::{StepAction, StepReport};
 use crate::cleanup::{self, CleanupReport, RepositoryReport};
 use crate::config::cleanup::Mode as CleanupMode;
 use crate::oci::Digest;
-use crate::run::Failure;
+use crate::repository::Failure;
 use crate::sync::{Action, Counts, ImageReport, Mode, RuleReport};
 
 const LIMIT: u64 = 1 << 20;

@@ -28,8 +28,8 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 
+use crate::config::RuleKind;
 use crate::oci::RegistryHost;
-use crate::run::RuleKind;
 use families::Families;
 use registry::RegistryFamilies;
 use rules::Rules;

@@ -18,7 +18,7 @@ use super::cleanups::{self, CleanupNumbers, LastPlan, StepOutcome};
 use super::durations::Durations;
 use super::family::{Family, Value, number, show_if_any};
 use super::moment::Moment;
-use crate::run::RuleKind;
+use crate::config::RuleKind;
 
 /// Seconds that a complete run takes.
 const RUN: [f64; 7] = [1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0];

@@ -4,7 +4,7 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 
 use super::*;
-use crate::run::RuleKind;
+use crate::config::RuleKind;
 
 fn lines(metrics: &Metrics, start: &str) -> Vec<String> {
     let text = metrics.render().unwrap();

@@ -4,6 +4,7 @@
 //! `tests/it/conformance.rs` runs it against every implementation.
 
 mod error;
+mod failure;
 mod read;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 
 pub use error::{Cause, Error, Result};
+pub use failure::Failure;
 pub use read::read_small_blob;
 
 /// How a manifest is named within its repository.

@@ -28,11 +28,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cleanup::{Actor, Audit};
 use crate::config::{CleanupRule, SyncRule};
-use crate::fair::{Flow, Permits};
+use crate::fair::{Flow, Permits, WriteLeases};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
-use crate::repository::Error;
-use crate::run::{Failure, Stop, Turns};
+use crate::repository::{Error, Failure};
+use crate::stop::StopSignal;
 use crate::transfer::{Carrier, Locks};
 use pair::Pair;
 use progress::Progress;
@@ -74,7 +74,7 @@ pub struct RunSpec<'a> {
     pub rule: &'a SyncRule,
     pub mode: Mode,
     pub scope: &'a Scope,
-    pub stop: &'a Stop,
+    pub stop: &'a StopSignal,
     /// Whose turns it takes where runs share something. Another one for each run that others
     /// should not have to wait for.
     pub flow: Flow,
@@ -108,7 +108,7 @@ pub struct Syncer {
 /// What all runs share, whatever registries they were begun with.
 struct Common {
     images: Permits,
-    turns: Turns,
+    leases: WriteLeases,
     /// Images at targets that are looked at or moved: the repository's name, and the image's.
     /// Runs of one rule never work on the same one at once.
     at_work: Locks<(String, String)>,
@@ -131,7 +131,7 @@ impl Syncer {
     ) -> Self {
         let common = Common {
             images: Permits::new(images.max(1)),
-            turns: Turns::default(),
+            leases: WriteLeases::default(),
             at_work: Locks::default(),
             listed: Mutex::default(),
         };
@@ -160,9 +160,9 @@ impl Syncer {
         &self.carrier
     }
 
-    /// Whose turn it is to write to a repository, for others who write to repositories.
-    pub fn turns(&self) -> &Turns {
-        &self.common.turns
+    /// The leases of all rules that write to repositories.
+    pub fn leases(&self) -> &WriteLeases {
+        &self.common.leases
     }
 
     /// One pass of these rules, as one flow. The reports are in the order of the rules. `watch`
@@ -174,7 +174,7 @@ impl Syncer {
         cancel: &CancellationToken,
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> Vec<RuleReport> {
-        let stop = &Stop::at_once(cancel.clone());
+        let stop = &StopSignal::at_once(cancel.clone());
         let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
             let (scope, progress) = (&Scope::All, &RunProgress::default());
             let (flow, keep, remover) = (Flow::ALONE, Keep::All, None);

@@ -20,10 +20,10 @@ use super::retention::Policies;
 use super::{Mode, Progress, Remover, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SyncRule};
-use crate::fair::{Flow, Permit};
+use crate::fair::{Flow, Permit, WriteLease};
 use crate::oci::{Digest, RepositoryName, Tag};
-use crate::repository::{Error, Placement, Reference, Repository, Result};
-use crate::run::{Failure, Held, Stop};
+use crate::repository::{Error, Failure, Placement, Reference, Repository, Result};
+use crate::stop::StopSignal;
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
 use items::Items;
 pub use selected::Selected;
@@ -42,7 +42,7 @@ pub(super) struct Pair<'a> {
     rule: &'a SyncRule,
     mode: Mode,
     flow: Flow,
-    stop: &'a Stop,
+    stop: &'a StopSignal,
     remover: Option<Remover<'a>>,
     /// The only tags that the run is about; `None`: all of them.
     only: Option<&'a BTreeSet<Tag>>,
@@ -146,10 +146,10 @@ impl<'a> Pair<'a> {
 
     pub async fn run(&self, progress: &Progress<'_>) {
         let begin = async {
-            let turns = self.take_turns(progress).await;
-            (turns, self.items().await)
+            let leases = self.take_leases(progress).await;
+            (leases, self.items().await)
         };
-        let Some((_turns, items)) = progress.soon().run_until_cancelled(begin).await else {
+        let Some((_leases, items)) = progress.soon().run_until_cancelled(begin).await else {
             return progress.left_out();
         };
         let Items { pinned, tags, derived: source_tags, listed } = match items {
@@ -177,15 +177,15 @@ impl<'a> Pair<'a> {
     }
 
     /// The target repositories, in one order for everybody.
-    async fn take_turns(&self, progress: &Progress<'_>) -> Vec<Held> {
-        let mut turns = Vec::new();
+    async fn take_leases(&self, progress: &Progress<'_>) -> Vec<WriteLease> {
+        let mut leases = Vec::new();
         if self.mode == Mode::Apply {
             for name in self.target_names() {
-                let turn = self.syncer.common.turns.take(name, &self.rule.name);
-                turns.push(progress.waiting(turn).await);
+                let lease = self.syncer.common.leases.take(name, &self.rule.name);
+                leases.push(progress.waiting(lease).await);
             }
         }
-        turns
+        leases
     }
 
     /// Keeps other runs of the rule from this image.

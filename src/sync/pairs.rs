@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use crate::config::SyncRule;
 use crate::oci::template::SourceContext;
 use crate::oci::{RegistryHost, RepositoryName};
-use crate::run::Failure;
+use crate::repository::Failure;
 
 /// One source repository, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

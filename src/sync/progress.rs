@@ -6,9 +6,10 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::report::{Action, Counts, ImageReport, Removed, RuleReport, WhatBecame};
-use super::{Keep, RunSpec, Stop};
+use super::{Keep, RunSpec};
 use crate::fair::{self, Pulse};
-use crate::run::Failure;
+use crate::repository::Failure;
+use crate::stop::StopSignal;
 
 /// How far a run has come, for who looks at it from outside.
 #[derive(Debug, Default)]
@@ -48,7 +49,7 @@ pub(super) struct Progress<'a> {
     report: Mutex<RuleReport>,
     keep: Keep,
     live: &'a RunProgress,
-    stop: &'a Stop,
+    stop: &'a StopSignal,
     watch: &'a (dyn Fn(&ImageReport) + Sync),
 }
 
@@ -201,7 +202,7 @@ mod tests {
             rule: &config.sync[0],
             mode: Mode::Apply,
             scope: &Scope::All,
-            stop: &Stop::default(),
+            stop: &StopSignal::default(),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
             keep,

@@ -5,8 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::Mode;
-use crate::repository::{Placement, Reference, Repository};
-use crate::run::Failure;
+use crate::repository::{Failure, Placement, Reference, Repository};
 use crate::transfer::{Delivered, Outcome};
 
 /// One run of one rule.

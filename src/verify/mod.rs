@@ -22,8 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::OnConflict;
 use crate::oci::Digest;
-use crate::repository::{Placement, Reference, Repository, Result};
-use crate::run::Failure;
+use crate::repository::{Failure, Placement, Reference, Repository, Result};
 use crate::sync::Selected;
 use crate::transfer::{Options, TagIndex};
 use compare::Compared;

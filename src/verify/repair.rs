@@ -9,8 +9,7 @@ use super::{Item, Sides};
 use crate::config::OnConflict;
 use crate::fair::Flow;
 use crate::oci::Digest;
-use crate::repository::{Cause, Error, Placement};
-use crate::run::Failure;
+use crate::repository::{Cause, Error, Failure, Placement};
 use crate::state::{TagKey, TagState};
 use crate::transfer::{Carrier, Condition, Job, Outcome, Target, fingerprint};
 

@@ -2,8 +2,7 @@
 
 use serde::Serialize;
 
-use crate::repository::{Cause, Error};
-use crate::run::Failure;
+use crate::repository::{Cause, Error, Failure};
 
 /// One verification.
 #[derive(Debug, Clone, Default, Serialize)]

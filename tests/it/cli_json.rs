@@ -11,7 +11,7 @@ use tokio::process::Child;
 use tranship::cleanup::plan::document::Clock;
 use tranship::cleanup::{Abilities, Builder, Found, InUse, Planned, RepositoryReport, Untag};
 use tranship::demo::Check;
-use tranship::run::Failure;
+use tranship::repository::Failure;
 
 use crate::support::process::Running;
 use crate::support::scripted::Fault;

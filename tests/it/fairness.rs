@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tranship::config::SyncRule;
 use tranship::fair::Flow;
-use tranship::run::Stop;
+use tranship::stop::StopSignal;
 use tranship::sync::{Counts, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Syncer};
 
 use crate::support::bench::{IDLE, IMAGES, Runner, registry, rule};
@@ -22,7 +22,7 @@ fn begin(
     rule: &SyncRule,
     scope: Scope,
     flow: u64,
-    stop: &Stop,
+    stop: &StopSignal,
 ) -> JoinHandle<RuleReport> {
     let (syncer, rule, stop) = (syncer.clone(), rule.clone(), stop.clone());
     tokio::spawn(async move {
@@ -77,7 +77,7 @@ async fn let_go_first(flow: u64) -> usize {
     ]
     .concat();
     let (syncer, rules) = Runner::new().syncer(&text, 8);
-    let stop = Stop::default();
+    let stop = StopSignal::default();
     let huge = begin(&syncer, &rules[0], Scope::All, 1, &stop);
     eventually("the migration is under way", LONG, || async {
         (target.traffic().count("PUT", Kind::Manifest) > 20).then_some(())
@@ -137,7 +137,7 @@ impl Bench {
         Self { source, target, images: loaded, syncer, rules }
     }
 
-    fn begin(&self, scope: Scope, flow: u64, stop: &Stop) -> JoinHandle<RuleReport> {
+    fn begin(&self, scope: Scope, flow: u64, stop: &StopSignal) -> JoinHandle<RuleReport> {
         begin(&self.syncer, &self.rules[0], scope, flow, stop)
     }
 
@@ -166,7 +166,7 @@ impl Bench {
 async fn a_run_for_one_tag_does_not_wait_for_its_rules_full_pass() {
     let bench = Bench::new(IMAGES);
     bench.hold(0);
-    let stop = Stop::default();
+    let stop = StopSignal::default();
     let full = bench.begin(Scope::All, 1, &stop);
     bench.until_held(0).await;
     eventually("the rest of the full pass", LONG, || async {
@@ -196,7 +196,7 @@ async fn a_soft_stop_lets_transfers_end_and_begins_no_others() {
     for image in 0..3 {
         bench.hold(image);
     }
-    let stop = Stop::default();
+    let stop = StopSignal::default();
     let run = bench.begin(Scope::All, 1, &stop);
     eventually("a transfer", LONG, || async {
         (bench.syncer.carrier().transfers().len() == 1
@@ -216,7 +216,7 @@ async fn a_soft_stop_lets_transfers_end_and_begins_no_others() {
     let mark = bench.source.mark();
     assert!(finished(bench.begin(Scope::All, 1, &stop)).await.interrupted);
     assert!(bench.source.requests_since(mark).is_empty());
-    assert_eq!(finished(bench.begin(Scope::All, 1, &Stop::default())).await.counts.copied, 2);
+    assert_eq!(finished(bench.begin(Scope::All, 1, &StopSignal::default())).await.counts.copied, 2);
 }
 
 /// A soft stop that comes when everything is under way leaves nothing out.
@@ -224,7 +224,7 @@ async fn a_soft_stop_lets_transfers_end_and_begins_no_others() {
 async fn a_soft_stop_near_the_end_is_no_interruption() {
     let bench = Bench::new(IMAGES);
     bench.hold(0);
-    let stop = Stop::default();
+    let stop = StopSignal::default();
     let run = bench.begin(Scope::All, 1, &stop);
     bench.until_held(0).await;
     eventually("the others", LONG, || async {
@@ -246,7 +246,7 @@ async fn transfers_under_way_tell_how_far_they_are() {
     // One of the two blobs is there already.
     let config = &image.blobs[0];
     bench.target.insert_blob("app", &config.digest, config.bytes.clone());
-    let run = bench.begin(tag("app", "v0"), 7, &Stop::default());
+    let run = bench.begin(tag("app", "v0"), 7, &StopSignal::default());
     let status = eventually("one blob of two", LONG, || async {
         let mut transfers = bench.syncer.carrier().transfers();
         let status = transfers.pop()?;

@@ -9,11 +9,11 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use regex::Regex;
+use tranship::config::RuleKind;
 use tranship::metrics::{
     BlobFate, EventOutcome, LagBasis, LastPlan, Metrics, NoAnswer, NotificationOutcome, RunOutcome,
     RunScope, StepOutcome, TagOutcome, TokenOutcome, WindowKind,
 };
-use tranship::run::RuleKind;
 
 use crate::support::Samples;
 

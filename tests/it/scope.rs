@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tranship::config::SyncRule;
 use tranship::fair::Flow;
-use tranship::run::Stop;
+use tranship::stop::StopSignal;
 use tranship::sync::{
     Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
     Syncer,
@@ -61,7 +61,7 @@ impl Pair {
         progress: &RunProgress,
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> RuleReport {
-        let (rule, stop) = (&self.rule, &Stop::default());
+        let (rule, stop) = (&self.rule, &StopSignal::default());
         let (mode, flow, keep) = (Mode::Apply, Flow::new(1), Keep::All);
         let remover = None;
         let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };

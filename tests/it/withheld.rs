@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tranship::config::{self, CleanupRule};
 use tranship::fair::Flow;
 use tranship::oci::{Digest, Tag};
-use tranship::run::Stop;
 use tranship::state::{State, Withdrawn};
+use tranship::stop::StopSignal;
 use tranship::sync::{Counts, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope};
 
 use crate::mirror_setup::Mirror;
@@ -90,7 +90,7 @@ impl Bench {
         let (syncer, rules) = self.runner.syncer(&self.text(cleanup), IMAGES);
         let tags = BTreeSet::from([tag.parse::<Tag>().unwrap()]);
         let scope = &Scope::Some(BTreeMap::from([(APP.parse().unwrap(), Some(tags))]));
-        let (rule, stop, progress) = (&rules[0], &Stop::default(), &RunProgress::default());
+        let (rule, stop, progress) = (&rules[0], &StopSignal::default(), &RunProgress::default());
         let (mode, flow, keep, watch) = (Mode::Apply, Flow::new(1), Keep::All, &|_: &_| {});
         let remover = None;
         let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };

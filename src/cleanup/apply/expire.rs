@@ -8,8 +8,7 @@ use super::super::report::Outcome;
 use super::quarantine::expiry;
 use crate::config::policy::{MaxDelete, Policy};
 use crate::oci::Tag;
-use crate::repository::Repository;
-use crate::run::Failure;
+use crate::repository::{Failure, Repository};
 
 /// The copies in a quarantine.
 pub(in crate::cleanup) struct Copies {

@@ -27,7 +27,7 @@ use super::plan::document::StepLine;
 use super::plan::{Plan, Step};
 use super::report::StepReport;
 use super::site::Site;
-use crate::run::Stop;
+use crate::stop::StopSignal;
 use carrying::Carrying;
 use quarantine::Quarantine;
 
@@ -40,7 +40,7 @@ pub(in crate::cleanup) struct Order<'a> {
     pub audit: &'a Audit,
     pub actor: &'a Actor,
     pub quarantine: Option<Quarantine<'a>>,
-    pub stop: &'a Stop,
+    pub stop: &'a StopSignal,
     /// The mark of the policy, under which tags that go are kept from being copied there again.
     pub withdraws: Option<u64>,
     /// Steps on the strength of one look: [`STRETCH`], but for tests.

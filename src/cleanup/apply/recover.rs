@@ -6,8 +6,7 @@ use jiff::Timestamp;
 use super::super::audit::{Audit, Intent, Line};
 use super::super::report::{Outcome, StepAction};
 use super::throwaway::dummy;
-use crate::repository::{Reference, Repository};
-use crate::run::Failure;
+use crate::repository::{Failure, Reference, Repository};
 
 /// Settles what was begun in a repository. Gives a note for each.
 ///

@@ -24,9 +24,9 @@ use crate::fair::Flow;
 use crate::http::RetryPolicy as Retries;
 use crate::oci::{Digest, Tag};
 use crate::repository::{Reference, Repository};
-use crate::run::Stop;
 use crate::state::jsonl::NewestFirst;
 use crate::state::{Ability, SeenManifest, State};
+use crate::stop::StopSignal;
 use crate::transfer::Carrier;
 
 /// A registry with a generated repository, the state that has seen it grow, and the audit.
@@ -135,7 +135,7 @@ impl Scene {
         meddle(&self.registry);
         let carrier = Carrier::new(self.state.clone(), Retries::default(), || 0.0);
         let actor = Actor::of_process("run", "command");
-        let stop = Stop::default();
+        let stop = StopSignal::default();
         let order = Order {
             rule: "r",
             audit: &audit,
@@ -272,7 +272,7 @@ proptest! {
                 state: &scene.state,
                 audit: &audit,
                 actor: &actor,
-                stop: &Stop::default(),
+                stop: &StopSignal::default(),
                 now: now(),
             };
             let planned = planned.run().await.unwrap().expect("there is such a repository");

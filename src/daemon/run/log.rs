@@ -6,7 +6,7 @@ use tracing::field::display;
 
 use crate::cleanup::{self, CleanupReport, RepositoryReport, StepReport};
 use crate::history::{Begun, Outcome, RunId, RunRecord, Steps};
-use crate::run::Failure;
+use crate::repository::Failure;
 use crate::sync::{Action, Counts, ImageReport, RuleReport};
 use crate::trace;
 

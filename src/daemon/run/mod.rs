@@ -29,8 +29,9 @@ use crate::alerts::{self, Alert};
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
 use crate::metrics::{self, LastPlan, RuleMetrics, RunScope};
-use crate::run::{Failure, Stop};
+use crate::repository::Failure;
 use crate::state::Mark;
+use crate::stop::StopSignal;
 use crate::sync::{ImageReport, RunProgress, Snapshot};
 use crate::trace;
 
@@ -105,7 +106,7 @@ struct Underway<'a> {
     job: &'a Job,
     begun: &'a Begun,
     flow: Flow,
-    stop: &'a Stop,
+    stop: &'a StopSignal,
     progress: &'a RunProgress,
     metrics: &'a RuleMetrics,
     span: &'a Span,
@@ -141,7 +142,7 @@ pub(super) async fn carry_out(
     engine: Arc<Engine>,
     job: Job,
     flow: Flow,
-    stop: Stop,
+    stop: StopSignal,
 ) -> Ended {
     let Some(rule) = engine.rule(&job.rule) else {
         return Ended { ending: Ending::Reached, failed: None };

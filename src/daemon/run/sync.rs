@@ -17,7 +17,7 @@ use crate::daemon::lag::Basis;
 use crate::daemon::wanted::{Part, Wanted};
 use crate::history::{RunId, RunRecord};
 use crate::metrics::{RuleMetrics, TagOutcome};
-use crate::run::Failure;
+use crate::repository::Failure;
 use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, Remover, RuleReport, RunProgress, RunSpec, Scope,
     Snapshot,

@@ -7,10 +7,10 @@ use jiff::SignedDuration;
 use super::world::{Way, World, cleanup_rule, pass, rule};
 use crate::cleanup::report::{StepAction, StepReport};
 use crate::cleanup::{self, Planned, RepositoryReport};
+use crate::config::RuleKind;
 use crate::config::cleanup::Mode;
 use crate::history::{Cause, Outcome};
 use crate::oci::Digest;
-use crate::run::RuleKind;
 
 const NIGHTLY: &str = "schedule = \"0 3 * * *\"";
 

@@ -21,8 +21,9 @@ use crate::history::History;
 use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::registry::auth::Environment;
-use crate::run::{Failure, Stop};
+use crate::repository::Failure;
 use crate::state::{Mark, State};
+use crate::stop::StopSignal;
 use crate::sync::{Mode, RuleReport, RunSpec, Syncer};
 use crate::transfer::Carrier;
 
@@ -140,7 +141,7 @@ enum Played {
 }
 
 impl Puppet {
-    async fn play(&self, name: &str, stop: &Stop) -> Played {
+    async fn play(&self, name: &str, stop: &StopSignal) -> Played {
         self.runs.begin(name, self.clock.now());
         let way = self.runs.way.lock().unwrap_or(Way::Takes(Duration::from_secs(1)));
         let played = match way {
@@ -202,7 +203,7 @@ pub struct World {
     metrics: Metrics,
     audit: Audit,
     folder: TempDir,
-    alive: Option<(Handle, Stop, JoinHandle<()>)>,
+    alive: Option<(Handle, StopSignal, JoinHandle<()>)>,
 }
 
 impl World {
@@ -254,7 +255,7 @@ impl World {
             random: || 0.5,
         };
         let runner = Puppet { runs: Arc::clone(&self.runs), clock: Arc::clone(&self.clock) };
-        let stop = Stop::default();
+        let stop = StopSignal::default();
         let watch = Watch::start(&self.file());
         let runner = Arc::new(runner);
         let mut daemon =

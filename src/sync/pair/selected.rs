@@ -9,8 +9,8 @@ use super::{Goal, Item, Items, Pair};
 use crate::config::SyncRule;
 use crate::fair::Flow;
 use crate::oci::{Digest, Tag};
-use crate::repository::{Placement, Reference, Repository, Result};
-use crate::run::{Failure, Stop};
+use crate::repository::{Failure, Placement, Reference, Repository, Result};
+use crate::stop::StopSignal;
 use crate::sync::progress::Progress;
 use crate::sync::{Keep, Mode, REPOSITORIES, RunProgress, RunSpec, Scope, Syncer};
 use crate::transfer::{Options, TagIndex};
@@ -36,7 +36,7 @@ impl Syncer {
             rule,
             mode: Mode::DryRun,
             scope: &Scope::All,
-            stop: &Stop::default(),
+            stop: &StopSignal::default(),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),
             keep: Keep::All,

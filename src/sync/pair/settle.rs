@@ -3,8 +3,7 @@
 use super::{Goal, Item, Need, Pair};
 use crate::config::OnConflict;
 use crate::oci::Digest;
-use crate::repository::{Cause, Error, Placement};
-use crate::run::Failure;
+use crate::repository::{Cause, Error, Failure, Placement};
 use crate::state::{TagKey, TagState};
 use crate::sync::progress::Progress;
 use crate::sync::report::{Action, ImageReport};

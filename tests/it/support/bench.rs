@@ -22,7 +22,7 @@ use tranship::http::{Backoff, RetryPolicy};
 use tranship::metrics::Metrics;
 use tranship::registry::Registries;
 use tranship::registry::auth::Environment;
-use tranship::run::Failure;
+use tranship::repository::Failure;
 use tranship::state::State;
 use tranship::sync::{Action, Mode, RuleReport, Syncer};
 use tranship::transfer::Carrier;

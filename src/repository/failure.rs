@@ -1,9 +1,9 @@
-//! Something that went wrong, as reports and the history keep it.
+//! Something that went wrong, as reports and the history store it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::repository::Error;
+use super::Error;
 
 /// Something that went wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -13,7 +13,7 @@ pub struct Failure {
     pub subject: String,
     /// The registry's own words, where it answered.
     pub message: String,
-    /// How often it was tried in all.
+    /// How many tries there were in all.
     pub attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,

@@ -1,4 +1,4 @@
-//! What a rule is about.
+//! Which kinds of rules there are.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RuleKind {
-    /// `[[sync]]`. What was written before there were others does not say its kind.
+    /// `[[sync]]`. Records from before cleanup existed do not name a kind.
     #[default]
     Sync,
     /// `[[cleanup]]`
