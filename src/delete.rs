@@ -7,7 +7,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use serde::Serialize;
 
 use crate::oci::{Digest, Tag};
-use crate::repository::{Cause, Error, Reference, Repository, Result};
+use crate::repository::{Cause, Error, ErrorKind, Reference, Repository, Result};
 
 /// Siblings are looked for among so many tags at most: each costs a request.
 const MAX_TAGS: usize = 1_000;
@@ -90,7 +90,7 @@ pub async fn run(repository: &dyn Repository, what: &What, dry_run: bool) -> Res
         Ok(true) => deletion.action = Action::Deleted,
         Ok(false) => return Err(missing(repository, &target.suffix())),
         // The registry deletes by digest only.
-        Err(error) if !deletion.manifest && matches!(error.cause(), Cause::Unsupported(_)) => {
+        Err(error) if !deletion.manifest && error.kind() == ErrorKind::DigestOnly => {
             deletion.siblings = siblings(repository, tag, &found.digest).await?;
             deletion.action = Action::Refused;
             deletion.reason = Some(explain(&deletion));

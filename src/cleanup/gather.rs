@@ -16,7 +16,7 @@ use super::{Builder, Found};
 use crate::config::policy::ClockSource;
 use crate::layout::{Layout, Listed};
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
-use crate::repository::{Cause, Reference, Repository, Result, read_small_blob};
+use crate::repository::{ErrorKind, Reference, Repository, Result, read_small_blob};
 use crate::state::{Created, SeenManifest, SeenReferrers, State};
 
 /// Tags or manifests that are asked for at once; the registry's own window bounds it further.
@@ -233,12 +233,7 @@ impl Gathering<'_> {
         let bytes = match read_small_blob(self.repository, &config.digest).await {
             Ok(bytes) => bytes,
             // An image without its configuration cannot be run, but it can be old.
-            Err(error)
-                if *error.cause() == Cause::Missing
-                    || error.status() == Some(http::StatusCode::NOT_FOUND) =>
-            {
-                return Ok(Created::Silent);
-            }
+            Err(error) if error.kind() == ErrorKind::Missing => return Ok(Created::Silent),
             Err(error) => return Err(error),
         };
         let said = serde_json::from_slice::<Configuration>(&bytes).ok();

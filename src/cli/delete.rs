@@ -6,7 +6,7 @@ use super::{output, session, signals};
 use crate::delete::{self, Action, Deletion, What};
 use crate::oci::reference::Location;
 use crate::place::Source;
-use crate::repository::Error;
+use crate::repository::{Error, ErrorKind};
 
 /// Delete a tag, or a manifest with all its tags
 ///
@@ -72,8 +72,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 /// Registries that have deletion switched off and those that delete by digest only may answer
 /// the same when a tag is to be deleted.
 fn explain(error: Error, what: &What) -> CliError {
-    match (what, error.status()) {
-        (What::Tag { .. }, Some(http::StatusCode::METHOD_NOT_ALLOWED)) => CliError::Hinted {
+    match (what, error.kind()) {
+        (What::Tag { .. }, ErrorKind::Unsupported) => CliError::Hinted {
             exit: Exit::Failed,
             message: error.to_string(),
             hint: "the registry has deletion switched off, or deletes by digest only: then --with-siblings deletes the manifest with every tag it has (--dry-run lists them)",

@@ -13,6 +13,7 @@ use super::{output, session, signals};
 use crate::oci::RegistryHost;
 use crate::registry::auth::docker_config::{self, Keeper};
 use crate::registry::auth::{Credential, Environment};
+use crate::repository::ErrorKind;
 
 /// More than any password or token has.
 const MAX_PASSWORD: u64 = 64 << 10;
@@ -96,9 +97,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let credential = Credential::Password { username: username.clone(), password };
     let registry = registries.open_as(&host, credential.clone())?;
     let checked = signals::unless_stopped(async {
-        registry.log_in().await.map_err(|error| match error.status() {
+        registry.log_in().await.map_err(|error| match error.kind() {
             // The usual hint is to log in.
-            Some(http::StatusCode::UNAUTHORIZED) => CliError::Failed(format!(
+            ErrorKind::Unauthenticated => CliError::Failed(format!(
                 "{host} refuses the user name or the password; nothing was kept ({error})"
             )),
             _ => error.into(),

@@ -133,15 +133,7 @@ impl Repository for Layout {
             _ => self.at(&Reference::Digest(manifest.digest.clone())),
         };
         let fail = |error| failed("put manifest", subject(), error);
-        let lacks = |blob: Digest| {
-            // The answer that registries give, so that callers see one kind of it.
-            let cause = Cause::Refused {
-                status: http::StatusCode::NOT_FOUND,
-                codes: vec!["MANIFEST_BLOB_UNKNOWN".to_owned()],
-                message: format!("MANIFEST_BLOB_UNKNOWN: its blob {blob} is not there"),
-            };
-            Error::new("put manifest", subject(), cause)
-        };
+        let lacks = |blob: Digest| Error::new("put manifest", subject(), Cause::MissingPart(blob));
         if let Some(blob) = self.store_manifest(manifest).await.map_err(fail)? {
             return Err(lacks(blob));
         }
@@ -332,7 +324,7 @@ fn cause(error: UploadError) -> Cause {
         UploadError::Gone => Cause::Missing,
         UploadError::Io(error) => Cause::Io(error.to_string()),
         UploadError::Digest { .. } | UploadError::TooLong => Cause::Corrupt(error.to_string()),
-        UploadError::BrokenOff | UploadError::TakenOver => Cause::Transport(error.to_string()),
+        UploadError::BrokenOff | UploadError::TakenOver => Cause::connection(error.to_string()),
         UploadError::Busy | UploadError::Offset { .. } => Cause::Protocol(error.to_string()),
     }
 }

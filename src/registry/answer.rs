@@ -5,6 +5,8 @@ use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
+use super::classify;
+use super::operation::Operation;
 use crate::repository::Cause;
 
 /// An answer, read to its end.
@@ -27,10 +29,11 @@ impl Answer {
         words(&self.body).0
     }
 
-    /// The refusal that this answer is.
-    pub fn refusal(&self) -> Cause {
+    /// The refusal that this answer to an operation is.
+    pub fn refusal(&self, operation: Operation) -> Cause {
         let (codes, message) = words(&self.body);
-        Cause::Refused { status: self.status, codes, message }
+        let kind = classify::kind(operation, self.status, &codes);
+        Cause::Refused { kind, status: self.status.to_string(), message }
     }
 }
 

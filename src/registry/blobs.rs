@@ -3,6 +3,7 @@
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
 use http::{Method, StatusCode};
 
+use super::operation::Operation;
 use super::remote::RemoteRepository;
 use super::request::What;
 use crate::oci::Digest;
@@ -12,12 +13,12 @@ impl RemoteRepository {
     pub(super) async fn head_blob(&self, digest: &Digest) -> Result<Option<u64>> {
         let what = What::Blob(self.name(), digest);
         let url = self.url(&format!("blobs/{digest}"));
-        let call = self.call("look up blob", what, Method::HEAD, url, &self.reads);
+        let call = self.call(Operation::LookUpBlob, what, Method::HEAD, url, &self.reads);
         let answer = self.registry.call(&call).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(call.error(answer.refusal())),
+            _ => return Err(call.refused(&answer)),
         }
         let length = answer.header(CONTENT_LENGTH.as_str()).and_then(|text| text.parse().ok());
         let length = length.ok_or_else(|| {
@@ -29,7 +30,7 @@ impl RemoteRepository {
     pub(super) async fn get_blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
         let what = What::Blob(self.name(), digest);
         let url = self.url(&format!("blobs/{digest}"));
-        let mut call = self.call("get blob", what, Method::GET, url, &self.reads);
+        let mut call = self.call(Operation::GetBlob, what, Method::GET, url, &self.reads);
         if offset > 0 {
             let range = HeaderValue::from_str(&format!("bytes={offset}-"));
             let range = range.map_err(|error| call.error(Cause::Protocol(error.to_string())))?;
@@ -37,7 +38,7 @@ impl RemoteRepository {
         }
         let response = match self.registry.open(&call).await? {
             Ok(response) => response,
-            Err(answer) => return Err(call.error(answer.refusal())),
+            Err(answer) => return Err(call.refused(&answer)),
         };
         let begins = match response.status() {
             StatusCode::PARTIAL_CONTENT => {

@@ -12,6 +12,7 @@ use super::Registry;
 use super::answer::Answer;
 use super::auth::Scope;
 use super::link;
+use super::operation::Operation;
 use super::remote::RemoteRepository;
 use super::request::{Call, What};
 use super::unlinked::{NEXT_PAGE, Next, PAGE, Unlinked};
@@ -86,7 +87,7 @@ impl RemoteRepository {
         url.set_query(Some(&format!("n={PAGE}")));
         let mut tags = Vec::new();
         let what = What::Name(self.name());
-        let pages = Pages::new(&self.registry, "list tags of", what, &self.reads, self.flow);
+        let pages = Pages::new(&self.registry, Operation::ListTags, what, &self.reads, self.flow);
         let found = pages
             .each::<Names>(url, |page| {
                 // Artifactory lists digests among the tags: they do not parse as such.
@@ -96,7 +97,7 @@ impl RemoteRepository {
         match found {
             Ok(()) => Ok(Some(tags)),
             Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
-            Err(answer) => Err(pages.error(answer.refusal())),
+            Err(answer) => Err(pages.refused(&answer)),
         }
     }
 
@@ -120,7 +121,7 @@ impl RemoteRepository {
         let pages = Pages {
             page_bytes: MAX_INDEX_BYTES,
             media_type: Some(media_type::OCI_INDEX),
-            ..Pages::new(&self.registry, "list referrers of", what, &self.reads, self.flow)
+            ..Pages::new(&self.registry, Operation::ListReferrers, what, &self.reads, self.flow)
         };
         let mut referrers = Vec::new();
         let found = pages
@@ -146,7 +147,7 @@ impl RemoteRepository {
             | StatusCode::OK
             | StatusCode::BAD_REQUEST
             | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
-            _ => Err(pages.error(answer.refusal())),
+            _ => Err(pages.refused(&answer)),
         }
     }
 }
@@ -164,7 +165,7 @@ impl Registry {
         url.set_query(Some(&format!("n={PAGE}")));
         let scope = Scope::catalog();
         let what = What::Name(self.host.as_str());
-        let pages = Pages::new(self, "list repositories of", what, &scope, flow);
+        let pages = Pages::new(self, Operation::ListRepositories, what, &scope, flow);
         let mut names = Vec::new();
         let found = pages
             .each::<Names>(url, |page| {
@@ -180,14 +181,14 @@ impl Registry {
                         .to_owned(),
                 )))
             }
-            Err(answer) => Err(pages.error(answer.refusal())),
+            Err(answer) => Err(pages.refused(&answer)),
         }
     }
 }
 
 struct Pages<'a> {
     registry: &'a Registry,
-    step: &'static str,
+    operation: Operation,
     what: What<'a>,
     scope: &'a Scope,
     flow: Flow,
@@ -200,12 +201,20 @@ struct Pages<'a> {
 impl<'a> Pages<'a> {
     fn new(
         registry: &'a Registry,
-        step: &'static str,
+        operation: Operation,
         what: What<'a>,
         scope: &'a Scope,
         flow: Flow,
     ) -> Self {
-        Self { registry, step, what, scope, flow, page_bytes: MAX_PAGE_BYTES, media_type: None }
+        Self {
+            registry,
+            operation,
+            what,
+            scope,
+            flow,
+            page_bytes: MAX_PAGE_BYTES,
+            media_type: None,
+        }
     }
 
     /// Follows `Link` headers from page to page, and asks for what stands behind a full page
@@ -229,7 +238,7 @@ impl<'a> Pages<'a> {
                 if seen.len() == 1 {
                     return Ok(Err(answer));
                 }
-                return Err(self.error(answer.refusal()));
+                return Err(self.refused(&answer));
             }
             let page: P = serde_json::from_slice(&answer.body).map_err(|error| {
                 self.broken(format!("the registry's answer is not such a list: {error}"))
@@ -307,7 +316,7 @@ impl<'a> Pages<'a> {
 
     async fn page(&self, url: &Url) -> Result<Answer> {
         let mut call =
-            Call::new(self.step, self.what, Method::GET, url.clone(), self.scope, self.flow);
+            Call::new(self.operation, self.what, Method::GET, url.clone(), self.scope, self.flow);
         call.limit = self.page_bytes;
         self.registry.call(&call).await
     }
@@ -322,7 +331,11 @@ impl<'a> Pages<'a> {
         self.error(Cause::Protocol(message))
     }
 
+    fn refused(&self, answer: &Answer) -> Error {
+        self.error(answer.refusal(self.operation))
+    }
+
     fn error(&self, cause: Cause) -> Error {
-        Error::new(self.step, self.what.to_string(), cause)
+        Error::new(self.operation.step(), self.what.to_string(), cause)
     }
 }

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 
 use super::Registry;
 use super::auth::Scope;
+use super::operation::Operation;
 use super::request::{Call, What};
 use crate::fair::Flow;
 use crate::repository::{Cause, Result};
@@ -15,10 +16,10 @@ impl Registry {
         let scope = Scope::base();
         let what = What::Name(self.host.as_str());
         let call =
-            Call::new("log in to", what, Method::GET, self.base.clone(), &scope, Flow::ALONE);
+            Call::new(Operation::LogIn, what, Method::GET, self.base.clone(), &scope, Flow::ALONE);
         let answer = self.call(&call).await?;
         if answer.status != StatusCode::OK {
-            return Err(call.error(answer.refusal()));
+            return Err(call.refused(&answer));
         }
         let shown = self.authenticator.authorize(&scope).await;
         let shown = shown.map_err(|error| call.error(Cause::Credentials(error.to_string())))?;

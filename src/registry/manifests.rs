@@ -3,11 +3,14 @@
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use super::operation::Operation;
 use super::remote::RemoteRepository;
 use super::request::What;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest, media_type};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Resolved, Result, Stored};
+use crate::repository::{
+    Cause, ErrorKind, Placement, Reference, Repository, Resolved, Result, Stored,
+};
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 const ACCEPTED: HeaderValue = HeaderValue::from_static(media_type::ACCEPT);
@@ -16,13 +19,14 @@ impl RemoteRepository {
     pub(super) async fn head_manifest(&self, reference: &Reference) -> Result<Option<Resolved>> {
         let what = What::Manifest(self.name(), reference);
         let url = self.url(&format!("manifests/{reference}"));
-        let call =
-            self.call("look up", what, Method::HEAD, url, &self.reads).header(ACCEPT, ACCEPTED);
+        let call = self
+            .call(Operation::LookUpManifest, what, Method::HEAD, url, &self.reads)
+            .header(ACCEPT, ACCEPTED);
         let answer = self.registry.call(&call).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(call.error(answer.refusal())),
+            _ => return Err(call.refused(&answer)),
         }
         let media_type = answer.header("content-type").map(media_type::essence);
         let header = answer.header(DIGEST.as_str()).and_then(|text| text.parse::<Digest>().ok());
@@ -52,14 +56,15 @@ impl RemoteRepository {
     pub(super) async fn get_manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
         let what = What::Manifest(self.name(), reference);
         let url = self.url(&format!("manifests/{reference}"));
-        let mut call =
-            self.call("get manifest", what, Method::GET, url, &self.reads).header(ACCEPT, ACCEPTED);
+        let mut call = self
+            .call(Operation::GetManifest, what, Method::GET, url, &self.reads)
+            .header(ACCEPT, ACCEPTED);
         call.limit = MAX_MANIFEST_BYTES;
         let answer = self.registry.call(&call).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
-            _ => return Err(call.error(answer.refusal())),
+            _ => return Err(call.refused(&answer)),
         }
         let wanted = match reference {
             Reference::Digest(digest) => Some(digest),
@@ -92,7 +97,7 @@ impl RemoteRepository {
         };
         let what = What::Manifest(self.name(), &reference);
         let url = self.url(&format!("manifests/{reference}"));
-        let mut call = self.call("put manifest", what, Method::PUT, url, &self.writes);
+        let mut call = self.call(Operation::PutManifest, what, Method::PUT, url, &self.writes);
         let content_type = HeaderValue::from_str(&manifest.media_type).map_err(|_| {
             call.error(Cause::Protocol("its media type cannot be sent in a header".to_owned()))
         })?;
@@ -100,7 +105,7 @@ impl RemoteRepository {
         call.body = manifest.raw.clone();
         let answer = self.registry.call(&call).await?;
         if !answer.status.is_success() {
-            return Err(call.error(answer.refusal()));
+            return Err(call.refused(&answer));
         }
         let claimed: Option<Digest> =
             answer.header(DIGEST.as_str()).and_then(|text| text.parse().ok());
@@ -115,28 +120,21 @@ impl RemoteRepository {
     pub(super) async fn delete_manifest(&self, reference: &Reference) -> Result<bool> {
         let what = What::Manifest(self.name(), reference);
         let url = self.url(&format!("manifests/{reference}"));
-        let mut call = self.call("delete", what, Method::DELETE, url, &self.deletes);
-        call.is_deletion = true;
+        let operation = match reference {
+            Reference::Tag(_) => Operation::DeleteTag,
+            Reference::Digest(_) => Operation::DeleteManifest,
+        };
+        let call = self.call(operation, what, Method::DELETE, url, &self.deletes);
         let answer = self.registry.call(&call).await?;
-        match (answer.status, reference) {
-            (status, _) if status.is_success() => Ok(true),
-            (StatusCode::NOT_FOUND, _) => Ok(false),
-            // distribution before 3.0 takes a tag here for a malformed digest.
-            (StatusCode::BAD_REQUEST, Reference::Tag(_)) => {
-                Err(cannot_untag(&call.error(answer.refusal())))
+        if answer.status.is_success() {
+            return Ok(true);
+        }
+        match answer.refusal(operation) {
+            _ if answer.status == StatusCode::NOT_FOUND => Ok(false),
+            cause if cause.kind() == ErrorKind::DigestOnly => {
+                Err(call.error(Cause::DigestOnly(cause.to_string())))
             }
-            _ => Err(call.error(answer.refusal())),
+            cause => Err(call.error(cause)),
         }
     }
-}
-
-fn cannot_untag(error: &Error) -> Error {
-    Error::new(
-        error.step(),
-        error.subject(),
-        Cause::Unsupported(format!(
-            "this registry deletes by digest only, which takes every tag with that digest along ({})",
-            error.cause()
-        )),
-    )
 }

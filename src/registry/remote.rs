@@ -8,6 +8,7 @@ use url::Url;
 
 use super::Registry;
 use super::auth::Scope;
+use super::operation::Operation;
 use super::request::{Call, What};
 use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
@@ -56,13 +57,13 @@ impl RemoteRepository {
 
     pub fn call<'a>(
         &'a self,
-        step: &'static str,
+        operation: Operation,
         what: What<'a>,
         method: Method,
         url: Url,
         scope: &'a Scope,
     ) -> Call<'a> {
-        Call::new(step, what, method, url, scope, self.flow)
+        Call::new(operation, what, method, url, scope, self.flow)
     }
 }
 

@@ -1,6 +1,5 @@
 //! The request pipeline: authentication, limits, redirects, retries, bounded reading.
 
-use std::error::Error as _;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -15,14 +14,15 @@ use url::Url;
 use super::Registry;
 use super::answer::Answer;
 use super::auth::{Authorization, Scope};
+use super::failure;
 use super::link;
-use super::transport;
+use super::operation::Operation;
 use super::window::Kind;
 use crate::fair::{self, Flow};
 use crate::http::retry::{self, Decision, Failure};
 use crate::metrics::{NoAnswer, WindowKind};
 use crate::oci::Digest;
-use crate::repository::{BlobBody, BodyAborted, Cause, Error, Reference, Result};
+use crate::repository::{BlobBody, Cause, Error, Reference, Result};
 use crate::trace;
 
 /// How much of an error's body is read.
@@ -55,8 +55,7 @@ impl fmt::Display for What<'_> {
 
 /// One request, as often as it takes.
 pub(super) struct Call<'a> {
-    /// Fits after "failed to".
-    pub step: &'static str,
+    pub operation: Operation,
     pub what: What<'a>,
     pub method: Method,
     pub url: Url,
@@ -69,13 +68,11 @@ pub(super) struct Call<'a> {
     pub limit: usize,
     /// How long its answer may take, where that is more than the idle time-out.
     pub patience: Option<Duration>,
-    /// Carried out later, or a second time, it could hit something else than what was meant.
-    pub is_deletion: bool,
 }
 
 impl<'a> Call<'a> {
     pub fn new(
-        step: &'static str,
+        operation: Operation,
         what: What<'a>,
         method: Method,
         url: Url,
@@ -83,7 +80,7 @@ impl<'a> Call<'a> {
         flow: Flow,
     ) -> Self {
         Self {
-            step,
+            operation,
             what,
             method,
             url,
@@ -93,7 +90,6 @@ impl<'a> Call<'a> {
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
             patience: None,
-            is_deletion: false,
         }
     }
 
@@ -103,7 +99,12 @@ impl<'a> Call<'a> {
     }
 
     pub fn error(&self, cause: Cause) -> Error {
-        Error::new(self.step, self.what.to_string(), cause)
+        Error::new(self.operation.step(), self.what.to_string(), cause)
+    }
+
+    /// The answer is a no.
+    pub fn refused(&self, answer: &Answer) -> Error {
+        self.error(answer.refusal(self.operation))
     }
 
     fn kind(&self) -> Kind {
@@ -187,13 +188,13 @@ impl Registry {
             Failed::Unsent(cause) => (cause, Failure::Unsent),
             Failed::Connection(cause) => (cause, Failure::Connection),
             Failed::Status(answer) => {
-                let cause = answer.refusal();
+                let cause = answer.refusal(call.operation);
                 let wait = self.wait_asked_for(&answer, &cause);
                 (cause, Failure::Status(answer.status, wait))
             }
         };
         let jitter = (self.jitter)();
-        let decision = if call.is_deletion {
+        let decision = if call.operation.is_deletion() {
             self.policy.decide_deletion(tries.made, failure, tries.began.elapsed(), jitter)
         } else {
             self.policy.decide(tries.made, failure, jitter)
@@ -208,7 +209,7 @@ impl Registry {
                 Err(call.error(cause).after(tries.made))
             }
             Decision::Again(wait) => {
-                tracing::debug!(step = call.step, what = %call.what, %cause, ?wait, tries = tries.made, "trying again");
+                tracing::debug!(step = call.operation.step(), what = %call.what, %cause, ?wait, tries = tries.made, "trying again");
                 tokio::time::sleep(wait).await;
                 self.metrics.retried();
                 tries.made += 1;
@@ -350,7 +351,7 @@ impl Registry {
         match timeout(patience, request.send()).await {
             Err(_) => Err(self.broke_off(Cause::TimedOut(patience))),
             Ok(Err(error)) => {
-                let cause = Cause::Transport(transport::chain(&error));
+                let cause = failure::cause(&error);
                 if error.is_connect() {
                     self.metrics.unanswered(no_answer(&cause));
                     return Err(Failed::Unsent(cause));
@@ -418,7 +419,7 @@ impl Registry {
             match timeout(self.timeouts.idle, response.chunk()).await {
                 Err(_) => return Err(self.broke_off(Cause::TimedOut(self.timeouts.idle))),
                 Ok(Err(error)) => {
-                    return Err(self.broke_off(Cause::Transport(transport::chain(&error))));
+                    return Err(self.broke_off(failure::cause(&error)));
                 }
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(chunk))) => {
@@ -461,9 +462,9 @@ impl Registry {
                     self.read(response, MAX_ERROR_BODY).await
                 }
                 Err(error) => {
-                    let cause = Cause::Transport(transport::chain(&error));
+                    let cause = failure::cause(&error);
                     // That the source gave up is not this registry's failure.
-                    Err(if gave_up(&error) { Failed::Connection(cause) } else { self.broke_off(cause) })
+                    Err(if failure::is_of_body(&error) { Failed::Connection(cause) } else { self.broke_off(cause) })
                 }
             },
             waited = progress.stalled(self.timeouts) => Err(self.broke_off(Cause::TimedOut(waited))),
@@ -490,7 +491,7 @@ impl Registry {
         }
         self.metrics.window(WindowKind::Uploads, self.limits.uploads.window());
         if retry::is_transient(answer.status) {
-            self.wait_asked_for(&answer, &answer.refusal());
+            self.wait_asked_for(&answer, &answer.refusal(call.operation));
         }
         if let Some(authorization) = authorization {
             // The next try, by whoever can read the body again, gets a new token.
@@ -506,7 +507,8 @@ impl Registry {
         call: &Call<'_>,
         response: Response,
     ) -> futures_util::stream::BoxStream<'static, Result<Bytes>> {
-        let (step, subject, idle) = (call.step, call.what.to_string(), self.timeouts.idle);
+        let (step, subject, idle) =
+            (call.operation.step(), call.what.to_string(), self.timeouts.idle);
         let metrics = self.metrics.clone();
         let stream = futures_util::stream::unfold(Some(response), move |response| {
             let (subject, metrics) = (subject.clone(), metrics.clone());
@@ -518,7 +520,7 @@ impl Registry {
                         return Some((Ok(chunk), Some(response)));
                     }
                     Ok(Ok(None)) => return None,
-                    Ok(Err(error)) => Cause::Transport(transport::chain(&error)),
+                    Ok(Err(error)) => failure::cause(&error),
                     Err(_) => Cause::TimedOut(idle),
                 };
                 metrics.unanswered(no_answer(&cause));
@@ -555,18 +557,6 @@ fn add_wait(message: &mut String, wait: Duration) {
         message.push_str("; ");
     }
     message.push_str(&format!("try again in {}", humantime::format_duration(seconds)));
-}
-
-/// Whether a body ended because what it was read from did.
-fn gave_up(error: &reqwest::Error) -> bool {
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        if error.is::<BodyAborted>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }
 
 fn no_answer(cause: &Cause) -> NoAnswer {

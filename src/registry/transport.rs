@@ -1,10 +1,12 @@
 //! The HTTP clients of one registry: TLS, proxies, time-outs, and nothing done behind our back.
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
 
+use super::failure::chain;
+use super::resolver::Resolver;
 use crate::repository::Cause;
 
 /// Bounds on every wait. There is no total time-out on a blob, whatever its size.
@@ -115,6 +117,7 @@ fn basic(timeouts: Timeouts) -> ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
+        .dns_resolver(Arc::new(Resolver))
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(Duration::from_secs(30))
         .tcp_keepalive(Duration::from_secs(30))
@@ -139,50 +142,8 @@ fn secured(mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Cause
 
 fn build(builder: ClientBuilder) -> Result<Client, Cause> {
     builder.build().map_err(|error| {
-        Cause::Transport(format!("the HTTP client cannot be set up: {}", chain(&error)))
+        Cause::connection(format!("the HTTP client cannot be set up: {}", chain(&error)))
     })
-}
-
-/// A server that wants a client certificate and gets none often ends the connection like this.
-const CLOSED: &str = "the server closed the connection without an answer";
-
-/// An error with all its sources in one line, without the URL: queries hold upload states and
-/// presigned credentials.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut parts: Vec<String> = Vec::new();
-    let mut next = Some(error);
-    while let Some(error) = next {
-        let mut text = error.to_string();
-        let ended = matches!(
-            text.as_str(),
-            "channel closed"
-                | "connection closed"
-                | "operation was canceled"
-                | "client error (Canceled)"
-        );
-        if ended || text.contains("stream closed because of a broken pipe") {
-            // The libraries' words for an HTTP/2 connection that ended under a request: its own
-            // error, such as a TLS alert, went to nobody.
-            text = CLOSED.to_owned();
-        }
-        let text = text.split(" for url (").next().unwrap_or_default().to_owned();
-        // reqwest's and hyper's own layers only say that sending failed; their sources say why.
-        let says_nothing = matches!(
-            text.as_str(),
-            "error sending request"
-                | "client error (Connect)"
-                | "client error (SendRequest)"
-                | "request or response body error"
-                | "error decoding response body"
-        );
-        if (!says_nothing || error.source().is_none())
-            && !parts.iter().any(|part| part.contains(&text))
-        {
-            parts.push(text);
-        }
-        next = error.source();
-    }
-    parts.join(": ")
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use url::Url;
 
 use super::answer::Answer;
 use super::link;
+use super::operation::Operation;
 use super::remote::RemoteRepository;
 use super::request::{Call, What};
 use crate::oci::Digest;
@@ -45,6 +46,29 @@ impl Style {
             _ => Self::Chunks,
         }
     }
+
+    fn next(self) -> Option<Self> {
+        match self {
+            Self::Put => Some(Self::Patch),
+            Self::Patch => Some(Self::Chunks),
+            Self::Chunks => None,
+        }
+    }
+}
+
+/// Whether bytes were refused for the form in which they came, not for what they are.
+fn is_about_form(answer: &Answer) -> bool {
+    let codes = answer.codes();
+    let has = |code: &str| codes.iter().any(|found| found == code);
+    let about_content =
+        ["DIGEST_INVALID", "NAME_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"];
+    !about_content.into_iter().any(has)
+        && match answer.status.as_u16() {
+            // With these, SIZE_INVALID is about the request's length, else about the blob's.
+            413 | 416 => true,
+            400 | 405 | 411 | 415 | 501 => !has("SIZE_INVALID"),
+            _ => false,
+        }
 }
 
 impl RemoteRepository {
@@ -71,8 +95,9 @@ impl RemoteRepository {
             None => self.writes.clone(),
         };
         // Mounting from itself only asks whether it is there: to people, that is an upload.
-        let step = if from == self.path() { "start upload of" } else { "mount" };
-        let call = self.call(step, what, Method::POST, url, &scope);
+        let operation =
+            if from == self.path() { Operation::StartUpload } else { Operation::MountBlob };
+        let call = self.call(operation, what, Method::POST, url, &scope);
         let answer = self.registry.call(&call).await?;
         if answer.status.is_success() {
             mounts().understood();
@@ -95,14 +120,14 @@ impl RemoteRepository {
     async fn post_plain(&self, digest: &Digest) -> Result<UploadStart> {
         let what = What::Blob(self.name(), digest);
         let url = self.url("blobs/uploads/");
-        let call = self.call("start upload of", what, Method::POST, url, &self.writes);
+        let call = self.call(Operation::StartUpload, what, Method::POST, url, &self.writes);
         let answer = self.registry.call(&call).await?;
         self.started(&call, answer)
     }
 
     fn started(&self, call: &Call<'_>, answer: Answer) -> Result<UploadStart> {
         if !answer.status.is_success() {
-            return Err(call.error(answer.refusal()));
+            return Err(call.refused(&answer));
         }
         if let Some(min) = answer.header("oci-chunk-min-length").and_then(|text| text.parse().ok())
         {
@@ -120,63 +145,48 @@ impl RemoteRepository {
     ) -> Result<()> {
         let what = What::Blob(self.name(), digest);
         let style = Style::of(self.registry.facts.upload_style.load(Ordering::Relaxed));
-        let url = self.session_url("upload blob", what, session)?;
+        let url = self.session_url(Operation::UploadBlob, what, session)?;
         let size = session.offset.saturating_add(body.length);
-        let result = match style {
+        match style {
             Style::Put if session.offset == 0 => self.put_whole(url, digest, body).await,
             // A session that already holds bytes is gone on with by PATCH.
             Style::Put | Style::Patch => {
-                match self.patch_rest(url, session.offset, digest, body).await {
-                    Ok(url) => self.close(url, digest, size).await,
-                    Err(error) => Err(error),
-                }
+                let url = self.patch_rest(style, url, session.offset, digest, body).await?;
+                self.close(style, url, digest, size).await
             }
-            Style::Chunks => match self.patch_chunks(url, session.offset, digest, body).await {
-                Ok(url) => self.close(url, digest, size).await,
-                Err(error) => Err(error),
-            },
-        };
-        if let Err(error) = &result {
-            self.learn_style(style, error);
+            Style::Chunks => {
+                let url = self.patch_chunks(url, session.offset, digest, body).await?;
+                self.close(style, url, digest, size).await
+            }
         }
-        result
     }
 
-    /// The next try takes the next way if this one was refused for its form.
-    fn learn_style(&self, used: Style, error: &Error) {
-        let about_content =
-            ["DIGEST_INVALID", "NAME_UNKNOWN", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"]
-                .iter()
-                .any(|code| error.has_code(code));
-        let about_form = match error.status().map(|status| status.as_u16()) {
-            // With these, SIZE_INVALID is about the request's length, else about the blob's.
-            Some(413 | 416) => true,
-            Some(400 | 405 | 411 | 415 | 501) => !error.has_code("SIZE_INVALID"),
-            _ => false,
-        };
-        let next = match used {
-            Style::Put => Style::Patch,
-            Style::Patch | Style::Chunks => Style::Chunks,
-        };
-        if about_form && !about_content && next != used {
+    /// The answer to a part of an upload. The next try takes the next style if this one was
+    /// refused for its form.
+    fn accepted(&self, used: Style, call: &Call<'_>, answer: &Answer) -> Result<()> {
+        if answer.status.is_success() {
+            return Ok(());
+        }
+        let error = call.refused(answer);
+        if let Some(next) = used.next()
+            && is_about_form(answer)
+        {
             tracing::debug!(registry = %self.registry.host, ?used, ?next, %error, "the registry does not take this form of upload");
             // Others that still used the old form may have learnt more meanwhile.
             self.registry.facts.upload_style.fetch_max(next as u8, Ordering::Relaxed);
         }
+        Err(error)
     }
 
     fn session_url(
         &self,
-        step: &'static str,
+        operation: Operation,
         what: What<'_>,
         session: &UploadSession,
     ) -> Result<Url> {
         session.location.parse().map_err(|_| {
-            Error::new(
-                step,
-                what.to_string(),
-                Cause::Protocol("the upload's address is not valid".to_owned()),
-            )
+            let cause = Cause::Protocol("the upload's address is not valid".to_owned());
+            Error::new(operation.step(), what.to_string(), cause)
         })
     }
 
@@ -184,15 +194,16 @@ impl RemoteRepository {
         add_digest(&mut url, digest);
         let what = What::Blob(self.name(), digest);
         let call = self
-            .call("upload blob", what, Method::PUT, url, &self.writes)
+            .call(Operation::UploadBlob, what, Method::PUT, url, &self.writes)
             .header(CONTENT_TYPE, OCTETS);
         let answer = self.registry.send_body(&call, body).await?;
-        committed(&call, &answer)
+        self.accepted(Style::Put, &call, &answer)
     }
 
     /// Sends everything from `offset` on in one PATCH; gives the address for the closing PUT.
     async fn patch_rest(
         &self,
+        used: Style,
         url: Url,
         offset: u64,
         digest: &Digest,
@@ -208,15 +219,13 @@ impl RemoteRepository {
             };
         }
         let mut call = self
-            .call("upload blob", what, Method::PATCH, url.clone(), &self.writes)
+            .call(Operation::UploadBlob, what, Method::PATCH, url.clone(), &self.writes)
             .header(CONTENT_TYPE, OCTETS);
         if offset > 0 {
             call = call.header(CONTENT_RANGE, range(offset, length));
         }
         let answer = self.registry.send_body(&call, body).await?;
-        if !answer.status.is_success() {
-            return Err(call.error(answer.refusal()));
-        }
+        self.accepted(used, &call, &answer)?;
         location(&answer, &url).ok_or_else(|| no_location(&call))
     }
 
@@ -231,7 +240,7 @@ impl RemoteRepository {
         let least = self.registry.facts.chunk_min.load(Ordering::Relaxed);
         if least > LARGEST_CHUNK {
             return Err(Error::new(
-                "upload blob",
+                Operation::UploadBlob.step(),
                 what.to_string(),
                 Cause::Protocol(format!(
                     "the registry wants chunks of {least} bytes or more, which is too much"
@@ -245,14 +254,12 @@ impl RemoteRepository {
             let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| gave_up(what))?;
             let length = chunk.len() as u64;
             let call = self
-                .call("upload blob", what, Method::PATCH, url.clone(), &self.writes)
+                .call(Operation::UploadBlob, what, Method::PATCH, url.clone(), &self.writes)
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_RANGE, range(at, length));
             // One try: what became of a chunk without an answer is for `get_upload` to find out.
             let answer = self.registry.send_body(&call, pieces(chunk)).await?;
-            if !answer.status.is_success() {
-                return Err(call.error(answer.refusal()));
-            }
+            self.accepted(Style::Chunks, &call, &answer)?;
             url = location(&answer, &url).ok_or_else(|| no_location(&call))?;
             at += length;
             left -= length;
@@ -262,15 +269,15 @@ impl RemoteRepository {
 
     /// The closing PUT without a body, which can be repeated. The registry hashes and stores all
     /// `size` bytes before it answers.
-    async fn close(&self, mut url: Url, digest: &Digest, size: u64) -> Result<()> {
+    async fn close(&self, used: Style, mut url: Url, digest: &Digest, size: u64) -> Result<()> {
         add_digest(&mut url, digest);
         let what = What::Blob(self.name(), digest);
         let mut call = self
-            .call("commit blob", what, Method::PUT, url, &self.writes)
+            .call(Operation::CommitBlob, what, Method::PUT, url, &self.writes)
             .header(CONTENT_TYPE, OCTETS);
         call.patience = Some(self.registry.timeouts.commit_of(size));
         let answer = self.registry.call(&call).await?;
-        committed(&call, &answer)
+        self.accepted(used, &call, &answer)
     }
 
     pub(super) async fn get_upload(
@@ -278,8 +285,8 @@ impl RemoteRepository {
         session: &UploadSession,
     ) -> Result<Option<UploadSession>> {
         let what = What::Name(self.name());
-        let url = self.session_url("ask for an upload in", what, session)?;
-        let call = self.call("ask for an upload in", what, Method::GET, url.clone(), &self.writes);
+        let url = self.session_url(Operation::AskForUpload, what, session)?;
+        let call = self.call(Operation::AskForUpload, what, Method::GET, url.clone(), &self.writes);
         let answer = self.registry.call(&call).await?;
         if !answer.status.is_success() {
             // 404 where the session is gone; distribution 2.8 answers 404 for one that was cut in
@@ -293,8 +300,8 @@ impl RemoteRepository {
 
     pub(super) async fn delete_upload(&self, session: &UploadSession) {
         let what = What::Name(self.name());
-        let Ok(url) = self.session_url("cancel an upload in", what, session) else { return };
-        let call = self.call("cancel an upload in", what, Method::DELETE, url, &self.writes);
+        let Ok(url) = self.session_url(Operation::CancelUpload, what, session) else { return };
+        let call = self.call(Operation::CancelUpload, what, Method::DELETE, url, &self.writes);
         if let Err(error) = self.registry.call(&call).await {
             tracing::debug!(%error, "upload not cancelled");
         }
@@ -345,7 +352,11 @@ fn location(answer: &Answer, asked: &Url) -> Option<Url> {
 }
 
 fn gave_up(what: What<'_>) -> Error {
-    Error::new("upload blob", what.to_string(), Cause::Transport("the source gave up".to_owned()))
+    Error::new(
+        Operation::UploadBlob.step(),
+        what.to_string(),
+        Cause::connection("the source gave up"),
+    )
 }
 
 fn add_digest(url: &mut Url, digest: &Digest) {
@@ -359,10 +370,6 @@ fn add_digest(url: &mut Url, digest: &Digest) {
 
 fn no_location(call: &Call<'_>) -> Error {
     call.error(Cause::Protocol("the registry does not say where to upload to".to_owned()))
-}
-
-fn committed(call: &Call<'_>, answer: &Answer) -> Result<()> {
-    if answer.status.is_success() { Ok(()) } else { Err(call.error(answer.refusal())) }
 }
 
 #[cfg(test)]

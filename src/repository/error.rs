@@ -1,10 +1,8 @@
-//! What can go wrong with a repository, told to the person who must act.
+//! What can go wrong with a repository: a kind to decide by, and words for the person who must act.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-
-use http::StatusCode;
 
 use crate::oci::Digest;
 
@@ -27,15 +25,104 @@ struct Inner {
     attempts: u32,
 }
 
+/// What an error means. Decisions are made by this alone: only `registry/` knows which statuses
+/// and error codes lead to it (`registry/classify.rs`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// What was asked for, or the repository, is not there.
+    Missing,
+    /// A manifest names a blob or a manifest that the repository lacks.
+    MissingParts,
+    /// The credentials are known, but lack the right.
+    Denied,
+    /// The registry does not know us: no credentials, or wrong ones.
+    Unauthenticated,
+    /// The repository does not offer this operation, or has it switched off.
+    Unsupported,
+    /// The repository deletes manifests by digest, but not single tags.
+    DigestOnly,
+    /// The request was found invalid, for any reason: another form of it may be accepted.
+    Invalid,
+    /// The request was understood, but documents or contents of this sort are not accepted.
+    Unwanted,
+    /// The document is not one that can be copied.
+    Malformed,
+    /// The tag must not be changed.
+    Immutable,
+    /// Something refers to it, or it is locked.
+    InUse,
+    /// The manifest can be deleted once its tags are deleted.
+    Tagged,
+    /// The repository is in a state that does not allow the operation.
+    Conflict,
+    /// A policy of the registry forbids it, such as one about vulnerabilities.
+    Policy,
+    /// Too many requests.
+    Throttled,
+    NoSpace,
+    TooLarge,
+    /// The registry refused for a reason that has no kind of its own.
+    Refused,
+    /// The registry failed, and may work again later.
+    Unavailable,
+    /// The server's certificate is not trusted.
+    UntrustedCertificate,
+    /// The server wants a client certificate, or another one.
+    ClientCertificate,
+    /// The server does not speak TLS.
+    NotTls,
+    /// The server ended the connection without an answer. Some do so without a client certificate.
+    Closed,
+    NameResolution,
+    /// Any other failure of the network.
+    Connection,
+    TimedOut,
+    /// The bytes received are not the ones that were asked for.
+    Corrupt,
+    /// The answer breaks the protocol.
+    Protocol,
+    /// Somebody else has changed it.
+    Changed,
+    Credentials,
+    Io,
+    Interrupted,
+}
+
+impl ErrorKind {
+    /// Whether the operation may have been carried out in spite of the error: the answer was lost,
+    /// or the server failed while it worked.
+    pub fn is_uncertain(self) -> bool {
+        !matches!(
+            self,
+            Self::MissingParts
+                | Self::Denied
+                | Self::Unauthenticated
+                | Self::Unsupported
+                | Self::DigestOnly
+                | Self::Invalid
+                | Self::Unwanted
+                | Self::Immutable
+                | Self::InUse
+                | Self::Tagged
+                | Self::Conflict
+                | Self::Policy
+                | Self::Throttled
+                | Self::TooLarge
+                | Self::Refused
+        )
+    }
+}
+
 /// Why an operation failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Cause {
-    /// The registry answered, and the answer was no. `message` is its own words, with codes.
+    /// The registry answered, and the answer was no. `status` and `message`, which are the
+    /// registry's own words with its error codes, are for people: `kind` is what they mean.
     #[error("the registry answered {status}{}", words(.message))]
-    Refused { status: StatusCode, codes: Vec<String>, message: String },
+    Refused { kind: ErrorKind, status: String, message: String },
     /// No answer, or a broken one: connection, TLS, name resolution, truncation.
-    #[error("{0}")]
-    Transport(String),
+    #[error("{message}")]
+    Transport { kind: ErrorKind, message: String },
     /// Nothing came for longer than the time-out allows.
     #[error("no progress for {}", humantime::format_duration(*.0))]
     TimedOut(Duration),
@@ -51,21 +138,54 @@ pub enum Cause {
     /// It should be there and is not.
     #[error("it is not there")]
     Missing,
+    /// A blob that the manifest names is not in the repository.
+    #[error("its blob {0} is not there")]
+    MissingPart(Digest),
     /// Credentials could not be had: a helper failed, a variable is not set, a realm is refused.
     #[error("{0}")]
     Credentials(String),
     /// A file operation failed.
     #[error("{0}")]
     Io(String),
-    /// This place cannot do that.
+    /// This repository, or tranship, cannot do that.
     #[error("{0}")]
     Unsupported(String),
-    /// It is not what it was when it was looked at. `found`: what it is now, if anything.
+    /// A tag cannot be deleted by itself; with the registry's answer.
+    #[error(
+        "this registry deletes by digest only, which takes every tag with that digest along ({0})"
+    )]
+    DigestOnly(String),
+    /// It has changed since it was last looked at. `found`: what it is now, if anything.
     #[error("somebody else has changed it meanwhile: {}", now(.found.as_ref()))]
     Changed { found: Option<Digest> },
     /// The run was stopped.
     #[error("interrupted")]
     Interrupted,
+}
+
+impl Cause {
+    /// The network failed.
+    pub fn connection(message: impl Into<String>) -> Self {
+        Self::Transport { kind: ErrorKind::Connection, message: message.into() }
+    }
+
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Refused { kind, .. } | Self::Transport { kind, .. } => *kind,
+            Self::TimedOut(_) => ErrorKind::TimedOut,
+            Self::Corrupt(_) => ErrorKind::Corrupt,
+            Self::Protocol(_) => ErrorKind::Protocol,
+            Self::Manifest(_) => ErrorKind::Malformed,
+            Self::Missing => ErrorKind::Missing,
+            Self::MissingPart(_) => ErrorKind::MissingParts,
+            Self::Credentials(_) => ErrorKind::Credentials,
+            Self::Io(_) => ErrorKind::Io,
+            Self::Unsupported(_) => ErrorKind::Unsupported,
+            Self::DigestOnly(_) => ErrorKind::DigestOnly,
+            Self::Changed { .. } => ErrorKind::Changed,
+            Self::Interrupted => ErrorKind::Interrupted,
+        }
+    }
 }
 
 fn now(found: Option<&Digest>) -> String {
@@ -103,61 +223,41 @@ impl Error {
         self.0.attempts
     }
 
-    /// The status that the registry answered with, if it answered.
-    pub fn status(&self) -> Option<StatusCode> {
-        match &self.0.cause {
-            Cause::Refused { status, .. } => Some(*status),
-            _ => None,
-        }
-    }
-
-    /// Whether the registry's answer has this error code.
-    pub fn has_code(&self, wanted: &str) -> bool {
-        matches!(&self.0.cause, Cause::Refused { codes, .. } if codes.iter().any(|code| code == wanted))
+    pub fn kind(&self) -> ErrorKind {
+        self.0.cause.kind()
     }
 
     /// What to do about it, where that can be said.
     pub fn hint(&self) -> Option<&'static str> {
-        match &self.0.cause {
-            Cause::Refused { status, codes, .. } => match status.as_u16() {
-                _ if codes.iter().any(|code| code == "TAG_IMMUTABLE") => Some(
-                    "the target does not allow this tag to be changed: exclude it, or set on_conflict = \"keep\"",
-                ),
-                401 => Some(
-                    "log in with `tranship login`, or set username and password for this registry",
-                ),
-                403 => Some("the credentials are valid but lack the right to do this"),
-                404 => Some(
-                    "check the name; some registries want the repository or project to be created first",
-                ),
-                405 => Some("the registry has this operation switched off"),
-                413 => Some("a proxy or the registry limits the size of requests"),
-                429 => {
-                    Some("the registry limits requests: log in, or set requests_per_second for it")
-                }
-                507 => Some("the target has no space left"),
-                _ => None,
-            },
-            Cause::Transport(message)
-                if message.contains("CertificateRequired")
-                    || message.contains("BadCertificate")
-                    || message.contains("closed the connection without an answer") =>
-            {
-                Some(
-                    "if this registry asks for client certificates, set client_cert and client_key for it",
-                )
+        let is_answer = matches!(self.0.cause, Cause::Refused { .. });
+        match self.kind() {
+            ErrorKind::Immutable => Some(
+                "the target does not allow this tag to be changed: exclude it, or set on_conflict = \"keep\"",
+            ),
+            ErrorKind::Unauthenticated => {
+                Some("log in with `tranship login`, or set username and password for this registry")
             }
-            Cause::Transport(message) if message.contains("certificate") => Some(
+            ErrorKind::Denied => Some("the credentials are valid but lack the right to do this"),
+            ErrorKind::Missing if is_answer => Some(
+                "check the name; some registries want the repository or project to be created first",
+            ),
+            ErrorKind::Unsupported if is_answer => {
+                Some("the registry has this operation switched off")
+            }
+            ErrorKind::TooLarge => Some("a proxy or the registry limits the size of requests"),
+            ErrorKind::Throttled => {
+                Some("the registry limits requests: log in, or set requests_per_second for it")
+            }
+            ErrorKind::NoSpace => Some("the target has no space left"),
+            ErrorKind::ClientCertificate | ErrorKind::Closed => Some(
+                "if this registry asks for client certificates, set client_cert and client_key for it",
+            ),
+            ErrorKind::UntrustedCertificate => Some(
                 "set ca_file for this registry, or insecure = \"no-verify\" where that is acceptable",
             ),
-            Cause::Transport(message)
-                if message.contains("InvalidContentType")
-                    || message.contains("corrupt message") =>
-            {
-                Some(
-                    "the server does not speak TLS: set insecure = \"http\" for this registry, or --insecure http",
-                )
-            }
+            ErrorKind::NotTls => Some(
+                "the server does not speak TLS: set insecure = \"http\" for this registry, or --insecure http",
+            ),
             _ => None,
         }
     }

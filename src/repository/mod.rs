@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 
-pub use error::{Cause, Error, Result};
+pub use error::{Cause, Error, ErrorKind, Result};
 pub use failure::Failure;
 pub use read::read_small_blob;
 

@@ -17,7 +17,8 @@ use super::trail::{STRIDE, Trail};
 use super::underway::Reached;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{
-    BlobBody, BlobReader, BodyAborted, Cause, Error, Repository, Result, UploadSession, UploadStart,
+    BlobBody, BlobReader, BodyAborted, Cause, Error, ErrorKind, Repository, Result, UploadSession,
+    UploadStart,
 };
 use crate::state::{Point, UploadKey};
 
@@ -439,47 +440,32 @@ fn corrupt(source: &dyn Repository, blob: &Descriptor, what: &str) -> Error {
 fn ended_early(source: &dyn Repository, blob: &Descriptor) -> Error {
     let message = "the blob ends before the size that its descriptor says";
     let subject = format!("{}@{}", source.name(), blob.digest);
-    Error::new("get blob", subject, Cause::Transport(message.to_owned()))
+    Error::new("get blob", subject, Cause::connection(message))
 }
 
 /// It may have the blob already: that is asked.
 fn answered_early(target: &dyn Repository, blob: &Descriptor) -> Error {
     let message = "the target says that it has the blob, but did not take all of its bytes";
     let subject = format!("{}@{}", target.name(), blob.digest);
-    Error::new("upload blob", subject, Cause::Transport(message.to_owned()))
+    Error::new("upload blob", subject, Cause::connection(message))
 }
 
 fn is_corrupt(error: &Error) -> bool {
-    matches!(error.cause(), Cause::Corrupt(_))
+    error.kind() == ErrorKind::Corrupt
 }
 
 /// Whether the same bytes may arrive next time.
 fn may_heal(error: &Error) -> bool {
-    match error.cause() {
-        Cause::Transport(_) | Cause::TimedOut(_) => true,
-        // 404 and 416: the session is lost or stands elsewhere. 400, 405, 413, 415: the next try
-        // takes another form of upload. 401: the next try has a new token.
-        Cause::Refused { status, .. } => {
-            matches!(
-                status.as_u16(),
-                400 | 401
-                    | 404
-                    | 405
-                    | 408
-                    | 411
-                    | 413
-                    | 415
-                    | 416
-                    | 425
-                    | 429
-                    | 500
-                    | 501
-                    | 502
-                    | 503
-                    | 504
-            )
-        }
-        Cause::Corrupt(_) => true,
+    use ErrorKind::*;
+    match error.kind() {
+        Connection | Closed | NameResolution | NotTls | ClientCertificate
+        | UntrustedCertificate | TimedOut | Unavailable | Throttled | Corrupt => true,
+        // The upload is lost, or stands elsewhere.
+        Missing => true,
+        // The next try takes another form of upload.
+        Invalid | Unsupported | TooLarge => true,
+        // The next try has a new token.
+        Unauthenticated => true,
         _ => false,
     }
 }

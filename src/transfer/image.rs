@@ -18,7 +18,9 @@ use super::underway::Tally;
 use super::{Carrier, Found, Graph, Options, span};
 use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result, Stored};
+use crate::repository::{
+    Cause, Error, ErrorKind, Placement, Reference, Repository, Result, Stored,
+};
 
 /// Blobs and manifests of one image that are dealt with at once.
 const PARALLEL: usize = 12;
@@ -427,18 +429,24 @@ fn size_of_all(blobs: &[Descriptor]) -> u64 {
     blobs.iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
 }
 
-/// Whether a target refused a manifest because it lacks a part of it (distribution-spec:
-/// `MANIFEST_BLOB_UNKNOWN`; some say `BLOB_UNKNOWN` or only 404).
+/// Whether a target refused a manifest because it lacks a part of it.
 fn is_missing_blob(error: &Error) -> bool {
-    error.has_code("MANIFEST_BLOB_UNKNOWN") || error.has_code("BLOB_UNKNOWN")
+    error.kind() == ErrorKind::MissingParts
 }
 
-/// Whether a target may have meant that a part is missing, in words of its own.
+/// Whether a target may have meant that a part is missing, without saying so clearly.
 fn may_be_missing_blob(error: &Error) -> bool {
-    error.status().is_some_and(|status| matches!(status.as_u16(), 400 | 404 | 422))
+    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Missing)
 }
 
 /// Whether a target refused a manifest for what it is.
 fn is_unwanted(error: &Error) -> bool {
-    error.status().is_some_and(|status| matches!(status.as_u16(), 400 | 405 | 415 | 422))
+    matches!(
+        error.kind(),
+        ErrorKind::Invalid
+            | ErrorKind::Unwanted
+            | ErrorKind::Unsupported
+            | ErrorKind::MissingParts
+            | ErrorKind::Immutable
+    )
 }

@@ -10,7 +10,7 @@ use super::image::{Role, Side, Trip};
 use super::{Carrier, Graph};
 use crate::oci::derived::{self, COSIGN_SUFFIXES, cosign_tag, fallback_tag};
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
+use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Repository, Result};
 
 /// Subjects of one image that are asked about at once.
 const PARALLEL: usize = 8;
@@ -237,11 +237,10 @@ impl Carrier {
 
 /// Whether something at the source is broken in itself, so that trying again will not help.
 fn is_unreadable(error: &Error) -> bool {
-    match error.cause() {
-        Cause::Manifest(_) | Cause::Corrupt(_) | Cause::Missing | Cause::Unsupported(_) => true,
-        Cause::Refused { status, .. } => *status == http::StatusCode::NOT_FOUND,
-        _ => false,
-    }
+    matches!(
+        error.kind(),
+        ErrorKind::Malformed | ErrorKind::Corrupt | ErrorKind::Missing | ErrorKind::Unsupported
+    )
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use tranship::http::{Backoff, RetryPolicy};
 use tranship::oci::{Digest, media_type};
 use tranship::registry::auth::{Credential, Environment};
 use tranship::registry::{Registries, Registry};
-use tranship::repository::{BlobBody, Cause, Reference, Repository, Result, UploadStart};
+use tranship::repository::{BlobBody, Cause, ErrorKind, Reference, Repository, Result, UploadStart};
 
 use crate::support::scripted::Login;
 use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted};
@@ -86,7 +86,8 @@ async fn another_host_does_not_change_how_the_registry_is_asked() {
     let registry = registries(Insecure::Http).open_as(&host, credential).unwrap();
     let app = repository(&registry, "acme/app");
     for _ in 0..2 {
-        assert_eq!(upload(&app, b"content").await.unwrap_err().status().unwrap(), 401);
+        let error = upload(&app, b"content").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unauthenticated, "{error}");
     }
     assert_eq!(elsewhere.traffic().count("PUT", Kind::Upload), 2);
     elsewhere.assert_no_credentials();
@@ -161,7 +162,8 @@ async fn takes_chunks() -> (Scripted, Arc<dyn Repository>) {
     server.quirks(|quirks| quirks.max_body = Some(4 << 20));
     let app = repository(&open(&server), "acme/app");
     for _ in 0..2 {
-        assert_eq!(upload(&app, &LARGE).await.unwrap_err().status().unwrap(), 413);
+        let error = upload(&app, &LARGE).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     }
     (server, app)
 }

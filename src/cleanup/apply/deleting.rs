@@ -1,11 +1,11 @@
 //! Deleting a manifest with all its tags.
 //!
-//! One request does it nearly everywhere. Google's registries want the tags to go first, and answer
-//! GOOGLE_MANIFEST_DANGLING_TAG otherwise.
+//! One request does it nearly everywhere. Google's registries want the tags to be deleted first, and
+//! answer with [`ErrorKind::Tagged`] otherwise.
 
 use super::setback::Setback;
 use crate::oci::{Digest, Manifest, Tag};
-use crate::repository::{Error, Placement, Reference, Repository, Result};
+use crate::repository::{Error, ErrorKind, Placement, Reference, Repository, Result};
 
 /// What became of a manifest.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Deleting<'_> {
         match self.repository.delete(&reference).await {
             Ok(true) => Deleted::Done,
             Ok(false) => self.is_it_gone().await,
-            Err(error) if error.has_code("GOOGLE_MANIFEST_DANGLING_TAG") => self.tags_first().await,
+            Err(error) if error.kind() == ErrorKind::Tagged => self.tags_first().await,
             Err(error) => self.look_again(&error).await,
         }
     }
@@ -52,7 +52,7 @@ impl Deleting<'_> {
 
     /// After an answer that was lost, or a fault of the server, it may be gone all the same.
     async fn look_again(&self, error: &Error) -> Deleted {
-        if error.status().is_none_or(|status| status.is_server_error())
+        if error.kind().is_uncertain()
             && let Ok(None) = self.resolve(&Reference::Digest(self.digest.clone())).await
         {
             return Deleted::Done;

@@ -1,9 +1,7 @@
 //! A deletion that did not work: what that means for it, and for those that are to follow. Pure.
 
-use http::StatusCode;
-
 use super::super::report::Outcome;
-use crate::repository::Error;
+use crate::repository::{Error, ErrorKind};
 
 /// So many setbacks in a row mean that it is not about single images.
 pub(in crate::cleanup) const MOST_IN_A_ROW: usize = 3;
@@ -23,20 +21,15 @@ impl Setback {
             Some(hint) => format!("{}; {hint}", error.cause()),
             None => error.cause().to_string(),
         };
-        let (outcome, is_general) = match error.status() {
-            // 405 is also what is answered where deletion is switched off.
-            Some(StatusCode::METHOD_NOT_ALLOWED | StatusCode::UNAUTHORIZED) => {
-                (Outcome::Failed, true)
-            }
-            // Referenced, locked, immutable, too often pulled: a reason of the registry's own,
-            // which will be the same the next time.
-            Some(
-                StatusCode::BAD_REQUEST
-                | StatusCode::CONFLICT
-                | StatusCode::PRECONDITION_FAILED
-                | StatusCode::UNPROCESSABLE_ENTITY
-                | StatusCode::LOCKED,
-            ) => (Outcome::Refused, false),
+        let (outcome, is_general) = match error.kind() {
+            ErrorKind::Unsupported | ErrorKind::Unauthenticated => (Outcome::Failed, true),
+            // A reason of the registry's own, which will be the same the next time.
+            ErrorKind::Invalid
+            | ErrorKind::Conflict
+            | ErrorKind::Policy
+            | ErrorKind::InUse
+            | ErrorKind::Tagged
+            | ErrorKind::Immutable => (Outcome::Refused, false),
             _ => (Outcome::Failed, false),
         };
         Self { outcome, reason, is_general }
@@ -55,27 +48,28 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let refused = |status: u16| {
-            let status = StatusCode::from_u16(status).unwrap();
-            let cause =
-                Cause::Refused { status, codes: Vec::new(), message: "DENIED: no".to_owned() };
+        let refused = |kind| {
+            let (status, message) = ("418 I'm a teapot".to_owned(), "DENIED: no".to_owned());
+            let cause = Cause::Refused { kind, status, message };
             Setback::of(&Error::new("delete", "r/a@sha256:…", cause))
         };
-        for (status, outcome, is_general) in [
-            (405, Outcome::Failed, true),
-            (401, Outcome::Failed, true),
-            (403, Outcome::Failed, false),
-            (409, Outcome::Refused, false),
-            (412, Outcome::Refused, false),
-            (400, Outcome::Refused, false),
-            (500, Outcome::Failed, false),
-            (429, Outcome::Failed, false),
+        for (kind, outcome, is_general) in [
+            (ErrorKind::Unsupported, Outcome::Failed, true),
+            (ErrorKind::Unauthenticated, Outcome::Failed, true),
+            (ErrorKind::DigestOnly, Outcome::Failed, false),
+            (ErrorKind::Denied, Outcome::Failed, false),
+            (ErrorKind::Conflict, Outcome::Refused, false),
+            (ErrorKind::Policy, Outcome::Refused, false),
+            (ErrorKind::InUse, Outcome::Refused, false),
+            (ErrorKind::Invalid, Outcome::Refused, false),
+            (ErrorKind::Unavailable, Outcome::Failed, false),
+            (ErrorKind::Throttled, Outcome::Failed, false),
         ] {
-            let found = refused(status);
-            assert_eq!((found.outcome, found.is_general), (outcome, is_general), "{status}");
+            let found = refused(kind);
+            assert_eq!((found.outcome, found.is_general), (outcome, is_general), "{kind:?}");
             assert!(found.reason.contains("DENIED: no"), "{found:?}");
         }
-        let cut = Error::new("delete", "r/a", Cause::Transport("reset".to_owned()));
+        let cut = Error::new("delete", "r/a", Cause::connection("reset"));
         assert_eq!(Setback::of(&cut).outcome, Outcome::Failed);
     }
 }

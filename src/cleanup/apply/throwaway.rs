@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::oci::manifest::ManifestError;
 use crate::oci::{Digest, Manifest, Tag, media_type};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
+use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Repository, Result};
 
 /// The first part of the tags on which it is tried.
 const TRIAL: &str = "tranship-trial-";
@@ -89,9 +89,7 @@ impl Throwaway<'_> {
 /// Whether the answer means that single tags cannot be deleted. With deletion switched off the
 /// answer is the same, which the next deletion by digest will show.
 fn says_no(error: &Error) -> bool {
-    matches!(error.cause(), Cause::Unsupported(_))
-        || matches!(error.status().map(|status| status.as_u16()), Some(400 | 405 | 501))
-        || error.has_code("UNSUPPORTED")
+    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::DigestOnly)
 }
 
 /// The index of nothing that takes a tag away from a digest: always the same one, and nobody

@@ -14,8 +14,8 @@ use super::world::{Item, World};
 use crate::cleanup::Found;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
 use crate::repository::{
-    BlobBody, BlobReader, Cause, Error, Placement, Reference, Repository, Resolved, Result, Stored,
-    UploadSession, UploadStart,
+    BlobBody, BlobReader, Cause, Error, ErrorKind, Placement, Reference, Repository, Resolved,
+    Result, Stored, UploadSession, UploadStart,
 };
 
 /// One repository of it.
@@ -129,9 +129,9 @@ impl Registry {
         inner
     }
 
-    fn error(&self, status: u16) -> Error {
-        let status = http::StatusCode::from_u16(status).unwrap();
-        let cause = Cause::Refused { status, codes: Vec::new(), message: "DENIED: no".to_owned() };
+    fn error(&self, kind: ErrorKind) -> Error {
+        let cause =
+            Cause::Refused { kind, status: "no".to_owned(), message: "DENIED: no".to_owned() };
         Error::new("delete", &self.name, cause)
     }
 }
@@ -314,10 +314,10 @@ impl Repository for Registry {
         let dies = {
             let mut inner = self.asked_for("write");
             if matches!(reference, Reference::Tag(_)) && inner.digests_only {
-                return Err(self.error(405));
+                return Err(self.error(ErrorKind::Unsupported));
             }
             if matches!(reference, Reference::Digest(digest) if inner.refused.contains(digest)) {
-                return Err(self.error(412));
+                return Err(self.error(ErrorKind::Policy));
             }
             let dies = inner.lives == 0;
             if !dies {

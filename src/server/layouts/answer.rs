@@ -62,8 +62,8 @@ impl IntoResponse for Refusal {
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         match error.cause() {
-            Cause::Refused { message, .. } if error.has_code("MANIFEST_BLOB_UNKNOWN") => {
-                Self::new(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", message)
+            cause @ Cause::MissingPart(_) => {
+                Self::new(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", cause.to_string())
             }
             Cause::Missing => Self::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "it is not there"),
             Cause::Unsupported(why) => Self::new(StatusCode::BAD_REQUEST, "NAME_INVALID", why),

@@ -20,7 +20,7 @@ const CHUNK: usize = 1000;
 #[derive(Debug)]
 struct Hasty {
     blob: Bytes,
-    status: Option<u16>,
+    refusal: Option<ErrorKind>,
     /// What starting an upload anew says.
     has_it: bool,
     unread: Mutex<Vec<Unread>>,
@@ -34,9 +34,8 @@ impl std::fmt::Debug for Unread {
     }
 }
 
-fn refused(status: u16) -> Error {
-    let status = http::StatusCode::from_u16(status).unwrap();
-    let cause = Cause::Refused { status, codes: Vec::new(), message: String::new() };
+fn refused(kind: ErrorKind) -> Error {
+    let cause = Cause::Refused { kind, status: "no".to_owned(), message: String::new() };
     Error::new("upload blob", "hasty", cause)
 }
 
@@ -57,11 +56,11 @@ impl Repository for Hasty {
         Ok(BlobReader { offset, chunks: futures_util::stream::iter(chunks).boxed() })
     }
     async fn start_upload(&self, _: &Digest, _: Option<&str>) -> Result<UploadStart> {
-        if self.has_it { Ok(UploadStart::Present) } else { Err(refused(500)) }
+        if self.has_it { Ok(UploadStart::Present) } else { Err(refused(ErrorKind::Unavailable)) }
     }
     async fn finish_upload(&self, _: &UploadSession, _: &Digest, body: BlobBody) -> Result<()> {
         self.unread.lock().push(Unread(body));
-        self.status.map_or(Ok(()), |status| Err(refused(status)))
+        self.refusal.map_or(Ok(()), |kind| Err(refused(kind)))
     }
     async fn upload_status(&self, _: &UploadSession) -> Result<Option<UploadSession>> {
         Ok(None)
@@ -90,7 +89,7 @@ impl Repository for Hasty {
     }
 }
 
-async fn carried(status: Option<u16>, has_it: bool) -> Result<()> {
+async fn carried(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
     let bytes = Bytes::from(vec![7; 100 * CHUNK]);
     let blob = Descriptor {
         media_type: "application/octet-stream".to_owned(),
@@ -100,7 +99,7 @@ async fn carried(status: Option<u16>, has_it: bool) -> Result<()> {
         artifact_type: None,
         annotations: None,
     };
-    let hasty = Hasty { blob: bytes, status, has_it, unread: Mutex::default() };
+    let hasty = Hasty { blob: bytes, refusal, has_it, unread: Mutex::default() };
     let policy = RetryPolicy {
         attempts: 1,
         backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
@@ -117,12 +116,12 @@ async fn carried(status: Option<u16>, has_it: bool) -> Result<()> {
 
 #[tokio::test]
 async fn an_early_refusal_ends_the_carrying() {
-    let error = carried(Some(403), false).await.unwrap_err();
-    assert_eq!(error.status().unwrap(), 403);
+    let error = carried(Some(ErrorKind::Denied), false).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
 #[tokio::test]
 async fn an_early_yes_is_not_believed_but_asked_about() {
     carried(None, true).await.unwrap();
-    assert_eq!(carried(None, false).await.unwrap_err().status().unwrap(), 500);
+    assert_eq!(carried(None, false).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }

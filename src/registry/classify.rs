@@ -1,0 +1,110 @@
+//! What a refusal means: the only place that turns a status and error codes into an [`ErrorKind`].
+//! Pure.
+
+use http::StatusCode;
+
+use super::operation::Operation;
+use crate::repository::ErrorKind;
+
+/// The meaning of an answer that is no success (distribution-spec, "Error Codes").
+pub(super) fn kind(operation: Operation, status: StatusCode, codes: &[String]) -> ErrorKind {
+    let has = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(&code.as_str()));
+    // Quay. The status differs.
+    if has(&["TAG_IMMUTABLE"]) {
+        return ErrorKind::Immutable;
+    }
+    // Google's registries.
+    if has(&["GOOGLE_MANIFEST_DANGLING_TAG"]) {
+        return ErrorKind::Tagged;
+    }
+    match operation {
+        // Registries send the code with 400 or 404.
+        Operation::PutManifest if has(&["MANIFEST_BLOB_UNKNOWN", "BLOB_UNKNOWN"]) => {
+            return ErrorKind::MissingParts;
+        }
+        // distribution before 3.0 takes a tag here for a malformed digest.
+        Operation::DeleteTag if status == StatusCode::BAD_REQUEST => return ErrorKind::DigestOnly,
+        Operation::DeleteTag if has(&["UNSUPPORTED"]) => return ErrorKind::Unsupported,
+        _ => {}
+    }
+    let sends_bytes = matches!(operation, Operation::UploadBlob | Operation::CommitBlob);
+    match status.as_u16() {
+        401 => ErrorKind::Unauthenticated,
+        403 => ErrorKind::Denied,
+        404 => ErrorKind::Missing,
+        405 | 501 => ErrorKind::Unsupported,
+        409 => ErrorKind::Conflict,
+        412 => ErrorKind::Policy,
+        413 => ErrorKind::TooLarge,
+        423 => ErrorKind::InUse,
+        429 => ErrorKind::Throttled,
+        // The bytes of an upload are of no type, so this is about how they are sent; 416 says that
+        // the upload stands elsewhere.
+        411 | 415 | 416 if sends_bytes => ErrorKind::Invalid,
+        422 if sends_bytes => ErrorKind::Unwanted,
+        415 => ErrorKind::Unwanted,
+        400 | 422 => ErrorKind::Invalid,
+        507 => ErrorKind::NoSpace,
+        408 | 425 | 500..=599 => ErrorKind::Unavailable,
+        _ => ErrorKind::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ErrorKind::*;
+    use Operation::*;
+
+    #[test]
+    fn answers_have_a_meaning() {
+        let cases: &[(Operation, u16, &[&str], ErrorKind)] = &[
+            (GetManifest, 401, &["UNAUTHORIZED"], Unauthenticated),
+            (GetManifest, 403, &["DENIED"], Denied),
+            (GetBlob, 404, &["BLOB_UNKNOWN"], Missing),
+            (GetBlob, 404, &[], Missing),
+            (GetManifest, 412, &["PROJECTPOLICYVIOLATION"], Policy),
+            (GetManifest, 429, &["TOOMANYREQUESTS"], Throttled),
+            (GetManifest, 418, &[], Refused),
+            (PutManifest, 400, &["MANIFEST_BLOB_UNKNOWN"], MissingParts),
+            (PutManifest, 404, &["MANIFEST_INVALID", "BLOB_UNKNOWN"], MissingParts),
+            (PutManifest, 404, &["NAME_UNKNOWN"], Missing),
+            (PutManifest, 400, &["MANIFEST_INVALID"], Invalid),
+            (PutManifest, 422, &[], Invalid),
+            (PutManifest, 405, &["UNSUPPORTED"], Unsupported),
+            (PutManifest, 415, &[], Unwanted),
+            (PutManifest, 409, &["TAG_IMMUTABLE"], Immutable),
+            (PutManifest, 400, &["TAG_IMMUTABLE"], Immutable),
+            (DeleteTag, 400, &["DIGEST_INVALID"], DigestOnly),
+            (DeleteTag, 400, &["UNSUPPORTED"], DigestOnly),
+            (DeleteTag, 403, &["UNSUPPORTED"], Unsupported),
+            (DeleteTag, 405, &["UNSUPPORTED"], Unsupported),
+            (DeleteTag, 501, &[], Unsupported),
+            (DeleteManifest, 405, &["UNSUPPORTED"], Unsupported),
+            (DeleteManifest, 400, &["UNSUPPORTED"], Invalid),
+            (DeleteManifest, 400, &["GOOGLE_MANIFEST_DANGLING_TAG"], Tagged),
+            (DeleteManifest, 409, &["GOOGLE_MANIFEST_DANGLING_TAG"], Tagged),
+            (DeleteManifest, 409, &[], Conflict),
+            (DeleteManifest, 412, &[], Policy),
+            (DeleteManifest, 422, &[], Invalid),
+            (DeleteManifest, 423, &[], InUse),
+            (UploadBlob, 400, &["DIGEST_INVALID"], Invalid),
+            (UploadBlob, 411, &[], Invalid),
+            (UploadBlob, 413, &["SIZE_INVALID"], TooLarge),
+            (UploadBlob, 415, &[], Invalid),
+            (UploadBlob, 416, &["RANGE_INVALID"], Invalid),
+            (UploadBlob, 422, &[], Unwanted),
+            (CommitBlob, 404, &["BLOB_UPLOAD_UNKNOWN"], Missing),
+            (UploadBlob, 507, &[], NoSpace),
+            (UploadBlob, 408, &[], Unavailable),
+            (UploadBlob, 425, &[], Unavailable),
+            (UploadBlob, 500, &["UNKNOWN"], Unavailable),
+            (UploadBlob, 503, &[], Unavailable),
+        ];
+        for (operation, status, codes, expected) in cases {
+            let codes: Vec<String> = codes.iter().map(|&code| code.to_owned()).collect();
+            let found = kind(*operation, StatusCode::from_u16(*status).unwrap(), &codes);
+            assert_eq!(found, *expected, "{operation:?} {status} {codes:?}");
+        }
+    }
+}
