@@ -100,7 +100,7 @@ impl CleanupNumbers {
 pub(super) const FAMILIES: [Family; 7] = [
     Family {
         name: "tranship_cleanup_steps_total",
-        help: "Deletions of manifests and single tags that plans of the rule asked for, by outcome.",
+        help: "Deletions of manifests and single tags in plans of the rule, by outcome.",
         kind: MetricType::COUNTER,
         read: |rule, show| {
             if let Some(cleanup) = &rule.cleanup {
@@ -122,19 +122,19 @@ pub(super) const FAMILIES: [Family; 7] = [
     },
     Family {
         name: "tranship_cleanup_last_plan_timestamp_seconds",
-        help: "When a complete run of the rule last had a plan for a repository.",
+        help: "When the last full run of the rule that made a plan ended.",
         kind: MetricType::GAUGE,
         read: |rule, show| show_if_any(of(rule, |cleanup| cleanup.last_plan.get()), show),
     },
     Family {
         name: "tranship_cleanup_planned_tags",
-        help: "Tags that the rule's last plan wants to go.",
+        help: "Tags that the last plan of the rule would delete.",
         kind: MetricType::GAUGE,
         read: |rule, show| show_if_any(of(rule, |cleanup| cleanup.of_plan(&cleanup.tags)), show),
     },
     Family {
         name: "tranship_cleanup_planned_manifests",
-        help: "Manifests that the rule's last plan wants to go.",
+        help: "Manifests that the last plan of the rule would delete.",
         kind: MetricType::GAUGE,
         read: |rule, show| {
             show_if_any(of(rule, |cleanup| cleanup.of_plan(&cleanup.manifests)), show);
@@ -142,13 +142,13 @@ pub(super) const FAMILIES: [Family; 7] = [
     },
     Family {
         name: "tranship_cleanup_planned_bytes",
-        help: "Bytes that the steps of the rule's last plan free.",
+        help: "Bytes that the last plan of the rule would free.",
         kind: MetricType::GAUGE,
         read: |rule, show| show_if_any(of(rule, |cleanup| cleanup.of_plan(&cleanup.bytes)), show),
     },
     Family {
         name: "tranship_cleanup_repositories",
-        help: "Repositories by what the rule's last plan says of them.",
+        help: "Repositories in the last plan of the rule, by state.",
         kind: MetricType::GAUGE,
         read: |rule, show| {
             if let Some(cleanup) = &rule.cleanup {

@@ -59,28 +59,28 @@ impl DaemonMetrics {
     pub(super) fn new(families: &Families<'_>) -> Self {
         let info = families.gauges(
             "tranship_build_info",
-            "Always 1; the labels say what is running.",
+            "Always 1; the label has the version.",
             &["version"],
         );
         info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
         let notifications = families.counters(
             "tranship_notifications_total",
-            "Notifications to webhooks, by outcome after all tries.",
+            "Notifications to webhooks, by outcome after all attempts.",
             &["outcome"],
         );
         let reloads = families.counters(
             "tranship_config_reloads_total",
-            "Times that a changed configuration was read, by outcome.",
+            "Reloads of the configuration, by outcome.",
             &["outcome"],
         );
         let reload_is_good = families.gauge(
             "tranship_config_last_reload_successful",
-            "Whether the configuration as it was last read is the one in use (1), or was refused (0).",
+            "Whether the current configuration file is in use (1) or was refused (0).",
         );
         reload_is_good.set(1);
         let events = families.counters(
             "tranship_events_total",
-            "Push events that arrived, by source and outcome.",
+            "Push events, by source and outcome.",
             &["source", "outcome"],
         );
         Self {
@@ -93,20 +93,18 @@ impl DaemonMetrics {
             reload_is_good,
             reloaded: families.unset_seconds(
                 "tranship_config_last_reload_success_timestamp_seconds",
-                "When the configuration in use was read.",
+                "When the configuration in use was loaded.",
             ),
-            state_bytes: families
-                .gauge("tranship_state_size_bytes", "Size of the state on the disk."),
+            state_bytes: families.gauge("tranship_state_size_bytes", "Size of the state on disk."),
             state_set_aside: families.counter(
                 "tranship_state_set_aside_total",
-                "Times that the state was damaged, set aside and begun anew.",
+                "How often a damaged state was set aside and replaced by an empty one.",
             ),
             history_lost: families.counter(
                 "tranship_history_lost_lines_total",
-                "Lines of the history that could not be written.",
+                "Entries of the run history that could not be written.",
             ),
-            queue: families
-                .gauge("tranship_run_queue_length", "Runs that are due and wait for their turn."),
+            queue: families.gauge("tranship_run_queue_length", "Runs that are due and wait."),
         }
     }
 

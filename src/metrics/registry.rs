@@ -65,53 +65,53 @@ impl RegistryFamilies {
             ),
             latency: families.histograms(
                 "tranship_registry_request_duration_seconds",
-                "Time until the headers of an answer, without uploads of blobs.",
+                "Time until the response headers arrived, without blob uploads.",
                 &LATENCY,
                 &["registry", "method"],
             ),
             failures: families.counters(
                 "tranship_registry_connection_failures_total",
-                "Requests and answers that broke off or timed out, by kind.",
+                "Requests without a complete answer, by kind.",
                 &["registry", "kind"],
             ),
             retries: families.counters(
                 "tranship_registry_retries_total",
-                "Requests that were sent once more because the try before failed.",
+                "Requests that were sent again after a failed attempt.",
                 &["registry"],
             ),
             received: families.counters(
                 "tranship_registry_received_bytes_total",
-                "Bytes of bodies read from the registry.",
+                "Bytes of response bodies from the registry.",
                 &["registry"],
             ),
             sent: families.counters(
                 "tranship_registry_sent_bytes_total",
-                "Bytes of bodies sent to the registry.",
+                "Bytes of request bodies to the registry.",
                 &["registry"],
             ),
             window: families.gauges(
                 "tranship_registry_window",
-                "Requests or uploads at once that the registry is believed to take well.",
+                "Current limit of concurrent requests or uploads.",
                 &["registry", "kind"],
             ),
             in_flight: families.gauges(
                 "tranship_registry_in_flight",
-                "Requests or uploads that have a place in the window now.",
+                "Requests or uploads in progress.",
                 &["registry", "kind"],
             ),
             quota: families.gauges(
                 "tranship_registry_pull_quota",
-                "Pulls that the registry allows in its window of time, where it says so.",
+                "Pulls that the registry allows in its quota period.",
                 &["registry"],
             ),
             quota_remaining: families.gauges(
                 "tranship_registry_pull_quota_remaining",
-                "Pulls that are left of the quota, where the registry says so.",
+                "Remaining pulls in the quota period.",
                 &["registry"],
             ),
             tokens: families.counters(
                 "tranship_registry_token_requests_total",
-                "Tokens that were asked for at the registry's token server, by outcome.",
+                "Requests to the token server of the registry, by outcome.",
                 &["registry", "outcome"],
             ),
         }

@@ -216,25 +216,25 @@ pub(super) struct Rules {
 const FAMILIES: [Family; 11] = [
     Family {
         name: "tranship_rule_last_run_timestamp_seconds",
-        help: "When the rule's last complete run ended, however it ended.",
+        help: "End of the last full run of the rule, whatever its outcome.",
         kind: MetricType::GAUGE,
         read: |rule, show| show_if_any(rule.last_run.get(), show),
     },
     Family {
         name: "tranship_rule_last_success_timestamp_seconds",
-        help: "When the rule's last complete run that succeeded ended.",
+        help: "End of the last successful full run of the rule.",
         kind: MetricType::GAUGE,
         read: |rule, show| show_if_any(rule.last_success.get(), show),
     },
     Family {
         name: "tranship_rule_next_run_timestamp_seconds",
-        help: "When the rule is due next.",
+        help: "Next scheduled run of the rule.",
         kind: MetricType::GAUGE,
         read: |rule, show| show_if_any(rule.next_run.get(), show),
     },
     Family {
         name: "tranship_rule_last_run_duration_seconds",
-        help: "How long the rule's last complete run took.",
+        help: "Duration of the last full run of the rule.",
         kind: MetricType::GAUGE,
         read: |rule, show| {
             let millis = rule.last_duration_ms.load(Ordering::Relaxed);
@@ -243,13 +243,13 @@ const FAMILIES: [Family; 11] = [
     },
     Family {
         name: "tranship_rule_running",
-        help: "Runs of the rule that are under way.",
+        help: "Runs of the rule in progress.",
         kind: MetricType::GAUGE,
         read: |rule, show| show(&[], number(&rule.running)),
     },
     Family {
         name: "tranship_rule_failures_in_a_row",
-        help: "Complete runs of the rule that have failed since the last one that succeeded.",
+        help: "Full runs of the rule that failed since the last one that succeeded or was limited.",
         kind: MetricType::GAUGE,
         read: |rule, show| show(&[], number(&rule.failures_in_a_row)),
     },
@@ -269,13 +269,13 @@ const FAMILIES: [Family; 11] = [
     },
     Family {
         name: "tranship_rule_run_duration_seconds",
-        help: "How long complete runs of the rule took.",
+        help: "Duration of full runs of the rule.",
         kind: MetricType::HISTOGRAM,
         read: |rule, show| show(&[], Value::Durations(rule.durations.show())),
     },
     Family {
         name: "tranship_rule_tags_total",
-        help: "Tags that runs of the rule considered, once for each target, by outcome.",
+        help: "Tags processed by runs of the rule, counted once per target, by outcome.",
         kind: MetricType::COUNTER,
         read: |rule, show| {
             if rule.cleanup.is_some() {
@@ -298,7 +298,7 @@ const FAMILIES: [Family; 11] = [
     },
     Family {
         name: "tranship_rule_mirror_lag_seconds",
-        help: "How long a change at the source went unmirrored: since its event, or at most since the complete pass before.",
+        help: "Time from a change at the source until it was mirrored: from its event, or at most from the previous full run.",
         kind: MetricType::HISTOGRAM,
         read: |rule, show| {
             for (basis, lags) in BASES.iter().zip(&rule.lags) {

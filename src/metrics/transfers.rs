@@ -30,19 +30,19 @@ impl TransferMetrics {
         Self {
             blobs: families.counters(
                 "tranship_blobs_total",
-                "Blobs that targets have by now, by how they came to have them.",
+                "Blobs needed at targets: sent, mounted or already present.",
                 &["registry", "fate"],
             ),
             saved: families.counters(
                 "tranship_blobs_saved_bytes_total",
-                "Bytes of blobs that needed no transfer, because they were mounted or present.",
+                "Bytes of blobs that were mounted or present and so needed no transfer.",
                 &["registry"],
             ),
             in_progress: families
-                .gauge("tranship_transfers_in_progress", "Images on their way now."),
+                .gauge("tranship_transfers_in_progress", "Images being transferred."),
             stalled: families.seconds(
                 "tranship_transfers_longest_stall_seconds",
-                "Time without progress of the transfer that has had none for longest; 0 without transfers.",
+                "Time since the last byte of the transfer that has been idle longest; 0 without transfers.",
             ),
         }
     }

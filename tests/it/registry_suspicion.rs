@@ -13,7 +13,9 @@ use tranship::http::{Backoff, RetryPolicy};
 use tranship::oci::{Digest, media_type};
 use tranship::registry::auth::{Credential, Environment};
 use tranship::registry::{Registries, Registry};
-use tranship::repository::{BlobBody, Cause, ErrorKind, Reference, Repository, Result, UploadStart};
+use tranship::repository::{
+    BlobBody, Cause, ErrorKind, Reference, Repository, Result, UploadStart,
+};
 
 use crate::support::scripted::Login;
 use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted};
