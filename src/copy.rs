@@ -13,8 +13,8 @@ use tokio_util::sync::CancellationToken;
 use crate::fair::Flow;
 use crate::oci::selection::TagSelection;
 use crate::oci::{Digest, Tag};
-use crate::place::{Image, Source, Target};
 use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
+use crate::stores::{Image, OpenImage};
 use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{self, Carrier, Delivered, Job, Options, Outcome, TagIndex};
 
@@ -55,8 +55,8 @@ impl CopyReport {
 /// is settled.
 pub async fn run(
     carrier: &Carrier,
-    source: &Source,
-    target: Target,
+    source: &OpenImage,
+    target: OpenImage,
     extent: Extent,
     options: Options,
     cancel: &CancellationToken,
@@ -118,8 +118,8 @@ struct Copy<'a> {
 impl<'a> Copy<'a> {
     async fn prepare(
         carrier: &'a Carrier,
-        source: &Source,
-        target: &Target,
+        source: &OpenImage,
+        target: &OpenImage,
         extent: Extent,
         options: Arc<Options>,
     ) -> Result<Self> {

@@ -13,7 +13,7 @@
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `cleanup`: what of a repository a policy deletes: a snapshot is read, and a plan decided.
-//! - `place`: where people say images are, opened as a repository.
+//! - `stores`: addresses (registry, layout, archive), opened as repositories.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
 //! - `layout`: an OCI image layout on disk, behind the same interface.
@@ -46,7 +46,6 @@ pub mod http;
 pub mod layout;
 pub mod metrics;
 pub mod oci;
-pub mod place;
 pub mod process;
 pub mod registry;
 pub mod repository;
@@ -54,6 +53,7 @@ pub mod schedule;
 pub mod server;
 pub mod state;
 pub mod stop;
+pub mod stores;
 pub mod sync;
 pub mod text;
 pub mod trace;

@@ -3,11 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 use tranship::oci::ImageReference;
-use tranship::oci::reference::Location;
+use tranship::oci::ImageAddress;
 
 fuzz_target!(|text: &str| {
     if let Ok(reference) = text.parse::<ImageReference>() {
         assert_eq!(reference.to_string().parse(), Ok(reference));
     }
-    let _ = text.parse::<Location>();
+    let _ = text.parse::<ImageAddress>();
 });

@@ -13,12 +13,10 @@ use super::audit::{self, Actor, Audit, Intent, Line};
 use super::copying::Copying;
 use super::report::{Outcome, StepAction};
 use crate::fair::Flow;
-use crate::oci::reference::Location;
-use crate::oci::{Digest, Tag, derived};
-use crate::place::Source;
-use crate::registry::Registries;
 use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
+use crate::oci::{Digest, ImageAddress, Tag, derived};
 use crate::state::jsonl::NewestFirst;
+use crate::stores::{Access, Stores};
 use crate::transfer::{Carrier, Condition};
 
 /// What of all that was deleted is meant.
@@ -128,7 +126,7 @@ fn each_tag_once(mut newest_first: Vec<Intent>) -> Vec<Intent> {
 
 /// Brings things back.
 pub struct Restorer<'a> {
-    pub registries: &'a Registries,
+    pub stores: &'a Stores,
     pub carrier: &'a Carrier,
     pub audit: &'a Audit,
     pub actor: &'a Actor,
@@ -202,12 +200,12 @@ impl Restorer<'_> {
 
     /// A place as the audit names it.
     async fn open(&self, place: &str) -> Result<Arc<dyn Repository>> {
-        let location: Location = place.parse().map_err(|error| {
+        let address: ImageAddress = place.parse().map_err(|error| {
             let cause = Cause::Unsupported(format!("{error}"));
             Error::new("open", place, cause)
         })?;
-        let source = Source::open(&location, self.registries).await?;
-        Ok(Arc::clone(source.repository()))
+        let opened = self.stores.open(&address.repository, Flow::ALONE, Access::Read).await?;
+        Ok(Arc::clone(opened.repository()))
     }
 
     async fn bring_back(&self, intent: &Intent, way: &Way) -> Result<()> {

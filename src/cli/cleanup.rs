@@ -20,7 +20,7 @@ use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config, RegistryConfig};
 use crate::fair::{Flow, Pulse, WriteLeases};
 use crate::history::{Begun, Cause, History, RunId, RunRecord};
-use crate::oci::reference::Location;
+use crate::oci::{Address, ImageAddress};
 use crate::registry::auth::Environment;
 use crate::repository::{Failure, Reference};
 use crate::state::State;
@@ -53,7 +53,7 @@ pub struct Args {
     apply: bool,
     /// Explain why one image is kept or deleted: HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR:TAG
     #[arg(long, value_name = "REF")]
-    explain: Option<Location>,
+    explain: Option<ImageAddress>,
 }
 
 /// The document that `--output json` prints.
@@ -270,18 +270,14 @@ fn document(ran: &Ran) -> RuleDocument<'_> {
 }
 
 /// The image that --explain names. A layout's path is the canonical one, as rules have it.
-fn asked(location: Location) -> Result<Asked, CliError> {
+fn asked(image: ImageAddress) -> Result<Asked, CliError> {
     let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
-    let (place, tag, digest) = match location {
-        Location::Registry(image) => {
-            (Place::Registry(image.registry, image.repository), image.tag, image.digest)
-        }
-        Location::Layout { path, tag } => {
-            (Place::Layout(path.canonicalize().unwrap_or(path)), tag, None)
-        }
-        Location::Archive { .. } => return usage("--explain is not about archives"),
+    let place = match image.repository {
+        Address::Registry(host, repository) => Place::Registry(host, repository),
+        Address::Layout(path) => Place::Layout(path.canonicalize().unwrap_or(path)),
+        _ => return usage("--explain is not about archives"),
     };
-    let reference = match (tag, digest) {
+    let reference = match (image.tag, image.digest) {
         (Some(tag), None) => Reference::Tag(tag),
         (None, Some(digest)) => Reference::Digest(digest),
         (Some(_), Some(_)) => return usage("--explain takes a tag or a digest, not both"),

@@ -11,11 +11,12 @@ use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
 use crate::config::ForeignLayers;
 use crate::copy::{self, CopyReport, Extent};
+use crate::fair::Flow;
+use crate::oci::ImageAddress;
 use crate::oci::Platform;
-use crate::oci::reference::Location;
-use crate::place::{Source, Target};
 use crate::repository::Failure;
 use crate::state::State;
+use crate::stores::Access;
 use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{Options, Reading};
 
@@ -37,9 +38,9 @@ Examples:
   tranship copy oci-archive:app.tar localhost:5000/app:1.0 --insecure localhost:5000=http")]
 pub struct Args {
     /// Image or repository to copy
-    source: Location,
+    source: ImageAddress,
     /// Where to copy it
-    target: Location,
+    target: ImageAddress,
     /// Copy all tags of the repository
     #[arg(long)]
     all_tags: bool,
@@ -82,7 +83,7 @@ struct Report<'a> {
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     check(&args)?;
-    let registries = session::reach(global, &args.reach)?;
+    let stores = session::stores(global, &args.reach)?;
     let carrier = session::carrier(State::in_memory());
     let extent = if args.all_tags { Extent::AllTags } else { Extent::Image };
     let options = Options {
@@ -97,8 +98,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let cancel = signals::stop_token();
     let places = async {
         // The source first: a mistyped one should not make a folder for the target.
-        let source = Source::open(&args.source, &registries).await?;
-        Ok::<_, CliError>((source, Target::open(&args.target, &registries).await?))
+        let source = stores.open_image(&args.source, Flow::ALONE, Access::Read).await?;
+        Ok::<_, CliError>((
+            source,
+            stores.open_image(&args.target, Flow::ALONE, Access::Write).await?,
+        ))
     };
     let (source, target) = tokio::select! {
         biased;
@@ -138,24 +142,18 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 /// What the command line alone shows to be wrong.
 fn check(args: &Args) -> Result<(), CliError> {
     let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
-    if let Location::Registry(image) = &args.target
-        && image.digest.is_some()
-    {
+    if args.target.digest.is_some() {
         return usage("the target cannot have a digest: what is copied decides it");
     }
     if !args.all_tags {
         return Ok(());
     }
-    let one_image = |location: &Location| match location {
-        Location::Registry(image) => image.tag.is_some() || image.digest.is_some(),
-        Location::Layout { tag, .. } | Location::Archive { tag, .. } => tag.is_some(),
-    };
-    if one_image(&args.source) {
+    if args.source.names_image() {
         return usage(
             "--all-tags copies a whole repository: leave out the source's tag and digest",
         );
     }
-    if one_image(&args.target) {
+    if args.target.names_image() {
         return usage("--all-tags keeps every tag's name: leave out the target's tag");
     }
     Ok(())

@@ -4,9 +4,10 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::delete::{self, Action, Deletion, What};
-use crate::oci::reference::Location;
-use crate::place::Source;
 use crate::repository::{Error, ErrorKind};
+use crate::fair::Flow;
+use crate::oci::{Address, ImageAddress};
+use crate::stores::Access;
 
 /// Delete a tag, or a manifest with all its tags
 ///
@@ -25,7 +26,7 @@ Examples:
   tranship delete --with-siblings registry.example.com/app:1.0")]
 pub struct Args {
     /// What to delete: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR:TAG
-    reference: Location,
+    reference: ImageAddress,
     /// Delete the manifest of the tag, with all its other tags
     #[arg(long)]
     with_siblings: bool,
@@ -37,13 +38,13 @@ pub struct Args {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    if matches!(args.reference, Location::Archive { .. }) {
+    if matches!(args.reference.repository, Address::Archive(_)) {
         let message = "nothing can be deleted from an archive: copy what should stay to a new one";
         return Err(CliError::Usage(message.to_owned()));
     }
-    let registries = session::reach(global, &args.reach)?;
+    let stores = session::stores(global, &args.reach)?;
     let deletion = signals::unless_stopped(async {
-        let source = Source::open(&args.reference, &registries).await?;
+        let source = stores.open_image(&args.reference, Flow::ALONE, Access::Read).await?;
         let digest = source.digest().cloned();
         let what = match (source.tag().cloned(), digest) {
             (Some(tag), digest) if args.with_siblings => What::WithSiblings { tag, digest },

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
-use crate::oci::reference::Location;
+use crate::fair::Flow;
+use crate::oci::ImageAddress;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
-use crate::place::Source;
 use crate::repository::{Cause, Error, Reference, Repository, read_small_blob};
+use crate::stores::Access;
 use crate::transfer::{self, Found, TagIndex};
 
 /// Referrers that are read at once.
@@ -29,7 +30,7 @@ Examples:
   tranship inspect --raw oci:./layout:1.0 | sha256sum")]
 pub struct Args {
     /// Image: HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG]
-    reference: Location,
+    reference: ImageAddress,
     /// Print the manifest exactly as it is stored
     #[arg(long, conflicts_with = "referrers")]
     raw: bool,
@@ -116,9 +117,9 @@ struct Referrer {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let registries = session::reach(global, &args.reach)?;
+    let stores = session::stores(global, &args.reach)?;
     signals::unless_stopped(async {
-        let source = Source::open(&args.reference, &registries).await?;
+        let source = stores.open_image(&args.reference, Flow::ALONE, Access::Read).await?;
         let image = source.image().await?;
         let repository = &**source.repository();
         let manifest = manifest(repository, &image.reference).await?;

@@ -5,10 +5,11 @@ use serde::Serialize;
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
-use crate::oci::reference::Location;
+use crate::fair::Flow;
+use crate::oci::ImageAddress;
 use crate::oci::{Tag, derived};
-use crate::place::Source;
 use crate::repository::{Cause, Error};
+use crate::stores::Access;
 
 /// List the tags of a repository
 ///
@@ -20,7 +21,7 @@ Examples:
   tranship list-tags --all oci:./layout")]
 pub struct Args {
     /// Repository: HOST/REPOSITORY, oci:DIR or oci-archive:FILE
-    repository: Location,
+    repository: ImageAddress,
     /// Also list tags that belong to another image, such as sha256-<hex>.sig
     #[arg(long)]
     all: bool,
@@ -38,9 +39,9 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let registries = session::reach(global, &args.reach)?;
+    let stores = session::stores(global, &args.reach)?;
     signals::unless_stopped(async {
-        let source = Source::open(&args.repository, &registries).await?;
+        let source = stores.open_image(&args.repository, Flow::ALONE, Access::Read).await?;
         if source.tag().is_some() || source.digest().is_some() {
             let message = format!("`{}` names an image: leave out its tag", args.repository);
             return Err(CliError::Usage(message));

@@ -8,11 +8,13 @@ use serde::Serialize;
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
+use crate::fair::Flow;
 use crate::oci::Digest;
+use crate::oci::ImageAddress;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::reference::{Location, split_host};
-use crate::place::Source;
+use crate::oci::reference::split_host;
 use crate::repository::{Cause, Error};
+use crate::stores::Access;
 
 /// Print the digest of a manifest
 ///
@@ -47,9 +49,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             .map_err(|error| CliError::Failed(format!("failed to read {name}: {error}")))?;
         of_bytes(name, file)?
     } else if let Some(location) = location(name)? {
-        let registries = session::reach(global, &args.reach)?;
+        let stores = session::stores(global, &args.reach)?;
         signals::unless_stopped(async {
-            let source = Source::open(&location, &registries).await?;
+            let source = stores.open_image(&location, Flow::ALONE, Access::Read).await?;
             let image = source.image().await?;
             let found = source.repository().resolve(&image.reference).await?;
             let found =
@@ -83,7 +85,7 @@ fn of_bytes(name: &str, from: impl Read) -> Result<Digest, CliError> {
 }
 
 /// What must be a reference: a mistyped file name should not lead to Docker Hub.
-fn location(name: &str) -> Result<Option<Location>, CliError> {
+fn location(name: &str) -> Result<Option<ImageAddress>, CliError> {
     let told = ["docker://", "oci:", "oci-archive:"].iter().any(|prefix| name.starts_with(prefix));
     let has_host = split_host(name).0.is_some_and(|host| !matches!(host, "." | ".."));
     if !told && !has_host {

@@ -12,9 +12,10 @@ use crate::cleanup::restore::{Restored, Restorer, Wanted, choose, restorable};
 use crate::cleanup::{Actor, Audit};
 use crate::config::RegistryConfig;
 use crate::history::{Cause, RunId};
-use crate::oci::reference::Location;
+use crate::oci::{Address, ImageAddress};
 use crate::repository::Reference;
 use crate::state::State;
+use crate::stores::Stores;
 
 /// Restore images that a cleanup deleted, from the quarantine
 ///
@@ -34,7 +35,7 @@ Examples:
 pub struct Args {
     /// Image or repository to restore: HOST/REPOSITORY[:TAG|@DIGEST] or oci:DIR[:TAG]
     #[arg(value_name = "REF")]
-    images: Vec<Location>,
+    images: Vec<ImageAddress>,
     /// Restore only what this run deleted
     #[arg(long, value_name = "RUN")]
     run: Option<String>,
@@ -92,7 +93,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let carrier = session::carrier(state.clone());
     let run = RunId::new(now, fastrand::u32(..));
     let restorer = Restorer {
-        registries: &registries,
+        stores: &Stores::new(registries),
         carrier: &carrier,
         audit: &audit,
         actor: &Actor::of_process(run.as_str(), Cause::Command.as_str()),
@@ -110,22 +111,17 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 }
 
 /// A repository as the audit names it, and what in it.
-fn image(location: Location) -> Result<(String, Option<Reference>), CliError> {
-    let by_tag = |tag: Option<crate::oci::Tag>| tag.map(Reference::Tag);
-    match location {
-        Location::Registry(image) => {
-            let reference = image.digest.map(Reference::Digest).or_else(|| by_tag(image.tag));
-            Ok((format!("{}/{}", image.registry, image.repository), reference))
-        }
+fn image(image: ImageAddress) -> Result<(String, Option<Reference>), CliError> {
+    let repository = match image.repository {
         // Rules have canonical paths, and so does the audit.
-        Location::Layout { path, tag } => {
-            let path = path.canonicalize().unwrap_or(path);
-            Ok((format!("oci:{}", path.display()), by_tag(tag)))
+        Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
+        Address::Archive(_) => {
+            return Err(CliError::Usage("nothing is ever deleted from an archive".to_owned()));
         }
-        Location::Archive { .. } => {
-            Err(CliError::Usage("nothing is ever deleted from an archive".to_owned()))
-        }
-    }
+        other => other,
+    };
+    let reference = image.digest.map(Reference::Digest).or(image.tag.map(Reference::Tag));
+    Ok((repository.to_string(), reference))
 }
 
 fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {

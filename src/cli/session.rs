@@ -12,6 +12,7 @@ use crate::http::RetryPolicy;
 use crate::registry::Registries;
 use crate::registry::auth::Environment;
 use crate::state::State;
+use crate::stores::Stores;
 use crate::transfer::Carrier;
 
 /// Read when no other file is named.
@@ -41,6 +42,11 @@ pub fn optional_registries(
         return Ok(BTreeMap::new());
     }
     Ok(required_config(global)?.registries)
+}
+
+/// What can be opened by a command that works without a configuration.
+pub fn stores(global: &Global, reach: &Reach) -> Result<Stores, CliError> {
+    Ok(Stores::new(self::reach(global, reach)?))
 }
 
 /// The registries of a command that works without a configuration.

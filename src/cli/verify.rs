@@ -10,11 +10,12 @@ use super::progress::Progress;
 use super::{output, session, signals};
 use crate::config::cleanup::Mode;
 use crate::config::{Config, ForeignLayers, OnConflict, RegistryConfig, SyncRule};
-use crate::oci::reference::Location;
+use crate::fair::Flow;
+use crate::oci::{Address, ImageAddress};
 use crate::oci::{Platform, Tag, derived};
-use crate::place::{Image, Source};
 use crate::repository::{Cause, Error, Failure, Placement, Reference};
 use crate::state::State;
+use crate::stores::{Access, Image, OpenImage};
 use crate::sync::Syncer;
 use crate::transfer::{Options, TagIndex};
 use crate::verify::{self, ImageReport, Item, Outcome, Repairer, Report, Sides, Task, Verifier};
@@ -41,9 +42,9 @@ Examples:
 pub struct Args {
     /// Image or repository that TARGET should have
     #[arg(requires = "target")]
-    source: Option<Location>,
+    source: Option<ImageAddress>,
     /// Image or repository to check
-    target: Option<Location>,
+    target: Option<ImageAddress>,
     /// Check all tags of the repository
     #[arg(long, requires = "source")]
     all_tags: bool,
@@ -76,7 +77,7 @@ struct Work {
     notes: Vec<String>,
     repairer: Option<Repairer>,
     /// Unpacked archives, which are gone when dropped.
-    _places: Vec<Source>,
+    _opened: Vec<OpenImage>,
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -153,7 +154,7 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
         }
     }
     let repairer = args.repair.then(|| Repairer::new(carrier, session::now));
-    Ok(Work { tasks, failures, notes, repairer, _places: Vec::new() })
+    Ok(Work { tasks, failures, notes, repairer, _opened: Vec::new() })
 }
 
 /// What cleanup rules deleted, read at once so that whoever uses the state is not kept waiting.
@@ -176,13 +177,13 @@ fn withdrawn(config: &Config) -> (State, Vec<String>) {
 async fn of_references(
     global: &Global,
     args: &Args,
-    source: &Location,
-    target: &Location,
+    source: &ImageAddress,
+    target: &ImageAddress,
 ) -> Result<Work, CliError> {
     check_usage(args, source, target)?;
-    let registries = session::reach(global, &args.reach)?;
-    let source = Source::open(source, &registries).await?;
-    let target = Source::open(target, &registries).await?;
+    let stores = session::stores(global, &args.reach)?;
+    let source = stores.open_image(source, Flow::ALONE, Access::Read).await?;
+    let target = stores.open_image(target, Flow::ALONE, Access::Read).await?;
     let options = options(args);
     let wants_tags = args.all_tags || options.referrers;
     let tags = if wants_tags { source.repository().tags().await? } else { None };
@@ -203,18 +204,14 @@ async fn of_references(
         args.repair.then(|| Repairer::new(session::carrier(State::in_memory()), session::now));
     let tasks = items.into_iter().map(|item| (sides.clone(), item)).collect();
     let (failures, notes) = (Vec::new(), Vec::new());
-    Ok(Work { tasks, failures, notes, repairer, _places: vec![source, target] })
+    Ok(Work { tasks, failures, notes, repairer, _opened: vec![source, target] })
 }
 
 /// What makes no sense is said before anything is asked.
-fn check_usage(args: &Args, source: &Location, target: &Location) -> Result<(), CliError> {
-    let named = |location: &Location| match location {
-        Location::Registry(image) => image.tag.is_some() || image.digest.is_some(),
-        Location::Layout { tag, .. } | Location::Archive { tag, .. } => tag.is_some(),
-    };
-    let problem = if args.repair && matches!(target, Location::Archive { .. }) {
+fn check_usage(args: &Args, source: &ImageAddress, target: &ImageAddress) -> Result<(), CliError> {
+    let problem = if args.repair && matches!(target.repository, Address::Archive(_)) {
         "an archive cannot be repaired, it is only ever written as a whole: copy to it again"
-    } else if args.all_tags && (named(source) || named(target)) {
+    } else if args.all_tags && (source.names_image() || target.names_image()) {
         "with --all-tags, SOURCE and TARGET name repositories, without tag and digest"
     } else {
         return Ok(());
@@ -233,7 +230,7 @@ fn options(args: &Args) -> Options {
 
 /// What two references mean, as `copy` takes them: a registry's `latest` and a layout's only image
 /// where nothing is said of the source; the source's tag where nothing is said of the target.
-async fn one_item(source: &Source, target: &Source) -> Result<Item, CliError> {
+async fn one_item(source: &OpenImage, target: &OpenImage) -> Result<Item, CliError> {
     let Image { reference, tag } = source.image().await?;
     let placement = match (target.tag(), target.digest(), tag) {
         (Some(tag), _, _) => Placement::Tag(tag.clone()),
@@ -244,11 +241,11 @@ async fn one_item(source: &Source, target: &Source) -> Result<Item, CliError> {
 }
 
 /// Whether it is a layout whose only image has no tag at all, as skopeo writes it.
-async fn is_untagged(target: &Source) -> bool {
+async fn is_untagged(target: &OpenImage) -> bool {
     matches!(target.image().await, Ok(Image { tag: None, .. }))
 }
 
-fn all_tags(source: &Source, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError> {
+fn all_tags(source: &OpenImage, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError> {
     let Some(tags) = tags else {
         return Err(Error::new("list tags of", source.repository().name(), Cause::Missing).into());
     };

@@ -1,5 +1,6 @@
 //! Pure data and rules of the OCI image and distribution specifications. No I/O here.
 
+pub mod address;
 pub mod derived;
 pub mod digest;
 pub mod manifest;
@@ -13,6 +14,7 @@ pub mod tag_pattern;
 pub mod template;
 pub mod version;
 
+pub use address::{Address, ImageAddress};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Descriptor, Document, Manifest};
 pub use platform::Platform;

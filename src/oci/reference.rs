@@ -4,7 +4,6 @@
 //! of docker's `distribution/reference`.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize};
@@ -304,74 +303,6 @@ impl fmt::Display for ImageReference {
     }
 }
 
-/// Where images can be: in a registry, or on disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Location {
-    Registry(ImageReference),
-    /// `oci:DIR[:TAG]`: an OCI image layout.
-    Layout {
-        path: PathBuf,
-        tag: Option<Tag>,
-    },
-    /// `oci-archive:FILE[:TAG]`: an OCI image layout in a tar file.
-    Archive {
-        path: PathBuf,
-        tag: Option<Tag>,
-    },
-}
-
-impl FromStr for Location {
-    type Err = ReferenceError;
-
-    fn from_str(text: &str) -> Result<Self, ReferenceError> {
-        if let Some(rest) = text.strip_prefix("oci-archive:") {
-            let (path, tag) = split_path(rest, "oci-archive")?;
-            return Ok(Self::Archive { path, tag });
-        }
-        if let Some(rest) = text.strip_prefix("oci:") {
-            let (path, tag) = split_path(rest, "oci")?;
-            return Ok(Self::Layout { path, tag });
-        }
-        for other in
-            ["dir:", "docker-archive:", "docker-daemon:", "containers-storage:", "ostree:", "sif:"]
-        {
-            if text.starts_with(other) {
-                return Err(ReferenceError::Transport(other.to_owned()));
-            }
-        }
-        Ok(Self::Registry(text.parse()?))
-    }
-}
-
-fn split_path(
-    text: &str,
-    transport: &'static str,
-) -> Result<(PathBuf, Option<Tag>), ReferenceError> {
-    let (path, tag) = match text.rsplit_once(':') {
-        Some((path, tag)) if !tag.contains('/') => (path, Some(tag.parse()?)),
-        _ => (text, None),
-    };
-    if path.is_empty() {
-        return Err(ReferenceError::NoPath(transport));
-    }
-    Ok((PathBuf::from(path), tag))
-}
-
-impl fmt::Display for Location {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (transport, path, tag) = match self {
-            Self::Registry(image) => return image.fmt(f),
-            Self::Layout { path, tag } => ("oci", path, tag),
-            Self::Archive { path, tag } => ("oci-archive", path, tag),
-        };
-        write!(f, "{transport}:{}", path.display())?;
-        match tag {
-            Some(tag) => write!(f, ":{tag}"),
-            None => Ok(()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,31 +356,12 @@ mod tests {
             ("[::1/app", "not a registry host"),
             ("https://ghcr.io/acme/app", "not supported"),
             (&format!("ghcr.io/{long}"), "longer than"),
-            ("dir:/tmp/x", "not supported"),
-            ("oci:", "needs a path"),
-            ("oci:/tmp/x:a b", "not a tag"),
-            ("oci-archive:", "needs a path"),
         ];
         for (text, expected) in cases {
-            let message = text.parse::<Location>().unwrap_err().to_string();
+            let message = text.parse::<ImageReference>().unwrap_err().to_string();
             assert!(message.contains(expected), "{text}: {message}");
             assert_eq!(message.lines().count(), 1, "{message}");
         }
-    }
-
-    #[test]
-    fn layouts_have_paths_and_tags() {
-        let layout = |path: &str, tag: Option<&str>| Location::Layout {
-            path: path.into(),
-            tag: tag.map(|tag| tag.parse().unwrap()),
-        };
-        assert_eq!("oci:a/b".parse(), Ok(layout("a/b", None)));
-        assert_eq!("oci:/a/b:1.0".parse(), Ok(layout("/a/b", Some("1.0"))));
-        assert_eq!("oci:/a:1/b".parse(), Ok(layout("/a:1/b", None)));
-        assert_eq!(
-            "oci-archive:x.tar:1".parse::<Location>().unwrap().to_string(),
-            "oci-archive:x.tar:1"
-        );
     }
 
     proptest! {
@@ -458,7 +370,6 @@ mod tests {
             if let Ok(reference) = text.parse::<ImageReference>() {
                 prop_assert_eq!(reference.to_string().parse::<ImageReference>().unwrap(), reference);
             }
-            let _ = text.parse::<Location>();
         }
 
         /// The independent parser of oci-client agrees wherever we accept.

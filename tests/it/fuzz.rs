@@ -5,7 +5,7 @@
 use proptest::prelude::*;
 use tranship::config::{self, EventFormat};
 use tranship::events::{self, MAX_EVENTS};
-use tranship::oci::reference::Location;
+use tranship::oci::ImageAddress;
 use tranship::oci::{Digest, ImageReference, Manifest};
 use tranship::registry::auth::challenge;
 use tranship::registry::link;
@@ -70,7 +70,7 @@ proptest! {
     #[test]
     fn references(bytes in mutated(REFERENCES)) {
         let text = String::from_utf8_lossy(&bytes);
-        let _ = text.parse::<Location>();
+        let _ = text.parse::<ImageAddress>();
         if let Ok(reference) = text.parse::<ImageReference>() {
             prop_assert_eq!(reference.to_string().parse::<ImageReference>(), Ok(reference));
         }

@@ -20,9 +20,9 @@ use crate::config;
 use crate::config::cleanup::QuarantinePlace;
 use crate::fair::Flow;
 use crate::layout::{Layout, Layouts};
-use crate::oci::reference::{Location, ReferenceError};
+use crate::oci::reference::ReferenceError;
 use crate::oci::template::SourceContext;
-use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
+use crate::oci::{Address, Digest, ImageAddress, RegistryHost, RepositoryName, Tag};
 use crate::registry::Registries;
 use crate::repository::{Cause, Error, Placement, Repository, Result};
 use crate::transfer::{Carrier, Condition};
@@ -128,8 +128,9 @@ impl Spaces<'_> {
         let fail = |error: ReferenceError| {
             Error::new("open the quarantine", name, Cause::Unsupported(error.to_string()))
         };
-        match name.parse().map_err(fail)? {
-            Location::Layout { path, .. } => {
+        let address: ImageAddress = name.parse().map_err(fail)?;
+        match address.repository {
+            Address::Layout(path) => {
                 if !tokio::fs::try_exists(&path).await.unwrap_or(true) {
                     return Ok(None);
                 }
@@ -137,12 +138,12 @@ impl Spaces<'_> {
                 let repository = Arc::new(layout.clone());
                 Ok(Some(Space { repository, layout: Some(layout), name: name.to_owned() }))
             }
-            Location::Registry(image) => {
-                let registry = self.registries.open(&image.registry)?;
-                let repository = registry.repository_in(self.flow, image.repository, true);
+            Address::Registry(host, repository) => {
+                let registry = self.registries.open(&host)?;
+                let repository = registry.repository_in(self.flow, repository, true);
                 Ok(Some(Space { repository, layout: None, name: name.to_owned() }))
             }
-            Location::Archive { .. } => Ok(None),
+            Address::LayoutIn(..) | Address::Archive(_) => Ok(None),
         }
     }
 }

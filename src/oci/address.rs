@@ -1,0 +1,147 @@
+//! Addresses: where a repository is, and an image in it, as people type them.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::reference::{ImageReference, ReferenceError};
+use super::{Digest, RegistryHost, RepositoryName, Tag};
+
+/// Where a repository is: in a registry, or on disk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    Registry(RegistryHost, RepositoryName),
+    /// `oci:DIR`: an OCI image layout.
+    Layout(PathBuf),
+    /// One of the layouts below a folder, which share their blobs.
+    LayoutIn(PathBuf, RepositoryName),
+    /// `oci-archive:FILE`: an OCI image layout in a tar file.
+    Archive(PathBuf),
+}
+
+/// A repository, and the image in it that was named, if any.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageAddress {
+    pub repository: Address,
+    pub tag: Option<Tag>,
+    pub digest: Option<Digest>,
+}
+
+impl ImageAddress {
+    /// Whether a tag or a digest was named.
+    pub fn names_image(&self) -> bool {
+        self.tag.is_some() || self.digest.is_some()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(host, repository) => write!(f, "{host}/{repository}"),
+            Self::Layout(folder) => write!(f, "oci:{}", folder.display()),
+            Self::LayoutIn(folder, name) => {
+                write!(f, "oci:{}", folder.join(name.as_str()).display())
+            }
+            Self::Archive(file) => write!(f, "oci-archive:{}", file.display()),
+        }
+    }
+}
+
+impl fmt::Display for ImageAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.repository.fmt(f)?;
+        if let Some(tag) = &self.tag {
+            write!(f, ":{tag}")?;
+        }
+        if let Some(digest) = &self.digest {
+            write!(f, "@{digest}")?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for ImageAddress {
+    type Err = ReferenceError;
+
+    fn from_str(text: &str) -> Result<Self, ReferenceError> {
+        if let Some(rest) = text.strip_prefix("oci-archive:") {
+            let (path, tag) = split_path(rest, "oci-archive")?;
+            return Ok(Self { repository: Address::Archive(path), tag, digest: None });
+        }
+        if let Some(rest) = text.strip_prefix("oci:") {
+            let (path, tag) = split_path(rest, "oci")?;
+            return Ok(Self { repository: Address::Layout(path), tag, digest: None });
+        }
+        for other in
+            ["dir:", "docker-archive:", "docker-daemon:", "containers-storage:", "ostree:", "sif:"]
+        {
+            if text.starts_with(other) {
+                return Err(ReferenceError::Transport(other.to_owned()));
+            }
+        }
+        let ImageReference { registry, repository, tag, digest } = text.parse()?;
+        Ok(Self { repository: Address::Registry(registry, repository), tag, digest })
+    }
+}
+
+/// Splits `PATH[:TAG]`. A colon before the last slash belongs to the path.
+fn split_path(
+    text: &str,
+    transport: &'static str,
+) -> Result<(PathBuf, Option<Tag>), ReferenceError> {
+    let (path, tag) = match text.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag.parse()?)),
+        _ => (text, None),
+    };
+    if path.is_empty() {
+        return Err(ReferenceError::NoPath(transport));
+    }
+    Ok((PathBuf::from(path), tag))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn layouts_have_paths_and_tags() {
+        let layout = |path: &str, tag: Option<&str>| ImageAddress {
+            repository: Address::Layout(path.into()),
+            tag: tag.map(|tag| tag.parse().unwrap()),
+            digest: None,
+        };
+        assert_eq!("oci:a/b".parse(), Ok(layout("a/b", None)));
+        assert_eq!("oci:/a/b:1.0".parse(), Ok(layout("/a/b", Some("1.0"))));
+        assert_eq!("oci:/a:1/b".parse(), Ok(layout("/a:1/b", None)));
+        assert_eq!(
+            "oci-archive:x.tar:1".parse::<ImageAddress>().unwrap().to_string(),
+            "oci-archive:x.tar:1"
+        );
+    }
+
+    #[test]
+    fn mistakes_are_named_in_one_line() {
+        let cases = [
+            ("dir:/tmp/x", "not supported"),
+            ("oci:", "needs a path"),
+            ("oci:/tmp/x:a b", "not a tag"),
+            ("oci-archive:", "needs a path"),
+            ("ghcr.io/Acme/app", "upper-case"),
+        ];
+        for (text, expected) in cases {
+            let message = text.parse::<ImageAddress>().unwrap_err().to_string();
+            assert!(message.contains(expected), "{text}: {message}");
+            assert_eq!(message.lines().count(), 1, "{message}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics_and_round_trips(text in "\\PC{0,40}|(oci:)?[a-z0-9./:@_-]{0,60}") {
+            if let Ok(address) = text.parse::<ImageAddress>() {
+                prop_assert_eq!(address.to_string().parse::<ImageAddress>().unwrap(), address);
+            }
+        }
+    }
+}
