@@ -4,9 +4,9 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::delete::{self, Action, Deletion, What};
-use crate::repository::{Error, ErrorKind};
 use crate::fair::Flow;
 use crate::oci::{Address, ImageAddress};
+use crate::repository::{Error, ErrorKind};
 use crate::stores::Access;
 
 /// Delete a tag, or a manifest with all its tags
