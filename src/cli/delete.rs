@@ -22,7 +22,7 @@ use crate::stores::Access;
 Examples:
   tranship delete --dry-run registry.example.com/app:pr-17
   tranship delete registry.example.com/app:pr-17
-  tranship delete registry.example.com/app@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
+  tranship delete localhost:5000/app@sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08
   tranship delete --with-siblings registry.example.com/app:1.0")]
 pub struct Args {
     /// What to delete: HOST/REPOSITORY:TAG, HOST/REPOSITORY@DIGEST or oci:DIR:TAG
