@@ -16,7 +16,7 @@ use crate::oci::{Digest, Tag};
 use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
 use crate::stores::{Image, OpenImage};
 use crate::sync::{Action, Counts, ImageReport};
-use crate::transfer::{self, Carrier, Delivered, Job, Options, Outcome, TagIndex};
+use crate::transfer::{self, Carrier, Delivered, Job, Options, TagIndex, TransferOutcome};
 
 /// Images under way at once. Bounds memory.
 const IMAGES: usize = 16;
@@ -236,7 +236,7 @@ impl<'a> Copy<'a> {
         reference: &Reference,
         placement: &Placement,
         had_another: bool,
-        outcome: &Outcome,
+        outcome: &TransferOutcome,
         delivered: &Delivered,
     ) -> ImageReport {
         let refused = !delivered.refused_referrers.is_empty();

@@ -18,7 +18,7 @@ use crate::repository::Failure;
 use crate::state::State;
 use crate::stores::Access;
 use crate::sync::{Action, Counts, ImageReport};
-use crate::transfer::{Options, Reading};
+use crate::transfer::{Options, TransferTotals};
 
 /// Copy one image, or all tags of a repository
 ///
@@ -72,7 +72,7 @@ enum Foreign {
 #[derive(Serialize)]
 struct Report<'a> {
     success: bool,
-    moved: Reading,
+    moved: TransferTotals,
     interrupted: bool,
     counts: Counts,
     bytes: u64,
@@ -125,7 +125,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             let CopyReport { interrupted, counts, bytes, seconds, images, failures } = &report;
             output::print_json(&Report {
                 success,
-                moved: carrier.meter().read(),
+                moved: carrier.totals(),
                 interrupted: *interrupted,
                 counts: *counts,
                 bytes: *bytes,

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
-use crate::demo::{self, Report, Step, World};
+use crate::demo::{self, DemoReport, Step, World};
 use crate::registry::auth::Environment;
 
 /// Try tranship on this machine, without a network
@@ -141,7 +141,7 @@ fn requests(counts: &BTreeMap<String, u64>) -> String {
     format!("{total} ({})", parts.join(", "))
 }
 
-fn closing(report: &Report, folder: &Path, program: &str) -> String {
+fn closing(report: &DemoReport, folder: &Path, program: &str) -> String {
     let mut text = if report.success {
         format!("\nAll of it worked, in {}.\n", output::seconds(report.seconds))
     } else {

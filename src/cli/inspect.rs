@@ -13,7 +13,7 @@ use crate::oci::ImageAddress;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
 use crate::repository::{Cause, Error, Reference, Repository, read_small_blob};
 use crate::stores::Access;
-use crate::transfer::{self, Found, TagIndex};
+use crate::transfer::{self, TagIndex};
 
 /// Referrers that are read at once.
 const PARALLEL: usize = 8;
@@ -246,7 +246,7 @@ async fn find_referrers(
     let found =
         transfer::survey(repository, std::slice::from_ref(subject), &TagIndex::new(&tags)).await?;
     futures_util::stream::iter(found)
-        .map(|Found { subject, digest, tag }| async move {
+        .map(|transfer::Referrer { subject, digest, tag }| async move {
             let manifest = manifest(repository, &Reference::Digest(digest.clone())).await?;
             let (artifact_type, size) = (manifest.artifact_type, manifest.raw.len() as u64);
             Ok(Referrer { digest, subject, tag, artifact_type, size })

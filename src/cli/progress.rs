@@ -24,7 +24,7 @@ impl Progress {
     pub fn start(global: &Global, carrier: Arc<Carrier>) -> Self {
         let mut before = 0;
         Self::show(global, move || {
-            let now = carrier.meter().read();
+            let now = carrier.totals();
             let rate = (now.sent_bytes - before) * TICKS;
             before = now.sent_bytes;
             format!(

@@ -71,7 +71,7 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     })?;
     let metrics = Metrics::new();
     let carrier = Carrier::new(state.clone(), RetryPolicy::default(), session::jitter)
-        .with_metrics(metrics.clone());
+        .with_listener(Arc::new(metrics.clone()));
     let parts = Parts {
         state,
         carrier: Arc::new(carrier),

@@ -22,7 +22,7 @@ use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, Removed, Remover, RuleReport, RunProgress, RunSpec,
     Scope, Syncer, WhatBecame,
 };
-use crate::transfer::Reading;
+use crate::transfer::TransferTotals;
 
 /// Copy what the [[sync]] rules select, once
 ///
@@ -54,7 +54,7 @@ const RULES: usize = 16;
 #[derive(Serialize)]
 struct Report<'a> {
     success: bool,
-    moved: Reading,
+    moved: TransferTotals,
     rules: &'a [RuleReport],
 }
 
@@ -91,7 +91,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let success = reports.iter().all(RuleReport::is_success);
     match global.output {
         Output::Json => {
-            let moved = carrier.meter().read();
+            let moved = carrier.totals();
             output::print_json(&Report { success, moved, rules: &reports })?;
         }
         Output::Text => {

@@ -18,7 +18,9 @@ use crate::state::State;
 use crate::stores::{Access, Image, OpenImage};
 use crate::sync::Syncer;
 use crate::transfer::{Options, TagIndex};
-use crate::verify::{self, ImageReport, Item, Outcome, Repairer, Report, Sides, Task, Verifier};
+use crate::verify::{
+    self, ImageOutcome, ImageReport, Item, Repairer, RepositoryPair, Task, Verifier, VerifyReport,
+};
 
 /// Check that targets have the same images as their sources
 ///
@@ -104,7 +106,12 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     Ok(if report.success { Exit::Done } else { Exit::Failed })
 }
 
-async fn compare(global: &Global, args: &Args, work: Work, cancel: &CancellationToken) -> Report {
+async fn compare(
+    global: &Global,
+    args: &Args,
+    work: Work,
+    cancel: &CancellationToken,
+) -> VerifyReport {
     let verifier = Arc::new(Verifier::new(args.read));
     let shown = Arc::clone(&verifier);
     let progress = Progress::show(global, move || {
@@ -118,9 +125,9 @@ async fn compare(global: &Global, args: &Args, work: Work, cancel: &Cancellation
     let text = global.output == Output::Text;
     let watch = |image: &ImageReport| {
         let interesting = match image.outcome {
-            Outcome::Equal => false,
-            Outcome::Repaired => !global.quiet,
-            Outcome::Different | Outcome::Failed => true,
+            ImageOutcome::Equal => false,
+            ImageOutcome::Repaired => !global.quiet,
+            ImageOutcome::Different | ImageOutcome::Failed => true,
         };
         if text && interesting {
             progress.line(&image_lines(image));
@@ -128,7 +135,7 @@ async fn compare(global: &Global, args: &Args, work: Work, cancel: &Cancellation
     };
     let report =
         verifier.run(&work.tasks, work.failures, work.repairer.as_ref(), cancel, &watch).await;
-    Report { notes: work.notes, ..report }
+    VerifyReport { notes: work.notes, ..report }
 }
 
 /// Everything that the configuration's rules select.
@@ -192,17 +199,17 @@ async fn of_references(
     } else {
         vec![one_item(&source, &target).await?]
     };
-    let sides = Sides::new(
+    let pair = RepositoryPair::new(
         source.repository().clone(),
         target.repository().clone(),
         TagIndex::new(tags.as_deref().unwrap_or_default()),
         Arc::new(options),
         OnConflict::Overwrite,
     );
-    let sides = Arc::new(sides);
+    let pair = Arc::new(pair);
     let repairer =
         args.repair.then(|| Repairer::new(session::carrier(State::in_memory()), session::now));
-    let tasks = items.into_iter().map(|item| (sides.clone(), item)).collect();
+    let tasks = items.into_iter().map(|item| (pair.clone(), item)).collect();
     let (failures, notes) = (Vec::new(), Vec::new());
     Ok(Work { tasks, failures, notes, repairer, _opened: vec![source, target] })
 }
@@ -262,10 +269,10 @@ fn all_tags(source: &OpenImage, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliEr
 
 fn image_lines(image: &ImageReport) -> String {
     let verb = match image.outcome {
-        Outcome::Equal => "equal",
-        Outcome::Repaired => "repaired",
-        Outcome::Different => "DIFFERENT",
-        Outcome::Failed => "FAILED",
+        ImageOutcome::Equal => "equal",
+        ImageOutcome::Repaired => "repaired",
+        ImageOutcome::Different => "DIFFERENT",
+        ImageOutcome::Failed => "FAILED",
     };
     let mut text = format!("{verb} {} -> {}", image.source, image.target);
     if let Some(repair) = &image.repair {
@@ -288,7 +295,7 @@ fn image_lines(image: &ImageReport) -> String {
     text
 }
 
-fn print_report(report: &Report, quiet: bool) -> Result<(), CliError> {
+fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
     for failure in &report.failures {
         eprintln!("FAILED {failure}");
         if let Some(hint) = &failure.hint {

@@ -13,7 +13,6 @@ use super::rule::Rule;
 use crate::alerts::{self, Delivery};
 use crate::cleanup::{Cleaner, Sources};
 use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
-use crate::metrics::NotificationOutcome;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
 use crate::registry::auth::read_secret;
@@ -189,10 +188,7 @@ fn sender(config: &Config, parts: &Parts) -> Arc<alerts::Sender> {
         alerts::Context::new(parts.state.clone(), parts.environment.clone(), parts.random);
     let metrics = parts.metrics.clone();
     context.watch = Arc::new(move |_, delivery| {
-        metrics.daemon().notification(match delivery {
-            Delivery::Delivered => NotificationOutcome::Delivered,
-            Delivery::Failed | Delivery::Dropped => NotificationOutcome::Failed,
-        });
+        metrics.daemon().notification(matches!(delivery, Delivery::Delivered));
     });
     Arc::new(alerts::Sender::start(config.notify.clone(), &context))
 }

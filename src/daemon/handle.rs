@@ -169,13 +169,13 @@ impl Handle {
         let of_flow = |flow: Flow| board.active.values().find(|active| active.flow == flow);
         let shown = transfers.into_iter().filter_map(|transfer| {
             // A plan or a run that has just ended has no run to be shown with.
-            let active = of_flow(transfer.flow)?;
+            let active = of_flow(transfer.id.flow)?;
             let age = now.saturating_duration_since(transfer.started);
             Some(Transfer {
                 run: active.begun.id.clone(),
                 rule: active.begun.rule.clone(),
-                source: transfer.source,
-                targets: transfer.targets,
+                source: transfer.id.source,
+                targets: transfer.id.targets,
                 started: wall.checked_sub(age).unwrap_or(wall),
                 bytes_done: transfer.bytes_done,
                 bytes_total: transfer.bytes_total,

@@ -9,7 +9,24 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-pub use crate::metrics::LagBasis as Basis;
+/// What tells when a mirrored change was made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Basis {
+    /// The push event that announced it: exact.
+    Event,
+    /// The complete pass before, which did not see it yet: the lag is at most that.
+    Pass,
+}
+
+impl Basis {
+    /// The label of metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Pass => "pass",
+        }
+    }
+}
 
 /// Images that are behind, remembered at most of each rule. More say nothing more: everything is
 /// late then.

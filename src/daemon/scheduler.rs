@@ -540,7 +540,7 @@ impl Scheduler {
             rule.queued = queued.contains(name);
             if rule.next_run != next_run {
                 rule.next_run = next_run;
-                metrics.rule(name, kind).next_run(next_run);
+                metrics.rule(name, kind == RuleKind::Cleanup).next_run(next_run);
             }
         }
     }
@@ -559,7 +559,7 @@ impl Scheduler {
             rule.last_run = last.remove(&**name);
             rule.last_success = mark.last_success;
             rule.consecutive_failures = mark.consecutive_failures;
-            let metrics = self.shared.parts.metrics.rule(name, kind);
+            let metrics = self.shared.parts.metrics.rule(name, kind == RuleKind::Cleanup);
             let ended = rule.last_run.as_ref().and_then(|run| run.finished);
             metrics.remember(ended, mark.last_success, mark.consecutive_failures.into());
             rule.last_run.iter().for_each(|run| run::show_plan(&metrics, run));

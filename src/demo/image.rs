@@ -2,9 +2,9 @@
 
 use std::io;
 
-use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::blob::Blob;
 use super::layer::Layer;
 use crate::oci::{Digest, Manifest, media_type};
 
@@ -12,25 +12,6 @@ const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 const SIGNATURE: &str = "application/vnd.example.signature.v1+json";
 const COSIGN: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
-
-/// Bytes that a manifest points at.
-#[derive(Debug, Clone)]
-pub(super) struct Blob {
-    pub media_type: String,
-    pub digest: Digest,
-    pub bytes: Bytes,
-}
-
-impl Blob {
-    pub fn new(media_type: &str, bytes: impl Into<Bytes>) -> Self {
-        let bytes = bytes.into();
-        Self { media_type: media_type.to_owned(), digest: Digest::of(&bytes), bytes }
-    }
-
-    fn descriptor(&self) -> Value {
-        json!({ "mediaType": self.media_type, "digest": self.digest, "size": self.bytes.len() })
-    }
-}
 
 /// A manifest or an index, with everything below it.
 #[derive(Debug, Clone)]

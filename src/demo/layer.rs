@@ -2,8 +2,8 @@
 
 use std::io;
 
+use super::blob::Blob;
 use super::gzip;
-use super::image::Blob;
 use crate::oci::Digest;
 
 const MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";

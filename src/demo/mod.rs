@@ -1,11 +1,12 @@
-//! The whole thing on this machine: sample images in one registry, mirrored into another by the
-//! rules of a real configuration over real HTTP, and every step checked.
+//! A demonstration on one machine: sample images in one registry are mirrored into another by the
+//! rules of a real configuration over real HTTP, and every step is checked.
 //!
-//! - `gzip`, `layer`, `image`, `samples`: the sample images, as data.
+//! - `gzip`, `blob`, `layer`, `image`, `samples`: the sample images, as data.
 //! - `stock`: puts them on disk. `registry`: serves them. `scene`: folder, configuration and both
-//!   registries.
-//! - `steps`: what is done and made sure of. `report`: what came of it.
+//!   registries. `world`: what the demo needs from outside.
+//! - `steps`: what is done and checked. `report`: what happened.
 
+mod blob;
 mod gzip;
 mod image;
 mod layer;
@@ -15,49 +16,23 @@ mod samples;
 mod scene;
 mod steps;
 mod stock;
+mod world;
 
 use std::path::Path;
 use std::time::Instant;
 
-use crate::config::ConfigError;
-use crate::registry::auth::Environment;
-use crate::repository::Error;
-use crate::state::StateError;
-
-pub use report::{Check, Images, Next, Place, Report, Step};
+pub use report::{Check, DemoReport, Images, Next, RegistryAddress, Step};
 use scene::Scene;
+pub use world::{DemoError, World};
 
-/// What the demo takes from outside.
-pub struct World {
-    /// Where credentials would be looked for.
-    pub environment: Environment,
-    /// Random numbers from 0 to 1 that spread retries.
-    pub jitter: fn() -> f64,
-    /// Seconds since 1970.
-    pub clock: fn() -> u64,
-}
-
-/// Why the demo could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum DemoError {
-    #[error("{0}")]
-    Repository(#[from] Error),
-    #[error("{0}")]
-    Config(#[from] ConfigError),
-    #[error("{0}")]
-    State(#[from] StateError),
-    #[error("failed to set up the demo: {0}")]
-    Io(#[from] std::io::Error),
-}
-
-/// Plays the demo in an empty folder. `watch` sees each step when it is done. `program` is how
+/// Runs the demo in an empty folder. `watch` sees each step when it is done. `program` is how
 /// tranship was called, for the commands to try next.
 pub async fn run(
     folder: &Path,
     world: World,
     program: &str,
     watch: &(dyn Fn(&Step) + Sync),
-) -> Result<Report, DemoError> {
+) -> Result<DemoReport, DemoError> {
     let begin = Instant::now();
     let scene = Scene::set_up(folder, world).await?;
     let mut steps = Vec::new();
@@ -68,8 +43,8 @@ pub async fn run(
         watch(&step);
         steps.push(step);
     }
-    let (source, target) = scene.places();
-    Ok(Report {
+    let (source, target) = scene.addresses();
+    Ok(DemoReport {
         success: steps.iter().all(Step::passed),
         seconds: begin.elapsed().as_secs_f64(),
         source,

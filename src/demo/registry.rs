@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use super::DemoError;
+use super::world::DemoError;
 use crate::layout::Layouts;
 use crate::server::{self, Bounds, Options, RequestLine};
 

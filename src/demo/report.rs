@@ -7,12 +7,12 @@ use serde::Serialize;
 
 /// The whole demo.
 #[derive(Debug, Clone, Serialize)]
-pub struct Report {
+pub struct DemoReport {
     /// Every step did what it says.
     pub success: bool,
     pub seconds: f64,
-    pub source: Place,
-    pub target: Place,
+    pub source: RegistryAddress,
+    pub target: RegistryAddress,
     pub steps: Vec<Step>,
     /// What to look at, where the files were kept.
     pub next: Vec<Next>,
@@ -20,7 +20,7 @@ pub struct Report {
 
 /// One of the two registries.
 #[derive(Debug, Clone, Serialize)]
-pub struct Place {
+pub struct RegistryAddress {
     /// `host:port`, as long as the demo runs.
     pub address: String,
     /// The folder of its layouts, where that was kept.
@@ -57,7 +57,7 @@ pub struct Images {
     pub verified: usize,
 }
 
-/// Something that the demo has made sure of.
+/// Something that the demo checked.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
     pub what: &'static str,

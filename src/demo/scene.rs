@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::registry::Registry;
-use super::report::{Next, Place};
-use super::{DemoError, World};
+use super::report::{Next, RegistryAddress};
+use super::world::{DemoError, World};
 use crate::config::{self, Config, RegistryConfig};
 use crate::http::RetryPolicy;
 use crate::layout::Layouts;
@@ -16,7 +16,7 @@ use crate::transfer::Carrier;
 /// The rules of the demo: `SOURCE` and `TARGET` become the addresses of the registries.
 const CONFIG: &str = include_str!("tranship.toml");
 
-/// The place and all that is running in it.
+/// The folder of the demo and everything that runs in it.
 pub(super) struct Scene {
     pub source: Registry,
     pub target: Registry,
@@ -69,12 +69,12 @@ impl Scene {
         Ok(Layouts::open(self.folder.join("source")).await?)
     }
 
-    pub fn places(&self) -> (Place, Place) {
-        let place = |registry: &Registry, name: &str| Place {
+    pub fn addresses(&self) -> (RegistryAddress, RegistryAddress) {
+        let address = |registry: &Registry, name: &str| RegistryAddress {
             address: registry.address.to_string(),
             folder: Some(self.folder.join(name)),
         };
-        (place(&self.source, "source"), place(&self.target, "target"))
+        (address(&self.source, "source"), address(&self.target, "target"))
     }
 
     /// What can be tried with a folder that is kept. `program`: how tranship was called.

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::DemoError;
 use super::image::Image;
 use super::report::{Images, Step};
 use super::samples::{self, Sample};
 use super::scene::Scene;
 use super::stock;
+use super::world::DemoError;
 use crate::fair::Flow;
 use crate::oci::derived::{self, cosign_tag};
 use crate::oci::{Digest, RegistryHost, Tag};
@@ -52,7 +52,7 @@ async fn prepare(scene: &Scene) -> Result<Step, DemoError> {
     for sample in &samples {
         stock::put(&layouts, sample).await?;
     }
-    let (source, target) = scene.places();
+    let (source, target) = scene.addresses();
     step.story.push(format!("source {}, read-only, with sample images:", source.address));
     let (registries, _) = scene.open(&scene.config()?)?;
     let host = host(&source.address)?;
@@ -191,7 +191,7 @@ async fn sync(scene: &Scene, step: &mut Step) -> Result<(), DemoError> {
         step.images.failed += report.counts.failed;
         tell(report, step);
     }
-    let moved = carrier.meter().read();
+    let moved = carrier.totals();
     (step.blobs_sent, step.blobs_mounted) = (moved.blobs_sent, moved.blobs_mounted);
     step.bytes_sent = moved.sent_bytes;
     let succeeded = reports.iter().all(RuleReport::is_success);

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::DemoError;
-use super::image::Blob;
+use super::blob::Blob;
 use super::samples::Sample;
+use super::world::DemoError;
 use crate::layout::{Layout, Layouts};
 use crate::repository::{BlobBody, Placement, Repository, UploadStart};
 

@@ -1,5 +1,5 @@
-//! Requests by method and status. A registry may answer with any number: the statuses that tell
-//! something about registries have a label of their own, the others that of their class.
+//! Requests by method and status. A registry may answer with any number: statuses that mean
+//! something for registries have a label of their own, the others the label of their class.
 
 use std::sync::OnceLock;
 
@@ -47,7 +47,7 @@ impl Answers {
         }
     }
 
-    /// One answer. Requests of other methods than those of the specification are never made.
+    /// Counts one answer. No requests are made with other methods than those of the specification.
     pub fn count(&self, method: &Method, status: StatusCode) {
         let Some(method) = METHODS.iter().position(|known| *known == method) else { return };
         let status = label(status);
@@ -57,7 +57,7 @@ impl Answers {
         counter.inc();
     }
 
-    /// The seconds until an answer began.
+    /// Notes the seconds until an answer began.
     pub fn time(&self, method: &Method, seconds: f64) {
         let Some(method) = METHODS.iter().position(|known| *known == method) else { return };
         let histogram = self.latencies[method]

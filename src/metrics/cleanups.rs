@@ -1,42 +1,26 @@
-//! What rules have besides that delete: what their last plan came to, and what became of it.
+//! Cleanup rules: what their last plan came to, and what became of its steps.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 use prometheus::proto::MetricType;
 
-use super::family::{Family, Value, number, show_if_any};
-use super::moment::Moment;
-use super::rules::Numbers;
+use super::rule_family::{RuleFamily, Value, index_of, number, show_if_any};
+use super::timestamp::OptionalTimestamp;
 
-/// What became of a deletion that a plan asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StepOutcome {
-    Deleted,
-    /// Somebody else had deleted it.
-    Gone,
-    /// It is not what it was when it was planned.
-    Skipped,
-    /// The registry does not delete it.
-    Refused,
-    Failed,
-    /// The run ended before.
-    NotDone,
-}
-
-/// In the order of the enum.
+/// What becomes of a deletion that a plan asks for.
 const STEP_OUTCOMES: [&str; 6] = ["deleted", "gone", "skipped", "refused", "failed", "not_done"];
 /// What a plan says of a repository.
 const STATES: [&str; 3] = ["planned", "limited", "incomplete"];
 
 /// The numbers of one cleanup rule.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct CleanupNumbers {
-    /// In the order of [`StepOutcome`].
+    /// In the order of `STEP_OUTCOMES`.
     steps: [AtomicU64; STEP_OUTCOMES.len()],
     freed: AtomicU64,
-    last_plan: Moment,
-    /// Those of the last plan are shown once there is one.
+    last_plan: OptionalTimestamp,
+    /// The rest is of the last plan, and shown once there is one.
     tags: AtomicU64,
     manifests: AtomicU64,
     bytes: AtomicU64,
@@ -51,29 +35,20 @@ pub struct LastPlan {
     pub tags: u64,
     pub manifests: u64,
     pub bytes: u64,
-    /// Repositories of which the plan may be carried out.
+    /// Repositories whose plan may be executed.
     pub sound: usize,
-    /// Those in which it exceeds the rule's limits.
+    /// Those whose plan exceeds the rule's limits.
     pub limited: usize,
-    /// Those in which it is refused because not everything is known.
+    /// Those whose plan is refused because not everything is known.
     pub incomplete: usize,
 }
 
 impl CleanupNumbers {
-    pub fn new() -> Self {
-        Self {
-            steps: Default::default(),
-            freed: AtomicU64::new(0),
-            last_plan: Moment::new(),
-            tags: AtomicU64::new(0),
-            manifests: AtomicU64::new(0),
-            bytes: AtomicU64::new(0),
-            repositories: Default::default(),
+    /// So many steps had this outcome, which is one of `STEP_OUTCOMES`.
+    pub fn steps(&self, outcome: &str, count: u64) {
+        if let Some(index) = index_of(&STEP_OUTCOMES, outcome) {
+            self.steps[index].fetch_add(count, Ordering::Relaxed);
         }
-    }
-
-    pub fn steps(&self, outcome: StepOutcome, count: u64) {
-        self.steps[outcome as usize].fetch_add(count, Ordering::Relaxed);
     }
 
     pub fn freed(&self, bytes: u64) {
@@ -91,77 +66,63 @@ impl CleanupNumbers {
         self.last_plan.set(Some(at));
     }
 
-    /// What is only known once there is a plan.
-    fn of_plan(&self, count: &AtomicU64) -> Option<f64> {
-        self.last_plan.get().map(|_| count.load(Ordering::Relaxed) as f64)
+    /// A number of the last plan, once there is one.
+    fn of_plan(&self, number: &AtomicU64) -> Option<f64> {
+        self.last_plan.get().map(|_| number.load(Ordering::Relaxed) as f64)
     }
 }
 
-pub(super) const FAMILIES: [Family; 7] = [
-    Family {
+pub(super) const FAMILIES: [RuleFamily<CleanupNumbers>; 7] = [
+    RuleFamily {
         name: "tranship_cleanup_steps_total",
         help: "Deletions of manifests and single tags in plans of the rule, by outcome.",
         kind: MetricType::COUNTER,
         read: |rule, show| {
-            if let Some(cleanup) = &rule.cleanup {
-                for (outcome, count) in STEP_OUTCOMES.iter().zip(&cleanup.steps) {
-                    show(&[("outcome", outcome)], number(count));
-                }
+            for (outcome, count) in STEP_OUTCOMES.iter().zip(&rule.steps) {
+                show(&[("outcome", outcome)], number(count));
             }
         },
     },
-    Family {
+    RuleFamily {
         name: "tranship_cleanup_freed_bytes_total",
         help: "Bytes of manifests and blobs that nothing in their repository uses any more.",
         kind: MetricType::COUNTER,
-        read: |rule, show| {
-            if let Some(cleanup) = &rule.cleanup {
-                show(&[], number(&cleanup.freed));
-            }
-        },
+        read: |rule, show| show(&[], number(&rule.freed)),
     },
-    Family {
+    RuleFamily {
         name: "tranship_cleanup_last_plan_timestamp_seconds",
         help: "When the last full run of the rule that made a plan ended.",
         kind: MetricType::GAUGE,
-        read: |rule, show| show_if_any(of(rule, |cleanup| cleanup.last_plan.get()), show),
+        read: |rule, show| show_if_any(rule.last_plan.get(), show),
     },
-    Family {
+    RuleFamily {
         name: "tranship_cleanup_planned_tags",
         help: "Tags that the last plan of the rule would delete.",
         kind: MetricType::GAUGE,
-        read: |rule, show| show_if_any(of(rule, |cleanup| cleanup.of_plan(&cleanup.tags)), show),
+        read: |rule, show| show_if_any(rule.of_plan(&rule.tags), show),
     },
-    Family {
+    RuleFamily {
         name: "tranship_cleanup_planned_manifests",
         help: "Manifests that the last plan of the rule would delete.",
         kind: MetricType::GAUGE,
-        read: |rule, show| {
-            show_if_any(of(rule, |cleanup| cleanup.of_plan(&cleanup.manifests)), show);
-        },
+        read: |rule, show| show_if_any(rule.of_plan(&rule.manifests), show),
     },
-    Family {
+    RuleFamily {
         name: "tranship_cleanup_planned_bytes",
         help: "Bytes that the last plan of the rule would free.",
         kind: MetricType::GAUGE,
-        read: |rule, show| show_if_any(of(rule, |cleanup| cleanup.of_plan(&cleanup.bytes)), show),
+        read: |rule, show| show_if_any(rule.of_plan(&rule.bytes), show),
     },
-    Family {
+    RuleFamily {
         name: "tranship_cleanup_repositories",
         help: "Repositories in the last plan of the rule, by state.",
         kind: MetricType::GAUGE,
         read: |rule, show| {
-            if let Some(cleanup) = &rule.cleanup {
-                for (state, count) in STATES.iter().zip(&cleanup.repositories) {
-                    if let Some(count) = cleanup.of_plan(count) {
-                        show(&[("state", state)], Value::Number(count));
-                    }
+            for (state, count) in STATES.iter().zip(&rule.repositories) {
+                if let Some(count) = rule.of_plan(count) {
+                    show(&[("state", state)], Value::Number(count));
                 }
             }
         },
     },
 ];
-
-fn of(rule: &Numbers, read: impl Fn(&CleanupNumbers) -> Option<f64>) -> Option<f64> {
-    rule.cleanup.as_deref().and_then(read)
-}

@@ -1,4 +1,4 @@
-//! What only the daemon has: events, notifications, reloads, state, queue.
+//! The daemon: events, notifications, reloads, state, queue.
 
 use jiff::Timestamp;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge};
@@ -29,14 +29,6 @@ impl EventOutcome {
             Self::Malformed => "malformed",
         }
     }
-}
-
-/// What became of a notification.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotificationOutcome {
-    Delivered,
-    /// Given up after all tries.
-    Failed,
 }
 
 /// The metrics of the daemon itself.
@@ -108,7 +100,7 @@ impl DaemonMetrics {
         }
     }
 
-    /// A source of events that the configuration has: its counters are shown from now on, at 0.
+    /// Shows the counters of a source of events that the configuration has, at 0.
     pub fn event_source(&self, source: &str) {
         for outcome in EventOutcome::ALL {
             self.events.with_label_values(&[source, outcome.label()]);
@@ -120,17 +112,18 @@ impl DaemonMetrics {
         self.events.with_label_values(&[source, outcome.label()]).inc();
     }
 
-    /// An event for a source that does not exist, whose name therefore is anybody's: it is not
-    /// shown.
+    /// An event for a source that does not exist. Its name is not shown, because anybody can make
+    /// one up.
     pub fn event_of_unknown_source(&self) {
         self.unknown_source.inc();
     }
 
-    /// A notification is done with.
-    pub fn notification(&self, outcome: NotificationOutcome) {
-        match outcome {
-            NotificationOutcome::Delivered => self.notifications_delivered.inc(),
-            NotificationOutcome::Failed => self.notifications_failed.inc(),
+    /// A notification was delivered, or given up after all tries.
+    pub fn notification(&self, is_delivered: bool) {
+        if is_delivered {
+            self.notifications_delivered.inc();
+        } else {
+            self.notifications_failed.inc();
         }
     }
 
@@ -162,7 +155,7 @@ impl DaemonMetrics {
         self.state_set_aside.inc();
     }
 
-    /// So many lines of the history are lost since the start. To be set before metrics are
+    /// So many lines of the history were lost since the start. To be set before metrics are
     /// rendered.
     pub fn history_lost(&self, lines: u64) {
         self.history_lost.inc_by(lines.saturating_sub(self.history_lost.get()));

@@ -1,5 +1,5 @@
-//! Making families of metrics and registering them: names are part of the program, so that what
-//! is wrong with them is wrong on every start, and found by the first test.
+//! Creates families of metrics and registers them. Names are constants, so a wrong one is wrong on
+//! every start and found by the first test.
 
 use prometheus::core::Collector;
 use prometheus::{
@@ -7,7 +7,7 @@ use prometheus::{
     Opts, Registry,
 };
 
-/// Makes families, each registered once.
+/// Creates families, each registered once.
 pub(super) struct Families<'a>(&'a Registry);
 
 impl<'a> Families<'a> {
@@ -52,7 +52,7 @@ impl<'a> Families<'a> {
         self.made(HistogramVec::new(options, labels))
     }
 
-    /// What the operating system says of this process: `process_…`, as everywhere.
+    /// The usual `process_…` metrics, from the operating system.
     pub fn process(&self) {
         #[cfg(target_os = "linux")]
         self.register(prometheus::process_collector::ProcessCollector::for_self());

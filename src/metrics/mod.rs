@@ -1,25 +1,26 @@
-//! What is counted and measured, for Prometheus: typed handles, so that no other layer knows names.
+//! Metrics for Prometheus: typed handles, so that no other layer knows the names of metrics.
 //!
-//! - `rules`: what the rules did; they come and go with the configuration. `cleanups`: what those
-//!   have besides that delete. `family`, `durations` and `moment`: how their numbers are kept and
-//!   written.
+//! - `rules`: what the rules did; they come and go with the configuration. `cleanups`: the numbers
+//!   that only cleanup rules have. `rule_family`, `durations`, `timestamp`: how the numbers of rules
+//!   are kept and written.
 //! - `registry`: requests, limits and tokens of one registry; `answers`: requests by method and
-//!   status, within bounds.
-//! - `transfers`: images and blobs on their way. `daemon`: events, notifications, reloads, state.
-//! - `families`: how all of these are made.
+//!   status, with a bounded number of labels.
+//! - `transfers`: images and blobs under way. `daemon`: events, notifications, reloads, state.
+//! - `families`: creates and registers all families but those of rules.
 //!
-//! Labels are bounded by the configuration: rules, registries, sources of events. Tags, digests
-//! and repositories never become labels. docs/metrics.md lists every metric.
+//! Labels are bounded: by the configuration (rules, registries, sources of events), or by closed
+//! sets of words that stand here, in docs/metrics.md and in the rooms that pass them. Tags, digests
+//! and repositories never become labels.
 
 mod answers;
 mod cleanups;
 mod daemon;
 mod durations;
 mod families;
-mod family;
-mod moment;
 mod registry;
+mod rule_family;
 mod rules;
+mod timestamp;
 mod transfers;
 
 use std::collections::HashMap;
@@ -28,17 +29,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prometheus::{Registry, TextEncoder};
 
-use crate::config::RuleKind;
 use crate::oci::RegistryHost;
 use families::Families;
 use registry::RegistryFamilies;
 use rules::Rules;
 
-pub use cleanups::{LastPlan, StepOutcome};
-pub use daemon::{DaemonMetrics, EventOutcome, NotificationOutcome};
+pub use cleanups::LastPlan;
+pub use daemon::{DaemonMetrics, EventOutcome};
 pub use registry::{InFlight, NoAnswer, RegistryMetrics, TokenOutcome, WindowKind};
-pub use rules::{LagBasis, RuleMetrics, RunOutcome, RunScope, Running, TagOutcome};
-pub use transfers::{BlobFate, TransferMetrics};
+pub use rules::{RuleMetrics, Running};
+pub use transfers::TransferMetrics;
 
 /// The media type of [`Metrics::render`].
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -57,7 +57,7 @@ struct Inner {
 }
 
 impl Metrics {
-    /// Everything at zero; nothing is shared with other `Metrics` of the process.
+    /// Everything is at zero, and nothing is shared with other `Metrics` of the process.
     pub fn new() -> Self {
         let all = Registry::new();
         let families = Families::new(&all);
@@ -72,7 +72,7 @@ impl Metrics {
         }))
     }
 
-    /// The metrics of one registry: to be got once and kept.
+    /// The metrics of one registry. Callers keep them.
     pub fn registry(&self, host: &RegistryHost) -> Arc<RegistryMetrics> {
         let mut registries = self.0.registries.lock();
         let of_host = registries.entry(host.clone());
@@ -80,27 +80,27 @@ impl Metrics {
     }
 
     /// The metrics of one rule, which are shown from now on.
-    pub fn rule(&self, name: &str, kind: RuleKind) -> RuleMetrics {
-        self.0.rules.get(name, kind)
+    pub fn rule(&self, name: &str, is_cleanup: bool) -> RuleMetrics {
+        self.0.rules.get(name, is_cleanup)
     }
 
-    /// Forgets the rules that `is_kept` does not want. A run of theirs that is still under way
-    /// may count on, unseen.
+    /// Forgets all rules but those that `is_kept` wants. A run of a forgotten rule that is still
+    /// under way goes on counting, unseen.
     pub fn retain_rules(&self, is_kept: impl Fn(&str) -> bool) {
         self.0.rules.retain(is_kept);
     }
 
-    /// Images and blobs on their way.
+    /// Images and blobs under way.
     pub fn transfers(&self) -> &TransferMetrics {
         &self.0.transfers
     }
 
-    /// What only the daemon has: events, notifications, reloads, state, queue.
+    /// Metrics of the daemon: events, notifications, reloads, state, queue.
     pub fn daemon(&self) -> &DaemonMetrics {
         &self.0.daemon
     }
 
-    /// All metrics in Prometheus' text format, which is [`CONTENT_TYPE`].
+    /// All metrics in Prometheus' text format, see [`CONTENT_TYPE`].
     pub fn render(&self) -> prometheus::Result<String> {
         let mut text = TextEncoder::new().encode_to_string(&self.0.all.gather())?;
         self.0.rules.write(&mut text)?;

@@ -12,7 +12,7 @@ use super::families::Families;
 /// Seconds until the headers of an answer: from a registry next door to one that is overloaded.
 const LATENCY: [f64; 8] = [0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
-/// What was waited for in vain.
+/// Why there was no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NoAnswer {
     /// Nothing came in time.
@@ -21,7 +21,7 @@ pub enum NoAnswer {
     Broken,
 }
 
-/// How asking for a token ended.
+/// The outcome of a request for a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenOutcome {
     Granted,
@@ -173,7 +173,7 @@ impl RegistryMetrics {
         self.answers.count(method, status);
     }
 
-    /// How long its headers were waited for.
+    /// How long the headers of an answer took.
     pub fn waited(&self, method: &Method, time: Duration) {
         self.answers.time(method, time.as_secs_f64());
     }
@@ -191,22 +191,22 @@ impl RegistryMetrics {
         self.retries.inc();
     }
 
-    /// Bytes of a body came.
+    /// Bytes of a body were received.
     pub fn received(&self, bytes: usize) {
         self.received.inc_by(bytes as u64);
     }
 
-    /// Bytes of a body went.
+    /// Bytes of a body were sent.
     pub fn sent(&self, bytes: usize) {
         self.sent.inc_by(bytes as u64);
     }
 
-    /// So many may be under way at once from now on.
+    /// So many may be under way at once.
     pub fn window(&self, kind: WindowKind, size: u32) {
         self.of(kind).size.set(size.into());
     }
 
-    /// One more is under way, until the guard is dropped.
+    /// One more is under way until the guard is dropped.
     pub fn begin(self: &Arc<Self>, kind: WindowKind) -> InFlight {
         self.of(kind).in_flight.inc();
         InFlight { registry: self.clone(), kind }
@@ -236,7 +236,7 @@ impl RegistryMetrics {
     }
 }
 
-/// A request or upload that is under way, for as long as this lives.
+/// A request or upload is under way for as long as this lives.
 #[must_use]
 pub struct InFlight {
     registry: Arc<RegistryMetrics>,

@@ -4,7 +4,6 @@ use http::{Method, StatusCode};
 use jiff::Timestamp;
 
 use super::*;
-use crate::config::RuleKind;
 
 fn lines(metrics: &Metrics, start: &str) -> Vec<String> {
     let text = metrics.render().unwrap();
@@ -18,7 +17,7 @@ fn at(seconds: i64) -> Timestamp {
 #[test]
 fn only_complete_runs_say_how_a_rule_is_doing() {
     let metrics = Metrics::new();
-    let rule = metrics.rule("apps", RuleKind::Sync);
+    let rule = metrics.rule("apps", false);
     let second = Duration::from_secs(1);
     let running = |number: u32| {
         let shown = format!("tranship_rule_running{{rule=\"apps\"}} {number}");
@@ -29,11 +28,11 @@ fn only_complete_runs_say_how_a_rule_is_doing() {
     drop((complete, for_event));
     running(0);
     assert!(lines(&metrics, "tranship_rule_last_").is_empty());
-    rule.ended(RunScope::All, RunOutcome::Succeeded, at(1_000), second * 90);
-    rule.ended(RunScope::All, RunOutcome::Failed, at(2_000), second);
-    rule.ended(RunScope::All, RunOutcome::Failed, at(3_000), second);
-    rule.ended(RunScope::All, RunOutcome::Interrupted, at(4_000), second * 2);
-    rule.ended(RunScope::Tags, RunOutcome::Succeeded, at(5_000), second);
+    rule.ended(true, "succeeded", at(1_000), second * 90);
+    rule.ended(true, "failed", at(2_000), second);
+    rule.ended(true, "failed", at(3_000), second);
+    rule.ended(true, "interrupted", at(4_000), second * 2);
+    rule.ended(false, "succeeded", at(5_000), second);
     assert_eq!(
         lines(&metrics, "tranship_rule_last_"),
         [
@@ -44,7 +43,7 @@ fn only_complete_runs_say_how_a_rule_is_doing() {
     );
     let in_a_row = || lines(&metrics, "tranship_rule_failures_in_a_row");
     assert_eq!(in_a_row(), ["tranship_rule_failures_in_a_row{rule=\"apps\"} 2"]);
-    rule.ended(RunScope::All, RunOutcome::Succeeded, at(6_000), second);
+    rule.ended(true, "succeeded", at(6_000), second);
     assert_eq!(in_a_row(), ["tranship_rule_failures_in_a_row{rule=\"apps\"} 0"]);
     assert_eq!(
         lines(&metrics, "tranship_rule_runs_total"),
@@ -72,10 +71,9 @@ fn lines_of_the_history_are_lost_once() {
 #[test]
 fn a_rule_that_is_gone_is_not_shown() {
     let metrics = Metrics::new();
-    let (gone, stays) =
-        (metrics.rule("gone", RuleKind::Sync), metrics.rule("stays", RuleKind::Sync));
+    let (gone, stays) = (metrics.rule("gone", false), metrics.rule("stays", false));
     metrics.retain_rules(|name| name == "stays");
-    gone.ended(RunScope::All, RunOutcome::Succeeded, at(1), Duration::ZERO);
+    gone.ended(true, "succeeded", at(1), Duration::ZERO);
     stays.next_run(Some(at(7)));
     let text = metrics.render().unwrap();
     assert!(!text.contains("gone"), "{text}");

@@ -1,4 +1,4 @@
-//! Images and blobs on their way.
+//! Images and blobs under way.
 
 use std::time::Duration;
 
@@ -6,18 +6,7 @@ use prometheus::{Gauge, IntCounterVec, IntGauge};
 
 use super::families::Families;
 
-/// How a target came to have a blob.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BlobFate {
-    /// It went over the wire.
-    Sent,
-    /// The target took it from another repository of its own.
-    Mounted,
-    /// It was there.
-    Present,
-}
-
-/// What moves, and what did not need to.
+/// What moves, and what did not have to.
 pub struct TransferMetrics {
     blobs: IntCounterVec,
     saved: IntCounterVec,
@@ -47,21 +36,17 @@ impl TransferMetrics {
         }
     }
 
-    /// A target has a blob of this size. `store`: its registry's host, or a folder of layouts.
-    pub fn blob(&self, store: &str, fate: BlobFate, bytes: u64) {
-        let label = match fate {
-            BlobFate::Sent => "sent",
-            BlobFate::Mounted => "mounted",
-            BlobFate::Present => "present",
-        };
-        self.blobs.with_label_values(&[store, label]).inc();
-        if fate != BlobFate::Sent {
-            self.saved.with_label_values(&[store]).inc_by(bytes);
+    /// A target has a blob. `store`: its registry's host, or a folder of layouts. `fate`: how it
+    /// came to have it; `saved`: the bytes that did not have to be sent for it.
+    pub fn blob(&self, store: &str, fate: &'static str, saved: u64) {
+        self.blobs.with_label_values(&[store, fate]).inc();
+        if saved > 0 {
+            self.saved.with_label_values(&[store]).inc_by(saved);
         }
     }
 
-    /// The transfers of this moment: how many, and the longest time that one of them has not
-    /// moved. To be set before metrics are rendered.
+    /// How many transfers are under way, and the longest time that one of them has not moved. To
+    /// be set before metrics are rendered.
     pub fn under_way(&self, transfers: usize, longest_stall: Duration) {
         self.in_progress.set(i64::try_from(transfers).unwrap_or(i64::MAX));
         self.stalled.set(longest_stall.as_secs_f64());

@@ -33,7 +33,7 @@ use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
 use crate::repository::{Error, Failure};
 use crate::stop::StopSignal;
-use crate::transfer::{Carrier, Locks};
+use crate::transfer::{Carrier, KeyedLocks};
 use pair::Pair;
 use progress::Progress;
 use retention::Retention;
@@ -111,7 +111,7 @@ struct Common {
     leases: WriteLeases,
     /// Images at targets that are looked at or moved: the repository's name, and the image's.
     /// Runs of one rule never work on the same one at once.
-    at_work: Locks<(String, String)>,
+    at_work: KeyedLocks<(String, String)>,
     /// What each rule's pattern matched when its source was last listed: two repositories that
     /// would become one at the target are told by looking at all of them. By rule and registry.
     listed: Mutex<HashMap<(String, RegistryHost), Vec<RepositoryName>>>,
@@ -132,7 +132,7 @@ impl Syncer {
         let common = Common {
             images: Permits::new(images.max(1)),
             leases: WriteLeases::default(),
-            at_work: Locks::default(),
+            at_work: KeyedLocks::default(),
             listed: Mutex::default(),
         };
         let retention = Retention::default();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Mode;
 use crate::repository::{Failure, Placement, Reference, Repository};
-use crate::transfer::{Delivered, Outcome};
+use crate::transfer::{Delivered, TransferOutcome};
 
 /// One run of one rule.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -134,7 +134,7 @@ impl ImageReport {
     }
 
     /// The same image with what one target got.
-    pub fn delivered(self, outcome: &Outcome, delivered: &Delivered) -> Self {
+    pub fn delivered(self, outcome: &TransferOutcome, delivered: &Delivered) -> Self {
         Self {
             source_digest: Some(outcome.source_digest.to_string()),
             target_digest: Some(delivered.digest.to_string()),

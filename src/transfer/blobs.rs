@@ -1,217 +1,201 @@
-//! Sees to it that targets have a blob: known there, else mounted, else carried over the wire.
+//! Sees to it that targets have a blob: known to be there, else mounted, else streamed.
 //!
 //! A blob that several transfers want at once is brought into a store by one of them; the others
 //! wait, and mount it.
 
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-
-use super::Carrier;
-use super::carry::Wish;
-use super::image::Side;
-use super::seen::Mark;
-use super::underway::Reached;
+use super::events::BlobFate;
+use super::keyed_locks::KeyedLocks;
+use super::pipe::Upload;
+use super::presence::{Presence, SelfMount};
+use super::stream::Streamer;
+use super::target::TargetTransfer;
+use crate::fair::Permits;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
 
-pub(super) use crate::metrics::BlobFate as Fate;
+/// Blobs on the wire at once, in the whole process: each costs up to a few hundred KiB of memory.
+const STREAMS: usize = 48;
 
-/// How a store answers when asked to mount a blob into a repository from that same repository,
-/// which is the cheapest way to ask "do you have it, and if not, I'll upload it".
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum SelfMount {
-    /// It has said "created" once: the answer can be trusted.
-    Works,
-    /// It opened an upload although the blob was there: blobs are looked up first.
-    Ignored,
+/// Brings blobs to targets, for all transfers of a process.
+#[derive(Debug)]
+pub(super) struct Blobs {
+    pub presence: Presence,
+    streamer: Streamer,
+    streams: Permits,
+    /// Held, by store and blob, by the transfer that brings the blob into the store.
+    locks: KeyedLocks<(String, Digest)>,
 }
 
-/// What the first step found out about one target.
-enum Prepared {
-    Has(Fate),
-    Wants(UploadSession),
+/// What a target needs to have a blob.
+enum Need {
+    /// Nothing: it has the blob now.
+    Nothing(BlobFate),
+    /// The bytes, by this upload.
+    Bytes(UploadSession),
 }
 
-impl Carrier {
-    /// Sees to it that all `sides` have the blob; failures are noted in the sides.
+impl Blobs {
+    pub fn new(presence: Presence, streamer: Streamer) -> Self {
+        Self { presence, streamer, streams: Permits::new(STREAMS), locks: KeyedLocks::default() }
+    }
+
+    /// Sees to it that all `targets` have the blob; failures are noted in the targets.
     ///
-    /// `trust`: what the state and this run have noted is believed. Without it every target is
-    /// asked, because one of them has just said that something is missing.
-    pub(super) async fn ensure(
+    /// `trust`: what was noted of blobs is believed. Without it every target is asked, because one
+    /// of them has just said that something is missing.
+    pub async fn ensure(
         &self,
         source: &dyn Repository,
         blob: &Descriptor,
-        sides: &[&Side<'_>],
+        targets: &[&TargetTransfer<'_>],
         trust: bool,
     ) {
-        let mut wanting: Vec<&Side<'_>> = Vec::new();
-        for side in sides.iter().filter(|side| !side.has_failed()) {
-            if trust && self.is_known(side, &blob.digest) {
-                side.trust(&blob.digest);
-                self.settle(side, blob, Ok(Fate::Present));
+        let mut lacking: Vec<&TargetTransfer<'_>> = Vec::new();
+        for target in targets.iter().filter(|target| !target.has_failed()) {
+            if trust && self.is_trusted(target, &blob.digest) {
+                self.settle(target, blob, Ok(BlobFate::Present));
             } else {
-                wanting.push(side);
+                lacking.push(target);
             }
         }
         // In the order of their stores, so that transfers that lock several never wait for each
         // other in a circle. One of each store at a time: the second mounts from the first.
-        wanting.sort_by(|a, b| a.repository().store().cmp(b.repository().store()));
-        while !wanting.is_empty() {
-            let (mut now, mut later): (Vec<&Side<'_>>, Vec<&Side<'_>>) = (Vec::new(), Vec::new());
-            for side in wanting {
-                let taken =
-                    now.iter().any(|other| other.repository().store() == side.repository().store());
-                if taken { later.push(side) } else { now.push(side) }
+        lacking.sort_by(|a, b| a.repository().store().cmp(b.repository().store()));
+        while !lacking.is_empty() {
+            let mut now: Vec<&TargetTransfer<'_>> = Vec::new();
+            let mut later = Vec::new();
+            for target in lacking {
+                let store = target.repository().store();
+                let is_taken = now.iter().any(|other| other.repository().store() == store);
+                if is_taken { later.push(target) } else { now.push(target) }
             }
             self.bring(source, blob, &now, trust).await;
-            wanting = later;
+            lacking = later;
         }
     }
 
-    /// Brings a blob to sides of different stores.
+    /// Brings a blob to targets of different stores.
     async fn bring(
         &self,
         source: &dyn Repository,
         blob: &Descriptor,
-        sides: &[&Side<'_>],
+        targets: &[&TargetTransfer<'_>],
         trust: bool,
     ) {
-        let mut locks = Vec::new();
-        let (mut takers, mut wishes) = (Vec::new(), Vec::new());
-        for side in sides {
-            let target = side.repository();
-            let key = (target.store().to_owned(), blob.digest.clone());
-            let lock = side.tally.waiting(self.locks.lock(&key)).await;
-            match self.prepare(source, blob, side, trust).await {
-                Ok(Prepared::Has(fate)) => self.settle(side, blob, Ok(fate)),
-                Err(error) => self.settle(side, blob, Err(error)),
-                Ok(Prepared::Wants(session)) => {
-                    takers.push(side);
-                    wishes.push(Wish { target, session, reached: Reached::nothing(side.tally) });
+        let (mut locks, mut takers, mut uploads) = (Vec::new(), Vec::new(), Vec::new());
+        for target in targets {
+            let key = (target.repository().store().to_owned(), blob.digest.clone());
+            let lock = target.reporter.waiting(self.locks.lock(&key)).await;
+            match self.need(source, blob, target, trust).await {
+                Ok(Need::Nothing(fate)) => self.settle(target, blob, Ok(fate)),
+                Err(error) => self.settle(target, blob, Err(error)),
+                Ok(Need::Bytes(session)) => {
+                    takers.push(target);
+                    uploads.push(Upload::new(target.repository(), session, target.reporter));
                     locks.push(lock);
                 }
             }
         }
-        let Some(tally) = takers.first().map(|side| side.tally) else { return };
-        let _stream = tally.waiting(self.streams.acquire(tally.flow)).await;
-        let results = self.carry(source, blob, wishes).await;
-        for (side, result) in takers.into_iter().zip(results) {
-            self.settle(side, blob, result.map(|()| Fate::Sent));
+        let Some(reporter) = takers.first().map(|target| target.reporter) else { return };
+        let _stream = reporter.waiting(self.streams.acquire(reporter.flow())).await;
+        let results = self.streamer.stream(reporter, source, blob, uploads).await;
+        for (target, result) in takers.into_iter().zip(results) {
+            self.settle(target, blob, result.map(|()| BlobFate::Sent));
         }
     }
 
     /// Finds out, in one request where possible, whether a target has the blob or can mount it.
-    async fn prepare(
+    async fn need(
         &self,
         source: &dyn Repository,
         blob: &Descriptor,
-        side: &Side<'_>,
+        target: &TargetTransfer<'_>,
         trust: bool,
-    ) -> Result<Prepared> {
-        let target = side.repository();
-        if trust && self.is_known(side, &blob.digest) {
-            side.trust(&blob.digest);
-            return Ok(Prepared::Has(Fate::Present));
+    ) -> Result<Need> {
+        if trust && self.is_trusted(target, &blob.digest) {
+            return Ok(Need::Nothing(BlobFate::Present));
         }
-        if let Some(session) = self.left_upload(blob, target).await {
-            return Ok(Prepared::Wants(session));
+        let (repository, fresh) = (target.repository(), target.target.fresh);
+        if let Some(session) = self.streamer.journal.left_session(blob, repository).await {
+            return Ok(Need::Bytes(session));
         }
-        if let Some(from) = self.mountable(source, blob, target) {
-            let session = match target.start_upload(&blob.digest, Some(&from)).await? {
-                UploadStart::Present => return Ok(Prepared::Has(Fate::Mounted)),
-                UploadStart::Session(session) => session,
-            };
-            // The hint was wrong, or the registry does not mount: then it may have the blob.
-            self.state.forget_blob(target.store(), &from, &blob.digest);
-            if !side.is_fresh() && has(target, blob).await {
-                target.cancel_upload(&session).await;
-                return Ok(Prepared::Has(Fate::Present));
-            }
-            return Ok(Prepared::Wants(session));
+        match self.presence.mountable_from(source, &blob.digest, repository) {
+            Some(from) => self.mount(blob, repository, &from, fresh).await,
+            None => self.mount_from_itself(blob, repository, fresh).await,
         }
-        let self_mount = self.self_mount(target.store());
-        if self_mount == Some(SelfMount::Ignored) && !side.is_fresh() && has(target, blob).await {
-            return Ok(Prepared::Has(Fate::Present));
+    }
+
+    /// Asks to mount the blob from another repository.
+    async fn mount(
+        &self,
+        blob: &Descriptor,
+        target: &dyn Repository,
+        from: &str,
+        fresh: bool,
+    ) -> Result<Need> {
+        let session = match target.start_upload(&blob.digest, Some(from)).await? {
+            UploadStart::Present => return Ok(Need::Nothing(BlobFate::Mounted)),
+            UploadStart::Session(session) => session,
+        };
+        // The hint was wrong, or the registry does not mount: then it may have the blob.
+        self.presence.forget_at(target.store(), from, &blob.digest);
+        if !fresh && has(target, blob).await {
+            target.cancel_upload(&session).await;
+            return Ok(Need::Nothing(BlobFate::Present));
+        }
+        Ok(Need::Bytes(session))
+    }
+
+    /// Asks to mount the blob from the repository that wants it, which tells whether it is there.
+    async fn mount_from_itself(
+        &self,
+        blob: &Descriptor,
+        target: &dyn Repository,
+        fresh: bool,
+    ) -> Result<Need> {
+        let known = self.presence.self_mount(target.store());
+        if known == Some(SelfMount::Ignored) && !fresh && has(target, blob).await {
+            return Ok(Need::Nothing(BlobFate::Present));
         }
         let session = match target.start_upload(&blob.digest, Some(target.path())).await? {
             UploadStart::Present => {
-                self.learn(target.store(), SelfMount::Works);
-                return Ok(Prepared::Has(Fate::Present));
+                self.presence.learn_self_mount(target.store(), SelfMount::Works);
+                return Ok(Need::Nothing(BlobFate::Present));
             }
             UploadStart::Session(session) => session,
         };
         // It may have the blob and not say so. That is looked up until it is known how this store
         // answers; a repository without any tag has nothing to look up.
-        if self_mount.is_none() && !side.is_fresh() && has(target, blob).await {
-            self.learn(target.store(), SelfMount::Ignored);
+        if known.is_none() && !fresh && has(target, blob).await {
+            self.presence.learn_self_mount(target.store(), SelfMount::Ignored);
             target.cancel_upload(&session).await;
-            return Ok(Prepared::Has(Fate::Present));
+            return Ok(Need::Nothing(BlobFate::Present));
         }
-        Ok(Prepared::Wants(session))
+        Ok(Need::Bytes(session))
     }
 
-    /// Another repository of the target's store that holds the blob, as far as is known: the
-    /// source itself, where it is one.
-    fn mountable(
-        &self,
-        source: &dyn Repository,
-        blob: &Descriptor,
-        target: &dyn Repository,
-    ) -> Option<String> {
-        if source.store() == target.store() && source.path() != target.path() {
-            return Some(source.path().to_owned());
+    /// Whether the blob is known to be there. The target remembers that it was not asked.
+    fn is_trusted(&self, target: &TargetTransfer<'_>, digest: &Digest) -> bool {
+        let is_known = self.is_known(target, digest);
+        if is_known {
+            target.trust(digest);
         }
-        let known = self.state.blob_locations(target.store(), &blob.digest);
-        known.into_iter().find(|path| path != target.path())
+        is_known
     }
 
-    fn settle(&self, side: &Side<'_>, blob: &Descriptor, result: Result<Fate>) {
+    fn is_known(&self, target: &TargetTransfer<'_>, digest: &Digest) -> bool {
+        self.presence.is_known(target.repository(), digest, target.target.cleaned)
+    }
+
+    fn settle(&self, target: &TargetTransfer<'_>, blob: &Descriptor, result: Result<BlobFate>) {
         match result {
             Ok(fate) => {
-                if fate != Fate::Present || !self.is_known(side, &blob.digest) {
-                    self.note_known(side.repository(), &blob.digest);
+                if fate != BlobFate::Present || !self.is_known(target, &blob.digest) {
+                    self.presence.note(target.repository(), &blob.digest);
                 }
-                self.meter.blob(fate);
-                match fate {
-                    // Counted byte by byte.
-                    Fate::Sent => side.tally.touch(),
-                    Fate::Present | Fate::Mounted => side.tally.found(blob.size),
-                }
-                self.metrics.transfers().blob(side.repository().store(), fate, blob.size);
-                side.count(fate, blob.size);
+                target.placed(fate, blob.size);
             }
-            Err(error) => side.fail(error),
-        }
-    }
-
-    fn self_mount(&self, store: &str) -> Option<SelfMount> {
-        self.self_mounts.lock().get(store).copied()
-    }
-
-    fn learn(&self, store: &str, answer: SelfMount) {
-        let mut known = self.self_mounts.lock();
-        known.entry(store.to_owned()).or_insert(answer);
-    }
-
-    fn is_known(&self, side: &Side<'_>, digest: &Digest) -> bool {
-        let target = side.repository();
-        if self.seen().contains(mark(target, digest)) {
-            return true;
-        }
-        // A registry need not check that a manifest's blobs are there, so doubts count.
-        let noted = || self.state.blob_locations(target.store(), digest);
-        !side.target.cleaned && noted().iter().any(|path| path == target.path())
-    }
-
-    fn note_known(&self, target: &dyn Repository, digest: &Digest) {
-        self.seen().insert(mark(target, digest));
-        self.state.add_blobs(target.store(), target.path(), [digest]);
-    }
-
-    /// Takes back what was noted of these blobs: the target says that some are missing.
-    pub(super) fn forget(&self, target: &dyn Repository, blobs: &[Descriptor]) {
-        for blob in blobs {
-            self.seen().remove(mark(target, &blob.digest));
-            self.state.forget_blob(target.store(), target.path(), &blob.digest);
+            Err(error) => target.fail(error),
         }
     }
 }
@@ -220,9 +204,4 @@ impl Carrier {
 /// link was cut short when its disk was full) gets it anew, which mends it.
 async fn has(target: &dyn Repository, blob: &Descriptor) -> bool {
     matches!(target.blob_size(&blob.digest).await, Ok(Some(_)))
-}
-
-/// The target's repository and the blob that it has.
-fn mark(target: &dyn Repository, digest: &Digest) -> Mark {
-    BuildHasherDefault::<DefaultHasher>::default().hash_one((target.name(), digest))
 }

@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use futures_util::{StreamExt, TryStreamExt};
 
-use super::{Options, platforms};
+use super::options::Options;
+use super::platforms;
 use crate::config::{ForeignLayers, IndexMode};
 use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
 use crate::repository::{Cause, Error, Reference, Repository, Result};
@@ -16,16 +17,18 @@ const MAX_MANIFESTS: usize = 10_000;
 /// Bytes of all manifests of one image, which are held in memory.
 const MAX_BYTES: usize = 128 << 20;
 /// Manifests of one image that are asked for at once.
-const PARALLEL: usize = 8;
+const PARALLEL_READS: usize = 8;
+/// Blobs and manifests of one image that are dealt with at once at targets.
+pub(super) const PARALLEL: usize = 12;
 
 /// An image with everything below it, as it will stand at the target.
 #[derive(Debug)]
 pub struct Graph {
     pub root: Manifest,
-    /// What is below the root, each manifest deeper than all that point at it: put in reverse
-    /// order, children stand before their parents.
+    /// The manifests below the root, each deeper than all that point at it. Put in reverse order,
+    /// children stand before their parents.
     pub levels: Vec<Vec<Manifest>>,
-    /// What a person should know of the copy.
+    /// What a person should know about the copy.
     pub notes: Vec<String>,
 }
 
@@ -54,8 +57,8 @@ impl Graph {
             }
             let mut reading = futures_util::stream::iter(next)
                 .map(|child| async move { read(source, child).await })
-                .buffered(PARALLEL);
-            // The filter chooses among the root's children only: what was chosen comes whole.
+                .buffered(PARALLEL_READS);
+            // The filter chooses among the root's children only: what was chosen is copied whole.
             next = Vec::new();
             while let Some(manifest) = reading.try_next().await? {
                 bytes += manifest.raw.len();
@@ -77,35 +80,48 @@ impl Graph {
 
     /// Every blob that a target must have, each once, and a note on those left out.
     pub fn blobs(&self, options: &Options) -> (Vec<Descriptor>, Option<String>) {
-        let mut seen = HashSet::new();
-        let mut foreign = 0_usize;
-        let mut blobs = Vec::new();
-        for manifest in self.manifests() {
-            // Indexes may point at plain blobs (BuildKit's cache does).
-            let keep = platforms::select(manifest.children(), &options.platforms);
-            let wanted = manifest.children().iter().zip(keep).filter(|(_, keep)| *keep);
-            let listed = wanted
-                .map(|(child, _)| child)
-                .filter(|child| !media_type::is_manifest(&child.media_type));
-            for blob in manifest.blobs().iter().chain(listed) {
-                if media_type::is_nondistributable(&blob.media_type)
-                    && options.foreign_layers == ForeignLayers::Skip
-                {
-                    foreign += 1;
-                } else if seen.insert(&blob.digest) {
-                    blobs.push(blob.clone());
-                }
-            }
-        }
-        let note = (foreign > 0).then(|| {
-            format!("{foreign} non-distributable layer(s) left out: clients fetch them from where their vendor offers them (foreign_layers = \"copy\" brings them along)")
-        });
-        (blobs, note)
+        blobs(self.manifests(), options)
     }
 }
 
-/// The digests of all manifests of an image. Only indexes are read: what an image manifest points
-/// at is no manifest.
+/// Every blob of these manifests that a target must have, each once, and a note on those left out.
+pub(super) fn blobs<'a>(
+    manifests: impl Iterator<Item = &'a Manifest>,
+    options: &Options,
+) -> (Vec<Descriptor>, Option<String>) {
+    let mut seen = HashSet::new();
+    let mut foreign = 0_usize;
+    let mut blobs = Vec::new();
+    for manifest in manifests {
+        // Indexes may point at plain blobs (BuildKit's cache does).
+        let keep = platforms::select(manifest.children(), &options.platforms);
+        let wanted = manifest.children().iter().zip(keep).filter(|(_, keep)| *keep);
+        let listed = wanted
+            .map(|(child, _)| child)
+            .filter(|child| !media_type::is_manifest(&child.media_type));
+        for blob in manifest.blobs().iter().chain(listed) {
+            if media_type::is_nondistributable(&blob.media_type)
+                && options.foreign_layers == ForeignLayers::Skip
+            {
+                foreign += 1;
+            } else if seen.insert(&blob.digest) {
+                blobs.push(blob.clone());
+            }
+        }
+    }
+    let note = (foreign > 0).then(|| {
+        format!("{foreign} non-distributable layer(s) left out: clients fetch them from where their vendor offers them (foreign_layers = \"copy\" brings them along)")
+    });
+    (blobs, note)
+}
+
+/// The sum of the sizes that descriptors claim, which may be anything.
+pub(super) fn size_of_all(blobs: &[Descriptor]) -> u64 {
+    blobs.iter().fold(0, |sum, blob| sum.saturating_add(blob.size))
+}
+
+/// The digests of all manifests of an image. Only indexes are read, because only they point at
+/// manifests.
 pub async fn subjects(
     source: &dyn Repository,
     root: Manifest,
@@ -129,7 +145,7 @@ pub async fn subjects(
     Ok(found)
 }
 
-/// The children that will be copied. The filter is for indexes that have platforms.
+/// The children that will be copied. The filter applies to children that have a platform.
 fn wanted_children(manifest: &Manifest, options: &Options) -> Vec<Descriptor> {
     let keep = platforms::select(manifest.children(), &options.platforms);
     manifest
@@ -141,9 +157,9 @@ fn wanted_children(manifest: &Manifest, options: &Options) -> Vec<Descriptor> {
         .collect()
 }
 
-/// Sorts what is below a root by the longest way to it, so that every manifest stands deeper than
-/// all that point at it: an index may be met beside another one that holds it further down.
-/// `None`: it is more than `MAX_DEPTH` deep.
+/// Sorts the manifests below a root by the longest path to them, so that each stands deeper than
+/// all that point at it: an index may stand beside another one that holds it further down.
+/// `None`: they are more than `MAX_DEPTH` deep.
 fn by_depth(met: Vec<Manifest>) -> Option<Vec<Vec<Manifest>>> {
     let mut parents: HashMap<Digest, usize> = HashMap::new();
     for child in met.iter().flat_map(Manifest::children) {
@@ -166,7 +182,7 @@ fn by_depth(met: Vec<Manifest>) -> Option<Vec<Vec<Manifest>>> {
     Some(levels)
 }
 
-/// Makes the root what it will be at the target.
+/// Applies the platform filter to the root.
 fn filter(
     source: &dyn Repository,
     root: Manifest,

@@ -1,109 +1,106 @@
-//! One image compared: its root, everything below it, and everything that refers to it.
+//! Compares one image: its root, everything below it, and everything that refers to it.
 //!
-//! What the target should have is worked out from the source as a transfer does it, platform
-//! filter included. Every manifest is read and hashed on both sides.
-
-use std::sync::atomic::Ordering;
+//! What the target should have is derived from the source as a transfer does it, platform filter
+//! included. Every manifest is read and hashed on both sides.
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 
-use super::parts::differing_type;
-use super::report::{ImageReport, Kind, Outcome, Problem};
-use super::{Item, Sides, Verifier};
+use super::checks::{TargetChecks, differing_type};
+use super::pairs::{Item, RepositoryPair};
+use super::report::{ImageOutcome, ImageReport, Problem, ProblemKind};
 use crate::oci::{Digest, Manifest};
 use crate::repository::{Cause, Error, Placement, Reference, Result};
-use crate::transfer::{Found, Graph, Options, survey};
+use crate::transfer::{Graph, Options, Referrer, read_referrer, survey};
 
-/// Parts of one image that are looked at at once.
+/// Parts of one image that are checked at once.
 const PARALLEL: usize = 8;
 
-/// What a comparison found, with what a repair needs to know.
+/// What a comparison found, and what a repair needs to know.
 pub(super) struct Compared {
     pub report: ImageReport,
-    /// What the target's tag points at, where that is something else than it should.
+    /// The digest that the target's tag has, if it is the wrong one.
     pub found_root: Option<Digest>,
-    /// Every blob of the image that was seen in the source's manifests.
+    /// Every blob in the source's manifests of the image.
     pub blobs: Vec<Digest>,
 }
 
-/// A comparison on its way.
+/// A comparison under way.
 struct Comparison<'a> {
-    verifier: &'a Verifier,
-    sides: &'a Sides,
+    checks: &'a TargetChecks,
+    pair: &'a RepositoryPair,
     problems: Mutex<Vec<Problem>>,
     compared: Compared,
 }
 
-impl Verifier {
-    /// Compares one image at both sides.
-    pub(super) async fn compare(&self, sides: &Sides, item: &Item) -> Compared {
-        let mut comparison = Comparison {
-            verifier: self,
-            sides,
-            problems: Mutex::default(),
-            compared: Compared { report: blank(sides, item), found_root: None, blobs: Vec::new() },
-        };
-        let result = comparison.run(item).await;
-        let Comparison { problems, mut compared, .. } = comparison;
-        let report = &mut compared.report;
-        report.problems = problems.into_inner();
-        // Looked for at once, found in any order; a part that stands at two places is one.
-        report.problems.sort_by(|a, b| (&a.subject, &a.message).cmp(&(&b.subject, &b.message)));
-        report.problems.dedup();
-        if let Err(error) = result {
-            report.problems.insert(0, Problem::unreadable(&error));
-            report.outcome = Outcome::Failed;
-        } else if !report.problems.is_empty() {
-            report.outcome = Outcome::Different;
-        }
-        compared
+/// Compares one image at source and target.
+pub(super) async fn compare(checks: &TargetChecks, pair: &RepositoryPair, item: &Item) -> Compared {
+    let mut comparison = Comparison {
+        checks,
+        pair,
+        problems: Mutex::default(),
+        compared: Compared { report: blank(pair, item), found_root: None, blobs: Vec::new() },
+    };
+    let result = comparison.run(item).await;
+    let Comparison { problems, mut compared, .. } = comparison;
+    let report = &mut compared.report;
+    report.problems = problems.into_inner();
+    // Parts are checked at the same time, so problems come in any order; a part that an image has
+    // twice is one problem.
+    report.problems.sort_by(|a, b| (&a.subject, &a.message).cmp(&(&b.subject, &b.message)));
+    report.problems.dedup();
+    if let Err(error) = result {
+        report.problems.insert(0, Problem::unreadable(&error));
+        report.outcome = ImageOutcome::Failed;
+    } else if !report.problems.is_empty() {
+        report.outcome = ImageOutcome::Different;
     }
+    compared
 }
 
 impl Comparison<'_> {
     /// An error means that the source could not be read.
     async fn run(&mut self, item: &Item) -> Result<()> {
-        let (sides, source) = (self.sides, &*self.sides.source);
+        let (pair, source) = (self.pair, &*self.pair.source);
         let root = source.manifest(&item.reference).await?.ok_or_else(|| {
             let name = format!("{}{}", source.name(), item.reference.suffix());
             Error::new("read", name, Cause::Missing)
         })?;
         self.compared.report.source_digest = Some(root.digest.to_string());
-        let graph = Graph::gather(source, root, &sides.options).await?;
+        let graph = Graph::gather(source, root, &pair.options).await?;
         self.compared.report.expected_digest = Some(graph.root.digest.to_string());
         self.compared.report.notes = graph.notes.clone();
         let there = self.root(item, &graph.root).await;
-        self.below(&graph, &sides.options, there).await;
-        if sides.options.referrers && there {
+        self.below(&graph, &pair.options, there).await;
+        if pair.options.referrers && there {
             let subjects = graph.manifests().map(|manifest| manifest.digest.clone()).collect();
             self.referrers(subjects).await?;
         }
         Ok(())
     }
 
-    /// Whether the target has the right root. What is below a root that it does not have is not
-    /// looked at: the whole image has to be copied.
+    /// Whether the target has the right root. Without it nothing below is checked, because the
+    /// whole image has to be copied.
     async fn root(&mut self, item: &Item, wanted: &Manifest) -> bool {
         let reference = match &item.placement {
             Placement::Tag(tag) => Reference::Tag(tag.clone()),
             Placement::Digest | Placement::Part => Reference::Digest(wanted.digest.clone()),
         };
         let subject = self.compared.report.target.clone();
-        self.verifier.tally.manifests.fetch_add(1, Ordering::Relaxed);
-        let (kind, message) = match self.sides.target.manifest(&reference).await {
+        self.checks.count_manifest();
+        let (kind, message) = match self.pair.target.manifest(&reference).await {
             Err(error) => {
                 self.note(Some(Problem::of_manifest(&error)));
                 return false;
             }
-            Ok(None) => (Kind::ImageMissing, "the image is missing".to_owned()),
+            Ok(None) => (ProblemKind::ImageMissing, "the image is missing".to_owned()),
             Ok(Some(found)) if found.digest != wanted.digest => {
                 let message = format!("it is {} instead of {}", found.digest, wanted.digest);
                 self.compared.found_root = Some(found.digest);
-                (Kind::ImageDiffers, message)
+                (ProblemKind::ImageDiffers, message)
             }
             Ok(Some(found)) => match differing_type(wanted, &found) {
-                Some(message) => (Kind::ImageDiffers, message),
+                Some(message) => (ProblemKind::ImageDiffers, message),
                 None => return true,
             },
         };
@@ -111,8 +108,8 @@ impl Comparison<'_> {
         false
     }
 
-    /// Counts what an image consists of, and looks at all of it but the root itself.
-    async fn below(&mut self, graph: &Graph, options: &Options, look: bool) {
+    /// Counts what an image consists of, and checks all of it but the root.
+    async fn below(&mut self, graph: &Graph, options: &Options, check: bool) {
         let (blobs, note) = graph.blobs(options);
         let report = &mut self.compared.report;
         if let Some(note) = note.filter(|note| !report.notes.contains(note)) {
@@ -122,30 +119,30 @@ impl Comparison<'_> {
         report.blobs += blobs.len() as u64;
         report.bytes += blobs.iter().map(|blob| blob.size).sum::<u64>();
         self.compared.blobs.extend(blobs.iter().map(|blob| blob.digest.clone()));
-        if !look {
+        if !check {
             return;
         }
-        let (this, target) = (&*self, &*self.sides.target);
+        let (this, target) = (&*self, &*self.pair.target);
         futures_util::stream::iter(graph.levels.iter().flatten())
             .for_each_concurrent(PARALLEL, |manifest| async move {
-                this.note(this.verifier.manifest(target, manifest).await);
+                this.note(this.checks.manifest(target, manifest).await);
             })
             .await;
         futures_util::stream::iter(&blobs)
             .for_each_concurrent(PARALLEL, |blob| async move {
-                this.note(this.verifier.blob(target, blob).await);
+                this.note(this.checks.blob(target, blob).await);
             })
             .await;
     }
 
     async fn referrers(&mut self, subjects: Vec<Digest>) -> Result<()> {
-        let sides = self.sides;
-        let found = survey(&*sides.source, &subjects, &sides.source_tags).await?;
+        let pair = self.pair;
+        let found = survey(&*pair.source, &subjects, &pair.source_tags).await?;
         if found.is_empty() {
             return Ok(());
         }
-        let there = match sides.target_tags().await {
-            Ok(tags) => survey(&*sides.target, &subjects, &tags).await,
+        let there = match pair.target_tags().await {
+            Ok(tags) => survey(&*pair.target, &subjects, &tags).await,
             Err(error) => Err(error),
         };
         let there = match there {
@@ -161,9 +158,9 @@ impl Comparison<'_> {
         Ok(())
     }
 
-    async fn referrer(&mut self, found: &Found, there: &[Found]) -> Result<()> {
-        let reference = Reference::Digest(found.digest.clone());
-        let Some(root) = self.sides.source.manifest(&reference).await? else {
+    async fn referrer(&mut self, found: &Referrer, there: &[Referrer]) -> Result<()> {
+        let options = self.pair.options.of_referrer();
+        let Some(graph) = read_referrer(&*self.pair.source, found, &options).await? else {
             let note = format!(
                 "the source lists a referrer of {} that it does not have: {}",
                 found.subject, found.digest
@@ -176,33 +173,30 @@ impl Comparison<'_> {
         if !listed {
             self.note(Some(self.unlisted(found, there)));
         }
-        // Referrers come whole, whatever platforms the image is filtered for.
-        let options = Options { platforms: Vec::new(), ..(*self.sides.options).clone() };
-        let graph = Graph::gather(&*self.sides.source, root, &options).await?;
         if listed {
-            self.note(self.verifier.manifest(&*self.sides.target, &graph.root).await);
+            self.note(self.checks.manifest(&*self.pair.target, &graph.root).await);
         }
         self.below(&graph, &options, listed).await;
         Ok(())
     }
 
-    fn unlisted(&self, found: &Found, there: &[Found]) -> Problem {
-        let name = self.sides.target.name();
+    fn unlisted(&self, found: &Referrer, there: &[Referrer]) -> Problem {
+        let name = self.pair.target.name();
         let Some(tag) = &found.tag else {
             let subject = format!("{name}@{}", found.digest);
             let message = format!("it is not among the referrers of {}", found.subject);
-            return Problem::new(Kind::ReferrerMissing, subject, message);
+            return Problem::new(ProblemKind::ReferrerMissing, subject, message);
         };
         let subject = format!("{name}:{tag}");
         match there.iter().find(|other| other.tag.as_ref() == Some(tag)) {
             Some(other) => {
                 let message = format!("it is {} instead of {}", other.digest, found.digest);
-                Problem::new(Kind::ReferrerDiffers, subject, message)
+                Problem::new(ProblemKind::ReferrerDiffers, subject, message)
             }
             None => {
                 let message =
                     format!("the tag is missing, which belongs to the image {}", found.subject);
-                Problem::new(Kind::ReferrerMissing, subject, message)
+                Problem::new(ProblemKind::ReferrerMissing, subject, message)
             }
         }
     }
@@ -213,15 +207,15 @@ impl Comparison<'_> {
     }
 }
 
-fn blank(sides: &Sides, item: &Item) -> ImageReport {
+fn blank(pair: &RepositoryPair, item: &Item) -> ImageReport {
     let placed = match &item.placement {
         Placement::Tag(tag) => format!(":{tag}"),
         Placement::Digest | Placement::Part => item.reference.suffix(),
     };
     ImageReport {
-        source: format!("{}{}", sides.source.name(), item.reference.suffix()),
-        target: format!("{}{placed}", sides.target.name()),
-        outcome: Outcome::Equal,
+        source: format!("{}{}", pair.source.name(), item.reference.suffix()),
+        target: format!("{}{placed}", pair.target.name()),
+        outcome: ImageOutcome::Equal,
         source_digest: None,
         expected_digest: None,
         manifests: 0,

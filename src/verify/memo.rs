@@ -1,4 +1,4 @@
-//! Each thing is looked at once, by the first who wants to know; the rest wait for what it finds.
+//! Checks everything once: the first that asks does the check, the others wait for its finding.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,33 +9,33 @@ use tokio::sync::OnceCell;
 use super::report::Problem;
 use crate::oci::Digest;
 
-/// What is wrong with something; `None`: nothing. Boxed, because there may be a million of them
-/// and few problems.
+/// What is wrong with something; `None`: nothing. Boxed, because there may be a million findings
+/// with few problems among them.
 type Finding = Option<Box<Problem>>;
-/// A repository's or store's name, and what in it.
+/// The name of a repository or store, and a digest in it.
 type Key = (String, Digest);
 
-/// Findings by what they are about.
+/// Findings by what was checked.
 #[derive(Debug, Default)]
 pub(super) struct Memo(Mutex<HashMap<Key, Arc<OnceCell<Finding>>>>);
 
 impl Memo {
-    /// What is known of something, after having looked at it where nothing is.
+    /// The finding about something. `check` is run if there is none yet.
     pub async fn finding(
         &self,
-        place: &str,
+        store: &str,
         digest: &Digest,
-        look: impl Future<Output = Option<Problem>>,
+        check: impl Future<Output = Option<Problem>>,
     ) -> Option<Problem> {
         let cell = {
             let mut known = self.0.lock();
-            known.entry((place.to_owned(), digest.clone())).or_default().clone()
+            known.entry((store.to_owned(), digest.clone())).or_default().clone()
         };
-        let finding = cell.get_or_init(|| async { look.await.map(Box::new) }).await;
+        let finding = cell.get_or_init(|| async { check.await.map(Box::new) }).await;
         finding.as_deref().cloned()
     }
 
-    /// Drops what was found wrong, so that it is looked at again.
+    /// Forgets what was found wrong, so that it is checked again.
     pub fn forget_problems(&self) {
         let mut known = self.0.lock();
         known.retain(|_, cell| matches!(cell.get(), Some(None)));
@@ -46,16 +46,18 @@ impl Memo {
 mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::super::report::Kind;
+    use super::super::report::ProblemKind;
     use super::*;
 
     #[tokio::test]
-    async fn each_is_looked_at_once_and_problems_again() {
+    async fn each_is_checked_once_and_problems_again() {
         let (memo, looks) = (Memo::default(), AtomicU32::new(0));
         let look = |wrong: bool| {
             looks.fetch_add(1, Ordering::Relaxed);
             async move {
-                wrong.then(|| Problem::new(Kind::BlobMissing, "a".to_owned(), "it is not there"))
+                wrong.then(|| {
+                    Problem::new(ProblemKind::BlobMissing, "a".to_owned(), "it is not there")
+                })
             }
         };
         let (good, bad) = (Digest::of(b"good"), Digest::of(b"bad"));

@@ -1,26 +1,26 @@
-//! Copies what a comparison found missing or different, believing nothing that the state has
-//! noted of it.
+//! Copies again what a comparison found missing or different, without trusting what the state
+//! notes of it.
 
 use std::sync::Arc;
 
 use super::compare::Compared;
-use super::report::{Kind, Problem, Repair};
-use super::{Item, Sides};
+use super::pairs::{Item, RepositoryPair};
+use super::report::{Problem, ProblemKind, Repair};
 use crate::config::OnConflict;
 use crate::fair::Flow;
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Failure, Placement};
 use crate::state::{TagKey, TagState};
-use crate::transfer::{Carrier, Condition, Job, Outcome, Target, fingerprint};
+use crate::transfer::{Carrier, Condition, Job, Target, TransferOutcome, fingerprint};
 
-/// Heals images.
+/// Repairs images.
 pub struct Repairer {
     carrier: Arc<Carrier>,
     /// Seconds since 1970.
     clock: fn() -> u64,
 }
 
-/// What a repair moved, and what is to be noted once the image is found to be equal.
+/// What a repair moved, and the record to note once the image is found to be equal.
 pub(super) struct Repaired {
     pub repair: Repair,
     record: Option<TagState>,
@@ -32,32 +32,37 @@ impl Repairer {
     }
 
     /// Copies an image again.
-    pub(super) async fn repair(&self, sides: &Sides, item: &Item, compared: &Compared) -> Repaired {
+    pub(super) async fn repair(
+        &self,
+        pair: &RepositoryPair,
+        item: &Item,
+        compared: &Compared,
+    ) -> Repaired {
         let state = self.carrier.state();
-        let record = key(sides, item).and_then(|key| state.tag(&key));
-        if let Some(error) = conflict(sides, compared, record.as_ref()) {
+        let record = key(pair, item).and_then(|key| state.tag(&key));
+        if let Some(error) = conflict(pair, compared, record.as_ref()) {
             return Repaired { repair: failed(&error), record: None };
         }
-        if let Some(key) = key(sides, item) {
+        if let Some(key) = key(pair, item) {
             state.forget_tag(&key);
         }
         for blob in &compared.blobs {
-            state.forget_blob(sides.target.store(), sides.target.path(), blob);
+            state.forget_blob(pair.target.store(), pair.target.path(), blob);
         }
         let job = Job {
-            source: sides.source.clone(),
+            source: pair.source.clone(),
             reference: item.reference.clone(),
-            source_tags: sides.source_tags.clone(),
+            source_tags: pair.source_tags.clone(),
             targets: vec![Target {
-                repository: sides.target.clone(),
+                repository: pair.target.clone(),
                 placement: item.placement.clone(),
-                // Not even the tag is taken for right, or nothing below it would be looked at.
+                // Not even the tag is trusted, otherwise nothing below it would be looked at.
                 current: None,
                 condition: Condition::Always,
                 fresh: false,
                 cleaned: true,
             }],
-            options: sides.options.clone(),
+            options: pair.options.clone(),
             flow: Flow::ALONE,
         };
         match self.carrier.transfer(&job).await {
@@ -66,7 +71,7 @@ impl Repairer {
         }
     }
 
-    fn settle(&self, mut outcome: Outcome, record: Option<TagState>) -> Repaired {
+    fn settle(&self, mut outcome: TransferOutcome, record: Option<TagState>) -> Repaired {
         let delivered = match outcome.targets.pop() {
             Some(Ok(delivered)) => delivered,
             Some(Err(error)) => return Repaired { repair: failed(&error), record: None },
@@ -91,30 +96,34 @@ impl Repairer {
         }
     }
 
-    /// Notes an image again that was found to be equal after its repair. Without that the next
-    /// run would take a rewritten index for somebody else's.
-    pub(super) fn remember(&self, sides: &Sides, item: &Item, repaired: &Repaired) {
-        if let (Some(key), Some(record)) = (key(sides, item), &repaired.record) {
+    /// Notes an image that was found to be equal after its repair. Without the note, the next run
+    /// would take a rewritten index for somebody else's.
+    pub(super) fn remember(&self, pair: &RepositoryPair, item: &Item, repaired: &Repaired) {
+        if let (Some(key), Some(record)) = (key(pair, item), &repaired.record) {
             self.carrier.state().set_tag(&key, record);
         }
     }
 
-    /// Makes durable what was noted.
+    /// Waits until everything noted is on the disk.
     pub(super) async fn flush(&self) {
         self.carrier.state().flush().await;
     }
 }
 
-fn key<'a>(sides: &'a Sides, item: &'a Item) -> Option<TagKey<'a>> {
+fn key<'a>(pair: &'a RepositoryPair, item: &'a Item) -> Option<TagKey<'a>> {
     let Placement::Tag(tag) = &item.placement else { return None };
-    Some(TagKey { source: sides.source.name(), target: sides.target.name(), tag })
+    Some(TagKey { source: pair.source.name(), target: pair.target.name(), tag })
 }
 
-/// A tag that someone else has changed is repaired only where the rule would overwrite it, too.
-fn conflict(sides: &Sides, compared: &Compared, record: Option<&TagState>) -> Option<Error> {
+/// A tag that someone else has changed is repaired only if the rule would overwrite it too.
+fn conflict(
+    pair: &RepositoryPair,
+    compared: &Compared,
+    record: Option<&TagState>,
+) -> Option<Error> {
     let found: &Digest = compared.found_root.as_ref()?;
     let ours = record.is_some_and(|record| record.target_digest == *found);
-    (sides.on_conflict != OnConflict::Overwrite && !ours).then(|| {
+    (pair.on_conflict != OnConflict::Overwrite && !ours).then(|| {
         let message =
             "someone else has changed the tag, and the rule's on_conflict does not overwrite it";
         let cause = Cause::Unsupported(message.to_owned());
@@ -127,15 +136,17 @@ fn failed(error: &Error) -> Repair {
 }
 
 impl Repair {
-    /// What was wrong before and is not any more.
-    pub(super) fn heal(&mut self, before: Vec<Problem>, now: &[Problem]) {
+    /// Notes what was wrong before and is right now.
+    pub(super) fn set_healed(&mut self, before: Vec<Problem>, now: &[Problem]) {
         let same = |a: &Problem, b: &Problem| (a.kind, &a.subject) == (b.kind, &b.subject);
         self.healed = before;
         self.healed.retain(|problem| !now.iter().any(|other| same(problem, other)));
     }
 }
 
-/// Whether copying can heal a problem.
+/// Whether copying can solve any of these problems.
 pub(super) fn is_worth_trying(problems: &[Problem]) -> bool {
-    problems.iter().any(|problem| !matches!(problem.kind, Kind::BlobSize | Kind::BlobBytes))
+    problems
+        .iter()
+        .any(|problem| !matches!(problem.kind, ProblemKind::BlobSize | ProblemKind::BlobBytes))
 }

@@ -6,7 +6,7 @@ use crate::repository::{Cause, Error, Failure};
 
 /// One verification.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Report {
+pub struct VerifyReport {
     /// Every image is at its target, complete.
     pub success: bool,
     /// Every blob of the target was downloaded and hashed.
@@ -14,12 +14,12 @@ pub struct Report {
     /// It was stopped before its end.
     pub interrupted: bool,
     pub counts: Counts,
-    /// What was looked at, each once, however many images share it.
+    /// What was checked, each once, however many images share it.
     pub checked: Checked,
     pub seconds: f64,
     /// Every image, by name.
     pub images: Vec<ImageReport>,
-    /// What went wrong with more than one image: a list that could not be read.
+    /// Failures that concern more than one image: a list that could not be read.
     pub failures: Vec<Failure>,
     pub notes: Vec<String>,
 }
@@ -33,12 +33,12 @@ pub struct Counts {
     pub different: usize,
     /// The source could not be read, so nothing can be said.
     pub failed: usize,
-    /// Not at the target, because a cleanup rule deleted just this and would do it again. Not
+    /// Not at the target, because a cleanup rule deleted exactly this and would do it again. Not
     /// among the images.
     pub withheld: usize,
 }
 
-/// How much was looked at.
+/// How much was checked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Checked {
     /// Manifests read and hashed at the target.
@@ -56,7 +56,7 @@ pub struct Checked {
 pub struct ImageReport {
     pub source: String,
     pub target: String,
-    pub outcome: Outcome,
+    pub outcome: ImageOutcome,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_digest: Option<String>,
     /// What the target should have: another digest where platforms are left out on the way.
@@ -76,20 +76,20 @@ pub struct ImageReport {
     pub notes: Vec<String>,
 }
 
-/// What was found of an image.
+/// The outcome for one image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ImageOutcome {
     Equal,
     Repaired,
     Different,
     Failed,
 }
 
-/// An attempt to heal an image.
+/// An attempt to repair an image.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Repair {
-    /// What was wrong and is not any more.
+    /// What was wrong before and is right now.
     pub healed: Vec<Problem>,
     pub blobs_sent: u64,
     pub blobs_mounted: u64,
@@ -99,10 +99,10 @@ pub struct Repair {
     pub errors: Vec<Failure>,
 }
 
-/// Something that the target lacks or has otherwise.
+/// Something that is missing or different at the target.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    pub kind: Kind,
+    pub kind: ProblemKind,
     /// What it is about: `host/repository@digest`.
     pub subject: String,
     pub message: String,
@@ -113,7 +113,7 @@ pub struct Problem {
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ProblemKind {
     /// The image's tag, or its digest where it has no tag, is not there.
     ImageMissing,
     /// The tag points at something else.
@@ -123,7 +123,7 @@ pub enum Kind {
     BlobMissing,
     /// A blob has another size than its manifest says.
     BlobSize,
-    /// A blob has other bytes than its digest says; found by reading it only.
+    /// A blob has other bytes than its digest says. Found only by downloading it.
     BlobBytes,
     ReferrerMissing,
     /// One of cosign's tags points at something else.
@@ -132,19 +132,20 @@ pub enum Kind {
     Unreadable,
 }
 
-/// Registries and layouts do not take a blob that they seem to have.
+/// Registries and layouts do not accept an upload of a blob that they seem to have.
 const STUCK: &str = "an upload does not replace it, because the target takes it for right: delete the blob in the target's storage (or the repository and what it shares the blob with), then run verify --repair";
 
 impl Problem {
-    pub(super) fn new(kind: Kind, subject: String, message: impl Into<String>) -> Self {
-        let hint = matches!(kind, Kind::BlobSize | Kind::BlobBytes).then_some(STUCK);
+    pub(super) fn new(kind: ProblemKind, subject: String, message: impl Into<String>) -> Self {
+        let hint = matches!(kind, ProblemKind::BlobSize | ProblemKind::BlobBytes).then_some(STUCK);
         Self { kind, subject, message: message.into(), hint }
     }
 
-    /// What an error says of a manifest: wrong bytes are a finding, everything else is not known.
+    /// What an error means for a manifest: wrong bytes are a difference; after any other error
+    /// nothing is known.
     pub(super) fn of_manifest(error: &Error) -> Self {
         let kind = match error.cause() {
-            Cause::Manifest(_) | Cause::Corrupt(_) => Kind::ManifestDiffers,
+            Cause::Manifest(_) | Cause::Corrupt(_) => ProblemKind::ManifestDiffers,
             _ => return Self::unreadable(error),
         };
         Self::new(kind, error.subject().to_owned(), error.cause().to_string())
@@ -154,7 +155,11 @@ impl Problem {
         let hint = error.hint();
         Self {
             hint,
-            ..Self::new(Kind::Unreadable, error.subject().to_owned(), error.cause().to_string())
+            ..Self::new(
+                ProblemKind::Unreadable,
+                error.subject().to_owned(),
+                error.cause().to_string(),
+            )
         }
     }
 }
@@ -166,17 +171,17 @@ impl std::fmt::Display for Problem {
 }
 
 impl Counts {
-    /// All that should be at their targets.
+    /// All images that should be at their targets.
     pub fn total(&self) -> usize {
         self.equal + self.repaired + self.different + self.failed
     }
 
-    pub(super) fn add(&mut self, outcome: Outcome) {
+    pub(super) fn add(&mut self, outcome: ImageOutcome) {
         match outcome {
-            Outcome::Equal => self.equal += 1,
-            Outcome::Repaired => self.repaired += 1,
-            Outcome::Different => self.different += 1,
-            Outcome::Failed => self.failed += 1,
+            ImageOutcome::Equal => self.equal += 1,
+            ImageOutcome::Repaired => self.repaired += 1,
+            ImageOutcome::Different => self.different += 1,
+            ImageOutcome::Failed => self.failed += 1,
         }
     }
 }

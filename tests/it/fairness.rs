@@ -253,9 +253,9 @@ async fn transfers_under_way_tell_how_far_they_are() {
         (status.bytes_done > 0 && transfers.is_empty()).then_some(status)
     })
     .await;
-    assert_eq!(status.flow, Flow::new(7));
-    assert_eq!(status.source, format!("{}/app@{}", bench.source.host(), image.digest));
-    assert_eq!(status.targets, [bench.target.reference("app", "v0")]);
+    assert_eq!(status.id.flow, Flow::new(7));
+    assert_eq!(status.id.source, format!("{}/app@{}", bench.source.host(), image.digest));
+    assert_eq!(status.id.targets, [bench.target.reference("app", "v0")]);
     assert_eq!(status.bytes_total, image.blob_bytes());
     assert_eq!((status.bytes_done, status.bytes_sent), (config.bytes.len() as u64, 0));
     assert!(status.last_progress >= status.started);

@@ -9,11 +9,7 @@ use std::time::Duration;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use regex::Regex;
-use tranship::config::RuleKind;
-use tranship::metrics::{
-    BlobFate, EventOutcome, LagBasis, LastPlan, Metrics, NoAnswer, NotificationOutcome, RunOutcome,
-    RunScope, StepOutcome, TagOutcome, TokenOutcome, WindowKind,
-};
+use tranship::metrics::{EventOutcome, LastPlan, Metrics, NoAnswer, TokenOutcome, WindowKind};
 
 use crate::support::Samples;
 
@@ -21,16 +17,18 @@ use crate::support::Samples;
 pub fn touched() -> Metrics {
     let (metrics, second) = (Metrics::new(), Duration::from_secs(1));
     let now = Timestamp::from_second(1_800_000_000).unwrap();
-    let rule = metrics.rule("apps", RuleKind::Sync);
+    let rule = metrics.rule("apps", false);
     drop(rule.begin());
-    rule.ended(RunScope::All, RunOutcome::Succeeded, now, second);
+    rule.ended(true, "succeeded", now, second);
     rule.next_run(Some(now));
-    rule.tags(TagOutcome::Copied, 3);
+    rule.tags("copied", 3);
     rule.sent(1 << 20);
-    rule.lag(LagBasis::Event, second);
-    rule.lag(LagBasis::Pass, second * 3600);
-    let cleanup = metrics.rule("old", RuleKind::Cleanup);
-    cleanup.steps(StepOutcome::Deleted, 3);
+    rule.lag("event", second);
+    rule.lag("pass", second * 3600);
+    let cleanup = metrics.rule("old", true);
+    for outcome in tranship::cleanup::Outcome::ALL {
+        cleanup.steps(outcome.as_str(), 3);
+    }
     cleanup.freed(1 << 20);
     cleanup.planned(now, LastPlan { tags: 3, sound: 1, ..LastPlan::default() });
     let registry = metrics.registry(&"registry.example.com:5000".parse().unwrap());
@@ -44,12 +42,12 @@ pub fn touched() -> Metrics {
     drop(registry.begin(WindowKind::Uploads));
     registry.quota(100, 7);
     registry.token(TokenOutcome::Refused);
-    metrics.transfers().blob("registry.example.com:5000", BlobFate::Mounted, 1);
+    metrics.transfers().blob("registry.example.com:5000", "mounted", 1);
     metrics.transfers().under_way(1, second);
     let daemon = metrics.daemon();
     daemon.event("harbor", EventOutcome::Accepted);
     daemon.event_of_unknown_source();
-    daemon.notification(NotificationOutcome::Delivered);
+    daemon.notification(true);
     daemon.configured(now);
     daemon.state_size(1);
     daemon.queue_length(1);
@@ -76,6 +74,30 @@ fn every_metric_is_documented_as_it_is() {
     assert_eq!(Samples::parse(&touched().render().unwrap()).families(), documented);
 }
 
+/// Every value of a label with a closed set of values stands in the metric's row.
+#[test]
+fn every_value_of_a_closed_label_is_documented() {
+    let documentation = include_str!("../../docs/metrics.md");
+    let word = Regex::new("`([^`]+)`").unwrap();
+    let pair = Regex::new(r#"([a-z_]+)="([^"]*)""#).unwrap();
+    let mut checked = 0;
+    for line in touched().render().unwrap().lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, labels)) = line.split_once('{') else { continue };
+        let row = documentation.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
+        let Some(row) = row else { continue }; // `_bucket` and the like of histograms.
+        let words: BTreeSet<&str> =
+            word.captures_iter(row).map(|word| word.get(1).unwrap().as_str()).collect();
+        for pair in pair.captures_iter(labels) {
+            let (label, value) = (&pair[1], pair.get(2).unwrap().as_str());
+            if ["scope", "outcome", "basis", "fate", "state"].contains(&label) {
+                assert!(words.contains(value), "`{value}` of {label} is missing in: {row}");
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked > 20, "{checked}");
+}
+
 #[test]
 fn promtool_finds_nothing_to_blame() {
     let mut promtool = Command::new("promtool")
@@ -99,10 +121,10 @@ fn many_rules_stay_small() {
     let metrics = Metrics::new();
     let now = Timestamp::from_second(1_800_000_000).unwrap();
     for number in 0..500 {
-        let rule = metrics.rule(&format!("rule-{number}"), RuleKind::Sync);
-        rule.ended(RunScope::All, RunOutcome::Succeeded, now, Duration::from_secs(9));
+        let rule = metrics.rule(&format!("rule-{number}"), false);
+        rule.ended(true, "succeeded", now, Duration::from_secs(9));
         rule.next_run(Some(now));
-        rule.lag(LagBasis::Pass, Duration::from_secs(900));
+        rule.lag("pass", Duration::from_secs(900));
     }
     let text = metrics.render().unwrap();
     let lines = text.lines().count();

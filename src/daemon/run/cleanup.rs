@@ -7,7 +7,6 @@ use crate::cleanup::{self, Actor, CleanupReport, CleanupSpec};
 use crate::config::CleanupRule;
 use crate::daemon::agenda::Ending;
 use crate::history::{Outcome, RunRecord};
-use crate::metrics::StepOutcome;
 
 /// The state keeps whole seconds, so a plan is told no more by the clock than the next one is by
 /// the state.
@@ -54,20 +53,9 @@ pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
 
 fn count(run: &Underway<'_>, report: &CleanupReport) {
     for outcome in cleanup::Outcome::ALL {
-        run.metrics.steps(step_outcome(outcome), report.count(outcome) as u64);
+        run.metrics.steps(outcome.as_str(), report.count(outcome) as u64);
     }
     run.metrics.freed(report.bytes_freed());
-}
-
-fn step_outcome(outcome: cleanup::Outcome) -> StepOutcome {
-    match outcome {
-        cleanup::Outcome::Deleted => StepOutcome::Deleted,
-        cleanup::Outcome::Gone => StepOutcome::Gone,
-        cleanup::Outcome::Skipped => StepOutcome::Skipped,
-        cleanup::Outcome::Refused => StepOutcome::Refused,
-        cleanup::Outcome::Failed => StepOutcome::Failed,
-        cleanup::Outcome::NotDone => StepOutcome::NotDone,
-    }
 }
 
 /// How the end of a run bears on the next one's beginning.

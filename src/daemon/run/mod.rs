@@ -26,9 +26,10 @@ use super::movement::Movement;
 use super::rule::Rule;
 use super::wanted::Wanted;
 use crate::alerts::{self, Alert};
+use crate::config::RuleKind;
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
-use crate::metrics::{self, LastPlan, RuleMetrics, RunScope};
+use crate::metrics::{LastPlan, RuleMetrics};
 use crate::repository::Failure;
 use crate::state::Mark;
 use crate::stop::StopSignal;
@@ -153,7 +154,7 @@ pub(super) async fn carry_out(
         cause: job.cause,
         started: shared.now(),
     };
-    let metrics = shared.parts.metrics.rule(rule.name(), rule.kind());
+    let metrics = shared.parts.metrics.rule(rule.name(), rule.kind() == RuleKind::Cleanup);
     let progress = Arc::new(RunProgress::default());
     shared.board.look().active.insert(
         job.id.clone(),
@@ -221,15 +222,8 @@ fn panicked(rule: &str, panic: &(dyn Any + Send)) -> Failure {
 }
 
 fn count_end(metrics: &RuleMetrics, whole: bool, record: &RunRecord) {
-    let outcome = match record.outcome {
-        Outcome::Succeeded => metrics::RunOutcome::Succeeded,
-        Outcome::Failed => metrics::RunOutcome::Failed,
-        Outcome::Limited => metrics::RunOutcome::Limited,
-        Outcome::Interrupted | Outcome::Running => metrics::RunOutcome::Interrupted,
-    };
-    let scope = if whole { RunScope::All } else { RunScope::Tags };
     let at = record.finished.unwrap_or(record.started);
-    metrics.ended(scope, outcome, at, Duration::from_secs_f64(record.seconds));
+    metrics.ended(whole, record.outcome.as_str(), at, Duration::from_secs_f64(record.seconds));
 }
 
 /// Shows what the plans of a run came to, which may be one of a process before this one.

@@ -27,14 +27,14 @@ pub(in crate::daemon) fn report_stalls(shared: &Shared, engine: &Engine) {
     for (id, active) in &mut shared.board.look().active {
         let Snapshot { considered, counts, bytes } = active.progress.snapshot();
         let settled = considered + counts.settled();
-        let own = || transfers.iter().filter(|transfer| transfer.flow == active.flow);
+        let own = || transfers.iter().filter(|transfer| transfer.id.flow == active.flow);
         // The sum of what images under way have sent falls when one is settled, which is movement.
         let sent: u64 = own().map(|transfer| transfer.bytes_sent).sum();
         let reading = (settled, bytes + sent, active.progress.pulse().beats());
         match active.movement.look(reading, now, limit) {
             Some(News::Stalled) => {
                 let oldest = own().min_by_key(|transfer| transfer.last_progress);
-                let image = oldest.and_then(|transfer| transfer.targets.first().cloned());
+                let image = oldest.and_then(|transfer| transfer.id.targets.first().cloned());
                 stalled.push((active.begun.rule.clone(), id.clone(), image));
             }
             Some(News::Moves) => {

@@ -16,7 +16,7 @@ use crate::daemon::board::Active;
 use crate::daemon::lag::Basis;
 use crate::daemon::wanted::{Part, Wanted};
 use crate::history::{RunId, RunRecord};
-use crate::metrics::{RuleMetrics, TagOutcome};
+use crate::metrics::RuleMetrics;
 use crate::repository::Failure;
 use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, Remover, RuleReport, RunProgress, RunSpec, Scope,
@@ -185,7 +185,7 @@ impl<'a> Watcher<'a> {
                     if let Some((seconds, basis)) =
                         lags.copied(self.name, &image.target, changed, self.shared.now())
                     {
-                        self.metrics.lag(basis, Duration::from_secs_f64(seconds));
+                        self.metrics.lag(basis.as_str(), Duration::from_secs_f64(seconds));
                     }
                 }
                 _ => {}
@@ -201,11 +201,11 @@ pub(in crate::daemon) fn count(active: &mut Active) {
     let now = active.progress.snapshot();
     let before = std::mem::replace(&mut active.counted, now);
     for (outcome, images) in [
-        (TagOutcome::Copied, now.counts.copied - before.counts.copied),
-        (TagOutcome::Unchanged, now.counts.unchanged - before.counts.unchanged),
-        (TagOutcome::Kept, now.counts.kept - before.counts.kept),
-        (TagOutcome::Withheld, now.counts.withheld - before.counts.withheld),
-        (TagOutcome::Failed, now.counts.failed - before.counts.failed),
+        ("copied", now.counts.copied - before.counts.copied),
+        ("unchanged", now.counts.unchanged - before.counts.unchanged),
+        ("kept", now.counts.kept - before.counts.kept),
+        ("withheld", now.counts.withheld - before.counts.withheld),
+        ("failed", now.counts.failed - before.counts.failed),
     ] {
         active.metrics.tags(outcome, images as u64);
     }

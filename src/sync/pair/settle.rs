@@ -7,13 +7,13 @@ use crate::repository::{Cause, Error, Failure, Placement};
 use crate::state::{TagKey, TagState};
 use crate::sync::progress::Progress;
 use crate::sync::report::{Action, ImageReport};
-use crate::transfer::{Delivered, Found, Outcome, fingerprint};
+use crate::transfer::{Delivered, Referrer, TransferOutcome, fingerprint};
 
 impl Pair<'_> {
     pub(super) fn settle(
         &self,
         item: &Item,
-        outcome: &Outcome,
+        outcome: &TransferOutcome,
         needs: Vec<Need<'_>>,
         seconds: f64,
         progress: &Progress<'_>,
@@ -51,7 +51,7 @@ impl Pair<'_> {
         &self,
         item: &Item,
         need: &Need<'_>,
-        outcome: &Outcome,
+        outcome: &TransferOutcome,
         delivered: &Delivered,
         seconds: f64,
     ) -> ImageReport {
@@ -102,7 +102,7 @@ impl Pair<'_> {
         source: &Digest,
         target: &Digest,
         subjects: Vec<Digest>,
-        found: &[Found],
+        found: &[Referrer],
     ) -> TagState {
         TagState {
             source_digest: source.clone(),
@@ -116,7 +116,7 @@ impl Pair<'_> {
 
     fn state_delivered(
         &self,
-        outcome: &Outcome,
+        outcome: &TransferOutcome,
         delivered: &Delivered,
         vouched_since: Option<u64>,
     ) -> TagState {

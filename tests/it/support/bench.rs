@@ -76,7 +76,7 @@ impl Runner {
             async { syncer.run(&rules, Mode::Apply, &CancellationToken::new(), &|_| {}).await };
         let reports = tokio::time::timeout(Duration::from_secs(60), pass).await;
         let rules = reports.expect("a pass ends within a minute");
-        Report { rules, received: syncer.carrier().meter().read().received_bytes }
+        Report { rules, received: syncer.carrier().totals().received_bytes }
     }
 
     /// What carries the rules of a configuration out, with so many images under way at once.
@@ -90,7 +90,7 @@ impl Runner {
             .with_policy(self.policy)
             .with_metrics(self.metrics.clone());
         let carrier = Carrier::new(self.state.clone(), self.policy, || 0.5)
-            .with_metrics(self.metrics.clone());
+            .with_listener(Arc::new(self.metrics.clone()));
         let clock = || 1_000_000;
         let syncer = Syncer::with_images(registries.into(), carrier.into(), clock, images);
         (Arc::new(syncer.with_cleanup(&cleanup)), sync)

@@ -4,15 +4,20 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 
 use super::*;
 use crate::fair::Flow;
-use crate::http::{Backoff, RetryPolicy};
-use crate::oci::{Manifest, Tag};
-use crate::repository::{Placement, Reference, Resolved, Stored};
+use crate::http::Backoff;
+use crate::oci::{Digest, Manifest, Tag};
+use crate::repository::{
+    BlobBody, BlobReader, ErrorKind, Placement, Reference, Resolved, Stored, UploadSession,
+};
 use crate::state::State;
-use crate::transfer::underway::Tally;
+use crate::transfer::events::TransferId;
+use crate::transfer::reporter::ActiveTransfers;
 
 const CHUNK: usize = 1000;
 
@@ -89,7 +94,7 @@ impl Repository for Hasty {
     }
 }
 
-async fn carried(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
+async fn streamed(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
     let bytes = Bytes::from(vec![7; 100 * CHUNK]);
     let blob = Descriptor {
         media_type: "application/octet-stream".to_owned(),
@@ -100,28 +105,34 @@ async fn carried(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
         annotations: None,
     };
     let hasty = Hasty { blob: bytes, refusal, has_it, unread: Mutex::default() };
-    let policy = RetryPolicy {
-        attempts: 1,
-        backoff: Backoff::new(Duration::ZERO, Duration::ZERO),
-        patience: Duration::from_secs(1),
+    let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
+    let streamer = Streamer {
+        journal: UploadJournal::new(State::in_memory()),
+        pauses: Pauses { backoff, jitter: || 0.0 },
     };
-    let carrier = Carrier::new(State::in_memory(), policy, || 0.0);
     let session = UploadSession { location: "there".to_owned(), offset: 0 };
-    let tally = Tally::new(0, Flow::ALONE, "source".to_owned(), Vec::new());
-    let wishes = vec![Wish { target: &hasty, session, reached: Reached::nothing(&tally) }];
-    let carrying = carrier.carry(&hasty, &blob, wishes);
-    let mut results = tokio::time::timeout(Duration::from_secs(20), carrying).await.unwrap();
+    let transfers = ActiveTransfers::new(Vec::new());
+    let id = TransferId {
+        number: 0,
+        flow: Flow::ALONE,
+        source: "source".to_owned(),
+        targets: Vec::new(),
+    };
+    let reporter = transfers.begin_as(id);
+    let uploads = vec![Upload::new(&hasty, session, &reporter)];
+    let streaming = streamer.stream(&reporter, &hasty, &blob, uploads);
+    let mut results = tokio::time::timeout(Duration::from_secs(20), streaming).await.unwrap();
     results.pop().unwrap()
 }
 
 #[tokio::test]
-async fn an_early_refusal_ends_the_carrying() {
-    let error = carried(Some(ErrorKind::Denied), false).await.unwrap_err();
+async fn an_early_refusal_ends_the_upload() {
+    let error = streamed(Some(ErrorKind::Denied), false).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
 }
 
 #[tokio::test]
-async fn an_early_yes_is_not_believed_but_asked_about() {
-    carried(None, true).await.unwrap();
-    assert_eq!(carried(None, false).await.unwrap_err().kind(), ErrorKind::Unavailable);
+async fn an_early_success_is_not_believed_but_asked_about() {
+    streamed(None, true).await.unwrap();
+    assert_eq!(streamed(None, false).await.unwrap_err().kind(), ErrorKind::Unavailable);
 }

@@ -1,24 +1,22 @@
-//! A family of numbers that rules have, and how it is written in the text format.
+//! Families of numbers of rules, and how they are written in the text format.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use prometheus::TextEncoder;
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use super::rules::Numbers;
-
-/// Names and values of the labels beside the rule's name.
+/// Names and values of the labels besides the rule's name.
 pub(super) type Labels = [(&'static str, &'static str)];
 
-/// Takes one number of a family.
+/// Receives the numbers of a family.
 pub(super) type Show<'a> = dyn FnMut(&Labels, Value) + 'a;
 
-/// A family, and how it is read from one rule.
-pub(super) struct Family {
+/// A family, and how it is read from one rule's numbers `N`.
+pub(super) struct RuleFamily<N> {
     pub name: &'static str,
     pub help: &'static str,
     pub kind: MetricType,
-    pub read: fn(&Numbers, &mut Show<'_>),
+    pub read: fn(&N, &mut Show<'_>),
 }
 
 pub(super) enum Value {
@@ -26,13 +24,16 @@ pub(super) enum Value {
     Durations(prometheus::proto::Histogram),
 }
 
-impl Family {
+impl<N> RuleFamily<N> {
     /// Writes the numbers of these rules, if there are any.
     pub fn write<'a>(
         &self,
-        rules: impl Iterator<Item = (&'a str, &'a Numbers)>,
+        rules: impl Iterator<Item = (&'a str, &'a N)>,
         text: &mut String,
-    ) -> prometheus::Result<()> {
+    ) -> prometheus::Result<()>
+    where
+        N: 'a,
+    {
         let mut metrics = Vec::new();
         for (name, rule) in rules {
             (self.read)(rule, &mut |labels, value| {
@@ -53,6 +54,13 @@ impl Family {
 
 pub(super) fn number(count: &AtomicU64) -> Value {
     Value::Number(count.load(Ordering::Relaxed) as f64)
+}
+
+/// Where a label stands among the closed set that a family has.
+pub(super) fn index_of(labels: &[&str], label: &str) -> Option<usize> {
+    let index = labels.iter().position(|known| *known == label);
+    debug_assert!(index.is_some(), "`{label}` is none of {labels:?}");
+    index
 }
 
 pub(super) fn show_if_any(seconds: Option<f64>, show: &mut Show<'_>) {

@@ -1,85 +1,143 @@
-//! The parts of an image at the target: is a manifest there, is a blob there, are its bytes right?
+//! Checks of the parts of images at targets: is a manifest there, is a blob there, are its bytes
+//! right? Each part is checked once, however many images share it.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::StreamExt;
 
-use super::Verifier;
-use super::report::{Kind, Problem};
+use tokio::sync::Semaphore;
+
+use super::memo::Memo;
+use super::report::{Checked, Problem, ProblemKind};
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::{Error, Reference, Repository};
 
-/// How often a download that breaks off is gone on with.
+/// Blobs downloaded at once.
+const DOWNLOADS: usize = 16;
+/// Attempts at one download, each continuing where the one before broke off.
 const TRIES: u32 = 4;
 
-impl Verifier {
+/// What was found of the parts of images.
+#[derive(Debug)]
+pub(super) struct TargetChecks {
+    /// Every blob of the target is downloaded and hashed.
+    pub read: bool,
+    manifests: Memo,
+    blobs: Memo,
+    bytes: Memo,
+    downloads: Semaphore,
+    counts: CheckCounts,
+}
+
+/// `Checked`, while it grows.
+#[derive(Debug, Default)]
+struct CheckCounts {
+    manifests: AtomicU64,
+    blobs: AtomicU64,
+    bytes: AtomicU64,
+    bytes_read: AtomicU64,
+}
+
+impl TargetChecks {
+    pub fn new(read: bool) -> Self {
+        Self {
+            read,
+            manifests: Memo::default(),
+            blobs: Memo::default(),
+            bytes: Memo::default(),
+            downloads: Semaphore::new(DOWNLOADS),
+            counts: CheckCounts::default(),
+        }
+    }
+
+    /// How much was checked until now.
+    pub fn checked(&self) -> Checked {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Checked {
+            manifests: read(&self.counts.manifests),
+            blobs: read(&self.counts.blobs),
+            bytes: read(&self.counts.bytes),
+            bytes_read: read(&self.counts.bytes_read),
+        }
+    }
+
+    /// Counts a manifest that was read and compared elsewhere: the root of an image.
+    pub fn count_manifest(&self) {
+        self.counts.manifests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Forgets what was found wrong, so that it is checked again.
+    pub fn forget_problems(&self) {
+        for memo in [&self.manifests, &self.blobs, &self.bytes] {
+            memo.forget_problems();
+        }
+    }
+
     /// What is wrong with a manifest at the target, read there by its digest.
-    pub(super) async fn manifest(
-        &self,
-        target: &dyn Repository,
-        wanted: &Manifest,
-    ) -> Option<Problem> {
+    pub async fn manifest(&self, target: &dyn Repository, wanted: &Manifest) -> Option<Problem> {
         let look = async {
             let subject = || format!("{}@{}", target.name(), wanted.digest);
-            self.tally.manifests.fetch_add(1, Ordering::Relaxed);
+            self.count_manifest();
             match target.manifest(&Reference::Digest(wanted.digest.clone())).await {
                 Err(error) => Some(Problem::of_manifest(&error)),
-                Ok(None) => {
-                    Some(Problem::new(Kind::ManifestMissing, subject(), "the manifest is missing"))
-                }
+                Ok(None) => Some(Problem::new(
+                    ProblemKind::ManifestMissing,
+                    subject(),
+                    "the manifest is missing",
+                )),
                 Ok(Some(found)) => differing_type(wanted, &found)
-                    .map(|message| Problem::new(Kind::ManifestDiffers, subject(), message)),
+                    .map(|message| Problem::new(ProblemKind::ManifestDiffers, subject(), message)),
             }
         };
         self.manifests.finding(target.name(), &wanted.digest, look).await
     }
 
     /// What is wrong with a blob at the target.
-    pub(super) async fn blob(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
+    pub async fn blob(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
         let look = self.look_up(target, blob);
         let problem = self.blobs.finding(target.name(), &blob.digest, look).await;
         if problem.is_some() || !self.read {
             return problem;
         }
         // Repositories of one store share their blobs: reading one of them is enough.
-        self.bytes.finding(target.store(), &blob.digest, self.read_through(target, blob)).await
+        self.bytes.finding(target.store(), &blob.digest, self.check_bytes(target, blob)).await
     }
 
     async fn look_up(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
-        self.tally.blobs.fetch_add(1, Ordering::Relaxed);
+        self.counts.blobs.fetch_add(1, Ordering::Relaxed);
         match target.blob_size(&blob.digest).await {
             Err(error) => Some(Problem::unreadable(&error)),
             Ok(None) => Some(Problem::new(
-                Kind::BlobMissing,
+                ProblemKind::BlobMissing,
                 subject(target, blob),
                 format!("the blob is missing ({} bytes)", blob.size),
             )),
             Ok(Some(size)) if size != blob.size => {
                 let message = format!("the blob has {size} bytes instead of {}", blob.size);
-                Some(Problem::new(Kind::BlobSize, subject(target, blob), message))
+                Some(Problem::new(ProblemKind::BlobSize, subject(target, blob), message))
             }
             Ok(Some(size)) => {
-                self.tally.bytes.fetch_add(size, Ordering::Relaxed);
+                self.counts.bytes.fetch_add(size, Ordering::Relaxed);
                 None
             }
         }
     }
 
-    async fn read_through(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
+    async fn check_bytes(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
         // The semaphore is never closed.
-        let _place = self.downloads.acquire().await;
+        let _permit = self.downloads.acquire().await;
         match self.hash(target, blob).await {
             Err(error) => Some(Problem::unreadable(&error)),
             Ok(found) if found == blob.digest => None,
             Ok(found) => Some(Problem::new(
-                Kind::BlobBytes,
+                ProblemKind::BlobBytes,
                 subject(target, blob),
                 format!("the blob's bytes are wrong, their digest is {found}"),
             )),
         }
     }
 
-    /// The digest of a blob's bytes. More bytes than the blob should have are not read.
+    /// The digest of a blob's bytes. Reading ends soon after the size that the blob should have.
     async fn hash(&self, target: &dyn Repository, blob: &Descriptor) -> Result<Digest, Error> {
         let (mut hasher, mut read, mut tries) = (blob.digest.hasher(), 0, 0);
         loop {
@@ -95,7 +153,7 @@ impl Verifier {
                     let chunk = chunk?;
                     hasher.update(&chunk);
                     read += chunk.len() as u64;
-                    self.tally.bytes_read.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    self.counts.bytes_read.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 }
                 Ok(())
             };
@@ -112,7 +170,7 @@ fn subject(target: &dyn Repository, blob: &Descriptor) -> String {
     format!("{}@{}", target.name(), blob.digest)
 }
 
-/// The same bytes under another type are another image to those who pull it.
+/// The same bytes under another media type are another image to clients that pull it.
 pub(super) fn differing_type(wanted: &Manifest, found: &Manifest) -> Option<String> {
     (wanted.media_type != found.media_type).then(|| {
         format!(

@@ -1,0 +1,123 @@
+//! The entrance of this room: transfers of images, and what all transfers of a process share.
+
+use std::sync::Arc;
+
+use tracing::Instrument;
+
+use super::blobs::Blobs;
+use super::events::TransferListener;
+use super::graph::Graph;
+use super::job::{Job, TransferOutcome};
+use super::journal::UploadJournal;
+use super::keyed_locks::KeyedLocks;
+use super::manifests::ManifestWriter;
+use super::order::Delivery;
+use super::presence::Presence;
+use super::progress::TransferStatus;
+use super::reporter::{ActiveTransfers, Reporter};
+use super::retry::Pauses;
+use super::stream::Streamer;
+use super::totals::{Totals, TransferTotals};
+use crate::http::RetryPolicy;
+use crate::repository::{Cause, Error, Result};
+use crate::state::State;
+use crate::trace;
+
+/// Moves images. Holds what transfers must know of each other, so that every blob goes over the
+/// wire once.
+#[derive(Debug)]
+pub struct Carrier {
+    state: State,
+    blobs: Blobs,
+    fallback_locks: KeyedLocks<String>,
+    active: ActiveTransfers,
+    totals: Arc<Totals>,
+}
+
+impl Carrier {
+    /// `jitter` gives random numbers from 0 to 1 that spread retries.
+    pub fn new(state: State, policy: RetryPolicy, jitter: fn() -> f64) -> Self {
+        let streamer = Streamer {
+            journal: UploadJournal::new(state.clone()),
+            pauses: Pauses { backoff: policy.backoff, jitter },
+        };
+        let totals = Arc::new(Totals::default());
+        Self {
+            blobs: Blobs::new(Presence::new(state.clone()), streamer),
+            fallback_locks: KeyedLocks::default(),
+            active: ActiveTransfers::new(vec![totals.clone()]),
+            totals,
+            state,
+        }
+    }
+
+    /// Lets a listener hear of every event of every transfer.
+    pub fn with_listener(mut self, listener: Arc<dyn TransferListener>) -> Self {
+        self.active.add_listener(listener);
+        self
+    }
+
+    /// What was moved until now.
+    pub fn totals(&self) -> TransferTotals {
+        self.totals.read()
+    }
+
+    /// The transfers under way, the oldest first.
+    pub fn transfers(&self) -> Vec<TransferStatus> {
+        self.active.list()
+    }
+
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// Moves an image to all targets. Each target fails by itself; an error means that the
+    /// source could not be read, so no target has anything new.
+    pub async fn transfer(&self, job: &Job) -> Result<TransferOutcome> {
+        let reporter = self.active.begin(job);
+        let span = reporter.span();
+        let result = self.carry_out(job, &reporter).instrument(span.clone()).await;
+        record_outcome(&span, &result);
+        result
+    }
+
+    async fn carry_out(&self, job: &Job, reporter: &Reporter<'_>) -> Result<TransferOutcome> {
+        let found = job.source.manifest(&job.reference).await?;
+        let root = found.ok_or_else(|| {
+            let name = format!("{}{}", job.source.name(), job.reference.suffix());
+            Error::new("read", name, Cause::Missing)
+        })?;
+        reporter.alive();
+        // Here the root manifest is known and no blob has been asked for: whatever decides whether
+        // an image may be copied at all (a check of its signatures) belongs here.
+        let source_digest = root.digest.clone();
+        let graph = Graph::gather(&*job.source, root, &job.options).await?;
+        let writer =
+            ManifestWriter { blobs: &self.blobs, job, fallback_locks: &self.fallback_locks };
+        Delivery::new(writer, reporter).run(source_digest, graph).await
+    }
+}
+
+/// Writes how a transfer ended into its span.
+fn record_outcome(span: &tracing::Span, result: &Result<TransferOutcome>) {
+    let outcome = match result {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            span.record("outcome", "failed");
+            return trace::failed(span, error);
+        }
+    };
+    let delivered = || outcome.targets.iter().flatten();
+    let failed = outcome.targets.iter().find_map(|target| target.as_ref().err());
+    let word = match failed {
+        Some(_) => "failed",
+        None if delivered().all(|delivered| delivered.unchanged) => "unchanged",
+        None => "copied",
+    };
+    span.record("outcome", word);
+    span.record("digest", tracing::field::display(&outcome.source_digest));
+    span.record("bytes", delivered().map(|delivered| delivered.sent_bytes).sum::<u64>());
+    if let Some(error) = failed {
+        trace::failed(span, error);
+    }
+}

@@ -1,0 +1,110 @@
+//! The journal of large uploads: what a process that was killed leaves behind, so that the next
+//! one continues in the middle of a blob.
+
+use super::checkpoints::Checkpoints;
+use crate::oci::{Descriptor, Hasher};
+use crate::repository::{Repository, UploadSession};
+use crate::state::{Point, State, UploadKey};
+
+/// Blobs of this size and more are journalled; smaller ones are sent anew sooner than resumed.
+const MIN_SIZE: u64 = 64 << 20;
+
+/// The part of the state that holds uploads.
+#[derive(Debug)]
+pub(super) struct UploadJournal {
+    state: State,
+}
+
+impl UploadJournal {
+    pub fn new(state: State) -> Self {
+        Self { state }
+    }
+
+    /// The upload that an earlier process has left, if its target still has it.
+    pub async fn left_session(
+        &self,
+        blob: &Descriptor,
+        target: &dyn Repository,
+    ) -> Option<UploadSession> {
+        if blob.size < MIN_SIZE {
+            return None;
+        }
+        let key = key(blob, target);
+        let journal = self.state.upload(&key)?;
+        match target.upload_status(&journal.session).await {
+            Ok(Some(session)) if session.offset <= blob.size => {
+                tracing::info!(digest = %blob.digest, target = target.name(), offset = session.offset, "going on with an upload that was begun before");
+                Some(session)
+            }
+            _ => {
+                self.state.clear_upload(&key);
+                None
+            }
+        }
+    }
+
+    /// The checkpoints that were kept of a blob, whichever target's upload they were kept for.
+    pub fn checkpoints<'a>(
+        &self,
+        blob: &Descriptor,
+        targets: impl Iterator<Item = &'a dyn Repository>,
+    ) -> Checkpoints {
+        if blob.size < MIN_SIZE {
+            return Checkpoints::new(&blob.digest);
+        }
+        let mut points: Vec<Point> = targets
+            .filter_map(|target| self.state.upload(&key(blob, target)))
+            .flat_map(|journal| journal.points)
+            .collect();
+        points.sort_by_key(|point| point.offset);
+        let states = points.iter().map(|point| (point.offset, &point.hash_state[..]));
+        Checkpoints::restore(&blob.digest, states)
+    }
+
+    /// Notes the address of an upload.
+    pub fn note_session(
+        &self,
+        blob: &Descriptor,
+        target: &dyn Repository,
+        session: &UploadSession,
+    ) {
+        if blob.size >= MIN_SIZE {
+            let key = key(blob, target);
+            match self.state.upload(&key) {
+                Some(_) => self.state.move_upload(&key, session),
+                None => self.state.begin_upload(&key, session),
+            }
+        }
+    }
+
+    /// Waits until the noted sessions are on the disk: bytes that are sent to a session which
+    /// nobody remembers are sent in vain.
+    pub async fn flush(&self, blob: &Descriptor) {
+        if blob.size >= MIN_SIZE {
+            self.state.flush().await;
+        }
+    }
+
+    /// Notes a checkpoint for these targets' uploads.
+    pub fn add_checkpoint<'a>(
+        &self,
+        blob: &Descriptor,
+        targets: impl Iterator<Item = &'a dyn Repository>,
+        offset: u64,
+        hasher: &Hasher,
+    ) {
+        if blob.size >= MIN_SIZE {
+            let point = Point { offset, hash_state: hasher.serialize() };
+            targets.for_each(|target| self.state.add_point(&key(blob, target), &point));
+        }
+    }
+
+    /// The upload has ended.
+    pub fn clear(&self, blob: &Descriptor, target: &dyn Repository) {
+        self.state.clear_upload(&key(blob, target));
+    }
+}
+
+fn key<'a>(blob: &'a Descriptor, target: &'a dyn Repository) -> UploadKey<'a> {
+    UploadKey { store: target.store(), repository: target.path(), digest: &blob.digest }
+}

@@ -1,0 +1,188 @@
+//! Puts manifests at targets: parts, the root, and the fallback list of referrers.
+
+use futures_util::StreamExt;
+
+use super::blobs::Blobs;
+use super::events::TransferEvent;
+use super::graph::{self, PARALLEL, size_of_all};
+use super::job::{Condition, Job};
+use super::keyed_locks::KeyedLocks;
+use super::target::TargetTransfer;
+use crate::oci::derived::fallback_tag;
+use crate::oci::{Descriptor, Digest, Manifest, Tag};
+use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Result, Stored};
+
+/// What a root manifest is to the transfer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Role {
+    /// The image that the job asks for.
+    Image,
+    /// A referrer, put by its digest.
+    Referrer,
+    /// A signature or other artifact under one of cosign's tags.
+    Derived(Tag),
+}
+
+/// Puts the manifests of one transfer.
+pub(super) struct ManifestWriter<'a> {
+    pub blobs: &'a Blobs,
+    pub job: &'a Job,
+    /// Held, by the name of the fallback tag, while its list is updated.
+    pub fallback_locks: &'a KeyedLocks<String>,
+}
+
+impl ManifestWriter<'_> {
+    /// Puts a root manifest, with everything below it in place. Failures are noted in the target.
+    pub async fn put_root(&self, target: &TargetTransfer<'_>, root: &Manifest, role: &Role) {
+        let placement = match role {
+            Role::Image => target.target.placement.clone(),
+            Role::Referrer => Placement::Part,
+            Role::Derived(tag) => Placement::Tag(tag.clone()),
+        };
+        if *role == Role::Image
+            && let Err(error) = self.check_condition(target, &placement, root).await
+        {
+            return target.fail(error);
+        }
+        // A registry that takes no such artifacts never will: the image itself may go.
+        let optional = *role == Role::Referrer;
+        let Some(stored) = self.put(target, &placement, root, optional).await else { return };
+        // The target does not list it by itself: then its fallback tag must.
+        if let Some(subject) = root.subject.as_ref().filter(|_| !stored.lists_referrer)
+            && let Err(error) = self.list_in_fallback_tag(target, &subject.digest, root).await
+        {
+            target.fail(error);
+        }
+    }
+
+    /// Checks that the tag at the target still is what it was when it was decided to put it there.
+    async fn check_condition(
+        &self,
+        target: &TargetTransfer<'_>,
+        placement: &Placement,
+        root: &Manifest,
+    ) -> Result<()> {
+        let expected = match &target.target.condition {
+            Condition::Always => return Ok(()),
+            Condition::Absent => None,
+            Condition::Is(digest) => Some(digest),
+        };
+        let Placement::Tag(tag) = placement else { return Ok(()) };
+        if target.has_failed() {
+            return Ok(());
+        }
+        let repository = target.repository();
+        let found = repository.resolve(&Reference::Tag(tag.clone())).await?;
+        let found = found.map(|resolved| resolved.digest);
+        // Somebody who put the same there meanwhile did no harm.
+        if found.as_ref() == expected || found.as_ref() == Some(&root.digest) {
+            return Ok(());
+        }
+        let subject = format!("{}{}", repository.name(), placement.suffix());
+        Err(Error::new("overwrite", subject, Cause::Changed { found }))
+    }
+
+    /// Puts one manifest whose parts are in place. `None`: it failed, which is noted in the
+    /// target. An `optional` one may be refused for what it is, and the rest still goes.
+    pub async fn put(
+        &self,
+        target: &TargetTransfer<'_>,
+        placement: &Placement,
+        manifest: &Manifest,
+        optional: bool,
+    ) -> Option<Stored> {
+        if target.has_failed() {
+            return None;
+        }
+        let mut result = target.repository().put_manifest(placement, manifest).await;
+        if let Err(error) = &result
+            && (is_missing_blob(error) || may_be_missing_blob(error))
+        {
+            let (blobs, _) = graph::blobs(std::iter::once(manifest), &self.job.options);
+            if is_missing_blob(error) || target.distrust(&blobs) {
+                tracing::debug!(%error, "looking at every blob again");
+                self.bring_again(target, &blobs).await;
+                if target.has_failed() {
+                    return None;
+                }
+                result = target.repository().put_manifest(placement, manifest).await;
+            }
+        }
+        match result {
+            Ok(stored) => {
+                target.reporter.alive();
+                return Some(stored);
+            }
+            Err(error) if optional && is_unwanted(&error) => target.refuse(error),
+            Err(error) => target.fail(error),
+        }
+        None
+    }
+
+    /// What was noted of the target was out of date, because somebody cleaned up there: asks for
+    /// every blob, and brings what is missing.
+    async fn bring_again(&self, target: &TargetTransfer<'_>, blobs: &[Descriptor]) {
+        let repository = target.repository();
+        self.blobs.presence.forget(repository, blobs);
+        target.reporter.report(repository.store(), TransferEvent::Doubted(size_of_all(blobs)));
+        futures_util::stream::iter(blobs)
+            .for_each_concurrent(PARALLEL, |blob| async move {
+                self.blobs.ensure(&*self.job.source, blob, &[target], false).await;
+            })
+            .await;
+    }
+
+    /// Adds a referrer to the fallback tag of its subject, keeping what others listed there
+    /// (distribution-spec, "Pushing Manifests with Subject").
+    async fn list_in_fallback_tag(
+        &self,
+        target: &TargetTransfer<'_>,
+        subject: &Digest,
+        referrer: &Manifest,
+    ) -> Result<()> {
+        let repository = target.repository();
+        let tag = fallback_tag(subject);
+        let name = format!("{}:{tag}", repository.name());
+        let _alone = self.fallback_locks.lock(&name).await;
+        let listed = repository.manifest(&Reference::Tag(tag.clone())).await?;
+        let entry = referrer.referrer_descriptor();
+        let failed = |cause| Error::new("update the referrers list", name.clone(), cause);
+        let index = match listed {
+            None => Manifest::index_of(&[entry]),
+            Some(index) if index.children().iter().any(|child| child.digest == entry.digest) => {
+                return Ok(());
+            }
+            Some(index) if index.blobs().is_empty() => index.with_added(&entry),
+            Some(_) => {
+                let message =
+                    "something that is no index stands under the tag for the list of its referrers";
+                return Err(failed(Cause::Protocol(message.to_owned())));
+            }
+        };
+        let index = index.map_err(|error| failed(error.into()))?;
+        repository.put_manifest(&Placement::Tag(tag), &index).await?;
+        Ok(())
+    }
+}
+
+/// Whether a target refused a manifest because it lacks a part of it.
+fn is_missing_blob(error: &Error) -> bool {
+    error.kind() == ErrorKind::MissingParts
+}
+
+/// Whether a target may have meant that a part is missing, without saying so clearly.
+fn may_be_missing_blob(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Invalid | ErrorKind::Missing)
+}
+
+/// Whether a target refused a manifest for what it is.
+fn is_unwanted(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Invalid
+            | ErrorKind::Unwanted
+            | ErrorKind::Unsupported
+            | ErrorKind::MissingParts
+            | ErrorKind::Immutable
+    )
+}

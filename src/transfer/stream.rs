@@ -1,0 +1,189 @@
+//! Streams one blob from its source to one or several targets, in as many attempts as it takes.
+//!
+//! In each attempt the source is read once, for all targets that still lack the blob (`pipe`). A
+//! target that broke off is asked how far it got, and gets the rest in the next attempt.
+
+use super::checkpoints::Checkpoints;
+use super::journal::UploadJournal;
+use super::pipe::{Pipe, ReadEnd, Upload};
+use super::reporter::Reporter;
+use super::retry::{Breaks, MAX_FRUITLESS, Pauses, is_corrupt, may_heal};
+use crate::oci::Descriptor;
+use crate::repository::{Cause, Error, Repository, Result, UploadStart};
+
+/// Streams blobs.
+#[derive(Debug)]
+pub(super) struct Streamer {
+    pub journal: UploadJournal,
+    pub pauses: Pauses,
+}
+
+/// An upload that has not ended.
+struct Unfinished<'a> {
+    /// Its index among all uploads of the blob.
+    index: usize,
+    upload: Upload<'a>,
+    breaks: Breaks,
+}
+
+/// How reading the source went in one attempt.
+enum ReadOutcome {
+    Whole,
+    Unwanted,
+    /// Wrong bytes came: worth another attempt from the start.
+    Anew,
+    Failed(Error),
+}
+
+/// What an attempt means for one upload.
+#[derive(PartialEq, Eq)]
+enum Next {
+    /// The target has the blob.
+    Done,
+    /// It takes part in the next attempt.
+    Again,
+}
+
+impl Streamer {
+    /// Streams the blob into all uploads; the results are in their order.
+    pub async fn stream(
+        &self,
+        reporter: &Reporter<'_>,
+        source: &dyn Repository,
+        blob: &Descriptor,
+        uploads: Vec<Upload<'_>>,
+    ) -> Vec<Result<()>> {
+        let pipe = Pipe { source, blob, reporter, journal: &self.journal, pauses: self.pauses };
+        let mut results: Vec<Option<Result<()>>> = uploads.iter().map(|_| None).collect();
+        let mut checkpoints =
+            self.journal.checkpoints(blob, uploads.iter().map(|upload| upload.target));
+        for upload in &uploads {
+            self.journal.note_session(blob, upload.target, &upload.session);
+        }
+        self.journal.flush(blob).await;
+        let mut unfinished: Vec<Unfinished<'_>> = uploads
+            .into_iter()
+            .enumerate()
+            .map(|(index, upload)| Unfinished { index, upload, breaks: Breaks::default() })
+            .collect();
+        let mut corrupt_reads = 0;
+        while !unfinished.is_empty() {
+            let uploads: Vec<&Upload<'_>> = unfinished.iter().map(|one| &one.upload).collect();
+            let (read, sent) = pipe.run(&mut checkpoints, &uploads).await;
+            let read = read_outcome(read, &mut corrupt_reads);
+            if matches!(read, ReadOutcome::Anew) {
+                checkpoints = Checkpoints::new(&blob.digest);
+                self.pauses.after(corrupt_reads).await;
+            }
+            let mut again = Vec::new();
+            for (mut one, sent) in unfinished.into_iter().zip(sent) {
+                match self.after_attempt(blob, &mut one, &read, sent).await {
+                    Ok(Next::Again) => again.push(one),
+                    ended => {
+                        self.journal.clear(blob, one.upload.target);
+                        one.upload.position.move_to(if ended.is_ok() { blob.size } else { 0 });
+                        results[one.index] = Some(ended.map(|_| ()));
+                    }
+                }
+            }
+            unfinished = again;
+        }
+        // Every upload has left the loop with a result.
+        results.into_iter().flatten().collect()
+    }
+
+    async fn after_attempt(
+        &self,
+        blob: &Descriptor,
+        one: &mut Unfinished<'_>,
+        read: &ReadOutcome,
+        sent: Result<()>,
+    ) -> Result<Next> {
+        let upload = &mut one.upload;
+        match (sent, read) {
+            (Ok(()), ReadOutcome::Whole) => Ok(Next::Done),
+            (_, ReadOutcome::Failed(error)) => {
+                upload.target.cancel_upload(&upload.session).await;
+                Err(error.clone())
+            }
+            (_, ReadOutcome::Anew) => {
+                upload.target.cancel_upload(&upload.session).await;
+                self.begin(blob, upload).await
+            }
+            (Ok(()), ReadOutcome::Unwanted) => {
+                let error = answered_early(upload.target, blob);
+                self.resume(blob, one, error).await
+            }
+            (Err(error), _) => self.resume(blob, one, error).await,
+        }
+    }
+
+    /// After a target failed: waits, then asks where its upload stands, or begins a new one.
+    async fn resume(
+        &self,
+        blob: &Descriptor,
+        one: &mut Unfinished<'_>,
+        error: Error,
+    ) -> Result<Next> {
+        let Unfinished { upload, breaks, .. } = one;
+        if !may_heal(&error) {
+            upload.target.cancel_upload(&upload.session).await;
+            return Err(error.clone().after(breaks.count() + error.attempts()));
+        }
+        let status = upload.target.upload_status(&upload.session).await.unwrap_or(None);
+        let reached = status.as_ref().map_or(0, |session| session.offset);
+        if !breaks.go_on(reached) {
+            upload.target.cancel_upload(&upload.session).await;
+            return Err(error.after(breaks.count()));
+        }
+        tracing::debug!(%error, target = upload.target.name(), reached, "the upload broke off, going on");
+        self.pauses.after(breaks.fruitless()).await;
+        if let Some(session) = status {
+            upload.session = session;
+            return Ok(Next::Again);
+        }
+        self.begin(blob, upload).await
+    }
+
+    /// Begins a new upload. The blob may be there after all, when only the answer was lost: asking
+    /// to mount it from the repository itself tells.
+    async fn begin(&self, blob: &Descriptor, upload: &mut Upload<'_>) -> Result<Next> {
+        let target = upload.target;
+        self.journal.clear(blob, target);
+        match target.start_upload(&blob.digest, Some(target.path())).await? {
+            UploadStart::Present => Ok(Next::Done),
+            UploadStart::Session(session) => {
+                upload.session = session;
+                self.journal.note_session(blob, target, &upload.session);
+                self.journal.flush(blob).await;
+                Ok(Next::Again)
+            }
+        }
+    }
+}
+
+/// Bytes go wrong on bad lines and in bad caches too, so they are read again from the first on,
+/// a few times.
+fn read_outcome(read: Result<ReadEnd>, corrupt_reads: &mut u32) -> ReadOutcome {
+    match read {
+        Ok(ReadEnd::Whole) => ReadOutcome::Whole,
+        Ok(ReadEnd::Unwanted) => ReadOutcome::Unwanted,
+        Err(error) if is_corrupt(&error) && *corrupt_reads < MAX_FRUITLESS / 2 => {
+            *corrupt_reads += 1;
+            tracing::debug!(%error, "reading the blob anew");
+            ReadOutcome::Anew
+        }
+        Err(error) if is_corrupt(&error) => ReadOutcome::Failed(error.after(*corrupt_reads + 1)),
+        Err(error) => ReadOutcome::Failed(error),
+    }
+}
+
+/// The target may have the blob already: that is asked.
+fn answered_early(target: &dyn Repository, blob: &Descriptor) -> Error {
+    let message = "the target says that it has the blob, but did not take all of its bytes";
+    let subject = format!("{}@{}", target.name(), blob.digest);
+    Error::new("upload blob", subject, Cause::connection(message))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,99 @@
+//! One target during a transfer: what failed there, what it refused, and what it got.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+
+use super::events::{BlobFate, TransferEvent};
+use super::job::{Delivered, Target};
+use super::reporter::Reporter;
+use super::totals::BlobCounts;
+use crate::oci::{Descriptor, Digest};
+use crate::repository::{Error, Repository, Result};
+
+/// A target during a transfer.
+pub(super) struct TargetTransfer<'a> {
+    pub target: &'a Target,
+    /// Of the whole transfer.
+    pub reporter: &'a Reporter<'a>,
+    failed: Mutex<Option<Error>>,
+    refused: Mutex<Vec<Error>>,
+    /// Blobs that were taken to be there without asking the target in this transfer.
+    trusted: Mutex<HashSet<Digest>>,
+    blobs: BlobCounts,
+    sent_bytes: AtomicU64,
+}
+
+impl<'a> TargetTransfer<'a> {
+    pub fn new(target: &'a Target, reporter: &'a Reporter<'a>) -> Self {
+        Self {
+            target,
+            reporter,
+            failed: Mutex::default(),
+            refused: Mutex::default(),
+            trusted: Mutex::default(),
+            blobs: BlobCounts::default(),
+            sent_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub fn repository(&self) -> &'a dyn Repository {
+        &*self.target.repository
+    }
+
+    pub fn has_failed(&self) -> bool {
+        self.failed.lock().is_some()
+    }
+
+    /// Keeps the first failure: it is the cause of those that follow.
+    pub fn fail(&self, error: Error) {
+        self.failed.lock().get_or_insert(error);
+    }
+
+    /// Something that belongs to the image is left out, and the rest still goes.
+    pub fn refuse(&self, error: Error) {
+        self.refused.lock().push(error);
+    }
+
+    /// Turns the failure into a refusal of what was just brought, if it is one.
+    pub fn excuse(&self, is_refusal: impl Fn(&Error) -> bool) {
+        let error = self.failed.lock().take_if(|error| is_refusal(error));
+        self.refused.lock().extend(error);
+    }
+
+    /// A blob is taken to be there without asking the target.
+    pub fn trust(&self, blob: &Digest) {
+        self.trusted.lock().insert(blob.clone());
+    }
+
+    /// Whether any of these was taken to be there. None of them is trusted any more.
+    pub fn distrust(&self, blobs: &[Descriptor]) -> bool {
+        let mut trusted = self.trusted.lock();
+        blobs.iter().filter(|blob| trusted.remove(&blob.digest)).count() > 0
+    }
+
+    /// The target has a blob of this size now.
+    pub fn placed(&self, fate: BlobFate, size: u64) {
+        self.blobs.add(fate);
+        if fate == BlobFate::Sent {
+            self.sent_bytes.fetch_add(size, Ordering::Relaxed);
+        }
+        self.reporter.report(self.repository().store(), TransferEvent::Placed { fate, size });
+    }
+
+    pub fn finish(self, digest: Digest, unchanged: bool) -> Result<Delivered> {
+        if let Some(error) = self.failed.into_inner() {
+            return Err(error);
+        }
+        Ok(Delivered {
+            digest,
+            unchanged,
+            sent_bytes: self.sent_bytes.into_inner(),
+            blobs_sent: self.blobs.get(BlobFate::Sent),
+            blobs_mounted: self.blobs.get(BlobFate::Mounted),
+            blobs_present: self.blobs.get(BlobFate::Present),
+            refused_referrers: self.refused.into_inner(),
+        })
+    }
+}

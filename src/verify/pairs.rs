@@ -1,0 +1,83 @@
+//! What is compared: images, each at its source and at its target.
+
+use std::sync::Arc;
+
+use crate::config::OnConflict;
+use crate::oci::Digest;
+use crate::repository::{Placement, Reference, Repository, Result};
+use crate::sync::Selected;
+use crate::transfer::{Options, TagIndex};
+
+/// A repository at the source, and the one at the target that should hold its images.
+pub struct RepositoryPair {
+    pub source: Arc<dyn Repository>,
+    pub target: Arc<dyn Repository>,
+    /// The derived tags of the source.
+    pub source_tags: TagIndex,
+    pub options: Arc<Options>,
+    /// Whether a repair may overwrite a tag that someone else has changed.
+    pub on_conflict: OnConflict,
+    target_tags: tokio::sync::Mutex<Option<TagIndex>>,
+}
+
+/// One image: what is read at the source, and what it is called at the target.
+#[derive(Debug, Clone)]
+pub struct Item {
+    pub reference: Reference,
+    pub placement: Placement,
+    /// The digest that a cleanup rule deleted from the target under this tag and would delete again.
+    /// If only that is missing, all is well.
+    pub withdrawn: Option<Digest>,
+}
+
+/// An image to be verified.
+pub type Task = (Arc<RepositoryPair>, Item);
+
+impl RepositoryPair {
+    pub fn new(
+        source: Arc<dyn Repository>,
+        target: Arc<dyn Repository>,
+        source_tags: TagIndex,
+        options: Arc<Options>,
+        on_conflict: OnConflict,
+    ) -> Self {
+        Self { source, target, source_tags, options, on_conflict, target_tags: Default::default() }
+    }
+
+    /// The target's derived tags, listed when they are first needed.
+    pub(super) async fn target_tags(&self) -> Result<TagIndex> {
+        let mut known = self.target_tags.lock().await;
+        if let Some(tags) = &*known {
+            return Ok(tags.clone());
+        }
+        let tags = self.target.tags().await?;
+        Ok(known.insert(TagIndex::new(tags.as_deref().unwrap_or_default())).clone())
+    }
+
+    /// Something was put at the target: its tags are listed anew.
+    pub(super) async fn target_has_changed(&self) {
+        *self.target_tags.lock().await = None;
+    }
+}
+
+/// The tasks that a rule's selection makes: each image once for each target.
+pub fn tasks(selected: Selected, on_conflict: OnConflict) -> Vec<Task> {
+    let Selected { source, targets, source_tags, options, images, withdrawn } = selected;
+    let pairs = targets.into_iter().map(|target| {
+        let (source, tags, options) = (source.clone(), source_tags.clone(), options.clone());
+        Arc::new(RepositoryPair::new(source, target, tags, options, on_conflict))
+    });
+    pairs
+        .zip(withdrawn)
+        .flat_map(|(pair, mut withdrawn)| {
+            images.iter().map(move |(reference, placement)| {
+                let (reference, placement) = (reference.clone(), placement.clone());
+                let withdrawn = match &placement {
+                    Placement::Tag(tag) => withdrawn.remove(tag),
+                    Placement::Digest | Placement::Part => None,
+                };
+                (pair.clone(), Item { reference, placement, withdrawn })
+            })
+        })
+        .collect()
+}
