@@ -145,16 +145,16 @@ fn closing(report: &DemoReport, folder: &Path, program: &str) -> String {
     let mut text = if report.success {
         format!("\nAll of it worked, in {}.\n", output::seconds(report.seconds))
     } else {
-        "\nNot all of it worked: see FAILED above.\n".to_owned()
+        "\nSome checks failed: see FAILED above.\n".to_owned()
     };
     if report.next.is_empty() {
         text.push_str(&format!(
-            "\nWhat next?\n   {program} demo --keep ./demo    the same, with its files kept to play with\n   {program} sync --help           mirror with rules of your own; start from config.example.toml\n"
+            "\nWhat next?\n   {program} demo --keep ./demo    run again, and keep the configuration and images\n   {program} sync --help           write your own rules: start from config.example.toml\n"
         ));
         return text;
     }
     text.push_str(&format!(
-        "\nKept in {}: tranship.toml (the rules), source and target (the images, as OCI layouts).\nThe registries of the demo have stopped. To go on:\n",
+        "\nKept in {}: tranship.toml (the rules), source and target (the images, as OCI layouts).\nThe registries of the demo have stopped. To continue:\n",
         folder.display()
     ));
     for next in &report.next {
