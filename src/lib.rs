@@ -13,6 +13,7 @@
 //! - `history`: what each run did, kept on disk.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
 //! - `cleanup`: what of a repository a policy deletes: a snapshot is read, and a plan decided.
+//! - `removal`: steps that delete, carried out safely, with their audit: what sync and cleanup share.
 //! - `stores`: addresses (registry, layout, archive), opened as repositories.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
 //! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
@@ -48,6 +49,7 @@ pub mod metrics;
 pub mod oci;
 pub mod process;
 pub mod registry;
+pub mod removal;
 pub mod repository;
 pub mod schedule;
 pub mod server;

@@ -1,7 +1,7 @@
-//! Carries cleanup rules out: for each repository of a rule a plan is made and, if that is what is
-//! wanted, applied.
+//! Carries cleanup rules out: each repository of a rule is planned and, if the run applies plans,
+//! cleaned up.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -9,27 +9,24 @@ use futures_util::StreamExt;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 
-use super::apply::quarantine::{Quarantine, Spaces};
-use super::apply::recover::recover;
-use super::apply::{Order, STRETCH, apply};
-use super::audit::{Actor, Audit};
+use super::observe::{Observation, ObserveOptions, RepositoryContext};
 use super::plan::{Plan, plan};
+use super::quarantine::{Quarantine, Spaces};
+use super::recheck::Rechecker;
 use super::report::{CleanupReport, RepositoryReport};
-use super::site::{Look, Sight, Site};
-use super::upkeep::{advise, collect};
+use super::repositories::{Place, Selected, repositories};
+use super::spec::CleanupSpec;
+use super::upkeep::{Upkeep, collect};
 use super::usage::{Sources, UsageNow};
-use super::{Place, Selected, repositories};
-use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
-use crate::fair::{self, Flow, Pulse, WriteLeases};
+use crate::fair::{self, Flow, WriteLeases};
 use crate::layout::Layout;
 use crate::registry::Registries;
+use crate::removal::{Audit, KeepCopies, Order, STRETCH, StepOutcome, execute, recover};
 use crate::repository::{Cause, Error, Failure, Repository};
-use crate::state::State;
-use crate::stop::StopSignal;
 use crate::transfer::Carrier;
 
-/// Repositories of one rule under way at once.
+/// How many repositories of one rule are cleaned up at once.
 const REPOSITORIES: usize = 8;
 
 /// Carries cleanup rules out.
@@ -39,27 +36,6 @@ pub struct Cleaner {
     leases: WriteLeases,
     audit: Audit,
     sources: Sources,
-}
-
-/// One run of one rule: what is wanted of it, and how it is held from outside.
-#[derive(Clone, Copy)]
-pub struct CleanupSpec<'a> {
-    pub rule: &'a CleanupRule,
-    /// Whether anything is deleted: not more than what the rule itself allows is for the caller to
-    /// see to.
-    pub mode: Mode,
-    /// The only repository that the run is about; `None`: all of them.
-    pub only: Option<&'a Place>,
-    pub stop: &'a StopSignal,
-    pub flow: Flow,
-    /// Signs of life go here.
-    pub pulse: &'a Pulse,
-    /// Who asked for it, and in which run: for the audit.
-    pub actor: &'a Actor,
-    /// The time that ages are reckoned from.
-    pub now: Timestamp,
-    /// Sees the plan of each repository, before anything of it is done.
-    pub watch: &'a (dyn Fn(&Plan<'_>) + Sync),
 }
 
 impl Cleaner {
@@ -73,13 +49,13 @@ impl Cleaner {
         Self { registries, carrier, leases, audit, sources: Sources::default() }
     }
 
-    /// The same, that can read what is in use. A rule that names a source which is not among these
-    /// deletes nothing.
+    /// The same, with the sources of what is in use. A rule that names a source which is not among
+    /// these deletes nothing.
     pub fn with_sources(self, sources: Sources) -> Self {
         Self { sources, ..self }
     }
 
-    /// One for runs to come, after a change of the configuration. Runs of both heed each other.
+    /// A cleaner for later runs, after a change of the configuration. Both share leases and audit.
     pub fn renewed(&self, registries: Arc<Registries>, sources: Sources) -> Self {
         Self {
             sources,
@@ -90,18 +66,20 @@ impl Cleaner {
         }
     }
 
-    /// One run of one rule. What it learnt is on the disk when it returns.
+    /// One run of one rule. When it returns, what it learnt is on the disk.
     ///
-    /// When it is stopped, a deletion under way comes to its end: what became of it is known.
+    /// If it is stopped, a deletion that is under way is completed, so that its outcome is known.
     pub async fn run(&self, spec: CleanupSpec<'_>) -> CleanupReport {
         let begin = Instant::now();
         let report = Mutex::new(CleanupReport::new(&spec.rule.name, spec.mode));
         let _watched = self.registries.pulses().watch(spec.flow, spec.pulse);
-        let selected = self.pass(&spec, &report).await;
+        // One note for each registry at which something was deleted.
+        let follow_ups = Mutex::new(BTreeSet::new());
+        let selected = self.pass(&spec, &report, &follow_ups).await;
         let mut report = report.into_inner();
         if let (Some(selected), Mode::Apply) = (selected, spec.mode) {
-            self.empty_quarantines(&spec, &selected, &mut report).await;
-            advise(&selected, &mut report);
+            self.upkeep(&spec).empty_quarantines(&selected, &mut report).await;
+            report.notes.extend(follow_ups.into_inner());
         }
         self.carrier.state().flush().await;
         report.repositories.sort_by(|a, b| a.repository.cmp(&b.repository));
@@ -109,11 +87,12 @@ impl Cleaner {
         report
     }
 
-    /// What the rule is about; `None`: it ended before anything was looked at.
+    /// The repositories of the rule; `None`: it ended before any was observed.
     async fn pass(
         &self,
         spec: &CleanupSpec<'_>,
         report: &Mutex<CleanupReport>,
+        follow_ups: &Mutex<BTreeSet<String>>,
     ) -> Option<Selected> {
         let stopped = || report.lock().interrupted = true;
         let fail = |failures: Vec<Failure>| report.lock().failures.extend(failures);
@@ -131,13 +110,13 @@ impl Cleaner {
             }
         };
         fail(selected.failures.iter().map(Failure::of).collect());
-        let spared = self.spare_quarantines(spec, &mut selected);
+        let spared = self.upkeep(spec).spare_quarantines(&mut selected);
         if spared > 0 {
             let note = format!("{spared} repositories are quarantines and are left alone");
             report.lock().notes.push(note);
         }
         let usage = UsageNow::new(&self.sources, spec.rule, self.carrier.state(), spec.now);
-        // Once for all: without it nothing is deleted anywhere.
+        // Once for all repositories: if it cannot be read, nothing is deleted anywhere.
         match spec.stop.soon.run_until_cancelled(usage.read()).await {
             Some(Ok(_)) => {}
             Some(Err(failures)) => {
@@ -153,7 +132,8 @@ impl Cleaner {
         futures_util::stream::iter(&selected.repositories)
             .for_each_concurrent(REPOSITORIES, |(place, expected)| async move {
                 match self.place(spec, usage, place).await {
-                    Ok(Seen::Report(one, interrupted)) => {
+                    Ok(Seen::Report { report: one, interrupted, follow_up }) => {
+                        follow_ups.lock().extend(follow_up);
                         let mut report = report.lock();
                         report.interrupted |= interrupted;
                         report.repositories.push(one);
@@ -171,7 +151,7 @@ impl Cleaner {
         Some(selected)
     }
 
-    /// Plans one repository and, if that is wanted, carries the plan out.
+    /// Plans one repository and, if the run applies plans, carries the plan out.
     async fn place(
         &self,
         spec: &CleanupSpec<'_>,
@@ -181,10 +161,8 @@ impl Cleaner {
         let CleanupSpec { rule, mode, stop, .. } = *spec;
         let applies = mode == Mode::Apply;
         let opened = self.open(place, spec.flow).await;
-        let (repository, layout) = opened.map_err(|error| vec![Failure::of(&error)])?;
-        let site = Site {
-            repository,
-            layout,
+        let context = RepositoryContext {
+            repository: opened.map_err(|error| vec![Failure::of(&error)])?,
             state: self.carrier.state(),
             policy: &rule.policy,
             now: spec.now,
@@ -201,124 +179,128 @@ impl Cleaner {
         let begin = async {
             let lease = match applies {
                 true => {
-                    let lease = self.leases.take(site.repository.name(), &rule.name);
+                    let lease = self.leases.take(context.repository.name(), &rule.name);
                     Some(fair::waiting(lease, || spec.pulse.beat()).await)
                 }
                 false => None,
             };
-            (lease, site.look(Look { all_referrers: applies, ..Look::default() }).await)
+            let options = ObserveOptions { all_referrers: applies, ..ObserveOptions::default() };
+            (lease, context.observe(options).await)
         };
-        let Some((_lease, sight)) = stop.soon.run_until_cancelled(begin).await else {
+        let Some((_lease, observed)) = stop.soon.run_until_cancelled(begin).await else {
             return Ok(Seen::Stopped);
         };
-        let Some(Sight { snapshot, in_use }) = sight? else { return Ok(Seen::Nothing) };
+        let Some(Observation { snapshot, in_use }) = observed? else { return Ok(Seen::Nothing) };
         let plan = plan(&snapshot, &rule.policy, &in_use, spec.now);
         (spec.watch)(&plan);
         let mut report = RepositoryReport::of(&plan);
         if !applies {
-            return Ok(Seen::Report(report, false));
+            return Ok(Seen::Report { report, interrupted: false, follow_up: None });
         }
-        let interrupted = self.apply(spec, &site, &plan, place, &mut report).await?;
-        Ok(Seen::Report(report, interrupted))
+        let interrupted = self.apply(spec, &context, &plan, place, &mut report).await?;
+        let deleted = report.count(StepOutcome::Deleted) > 0;
+        let follow_up = deleted.then(|| context.repository.follow_up()).flatten();
+        Ok(Seen::Report { report, interrupted, follow_up })
     }
 
-    /// Carries a plan out, and what else is due in its repository. Whether it was interrupted.
+    /// Carries a plan out, with what else is due in the repository. Gives whether it was interrupted.
     ///
     /// # Errors
     /// Nothing was done.
     async fn apply(
         &self,
         spec: &CleanupSpec<'_>,
-        site: &Site<'_>,
+        context: &RepositoryContext<'_>,
         plan: &Plan<'_>,
         place: &Place,
         report: &mut RepositoryReport,
     ) -> Result<bool, Vec<Failure>> {
         let CleanupSpec { rule, actor, stop, .. } = *spec;
-        let notes = recover(&self.audit, &*site.repository, spec.now).await;
+        let notes = recover(&self.audit, &*context.repository, spec.now).await;
         report.notes.extend(notes.map_err(|failure| vec![failure])?);
         if !plan.steps.is_empty() {
             let space = match &rule.quarantine {
                 Some(quarantine) => {
                     let opened = self.spaces(spec).open(&quarantine.to, place).await;
                     let space = opened.map_err(|error| vec![Failure::of(&error)])?;
-                    self.state().note_quarantine(&rule.name, &space.name);
+                    context.state.note_quarantine(&rule.name, &space.name);
                     Some((quarantine.ttl, space))
                 }
                 None => None,
             };
-            let copies = space.as_ref().map(|(ttl, space)| Quarantine {
+            let mut copies = space.as_ref().map(|(ttl, space)| Quarantine {
                 carrier: &self.carrier,
                 flow: spec.flow,
-                source: Arc::clone(&site.repository),
+                source: Arc::clone(&context.repository),
+                snapshot: plan.snapshot,
                 space,
                 until: spec.now.checked_add(*ttl).unwrap_or(Timestamp::MAX),
                 copies: HashMap::new(),
             });
             let order = Order {
+                repository: &*context.repository,
+                state: context.state,
                 rule: &rule.name,
                 audit: &self.audit,
                 actor,
-                quarantine: copies,
+                recheck: &Rechecker { context, planned: plan },
+                quarantine: copies.as_mut().map(|copies| copies as &mut dyn KeepCopies),
                 stop,
-                // No rule copies into a layout.
-                withdraws: site.layout.is_none().then(|| rule.mark()),
+                now: plan.now,
+                withdraws: Some(rule.mark()),
+                untag_by_overwriting: plan.policy.untag_by_overwriting,
                 stretch: STRETCH,
             };
-            let applied = apply(site, plan, order).await;
-            if report.take(applied) {
+            let steps: Vec<_> = plan.to_steps().collect();
+            if report.take(plan, execute(&steps, order).await) {
                 return Ok(true);
             }
         }
         let now = u64::try_from(spec.now.as_second()).unwrap_or_default();
-        site.state.prune_withdrawn(site.repository.name(), now);
-        if let Some(layout) = &site.layout {
-            match collect(layout, spec.now).await {
-                Ok(note) => report.notes.extend(note),
-                Err(error) => report.failures.push(Failure::of(&error)),
-            }
+        context.state.prune_withdrawn(context.repository.name(), now);
+        match collect(&*context.repository, spec.now).await {
+            Ok(note) => report.notes.extend(note),
+            Err(error) => report.failures.push(Failure::of(&error)),
         }
         Ok(false)
     }
 
-    pub(super) fn spaces(&self, spec: &CleanupSpec<'_>) -> Spaces<'_> {
+    fn upkeep<'a>(&'a self, spec: &'a CleanupSpec<'a>) -> Upkeep<'a> {
+        Upkeep {
+            spec,
+            spaces: self.spaces(spec),
+            state: self.carrier.state(),
+            audit: &self.audit,
+            leases: &self.leases,
+        }
+    }
+
+    fn spaces(&self, spec: &CleanupSpec<'_>) -> Spaces<'_> {
         Spaces { registries: &self.registries, flow: spec.flow }
-    }
-
-    pub(super) fn state(&self) -> &State {
-        self.carrier.state()
-    }
-
-    pub(super) fn audit(&self) -> &Audit {
-        &self.audit
-    }
-
-    pub(super) fn leases(&self) -> &WriteLeases {
-        &self.leases
     }
 
     async fn open(
         &self,
         place: &Place,
         flow: Flow,
-    ) -> crate::repository::Result<(Arc<dyn Repository>, Option<Layout>)> {
+    ) -> crate::repository::Result<Arc<dyn Repository>> {
         match place {
             Place::Registry(host, name) => {
-                let registry = self.registries.open(host)?;
-                Ok((registry.repository_in(flow, name.clone(), false), None))
+                Ok(self.registries.open(host)?.repository_in(flow, name.clone(), false))
             }
-            Place::Layout(folder) => {
-                let layout = Layout::open(folder).await?;
-                Ok((Arc::new(layout.clone()), Some(layout)))
-            }
+            Place::Layout(folder) => Ok(Arc::new(Layout::open(folder).await?)),
         }
     }
 }
 
 /// What was found of a repository.
 enum Seen {
-    /// And whether it was interrupted.
-    Report(RepositoryReport, bool),
+    Report {
+        report: RepositoryReport,
+        interrupted: bool,
+        /// What is left to do at its registry.
+        follow_up: Option<String>,
+    },
     /// There is no such repository.
     Nothing,
     Stopped,

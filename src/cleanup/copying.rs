@@ -1,5 +1,5 @@
-//! How a manifest is copied to a quarantine, and back from it: as it is, with its children and
-//! blobs. What refers to it is copied by itself.
+//! Copies a manifest to a quarantine, or back: unchanged, with its children and blobs. Its referrers are
+//! copied by themselves.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::oci::Digest;
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
 use crate::transfer::{Carrier, Condition, Job, Options, TagIndex, Target};
 
-/// One manifest on its way.
+/// One manifest to copy.
 pub(super) struct Copying<'a> {
     pub carrier: &'a Carrier,
     pub flow: Flow,
@@ -24,7 +24,7 @@ impl Copying<'_> {
     pub async fn run(&self) -> Result<()> {
         let notes = self.transfer(ForeignLayers::Skip).await?;
         if !notes.is_empty() {
-            // Layers that are usually kept elsewhere may be here all the same, and only here.
+            // Foreign layers may be here all the same, and only here.
             if let Err(error) = self.transfer(ForeignLayers::Copy).await {
                 tracing::debug!(%error, "without layers that are kept elsewhere");
             }
@@ -32,7 +32,7 @@ impl Copying<'_> {
         Ok(())
     }
 
-    /// Copies it; notes tell of what was left out.
+    /// Copies it; the notes say what was left out.
     async fn transfer(&self, foreign_layers: ForeignLayers) -> Result<Vec<String>> {
         let job = Job {
             source: Arc::clone(self.source),
@@ -44,7 +44,7 @@ impl Copying<'_> {
                 current: None,
                 condition: self.condition.clone(),
                 fresh: false,
-                // Cleanup is what deletes there: what is remembered of it may be gone.
+                // Cleanup deletes in this repository, so blobs that the state remembers may be gone.
                 cleaned: true,
             }],
             options: Arc::new(Options {

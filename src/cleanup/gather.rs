@@ -1,8 +1,8 @@
 //! Reads a repository into a snapshot: its tags, all manifests that can be reached from them, and
-//! what refers to those. Only reads, and reads no manifest twice: what a digest names is kept in
-//! the state. So the second snapshot costs the tag list and one HEAD a tag.
+//! the referrers of those. No manifest is read twice, because the state remembers what is in it, so
+//! the second snapshot costs the tag list and one HEAD for each tag.
 //!
-//! Nothing in here fails. What cannot be had makes the snapshot incomplete, and then no plan
+//! Nothing in here fails. What cannot be read makes the snapshot incomplete, and then no plan
 //! deletes anything.
 
 use std::collections::HashSet;
@@ -11,19 +11,17 @@ use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::plan::snapshot::{Abilities, Snapshot};
-use super::{Builder, Found};
+use super::plan::{Abilities, Builder, Found, Snapshot};
 use crate::config::policy::ClockSource;
-use crate::layout::{Layout, Listed};
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
-use crate::repository::{ErrorKind, Reference, Repository, Result, read_small_blob};
+use crate::repository::{ErrorKind, Reference, Repository, Result, Times, read_small_blob};
 use crate::state::{Created, SeenManifest, SeenReferrers, State};
 
-/// Tags or manifests that are asked for at once; the registry's own window bounds it further.
+/// How many tags or manifests are requested at once; the registry's connection limit may lower it.
 const PARALLEL: usize = 32;
-/// What one repository may hold, to bound memory.
+/// The most manifests of one repository, to bound memory.
 const MAX_MANIFESTS: usize = 2_000_000;
-/// How long an answer about referrers is good enough for who only plans.
+/// How long an answer about referrers is good enough for a plan that is not carried out.
 const REFERRERS_LAST: SignedDuration = SignedDuration::from_hours(24);
 
 /// How a repository is read.
@@ -32,23 +30,20 @@ pub struct Gathering<'a> {
     pub abilities: Abilities,
     pub state: &'a State,
     pub now: Timestamp,
-    /// Further manifests to look for: in use, or listed without a tag.
+    /// Further manifests to look for: those in use, and those that are about to be deleted.
     pub roots: &'a [Digest],
-    /// Tags that are in use, which a list that lags may lack.
+    /// Tags that are in use. A list of tags that is out of date may lack them.
     pub in_use: &'a [Tag],
-    /// All tags that there were have been deleted: no list of tags is an empty one.
+    /// All tags have been deleted: if there is no list of tags, it is empty.
     pub emptied: bool,
-    /// Where the repository is a layout: what it lists, also without a tag, and when files were
-    /// written is known.
-    pub layout: Option<&'a Layout>,
-    /// Whether configurations are read, for when images were created.
+    /// Whether configurations are read, to learn when images were created.
     pub created: bool,
-    /// Whether every list of referrers is asked for, however lately that was done.
+    /// Whether every list of referrers is requested, even if that was done a moment ago.
     pub all_referrers: bool,
 }
 
 /// What was found under a digest.
-enum Looked {
+enum Examined {
     Found { seen: Box<SeenManifest>, referrers: Result<Vec<Digest>> },
     Absent,
     Unreadable(String),
@@ -59,8 +54,7 @@ impl Gathering<'_> {
     pub async fn run(&self) -> Option<Snapshot> {
         let mut builder = Builder::new(self.repository.name(), self.abilities);
         let tags = match self.repository.tags().await {
-            // A layout without images is there; a registry does not tell.
-            Ok(None) if self.layout.is_some() || self.emptied => Vec::new(),
+            Ok(None) if self.repository.capabilities().exists || self.emptied => Vec::new(),
             Ok(tags) => tags?,
             Err(error) => {
                 builder.cut_short(error.to_string());
@@ -72,7 +66,10 @@ impl Gathering<'_> {
         let mut next = self.resolve(tags, true, &mut builder).await;
         next.extend(self.resolve(unlisted, false, &mut builder).await);
         next.extend(self.roots.iter().cloned());
-        next.extend(self.listed(&mut builder).await);
+        match self.repository.untagged().await {
+            Ok(untagged) => next.extend(untagged),
+            Err(error) => builder.cut_short(error.to_string()),
+        }
         self.walk(next, &mut builder).await;
         let snapshot = builder.finish();
         if snapshot.incomplete().is_empty() {
@@ -84,7 +81,8 @@ impl Gathering<'_> {
         Some(snapshot)
     }
 
-    /// Where the tags point, and the digests that they are made from. `listed`: they should be there.
+    /// The digests that tags point at, and those that derived tags are named after. `listed`: the tags
+    /// are in the list, so they should exist.
     async fn resolve(&self, tags: Vec<Tag>, listed: bool, builder: &mut Builder) -> Vec<Digest> {
         let resolved = futures_util::stream::iter(tags).map(|tag| async {
             let resolved = self.repository.resolve(&Reference::Tag(tag.clone())).await;
@@ -109,25 +107,7 @@ impl Gathering<'_> {
         digests
     }
 
-    /// What a layout lists, tagged or not.
-    async fn listed(&self, builder: &mut Builder) -> Vec<Digest> {
-        let Some(layout) = self.layout else { return Vec::new() };
-        let mut digests = Vec::new();
-        match layout.listed().await {
-            Ok(listed) => {
-                for entry in listed {
-                    match entry {
-                        Listed::Manifest { digest, .. } => digests.push(digest),
-                        Listed::NotUnderstood(reason) => builder.cut_short(reason),
-                    }
-                }
-            }
-            Err(error) => builder.cut_short(error.to_string()),
-        }
-        digests
-    }
-
-    /// Looks at these manifests and at all that they lead to.
+    /// Examines these manifests and all that they lead to.
     async fn walk(&self, mut next: Vec<Digest>, builder: &mut Builder) {
         let mut met = HashSet::new();
         while !next.is_empty() {
@@ -136,27 +116,25 @@ impl Gathering<'_> {
                 builder.cut_short(format!("there are more than {MAX_MANIFESTS} manifests"));
                 break;
             }
-            let looked =
+            let examined =
                 futures_util::stream::iter(std::mem::take(&mut next)).map(|digest| async {
-                    let looked = self.look(&digest).await;
-                    let written = match self.layout {
-                        Some(layout) => Some(layout.written(&digest).await),
-                        None => None,
-                    };
-                    (digest, looked, written)
+                    let examined = self.examine(&digest).await;
+                    let times = self.repository.times(&digest).await;
+                    (digest, examined, times)
                 });
-            let mut looked = std::pin::pin!(looked.buffer_unordered(PARALLEL));
-            while let Some((digest, looked, written)) = looked.next().await {
-                match looked {
-                    Looked::Absent => builder.absent(&digest),
-                    Looked::Unreadable(reason) => builder.unreadable(&digest, reason),
-                    Looked::Found { seen, referrers } => {
+            let mut examined = std::pin::pin!(examined.buffer_unordered(PARALLEL));
+            while let Some((digest, examined, times)) = examined.next().await {
+                match examined {
+                    Examined::Absent => builder.absent(&digest),
+                    Examined::Unreadable(reason) => builder.unreadable(&digest, reason),
+                    Examined::Found { seen, referrers } => {
                         next.extend(seen.children.iter().chain(&seen.subject).cloned());
                         match referrers {
                             Ok(referrers) => next.extend(referrers),
                             Err(error) => builder.cut_short(error.to_string()),
                         }
-                        if let Some(Ok(Some(at))) = written {
+                        // If the time cannot be read, the age is not known, and the manifest stays.
+                        if let Ok(Times { pushed: Some(at), .. }) = times {
                             builder.time(&digest, ClockSource::Pushed, at);
                         }
                         builder.time(&digest, ClockSource::FirstSeen, seen.first_seen);
@@ -170,7 +148,7 @@ impl Gathering<'_> {
         }
     }
 
-    async fn look(&self, digest: &Digest) -> Looked {
+    async fn examine(&self, digest: &Digest) -> Examined {
         let name = self.repository.name();
         let known = self.state.manifest(name, digest);
         let is_enough = |seen: &&SeenManifest| !self.created || seen.created.is_some();
@@ -179,13 +157,13 @@ impl Gathering<'_> {
             None => {
                 let manifest = self.repository.manifest(&Reference::Digest(digest.clone())).await;
                 let read = match manifest {
-                    Ok(None) => return Looked::Absent,
+                    Ok(None) => return Examined::Absent,
                     Ok(Some(manifest)) => self.read(&manifest).await,
                     Err(error) => Err(error.to_string()),
                 };
                 match read {
                     Ok(read) => read,
-                    Err(reason) => return Looked::Unreadable(reason),
+                    Err(reason) => return Examined::Unreadable(reason),
                 }
             }
         };
@@ -196,10 +174,10 @@ impl Gathering<'_> {
         if known.as_ref() != Some(&seen) {
             self.state.set_manifest(name, digest, &seen);
         }
-        Looked::Found { seen: Box::new(seen), referrers }
+        Examined::Found { seen: Box::new(seen), referrers }
     }
 
-    /// What a manifest and its configuration say, first seen now.
+    /// What a manifest and its configuration say; it is first seen now.
     async fn read(&self, manifest: &Manifest) -> std::result::Result<SeenManifest, String> {
         let Found { is_index, children, subject, artifact_type, size, blobs } =
             Found::of(manifest)?;
@@ -220,7 +198,7 @@ impl Gathering<'_> {
         })
     }
 
-    /// When an image's configuration says that it was made. Anything but an image says nothing.
+    /// When an image was created, by its configuration. Other manifests do not say.
     async fn created(&self, manifest: &Manifest) -> Result<Created> {
         #[derive(Deserialize)]
         struct Configuration {
@@ -232,7 +210,7 @@ impl Gathering<'_> {
         };
         let bytes = match read_small_blob(self.repository, &config.digest).await {
             Ok(bytes) => bytes,
-            // An image without its configuration cannot be run, but it can be old.
+            // An image whose configuration is missing cannot be run, but it can be deleted.
             Err(error) if error.kind() == ErrorKind::Missing => return Ok(Created::Silent),
             Err(error) => return Err(error),
         };
@@ -241,21 +219,21 @@ impl Gathering<'_> {
         Ok(at.map_or(Created::Silent, Created::At))
     }
 
-    /// What the registry lists as referrers, from its last answer where that is good enough.
+    /// The referrers that the registry lists, by its last answer if that is recent enough.
     async fn referrers(&self, digest: &Digest, seen: &mut SeenManifest) -> Result<Vec<Digest>> {
         let lasts = |referrers: &&SeenReferrers| {
             let age = self.now.duration_since(referrers.at);
-            // Of an answer from the future it is not known how old it is.
+            // If the answer is from the future, nobody knows how old it is.
             !self.all_referrers && !age.is_negative() && age < REFERRERS_LAST
         };
         if let Some(last) = seen.referrers.as_ref().filter(lasts) {
             return Ok(last.digests.clone());
         }
-        if self.layout.is_some() {
-            // Whatever refers to something is listed itself.
+        if self.repository.capabilities().lists_untagged {
+            // All referrers are listed themselves.
             return Ok(Vec::new());
         }
-        // Without such an API there are tags instead; that, too, need not be found out each time.
+        // A repository without a referrers API has fallback tags instead. That is remembered as well.
         let listed = self.repository.referrers(digest).await?.unwrap_or_default();
         let digests: Vec<_> = listed.into_iter().map(|descriptor| descriptor.digest).collect();
         seen.referrers = Some(SeenReferrers { at: self.now, digests: digests.clone() });

@@ -1,44 +1,44 @@
-//! What a cleanup policy deletes: planned, explained, and carried out so that whatever is left is
-//! as whole as it was. docs/cleanup.md says what the decisions mean to people.
+//! What a cleanup policy deletes: planned, explained, and deleted so that whatever is left is as
+//! whole as it was. docs/cleanup.md says what the decisions mean to people.
 //!
 //! - [`mod@plan`] decides: `(snapshot, policy, in use, now)` → [`Plan`], without any I/O.
-//! - `gather` reads a repository into a snapshot; `site`: which repository, and how it is looked
-//!   at. [`repositories()`]: which ones a rule is about.
+//! - `gather` reads a repository into a snapshot; `observe`: with what is in use of it.
+//!   [`repositories()`]: which ones a rule is about.
 //! - [`in_use`]: what runs somewhere, read from where the configuration says; `usage`: while a rule
 //!   runs.
-//! - `apply` carries a plan out. [`audit`]: what is written down of that, before and after.
-//! - `afterwards`: what a registry must do itself when it is over.
-//! - `upkeep`: what is due besides.
-//! - [`Cleaner`] does all of this for a rule, `removal` for who is no cleanup rule.
-//! - [`restore`] brings back what a quarantine holds. [`report`]: what was done, as JSON.
+//! - [`Cleaner`] plans and deletes for a rule (`spec`), by the room [`removal`](crate::removal), which
+//!   has the plan rechecked again and again (`recheck`). `tag_removal`: the same for chosen tags.
+//! - `quarantine`: copies of what is deleted; `expire`: their end; [`restore`] brings them back.
+//! - `upkeep`: what is due besides. [`report`]: what was done, as JSON.
 
-mod afterwards;
-mod apply;
-pub mod audit;
 mod cleaner;
 mod copying;
+mod expire;
 mod gather;
 pub mod in_use;
+mod observe;
 pub mod plan;
-mod removal;
+mod quarantine;
+mod recheck;
 pub mod report;
 mod repositories;
 pub mod restore;
-mod site;
+mod spec;
+mod tag_removal;
 #[cfg(test)]
 mod tests;
 mod upkeep;
 mod usage;
 
-pub use audit::{Actor, Audit};
-pub use cleaner::{Cleaner, CleanupSpec};
+pub use cleaner::Cleaner;
 pub use gather::Gathering;
 pub use plan::{
     Abilities, Blocker, Blockers, Builder, Explanation, Fate, Found, InUse, Incomplete,
-    ManifestVerdict, Node, Plan, Refusal, Snapshot, Step, TagFate, TagVerdict, Untag, explain,
-    plan,
+    ManifestVerdict, Node, Plan, PlannedStep, Refusal, Snapshot, TagFate, TagVerdict, Untag,
+    explain, plan,
 };
-pub use removal::{Removal, Removed, these_tags};
-pub use report::{CleanupReport, Outcome, Planned, RepositoryReport, StepReport, Verdict};
+pub use report::{CleanupReport, Planned, RepositoryReport, Verdict};
 pub use repositories::{Place, Selected, repositories, resolved};
+pub use spec::CleanupSpec;
+pub use tag_removal::TagRemover;
 pub use usage::Sources;

@@ -4,11 +4,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::apply::Applied;
-use super::plan::document::StepLine;
 use super::plan::{Plan, Refusal, Totals};
 use crate::config::cleanup::Mode;
-use crate::oci::{Digest, Tag};
+use crate::removal::{Executed, StepAction, StepOutcome, StepReport};
 use crate::repository::Failure;
 
 /// One run of one rule.
@@ -34,23 +32,23 @@ pub struct RepositoryReport {
     /// Why nothing was deleted at all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
-    /// Those reasons are the rule's own limits.
+    /// Those reasons are the limits of the rule.
     pub limited: bool,
-    /// What the plan asks for; nothing where none could be made.
+    /// What the plan asks for; all zero if no plan could be made.
     pub planned: Planned,
-    /// What became of each step, in their order; of plans that are not carried out, nothing.
+    /// What became of each step, in order; empty if the plan was not carried out.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepReport>,
     /// Bytes of manifests and blobs that nothing in the repository uses any more.
     pub bytes_freed: u64,
-    /// What went wrong besides: an old copy in the quarantine, garbage in a layout.
+    /// What went wrong besides the steps: an old copy in the quarantine, garbage in a layout.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 
-/// What a plan comes to.
+/// The sums of a plan.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Planned {
     /// Tags made by people.
@@ -59,101 +57,6 @@ pub struct Planned {
     pub manifests: u64,
     pub manifests_deleted: u64,
     pub bytes_freed: u64,
-}
-
-/// One step, and what became of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepReport {
-    /// `delete` or `untag`.
-    pub action: StepAction,
-    /// The tag that was taken away, or those that went with the manifest.
-    pub tags: Vec<Tag>,
-    pub digest: Digest,
-    /// The line of the rule that asked for it; absent for what went with something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub line: Option<String>,
-    pub outcome: Outcome,
-    /// Why it was not simply done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    pub bytes_freed: u64,
-}
-
-impl StepReport {
-    /// A step with all that it would free.
-    pub(super) fn of(line: &StepLine<'_>, outcome: Outcome) -> Self {
-        Self {
-            action: StepAction::of(line),
-            tags: line.tag.iter().chain(&line.tags).copied().cloned().collect(),
-            digest: line.digest.clone(),
-            line: line.rule.map(str::to_owned),
-            outcome,
-            reason: None,
-            bytes_freed: line.bytes_freed,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepAction {
-    /// A manifest with all its tags.
-    Delete,
-    /// One tag of a manifest that stays.
-    Untag,
-}
-
-impl StepAction {
-    /// Only what takes a single tag away names one.
-    pub(super) fn of(line: &StepLine<'_>) -> Self {
-        if line.tag.is_some() { Self::Untag } else { Self::Delete }
-    }
-
-    /// As it is written in JSON and in the log; fits after "failed to".
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delete => "delete",
-            Self::Untag => "untag",
-        }
-    }
-}
-
-/// What became of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    Deleted,
-    /// Somebody else had deleted it.
-    Gone,
-    /// It is not what it was when it was planned, or it belongs to something that stays after all.
-    Skipped,
-    /// The registry does not delete it, for a reason of its own.
-    Refused,
-    Failed,
-    /// The run ended before.
-    NotDone,
-}
-
-impl Outcome {
-    pub const ALL: [Self; 6] =
-        [Self::Deleted, Self::Gone, Self::Skipped, Self::Refused, Self::Failed, Self::NotDone];
-
-    /// As it is written in JSON, in the log and in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Gone => "gone",
-            Self::Skipped => "skipped",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::NotDone => "not_done",
-        }
-    }
-
-    /// The thing is not there any more.
-    pub fn is_gone(self) -> bool {
-        matches!(self, Self::Deleted | Self::Gone)
-    }
 }
 
 impl From<Totals> for Planned {
@@ -168,7 +71,7 @@ impl Planned {
         Self { bytes_freed: plan.bytes(), ..plan.totals().unwrap_or_default().into() }
     }
 
-    /// What several plans come to together.
+    /// Adds the sums of another plan.
     pub fn add(&mut self, other: Self) {
         self.tags += other.tags;
         self.tags_deleted += other.tags_deleted;
@@ -179,7 +82,7 @@ impl Planned {
 }
 
 impl RepositoryReport {
-    /// A plan of which nothing is done yet.
+    /// The report on a plan of which nothing is done yet.
     pub fn of(plan: &Plan<'_>) -> Self {
         let limit = |refusal: &Refusal| matches!(refusal, Refusal::TooMany { .. });
         Self {
@@ -194,17 +97,23 @@ impl RepositoryReport {
         }
     }
 
-    /// What was done of the plan. Whether it was stopped before its end.
-    pub(super) fn take(&mut self, applied: Applied) -> bool {
-        let Applied { steps, notes, interrupted, bytes_freed } = applied;
+    /// Adds what was done of the plan. Gives whether it was stopped before its end.
+    pub(super) fn take(&mut self, plan: &Plan<'_>, executed: Executed) -> bool {
+        let Executed { steps, notes, interrupted } = executed;
+        let mut gone = vec![false; plan.snapshot.len()];
+        for step in steps.iter().filter(|step| step.action == StepAction::Delete) {
+            if let (true, Some(node)) = (step.outcome.is_gone(), plan.snapshot.find(&step.digest)) {
+                gone[node.at()] = true;
+            }
+        }
+        self.bytes_freed = plan.snapshot.freed_without(&gone);
         self.steps = steps;
         self.notes.extend(notes);
-        self.bytes_freed = bytes_freed;
         interrupted
     }
 
-    /// How many steps ended so.
-    pub fn count(&self, outcome: Outcome) -> usize {
+    /// How many steps had this outcome.
+    pub fn count(&self, outcome: StepOutcome) -> usize {
         self.steps.iter().filter(|step| step.outcome == outcome).count()
     }
 }
@@ -212,7 +121,7 @@ impl RepositoryReport {
 /// How a run as a whole went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// Everything that the rule asks for is so, or was refused by the registry for its own reason.
+    /// Everything that the rule asks for was done, or the registry refused it for a reason of its own.
     Succeeded,
     /// Something could not be read or done.
     Failed,
@@ -237,7 +146,8 @@ impl CleanupReport {
         let unread = |repository: &RepositoryReport| {
             !repository.refused.is_empty() && !repository.limited
                 || !repository.failures.is_empty()
-                || repository.count(Outcome::Failed) + repository.count(Outcome::NotDone) > 0
+                || repository.count(StepOutcome::Failed) + repository.count(StepOutcome::NotDone)
+                    > 0
         };
         if self.interrupted || !self.failures.is_empty() || self.repositories.iter().any(unread) {
             Verdict::Failed
@@ -248,12 +158,12 @@ impl CleanupReport {
         }
     }
 
-    /// How many steps ended so, in all repositories.
-    pub fn count(&self, outcome: Outcome) -> usize {
+    /// How many steps had this outcome, in all repositories.
+    pub fn count(&self, outcome: StepOutcome) -> usize {
         self.repositories.iter().map(|repository| repository.count(outcome)).sum()
     }
 
-    /// What all plans come to together.
+    /// The sums of all plans.
     pub fn planned(&self) -> Planned {
         let mut all = Planned::default();
         self.repositories.iter().for_each(|repository| all.add(repository.planned));

@@ -1,5 +1,5 @@
-//! Which repositories a cleanup rule is about, by listing registries and folders where nothing
-//! names them.
+//! Which repositories a cleanup rule is about. Registries and folders are listed where the rule has
+//! patterns.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +17,7 @@ use crate::repository::Error;
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     Registry(RegistryHost, RepositoryName),
-    /// The folder of a layout; canonical, unless it is not there.
+    /// The folder of a layout; canonical if it exists.
     Layout(PathBuf),
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Place {
 /// The repositories of a rule, and the lists that could not be read.
 #[derive(Debug, Default)]
 pub struct Selected {
-    /// Each once, sorted; `true`: the rule names it, so it should be there.
+    /// Each once, sorted; `true`: the rule names it, so it should exist.
     pub repositories: BTreeMap<Place, bool>,
     pub failures: Vec<Error>,
 }
@@ -122,8 +122,8 @@ impl Repositories {
     }
 }
 
-/// The same with the canonical paths of all folders that are there, so that an exclusion holds
-/// whichever way it leads to a layout.
+/// The same with the canonical paths of all folders that exist, so that an exclusion holds by
+/// whatever path a layout is reached.
 pub async fn resolved(repositories: &Repositories) -> Repositories {
     let mut resolved = repositories.clone();
     let included = resolved.included.iter_mut().filter_map(|included| match included {

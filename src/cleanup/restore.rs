@@ -1,5 +1,5 @@
-//! Brings back what was deleted: from the quarantine, with all tags, byte for byte. What there is
-//! to bring back, the audit says.
+//! Restores what was deleted: from the quarantine, with all tags, byte for byte. The audit says what
+//! can be restored.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
@@ -9,17 +9,17 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::audit::{self, Actor, Audit, Intent, Line};
 use super::copying::Copying;
-use super::report::{Outcome, StepAction};
 use crate::fair::Flow;
 use crate::oci::{Digest, ImageAddress, Tag, derived};
+use crate::removal::audit::{self, Actor, Audit, Intent, Line};
+use crate::removal::{StepAction, StepOutcome};
 use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
 use crate::state::jsonl::NewestFirst;
 use crate::stores::{Access, Stores};
 use crate::transfer::{Carrier, Condition};
 
-/// What of all that was deleted is meant.
+/// Which deleted images are to be restored.
 #[derive(Debug, Clone, Default)]
 pub struct Wanted {
     /// A repository, as the audit names it, and an image in it; `None`: all images of it.
@@ -28,7 +28,7 @@ pub struct Wanted {
     pub rule: Option<String>,
 }
 
-/// What became of something that was to be brought back.
+/// What became of an image that was to be restored.
 #[derive(Debug, Clone, Serialize)]
 pub struct Restored {
     pub repository: String,
@@ -41,13 +41,13 @@ pub struct Restored {
     pub failure: Option<Failure>,
 }
 
-/// Everything that can be brought back at `now`, the last deleted first. Blocks.
+/// Everything that can be restored at `now`, the last deleted first. Blocks.
 ///
 /// # Errors
 /// The audit cannot be read.
 pub fn restorable(state: &Path, now: Timestamp) -> io::Result<Vec<Intent>> {
     let mut lines = NewestFirst::open(&audit::folder(state))?;
-    let mut outcomes: HashMap<String, Outcome> = HashMap::new();
+    let mut outcomes: HashMap<String, StepOutcome> = HashMap::new();
     let mut restored: HashSet<String> = HashSet::new();
     let mut found = Vec::new();
     while let Some(line) = lines.next::<Line>(|_| true)? {
@@ -55,7 +55,7 @@ pub fn restorable(state: &Path, now: Timestamp) -> io::Result<Vec<Intent>> {
             Line::Outcome { id, outcome, .. } => _ = outcomes.entry(id).or_insert(outcome),
             Line::Restored { id, .. } => _ = restored.insert(id),
             Line::Intent(intent) => {
-                // One without an outcome was cut off: it may have been deleted.
+                // Without an outcome, the deletion was cut off and may have been carried out.
                 let went = outcomes.get(&intent.id).is_none_or(|outcome| outcome.is_gone());
                 let is_kept = match (&intent.quarantine, intent.action) {
                     (Some(kept), _) => kept.until > now,
@@ -72,8 +72,8 @@ pub fn restorable(state: &Path, now: Timestamp) -> io::Result<Vec<Intent>> {
     Ok(found)
 }
 
-/// Those that are meant, with what went along with them in the same run. The last deletion of a
-/// tag or digest counts.
+/// The wanted images, with what was deleted along with them in the same run. For each tag or digest,
+/// the last deletion counts.
 pub fn choose(restorable: &[Intent], wanted: &Wanted) -> Vec<Intent> {
     let by_run = |intent: &&Intent| {
         wanted.run.as_ref().is_none_or(|run| *run == intent.actor.run)
@@ -114,7 +114,7 @@ pub fn choose(restorable: &[Intent], wanted: &Wanted) -> Vec<Intent> {
     each_tag_once(chosen.into_iter().map(|at| candidates[at].clone()).collect())
 }
 
-/// Of what had the same tag at different times, only the last comes back with it.
+/// If several images had the same tag at different times, only the last one gets it back.
 fn each_tag_once(mut newest_first: Vec<Intent>) -> Vec<Intent> {
     let mut taken: HashSet<(String, Tag)> = HashSet::new();
     for intent in &mut newest_first {
@@ -124,39 +124,39 @@ fn each_tag_once(mut newest_first: Vec<Intent>) -> Vec<Intent> {
     newest_first
 }
 
-/// Brings things back.
+/// Restores images.
 pub struct Restorer<'a> {
     pub stores: &'a Stores,
     pub carrier: &'a Carrier,
     pub audit: &'a Audit,
     pub actor: &'a Actor,
-    /// Tags that point at something else by now are moved back.
+    /// Tags that point at something else by now are moved.
     pub overwrite: bool,
 }
 
-/// One thing on its way back.
-struct Way {
+/// How one image is restored.
+struct Route {
     source: Arc<dyn Repository>,
     target: Arc<dyn Repository>,
-    /// What each tag is put on condition of; none for those that are there.
+    /// The tags that are missing, each with the condition under which it is put.
     tags: Vec<(Tag, Condition)>,
 }
 
 impl Restorer<'_> {
-    /// Brings all of these back, each by itself. Tags that people made come first: the lists of
-    /// referrers that registries and clients make on the way are replaced by those that were there.
+    /// Restores all of these, each by itself. Tags that people made come first: the lists of referrers
+    /// that registries and clients create meanwhile are replaced by the former ones.
     pub async fn run(&self, intents: Vec<Intent>) -> Vec<Restored> {
         let (mut derived, mut own) = (Vec::new(), Vec::new());
         for intent in intents {
             let is_derived = intent.tags.iter().any(|tag| derived::parse(tag).is_some());
-            // Looked at before anything is put: what is there now is somebody else's.
-            let way = self.way(&intent).await;
-            if is_derived { derived.push((intent, way)) } else { own.push((intent, way)) }
+            // Decided before anything is put: whatever is there now was put by somebody else.
+            let route = self.route(&intent).await;
+            if is_derived { derived.push((intent, route)) } else { own.push((intent, route)) }
         }
         let mut restored = Vec::new();
-        for (intent, way) in own.into_iter().chain(derived) {
-            let result = match way {
-                Ok(way) => self.bring_back(&intent, &way).await,
+        for (intent, route) in own.into_iter().chain(derived) {
+            let result = match route {
+                Ok(route) => self.bring_back(&intent, &route).await,
                 Err(error) => Err(error),
             };
             restored.push(Restored {
@@ -171,7 +171,7 @@ impl Restorer<'_> {
         restored
     }
 
-    async fn way(&self, intent: &Intent) -> Result<Way> {
+    async fn route(&self, intent: &Intent) -> Result<Route> {
         let target = self.open(&intent.repository).await?;
         let source = match &intent.quarantine {
             Some(kept) => self.open(&kept.place).await?,
@@ -181,7 +181,7 @@ impl Restorer<'_> {
         for tag in &intent.tags {
             let found = target.resolve(&Reference::Tag(tag.clone())).await?;
             match found.map(|found| found.digest) {
-                // Lists of referrers that are made on the way back may be replaced by what was.
+                // A list of referrers that is created meanwhile may be replaced by the former one.
                 None if derived::parse(tag).is_some() => {
                     tags.push((tag.clone(), Condition::Always));
                 }
@@ -195,10 +195,10 @@ impl Restorer<'_> {
                 }
             }
         }
-        Ok(Way { source, target, tags })
+        Ok(Route { source, target, tags })
     }
 
-    /// A place as the audit names it.
+    /// A repository as the audit names it.
     async fn open(&self, place: &str) -> Result<Arc<dyn Repository>> {
         let address: ImageAddress = place.parse().map_err(|error| {
             let cause = Cause::Unsupported(format!("{error}"));
@@ -208,9 +208,9 @@ impl Restorer<'_> {
         Ok(Arc::clone(opened.repository()))
     }
 
-    async fn bring_back(&self, intent: &Intent, way: &Way) -> Result<()> {
+    async fn bring_back(&self, intent: &Intent, route: &Route) -> Result<()> {
         let is_part = intent.with.is_some();
-        let placements: Vec<(Placement, Condition)> = match (&way.tags[..], &intent.tags[..]) {
+        let placements: Vec<(Placement, Condition)> = match (&route.tags[..], &intent.tags[..]) {
             ([], []) if is_part => vec![(Placement::Part, Condition::Always)],
             ([], []) => vec![(Placement::Digest, Condition::Always)],
             (tags, _) => tags
@@ -222,9 +222,9 @@ impl Restorer<'_> {
             let copying = Copying {
                 carrier: self.carrier,
                 flow: Flow::ALONE,
-                source: &way.source,
+                source: &route.source,
                 digest: &intent.digest,
-                target: &way.target,
+                target: &route.target,
                 placement,
                 condition,
             };

@@ -1,5 +1,5 @@
-//! What is due besides deleting: copies in quarantines that were kept for long enough, blobs of
-//! layouts that no image has any more, and what registries must be told to do.
+//! What is due besides the plan: copies in quarantines that have expired, and blobs that no image
+//! needs any more where collecting them is ours to do.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,55 +7,54 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::afterwards::advice;
-use super::apply::expire::{self, Copies};
-use super::apply::quarantine::{Space, called};
-use super::cleaner::{Cleaner, CleanupSpec};
-use super::removal::Removal;
-use super::report::{CleanupReport, Outcome};
-use super::{Place, Selected};
-use crate::config::cleanup::Mode;
-use crate::layout::{Garbage, Layout};
-use crate::oci::RegistryHost;
-use crate::repository::{Failure, Result};
+use super::expire::{Copies, copies, remove};
+use super::quarantine::{Spaces, called};
+use super::report::CleanupReport;
+use super::repositories::Selected;
+use super::spec::CleanupSpec;
+use super::tag_removal::TagRemover;
+use crate::fair::WriteLeases;
+use crate::removal::{Audit, TagRemoval};
+use crate::repository::{Failure, Garbage, Repository, Result};
+use crate::state::State;
 
-/// Blobs of a layout are garbage when nobody has touched them for so long: somebody may be bringing
-/// the image that they belong to.
+/// Blobs are garbage when nobody has touched them for so long: until then, the image that they
+/// belong to may be under way.
 const GARBAGE_AGE: Duration = Duration::from_secs(60 * 60);
 
-impl Cleaner {
-    /// Takes out of a selection what is a quarantine, of this rule or another: what is kept there
-    /// is kept until it expires. Gives how many that were.
-    pub(super) fn spare_quarantines(
-        &self,
-        spec: &CleanupSpec<'_>,
-        selected: &mut Selected,
-    ) -> usize {
-        let mut quarantines = self.state().all_quarantines();
-        quarantines.extend(own_quarantines(spec, selected));
+/// What upkeep needs of a run.
+pub(super) struct Upkeep<'a> {
+    pub spec: &'a CleanupSpec<'a>,
+    pub spaces: Spaces<'a>,
+    pub state: &'a State,
+    pub audit: &'a Audit,
+    pub leases: &'a WriteLeases,
+}
+
+impl Upkeep<'_> {
+    /// Takes quarantines, of this rule or another, out of a selection: what is in them is kept until
+    /// it expires. Gives how many that were.
+    pub fn spare_quarantines(&self, selected: &mut Selected) -> usize {
+        let mut quarantines = self.state.all_quarantines();
+        quarantines.extend(own_quarantines(self.spec, selected));
         let before = selected.repositories.len();
         selected.repositories.retain(|place, _| !quarantines.contains(&place.to_string()));
         before - selected.repositories.len()
     }
 
-    /// Lets go what the quarantines of a rule have kept for long enough, also those of repositories
-    /// that are gone by now.
-    pub(super) async fn empty_quarantines(
-        &self,
-        spec: &CleanupSpec<'_>,
-        selected: &Selected,
-        report: &mut CleanupReport,
-    ) {
-        let rule = &spec.rule.name;
-        let mut names = self.state().quarantines(rule);
-        names.extend(own_quarantines(spec, selected));
+    /// Removes what the quarantines of a rule have kept for long enough, also the quarantines of
+    /// repositories that no longer exist.
+    pub async fn empty_quarantines(&self, selected: &Selected, report: &mut CleanupReport) {
+        let rule = &self.spec.rule.name;
+        let mut names = self.state.quarantines(rule);
+        names.extend(own_quarantines(self.spec, selected));
         for name in names {
-            if spec.stop.soon.is_cancelled() {
+            if self.spec.stop.soon.is_cancelled() {
                 report.interrupted = true;
                 return;
             }
-            match self.empty(spec, &name).await {
-                Ok(None) => self.state().forget_quarantine(rule, &name),
+            match self.empty(&name).await {
+                Ok(None) => self.state.forget_quarantine(rule, &name),
                 Ok(Some(0)) => {}
                 Ok(Some(gone)) => {
                     report.notes.push(format!("{gone} copies in {name} had expired and are gone"));
@@ -65,38 +64,33 @@ impl Cleaner {
         }
     }
 
-    /// How many copies went. `None`: none are left.
-    async fn empty(
-        &self,
-        spec: &CleanupSpec<'_>,
-        name: &str,
-    ) -> std::result::Result<Option<usize>, Vec<Failure>> {
-        let CleanupSpec { rule, actor, stop, now, .. } = *spec;
-        let space = self.spaces(spec).reopen(name).await;
+    /// How many copies were removed. `None`: none are left.
+    async fn empty(&self, name: &str) -> std::result::Result<Option<usize>, Vec<Failure>> {
+        let CleanupSpec { rule, actor, stop, now, .. } = *self.spec;
+        let space = self.spaces.reopen(name).await;
         let Some(space) = space.map_err(|error| vec![Failure::of(&error)])? else {
             return Ok(None);
         };
-        let Space { repository, layout, .. } = &space;
-        let copies = expire::copies(&**repository, now).await;
-        let Copies { policy, kept } = copies.map_err(|failure| vec![failure])?;
-        let Some(policy) = policy else { return Ok((kept > 0).then_some(0)) };
-        let _lease = self.leases().take(repository.name(), &rule.name).await;
-        let removal = Removal {
+        let repository = &space.repository;
+        let copies = copies(&**repository, now).await;
+        let Copies { expired, kept } = copies.map_err(|failure| vec![failure])?;
+        if expired.is_empty() {
+            return Ok((kept > 0).then_some(0));
+        }
+        let _lease = self.leases.take(repository.name(), &rule.name).await;
+        let removal = TagRemoval {
             repository: Arc::clone(repository),
-            layout: layout.clone(),
             rule: &rule.name,
-            choose: &|_| Some(policy.clone()),
-            mode: Mode::Apply,
-            state: self.state(),
-            audit: self.audit(),
-            actor,
+            line: "expired",
+            choose: &|_| expired.clone(),
+            max_delete: Default::default(),
+            applies: true,
+            state: self.state,
             stop,
             now,
         };
-        let removed = expire::remove(removal).await?;
-        if let Some(layout) = layout {
-            collect(layout, now).await.map_err(|error| vec![Failure::of(&error)])?;
-        }
+        let removed = remove(&TagRemover { audit: self.audit, actor }, removal).await?;
+        collect(&**repository, now).await.map_err(|error| vec![Failure::of(&error)])?;
         Ok(Some(removed))
     }
 }
@@ -108,27 +102,10 @@ fn own_quarantines(spec: &CleanupSpec<'_>, selected: &Selected) -> BTreeSet<Stri
     places.filter_map(|place| called(&quarantine.to, place)).collect()
 }
 
-/// Removes the blobs of a layout that no listed image has any more; a note if there were some.
-pub(super) async fn collect(layout: &Layout, now: Timestamp) -> Result<Option<String>> {
-    let Garbage { blobs, bytes, .. } = layout.collect_garbage(now, GARBAGE_AGE, false).await?;
+/// Removes the blobs that no image needs any more, where that is ours to do; a note if there were
+/// some.
+pub(super) async fn collect(repository: &dyn Repository, now: Timestamp) -> Result<Option<String>> {
+    let Garbage { blobs, bytes, .. } = repository.collect_garbage(now, GARBAGE_AGE, false).await?;
     let size = bytesize::ByteSize(bytes).display().iec();
     Ok((blobs > 0).then(|| format!("{blobs} blobs that no image has any more are gone: {size}")))
-}
-
-/// What has to be done at the registries where something was deleted.
-pub(super) fn advise(selected: &Selected, report: &mut CleanupReport) {
-    let cleaned: BTreeSet<&str> = report
-        .repositories
-        .iter()
-        .filter(|repository| repository.count(Outcome::Deleted) > 0)
-        .map(|repository| repository.repository.as_str())
-        .collect();
-    let host = |place: &Place| match place {
-        Place::Registry(host, _) if cleaned.contains(place.to_string().as_str()) => {
-            Some(host.clone())
-        }
-        _ => None,
-    };
-    let hosts: BTreeSet<RegistryHost> = selected.repositories.keys().filter_map(host).collect();
-    report.notes.extend(hosts.iter().filter_map(advice));
 }

@@ -1,4 +1,4 @@
-//! What is in use, as a run reads it: again and again, but not for each repository anew.
+//! What is in use, as a run reads it: repeatedly, but not for each repository.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::registry::auth::Environment;
 use crate::repository::Failure;
 use crate::state::State;
 
-/// How long what was read is good enough for another repository. Deletions are not faster.
+/// How long an answer is good enough for the next repository. Deletions take longer than this.
 const LASTS: Duration = Duration::from_secs(30);
 
-/// Where it is read.
+/// The configured sources.
 #[derive(Debug, Clone)]
 pub struct Sources {
     by_name: BTreeMap<String, InUseSource>,
@@ -32,7 +32,7 @@ impl Sources {
 }
 
 impl Default for Sources {
-    /// None.
+    /// No source.
     fn default() -> Self {
         Self::new(BTreeMap::new(), Environment::of_process())
     }
@@ -44,12 +44,12 @@ pub(super) struct UsageNow<'a> {
     rule: &'a CleanupRule,
     state: &'a State,
     now: Timestamp,
-    /// Held while it is read, so that it is read for all who wait.
+    /// Locked while the sources are read, so that all who wait share the answer.
     last: Mutex<Option<(Instant, Arc<Usage>)>>,
 }
 
 impl<'a> UsageNow<'a> {
-    /// `now`: as the run reckons ages.
+    /// `now`: the time that the run reckons ages from.
     pub fn new(
         sources: &'a Sources,
         rule: &'a CleanupRule,
@@ -62,7 +62,7 @@ impl<'a> UsageNow<'a> {
     /// What is in use now.
     ///
     /// # Errors
-    /// Any source of the rule that does not answer, or with what cannot be relied upon.
+    /// A source of the rule does not answer, or its answer cannot be relied on.
     pub async fn read(&self) -> Result<Arc<Usage>, Vec<Failure>> {
         let mut last = self.last.lock().await;
         if let Some((_, usage)) = last.as_ref().filter(|(at, _)| at.elapsed() < LASTS) {

@@ -13,8 +13,8 @@ use super::exit::{CliError, Exit};
 use super::report::print_failure;
 use super::{output, session, signals};
 use crate::cleanup::{
-    Actor, Audit, Cleaner, CleanupReport, CleanupSpec, Place, Plan, RepositoryReport, Sources,
-    Verdict, explain, resolved,
+    Cleaner, CleanupReport, CleanupSpec, Place, Plan, RepositoryReport, Sources, Verdict, explain,
+    resolved,
 };
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config, RegistryConfig};
@@ -22,6 +22,7 @@ use crate::fair::{Flow, Pulse, WriteLeases};
 use crate::history::{Begun, Cause, History, RunId, RunRecord};
 use crate::oci::{Address, ImageAddress};
 use crate::registry::auth::Environment;
+use crate::removal::{Actor, Audit};
 use crate::repository::{Failure, Reference};
 use crate::state::State;
 use crate::stop::StopSignal;
@@ -337,7 +338,7 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
     }
     for repository in &report.repositories {
         text::print_refusals(&report.rule, repository);
-        text::print_setbacks(&report.rule, repository);
+        text::print_failures(&report.rule, repository);
         repository.failures.iter().for_each(print_failure);
     }
     if report.interrupted {

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::output;
-use crate::cleanup::plan::document::{Clock, StepLine};
-use crate::cleanup::report::StepAction;
-use crate::cleanup::{Explanation, Outcome, Plan, RepositoryReport, StepReport};
+use crate::cleanup::{Explanation, Plan, RepositoryReport};
+use crate::oci::Tag;
+use crate::removal::{Clock, Step, StepAction, StepOutcome, StepReport};
 
 /// So many reasons are told to people; the JSON has them all.
 const MAX_REASONS: usize = 5;
@@ -26,18 +26,18 @@ pub fn print_refusals(rule: &str, report: &RepositoryReport) {
 }
 
 /// Says what was to be deleted and could not be.
-pub fn print_setbacks(rule: &str, report: &RepositoryReport) {
-    let is_setback =
-        |step: &&StepReport| matches!(step.outcome, Outcome::Failed | Outcome::NotDone);
-    let setbacks: Vec<&StepReport> = report.steps.iter().filter(is_setback).collect();
-    if setbacks.is_empty() {
+pub fn print_failures(rule: &str, report: &RepositoryReport) {
+    let has_failed =
+        |step: &&StepReport| matches!(step.outcome, StepOutcome::Failed | StepOutcome::NotDone);
+    let failed: Vec<&StepReport> = report.steps.iter().filter(has_failed).collect();
+    if failed.is_empty() {
         return;
     }
-    let count = setbacks.len();
+    let count = failed.len();
     eprintln!("FAILED {rule}: {count} of {} steps in {}", report.steps.len(), report.repository);
-    for step in setbacks.iter().take(MAX_REASONS) {
+    for step in failed.iter().take(MAX_REASONS) {
         let reason = step.reason.as_deref().unwrap_or("no reason is known");
-        eprintln!("  {}: {reason}", what(step));
+        eprintln!("  {}: {reason}", what(step.action, &step.tags));
     }
     if count > MAX_REASONS {
         eprintln!("  and {} more", count - MAX_REASONS);
@@ -46,10 +46,10 @@ pub fn print_setbacks(rule: &str, report: &RepositoryReport) {
 
 /// What was done, as people read it.
 pub fn applied(rule: &str, report: &RepositoryReport) -> String {
-    let counts = Outcome::ALL.map(|outcome| (outcome, report.count(outcome)));
+    let counts = StepOutcome::ALL.map(|outcome| (outcome, report.count(outcome)));
     let counts: Vec<String> = counts
         .into_iter()
-        .filter(|(outcome, count)| *count > 0 || *outcome == Outcome::Deleted)
+        .filter(|(outcome, count)| *count > 0 || *outcome == StepOutcome::Deleted)
         .map(|(outcome, count)| format!("{count} {}", outcome.as_str().replace('_', " ")))
         .collect();
     let mut text = format!(
@@ -66,7 +66,8 @@ pub fn applied(rule: &str, report: &RepositoryReport) -> String {
                 None => step.outcome.as_str().to_owned(),
             };
             let why = step.line.clone().unwrap_or_default();
-            [format!("  {}", what(step)), output::short(&step.digest), why, outcome]
+            let what = what(step.action, &step.tags);
+            [format!("  {what}"), output::short(&step.digest), why, outcome]
         };
         text.push_str(&output::table(heads, report.steps.iter().map(row)));
     }
@@ -77,9 +78,9 @@ pub fn applied(rule: &str, report: &RepositoryReport) -> String {
 }
 
 /// What a step is about.
-fn what(step: &StepReport) -> String {
-    let tags = output::tags(&step.tags);
-    match step.action {
+fn what(action: StepAction, tags: &[Tag]) -> String {
+    let tags = output::tags(tags);
+    match action {
         StepAction::Untag => format!("{tags} (only the tag)"),
         StepAction::Delete if tags.is_empty() => "(no tag)".to_owned(),
         StepAction::Delete => tags,
@@ -100,7 +101,7 @@ pub fn plan(rule: &str, plan: &Plan<'_>) -> String {
     );
     if !plan.steps.is_empty() {
         let heads = ["  WOULD GO", "DIGEST", "WHY", "SINCE", "FREES"];
-        text.push_str(&output::table(heads, plan.step_lines().map(|step| row(&step))));
+        text.push_str(&output::table(heads, plan.to_steps().map(|step| row(&step))));
     }
     let mut stay: BTreeMap<String, usize> = BTreeMap::new();
     for line in plan.tag_lines().filter(|line| line.action == "keep") {
@@ -119,19 +120,15 @@ pub fn plan(rule: &str, plan: &Plan<'_>) -> String {
     text
 }
 
-fn row(step: &StepLine<'_>) -> [String; 5] {
-    let what = match step.tag {
-        Some(tag) => format!("{tag} (only the tag)"),
-        None if step.tags.is_empty() => "(no tag)".to_owned(),
-        None => output::tags(step.tags.iter().copied()),
-    };
-    let why = match (step.rule, step.with) {
-        (Some(rule), _) => rule.to_owned(),
+fn row(step: &Step) -> [String; 5] {
+    let what = what(step.action, &step.tags);
+    let why = match (&step.line, step.owners.first()) {
+        (Some(line), _) => line.clone(),
         (None, Some(owner)) => format!("with {}", output::short(owner)),
         (None, None) => String::new(),
     };
     let since = clock(&step.clock);
-    [format!("  {what}"), output::short(step.digest), why, since, output::bytes(step.bytes_freed)]
+    [format!("  {what}"), output::short(&step.digest), why, since, output::bytes(step.bytes_freed)]
 }
 
 fn clock(clock: &Clock) -> String {

@@ -12,15 +12,16 @@ use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
-use crate::cleanup::{Actor, Audit};
+use crate::cleanup::TagRemover;
 use crate::config::{Config, RegistryConfig, SyncRule};
 use crate::fair::Flow;
 use crate::history::{Begun, Cause, History, RunId, RunRecord};
+use crate::removal::{Actor, Audit, RemoveTags};
 use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::{
-    Action, Counts, ImageReport, Keep, Mode, Removed, Remover, RuleReport, RunProgress, RunSpec,
-    Scope, Syncer, WhatBecame,
+    Action, Counts, ImageReport, Keep, Mode, Removed, RuleReport, RunProgress, RunSpec, Scope,
+    Syncer, WhatBecame,
 };
 use crate::transfer::TransferTotals;
 
@@ -158,6 +159,8 @@ impl Pass<'_> {
         let id = RunId::new(started, fastrand::u32(..));
         let begun = Begun { id, rule: rule.name.clone(), cause: Cause::Command, started };
         let actor = Actor::of_process(begun.id.as_str(), begun.cause.as_str());
+        let audit = self.audit.as_ref();
+        let remover = audit.map(|audit| TagRemover { audit, actor: &actor });
         if let Some(history) = &self.history {
             history.begin(&begun);
         }
@@ -178,7 +181,7 @@ impl Pass<'_> {
                 progress: &RunProgress::default(),
                 keep: Keep::All,
                 watch: &record,
-                remover: self.audit.as_ref().map(|audit| Remover { audit, actor: &actor }),
+                remover: remover.as_ref().map(|remover| remover as &dyn RemoveTags),
             })
             .await;
         if let Some(history) = &self.history {

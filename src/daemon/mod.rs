@@ -49,11 +49,11 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
-use crate::cleanup::Audit;
 use crate::config::Config;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::registry::auth::Environment;
+use crate::removal::Audit;
 use crate::state::State;
 use crate::stop::StopSignal;
 use crate::transfer::Carrier;

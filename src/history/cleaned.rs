@@ -5,8 +5,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::record::{MAX_ENTRIES, shorten};
-use crate::cleanup::{self, CleanupReport, Planned, RepositoryReport};
+use crate::cleanup::{CleanupReport, Planned, RepositoryReport};
 use crate::config::cleanup::Mode;
+use crate::removal::StepOutcome;
 use crate::repository::Failure;
 
 /// So many reasons are kept of why nothing may be deleted in one repository.
@@ -74,14 +75,14 @@ impl Cleaned {
 
 impl Steps {
     /// As they are counted.
-    pub fn of(count: impl Fn(cleanup::Outcome) -> usize) -> Self {
+    pub fn of(count: impl Fn(StepOutcome) -> usize) -> Self {
         Self {
-            deleted: count(cleanup::Outcome::Deleted),
-            gone: count(cleanup::Outcome::Gone),
-            skipped: count(cleanup::Outcome::Skipped),
-            refused: count(cleanup::Outcome::Refused),
-            failed: count(cleanup::Outcome::Failed),
-            not_done: count(cleanup::Outcome::NotDone),
+            deleted: count(StepOutcome::Deleted),
+            gone: count(StepOutcome::Gone),
+            skipped: count(StepOutcome::Skipped),
+            refused: count(StepOutcome::Refused),
+            failed: count(StepOutcome::Failed),
+            not_done: count(StepOutcome::NotDone),
         }
     }
 }
@@ -106,7 +107,7 @@ pub(super) fn notes(report: &CleanupReport) -> Vec<String> {
 /// What went wrong: with more than one repository, with one as a whole, with single deletions.
 pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
     let steps = report.repositories.iter().flat_map(|one| {
-        let failed = one.steps.iter().filter(|step| step.outcome == cleanup::Outcome::Failed);
+        let failed = one.steps.iter().filter(|step| step.outcome == StepOutcome::Failed);
         failed.map(|step| {
             let subject = format!("{}@{}", one.repository, step.digest);
             let reason = step.reason.as_deref().unwrap_or("for an unknown reason");

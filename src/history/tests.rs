@@ -9,10 +9,10 @@ use tempfile::TempDir;
 
 use super::writer::FOLDER;
 use super::*;
-use crate::cleanup::report::{StepAction, StepReport};
 use crate::cleanup::{self, CleanupReport, RepositoryReport};
 use crate::config::cleanup::Mode as CleanupMode;
 use crate::oci::Digest;
+use crate::removal::{StepAction, StepOutcome, StepReport};
 use crate::repository::Failure;
 use crate::sync::{Action, Counts, ImageReport, Mode, RuleReport};
 
@@ -267,7 +267,7 @@ fn cleaned(repositories: usize) -> CleanupReport {
         tags: Vec::new(),
         digest: Digest::of(b"x"),
         line: None,
-        outcome: cleanup::Outcome::Failed,
+        outcome: StepOutcome::Failed,
         reason: Some("ü".repeat(100_000)),
         bytes_freed: 0,
     };

@@ -11,7 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-use super::{Layout, failed, files, listing};
+use super::folder::{Layout, failed};
+use super::{files, listing};
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Result};
 

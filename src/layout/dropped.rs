@@ -1,21 +1,21 @@
 //! Manifests that were deleted a moment ago.
 //!
-//! Who pushes an index asks for its children first and sends those that are not there. One that is
-//! deleted after the answer would be missing in the index, and nobody would ever send it. So a
-//! deleted manifest cannot be found any more, but its file is kept aside, and an index that
-//! names it brings it back.
+//! A client that pushes an index first asks which of its children are there, and sends the others. If a
+//! child were deleted after the answer, the index would lack it for ever. So the file of a deleted
+//! manifest, which cannot be found any more, is set aside for a while, and an index that names it
+//! brings it back.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::files;
 use super::index::Index;
-use super::{files, fresh};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest};
 
-/// How long a deleted manifest can be brought back: an image should not be under way longer.
+/// How long a deleted manifest can be brought back: longer than a push should take.
 pub(super) const KEPT: Duration = Duration::from_secs(60 * 60);
 
 fn folder(layout: &Path) -> PathBuf {
@@ -26,11 +26,11 @@ fn aside(layout: &Path, digest: &Digest) -> PathBuf {
     folder(layout).join(format!("{}-{}", digest.algorithm(), digest.hex()))
 }
 
-/// Sets the file of a manifest aside that is not listed any more; whether that was done. The list
-/// and the blobs are held alone.
+/// Sets the file of a manifest aside that is not listed any more; gives whether it did. The caller holds
+/// the list and the blobs alone.
 ///
-/// It stays where the folder of blobs is a link, because other layouts may need it; and where an
-/// index that was pushed just now, after the decision to delete this, has it as a part.
+/// The file stays if the folder of blobs is a link, because other layouts may need it, and if an index
+/// that was pushed after the decision to delete it has it as a part.
 pub(super) fn set_aside(layout: &Path, index: &Index, digest: &Digest) -> io::Result<bool> {
     let path = files::blob(layout, digest);
     let metadata = files::found(fs::symlink_metadata(&path)).map_err(files::at(&path))?;
@@ -38,10 +38,10 @@ pub(super) fn set_aside(layout: &Path, index: &Index, digest: &Digest) -> io::Re
     if files::linked_blobs(layout)?.is_some() {
         return Ok(false);
     }
-    // Who counts on a file that is younger than `FRESH` does not freshen it.
+    // A file younger than `FRESH` is not freshened by those who count on it.
     let modified = metadata.modified().map_err(files::at(&path))?;
     let age = SystemTime::now().duration_since(modified).unwrap_or_default();
-    if age < 2 * fresh::FRESH && is_part(layout, index, digest)? {
+    if age < 2 * files::FRESH && is_part(layout, index, digest)? {
         return Ok(false);
     }
     files::publish(&path, &aside(layout, digest))?;
@@ -75,8 +75,8 @@ fn is_part(layout: &Path, index: &Index, wanted: &Digest) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Gives a manifest that was set aside its place again; whether there was one. The blobs or the list
-/// are held.
+/// Moves a manifest that was set aside back; gives whether there was one. The caller holds the blobs or
+/// the list.
 pub(super) fn bring_back(layout: &Path, digest: &Digest) -> io::Result<bool> {
     let aside = aside(layout, digest);
     if files::size(&aside)?.is_none() {
@@ -94,7 +94,7 @@ pub(super) fn forget(layout: &Path, oldest: Option<SystemTime>) -> io::Result<()
     for entry in entries {
         let entry = entry.map_err(files::at(&folder))?;
         let path = entry.path();
-        // It may be back in its place by now.
+        // It may have been brought back by now.
         let Some(metadata) = files::found(entry.metadata()).map_err(files::at(&path))? else {
             continue;
         };

@@ -15,6 +15,9 @@ use crate::oci::Digest;
 /// How much is read, hashed or written at a time, in bytes.
 pub(super) const CHUNK: usize = 256 << 10;
 
+/// A blob's file this young is not made younger: that would cost a write and change little.
+pub(super) const FRESH: Duration = Duration::from_secs(60);
+
 /// An index larger than this (some hundred thousand images) is not read.
 pub(super) const MAX_INDEX_BYTES: u64 = 256 << 20;
 

@@ -1,5 +1,5 @@
-//! Blobs that somebody counts on. Who does so says it by their files' times, as git does, and
-//! looks while no collector removes anything: `garbage` tells the whole protocol.
+//! Blobs that somebody counts on. Those who count on a blob make its file young again, as git does,
+//! while they hold the blobs against collectors. `garbage` has the whole protocol.
 
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -11,10 +11,7 @@ use super::{dropped, files};
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Digest, Manifest, media_type};
 
-/// A file this young is not made younger: that would cost a write and change little.
-pub(super) const FRESH: Duration = Duration::from_secs(60);
-
-/// How long others may hold the lock. They need it for moments only.
+/// How long others may hold the lock, which they need for moments only.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
 const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
@@ -23,7 +20,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(5);
 pub(super) enum Hold {
     /// Nothing is removed meanwhile. Several can hold blobs so.
     Shared,
-    /// Nobody else looks or freshens meanwhile.
+    /// Nobody else looks for blobs or freshens them meanwhile.
     Alone,
 }
 
@@ -57,8 +54,8 @@ pub(super) fn hold(layout: &Path, hold: Hold) -> io::Result<File> {
     }
 }
 
-/// The size of a blob's file in bytes, which is then no older than a minute; `None` if there is
-/// none. The answer stays true for as long as the blobs are held.
+/// Makes a blob's file no older than a minute and gives its size in bytes; `None` if there is none. The
+/// answer stays true for as long as the blobs are held.
 pub(super) fn freshen(path: &Path) -> io::Result<Option<u64>> {
     let metadata = files::found(fs::metadata(path)).map_err(files::at(path))?;
     let Some(metadata) = metadata.filter(fs::Metadata::is_file) else { return Ok(None) };
@@ -81,15 +78,15 @@ pub(super) fn freshen_open(file: &File, path: &Path) -> io::Result<()> {
 
 fn is_stale(metadata: &fs::Metadata) -> io::Result<bool> {
     let age = SystemTime::now().duration_since(metadata.modified()?);
-    Ok(age.is_ok_and(|age| age > FRESH))
+    Ok(age.is_ok_and(|age| age > files::FRESH))
 }
 
 fn touch(file: &File, path: &Path) -> io::Result<()> {
     file.set_modified(SystemTime::now()).or_else(|error| tolerate(error, path))
 }
 
-/// Only its owner may give a file another time. Files of other users stay as old as they are; the
-/// last look before an image is listed needs no times.
+/// Only the owner of a file may change its time. Files of other users stay as old as they are: the
+/// check before an image is listed does not depend on times.
 fn tolerate(error: io::Error, path: &Path) -> io::Result<()> {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Ok(()),
@@ -97,25 +94,25 @@ fn tolerate(error: io::Error, path: &Path) -> io::Result<()> {
     }
 }
 
-/// A blob that a manifest names and the layout lacks; all others are freshened, and children that
-/// were deleted just now are brought back. The blobs or the list should be held.
+/// A blob that a manifest names and the layout lacks. All others are freshened, and children that were
+/// deleted a moment ago are brought back. The caller holds the blobs or the list.
 ///
 /// Non-distributable layers may be missing, and so may children of an index (it may be sparse) and
-/// subjects. But a child that is there must be whole: nobody would look again later.
+/// subjects. But a child that is there must be whole: nobody would check it later.
 pub(super) fn missing(layout: &Path, manifest: &Manifest) -> io::Result<Option<Digest>> {
     let mut met = HashSet::new();
     let mut children = Vec::new();
-    let mut missing = look(layout, manifest, &mut met, &mut children)?;
+    let mut missing = check(layout, manifest, &mut met, &mut children)?;
     while missing.is_none()
         && let Some(child) = children.pop()
     {
-        missing = look(layout, &child, &mut met, &mut children)?;
+        missing = check(layout, &child, &mut met, &mut children)?;
     }
     Ok(missing)
 }
 
-/// Looks at what one manifest names; adds the children that are there and not `met` before.
-fn look(
+/// Checks what one manifest names; adds the children that are there and were not `met` before.
+fn check(
     layout: &Path,
     manifest: &Manifest,
     met: &mut HashSet<Digest>,
@@ -134,7 +131,7 @@ fn look(
             size => size,
         };
         let Some(size) = size else { continue };
-        // What is no manifest names nothing.
+        // Only manifests name anything.
         if size > MAX_MANIFEST_BYTES as u64
             || !media_type::is_manifest(&child.media_type)
             || !met.insert(child.digest.clone())

@@ -1,42 +1,41 @@
 //! Removes the blobs that no listed image needs.
 //!
-//! Mark, then sweep. Marked is what can be reached from the entries of `index.json`: manifests,
-//! children of indexes however deep, configurations, layers, subjects. Every other file under
-//! `blobs/` that is named by a digest and old enough goes. What cannot be read or understood on the
-//! way ends it: what it needs is not known. A manifest that is listed and not there needs nothing.
+//! Mark, then sweep. Everything that can be reached from the entries of `index.json` is marked:
+//! manifests, children of indexes however deep, configurations, layers, subjects. Every other file
+//! under `blobs/` that is named by a digest and old enough is removed. If something on the way cannot
+//! be read or understood, the collection ends, because nobody knows what it needs. A manifest that is
+//! listed and not there needs nothing.
 //!
 //! Others may be bringing images meanwhile: blobs first, then children, the entry of `index.json`
-//! last. These rules are between them and the collector:
+//! last. The collector and they keep these rules:
 //!
-//! 1. **Age.** Only what has been there for longer than `older_than` is swept, which should be
-//!    longer than an image is ever under way. A file is as old as the later of its modification
-//!    and its change: who copies with `rsync -a` gives it an old modification time. This is all that holds for programs other than
-//!    tranship, and for a child that an index does not need to have: image-spec allows it to be
-//!    absent.
-//! 2. **Freshening.** Who finds a blob there and therefore does not send it makes its file young
-//!    again (`fresh`): an upload that is answered with "present", a mount, a manifest for all that it
-//!    names. Asking for a blob's size is no such promise.
-//! 3. **The blobs' lock.** The collector holds it alone for each batch in which it looks at the
-//!    files' ages a last time and removes them; who looks and freshens, or gives a blob its name,
-//!    holds it shared. So nothing is found present, or freshened, in the moment of its removal; and a
-//!    manifest's file appears in a moment in which all that it names is there.
+//! 1. **Age.** Only files that are older than `older_than` are removed, which should be longer than a
+//!    push takes. A file is as old as the later of its modification and its change, because `rsync -a`
+//!    preserves modification times. Nothing else protects the files of programs other than tranship,
+//!    nor a child that an index may lack: image-spec allows it to be absent.
+//! 2. **Freshening.** Whoever finds a blob and therefore does not send it makes its file young again
+//!    (`fresh`): an upload that is answered with "present", a mount, a manifest for all that it names.
+//!    A question for a blob's size does not.
+//! 3. **The blobs' lock.** The collector holds it alone for each batch, in which it checks the age of
+//!    the files a last time and removes them. Whoever freshens a blob, or gives one its name, holds it
+//!    shared. So no blob is found or freshened while it is being removed, and when a manifest's file
+//!    appears, all that it names is there.
 //! 4. **The list's lock.** A batch also keeps `index.json` from being edited. An edit that lists an
-//!    image looks again, under that lock, whether all its blobs are there, and refuses the image if
-//!    not. So whatever is listed was whole when it was listed, and marked from then on, whatever the
-//!    ages. The collector marks anew at the beginning of each batch.
+//!    image checks, under that lock, that all its blobs are there, and refuses the image otherwise. So
+//!    whatever is listed was whole when it was listed, and is marked from then on, whatever its age.
+//!    The collector marks again at the beginning of each batch.
+//! 5. **Deletion.** A deletion of a manifest holds both locks alone while the file is set aside, from
+//!    where an index that names it brings it back (`dropped`).
 //!
-//! 5. **Deletion.** Who deletes a manifest holds both locks alone when its file goes. The file is set
-//!    aside for a while, from where an index that names it brings it back (`dropped`).
+//! If `blobs`, or a folder in it, is a link, nothing is removed: other layouts may have their blobs
+//! there, and their lists are not known.
 //!
-//! Where `blobs`, or a folder in it, is a link, nothing is removed: other layouts may have their
-//! blobs there, and their lists are not known.
+//! The list's lock is taken before the blobs' lock; nobody waits for the list's lock while holding the
+//! other. Both are held for one batch at a time, so that writers do not wait long.
 //!
-//! The order of the locks is the list's, then the blobs'; nobody waits for the list's lock while
-//! holding the other. Both are held for one batch at a time, so that writers wait little.
-//!
-//! A collector can be killed at any moment: only what nothing listed needs is ever gone. Newer
-//! files go first, as manifests are written after what they name; and an index is refused whose
-//! child is there without its blobs.
+//! A collector can be killed at any moment: only what nothing listed needs is ever gone. Newer files
+//! are removed first, because manifests are written after what they name; and an index whose child is
+//! there without its blobs is refused.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -45,54 +44,34 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
-
+use super::folder::Layout;
 use super::fresh::{Hold, hold};
 use super::index::Index;
 use super::listing::Listing;
-use super::{Layout, dropped, failed, files};
+use super::{dropped, files};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest};
-use crate::repository::Result;
+use crate::repository::Garbage;
 
-/// So many files are removed while others wait.
+/// How many files are removed while others wait.
 const BATCH: usize = 500;
 
-/// How long others have their turn between two batches.
+/// How long others have a chance to write between two batches.
 const GAP: Duration = Duration::from_millis(10);
-
-/// What a collection removed, or would remove.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Garbage {
-    pub blobs: u64,
-    /// What the files hold. Where layouts share a blob by a hard link, it frees nothing before all
-    /// of them have let it go.
-    pub bytes: u64,
-    /// Files that nothing needs, and that are too young to go.
-    pub young: u64,
-    /// Files under `blobs/` that are named by no digest, which stay.
-    pub foreign: u64,
-}
 
 impl Layout {
     /// Removes the blobs that no entry of `index.json` needs and that were written or counted on
-    /// last at `now` minus `older_than` or earlier. `dry_run`: only says what would go.
+    /// last at `oldest` or earlier. `dry_run`: only counts them.
     ///
     /// # Errors
-    /// When something that is listed cannot be read or understood, or when a folder of blobs is a
-    /// link, so that others may need what is there. Then nothing is removed; if it
-    /// came to be listed while the collection went on, nothing more.
-    pub async fn collect_garbage(
+    /// Something that is listed cannot be read or understood, or a folder of blobs is a link, so
+    /// that others may need what is there. Then nothing is removed; if it was listed while the
+    /// collection was under way, nothing more.
+    pub(super) async fn collect(
         &self,
-        now: Timestamp,
-        older_than: Duration,
+        oldest: Option<SystemTime>,
         dry_run: bool,
-    ) -> Result<Garbage> {
-        let collected = self.collect(SystemTime::from(now).checked_sub(older_than), dry_run).await;
-        collected.map_err(|error| failed("collect garbage in", &self.0.name, error))
-    }
-
-    async fn collect(&self, oldest: Option<SystemTime>, dry_run: bool) -> io::Result<Garbage> {
+    ) -> io::Result<Garbage> {
         let listing = Arc::clone(&self.0.listing);
         let mut collector = Collector {
             layout: self.0.folder.clone(),
@@ -180,16 +159,16 @@ fn mark<E>(
     Ok(reached)
 }
 
-/// What the list reaches, kept up to date.
+/// What can be reached from the list, kept up to date.
 #[derive(Debug)]
 struct Marks {
     layout: PathBuf,
     /// Content never changes under its digest, so each manifest is read once.
     known: HashMap<Pointer, Arc<Names>>,
-    /// The list that `reached` was made of.
+    /// The list that `reached` was made from.
     index: Option<Arc<Index>>,
     reached: HashSet<Digest>,
-    /// Every manifest that is reached was there. One that was not may have come since.
+    /// Every manifest that is reached was there. A missing one may have been pushed since.
     complete: bool,
 }
 
@@ -199,7 +178,7 @@ impl Marks {
         Self { layout, known, index: None, reached, complete: false }
     }
 
-    /// What the list reaches as it is now.
+    /// What can be reached from the list as it is now.
     fn update(&mut self, listing: &Listing) -> io::Result<&HashSet<Digest>> {
         let index = listing.load()?;
         let same = self.index.as_ref().is_some_and(|before| Arc::ptr_eq(before, &index));
@@ -232,7 +211,7 @@ impl Marks {
     }
 }
 
-/// A file that could go.
+/// A file that may be removed.
 #[derive(Debug)]
 struct Candidate {
     digest: Digest,
@@ -243,14 +222,14 @@ struct Candidate {
 #[derive(Debug)]
 struct Collector {
     layout: PathBuf,
-    /// What was written later stays. `None`: everything was.
+    /// Files that were written later stay. `None`: all of them.
     oldest: Option<SystemTime>,
     marks: Marks,
     garbage: Garbage,
 }
 
 impl Collector {
-    /// Finds what could go, without keeping anyone from writing.
+    /// Finds what may be removed, while others can write.
     fn look(&mut self, listing: &Listing) -> io::Result<Vec<Candidate>> {
         refuse_links(&self.layout)?;
         let reached = self.marks.update(listing)?;
@@ -277,7 +256,7 @@ impl Collector {
                 if reached.contains(&digest) {
                     continue;
                 }
-                // It may be gone by now: somebody deletes an image.
+                // Somebody may have deleted it meanwhile.
                 let Some(metadata) = files::found(entry.metadata()).map_err(files::at(&path))?
                 else {
                     continue;
@@ -295,7 +274,7 @@ impl Collector {
         Ok(candidates)
     }
 
-    /// Removes those of a batch that still nothing needs. The list's lock is held.
+    /// Removes those files of a batch that nothing needs even now. The caller holds the list's lock.
     fn sweep(&mut self, listing: &Listing, batch: &[Candidate]) -> io::Result<()> {
         let _alone = hold(&self.layout, Hold::Alone)?;
         refuse_links(&self.layout)?;

@@ -21,13 +21,13 @@ pub(super) struct Index {
     order: OnceLock<Order>,
 }
 
-/// The places of entries in an order in which they are found quickly: names and digests are long,
-/// so they are not held twice.
+/// The ranks of entries, sorted so that they are found quickly: names and digests are long, so they are
+/// not held twice.
 #[derive(Debug, Clone)]
 struct Order {
-    /// By tag; among those of one tag, the one that it means is first.
+    /// By tag; if several entries have one tag, the entry that it means is first.
     tags: Vec<usize>,
-    /// By digest, then by place.
+    /// By digest, then by rank.
     digests: Vec<usize>,
 }
 
@@ -179,8 +179,7 @@ impl Index {
         &mut self.entries
     }
 
-    /// Gives `tag` to an image, instead of the entry that has the same name. Whether that
-    /// changed anything.
+    /// Gives `tag` to an image; the entry that had the name loses it. Gives whether anything changed.
     pub fn set_tag(&mut self, tag: &Tag, descriptor: &Descriptor) -> serde_json::Result<bool> {
         let named = |entry: &Entry| entry.is_named(tag);
         let first = self.entries.iter().position(named);
@@ -204,9 +203,9 @@ impl Index {
         Ok(true)
     }
 
-    /// Lists an image without a tag, unless it is listed in any way.
+    /// Lists an image without a tag, unless it is listed, with a tag or without.
     pub fn list(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
-        // Not by `by_digest`, which would be prepared anew for each of many edits.
+        // Not by `by_digest`, which would be sorted again for each of many edits.
         if self.entries.iter().any(|entry| entry.digest.as_ref() == Some(&descriptor.digest)) {
             return Ok(false);
         }
@@ -215,8 +214,8 @@ impl Index {
         Ok(true)
     }
 
-    /// Lists an image without a tag, unless it has an entry without one: such an entry stays
-    /// when all its tags go elsewhere.
+    /// Lists an image without a tag, unless it has such an entry, which stays when all tags of the image
+    /// have moved.
     pub fn list_untagged(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
         let listed = |entry: &Entry| {
             entry.ref_name.is_none() && entry.digest.as_ref() == Some(&descriptor.digest)
@@ -229,14 +228,14 @@ impl Index {
         Ok(true)
     }
 
-    /// Drops every entry with this tag; whether there was one.
+    /// Drops every entry with this tag; gives whether there was one.
     pub fn drop_tag(&mut self, tag: &Tag) -> bool {
         let before = self.entries.len();
         self.edited().retain(|entry| entry.tag.as_ref() != Some(tag));
         self.entries.len() < before
     }
 
-    /// Drops every entry of an image; whether there was one.
+    /// Drops every entry of an image; gives whether there was one.
     pub fn drop_digest(&mut self, digest: &Digest) -> bool {
         let before = self.entries.len();
         self.edited().retain(|entry| entry.digest.as_ref() != Some(digest));

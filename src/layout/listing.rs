@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::fresh::Hold;
 use super::index::Index;
+use super::upload::UploadId;
 use super::{dropped, files, fresh};
 use crate::oci::{Digest, Manifest, Tag};
 
@@ -31,7 +32,7 @@ pub(super) struct Listing {
     layout: PathBuf,
     cached: Mutex<Option<Cached>>,
     waiting: Mutex<Vec<Waiting>>,
-    /// Held by who carries out the edits that wait.
+    /// Held by the task that carries out the waiting edits.
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -113,7 +114,7 @@ impl Listing {
     pub async fn edit(self: &Arc<Self>, edit: Edit) -> io::Result<Done> {
         let (tell, told) = oneshot::channel();
         self.waiting.lock().push(Waiting { edit, tell });
-        // In a task of its own: the edits of others do not depend on this caller's patience.
+        // In a task of its own, so that the edits of others are not cancelled with this caller.
         tokio::spawn(Arc::clone(self).carry_out());
         told.await.unwrap_or_else(|_| Err(io::Error::other("the edit was stopped")))
     }
@@ -121,7 +122,7 @@ impl Listing {
     async fn carry_out(self: Arc<Self>) {
         let _turn = self.turn.lock().await;
         let mut batch = std::mem::take(&mut *self.waiting.lock());
-        // Who gave up must not see the edit happen later.
+        // If the caller was cancelled, the edit must not happen later.
         batch.retain(|waiting| !waiting.tell.is_closed());
         if batch.is_empty() {
             return;
@@ -140,12 +141,12 @@ impl Listing {
                 Ok(done) => Ok(done[at].clone()),
                 Err(error) => Err(io::Error::new(error.kind(), error.to_string())),
             };
-            // Who gave up in the meantime does not want to know.
+            // A caller that was cancelled meanwhile does not get the result.
             let _ = tell.send(result);
         }
     }
 
-    /// Does some work while nobody edits the list.
+    /// Runs `work` while nobody edits the list.
     pub async fn alone<T: Send + 'static>(
         self: &Arc<Self>,
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
@@ -185,7 +186,7 @@ impl Listing {
         }
     }
 
-    /// The index as it is now, read where that may take its time.
+    /// The index as it is now. Blocks.
     pub fn load(&self) -> io::Result<Arc<Index>> {
         let path = self.layout.join(files::INDEX);
         let metadata = fs::metadata(&path).map_err(files::at(&path))?;
@@ -219,7 +220,7 @@ impl Listing {
         for edit in edits {
             let dropped = match edit {
                 Edit::Put { manifest, tag, untagged } => {
-                    // A collector may have been here since the caller looked. It cannot come now.
+                    // A collector may have removed something since the caller checked. It cannot now.
                     if let Some(lacks) = fresh::missing(&self.layout, manifest)? {
                         done.push(Done::Lacks(lacks));
                         continue;
@@ -250,7 +251,7 @@ impl Listing {
         Ok(done)
     }
 
-    /// Takes the blobs of dropped manifests away, while nobody looks whether they are there.
+    /// Sets the blobs of dropped manifests aside, while nobody looks for them.
     fn set_aside(&self, edits: &[Edit], index: &Index, done: &mut [Done]) -> io::Result<()> {
         if !edits.iter().any(|edit| matches!(edit, Edit::DropDigest(_))) {
             return Ok(());
@@ -267,7 +268,7 @@ impl Listing {
         dropped::forget(&self.layout, SystemTime::now().checked_sub(dropped::KEPT))
     }
 
-    /// The blob may have been deleted since it was written: here nobody else can do that.
+    /// Writes the manifest's blob again if it was deleted since; nobody can delete it now.
     fn keep_blob(&self, manifest: &Manifest) -> io::Result<()> {
         let path = files::blob(&self.layout, &manifest.digest);
         if files::size(&path)?.is_none() {
@@ -293,7 +294,7 @@ impl Listing {
         files::sync_folder(&self.layout)
     }
 
-    /// What is listed must not be lost in a power failure that the list survives.
+    /// Makes the blobs durable before the list that names them.
     fn sync_blobs(&self) -> io::Result<()> {
         let blobs = self.layout.join(files::BLOBS);
         for algorithm in ["sha256", "sha512"] {
@@ -306,7 +307,6 @@ impl Listing {
     }
 }
 
-/// A lock whose holders never leave half a change, so that a panic of one spoils nothing.
 /// Makes a folder a layout without images, unless it is one. Several may do so at once.
 pub(super) fn create(layout: &Path) -> io::Result<()> {
     let blobs = layout.join(files::BLOBS);
@@ -322,7 +322,7 @@ pub(super) fn create(layout: &Path) -> io::Result<()> {
         if files::size(&path)?.is_some() {
             continue;
         }
-        let new = uploads.join(super::upload::UploadId::random()?.as_str());
+        let new = uploads.join(UploadId::random()?.as_str());
         files::write_new(&new, content)?;
         // A link is refused where a file is there by now; a rename would replace it.
         match fs::hard_link(&new, &path) {

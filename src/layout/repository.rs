@@ -1,17 +1,22 @@
 //! The `Repository` interface of a layout.
 
-use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 
-use super::fresh::{self, Hold, hold};
+use super::files;
+use super::folder::{Layout, failed};
+use super::index::Entry;
 use super::listing::{Done, Edit, Untagged};
-use super::{Layout, UploadError, UploadId, failed, files};
+use super::put::entry;
+use super::upload::{UploadError, UploadId};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
+use crate::oci::selection::TagSelection;
+use crate::oci::{Descriptor, Digest, Manifest, Tag, derived};
 use crate::repository::{
-    BlobBody, BlobReader, Cause, Error, Placement, Reference, Repository, Resolved, Result, Stored,
-    UploadSession, UploadStart,
+    BlobBody, BlobReader, Capabilities, Cause, Error, Garbage, Placement, Reference, Repository,
+    Resolved, Result, Stored, Times, Untag, UploadSession, UploadStart,
 };
 
 /// What stands before the name of an upload in its location.
@@ -150,7 +155,24 @@ impl Repository for Layout {
 
     async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let index = self.index("list referrers in").await?;
-        self.find_referrers(&index, subject).await.map(Some)
+        let mut listed = Vec::new();
+        for entry in index.entries() {
+            let Some(digest) = &entry.digest else { continue };
+            if !self.0.subjects.knows(digest) {
+                match self.read_manifest(digest, entry.media_type.as_deref()).await {
+                    Ok(Some(manifest)) => self.0.subjects.learn(&manifest),
+                    // It may come later: sparse layouts are allowed.
+                    Ok(None) => continue,
+                    // What is no manifest has no subject. A damaged one cannot be fetched either.
+                    Err(error) if matches!(error.cause(), Cause::Manifest(_)) => {
+                        self.0.subjects.learn_that_it_has_none(digest);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            listed.push(digest);
+        }
+        Ok(Some(self.0.subjects.select(&listed, subject)))
     }
 
     /// The manifest's own blob goes too, because it would be found by its digest otherwise.
@@ -173,9 +195,130 @@ impl Repository for Layout {
             .map(|done| done == Done::Dropped)
             .map_err(|error| failed("delete", self.at(reference), error))
     }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            untag: Untag::Yes,
+            lists_untagged: true,
+            tells_push_times: true,
+            collects_garbage: true,
+            exists: true,
+        }
+    }
+
+    async fn untagged(&self) -> Result<Vec<Digest>> {
+        let index = self.index("list images of").await?;
+        let not_understood = |why: &str| {
+            let cause = Cause::Protocol(format!("an entry of index.json is not understood: {why}"));
+            Error::new("list images of", &self.0.name, cause)
+        };
+        let mut untagged = Vec::new();
+        for entry in index.entries() {
+            let digest = match (entry.problem(), &entry.digest) {
+                (Some(why), _) => return Err(not_understood(why)),
+                (None, None) => return Err(not_understood("it has no digest")),
+                (None, Some(digest)) => digest,
+            };
+            match entry.tag() {
+                None => untagged.push(digest.clone()),
+                Some(tag)
+                    if index.by_tag(tag).is_some_and(|it| it.digest.as_ref() != Some(digest)) =>
+                {
+                    return Err(not_understood(&format!("the tag `{tag}` names two manifests")));
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(untagged)
+    }
+
+    /// The modification time of the manifest's file: when it was written, or last counted on by a
+    /// push. Pulling does not change it.
+    ///
+    /// Tools that preserve times (`cp -p`, `rsync -a`, tar) bring files that look as old as their
+    /// originals. That is right for the age of an image; the collection of garbage, which asks
+    /// whether somebody is at work on a file, does not rely on it.
+    async fn times(&self, digest: &Digest) -> Result<Times> {
+        let path = files::blob(&self.0.folder, digest);
+        let written = files::blocking(move || {
+            let metadata = files::found(std::fs::metadata(&path)).map_err(files::at(&path))?;
+            let Some(metadata) = metadata.filter(std::fs::Metadata::is_file) else {
+                return Ok(None);
+            };
+            let modified = metadata.modified().map_err(files::at(&path))?;
+            Timestamp::try_from(modified).map(Some).map_err(std::io::Error::other)
+        });
+        let pushed = written.await.map_err(|error| {
+            failed("look at the time of", self.at(&Reference::Digest(digest.clone())), error)
+        })?;
+        Ok(Times { pushed, pulled: None })
+    }
+
+    async fn collect_garbage(
+        &self,
+        now: Timestamp,
+        older_than: Duration,
+        dry_run: bool,
+    ) -> Result<Garbage> {
+        let collected = self.collect(SystemTime::from(now).checked_sub(older_than), dry_run).await;
+        collected.map_err(|error| failed("collect garbage in", &self.0.name, error))
+    }
+
+    async fn default_image(&self) -> Result<Reference> {
+        let tags = self.tags().await?.unwrap_or_default();
+        let tags = TagSelection::default().select(tags);
+        match (self.only_image().await?, tags.as_slice()) {
+            (Some(_), [tag]) => Ok(Reference::Tag(tag.clone())),
+            (Some(digest), _) => Ok(Reference::Digest(digest)),
+            (None, tags) => {
+                let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+                let message = match tags[..] {
+                    [] => "it has no image, or several without a tag".to_owned(),
+                    _ => {
+                        format!("it has several images: name one of its tags ({})", tags.join(", "))
+                    }
+                };
+                Err(Error::new("choose an image of", &self.0.name, Cause::Unsupported(message)))
+            }
+        }
+    }
 }
 
 impl Layout {
+    /// The digest of the layout's image, if it has exactly one, tagged or not. What refers to another
+    /// image does not count.
+    async fn only_image(&self) -> Result<Option<Digest>> {
+        let index = self.index("list images of").await?;
+        if let [entry] = index.entries() {
+            return Ok(entry.digest.clone());
+        }
+        let mut only = None;
+        for entry in index.entries() {
+            let Some(digest) = &entry.digest else { continue };
+            if only.as_ref() == Some(digest) || self.follows(entry).await? {
+                continue;
+            }
+            if only.replace(digest.clone()).is_some() {
+                return Ok(None);
+            }
+        }
+        Ok(only)
+    }
+
+    /// Whether an entry belongs to another image, by its tag or by its subject.
+    async fn follows(&self, entry: &Entry) -> Result<bool> {
+        if let Some(tag) = entry.tag() {
+            return Ok(derived::parse(tag).is_some());
+        }
+        let Some(digest) = &entry.digest else { return Ok(false) };
+        match self.read_manifest(digest, entry.media_type.as_deref()).await {
+            Ok(manifest) => Ok(manifest.is_some_and(|manifest| manifest.subject.is_some())),
+            // Something else than a manifest refers to nothing.
+            Err(error) if matches!(error.cause(), Cause::Manifest(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The digest that a reference has, and the media type that its entry has. Whether the
     /// manifest itself is there is another question.
     async fn look_up(&self, reference: &Reference) -> Result<Option<(Digest, Option<String>)>> {
@@ -190,129 +333,6 @@ impl Layout {
             }
         })
     }
-
-    /// Whether the layout has a blob, if need be by making it this one's from the layout named
-    /// `from` of the same tree.
-    ///
-    /// If so, the caller counts on it, and no collector takes it soon.
-    pub(crate) async fn has_or_mounts(&self, digest: &Digest, from: Option<&str>) -> Result<bool> {
-        let from = from.and_then(|from| from.parse::<RepositoryName>().ok());
-        let source = match (&self.0.tree, from) {
-            (Some(tree), Some(from)) => Some(files::blob(&tree.join(from.as_str()), digest)),
-            _ => None,
-        };
-        let (layout, wanted) = (self.0.folder.clone(), digest.clone());
-        let has = files::blocking(move || {
-            let path = files::blob(&layout, &wanted);
-            if files::size(&path)?.is_some() {
-                let _held = hold(&layout, Hold::Shared)?;
-                if fresh::freshen(&path)?.is_some() {
-                    return Ok(true);
-                }
-            }
-            source.map_or(Ok(false), |source| mount(&source, &layout, &wanted))
-        });
-        has.await.map_err(|error| {
-            failed("look for or mount blob", self.at(&Reference::Digest(digest.clone())), error)
-        })
-    }
-
-    /// Stores a manifest's bytes under its digest, unless a blob that it names is not there, which
-    /// is then the answer.
-    ///
-    /// The manifest appears in the same moment in which its blobs are seen: an index that is
-    /// listed without this child must not get one that is not whole.
-    async fn store_manifest(&self, manifest: &Manifest) -> std::io::Result<Option<Digest>> {
-        let (folder, manifest) = (self.0.folder.clone(), manifest.clone());
-        files::blocking(move || {
-            let path = files::blob(&folder, &manifest.digest);
-            let length = manifest.raw.len() as u64;
-            // A damaged file is replaced, which costs reading the others.
-            let there = files::size(&path)? == Some(length)
-                && files::read(&path, length)?.as_deref() == Some(&manifest.raw[..]);
-            if there {
-                let _held = hold(&folder, Hold::Shared)?;
-                if let Some(lacks) = fresh::missing(&folder, &manifest)? {
-                    return Ok(Some(lacks));
-                }
-                if fresh::freshen(&path)?.is_some() {
-                    return Ok(None);
-                }
-            }
-            let uploads = files::uploads(&folder);
-            std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
-            let new = uploads.join(UploadId::random()?.as_str());
-            files::write_new(&new, &manifest.raw)?;
-            let _held = hold(&folder, Hold::Shared)?;
-            let lacks = fresh::missing(&folder, &manifest)?;
-            match &lacks {
-                None => files::publish(&new, &path)?,
-                Some(_) => drop(files::remove(&new)?),
-            }
-            Ok(lacks)
-        })
-        .await
-    }
-}
-
-/// How a manifest is listed in `index.json`.
-fn entry(placement: &Placement, manifest: &Manifest) -> (Option<Tag>, Untagged) {
-    let tag = match placement {
-        Placement::Tag(tag) => Some(tag.clone()),
-        Placement::Digest | Placement::Part => None,
-    };
-    // A document without a media type of its own has it in its entry alone.
-    let own_type = || Manifest::parse(manifest.raw.clone(), None, Some(&manifest.digest));
-    let untagged = if manifest.subject.is_some() {
-        // The list is where referrers are found, also when a tag of theirs is gone.
-        Untagged::Always
-    } else if *placement == Placement::Digest
-        || tag.is_none() && own_type().is_ok_and(|own| own.media_type != manifest.media_type)
-    {
-        Untagged::IfUnlisted
-    } else {
-        Untagged::No
-    };
-    (tag, untagged)
-}
-
-/// Links a blob into a layout, or copies it where the file system cannot link.
-fn mount(source: &Path, layout: &Path, digest: &Digest) -> std::io::Result<bool> {
-    if files::size(source)?.is_none() {
-        return Ok(false);
-    }
-    let target = files::blob(layout, digest);
-    if let Some(folder) = target.parent() {
-        std::fs::create_dir_all(folder).map_err(files::at(folder))?;
-    }
-    {
-        // A link is as old as what it links to.
-        let _held = hold(layout, Hold::Shared)?;
-        match std::fs::hard_link(source, &target) {
-            Ok(()) => return Ok(fresh::freshen(&target)?.is_some()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Ok(fresh::freshen(&target)?.is_some());
-            }
-            Err(_) => {}
-        }
-    }
-    let uploads = files::uploads(layout);
-    std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
-    let new = uploads.join(UploadId::random()?.as_str());
-    if files::found(std::fs::copy(source, &new)).map_err(files::at(&new))?.is_none() {
-        // A collector took it from there meanwhile.
-        return Ok(false);
-    }
-    let copy = std::fs::File::open(&new).map_err(files::at(&new))?;
-    if super::upload::hash_file(&copy, digest)? != *digest {
-        // A damaged blob is not spread: the bytes are asked for instead.
-        files::remove(&new)?;
-        return Ok(false);
-    }
-    copy.sync_data().map_err(files::at(&new))?;
-    let _held = hold(layout, Hold::Shared)?;
-    files::publish(&new, &target)?;
-    Ok(true)
 }
 
 fn upload_id(session: &UploadSession) -> std::result::Result<UploadId, UploadError> {

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::listing;
-use super::{Layout, failed, files};
+use super::folder::{Layout, failed, open_folder};
+use super::{files, listing};
 use crate::oci::RepositoryName;
 use crate::oci::reference::ReferenceError;
 use crate::repository::{Cause, Error, Result};
@@ -107,7 +107,7 @@ impl Layouts {
         if let Some(layout) = self.open.lock().get(name) {
             return Ok(Some(layout.clone()));
         }
-        super::open_folder(&folder, &subject()).await?;
+        open_folder(&folder, &subject()).await?;
         let tree = self.single.is_none().then(|| self.root.clone());
         let store = self.root.to_string_lossy().into_owned();
         let layout = Layout::new(folder.clone(), subject(), store, name.to_string(), tree);

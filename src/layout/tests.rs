@@ -302,21 +302,27 @@ async fn referrers_outlive_their_tags() {
 #[tokio::test]
 async fn the_only_image_needs_no_tag() {
     let (_root, layout) = layout().await;
-    assert_eq!(layout.only_image().await.unwrap(), None);
+    let none = layout.default_image().await.unwrap_err().to_string();
+    assert!(none.contains("it has no image"), "{none}");
     let one = image(&layout, "one", None).await;
     layout.put_manifest(&Placement::Digest, &one).await.unwrap();
-    assert_eq!(layout.only_image().await.unwrap(), Some(one.digest.clone()));
+    let by_digest = Reference::Digest(one.digest.clone());
+    assert_eq!(layout.default_image().await.unwrap(), by_digest);
     // What refers to it does not count, nor does another name of its own.
     let referrer = image(&layout, "referrer", Some(&one)).await;
     layout.put_manifest(&Placement::Part, &referrer).await.unwrap();
     let signature = image(&layout, "signature", None).await;
-    let tag = derived::cosign_tag(&one.digest, ".sig");
-    layout.put_manifest(&Placement::Tag(tag), &signature).await.unwrap();
+    let derived = derived::cosign_tag(&one.digest, ".sig");
+    layout.put_manifest(&Placement::Tag(derived), &signature).await.unwrap();
+    assert_eq!(layout.default_image().await.unwrap(), by_digest);
     put(&layout, "name", &one).await;
-    assert_eq!(layout.only_image().await.unwrap(), Some(one.digest));
+    assert_eq!(layout.default_image().await.unwrap(), Reference::Tag(tag("name")));
+    put(&layout, "again", &one).await;
+    assert_eq!(layout.default_image().await.unwrap(), by_digest);
     let other = image(&layout, "other", None).await;
     put(&layout, "other", &other).await;
-    assert_eq!(layout.only_image().await.unwrap(), None);
+    let several = layout.default_image().await.unwrap_err().to_string();
+    assert!(several.contains("it has several images: name one of its tags ("), "{several}");
 }
 
 #[tokio::test]

@@ -22,10 +22,10 @@ use super::files;
 use super::fresh::{self, Hold, hold};
 use crate::oci::{Digest, Hasher};
 
-/// Partial files that nobody has touched for so long are removed.
+/// Partial files that nobody has touched for this long are removed.
 const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// So many unfinished uploads have their hash kept; the others are read again at the end.
+/// How many unfinished uploads have their hash kept in memory; the others are read again at the end.
 const KEPT: usize = 1024;
 
 /// The name of an upload: 128 random bits in hexadecimal, so that it cannot be guessed.
@@ -93,9 +93,9 @@ pub(super) struct Uploads {
 /// What is in memory of an upload.
 #[derive(Debug, Default)]
 struct Slot {
-    /// Held by who writes.
+    /// Held by the request that writes.
     gate: Arc<tokio::sync::Mutex<Hashed>>,
-    /// Ends the request that writes now.
+    /// Cancels the request that writes now.
     stop: Mutex<CancellationToken>,
 }
 
@@ -125,8 +125,8 @@ impl Uploads {
         .await
     }
 
-    /// Takes an upload up, from whoever writes it now: a sender that asks for it again has
-    /// lost its earlier request, which may not know that yet.
+    /// Takes an upload over from the request that writes it now: a sender that asks again has lost its
+    /// earlier request, which may not have noticed yet.
     pub async fn open(&self, layout: &Path, id: &UploadId) -> Result<Upload, UploadError> {
         let path = files::uploads(layout).join(id.as_str());
         let slot = self.slot(id);
@@ -203,8 +203,8 @@ enum Sink {
     Broken,
 }
 
-/// The file with what belongs to it. It holds the upload's gate, so that nobody else writes
-/// while a write of an abandoned request still goes on.
+/// The file with its hash. It holds the upload's gate, so that nobody else writes while the last write
+/// of an abandoned request is under way.
 #[derive(Debug)]
 struct Writer {
     file: File,
@@ -218,7 +218,7 @@ impl Upload {
         self.length
     }
 
-    /// Forgets what arrived behind `offset`.
+    /// Drops what arrived after `offset`.
     pub async fn truncate(&mut self, offset: u64) -> Result<(), UploadError> {
         if offset > self.length {
             return Err(UploadError::Offset { length: self.length, offset });
@@ -237,9 +237,9 @@ impl Upload {
         Ok(())
     }
 
-    /// Writes a body behind what is there. Whatever ends it, what arrived is kept.
+    /// Appends a body. However it ends, what arrived is kept.
     ///
-    /// `length` is what the body must come to, in bytes, where that is known.
+    /// `length`: the exact length of the body in bytes, if it is known.
     pub async fn append<E>(
         &mut self,
         chunks: impl Stream<Item = Result<Bytes, E>> + Unpin,
@@ -272,7 +272,7 @@ impl Upload {
     }
 
     /// Verifies the whole content and publishes it. A content that has another digest is
-    /// removed, because no going on can make it right.
+    /// removed, because no further bytes can make it right.
     pub async fn commit(mut self, digest: &Digest) -> Result<(), UploadError> {
         let writer = self.settle().await?;
         let (layout, path, wanted) = (self.layout.clone(), self.path.clone(), digest.clone());
@@ -309,7 +309,7 @@ impl Upload {
         Ok(())
     }
 
-    /// Waits for the write that goes on, and takes the writer.
+    /// Waits for the write that is under way, and takes the writer.
     async fn settle(&mut self) -> io::Result<Box<Writer>> {
         match std::mem::replace(&mut self.sink, Sink::Broken) {
             Sink::Idle(writer) => Ok(writer),

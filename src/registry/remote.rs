@@ -10,6 +10,7 @@ use super::Registry;
 use super::auth::Scope;
 use super::operation::Operation;
 use super::request::{Call, What};
+use super::vendor::follow_up;
 use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::repository::{
@@ -132,5 +133,9 @@ impl Repository for RemoteRepository {
 
     async fn delete(&self, reference: &Reference) -> Result<bool> {
         self.delete_manifest(reference).await
+    }
+
+    fn follow_up(&self) -> Option<String> {
+        follow_up::advice(&self.registry.host)
     }
 }

@@ -1,17 +1,20 @@
-//! The one interface to a place that holds images: a repository in a registry, or a layout.
+//! The one interface to everything that holds images: a repository in a registry, or a layout.
 //!
-//! Everything above works with either on either side. The comments here are the contract, and
-//! `tests/it/conformance.rs` runs it against every implementation.
+//! All rooms above work with any repository on either side and never ask what kind it is: what
+//! differs is in its [`Capabilities`] and in methods with defaults. The comments here are the
+//! contract, and `tests/it/conformance.rs` checks it against every implementation.
 
 mod error;
 mod failure;
 mod read;
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
@@ -121,6 +124,56 @@ impl Placement {
     }
 }
 
+/// What a repository can do beyond what all repositories can. The default is what may be expected of
+/// any registry that follows distribution-spec.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Whether [`Repository::delete`] of a tag leaves the manifest and its other tags alone.
+    pub untag: Untag,
+    /// [`Repository::untagged`] lists manifests. Together with those that tags lead to, these are
+    /// all manifests of the repository, referrers included.
+    pub lists_untagged: bool,
+    /// [`Repository::times`] tells when manifests were pushed.
+    pub tells_push_times: bool,
+    /// [`Repository::collect_garbage`] frees the space of what was deleted.
+    pub collects_garbage: bool,
+    /// The repository is known to exist: if [`Repository::tags`] gives `None`, it is empty.
+    pub exists: bool,
+}
+
+/// Whether a single tag can be deleted while its manifest stays. The protocol allows it; many
+/// registries delete by digest only, or take all tags of the manifest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Untag {
+    Yes,
+    No,
+    /// It must be tried on a manifest that nobody needs. Plans assume that it works, so they never
+    /// show less than what is deleted.
+    #[default]
+    Unknown,
+}
+
+/// When a manifest was used, as far as the repository tells.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Times {
+    pub pushed: Option<Timestamp>,
+    pub pulled: Option<Timestamp>,
+}
+
+/// What a collection of garbage removed, or would remove.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Garbage {
+    pub blobs: u64,
+    /// The size of the files. Where repositories share a blob by a hard link, no space is freed
+    /// until all of them have removed it.
+    pub bytes: u64,
+    /// Files that nothing needs, and that are too young to be removed.
+    pub young: u64,
+    /// Files among the blobs whose names are no digests. They stay.
+    pub foreign: u64,
+}
+
 /// One repository.
 ///
 /// Implementations retry what is transient by themselves; an error that comes out is final for
@@ -183,7 +236,58 @@ pub trait Repository: fmt::Debug + Send + Sync {
 
     /// Deletes a tag, or a manifest with all its tags. `false`: it was not there.
     ///
-    /// Tried again only where it was surely not carried out, and within seconds: what has the name
-    /// later may be something else. So after an error that is no answer, it may have happened.
+    /// [`Capabilities::untag`] says what deleting a tag does to its manifest.
+    ///
+    /// A deletion is repeated only if the first attempt was surely not carried out, and only within
+    /// seconds, because the name may soon belong to something else. After an error that is not the
+    /// registry's answer, it may have been carried out.
     async fn delete(&self, reference: &Reference) -> Result<bool>;
+
+    /// What this repository can do. Answered without asking it, and always the same.
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::default()
+    }
+
+    /// The manifests that are listed without a tag, each at least once; some of them may have tags
+    /// as well, and some may be missing. Empty unless [`Capabilities::lists_untagged`].
+    ///
+    /// # Errors
+    /// The list cannot be read, or has an entry that is not understood: nobody can tell what such
+    /// an entry needs, so nothing may be deleted.
+    async fn untagged(&self) -> Result<Vec<Digest>> {
+        Ok(Vec::new())
+    }
+
+    /// When a manifest was pushed and pulled last. Asked for each manifest of the repository, so an
+    /// implementation must answer most of these questions without a request.
+    async fn times(&self, _digest: &Digest) -> Result<Times> {
+        Ok(Times::default())
+    }
+
+    /// Removes the blobs that no image of the repository needs and that nobody has written or
+    /// counted on since `now` minus `older_than`. `dry_run` only counts them. Does nothing unless
+    /// [`Capabilities::collects_garbage`].
+    async fn collect_garbage(
+        &self,
+        _now: Timestamp,
+        _older_than: Duration,
+        _dry_run: bool,
+    ) -> Result<Garbage> {
+        Ok(Garbage::default())
+    }
+
+    /// What people must still do at the registry after deletions, before their space is free. The
+    /// same text for all repositories of one registry. `None`: nothing.
+    fn follow_up(&self) -> Option<String> {
+        None
+    }
+
+    /// The image that is meant where neither a tag nor a digest is named: `latest` in a registry, the
+    /// only image of a layout (by its tag if it has exactly one).
+    ///
+    /// # Errors
+    /// There is no such image, or more than one.
+    async fn default_image(&self) -> Result<Reference> {
+        Ok(Reference::Tag(Tag::latest()))
+    }
 }

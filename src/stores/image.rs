@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use super::OpenRepository;
-use crate::layout::Layout;
-use crate::oci::selection::TagSelection;
 use crate::oci::{Digest, ImageAddress, Tag};
-use crate::repository::{Cause, Error, Reference, Repository, Result};
+use crate::repository::{Reference, Repository, Result};
 
 /// An open repository, and what the reference to it named.
 pub struct OpenImage {
@@ -43,40 +41,23 @@ impl OpenImage {
     /// # Errors
     /// A layout has no image, or several and none was named.
     pub async fn image(&self) -> Result<Image> {
-        match (self.digest(), self.tag(), &self.opened.layout) {
-            (Some(digest), tag, _) => {
-                Ok(Image { reference: Reference::Digest(digest.clone()), tag: tag.cloned() })
+        let reference = match (self.digest(), self.tag()) {
+            (Some(digest), tag) => {
+                let reference = Reference::Digest(digest.clone());
+                return Ok(Image { reference, tag: tag.cloned() });
             }
-            (None, Some(tag), _) => Ok(Image::tagged(tag.clone())),
-            (None, None, Some(layout)) => only_image(layout).await,
-            (None, None, None) => Ok(Image::tagged(Tag::latest())),
-        }
+            (None, Some(tag)) => Reference::Tag(tag.clone()),
+            (None, None) => self.repository().default_image().await?,
+        };
+        let tag = match &reference {
+            Reference::Tag(tag) => Some(tag.clone()),
+            Reference::Digest(_) => None,
+        };
+        Ok(Image { reference, tag })
     }
 
     /// See [`OpenRepository::finish`].
     pub async fn finish(self) -> Result<()> {
         self.opened.finish().await
-    }
-}
-
-impl Image {
-    fn tagged(tag: Tag) -> Self {
-        Self { reference: Reference::Tag(tag.clone()), tag: Some(tag) }
-    }
-}
-
-async fn only_image(layout: &Layout) -> Result<Image> {
-    let tags = TagSelection::default().select(layout.tags().await?.unwrap_or_default());
-    match (layout.only_image().await?, tags.as_slice()) {
-        (Some(_), [tag]) => Ok(Image::tagged(tag.clone())),
-        (Some(digest), _) => Ok(Image { reference: Reference::Digest(digest), tag: None }),
-        (None, tags) => {
-            let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
-            let message = match tags[..] {
-                [] => "it has no image, or several without a tag".to_owned(),
-                _ => format!("it has several images: name one of its tags ({})", tags.join(", ")),
-            };
-            Err(Error::new("choose an image of", layout.name(), Cause::Unsupported(message)))
-        }
     }
 }

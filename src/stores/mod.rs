@@ -35,8 +35,6 @@ pub struct Stores {
 /// An open repository. What an archive holds is readable as long as this lives.
 pub struct OpenRepository {
     repository: Arc<dyn Repository>,
-    /// What the repository is, if it is on disk.
-    layout: Option<Layout>,
     archive: ArchiveUse,
 }
 
@@ -70,7 +68,6 @@ impl Stores {
                 let registry = self.registries.open(host)?;
                 Ok(OpenRepository {
                     repository: registry.repository_in(flow, name.clone(), writes),
-                    layout: None,
                     archive: ArchiveUse::None,
                 })
             }
@@ -118,7 +115,7 @@ impl Stores {
 
 impl OpenRepository {
     fn on_disk(layout: Layout, archive: ArchiveUse) -> Self {
-        Self { repository: Arc::new(layout.clone()), layout: Some(layout), archive }
+        Self { repository: Arc::new(layout), archive }
     }
 
     pub fn repository(&self) -> &Arc<dyn Repository> {

@@ -26,11 +26,11 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::cleanup::{Actor, Audit};
 use crate::config::{CleanupRule, SyncRule};
 use crate::fair::{Flow, Permits, WriteLeases};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
+use crate::removal::RemoveTags;
 use crate::repository::{Error, Failure};
 use crate::stop::StopSignal;
 use crate::transfer::{Carrier, KeyedLocks};
@@ -84,15 +84,7 @@ pub struct RunSpec<'a> {
     pub watch: &'a (dyn Fn(&ImageReport) + Sync),
     /// What deletes tags that are gone at the source. Without it, rules that ask for that leave
     /// them, and say so.
-    pub remover: Option<Remover<'a>>,
-}
-
-/// What deletes at targets.
-#[derive(Clone, Copy)]
-pub struct Remover<'a> {
-    pub audit: &'a Audit,
-    /// Who asked for the run, and which one it is: for the audit.
-    pub actor: &'a Actor,
+    pub remover: Option<&'a dyn RemoveTags>,
 }
 
 /// Carries rules out.

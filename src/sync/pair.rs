@@ -17,11 +17,12 @@ use tokio::sync::{OnceCell, OwnedMutexGuard};
 use super::pairs::Pairing;
 use super::report::{Action, ImageReport};
 use super::retention::Policies;
-use super::{Mode, Progress, Remover, RunSpec, Syncer};
+use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SyncRule};
 use crate::fair::{Flow, Permit, WriteLease};
 use crate::oci::{Digest, RepositoryName, Tag};
+use crate::removal::RemoveTags;
 use crate::repository::{Error, Failure, Placement, Reference, Repository, Result};
 use crate::stop::StopSignal;
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
@@ -43,7 +44,7 @@ pub(super) struct Pair<'a> {
     mode: Mode,
     flow: Flow,
     stop: &'a StopSignal,
-    remover: Option<Remover<'a>>,
+    remover: Option<&'a dyn RemoveTags>,
     /// The only tags that the run is about; `None`: all of them.
     only: Option<&'a BTreeSet<Tag>>,
     source: Arc<dyn Repository>,

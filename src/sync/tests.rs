@@ -10,7 +10,7 @@ use proptest::sample::select;
 
 use super::decide::{AtTarget, Known, Verdict, decide};
 use super::retention::Retention;
-use crate::cleanup::{Abilities, Builder, Found, InUse, Step, Untag, plan};
+use crate::cleanup::{Abilities, Builder, Found, InUse, PlannedStep, Untag, plan};
 use crate::config::policy::ClockSource;
 use crate::config::{CleanupRule, OnConflict};
 use crate::oci::{Digest, Tag};
@@ -101,11 +101,11 @@ impl World {
             let mut gone = Images::new();
             for step in &plan.steps {
                 match step {
-                    Step::Untag { tag } => {
+                    PlannedStep::Untag { tag } => {
                         let name = &snapshot.tags()[*tag as usize].name;
                         gone.extend(self.target.remove_entry(name));
                     }
-                    Step::Delete { manifest, .. } => {
+                    PlannedStep::Delete { manifest, .. } => {
                         let digest = snapshot.digest(*manifest);
                         self.seen.remove(digest);
                         gone.extend(self.target.extract_if(.., |_, at| at == digest));

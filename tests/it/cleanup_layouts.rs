@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tranship::layout::Layout;
+use tranship::repository::Repository;
 
 use crate::cleanup_apply::{PR, applied, image, outcomes};
 use crate::support::witness::Skopeo;

@@ -8,9 +8,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
-use tranship::cleanup::plan::document::Clock;
 use tranship::cleanup::{Abilities, Builder, Found, InUse, Planned, RepositoryReport, Untag};
 use tranship::demo::Check;
+use tranship::removal::Clock;
 use tranship::repository::Failure;
 
 use crate::support::process::Running;

@@ -2,14 +2,16 @@
 //! one function each. Run `check` with any two empty repositories of one store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
+use jiff::Timestamp;
 use serde_json::json;
 use tranship::oci::{Descriptor, Digest, Manifest, Tag, media_type};
 use tranship::repository::{
-    BlobBody, BodyAborted, ErrorKind, Placement, Reference, Repository, Result, UploadSession,
-    UploadStart,
+    BlobBody, BodyAborted, ErrorKind, Placement, Reference, Repository, Result, Times, Untag,
+    UploadSession, UploadStart,
 };
 
 pub type Place = Arc<dyn Repository>;
@@ -49,6 +51,11 @@ pub async fn check(repository: Place, sibling: Place, abilities: Abilities) {
     referrers_are_listed(one).await;
     a_tag_is_deleted_alone(one, abilities).await;
     a_manifest_is_deleted_with_its_tags(one).await;
+    times_are_told_as_promised(one).await;
+    garbage_is_collected_as_promised(one).await;
+    manifests_without_a_tag_are_listed_as_promised(one).await;
+    an_empty_repository_exists_as_promised(&*sibling).await;
+    the_default_image_is_the_only_one(one, &*sibling).await;
 }
 
 fn siblings_share_a_store(one: &dyn Repository, sibling: &dyn Repository) {
@@ -249,17 +256,103 @@ async fn a_tag_is_deleted_alone(one: &dyn Repository, abilities: Abilities) {
     let image = push_image(one, "delete a tag").await;
     put(one, "goes", &image).await.unwrap();
     put(one, "stays", &image).await.unwrap();
+    let promised = one.capabilities().untag;
     if !abilities.deletes_tags {
+        assert_ne!(promised, Untag::Yes);
         // Refused, and nothing else is taken along instead.
         assert!(one.delete(&by_tag("goes")).await.is_err());
         assert!(one.resolve(&by_tag("goes")).await.unwrap().is_some());
         return;
     }
+    assert_ne!(promised, Untag::No);
     assert!(one.delete(&by_tag("goes")).await.unwrap());
     assert!(!one.delete(&by_tag("goes")).await.unwrap());
     assert_eq!(one.resolve(&by_tag("goes")).await.unwrap(), None);
     assert!(one.resolve(&by_tag("stays")).await.unwrap().is_some());
     assert!(one.manifest(&Reference::Digest(image.digest)).await.unwrap().is_some());
+}
+
+async fn times_are_told_as_promised(one: &dyn Repository) {
+    let absent = Digest::of(b"nobody has pushed this");
+    assert_eq!(one.times(&absent).await.unwrap(), Times::default());
+    let image = push_image(one, "pushed now").await;
+    one.put_manifest(&Placement::Digest, &image).await.unwrap();
+    let pushed = one.times(&image.digest).await.unwrap().pushed;
+    assert_eq!(pushed.is_some(), one.capabilities().tells_push_times);
+    if let Some(pushed) = pushed {
+        let age = Timestamp::now().duration_since(pushed);
+        assert!(age.unsigned_abs() < Duration::from_secs(60), "{age}");
+    }
+}
+
+async fn garbage_is_collected_as_promised(one: &dyn Repository) {
+    let garbage = push(one, b"no image needs this").await;
+    let image = push_image(one, "needed").await;
+    put(one, "needed", &image).await.unwrap();
+    let collects = one.capabilities().collects_garbage;
+    assert!(!collects || one.follow_up().is_none(), "there is nothing left to do");
+    let (now, hour) = (Timestamp::now(), Duration::from_secs(3600));
+    let young = one.collect_garbage(now, hour, false).await.unwrap();
+    assert_eq!(young.blobs, 0);
+    let later = now + 2 * hour;
+    for dry_run in [true, false] {
+        assert!(one.blob_size(&garbage).await.unwrap().is_some());
+        let collected = one.collect_garbage(later, hour, dry_run).await.unwrap();
+        assert_eq!(collected.blobs > 0, collects, "{collected:?}");
+    }
+    assert_eq!(one.blob_size(&garbage).await.unwrap().is_none(), collects);
+    for blob in image.blobs() {
+        assert!(one.blob_size(&blob.digest).await.unwrap().is_some());
+    }
+}
+
+async fn manifests_without_a_tag_are_listed_as_promised(one: &dyn Repository) {
+    let [untagged, subject] = ["untagged", "has a tag"].map(|content| image(content, None));
+    for content in ["untagged", "has a tag", "refers to it"] {
+        push_image(one, content).await;
+    }
+    one.put_manifest(&Placement::Digest, &untagged).await.unwrap();
+    put(one, "subject", &subject).await.unwrap();
+    let referrer = image("refers to it", Some(&subject));
+    one.put_manifest(&Placement::Part, &referrer).await.unwrap();
+    let listed = one.untagged().await.unwrap();
+    if !one.capabilities().lists_untagged {
+        return assert!(listed.is_empty(), "{listed:?}");
+    }
+    for manifest in [&untagged, &referrer] {
+        assert!(listed.contains(&manifest.digest), "{listed:?}");
+    }
+    one.delete(&Reference::Digest(untagged.digest.clone())).await.unwrap();
+    assert!(!one.untagged().await.unwrap().contains(&untagged.digest));
+}
+
+/// `empty`: nothing but blobs was ever pushed to it.
+async fn an_empty_repository_exists_as_promised(empty: &dyn Repository) {
+    // Whether it exists or not, it has no list of tags.
+    assert_eq!(empty.tags().await.unwrap(), None);
+    if empty.capabilities().exists {
+        assert!(empty.untagged().await.unwrap().is_empty());
+    }
+}
+
+async fn the_default_image_is_the_only_one(one: &dyn Repository, empty: &dyn Repository) {
+    match one.default_image().await {
+        // It takes no request to say so.
+        Ok(meant) => {
+            assert_eq!(meant, by_tag("latest"));
+            assert_eq!(empty.default_image().await.unwrap(), meant);
+        }
+        Err(several) => {
+            assert!(several.to_string().contains("name one of its tags"), "{several}");
+            assert!(empty.default_image().await.is_err());
+            let image = push_image(empty, "the only one").await;
+            empty.put_manifest(&Placement::Digest, &image).await.unwrap();
+            let by_digest = Reference::Digest(image.digest.clone());
+            assert_eq!(empty.default_image().await.unwrap(), by_digest);
+            put(empty, "only", &image).await.unwrap();
+            assert_eq!(empty.default_image().await.unwrap(), by_tag("only"));
+        }
+    }
 }
 
 async fn a_manifest_is_deleted_with_its_tags(one: &dyn Repository) {

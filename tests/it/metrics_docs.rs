@@ -26,7 +26,7 @@ pub fn touched() -> Metrics {
     rule.lag("event", second);
     rule.lag("pass", second * 3600);
     let cleanup = metrics.rule("old", true);
-    for outcome in tranship::cleanup::Outcome::ALL {
+    for outcome in tranship::removal::StepOutcome::ALL {
         cleanup.steps(outcome.as_str(), 3);
     }
     cleanup.freed(1 << 20);

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::alias::other_name;
 use super::used::Used;
-use crate::cleanup::InUse;
+use crate::cleanup::plan::InUse;
 use crate::oci::{Digest, ImagePrefix, ImageReference, RegistryHost, RepositoryName, Tag};
 
 /// What runs somewhere, or did so lately, with the places where it was seen.

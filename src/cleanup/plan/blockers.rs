@@ -2,7 +2,7 @@
 //! rules say.
 
 use super::InUse;
-use super::decide::Ground;
+use super::ground::Ground;
 use super::snapshot::{Node, TagKind};
 use crate::config::policy::Policy;
 
@@ -40,7 +40,7 @@ impl Blocker {
         Self::TagStays,
     ];
 
-    /// As it stands in plans.
+    /// As plans name it.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Locked => "locked",
@@ -103,7 +103,7 @@ pub fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<
     }
     for row in snapshot.tags() {
         let blockers = &mut blockers[row.node.at()];
-        // What runs by its tag is brought back by its digest, or by another of its tags.
+        // What runs by a tag may be pulled again by digest, or by another of its tags.
         if in_use.tags.contains_key(&row.name) {
             blockers.add(Blocker::InUse);
         }
@@ -119,9 +119,9 @@ pub fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<
     blockers
 }
 
-/// What protects a platform protects the index that lists it, however deep: without that, nothing
-/// would lead to the platform any more, and garbage collection would take what the plan has kept.
-/// An age that is not known is none of these: attestations have none by some clocks.
+/// What protects a platform also protects the index that lists it, however deep. Otherwise nothing would
+/// lead to the platform any more, and garbage collection would remove what the plan keeps. An unknown age
+/// does not spread: attestations have none by some clocks.
 fn spread_to_indexes(ground: &Ground<'_>, blockers: &mut [Blockers]) {
     let spreads = |blockers: Blockers| {
         let mut spreading = Blockers::default();

@@ -48,7 +48,7 @@ impl Found {
     }
 }
 
-/// A snapshot in the making. Whatever is said twice is said once.
+/// A snapshot that is being built. It does not matter if something is added twice.
 #[derive(Debug)]
 pub struct Builder {
     repository: String,
@@ -106,7 +106,7 @@ impl Builder {
                     next
                 }
             };
-            // Where manifests disagree, the smaller promise is made.
+            // If manifests disagree, the smaller size is used, so that no plan promises too much.
             let known = &mut self.blob_sizes[blob as usize];
             *known = (*known).min(*size);
             self.blobs.push((number, blob));
@@ -131,19 +131,19 @@ impl Builder {
         }
     }
 
-    /// A manifest that is there and could not be had or understood.
+    /// A manifest that is there and could not be read or understood.
     pub fn unreadable(&mut self, digest: &Digest, reason: impl Into<String>) {
         let reason = reason.into();
         self.incomplete.insert(Incomplete::Unreadable { digest: digest.clone(), reason });
     }
 
-    /// A list that is not whole, and why.
+    /// A list that is not complete, and why.
     pub fn cut_short(&mut self, reason: impl Into<String>) {
         self.incomplete.insert(Incomplete::List(reason.into()));
     }
 
-    /// A tag and where it points. A tag that was seen at two places moved meanwhile, so what
-    /// was read is not one state of the repository.
+    /// A tag and where it points. If it is added with two digests, it was moved while the repository was
+    /// read, so what was read is not one state of the repository.
     pub fn tag(&mut self, name: Tag, digest: &Digest, locked: bool) {
         let number = self.number(digest);
         match self.tags.get_mut(&name) {
@@ -155,9 +155,9 @@ impl Builder {
         }
     }
 
-    /// When a manifest is from. Said twice by one source, the newer counts. For a registry that
-    /// dates tags, this is the newest date that any tag of the manifest ever had: taking a tag
-    /// away must not make an image older.
+    /// The time of a manifest by one source; if there are several, the newest counts. A registry that
+    /// dates tags should give the newest date that any tag of the manifest ever had: taking a tag away
+    /// must not make an image older.
     pub fn time(&mut self, digest: &Digest, source: ClockSource, time: Timestamp) {
         let number = self.number(digest);
         let known = &mut self.facts[number as usize].times[source as usize];
@@ -191,9 +191,9 @@ impl Builder {
         drop(self.blob_numbers);
         let mut sorted: Vec<(Digest, u32)> = self.numbers.into_iter().collect();
         sorted.sort_unstable();
-        let mut places = vec![0; sorted.len()];
-        for (place, (_, number)) in sorted.iter().enumerate() {
-            places[*number as usize] = place as u32;
+        let mut ranks = vec![0; sorted.len()];
+        for (rank, (_, number)) in sorted.iter().enumerate() {
+            ranks[*number as usize] = rank as u32;
         }
         let mut facts: Vec<Facts> = Vec::with_capacity(sorted.len());
         for (_, number) in &sorted {
@@ -201,10 +201,10 @@ impl Builder {
         }
         drop(self.facts);
         let digests: Vec<Digest> = sorted.into_iter().map(|(digest, _)| digest).collect();
-        // From the order of meeting to the order of names.
+        // From the order of discovery to the order of names.
         let mut types = vec![0; self.artifact_types.len()];
-        for (place, number) in self.artifact_types.values().enumerate() {
-            types[*number as usize] = place as u32;
+        for (rank, number) in self.artifact_types.values().enumerate() {
+            types[*number as usize] = rank as u32;
         }
         for facts in &mut facts {
             facts.artifact_type = facts.artifact_type.map(|number| types[number as usize]);
@@ -222,20 +222,20 @@ impl Builder {
         }
         let moved = |pairs: &mut Vec<(u32, u32)>| {
             for (from, to) in pairs.iter_mut() {
-                (*from, *to) = (places[*from as usize], places[*to as usize]);
+                (*from, *to) = (ranks[*from as usize], ranks[*to as usize]);
             }
         };
         moved(&mut self.children);
         moved(&mut self.subjects);
         date_indexes(&mut facts, &self.children);
         for (from, _) in &mut self.blobs {
-            *from = places[*from as usize];
+            *from = ranks[*from as usize];
         }
         let mut subjects = vec![None; digests.len()];
         for (referrer, subject) in self.subjects {
             subjects[referrer as usize] = Some(Node(subject));
         }
-        let tags = tags(self.tags, &places, &digests, &facts, &mut self.incomplete, self.abilities);
+        let tags = tags(self.tags, &ranks, &digests, &facts, &mut self.incomplete, self.abilities);
         for tag in &tags {
             if facts[tag.node.at()].presence == Presence::Absent {
                 let reason = format!("tag `{}` points at a manifest that is not there", tag.name);
@@ -289,7 +289,7 @@ fn date_indexes(facts: &mut [Facts], children: &[(u32, u32)]) {
 /// The tags with what they belong to.
 fn tags(
     tags: BTreeMap<Tag, (u32, bool)>,
-    places: &[u32],
+    ranks: &[u32],
     digests: &[Digest],
     facts: &[Facts],
     incomplete: &mut BTreeSet<Incomplete>,
@@ -320,7 +320,7 @@ fn tags(
     let mut rows = Vec::with_capacity(tags.len());
     for (name, (number, locked)) in tags {
         let kind = kind(&name);
-        rows.push(TagRow { name, node: Node(places[number as usize]), kind, locked });
+        rows.push(TagRow { name, node: Node(ranks[number as usize]), kind, locked });
     }
     rows
 }

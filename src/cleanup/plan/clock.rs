@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use super::snapshot::{Node, Snapshot};
 use crate::config::policy::ClockSource;
+use crate::removal::Clock;
 
 /// 2013-03-20, when docker was shown first, in microseconds: no image is older. Reproducible
 /// builds and broken clocks write such times.
@@ -51,6 +52,22 @@ impl Reading {
             let elapsed = now.as_microsecond().saturating_sub(at);
             i128::from(elapsed) >= age.as_micros().try_into().unwrap_or(i128::MAX)
         })
+    }
+}
+
+impl From<Reading> for Clock {
+    fn from(reading: Reading) -> Self {
+        // What was made from a timestamp is one.
+        let timestamp = |at| Timestamp::from_microsecond(at).ok();
+        match reading {
+            Reading::Known { at, source } => {
+                Self { time: timestamp(at), source: Some(source.as_str()), impossible: None }
+            }
+            Reading::Impossible { at, source } => {
+                Self { time: None, source: Some(source.as_str()), impossible: timestamp(at) }
+            }
+            Reading::Silent => Self { time: None, source: None, impossible: None },
+        }
     }
 }
 

@@ -1,18 +1,15 @@
 //! A verdict for every tag and every manifest: what becomes of it, which rule decided, and what
 //! stood in the way.
 
-use std::collections::HashSet;
-
-use jiff::Timestamp;
-
 use super::InUse;
 use super::blockers::{Blocker, Blockers, protections};
 use super::clock::Reading;
+use super::ground::{Ground, Ranked};
 use super::live::Doom;
-use super::owners::{Owners, TooTangled};
-use super::snapshot::{Node, Snapshot, TagKind, Untag};
-use super::{rank, select};
-use crate::config::policy::{DeleteRule, Doomed, KeepRule, Policy};
+use super::owners::Owners;
+use super::snapshot::{Node, TagKind};
+use crate::config::policy::{DeleteRule, Doomed, Policy};
+use crate::repository::Untag;
 
 /// What becomes of a tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,76 +59,7 @@ pub struct Verdicts {
     /// Of manifests that are not there, too: these are kept.
     pub manifests: Vec<ManifestVerdict>,
     pub clock: Vec<Reading>,
-}
-
-/// A rule's answer about the tags that its names select.
-pub struct Ranked {
-    pub entries: Vec<select::Selected>,
-    /// How many images are newer; `None` where that is not known, or not asked.
-    pub places: Vec<Option<u32>>,
-}
-
-/// What is needed to apply single rules.
-pub struct Ground<'a> {
-    pub snapshot: &'a Snapshot,
-    pub now: Timestamp,
-    pub clock: Vec<Reading>,
     pub owners: Owners,
-    pub families: Vec<(Node, Node)>,
-}
-
-impl<'a> Ground<'a> {
-    pub fn of(snapshot: &'a Snapshot, policy: &Policy, now: Timestamp) -> Result<Self, TooTangled> {
-        let reading = |node| Reading::of(snapshot, node, &policy.clock, now);
-        let clock = snapshot.nodes().map(reading).collect();
-        let owners = Owners::of(snapshot);
-        let own = snapshot.tags().iter().filter(|row| row.kind == TagKind::Own);
-        let tagged: HashSet<Node> = own.map(|row| row.node).collect();
-        let families = owners.families(|node| tagged.contains(&node))?;
-        Ok(Self { snapshot, now, clock, owners, families })
-    }
-
-    /// What a keep rule's names select, and whether each is among the newest it keeps.
-    pub fn keeps(&self, rule: &KeepRule) -> (Ranked, Vec<bool>) {
-        let ranked = self.ranked(&rule.selector, rule.newest.is_some());
-        // An unknown age is kept beside the newest.
-        let kept = |place: &Option<u32>| match (rule.newest, place) {
-            (Some(newest), Some(place)) => *place < newest.get(),
-            _ => true,
-        };
-        let kept = ranked.places.iter().map(kept).collect();
-        (ranked, kept)
-    }
-
-    /// What a delete rule's names select, and whether its other conditions hold for each; `None`
-    /// if it is not about tags.
-    pub fn condemns(&self, rule: &DeleteRule) -> Option<(Ranked, Vec<bool>)> {
-        let Doomed::Tags { selector, beyond_newest } = &rule.what else { return None };
-        let ranked = self.ranked(selector, beyond_newest.is_some());
-        let condemned = |(entry, place): (&select::Selected, &Option<u32>)| {
-            let beyond = match (beyond_newest, place) {
-                (Some(newest), Some(place)) => *place >= newest.get(),
-                (Some(_), None) => false,
-                (None, _) => true,
-            };
-            beyond && self.is_old(rule, entry.node)
-        };
-        let condemned = ranked.entries.iter().zip(&ranked.places).map(condemned).collect();
-        Some((ranked, condemned))
-    }
-
-    fn ranked(&self, selector: &crate::config::policy::TagSelector, rank: bool) -> Ranked {
-        let entries = select::select(self.snapshot, selector, &self.clock);
-        let places = match rank {
-            true => rank::places(&entries, &self.families),
-            false => vec![None; entries.len()],
-        };
-        Ranked { entries, places }
-    }
-
-    pub fn is_old(&self, rule: &DeleteRule, node: Node) -> bool {
-        rule.older_than.is_none_or(|age| self.clock[node.at()].is_older(age, self.now))
-    }
 }
 
 /// The verdicts on a snapshot that is complete.
@@ -207,7 +135,7 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
         }
     }
     let manifests = manifests(&ground, &doom, &condemned, &blockers);
-    Verdicts { tags, manifests, clock: ground.clock }
+    Verdicts { tags, manifests, clock: ground.clock, owners: ground.owners }
 }
 
 fn manifests(

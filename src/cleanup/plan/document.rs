@@ -4,41 +4,12 @@
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use super::Plan;
 use super::blockers::Blockers;
-use super::clock::Reading;
 use super::decide::{Fate, ManifestVerdict, TagFate, TagVerdict};
-use super::snapshot::{Node, TagKind, Untag};
-use super::{Plan, Step};
 use crate::oci::{Digest, Tag};
-
-/// What the clock says of a manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Clock {
-    /// `None`: it says nothing, or what cannot be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub time: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub source: Option<&'static str>,
-    /// What the source says, where that cannot be.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub impossible: Option<Timestamp>,
-}
-
-impl Clock {
-    pub(in crate::cleanup) fn of(reading: Reading) -> Self {
-        // What was made from a timestamp is one.
-        let timestamp = |at| Timestamp::from_microsecond(at).ok();
-        match reading {
-            Reading::Known { at, source } => {
-                Self { time: timestamp(at), source: Some(source.as_str()), impossible: None }
-            }
-            Reading::Impossible { at, source } => {
-                Self { time: None, source: Some(source.as_str()), impossible: timestamp(at) }
-            }
-            Reading::Silent => Self { time: None, source: None, impossible: None },
-        }
-    }
-}
+use crate::removal::{Clock, Step, StepAction};
+use crate::repository::Untag;
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -52,31 +23,39 @@ struct Document<'a> {
     manifests: u64,
     manifests_deleted: u64,
     bytes_freed: u64,
-    steps: Items<'a, StepLine<'a>>,
+    steps: Items<'a, StepLine>,
     tag_verdicts: Items<'a, TagLine<'a>>,
     manifest_verdicts: Items<'a, ManifestLine<'a>>,
 }
 
 /// One step, with all that bears on it.
-#[derive(Debug, Serialize)]
-pub struct StepLine<'a> {
-    /// `delete` or `untag`.
-    pub action: &'static str,
+#[derive(Serialize)]
+struct StepLine {
+    action: StepAction,
     /// The tag that is taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<&'a Tag>,
-    pub digest: &'a Digest,
+    tag: Option<Tag>,
+    digest: Digest,
     /// The tags that go with the manifest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub tags: Vec<&'a Tag>,
+    tags: Vec<Tag>,
     /// The rule that asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rule: Option<&'a str>,
+    rule: Option<String>,
     /// What it belongs to and goes with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub with: Option<&'a Digest>,
-    pub clock: Clock,
-    pub bytes_freed: u64,
+    with: Option<Digest>,
+    clock: Clock,
+    bytes_freed: u64,
+}
+
+impl From<Step> for StepLine {
+    fn from(step: Step) -> Self {
+        let Step { action, digest, mut tags, line, owners, clock, bytes_freed } = step;
+        let tag = if action == StepAction::Untag { tags.pop() } else { None };
+        let with = owners.into_iter().next();
+        Self { action, tag, digest, tags, rule: line, with, clock, bytes_freed }
+    }
 }
 
 /// The verdict on one tag.
@@ -132,7 +111,7 @@ impl Serialize for Plan<'_> {
             manifests: totals.manifests,
             manifests_deleted: totals.manifests_deleted,
             bytes_freed: self.bytes(),
-            steps: Items(Box::new(|| Box::new(self.step_lines()))),
+            steps: Items(Box::new(|| Box::new(self.to_steps().map(StepLine::from)))),
             tag_verdicts: Items(Box::new(|| Box::new(self.tag_lines()))),
             manifest_verdicts: Items(Box::new(|| Box::new(self.manifest_lines()))),
         }
@@ -141,47 +120,6 @@ impl Serialize for Plan<'_> {
 }
 
 impl<'a> Plan<'a> {
-    /// The steps in their order.
-    pub fn step_lines(&self) -> impl Iterator<Item = StepLine<'_>> {
-        let tags = Tags::of(self);
-        let verdicts = self.verdicts.iter();
-        verdicts.flat_map(move |verdicts| {
-            let tags = tags.clone();
-            self.steps.iter().map(move |step| {
-                let (action, tag, node, bytes) = match step {
-                    Step::Untag { tag } => {
-                        let row = &self.snapshot.tags()[*tag as usize];
-                        ("untag", Some((*tag, &row.name)), row.node, 0)
-                    }
-                    Step::Delete { manifest, bytes } => ("delete", None, *manifest, *bytes),
-                };
-                let (rule, with) = match tag {
-                    Some((at, _)) => {
-                        let with = match self.snapshot.tags()[at as usize].kind {
-                            TagKind::Of(subject) => Some(subject),
-                            _ => None,
-                        };
-                        (verdicts.tags[at as usize].condemned_by, with)
-                    }
-                    None => {
-                        let verdict = &verdicts.manifests[node.at()];
-                        (verdict.condemned_by, verdict.owner)
-                    }
-                };
-                StepLine {
-                    action,
-                    tag: tag.map(|(_, name)| name),
-                    digest: self.snapshot.digest(node),
-                    tags: if tag.is_none() { tags.on(self, node) } else { Vec::new() },
-                    rule: rule.map(|rule| self.delete_id(rule)),
-                    with: with.map(|node| self.snapshot.digest(node)),
-                    clock: Clock::of(verdicts.clock[node.at()]),
-                    bytes_freed: bytes,
-                }
-            })
-        })
-    }
-
     /// The verdicts on tags, by name; none where nothing could be decided.
     pub fn tag_lines(&self) -> impl Iterator<Item = TagLine<'_>> {
         let rows = self.snapshot.tags().iter().zip(self.tags());
@@ -211,7 +149,7 @@ impl<'a> Plan<'a> {
                     condemned_by: condemned_by.map(|rule| self.delete_id(rule)),
                     owner: owner.map(|node| self.snapshot.digest(node)),
                     blockers: names(blockers),
-                    clock: Clock::of(verdicts.clock[node.at()]),
+                    clock: Clock::from(verdicts.clock[node.at()]),
                 }
             })
         })
@@ -225,25 +163,6 @@ impl<'a> Plan<'a> {
     /// The id of a delete rule, as verdicts number them.
     pub fn delete_id(&self, rule: u32) -> &'a str {
         &self.policy.delete[rule as usize].id
-    }
-}
-
-/// The places of tags, sorted by their manifest.
-#[derive(Clone)]
-pub(in crate::cleanup) struct Tags(std::sync::Arc<[(Node, u32)]>);
-
-impl Tags {
-    pub fn of(plan: &Plan<'_>) -> Self {
-        let tags = plan.snapshot.tags().iter().enumerate();
-        let mut places: Vec<_> = tags.map(|(at, row)| (row.node, at as u32)).collect();
-        places.sort_unstable();
-        Self(places.into())
-    }
-
-    pub fn on<'a>(&self, plan: &Plan<'a>, node: Node) -> Vec<&'a Tag> {
-        let from = self.0.partition_point(|(other, _)| *other < node);
-        let own = self.0[from..].iter().take_while(|(other, _)| *other == node);
-        own.map(|(_, at)| &plan.snapshot.tags()[*at as usize].name).collect()
     }
 }
 

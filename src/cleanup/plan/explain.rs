@@ -3,12 +3,14 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::{Ground, Ranked, by_id};
-use super::document::{Clock, action, names, tag_action};
+use super::decide::by_id;
+use super::document::{action, names, tag_action};
+use super::ground::{Ground, Ranked};
 use super::snapshot::{Node, TagKind};
-use super::{Plan, Step};
+use super::{Plan, PlannedStep};
 use crate::config::policy::Doomed;
 use crate::oci::{Digest, Tag};
+use crate::removal::Clock;
 use crate::repository::Reference;
 
 /// Everything that bears on one tag or manifest.
@@ -62,8 +64,8 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
     let ground = Ground::of(snapshot, plan.policy, plan.now).ok()?;
     let (tag, node) = match reference {
         Reference::Tag(tag) => {
-            let at = snapshot.tags().binary_search_by(|row| row.name.cmp(tag)).ok()?;
-            (Some(at), snapshot.tags()[at].node)
+            let (at, row) = snapshot.row(tag)?;
+            (Some(at), row.node)
         }
         Reference::Digest(digest) => {
             (None, snapshot.find(digest).filter(|node| snapshot.is_present(*node))?)
@@ -90,7 +92,7 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
     in_use.sort_unstable();
     in_use.dedup();
     let step = plan.steps.iter().find_map(|step| match step {
-        Step::Delete { manifest, bytes } if *manifest == node => Some(*bytes),
+        PlannedStep::Delete { manifest, bytes } if *manifest == node => Some(*bytes),
         _ => None,
     });
     Some(Explanation {
@@ -98,7 +100,7 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
         digest,
         action,
         refused: plan.refusals.iter().map(ToString::to_string).collect(),
-        clock: Clock::of(verdicts.clock[node.at()]),
+        clock: Clock::from(verdicts.clock[node.at()]),
         rules,
         blockers: names(blockers),
         in_use,
@@ -121,7 +123,7 @@ fn tag_answers<'a>(plan: &Plan<'a>, ground: &Ground<'a>, tag: u32, node: Node) -
             rule,
             keeps,
             holds: at.is_some_and(|at| holds[at]),
-            newer: at.and_then(|at| ranked.places[at]),
+            newer: at.and_then(|at| ranked.newer[at]),
             not_before: at.and(not_before),
             selects: at.is_some(),
         });

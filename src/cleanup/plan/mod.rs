@@ -8,7 +8,8 @@
 //!   makes it incomplete, and nothing is deleted. `lists`: many short lists in one.
 //! - `clock`: how old a manifest is. `rank`: what is newest. `select`: what a rule matches.
 //! - `owners`: what belongs to what. `live`: what goes when its owners go.
-//! - `blockers`: what stands in the way. `decide`: a verdict for every tag and manifest. Here: limits, order and bytes.
+//! - `ground`: single rules applied. `blockers`: what stands in the way. `decide`: a verdict for every
+//!   tag and manifest. Here: limits, order and bytes. `steps`: the steps, to be carried out.
 //! - [`document`] is the plan as JSON, `explain` the reasons for one tag or manifest.
 
 pub(in crate::cleanup) mod blockers;
@@ -17,12 +18,14 @@ pub(in crate::cleanup) mod clock;
 pub(in crate::cleanup) mod decide;
 pub mod document;
 mod explain;
+mod ground;
 mod lists;
 mod live;
 pub(in crate::cleanup) mod owners;
 mod rank;
 mod select;
 pub mod snapshot;
+pub(in crate::cleanup) mod steps;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,14 +34,16 @@ use jiff::Timestamp;
 
 use crate::config::policy::{Doomed, MaxDelete, Policy};
 use crate::oci::{Digest, Tag};
-use decide::{Ground, Verdicts, decide};
+use decide::{Verdicts, decide};
+use ground::Ground;
 use snapshot::TagKind;
 
+pub use crate::repository::Untag;
 pub use blockers::{Blocker, Blockers};
 pub use builder::{Builder, Found};
 pub use decide::{Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
-pub use snapshot::{Abilities, Incomplete, Node, Snapshot, Untag};
+pub use snapshot::{Abilities, Incomplete, Node, Snapshot};
 
 /// What is run somewhere from this repository, with where that was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -64,12 +69,12 @@ pub struct Plan<'a> {
     pub(in crate::cleanup) verdicts: Option<Verdicts>,
     /// In the order in which they are to be done: whatever is done of them, from the first on,
     /// what remains is as whole as it was. Empty if refused.
-    pub steps: Vec<Step>,
+    pub steps: Vec<PlannedStep>,
 }
 
-/// One thing to do.
+/// One thing to do, by place in the snapshot: [`Plan::to_steps`] has it in full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
+pub enum PlannedStep {
     /// Take one tag, by its place in the snapshot, from a manifest that stays.
     Untag { tag: u32 },
     /// Delete a manifest with all the tags it has in the snapshot.
@@ -179,9 +184,9 @@ impl Plan<'_> {
 
     /// Bytes that the steps free in this repository.
     pub fn bytes(&self) -> u64 {
-        let bytes = |step: &Step| match step {
-            Step::Untag { .. } => 0,
-            Step::Delete { bytes, .. } => *bytes,
+        let bytes = |step: &PlannedStep| match step {
+            PlannedStep::Untag { .. } => 0,
+            PlannedStep::Delete { bytes, .. } => *bytes,
         };
         self.steps.iter().map(bytes).fold(0, u64::saturating_add)
     }
@@ -237,7 +242,7 @@ fn exceeded(totals: Totals, limits: MaxDelete) -> Vec<Refusal> {
 
 /// People's tags first, then manifests with owners before what they own, then the tags that
 /// belong to what is gone by then.
-fn steps(snapshot: &Snapshot, verdicts: &Verdicts) -> Vec<Step> {
+fn steps(snapshot: &Snapshot, verdicts: &Verdicts) -> Vec<PlannedStep> {
     let mut doomed: Vec<(u32, Node)> = Vec::new();
     for node in snapshot.manifests() {
         if let Fate::Delete { depth } = verdicts.manifests[node.at()].fate {
@@ -250,7 +255,7 @@ fn steps(snapshot: &Snapshot, verdicts: &Verdicts) -> Vec<Step> {
         tags.filter(move |(_, (row, tag))| {
             tag.fate == TagFate::Untag && (row.kind != TagKind::Own) == derived
         })
-        .map(|(at, _)| Step::Untag { tag: at as u32 })
+        .map(|(at, _)| PlannedStep::Untag { tag: at as u32 })
     };
     let mut users = vec![0_u32; snapshot.blob_sizes.len()];
     if !doomed.is_empty() {
@@ -258,7 +263,7 @@ fn steps(snapshot: &Snapshot, verdicts: &Verdicts) -> Vec<Step> {
             users[blob as usize] += 1;
         }
     }
-    let mut steps: Vec<Step> = untagged(false).collect();
+    let mut steps: Vec<PlannedStep> = untagged(false).collect();
     for (_, manifest) in doomed {
         let mut bytes = snapshot.facts[manifest.at()].size;
         for blob in snapshot.blobs.row(manifest.at()) {
@@ -268,7 +273,7 @@ fn steps(snapshot: &Snapshot, verdicts: &Verdicts) -> Vec<Step> {
                 bytes = bytes.saturating_add(snapshot.blob_sizes[blob]);
             }
         }
-        steps.push(Step::Delete { manifest, bytes });
+        steps.push(PlannedStep::Delete { manifest, bytes });
     }
     steps.extend(untagged(true));
     steps

@@ -1,17 +1,17 @@
-//! Which place an image has among the newest of its group.
+//! How many images of its group are newer than an image.
 //!
-//! Places are counted by distinct images: tags of one image do not push others out. What
-//! belongs to an image (a tagged child of its index, say) does not push that image out, and neither
-//! does what is just as new: a clock that is coarse must not choose by chance. So taking
-//! something away never moves anything else further down, and a newer date never moves an image
-//! down: deleting and dating cannot make the next plan delete more.
+//! Distinct images are counted, so several tags of one image count once. What belongs to an image (a
+//! tagged child of its index, say) does not count against it, and neither does an image that is just as
+//! new: a coarse clock must not choose by chance. So deleting an image never raises the count of another
+//! one, and a newer date never raises the count of the image itself: deleting and dating cannot make the
+//! next plan delete more.
 
 use std::collections::HashMap;
 
 use super::select::{Rank, Selected};
 use super::snapshot::Node;
 
-/// The images of all groups, each by the newest that it is.
+/// The images of all groups, each with its newest rank.
 struct Newest<'a> {
     of: HashMap<(u32, Node), &'a Rank>,
     /// Of each group, sorted.
@@ -51,22 +51,22 @@ impl<'a> Newest<'a> {
 /// `families` has each image with what it belongs to, as [`Owners::families`] gives it.
 ///
 /// [`Owners::families`]: super::owners::Owners::families
-pub fn places(selected: &[Selected], families: &[(Node, Node)]) -> Vec<Option<u32>> {
+pub fn count_newer(selected: &[Selected], families: &[(Node, Node)]) -> Vec<Option<u32>> {
     let newest = Newest::of(selected);
     let mut members: HashMap<Node, Vec<Node>> = HashMap::new();
     for (member, owner) in families {
         members.entry(*owner).or_default().push(*member);
     }
-    let place = |entry: &Selected| {
+    let count = |entry: &Selected| {
         let rank = entry.rank.as_ref()?;
         let is_newer = |node: &&Node| newest.is_newer(entry.group, **node, rank);
-        // By another of its tags the image itself can be newer than by this one.
+        // The image itself can be newer by another of its tags.
         let own =
             std::iter::once(&entry.node).chain(members.get(&entry.node).into_iter().flatten());
         let own = own.filter(is_newer).count();
         Some((newest.newer(entry.group, rank) - own) as u32)
     };
-    selected.iter().map(place).collect()
+    selected.iter().map(count).collect()
 }
 
 #[cfg(test)]
@@ -94,11 +94,11 @@ mod tests {
             (&[(0, 30), (1, 20), (0, 10), (2, 5)], &[Some(0), Some(1), Some(1), Some(2)]),
             // Neither of two that are equally new pushes the other out.
             (&[(0, 10), (1, 10), (2, 5)], &[Some(0), Some(0), Some(2)]),
-            // Unknown ages have no place and take none.
+            // Images of unknown age have no count and do not count.
             (&[(0, -1), (1, 10)], &[None, Some(0)]),
         ];
         for (ranks, expected) in cases {
-            assert_eq!(places(&entries(ranks), &[]), expected, "{ranks:?}");
+            assert_eq!(count_newer(&entries(ranks), &[]), expected, "{ranks:?}");
         }
     }
 
@@ -107,7 +107,7 @@ mod tests {
         // 1 and 2 belong to 0, and are newer than it; 3 is newer still and belongs to nothing.
         let families = [(Node(1), Node(0)), (Node(2), Node(0))];
         let list = entries(&[(0, 10), (1, 20), (2, 20), (3, 30), (4, 5), (0, 4)]);
-        let found = places(&list, &families);
+        let found = count_newer(&list, &families);
         assert_eq!(found, [Some(1), Some(1), Some(1), Some(0), Some(4), Some(2)]);
     }
 }

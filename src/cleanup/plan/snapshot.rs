@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::lists::Lists;
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Tag};
+use crate::repository::Untag;
 
 /// A manifest of a snapshot, by its place among all digests in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,17 +27,6 @@ pub struct Abilities {
     pub untag: Untag,
     /// It lists all manifests, also those without a tag: what it does not list is not there.
     pub lists_untagged: bool,
-}
-
-/// Whether a single tag can be deleted. The protocol allows it; many registries delete by digest
-/// only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Untag {
-    Yes,
-    No,
-    /// Nobody has tried. Plans reckon with it: what is planned is the most that is done.
-    Unknown,
 }
 
 /// Why a snapshot does not tell everything. Nothing is deleted then.
@@ -153,6 +143,12 @@ impl Snapshot {
     /// All tags, sorted by name.
     pub fn tags(&self) -> &[TagRow] {
         &self.tags
+    }
+
+    /// A tag, and its place among all tags.
+    pub(in crate::cleanup) fn row(&self, tag: &Tag) -> Option<(usize, &TagRow)> {
+        let at = self.tags.binary_search_by(|row| row.name.cmp(tag)).ok()?;
+        Some((at, &self.tags[at]))
     }
 
     /// All manifests that are there, sorted by digest.

@@ -11,18 +11,20 @@ use tempfile::TempDir;
 use super::generate::{digest, in_use, policy, world};
 use super::registry::{Registry, is_trial};
 use super::world::{World, now};
-use crate::cleanup::apply::quarantine::{Quarantine, Space};
-use crate::cleanup::apply::recover::recover;
-use crate::cleanup::apply::{Applied, Order, STRETCH, apply};
-use crate::cleanup::audit::{Actor, Audit, Intent, Line, folder};
+use crate::cleanup::observe::{Observation, ObserveOptions, RepositoryContext};
+use crate::cleanup::quarantine::{Quarantine, Space};
+use crate::cleanup::recheck::Rechecker;
 use crate::cleanup::restore::{Wanted, choose, restorable};
-use crate::cleanup::site::{Look, Sight, Site};
-use crate::cleanup::{InUse, Outcome, Removal, Step, TagFate, plan};
-use crate::config::cleanup::Mode;
-use crate::config::policy::{ClockSource, Policy};
+use crate::cleanup::{InUse, PlannedStep, TagFate, TagRemover, plan};
+use crate::config::policy::{ClockSource, MaxDelete, Policy};
 use crate::fair::Flow;
 use crate::http::RetryPolicy as Retries;
 use crate::oci::{Digest, Tag};
+use crate::removal::audit::{Intent, Line, folder};
+use crate::removal::{
+    Actor, Audit, Executed, KeepCopies, Order, RemoveTags, STRETCH, StepOutcome, TagRemoval,
+    execute, recover,
+};
 use crate::repository::{Reference, Repository};
 use crate::state::jsonl::NewestFirst;
 use crate::state::{Ability, SeenManifest, State};
@@ -95,11 +97,10 @@ impl Scene {
         &self,
         meddle: impl FnOnce(&Registry),
         quarantine: Option<&Space>,
-    ) -> (Planned, Option<Applied>) {
+    ) -> (Planned, Option<Executed>) {
         let repository: Arc<dyn Repository> = Arc::clone(&self.registry) as _;
-        let site = Site {
+        let context = RepositoryContext {
             repository: Arc::clone(&repository),
-            layout: None,
             state: &self.state,
             policy: &self.policy,
             now: now(),
@@ -108,9 +109,8 @@ impl Scene {
         self.registry.take_asked();
         let audit = self.audit();
         recover(&audit, &*repository, now()).await.unwrap();
-        let Some(Sight { snapshot, in_use }) =
-            site.look(Look { all_referrers: true, ..Look::default() }).await.unwrap()
-        else {
+        let options = ObserveOptions { all_referrers: true, ..ObserveOptions::default() };
+        let Some(Observation { snapshot, in_use }) = context.observe(options).await.unwrap() else {
             return Default::default();
         };
         let plan = plan(&snapshot, &self.policy, &in_use, now());
@@ -122,7 +122,7 @@ impl Scene {
             };
         }
         for step in &plan.steps {
-            if let Step::Delete { manifest, .. } = step {
+            if let PlannedStep::Delete { manifest, .. } = step {
                 planned.digests.insert(snapshot.digest(*manifest).clone());
             }
         }
@@ -136,32 +136,40 @@ impl Scene {
         let carrier = Carrier::new(self.state.clone(), Retries::default(), || 0.0);
         let actor = Actor::of_process("run", "command");
         let stop = StopSignal::default();
+        let mut quarantine = quarantine.map(|space| Quarantine {
+            carrier: &carrier,
+            flow: Flow::ALONE,
+            source: Arc::clone(&repository),
+            snapshot: &snapshot,
+            space,
+            until: "2026-07-01T00:00:00Z".parse().unwrap(),
+            copies: Default::default(),
+        });
         let order = Order {
+            repository: &*repository,
+            state: &self.state,
             rule: "r",
             audit: &audit,
             actor: &actor,
-            quarantine: quarantine.map(|space| Quarantine {
-                carrier: &carrier,
-                flow: Flow::ALONE,
-                source: Arc::clone(&repository),
-                space,
-                until: "2026-07-01T00:00:00Z".parse().unwrap(),
-                copies: Default::default(),
-            }),
+            recheck: &Rechecker { context: &context, planned: &plan },
+            quarantine: quarantine.as_mut().map(|copies| copies as &mut dyn KeepCopies),
             stop: &stop,
+            now: now(),
             withdraws: None,
+            untag_by_overwriting: self.policy.untag_by_overwriting,
             stretch: self.stretch,
         };
+        let steps: Vec<_> = plan.to_steps().collect();
         let applied = tokio::select! {
             biased;
             () = self.registry.died.notified() => None,
-            applied = apply(&site, &plan, order) => Some(applied),
+            executed = execute(&steps, order) => Some(executed),
         };
         (planned, applied)
     }
 
     /// Intents and outcomes in the audit, by id.
-    fn lines(&self) -> (BTreeMap<String, Intent>, BTreeMap<String, Outcome>) {
+    fn lines(&self) -> (BTreeMap<String, Intent>, BTreeMap<String, StepOutcome>) {
         let mut lines = NewestFirst::open(&folder(self.folder.path())).unwrap();
         let (mut intents, mut outcomes) = (BTreeMap::new(), BTreeMap::new());
         while let Some(line) = lines.next::<Line>(|_| true).unwrap() {
@@ -263,20 +271,34 @@ proptest! {
         block_on(async {
             let scene = Scene::new(world.clone(), policy, used);
             let (audit, actor) = (scene.audit(), Actor::of_process("run", "command"));
-            let planned = Removal {
-                layout: None,
+            let context = RepositoryContext {
+                repository: Arc::clone(&scene.registry) as _,
+                state: &scene.state,
+                policy: &scene.policy,
+                now: now(),
+                in_use: &|| Box::pin(async { Ok(InUse::default()) }),
+            };
+            let observed = context.observe(ObserveOptions::default()).await.unwrap();
+            let Observation { snapshot, in_use } = observed.expect("there is such a repository");
+            let planned = plan(&snapshot, &scene.policy, &in_use, now());
+            assert_eq!(planned.to_steps().count(), planned.steps.len());
+            // All tags at once.
+            let removal = TagRemoval {
                 repository: Arc::clone(&scene.registry) as _,
                 rule: "r",
-                choose: &|_| Some(scene.policy.clone()),
-                mode: Mode::Plan,
+                line: "all",
+                choose: &|tags| tags.unwrap().iter().map(|(tag, _)| (*tag).clone()).collect(),
+                max_delete: MaxDelete::default(),
+                applies: false,
                 state: &scene.state,
-                audit: &audit,
-                actor: &actor,
                 stop: &StopSignal::default(),
                 now: now(),
             };
-            let planned = planned.run().await.unwrap().expect("there is such a repository");
-            assert!(planned.report.steps.iter().all(|step| step.outcome == Outcome::NotDone));
+            let remover = TagRemover { audit: &audit, actor: &actor };
+            let planned = remover.remove(removal).await.unwrap();
+            assert_eq!(planned.is_none(), world.tags.is_empty());
+            let mut steps = planned.iter().flat_map(|planned| &planned.steps);
+            assert!(steps.all(|step| step.outcome == StepOutcome::NotDone));
             let asked = scene.registry.take_asked();
             assert!(asked.contains_key("tags") && !asked.contains_key("write"), "{asked:?}");
             assert_eq!(scene.registry.world().tags, world.tags);
@@ -354,7 +376,6 @@ proptest! {
             let quarantine = Registry::new("quarantine.example.com/acme/app", World::new());
             let space = Space {
                 repository: Arc::clone(&quarantine) as _,
-                layout: None,
                 name: quarantine.name().to_owned(),
             };
             scene.run(|_| {}, Some(&space)).await;
@@ -403,8 +424,8 @@ fn i09_what_gets_a_tag_while_thousands_go_stays() {
         let (_, applied) = scene.run(|_| {}, None).await;
         let steps = applied.unwrap().steps;
         let outcomes = steps.iter().map(|step| step.outcome);
-        assert_eq!(outcomes.filter(|outcome| *outcome == Outcome::Deleted).count(), 1_699);
-        assert_eq!((steps[1_699].outcome, &steps[1_699].digest), (Outcome::Skipped, &last));
+        assert_eq!(outcomes.filter(|outcome| *outcome == StepOutcome::Deleted).count(), 1_699);
+        assert_eq!((steps[1_699].outcome, &steps[1_699].digest), (StepOutcome::Skipped, &last));
         let after = scene.registry.world();
         assert!(after.items.contains_key(&last) && after.tags.len() == 2);
         // Before the steps and after each 500 of them.

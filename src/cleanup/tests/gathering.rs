@@ -31,7 +31,6 @@ async fn look(
         state,
         now,
         roots: &[],
-        layout: None,
         created: false,
         all_referrers: deletes,
     };

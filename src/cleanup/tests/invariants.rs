@@ -10,7 +10,7 @@ use super::generate::{delete_rule, digest, in_use, keep_rule, policy, world};
 use super::world::{World, days_ago, now};
 use crate::cleanup::plan::clock::Reading;
 use crate::cleanup::plan::snapshot::{Kind, NO_TIME, TagKind};
-use crate::cleanup::{Fate, InUse, Plan, Refusal, Snapshot, Step, TagFate, plan};
+use crate::cleanup::{Fate, InUse, Plan, PlannedStep, Refusal, Snapshot, TagFate, plan};
 use crate::config::policy::{ClockSource, Doomed, KeepRule, MaxDelete, Per, Policy};
 use crate::oci::{Digest, Tag, version};
 
@@ -307,7 +307,7 @@ proptest! {
         let snapshot = world.snapshot();
         let plan = plan(&snapshot, &policy, &in_use, now());
         for step in &plan.steps {
-            let Step::Delete { manifest, .. } = step else { continue };
+            let PlannedStep::Delete { manifest, .. } = step else { continue };
             for (row, verdict) in snapshot.tags().iter().zip(plan.tags()) {
                 if row.node == *manifest {
                     prop_assert_eq!(verdict.fate, TagFate::Delete);
@@ -389,7 +389,7 @@ fn what_is_generated_has_something_to_decide() {
         let (world, policy, in_use) = strategy.new_tree(&mut runner).unwrap().current();
         let snapshot = world.snapshot();
         let plan = plan(&snapshot, &policy, &in_use, now());
-        let untags = plan.steps.iter().any(|step| matches!(step, Step::Untag { .. }));
+        let untags = plan.steps.iter().any(|step| matches!(step, PlannedStep::Untag { .. }));
         let along = plan.verdicts.iter().flat_map(|verdicts| &verdicts.manifests);
         let along = along.filter(|m| matches!(m.fate, Fate::Delete { depth: 1.. })).count() > 0;
         let stays = plan.tags().iter().any(|tag| !tag.blockers.is_empty());

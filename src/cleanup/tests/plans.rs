@@ -2,7 +2,7 @@
 
 use super::rules::{UNTAGGED, cleaned, policy, tags};
 use super::world::{World, days_ago, now};
-use crate::cleanup::{InUse, Refusal, Step, explain, plan};
+use crate::cleanup::{InUse, PlannedStep, Refusal, explain, plan};
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, derived};
 use crate::repository::Reference;
@@ -52,7 +52,7 @@ fn what_runs_elsewhere_stays_here() {
     let snapshot = world.snapshot();
     let plan = plan(&snapshot, &policy, &in_use, now());
     assert!(plan.refusals.is_empty());
-    let gone: Vec<_> = plan.step_lines().map(|step| step.digest.clone()).collect();
+    let gone: Vec<_> = plan.to_steps().map(|step| step.digest).collect();
     // The index stays with its child: nothing else would lead to that any more.
     assert_eq!(gone, [idle]);
     let held = explain(&plan, &Reference::Digest(index)).unwrap();
@@ -197,8 +197,8 @@ fn one_reference_is_explained() {
         .steps
         .iter()
         .map(|step| match step {
-            Step::Delete { manifest, .. } => snapshot.digest(*manifest),
-            Step::Untag { .. } => panic!("nothing is untagged"),
+            PlannedStep::Delete { manifest, .. } => snapshot.digest(*manifest),
+            PlannedStep::Untag { .. } => panic!("nothing is untagged"),
         })
         .collect();
     assert_eq!(order[0], &old);

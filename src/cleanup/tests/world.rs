@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cleanup::{Abilities, Builder, Found, Plan, Snapshot, Step, Untag};
+use crate::cleanup::{Abilities, Builder, Found, Plan, PlannedStep, Snapshot, Untag};
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Tag, derived};
 
@@ -123,13 +123,13 @@ impl World {
     }
 
     /// What a registry makes of a step: deleting a manifest takes all its tags.
-    pub fn apply(&mut self, plan: &Plan<'_>, step: &Step) {
+    pub fn apply(&mut self, plan: &Plan<'_>, step: &PlannedStep) {
         match step {
-            Step::Untag { tag } => {
+            PlannedStep::Untag { tag } => {
                 let removed = self.tags.remove(&plan.snapshot.tags()[*tag as usize].name);
                 assert!(removed.is_some(), "the tag is there");
             }
-            Step::Delete { manifest, .. } => {
+            PlannedStep::Delete { manifest, .. } => {
                 let digest = plan.snapshot.digest(*manifest);
                 assert!(self.items.remove(digest).is_some(), "the manifest is there");
                 self.tags.retain(|_, (target, _)| target != digest);

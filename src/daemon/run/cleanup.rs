@@ -3,10 +3,11 @@
 use jiff::Timestamp;
 
 use super::{Done, Failed, Underway, log, show_plan};
-use crate::cleanup::{self, Actor, CleanupReport, CleanupSpec};
+use crate::cleanup::{CleanupReport, CleanupSpec};
 use crate::config::CleanupRule;
 use crate::daemon::agenda::Ending;
 use crate::history::{Outcome, RunRecord};
+use crate::removal::{Actor, StepOutcome};
 
 /// The state keeps whole seconds, so a plan is told no more by the clock than the next one is by
 /// the state.
@@ -52,7 +53,7 @@ pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
 }
 
 fn count(run: &Underway<'_>, report: &CleanupReport) {
-    for outcome in cleanup::Outcome::ALL {
+    for outcome in StepOutcome::ALL {
         run.metrics.steps(outcome.as_str(), report.count(outcome) as u64);
     }
     run.metrics.freed(report.bytes_freed());

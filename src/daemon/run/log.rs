@@ -4,8 +4,9 @@
 use tracing::Span;
 use tracing::field::display;
 
-use crate::cleanup::{self, CleanupReport, RepositoryReport, StepReport};
+use crate::cleanup::{CleanupReport, RepositoryReport};
 use crate::history::{Begun, Outcome, RunId, RunRecord, Steps};
+use crate::removal::{StepOutcome, StepReport};
 use crate::repository::Failure;
 use crate::sync::{Action, Counts, ImageReport, RuleReport};
 use crate::trace;
@@ -131,7 +132,7 @@ fn deletion(rule: &str, run: &str, one: &RepositoryReport, step: &StepReport) {
     let repository = one.repository.as_str();
     let tags = tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
     let action = action.as_str();
-    if *outcome == cleanup::Outcome::Failed {
+    if *outcome == StepOutcome::Failed {
         tracing::warn!(
             outcome = %outcome.as_str(), %action, %repository, %digest, %tags, line, reason,
             bytes = bytes_freed, %rule, %run, "deletion"

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Changed, Done, Failed, Underway, log};
 use crate::alerts;
-use crate::cleanup::Actor;
+use crate::cleanup::TagRemover;
 use crate::config::SyncRule;
 use crate::daemon::Shared;
 use crate::daemon::agenda::Ending;
@@ -17,10 +17,10 @@ use crate::daemon::lag::Basis;
 use crate::daemon::wanted::{Part, Wanted};
 use crate::history::{RunId, RunRecord};
 use crate::metrics::RuleMetrics;
+use crate::removal::Actor;
 use crate::repository::Failure;
 use crate::sync::{
-    Action, Counts, ImageReport, Keep, Mode, Remover, RuleReport, RunProgress, RunSpec, Scope,
-    Snapshot,
+    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
 };
 
 /// If more images than this fail of those that events told of, all are looked at again.
@@ -47,7 +47,7 @@ pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
         progress: run.progress,
         keep: Keep::Failed(most),
         watch: &|image: &ImageReport| watch.image(image),
-        remover: Some(Remover { audit: &shared.parts.audit, actor: &actor }),
+        remover: Some(&TagRemover { audit: &shared.parts.audit, actor: &actor }),
     };
     let report = run.carry_out(shared.runner.sync(&run.engine.syncer, spec)).await;
     let report = report.unwrap_or_else(|failure| panicked(rule, failure, run.progress));

@@ -5,17 +5,17 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::world::{Way, World, cleanup_rule, pass, rule};
-use crate::cleanup::report::{StepAction, StepReport};
-use crate::cleanup::{self, Planned, RepositoryReport};
+use crate::cleanup::{Planned, RepositoryReport};
 use crate::config::RuleKind;
 use crate::config::cleanup::Mode;
 use crate::history::{Cause, Outcome};
 use crate::oci::Digest;
+use crate::removal::{StepAction, StepOutcome, StepReport};
 
 const NIGHTLY: &str = "schedule = \"0 3 * * *\"";
 
-fn repository(refused: &[&str], limited: bool, outcomes: &[cleanup::Outcome]) -> RepositoryReport {
-    let step = |outcome: &cleanup::Outcome| StepReport {
+fn repository(refused: &[&str], limited: bool, outcomes: &[StepOutcome]) -> RepositoryReport {
+    let step = |outcome: &StepOutcome| StepReport {
         action: StepAction::Delete,
         tags: Vec::new(),
         digest: Digest::of(b"x"),
@@ -108,7 +108,7 @@ async fn outcomes_are_told_apart() {
         pass(5).await;
         (world.rule("old"), world.rule("old").last_run.unwrap())
     };
-    let deleted = [cleanup::Outcome::Deleted, cleanup::Outcome::Gone, cleanup::Outcome::Refused];
+    let deleted = [StepOutcome::Deleted, StepOutcome::Gone, StepOutcome::Refused];
     let (rule, record) = run(&world, &[repository(&[], false, &deleted)]).await;
     assert_eq!((record.outcome, rule.consecutive_failures), (Outcome::Succeeded, 0));
     let good = rule.last_success.unwrap();
@@ -117,7 +117,7 @@ async fn outcomes_are_told_apart() {
     assert_eq!((steps.deleted, steps.gone, steps.refused, steps.failed), (1, 1, 1, 0));
     assert_eq!((cleaned.planned.tags_deleted, cleaned.bytes_freed), (3, 40));
 
-    let failed = [cleanup::Outcome::Deleted, cleanup::Outcome::Failed];
+    let failed = [StepOutcome::Deleted, StepOutcome::Failed];
     let (rule, record) = run(&world, &[repository(&[], false, &failed)]).await;
     assert_eq!((record.outcome, rule.consecutive_failures), (Outcome::Failed, 1));
     let words = record.failures[0].to_string();

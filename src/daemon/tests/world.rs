@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::cleanup::{Audit, Cleaner, CleanupReport, CleanupSpec, RepositoryReport};
+use crate::cleanup::{Cleaner, CleanupReport, CleanupSpec, RepositoryReport};
 use crate::config::{self, cleanup};
 use crate::daemon::runner::Runner;
 use crate::daemon::view::RuleStatus;
@@ -21,6 +21,7 @@ use crate::history::History;
 use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::registry::auth::Environment;
+use crate::removal::Audit;
 use crate::repository::Failure;
 use crate::state::{Mark, State};
 use crate::stop::StopSignal;

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::{image, layout, listed, manifest, push, put, tag};
 use crate::layout::listing::{Done, Edit, Untagged};
-use crate::layout::{Garbage, Layout, Layouts, files};
+use crate::layout::{Layout, Layouts, files};
 use crate::oci::{Digest, media_type};
-use crate::repository::{ErrorKind, Placement, Reference, Repository, UploadStart};
+use crate::repository::{ErrorKind, Garbage, Placement, Reference, Repository, UploadStart};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

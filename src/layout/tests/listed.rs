@@ -1,34 +1,31 @@
-//! What a layout says of its entries to those who decide about all of them.
+//! What a layout tells of its manifests to those who decide about all of them.
 
 use std::fs;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{image, layout, put, tag};
-use crate::layout::Listed;
-use crate::oci::{Digest, media_type};
-use crate::repository::{Placement, Repository};
+use super::{image, layout, put};
+use crate::oci::Digest;
+use crate::repository::{Placement, Repository, Times};
 
 #[tokio::test]
-async fn every_entry_is_told() {
+async fn manifests_without_a_tag_are_listed() {
     let (_root, layout) = layout().await;
     let one = image(&layout, "one", None).await;
     put(&layout, "a", &one).await;
     put(&layout, "b", &one).await;
     let other = image(&layout, "other", None).await;
     layout.put_manifest(&Placement::Digest, &other).await.unwrap();
-    let media_type = Some(media_type::OCI_MANIFEST.to_owned());
-    let expected = [(&one, Some("a")), (&one, Some("b")), (&other, None)].map(|(image, name)| {
-        let (digest, tag) = (image.digest.clone(), name.map(tag));
-        Listed::Manifest { digest, tag, media_type: media_type.clone() }
-    });
-    assert_eq!(layout.listed().await.unwrap(), expected);
+    assert_eq!(layout.untagged().await.unwrap(), [other.digest]);
+    let mut tags: Vec<_> = layout.tags().await.unwrap().unwrap();
+    tags.sort_unstable();
+    assert_eq!(tags, ["a", "b"].map(super::tag));
 }
 
 #[tokio::test]
-async fn what_is_not_understood_is_told_too() {
+async fn an_entry_that_is_not_understood_is_an_error() {
     let (_root, layout) = layout().await;
     let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
     let named = |digest: &Digest, name: serde_json::Value| json!({ "digest": digest, "annotations": { "org.opencontainers.image.ref.name": name } });
@@ -45,18 +42,18 @@ async fn what_is_not_understood_is_told_too() {
         (named(&other, json!("docker.io/library/app:v1")), "the tag `v1` names two manifests"),
         (json!({ "digest": other }), ""),
     ];
-    let entries: Vec<_> = cases.iter().map(|(entry, _)| entry).collect();
-    let index = json!({ "schemaVersion": 2, "manifests": entries });
-    fs::write(layout.folder().join("index.json"), index.to_string()).unwrap();
-    let listed = layout.listed().await.unwrap();
-    assert_eq!(listed.len(), cases.len());
-    for (listed, (entry, expected)) in listed.iter().zip(&cases) {
-        match listed {
-            Listed::NotUnderstood(why) => {
-                assert!(!expected.is_empty() && why.contains(expected), "{entry}: {why}");
-            }
-            Listed::Manifest { .. } => assert_eq!(*expected, "", "{entry}"),
-        }
+    let understood: Vec<&Value> =
+        cases.iter().filter(|(_, why)| why.is_empty()).map(|(entry, _)| entry).collect();
+    let listed = async |more: &[&Value]| {
+        let entries = [&understood[..], more].concat();
+        let index = json!({ "schemaVersion": 2, "manifests": entries });
+        fs::write(layout.folder().join("index.json"), index.to_string()).unwrap();
+        layout.untagged().await
+    };
+    assert_eq!(listed(&[]).await.unwrap(), [other.clone()]);
+    for (entry, expected) in cases.iter().filter(|(_, why)| !why.is_empty()) {
+        let error = listed(&[entry]).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{entry}: {error}");
     }
 }
 
@@ -64,9 +61,9 @@ async fn what_is_not_understood_is_told_too() {
 async fn a_manifest_has_the_time_of_its_file() {
     let (_root, layout) = layout().await;
     let one = image(&layout, "one", None).await;
-    assert_eq!(layout.written(&one.digest).await.unwrap(), None);
+    assert_eq!(layout.times(&one.digest).await.unwrap(), Times::default());
     put(&layout, "t", &one).await;
-    let written = layout.written(&one.digest).await.unwrap().unwrap();
+    let written = layout.times(&one.digest).await.unwrap().pushed.unwrap();
     let age = Timestamp::now().duration_since(written);
     assert!(age.unsigned_abs() < Duration::from_secs(60), "{age}");
 }

@@ -1,5 +1,6 @@
 //! What differs by product. One file a product, behind one small trait; the standard path first.
 
+pub(super) mod follow_up;
 mod generic;
 
 use async_trait::async_trait;

@@ -8,16 +8,15 @@ use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
 use super::{Goal, Item, Pair, TAGS};
-use crate::cleanup::{self, Outcome, Removal, Snapshot, these_tags};
-use crate::config::cleanup::Mode as Deletes;
 use crate::config::policy::MaxDelete;
 use crate::oci::{Digest, Tag, derived};
+use crate::removal::{RemoveTags, RemovedTags, StepOutcome, TagRemoval};
 use crate::repository::{Error, Failure, Reference};
 use crate::state::{TagKey, TagState};
+use crate::sync::Mode;
 use crate::sync::extra::{self, Extra};
 use crate::sync::progress::Progress;
 use crate::sync::report::{Removed, WhatBecame};
-use crate::sync::{Mode, Remover};
 
 /// So many tags that stay are named.
 const NAMED: usize = 5;
@@ -65,8 +64,8 @@ impl Pair<'_> {
         goal: &Goal,
         limits: MaxDelete,
         listed: &[Tag],
-        remover: Remover<'_>,
-    ) -> Result<(Vec<Tag>, Option<cleanup::Removed>), Vec<Failure>> {
+        remover: &dyn RemoveTags,
+    ) -> Result<(Vec<Tag>, Option<RemovedTags>), Vec<Failure>> {
         let there = goal.tags().await.map_err(|error| vec![Failure::of(&error)])?;
         let there = there.as_deref().unwrap_or_default();
         let mut records = HashMap::new();
@@ -83,28 +82,24 @@ impl Pair<'_> {
             return Ok((others, None));
         }
         let others = Mutex::new(others);
-        let choose = |snapshot: &Snapshot| {
-            let Extra { gone, others: changed } = found(snapshot, &records);
+        let choose = |tags: Option<&[(&Tag, &Digest)]>| {
+            let Extra { gone, others: changed } = found(tags, &records);
             others.lock().extend(changed);
-            these_tags(extra::LINE, &gone, limits)
+            gone
         };
-        let removal = Removal {
-            layout: None,
+        let removal = TagRemoval {
             repository: goal.repository.clone(),
             rule: &self.rule.name,
+            line: extra::LINE,
             choose: &choose,
-            mode: match self.mode {
-                Mode::Apply => Deletes::Apply,
-                Mode::DryRun => Deletes::Plan,
-            },
+            max_delete: limits,
+            applies: self.mode == Mode::Apply,
             state: self.syncer.carrier.state(),
-            audit: remover.audit,
-            actor: remover.actor,
             stop: self.stop,
             now: self.now(),
         };
-        let removal = removal.run().await?;
-        Ok((others.into_inner(), removal))
+        let removed = remover.remove(removal).await?;
+        Ok((others.into_inner(), removed))
     }
 
     /// Keeps runs for events from these tags: what comes back meanwhile is copied after it went.
@@ -148,18 +143,18 @@ impl Pair<'_> {
         Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
     }
 
-    fn removed(&self, goal: &Goal, removal: cleanup::Removed, progress: &Progress<'_>) {
-        let cleanup::Removed { report, stays, interrupted } = removal;
+    fn removed(&self, goal: &Goal, removal: RemovedTags, progress: &Progress<'_>) {
+        let RemovedTags { refused, limited, steps, notes, stays, interrupted } = removal;
         let name = goal.repository.name();
         if interrupted {
             progress.left_out();
         }
-        if !report.refused.is_empty() {
+        if !refused.is_empty() {
             let step = "remove what is gone at the source from";
-            let failure = Failure::new(step, name, report.refused.join("; "));
-            return progress.held_back(failure, report.limited);
+            let failure = Failure::new(step, name, refused.join("; "));
+            return progress.held_back(failure, limited);
         }
-        report.notes.into_iter().for_each(|note| progress.note(format!("{name}: {note}")));
+        notes.into_iter().for_each(|note| progress.note(format!("{name}: {note}")));
         let removed = |tag: &Tag, digest: &Digest, outcome, reason| Removed {
             target: format!("{name}:{tag}"),
             digest: digest.to_string(),
@@ -167,7 +162,7 @@ impl Pair<'_> {
             reason,
         };
         let mut all = Vec::new();
-        for step in report.steps {
+        for step in steps {
             let outcome = self.what_became(step.outcome);
             if outcome == WhatBecame::Failed {
                 let subject = match step.tags.first() {
@@ -191,12 +186,12 @@ impl Pair<'_> {
         progress.removed(all);
     }
 
-    fn what_became(&self, outcome: Outcome) -> WhatBecame {
+    fn what_became(&self, outcome: StepOutcome) -> WhatBecame {
         match outcome {
-            Outcome::Deleted | Outcome::Gone => WhatBecame::Removed,
-            Outcome::NotDone if self.mode == Mode::DryRun => WhatBecame::WouldRemove,
-            Outcome::Skipped | Outcome::Refused | Outcome::NotDone => WhatBecame::Stays,
-            Outcome::Failed => WhatBecame::Failed,
+            StepOutcome::Deleted | StepOutcome::Gone => WhatBecame::Removed,
+            StepOutcome::NotDone if self.mode == Mode::DryRun => WhatBecame::WouldRemove,
+            StepOutcome::Skipped | StepOutcome::Refused | StepOutcome::NotDone => WhatBecame::Stays,
+            StepOutcome::Failed => WhatBecame::Failed,
         }
     }
 
@@ -207,16 +202,13 @@ impl Pair<'_> {
     }
 }
 
-/// Those tags of a repository of which it is recorded what was put there. Of one that could not be
-/// read as a whole, all of them: nothing goes there, and it is said why.
-fn found(snapshot: &Snapshot, records: &HashMap<Tag, TagState>) -> Extra {
-    if !snapshot.incomplete().is_empty() {
+/// The tags of a target for which it is recorded what was put there. If the target could not be read
+/// as a whole, all recorded tags: then nothing is deleted, and the report says why.
+fn found(tags: Option<&[(&Tag, &Digest)]>, records: &HashMap<Tag, TagState>) -> Extra {
+    let Some(tags) = tags else {
         return Extra { gone: records.keys().cloned().collect(), others: Vec::new() };
-    }
-    extra::split(snapshot.tags().iter().filter_map(|row| {
-        let record = records.get(&row.name)?;
-        Some((&row.name, record, snapshot.digest(row.node)))
-    }))
+    };
+    extra::split(tags.iter().filter_map(|(tag, digest)| Some((*tag, records.get(*tag)?, *digest))))
 }
 
 fn strange(name: &str, tags: &[Tag]) -> String {

@@ -1,91 +1,92 @@
 //! Taking one tag from a manifest that stays.
 //!
-//! The protocol has it (distribution-spec, "Deleting tags"), and registries answer it in four
-//! ways: they do it, they refuse, they take all tags of the manifest, or the manifest too. So it is
-//! tried first on a manifest of no use that is pushed for it (`throwaway`). And every time it is
-//! looked at afterwards: what went along is put back.
+//! The protocol allows it (distribution-spec, "Deleting tags"), and registries answer the request in
+//! four ways: they do it, they refuse, they delete all tags of the manifest, or the manifest too. So
+//! it is tried first on a manifest that is pushed for it (`probe`). And each time, what else the
+//! registry deleted is noticed and put back.
 
 use jiff::Timestamp;
 
-use super::setback::Setback;
-use super::throwaway::{Throwaway, dummy};
-use crate::cleanup::report::Outcome;
+use super::failure::StepFailure;
+use super::probe::{Probe, placeholder};
+use super::step::StepOutcome;
 use crate::oci::{Digest, Manifest, Tag};
-use crate::repository::{Cause, Error, Placement, Reference, Repository, Result};
+use crate::repository::{Cause, Error, Placement, Reference, Repository, Result, Untag};
 use crate::state::{Ability, State};
 
 /// What became of a tag.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::cleanup) enum Taken {
-    /// It is gone, and the manifest is there; with what is to be told of that.
+pub(super) enum Untagged {
+    /// It is gone, and the manifest is there; with a note for people.
     Done(Option<String>),
     /// It was gone.
     Gone,
-    /// It has been moved.
+    /// It points at something else by now.
     Moved(Digest),
     /// It is still there.
-    Stays(Setback),
+    Stays(StepFailure),
 }
 
-/// A tag that is to be taken away.
-pub(in crate::cleanup) struct Taking<'a> {
+/// A tag that is to be taken from its manifest.
+pub(super) struct Untagging<'a> {
     pub repository: &'a dyn Repository,
-    /// On disk every tag goes by itself.
-    pub is_layout: bool,
     pub state: &'a State,
     pub now: Timestamp,
     pub tag: &'a Tag,
     pub digest: &'a Digest,
-    /// The other tags of the manifest.
+    /// The other tags of the manifest, which must stay.
     pub others: &'a [&'a Tag],
-    /// Whether something of no use may be pushed to the tag, to be deleted with it.
+    /// A placeholder may be pushed to the tag, to be deleted with it.
     pub overwrite: bool,
 }
 
-impl Taking<'_> {
-    pub async fn run(&self) -> Taken {
-        match self.take().await {
-            Ok(taken) => taken,
-            Err(error) => Taken::Stays(Setback::of(&error)),
+impl Untagging<'_> {
+    pub async fn run(&self) -> Untagged {
+        match self.untag().await {
+            Ok(untagged) => untagged,
+            Err(error) => Untagged::Stays(StepFailure::of(&error)),
         }
     }
 
-    async fn take(&self) -> Result<Taken> {
+    async fn untag(&self) -> Result<Untagged> {
         match self.resolve(&Reference::Tag(self.tag.clone())).await? {
-            None => return Ok(Taken::Gone),
-            Some(found) if found != *self.digest => return Ok(Taken::Moved(found)),
+            None => return Ok(Untagged::Gone),
+            Some(found) if found != *self.digest => return Ok(Untagged::Moved(found)),
             Some(_) => {}
         }
-        if self.is_layout {
+        if self.repository.capabilities().untag == Untag::Yes {
             return Ok(match self.repository.delete(&Reference::Tag(self.tag.clone())).await? {
-                true => Taken::Done(None),
-                false => Taken::Gone,
+                true => Untagged::Done(None),
+                false => Untagged::Gone,
             });
         }
-        match self.able().await? {
-            Ok(()) => self.take_alone().await,
+        match self.can_untag().await? {
+            Ok(()) => self.delete_and_look().await,
             Err(_) if self.overwrite => self.overwrite().await,
             Err(why) => {
                 let reason = format!(
                     "shared-digest: the manifest stays, and this registry cannot take one tag away ({why}); untag = \"overwrite\" in the rule would push something else to the tag and delete that"
                 );
-                let outcome = Outcome::Refused;
-                Ok(Taken::Stays(Setback { outcome, reason, is_general: false }))
+                let outcome = StepOutcome::Refused;
+                Ok(Untagged::Stays(StepFailure { outcome, reason, is_general: false }))
             }
         }
     }
 
-    /// Whether single tags can be deleted here; why not.
-    async fn able(&self) -> Result<std::result::Result<(), String>> {
+    /// Whether single tags can be deleted here; if not, why.
+    async fn can_untag(&self) -> Result<std::result::Result<(), String>> {
+        if self.repository.capabilities().untag == Untag::No {
+            return Ok(Err("it deletes by digest only".to_owned()));
+        }
         let name = self.repository.name();
         match self.state.ability(name, Ability::Untag, self.now) {
             Some(true) => return Ok(Ok(())),
             Some(false) => return Ok(Err("it was tried before".to_owned())),
             None => {}
         }
-        let able = Throwaway { repository: self.repository }.untags().await?;
-        self.state.set_ability(name, Ability::Untag, able.is_ok(), self.now);
-        Ok(able)
+        let found = Probe { repository: self.repository }.can_untag().await?;
+        self.state.set_ability(name, Ability::Untag, found.is_ok(), self.now);
+        Ok(found)
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Digest>> {
@@ -93,14 +94,14 @@ impl Taking<'_> {
     }
 
     /// Deletes the tag, and looks whether anything else has gone.
-    async fn take_alone(&self) -> Result<Taken> {
-        // Had before: afterwards it may be too late.
+    async fn delete_and_look(&self) -> Result<Untagged> {
+        // Read before the deletion, because the registry may delete the manifest as well.
         let by_digest = Reference::Digest(self.digest.clone());
         let Some(manifest) = self.repository.manifest(&by_digest).await? else {
-            return Ok(Taken::Gone);
+            return Ok(Untagged::Gone);
         };
-        // Whatever is answered, or not: it may have been carried out.
-        let done = self.repository.delete(&Reference::Tag(self.tag.clone())).await;
+        // Whatever the answer is, the deletion may have been carried out.
+        let deleted = self.repository.delete(&Reference::Tag(self.tag.clone())).await;
         let mut lost = Vec::new();
         if self.resolve(&by_digest).await?.is_none() && self.others.is_empty() {
             lost.push(Placement::Part);
@@ -111,11 +112,11 @@ impl Taking<'_> {
             }
         }
         if lost.is_empty() {
-            return match done {
-                Ok(true) => Ok(Taken::Done(None)),
-                Ok(false) => Ok(Taken::Gone),
+            return match deleted {
+                Ok(true) => Ok(Untagged::Done(None)),
+                Ok(false) => Ok(Untagged::Gone),
                 Err(_) if self.resolve(&Reference::Tag(self.tag.clone())).await?.is_none() => {
-                    Ok(Taken::Done(None))
+                    Ok(Untagged::Done(None))
                 }
                 Err(error) => Err(error),
             };
@@ -124,8 +125,8 @@ impl Taking<'_> {
         self.put_back(&manifest, &lost).await
     }
 
-    /// The registry took more than it was asked for.
-    async fn put_back(&self, manifest: &Manifest, lost: &[Placement]) -> Result<Taken> {
+    /// Restores what the registry deleted besides the tag.
+    async fn put_back(&self, manifest: &Manifest, lost: &[Placement]) -> Result<Untagged> {
         let mut failures = Vec::new();
         for placement in lost {
             if let Err(error) = self.repository.put_manifest(placement, manifest).await {
@@ -138,39 +139,40 @@ impl Taking<'_> {
         }
         if failures.is_empty() {
             let note = "the registry took more than the tag: what went along was put back, and single tags are not asked for there again";
-            return Ok(Taken::Done(Some(note.to_owned())));
+            return Ok(Untagged::Done(Some(note.to_owned())));
         }
         let reason = format!(
             "the registry took more than the tag it was asked for; {}",
             failures.join("; ")
         );
-        Ok(Taken::Stays(Setback { outcome: Outcome::Failed, reason, is_general: true }))
+        Ok(Untagged::Stays(StepFailure { outcome: StepOutcome::Failed, reason, is_general: true }))
     }
 
-    /// Moves the tag to a manifest of its own, and deletes that with it.
-    async fn overwrite(&self) -> Result<Taken> {
-        let dummy = dummy(self.tag, self.digest).map_err(|error| self.fail(error.into()))?;
+    /// Moves the tag to a placeholder, and deletes that with the tag.
+    async fn overwrite(&self) -> Result<Untagged> {
+        let placeholder =
+            placeholder(self.tag, self.digest).map_err(|error| self.error(error.into()))?;
         let placement = Placement::Tag(self.tag.clone());
         let by_digest = Reference::Digest(self.digest.clone());
         let Some(manifest) = self.repository.manifest(&by_digest).await? else {
-            return Ok(Taken::Gone);
+            return Ok(Untagged::Gone);
         };
-        self.repository.put_manifest(&placement, &dummy).await?;
-        let deleted = self.repository.delete(&Reference::Digest(dummy.digest.clone())).await;
-        let Err(error) = deleted else { return Ok(Taken::Done(None)) };
-        // Better the old tag than one at nothing.
+        self.repository.put_manifest(&placement, &placeholder).await?;
+        let deleted = self.repository.delete(&Reference::Digest(placeholder.digest.clone())).await;
+        let Err(error) = deleted else { return Ok(Untagged::Done(None)) };
+        // The tag must not be left at a placeholder.
         if let Err(other) = self.repository.put_manifest(&placement, &manifest).await {
             let cause = Cause::Protocol(format!(
                 "{}, and the tag, which points at an empty index now, could not be put back: {}",
                 error.cause(),
                 other.cause()
             ));
-            return Err(self.fail(cause));
+            return Err(self.error(cause));
         }
         Err(error)
     }
 
-    fn fail(&self, cause: Cause) -> Error {
+    fn error(&self, cause: Cause) -> Error {
         let name = format!("{}:{}", self.repository.name(), self.tag);
         Error::new("untag", name, cause)
     }

@@ -1,5 +1,5 @@
-//! A repository that a rule is about, and how it is looked at: the same way for who plans and,
-//! again and again, for who carries a plan out.
+//! A repository that a rule is about, and how it is observed: in the same way before it is planned
+//! and, again and again, while a plan is carried out.
 
 use std::sync::Arc;
 
@@ -7,23 +7,19 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use super::gather::Gathering;
-use super::plan::InUse;
-use super::plan::snapshot::{Abilities, Snapshot, Untag};
+use super::plan::{Abilities, InUse, Snapshot};
 use crate::config::policy::{ClockSource, Policy};
-use crate::layout::Layout;
 use crate::oci::{Digest, Tag};
-use crate::repository::{Failure, Repository};
+use crate::repository::{Capabilities, Failure, Repository, Untag};
 use crate::state::{Ability, State};
 
 /// Reads what is in use in the repository now.
 pub(super) type ReadInUse<'a> =
     dyn Fn() -> BoxFuture<'a, Result<InUse, Vec<Failure>>> + Send + Sync + 'a;
 
-/// One repository.
-pub(super) struct Site<'a> {
+/// One repository, with all that it takes to observe it.
+pub(super) struct RepositoryContext<'a> {
     pub repository: Arc<dyn Repository>,
-    /// What it is, if it is on disk.
-    pub layout: Option<Layout>,
     pub state: &'a State,
     pub policy: &'a Policy,
     /// The time that ages are reckoned from.
@@ -31,30 +27,33 @@ pub(super) struct Site<'a> {
     pub in_use: &'a ReadInUse<'a>,
 }
 
-/// How a repository is looked at.
+/// What is observed besides what tags lead to.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Look<'a> {
-    /// Every list of referrers is asked for, however lately that was done.
+pub(super) struct ObserveOptions<'a> {
+    /// Every list of referrers is asked for, even if that was done a moment ago.
     pub all_referrers: bool,
     /// Manifests that are looked for, whether anything leads to them or not.
     pub roots: &'a [Digest],
-    /// All tags that there were have been deleted: where there is no list of tags, it is empty.
+    /// All tags have been deleted: if there is no list of tags, it is empty.
     pub emptied: bool,
 }
 
 /// A repository at one moment, and what of it is in use.
-pub(super) struct Sight {
+pub(super) struct Observation {
     pub snapshot: Snapshot,
     pub in_use: InUse,
 }
 
-impl Site<'_> {
+impl RepositoryContext<'_> {
     /// The repository as it is now. `None`: there is none.
     ///
     /// # Errors
     /// What is in use cannot be told.
-    pub async fn look(&self, look: Look<'_>) -> Result<Option<Sight>, Vec<Failure>> {
-        let Look { all_referrers, roots, emptied } = look;
+    pub async fn observe(
+        &self,
+        options: ObserveOptions<'_>,
+    ) -> Result<Option<Observation>, Vec<Failure>> {
+        let ObserveOptions { all_referrers, roots, emptied } = options;
         let in_use = (self.in_use)().await?;
         let roots: Vec<Digest> = in_use.digests.keys().chain(roots).cloned().collect();
         let tags: Vec<Tag> = in_use.tags.keys().cloned().collect();
@@ -66,26 +65,28 @@ impl Site<'_> {
             roots: &roots,
             in_use: &tags,
             emptied,
-            layout: self.layout.as_ref(),
             created: self.policy.clock.contains(&ClockSource::Created),
             all_referrers,
         };
         let snapshot = gathering.run().await;
-        Ok(snapshot.map(|snapshot| Sight { snapshot, in_use }))
+        Ok(snapshot.map(|snapshot| Observation { snapshot, in_use }))
     }
 
-    /// What can be relied upon. The protocol has no list of manifests without a tag.
+    /// What the repository can do by itself, by what was found out earlier, or by what the policy
+    /// allows instead.
     fn abilities(&self) -> Abilities {
-        if self.layout.is_some() {
-            return Abilities { untag: Untag::Yes, lists_untagged: true };
-        }
-        let able = self.state.ability(self.repository.name(), Ability::Untag, self.now);
-        let untag = match able {
-            Some(true) => Untag::Yes,
+        let Capabilities { untag, lists_untagged, .. } = self.repository.capabilities();
+        let known = || self.state.ability(self.repository.name(), Ability::Untag, self.now);
+        let untag = match untag {
+            Untag::Yes => Untag::Yes,
             _ if self.policy.untag_by_overwriting => Untag::Yes,
-            Some(false) => Untag::No,
-            None => Untag::Unknown,
+            Untag::No => Untag::No,
+            Untag::Unknown => match known() {
+                Some(true) => Untag::Yes,
+                Some(false) => Untag::No,
+                None => Untag::Unknown,
+            },
         };
-        Abilities { untag, lists_untagged: false }
+        Abilities { untag, lists_untagged }
     }
 }

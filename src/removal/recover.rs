@@ -1,18 +1,18 @@
-//! What processes before this one began to delete and did not come to say of: it is looked at, and
-//! said now.
+//! What earlier processes began to delete and left without an outcome in the audit: the repository
+//! is asked what became of it, and the audit is told.
 
 use jiff::Timestamp;
 
-use super::super::audit::{Audit, Intent, Line};
-use super::super::report::{Outcome, StepAction};
-use super::throwaway::dummy;
+use super::audit::{Audit, Intent, Line, cannot_write};
+use super::probe::placeholder;
+use super::step::{StepAction, StepOutcome};
 use crate::repository::{Failure, Reference, Repository};
 
 /// Settles what was begun in a repository. Gives a note for each.
 ///
 /// # Errors
-/// The repository does not tell whether something is there; it is tried again by the next run.
-pub(in crate::cleanup) async fn recover(
+/// The repository does not tell whether something is there; the next run tries again.
+pub async fn recover(
     audit: &Audit,
     repository: &dyn Repository,
     now: Timestamp,
@@ -29,11 +29,11 @@ pub(in crate::cleanup) async fn recover(
             }
         };
         let (outcome, words) = match found {
-            Found::Gone => (Outcome::Deleted, "it is gone".to_owned()),
-            Found::There => (Outcome::NotDone, "it is still there".to_owned()),
-            Found::Moved => (Outcome::NotDone, "it points at something else".to_owned()),
-            Found::Lost(tags) => (
-                Outcome::Failed,
+            CutOff::Gone => (StepOutcome::Deleted, "it is gone".to_owned()),
+            CutOff::There => (StepOutcome::NotDone, "it is still there".to_owned()),
+            CutOff::Moved => (StepOutcome::NotDone, "it points at something else".to_owned()),
+            CutOff::Lost(tags) => (
+                StepOutcome::Failed,
                 format!("it is gone, and so is what should have stayed: {}", tags.join(", ")),
             ),
         };
@@ -51,8 +51,8 @@ pub(in crate::cleanup) async fn recover(
     Ok(notes)
 }
 
-/// What has become of something that was to be deleted.
-enum Found {
+/// What has become of something whose deletion was cut off.
+enum CutOff {
     Gone,
     There,
     Moved,
@@ -60,22 +60,22 @@ enum Found {
     Lost(Vec<String>),
 }
 
-async fn find(repository: &dyn Repository, intent: &Intent) -> Result<Found, Failure> {
+async fn find(repository: &dyn Repository, intent: &Intent) -> Result<CutOff, Failure> {
     let resolve = async |reference: Reference| {
         let found = repository.resolve(&reference).await;
         found.map(|found| found.map(|it| it.digest)).map_err(|error| Failure::of(&error))
     };
     let (StepAction::Untag, Some(tag)) = (intent.action, intent.tags.first()) else {
         let found = resolve(Reference::Digest(intent.digest.clone())).await?;
-        return Ok(if found.is_some() { Found::There } else { Found::Gone });
+        return Ok(if found.is_some() { CutOff::There } else { CutOff::Gone });
     };
     match resolve(Reference::Tag(tag.clone())).await? {
-        Some(digest) if digest == intent.digest => return Ok(Found::There),
+        Some(digest) if digest == intent.digest => return Ok(CutOff::There),
         Some(digest) => {
-            // It was moved to something of no use that was not deleted yet.
-            let dummy = dummy(tag, &intent.digest).ok().filter(|dummy| dummy.digest == digest);
-            if dummy.is_none() {
-                return Ok(Found::Moved);
+            // It may point at the placeholder that was to be deleted with it.
+            let placeholder = placeholder(tag, &intent.digest);
+            if !placeholder.is_ok_and(|placeholder| placeholder.digest == digest) {
+                return Ok(CutOff::Moved);
             }
             let deleted = repository.delete(&Reference::Digest(digest)).await;
             deleted.map_err(|error| Failure::of(&error))?;
@@ -88,20 +88,12 @@ async fn find(repository: &dyn Repository, intent: &Intent) -> Result<Found, Fai
             lost.push(format!("`{tag}`"));
         }
     }
-    Ok(if lost.is_empty() { Found::Gone } else { Found::Lost(lost) })
+    Ok(if lost.is_empty() { CutOff::Gone } else { CutOff::Lost(lost) })
 }
 
 fn name(repository: &dyn Repository, intent: &Intent) -> String {
     match intent.tags.first() {
         Some(tag) => format!("{}:{tag}", repository.name()),
         None => format!("{}@{}", repository.name(), intent.digest),
-    }
-}
-
-/// Without the audit nothing is deleted.
-pub(in crate::cleanup) fn cannot_write(error: &std::io::Error) -> Failure {
-    Failure {
-        hint: Some("nothing is deleted that cannot be written down first".to_owned()),
-        ..Failure::new("write", "the audit", error.to_string())
     }
 }

@@ -1,21 +1,21 @@
 //! Copies of what is about to be deleted, kept somewhere else for a while.
 //!
-//! Everything that goes is copied byte for byte: an image with its children under one tag, each
-//! referrer and each list of referrers under a tag of its own. The tag says until when it is kept
-//! (`expires-20261227t031500z-<digest>`), so a quarantine can be emptied without any record; whose
-//! copy it is, the audit says.
+//! Everything that is deleted is copied byte for byte: an image with its children under one tag, each
+//! referrer and each list of referrers under a tag of its own. The tag says until when the copy is
+//! kept (`expires-20261227t031500z-<digest>`), so a quarantine can be emptied without any record. The
+//! audit says what each copy is a copy of.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use jiff::fmt::strtime;
 use jiff::tz::TimeZone;
 
-use super::super::Place;
-use super::super::audit::Kept;
-use super::super::copying::Copying;
-use super::super::plan::snapshot::{Node, Snapshot};
+use super::copying::Copying;
+use super::plan::snapshot::{Node, Snapshot};
+use super::repositories::Place;
 use crate::config;
 use crate::config::cleanup::QuarantinePlace;
 use crate::fair::Flow;
@@ -24,32 +24,39 @@ use crate::oci::reference::ReferenceError;
 use crate::oci::template::SourceContext;
 use crate::oci::{Address, Digest, ImageAddress, RegistryHost, RepositoryName, Tag};
 use crate::registry::Registries;
+use crate::removal::KeepCopies;
+use crate::removal::audit::Kept;
 use crate::repository::{Cause, Error, Placement, Repository, Result};
 use crate::transfer::{Carrier, Condition};
 
 const PREFIX: &str = "expires-";
 const FORMAT: &str = "%Y%m%dt%H%M%Sz";
 
-/// Where copies go, and which were made.
-pub(in crate::cleanup) struct Quarantine<'a> {
+/// Where copies are put, and which were made.
+pub(super) struct Quarantine<'a> {
     pub carrier: &'a Carrier,
     pub flow: Flow,
     pub source: Arc<dyn Repository>,
+    /// The source, as it was when the plan was made.
+    pub snapshot: &'a Snapshot,
     pub space: &'a Space,
     pub until: Timestamp,
-    /// By what is about to go: its copy, or why there is none.
+    /// For each manifest that is about to be deleted: its copy, or why there is none.
     pub copies: HashMap<Node, std::result::Result<Kept, String>>,
 }
 
-impl Quarantine<'_> {
-    /// Copies a manifest, unless it has come along as a part of another one.
-    pub async fn keep(&mut self, snapshot: &Snapshot, node: Node) {
+#[async_trait]
+impl KeepCopies for Quarantine<'_> {
+    /// Copies a manifest, unless it was copied as a part of another one.
+    async fn keep(&mut self, digest: &Digest) {
+        let snapshot = self.snapshot;
+        let Some(node) = snapshot.find(digest) else { return };
         if self.copies.contains_key(&node) {
             return;
         }
-        let kept = match self.transfer(snapshot.digest(node)).await {
+        let kept = match self.transfer(digest).await {
             Ok(kept) => kept,
-            // Its children are tried by themselves when it is their turn.
+            // Its children are copied by themselves later.
             Err(reason) => {
                 self.copies.insert(node, Err(reason));
                 return;
@@ -64,14 +71,15 @@ impl Quarantine<'_> {
         }
     }
 
-    /// The copy of a manifest, if there is one, or why there is none.
-    pub fn copy(&self, node: Node) -> std::result::Result<&Kept, &str> {
-        match self.copies.get(&node) {
+    fn copy(&self, digest: &Digest) -> std::result::Result<&Kept, &str> {
+        match self.snapshot.find(digest).and_then(|node| self.copies.get(&node)) {
             Some(copy) => copy.as_ref().map_err(String::as_str),
             None => Err("the run was stopped before"),
         }
     }
+}
 
+impl Quarantine<'_> {
     async fn transfer(&self, digest: &Digest) -> std::result::Result<Kept, String> {
         let tag = tag(digest, self.until);
         let copying = Copying {
@@ -89,36 +97,34 @@ impl Quarantine<'_> {
 }
 
 /// The quarantine of one repository.
-pub(in crate::cleanup) struct Space {
+pub(super) struct Space {
     pub repository: Arc<dyn Repository>,
-    /// What it is, if it is on disk.
-    pub layout: Option<Layout>,
-    /// As it can be typed.
+    /// As people can type it.
     pub name: String,
 }
 
 /// Opens quarantines.
-pub(in crate::cleanup) struct Spaces<'a> {
+pub(super) struct Spaces<'a> {
     pub registries: &'a Registries,
     pub flow: Flow,
 }
 
 impl Spaces<'_> {
-    /// The quarantine of a repository, made where there is none.
+    /// The quarantine of a repository; created if it does not exist.
     pub async fn open(&self, to: &QuarantinePlace, of: &Place) -> Result<Space> {
         match to {
             QuarantinePlace::Folder(folder) => {
                 let name = in_folder(of)?;
                 let layout = Layouts::open_or_create(folder).await?.get_or_create(&name).await?;
                 let name = layout.name().to_owned();
-                Ok(Space { repository: Arc::new(layout.clone()), layout: Some(layout), name })
+                Ok(Space { repository: Arc::new(layout), name })
             }
             QuarantinePlace::Registry(target) => {
                 let path = in_registry(target, of)?;
                 let name = format!("{}/{path}", target.registry);
                 let registry = self.registries.open(&target.registry)?;
                 let repository = registry.repository_in(self.flow, path, true);
-                Ok(Space { repository, layout: None, name })
+                Ok(Space { repository, name })
             }
         }
     }
@@ -134,23 +140,22 @@ impl Spaces<'_> {
                 if !tokio::fs::try_exists(&path).await.unwrap_or(true) {
                     return Ok(None);
                 }
-                let layout = Layout::open(&path).await?;
-                let repository = Arc::new(layout.clone());
-                Ok(Some(Space { repository, layout: Some(layout), name: name.to_owned() }))
+                let repository = Arc::new(Layout::open(&path).await?);
+                Ok(Some(Space { repository, name: name.to_owned() }))
             }
             Address::Registry(host, repository) => {
                 let registry = self.registries.open(&host)?;
                 let repository = registry.repository_in(self.flow, repository, true);
-                Ok(Some(Space { repository, layout: None, name: name.to_owned() }))
+                Ok(Some(Space { repository, name: name.to_owned() }))
             }
             Address::LayoutIn(..) | Address::Archive(_) => Ok(None),
         }
     }
 }
 
-/// What the quarantine of a repository is called, whether it is there or not; `None`: it can have
-/// none.
-pub(in crate::cleanup) fn called(to: &QuarantinePlace, of: &Place) -> Option<String> {
+/// The name of the quarantine of a repository, whether it exists or not; `None`: the repository cannot
+/// have one.
+pub(super) fn called(to: &QuarantinePlace, of: &Place) -> Option<String> {
     match to {
         QuarantinePlace::Folder(folder) => {
             let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
@@ -164,7 +169,7 @@ pub(in crate::cleanup) fn called(to: &QuarantinePlace, of: &Place) -> Option<Str
 
 fn in_folder(of: &Place) -> Result<RepositoryName> {
     let name = name(of).and_then(|(registry, repository)| {
-        // A port's colon is the one character that names cannot have.
+        // The colon of a port is the only character that repository names cannot have.
         format!("{}/{repository}", registry.as_str().replace(':', "_")).parse()
     });
     name.map_err(|error: ReferenceError| unnamed(of, error.to_string()))
@@ -181,7 +186,7 @@ fn unnamed(of: &Place, reason: String) -> Error {
     Error::new("name the quarantine of", of.to_string(), Cause::Unsupported(reason))
 }
 
-/// A name for a repository that is one in a registry, too: a layout's is made of its path.
+/// A name that is valid in a registry. For a layout, it is made of the path.
 fn name(of: &Place) -> std::result::Result<(RegistryHost, RepositoryName), ReferenceError> {
     match of {
         Place::Registry(host, name) => Ok((host.clone(), name.clone())),
@@ -193,7 +198,7 @@ fn name(of: &Place) -> std::result::Result<(RegistryHost, RepositoryName), Refer
             });
             let parts: Vec<String> =
                 parts.filter(|words| !words.is_empty()).map(|words| words.join("-")).collect();
-            // What two paths have lost alike must not make them one.
+            // Two paths that differ only in characters that are left out must not get one name.
             let mut hex = Digest::of(folder.as_os_str().as_encoded_bytes()).hex();
             hex.truncate(12);
             Ok(("layouts.invalid".parse()?, format!("{}-{hex}", parts.join("/")).parse()?))
@@ -210,8 +215,8 @@ fn tag(digest: &Digest, until: Timestamp) -> Tag {
     Tag::from_valid(format!("{PREFIX}{time}-{hex}"))
 }
 
-/// Until when the copy with this tag is kept; `None` if it is no such tag.
-pub(in crate::cleanup) fn expiry(tag: &Tag) -> Option<Timestamp> {
+/// Until when the copy with this tag is kept; `None` if it is no tag of a copy.
+pub(super) fn expiry(tag: &Tag) -> Option<Timestamp> {
     let (time, digest) = tag.as_str().strip_prefix(PREFIX)?.split_once('-')?;
     let is_hex = digest.len() == 32 && digest.bytes().all(|b| b.is_ascii_hexdigit());
     let time = strtime::parse(FORMAT, time).ok()?.to_datetime().ok()?;

@@ -1,5 +1,6 @@
-//! Manifests of no use: an index of nothing, which needs no blobs. On one with two tags it is tried
-//! whether a registry can take one tag away, and one takes the place of another where it cannot.
+//! Placeholder manifests: indexes of nothing, which need no blobs. On one with two tags it is tried
+//! whether a registry can delete a single tag; where it cannot, one can take the place of an image
+//! under its tag.
 
 use serde_json::json;
 
@@ -10,17 +11,17 @@ use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Repositor
 /// The first part of the tags on which it is tried.
 const TRIAL: &str = "tranship-trial-";
 
-/// Tries things on a manifest of no use.
-pub(in crate::cleanup) struct Throwaway<'a> {
+/// Finds out what a registry does, on a placeholder.
+pub(super) struct Probe<'a> {
     pub repository: &'a dyn Repository,
 }
 
-impl Throwaway<'_> {
-    /// Whether one tag can be deleted without anything else going; why not.
+impl Probe<'_> {
+    /// Whether one tag can be deleted without anything else going; if not, why.
     ///
     /// # Errors
     /// Nothing was found out.
-    pub async fn untags(&self) -> Result<std::result::Result<(), String>> {
+    pub async fn can_untag(&self) -> Result<std::result::Result<(), String>> {
         let [one, other] = ["a", "b"].map(|end| {
             // Letters, digits and dashes, shorter than 128.
             Tag::from_valid(format!("{TRIAL}{:016x}-{end}", fastrand::u64(..)))
@@ -29,27 +30,27 @@ impl Throwaway<'_> {
         if let Err(why) = self.delete(&one).await? {
             return Ok(Err(why));
         }
-        let dummy = dummy(&one, &Digest::of(other.as_str().as_bytes()))
+        let placeholder = placeholder(&one, &Digest::of(other.as_str().as_bytes()))
             .map_err(|error| Error::new("try on", self.repository.name(), Cause::from(error)))?;
         for tag in [&one, &other] {
             if let Err(error) =
-                self.repository.put_manifest(&Placement::Tag(tag.clone()), &dummy).await
+                self.repository.put_manifest(&Placement::Tag(tag.clone()), &placeholder).await
             {
-                self.remove(&dummy).await;
+                self.remove(&placeholder).await;
                 let why = error.cause();
                 return Ok(Err(format!("it cannot be tried without pushing something: {why}")));
             }
         }
-        let found = self.take_one(&one, &other, &dummy).await;
-        self.remove(&dummy).await;
+        let found = self.delete_one(&one, &other, &placeholder).await;
+        self.remove(&placeholder).await;
         found
     }
 
-    async fn take_one(
+    async fn delete_one(
         &self,
         one: &Tag,
         other: &Tag,
-        dummy: &Manifest,
+        placeholder: &Manifest,
     ) -> Result<std::result::Result<(), String>> {
         if let Err(why) = self.delete(one).await? {
             return Ok(Err(why));
@@ -61,14 +62,14 @@ impl Throwaway<'_> {
             return Ok(Err("it says that the tag is deleted, and it is not".to_owned()));
         }
         if !there(Reference::Tag(other.clone())).await?
-            || !there(Reference::Digest(dummy.digest.clone())).await?
+            || !there(Reference::Digest(placeholder.digest.clone())).await?
         {
             return Ok(Err("it takes all tags when it is asked for one".to_owned()));
         }
         Ok(Ok(()))
     }
 
-    /// Whether the registry takes a request to delete one tag; why not.
+    /// Whether the registry accepts a request to delete one tag; if not, why.
     async fn delete(&self, tag: &Tag) -> Result<std::result::Result<(), String>> {
         match self.repository.delete(&Reference::Tag(tag.clone())).await {
             Ok(_) => Ok(Ok(())),
@@ -77,24 +78,23 @@ impl Throwaway<'_> {
         }
     }
 
-    /// What is left of it is of no use, and in nobody's way.
-    async fn remove(&self, dummy: &Manifest) {
-        let reference = Reference::Digest(dummy.digest.clone());
+    /// Removes the placeholder. If that fails, nobody is harmed by what is left.
+    async fn remove(&self, placeholder: &Manifest) {
+        let reference = Reference::Digest(placeholder.digest.clone());
         if let Err(error) = self.repository.delete(&reference).await {
             tracing::warn!(%error, "a manifest that was only pushed to try something stays");
         }
     }
 }
 
-/// Whether the answer means that single tags cannot be deleted. With deletion switched off the
-/// answer is the same, which the next deletion by digest will show.
+/// Whether the answer means that single tags cannot be deleted. If deletion is switched off, the
+/// answer is the same; the next deletion by digest will show that.
 fn says_no(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::DigestOnly)
 }
 
-/// The index of nothing that takes a tag away from a digest: always the same one, and nobody
-/// else's.
-pub(in crate::cleanup) fn dummy(
+/// The placeholder for a tag of a digest: always the same manifest, and nobody else's.
+pub(super) fn placeholder(
     tag: &Tag,
     digest: &Digest,
 ) -> std::result::Result<Manifest, ManifestError> {

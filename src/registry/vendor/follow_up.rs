@@ -1,10 +1,10 @@
-//! What a registry itself has to do after manifests were deleted, before there is more space. Advice
-//! for people, by the registry's name; nothing is decided by it.
+//! What an operator must do after manifests were deleted, before their space is free. Advice for
+//! people, by the registry's name; nothing is decided by it.
 
 use crate::oci::RegistryHost;
 
-/// What is to be done at a registry; `None`: nothing, it does it by itself.
-pub(super) fn advice(host: &RegistryHost) -> Option<String> {
+/// The advice for a registry; `None`: it frees the space by itself.
+pub(in crate::registry) fn advice(host: &RegistryHost) -> Option<String> {
     let name = host.name();
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     let hosted = ends(&[

@@ -1,33 +1,33 @@
 //! Deleting a manifest with all its tags.
 //!
-//! One request does it nearly everywhere. Google's registries want the tags to be deleted first, and
+//! One request is enough nearly everywhere. Google's registries want the tags to be deleted first, and
 //! answer with [`ErrorKind::Tagged`] otherwise.
 
-use super::setback::Setback;
+use super::failure::StepFailure;
 use crate::oci::{Digest, Manifest, Tag};
 use crate::repository::{Error, ErrorKind, Placement, Reference, Repository, Result};
 
 /// What became of a manifest.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::cleanup) enum Deleted {
+pub(super) enum Deleted {
     Done,
     /// It was gone.
     Gone,
     /// This tag points at something else by now.
     Moved(Tag),
     /// It is still there, with its tags.
-    Stays(Setback),
+    Stays(StepFailure),
 }
 
 /// A manifest that is to be deleted.
-pub(in crate::cleanup) struct Deleting<'a> {
+pub(super) struct ManifestDeletion<'a> {
     pub repository: &'a dyn Repository,
     pub digest: &'a Digest,
     /// All its tags, as they were a moment ago.
     pub tags: &'a [&'a Tag],
 }
 
-impl Deleting<'_> {
+impl ManifestDeletion<'_> {
     pub async fn run(&self) -> Deleted {
         let reference = Reference::Digest(self.digest.clone());
         match self.repository.delete(&reference).await {
@@ -38,26 +38,26 @@ impl Deleting<'_> {
         }
     }
 
-    /// Some registries say 404 to every deletion.
+    /// Some registries answer 404 to every deletion.
     async fn is_it_gone(&self) -> Deleted {
         match self.resolve(&Reference::Digest(self.digest.clone())).await {
             Ok(None) => Deleted::Gone,
             Ok(Some(_)) => {
                 let reason = "the registry answers that it is not there, and shows it all the same: it may not be able to delete";
-                Deleted::Stays(Setback::failed(reason))
+                Deleted::Stays(StepFailure::failed(reason))
             }
-            Err(error) => Deleted::Stays(Setback::of(&error)),
+            Err(error) => Deleted::Stays(StepFailure::of(&error)),
         }
     }
 
-    /// After an answer that was lost, or a fault of the server, it may be gone all the same.
+    /// If the answer was lost or the server failed, it may be gone all the same.
     async fn look_again(&self, error: &Error) -> Deleted {
         if error.kind().is_uncertain()
             && let Ok(None) = self.resolve(&Reference::Digest(self.digest.clone())).await
         {
             return Deleted::Done;
         }
-        Deleted::Stays(Setback::of(error))
+        Deleted::Stays(StepFailure::of(error))
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Digest>> {
@@ -69,11 +69,11 @@ impl Deleting<'_> {
         let manifest = match self.repository.manifest(&reference).await {
             Ok(Some(manifest)) => manifest,
             Ok(None) => return Deleted::Gone,
-            Err(error) => return Deleted::Stays(Setback::of(&error)),
+            Err(error) => return Deleted::Stays(StepFailure::of(&error)),
         };
         let mut taken: Vec<&Tag> = Vec::new();
         for tag in self.tags {
-            // Directly before it goes: whoever has pushed to it meanwhile keeps it.
+            // Directly before the tag is deleted: if somebody has pushed to it meanwhile, it stays.
             let by_tag = Reference::Tag((*tag).clone());
             let error = match self.resolve(&by_tag).await {
                 Ok(Some(found)) if found == *self.digest => {
@@ -92,14 +92,14 @@ impl Deleting<'_> {
                 }
                 Err(error) => error,
             };
-            let stays = Deleted::Stays(Setback::of(&error));
+            let stays = Deleted::Stays(StepFailure::of(&error));
             return self.put_back(&manifest, &taken, stays).await;
         }
         match self.repository.delete(&reference).await {
             Ok(true) => Deleted::Done,
             Ok(false) => Deleted::Gone,
             Err(error) => {
-                let stays = Deleted::Stays(Setback::of(&error));
+                let stays = Deleted::Stays(StepFailure::of(&error));
                 self.put_back(&manifest, &taken, stays).await
             }
         }
@@ -114,6 +114,6 @@ impl Deleting<'_> {
                 lost.push(format!("its tag `{tag}` is gone and could not be put back: {error}"));
             }
         }
-        if lost.is_empty() { instead } else { Deleted::Stays(Setback::failed(lost.join("; "))) }
+        if lost.is_empty() { instead } else { Deleted::Stays(StepFailure::failed(lost.join("; "))) }
     }
 }

@@ -19,8 +19,9 @@ use jiff::Timestamp;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::report::{Outcome, StepAction};
+use super::step::{StepAction, StepOutcome};
 use crate::oci::{Digest, Tag};
+use crate::repository::Failure;
 use crate::state::jsonl::{Limits, Log, NewestFirst};
 
 /// Who deletes.
@@ -107,7 +108,7 @@ pub enum Line {
     Outcome {
         id: String,
         at: Timestamp,
-        outcome: Outcome,
+        outcome: StepOutcome,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
     },
@@ -202,6 +203,14 @@ impl Audit {
     }
 }
 
+/// Without the audit nothing is deleted.
+pub(super) fn cannot_write(error: &io::Error) -> Failure {
+    Failure {
+        hint: Some("nothing is deleted that cannot be written down first".to_owned()),
+        ..Failure::new("write", "the audit", error.to_string())
+    }
+}
+
 /// The intents without an outcome, the oldest first.
 fn unsettled(dir: &Path) -> io::Result<Vec<Intent>> {
     let mut lines = NewestFirst::open(dir)?;
@@ -248,7 +257,7 @@ mod tests {
 
     fn outcome(id: &str) -> Line {
         let at = Timestamp::UNIX_EPOCH;
-        Line::Outcome { id: id.to_owned(), at, outcome: Outcome::Deleted, reason: None }
+        Line::Outcome { id: id.to_owned(), at, outcome: StepOutcome::Deleted, reason: None }
     }
 
     /// What was cut off is found by the next process, and by the one after it if it is not settled.

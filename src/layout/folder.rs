@@ -1,0 +1,201 @@
+//! One folder that is a layout: opened, and read. `repository` has the rest of the interface.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use serde::Deserialize;
+
+use super::files;
+use super::index::Index;
+use super::listing::{self, Listing};
+use super::referrers::Subjects;
+use super::upload::{Upload, UploadError, UploadId, Uploads};
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::{Digest, Manifest};
+use crate::repository::{BlobReader, Cause, Error, Reference, Result};
+
+/// One layout. Clones share what they know.
+#[derive(Debug, Clone)]
+pub struct Layout(pub(super) Arc<Inner>);
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub folder: PathBuf,
+    pub name: String,
+    pub store: String,
+    pub path: String,
+    /// The folder under which the other repositories of the store are, for a layout of a tree.
+    pub tree: Option<PathBuf>,
+    pub listing: Arc<Listing>,
+    pub uploads: Uploads,
+    pub subjects: Arc<Subjects>,
+}
+
+impl Layout {
+    /// Opens a layout that is there.
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let name = format!("oci:{}", path.as_ref().display());
+        Self::open_as(path.as_ref(), name).await
+    }
+
+    /// Opens a layout, after having made one where none is.
+    pub async fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
+        let folder = path.as_ref().to_owned();
+        let created = files::blocking(move || listing::create(&folder)).await;
+        let name = format!("oci:{}", path.as_ref().display());
+        created.map_err(|error| failed("create layout", &name, error))?;
+        Self::open_as(path.as_ref(), name).await
+    }
+
+    /// Opens a layout that is shown to people under another name.
+    pub(super) async fn open_as(path: &Path, name: String) -> Result<Self> {
+        let folder = open_folder(path, &name).await?;
+        let store = folder.to_string_lossy().into_owned();
+        let path = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        Ok(Self::new(folder, name, store, path, None))
+    }
+
+    pub(super) fn new(
+        folder: PathBuf,
+        name: String,
+        store: String,
+        path: String,
+        tree: Option<PathBuf>,
+    ) -> Self {
+        let listing = Arc::new(Listing::new(folder.clone()));
+        let (uploads, subjects) = Default::default();
+        Self(Arc::new(Inner { folder, name, store, path, tree, listing, uploads, subjects }))
+    }
+
+    /// The canonical path of the layout's folder.
+    pub fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    /// Begins an upload, whose bytes go to `upload`.
+    pub(crate) async fn begin_upload(&self) -> Result<UploadId> {
+        let begun = self.0.uploads.begin(&self.0.folder).await;
+        begun.map_err(|error| failed("begin upload to", &self.0.name, error))
+    }
+
+    /// Takes up an upload that was begun, also by an earlier process.
+    pub(crate) async fn upload(&self, id: &UploadId) -> std::result::Result<Upload, UploadError> {
+        self.0.uploads.open(&self.0.folder, id).await
+    }
+
+    /// Verifies an upload and makes a blob of it.
+    pub(crate) async fn commit_upload(
+        &self,
+        id: &UploadId,
+        upload: Upload,
+        digest: &Digest,
+    ) -> std::result::Result<(), UploadError> {
+        let result = upload.commit(digest).await;
+        self.0.uploads.forget(id);
+        result
+    }
+
+    /// Removes what an upload left.
+    pub(crate) async fn discard_upload(
+        &self,
+        id: &UploadId,
+        upload: Upload,
+    ) -> std::result::Result<(), UploadError> {
+        let result = upload.discard().await;
+        self.0.uploads.forget(id);
+        result
+    }
+
+    /// Opens `length` bytes of a blob at `offset`; all that follow where `length` is `None`.
+    pub(crate) async fn blob_range(
+        &self,
+        digest: &Digest,
+        offset: u64,
+        length: Option<u64>,
+    ) -> Result<BlobReader> {
+        let subject = || self.at(&Reference::Digest(digest.clone()));
+        let path = files::blob(&self.0.folder, digest);
+        let opened = files::blocking(move || {
+            let file = files::found(std::fs::File::open(&path)).map_err(files::at(&path))?;
+            let Some(file) = file else { return Ok(None) };
+            let metadata = file.metadata().map_err(files::at(&path))?;
+            Ok(metadata.is_file().then_some((file, metadata.len())))
+        })
+        .await
+        .map_err(|error| failed("open blob", subject(), error))?;
+        let Some((file, size)) = opened else {
+            return Err(Error::new("open blob", subject(), Cause::Missing));
+        };
+        if offset > size {
+            let cause = Cause::Protocol(format!("it has {size} bytes, none at {offset}"));
+            return Err(Error::new("open blob", subject(), cause));
+        }
+        let length = length.unwrap_or(u64::MAX).min(size - offset);
+        let subject = subject();
+        let chunks = files::chunks(file, offset, length)
+            .map(move |chunk| chunk.map_err(|error| failed("read blob", &subject, error)));
+        Ok(BlobReader { offset, chunks: chunks.boxed() })
+    }
+
+    pub(super) async fn index(&self, step: &'static str) -> Result<Arc<Index>> {
+        self.0.listing.read().await.map_err(|error| failed(step, &self.0.name, error))
+    }
+
+    pub(super) async fn has_blob(&self, digest: &Digest) -> io::Result<Option<u64>> {
+        let path = files::blob(&self.0.folder, digest);
+        files::blocking(move || files::size(&path)).await
+    }
+
+    /// A manifest by its digest, read and verified. `media_type` is its descriptor's.
+    pub(super) async fn read_manifest(
+        &self,
+        digest: &Digest,
+        media_type: Option<&str>,
+    ) -> Result<Option<Manifest>> {
+        let fail =
+            |cause| Error::new("read manifest", self.at(&Reference::Digest(digest.clone())), cause);
+        let path = files::blob(&self.0.folder, digest);
+        let raw = files::blocking(move || files::read(&path, MAX_MANIFEST_BYTES as u64)).await;
+        let Some(raw) = raw.map_err(|error| fail(Cause::Io(error.to_string())))? else {
+            return Ok(None);
+        };
+        let manifest = Manifest::parse(Bytes::from(raw), media_type, Some(digest));
+        manifest.map(Some).map_err(|error| fail(error.into()))
+    }
+
+    /// For error messages: the repository and what in it.
+    pub(super) fn at(&self, reference: &Reference) -> String {
+        format!("{}{}", self.0.name, reference.suffix())
+    }
+}
+
+/// The canonical path of a folder that is a layout.
+pub(super) async fn open_folder(path: &Path, name: &str) -> Result<PathBuf> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Marker {
+        image_layout_version: String,
+    }
+    let folder = path.to_owned();
+    let opened = files::blocking(move || {
+        let marker = files::read(&folder.join(files::MARKER), 1 << 16)?;
+        marker.map(|marker| Ok((folder.canonicalize()?, marker))).transpose()
+    });
+    let opened = opened.await.map_err(|error| failed("open layout", name, error))?;
+    let refuse = |why: &str| Err(Error::new("open layout", name, Cause::Unsupported(why.into())));
+    let Some((folder, marker)) = opened else {
+        return refuse("it has no `oci-layout` file, so it is not an OCI image layout");
+    };
+    match serde_json::from_slice::<Marker>(&marker) {
+        Ok(marker) if marker.image_layout_version.starts_with("1.") => Ok(folder),
+        Ok(_) => refuse("its `oci-layout` file has a version other than 1"),
+        Err(_) => refuse("its `oci-layout` file is not valid"),
+    }
+}
+
+pub(super) fn failed(step: &'static str, subject: impl Into<String>, error: io::Error) -> Error {
+    Error::new(step, subject, Cause::Io(error.to_string()))
+}

@@ -1,0 +1,140 @@
+//! How blobs and manifests get into a layout without an upload: found there, mounted from another
+//! layout of the tree, or written whole.
+
+use std::path::Path;
+
+use super::files;
+use super::folder::{Layout, failed};
+use super::fresh::{self, Hold, hold};
+use super::listing::Untagged;
+use super::upload::{UploadId, hash_file};
+use crate::oci::{Digest, Manifest, RepositoryName, Tag};
+use crate::repository::{Placement, Reference, Result};
+
+impl Layout {
+    /// Whether the layout has a blob, if need be by making it this one's from the layout named
+    /// `from` of the same tree.
+    ///
+    /// If so, the caller counts on it, and no collector takes it soon.
+    pub(crate) async fn has_or_mounts(&self, digest: &Digest, from: Option<&str>) -> Result<bool> {
+        let from = from.and_then(|from| from.parse::<RepositoryName>().ok());
+        let source = match (&self.0.tree, from) {
+            (Some(tree), Some(from)) => Some(files::blob(&tree.join(from.as_str()), digest)),
+            _ => None,
+        };
+        let (layout, wanted) = (self.0.folder.clone(), digest.clone());
+        let has = files::blocking(move || {
+            let path = files::blob(&layout, &wanted);
+            if files::size(&path)?.is_some() {
+                let _held = hold(&layout, Hold::Shared)?;
+                if fresh::freshen(&path)?.is_some() {
+                    return Ok(true);
+                }
+            }
+            source.map_or(Ok(false), |source| mount(&source, &layout, &wanted))
+        });
+        has.await.map_err(|error| {
+            failed("look for or mount blob", self.at(&Reference::Digest(digest.clone())), error)
+        })
+    }
+
+    /// Stores a manifest's bytes under its digest, unless a blob that it names is not there, which
+    /// is then the answer.
+    ///
+    /// The manifest appears in the same moment in which its blobs are seen: an index that is
+    /// listed without this child must not get one that is not whole.
+    pub(super) async fn store_manifest(
+        &self,
+        manifest: &Manifest,
+    ) -> std::io::Result<Option<Digest>> {
+        let (folder, manifest) = (self.0.folder.clone(), manifest.clone());
+        files::blocking(move || {
+            let path = files::blob(&folder, &manifest.digest);
+            let length = manifest.raw.len() as u64;
+            // A damaged file is replaced, which costs reading the others.
+            let there = files::size(&path)? == Some(length)
+                && files::read(&path, length)?.as_deref() == Some(&manifest.raw[..]);
+            if there {
+                let _held = hold(&folder, Hold::Shared)?;
+                if let Some(lacks) = fresh::missing(&folder, &manifest)? {
+                    return Ok(Some(lacks));
+                }
+                if fresh::freshen(&path)?.is_some() {
+                    return Ok(None);
+                }
+            }
+            let uploads = files::uploads(&folder);
+            std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
+            let new = uploads.join(UploadId::random()?.as_str());
+            files::write_new(&new, &manifest.raw)?;
+            let _held = hold(&folder, Hold::Shared)?;
+            let lacks = fresh::missing(&folder, &manifest)?;
+            match &lacks {
+                None => files::publish(&new, &path)?,
+                Some(_) => drop(files::remove(&new)?),
+            }
+            Ok(lacks)
+        })
+        .await
+    }
+}
+
+/// How a manifest is listed in `index.json`: its tag, and whether it has an entry without one.
+pub(super) fn entry(placement: &Placement, manifest: &Manifest) -> (Option<Tag>, Untagged) {
+    let tag = match placement {
+        Placement::Tag(tag) => Some(tag.clone()),
+        Placement::Digest | Placement::Part => None,
+    };
+    // A document without a media type of its own has it in its entry alone.
+    let own_type = || Manifest::parse(manifest.raw.clone(), None, Some(&manifest.digest));
+    let untagged = if manifest.subject.is_some() {
+        // The list is where referrers are found, also when a tag of theirs is gone.
+        Untagged::Always
+    } else if *placement == Placement::Digest
+        || tag.is_none() && own_type().is_ok_and(|own| own.media_type != manifest.media_type)
+    {
+        Untagged::IfUnlisted
+    } else {
+        Untagged::No
+    };
+    (tag, untagged)
+}
+
+/// Links a blob into a layout, or copies it where the file system cannot link.
+fn mount(source: &Path, layout: &Path, digest: &Digest) -> std::io::Result<bool> {
+    if files::size(source)?.is_none() {
+        return Ok(false);
+    }
+    let target = files::blob(layout, digest);
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder).map_err(files::at(folder))?;
+    }
+    {
+        // A link is as old as what it links to.
+        let _held = hold(layout, Hold::Shared)?;
+        match std::fs::hard_link(source, &target) {
+            Ok(()) => return Ok(fresh::freshen(&target)?.is_some()),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                return Ok(fresh::freshen(&target)?.is_some());
+            }
+            Err(_) => {}
+        }
+    }
+    let uploads = files::uploads(layout);
+    std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
+    let new = uploads.join(UploadId::random()?.as_str());
+    if files::found(std::fs::copy(source, &new)).map_err(files::at(&new))?.is_none() {
+        // A collector took it from there meanwhile.
+        return Ok(false);
+    }
+    let copy = std::fs::File::open(&new).map_err(files::at(&new))?;
+    if hash_file(&copy, digest)? != *digest {
+        // A damaged blob is not spread: the bytes are asked for instead.
+        files::remove(&new)?;
+        return Ok(false);
+    }
+    copy.sync_data().map_err(files::at(&new))?;
+    let _held = hold(layout, Hold::Shared)?;
+    files::publish(&new, &target)?;
+    Ok(true)
+}

@@ -1,0 +1,393 @@
+//! Carries steps out: before each stretch of them the repository is observed and planned anew, then
+//! the steps that still hold are done one after the other.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::audit::{Actor, Audit, Intent, Kept, Line, cannot_write};
+use super::delete::{Deleted, ManifestDeletion};
+use super::failure::{MOST_IN_A_ROW, StepFailure};
+use super::step::{Step, StepAction, StepOutcome, StepReport};
+use super::untag::{Untagged, Untagging};
+use crate::oci::{Digest, Tag, derived};
+use crate::repository::Repository;
+use crate::state::{State, Withdrawn};
+use crate::stop::StopSignal;
+
+/// So many steps are done on the strength of one observation.
+pub const STRETCH: usize = 500;
+
+/// How long an observation is good enough to delete on the strength of it.
+const OBSERVATION_LASTS: Duration = Duration::from_secs(30);
+
+/// Compares steps with what would be planned now. Implemented by those who plan.
+#[async_trait]
+pub trait Recheck: Send + Sync {
+    /// Observes the repository, also what no tag of `left` leads to any more, and says what of the
+    /// first `next` steps of `left` still holds. `tags_gone`: how many tags earlier steps took.
+    ///
+    /// # Errors
+    /// Nothing can be said, so nothing may be deleted any more; in words for people.
+    async fn recheck(
+        &self,
+        left: &[Step],
+        next: usize,
+        tags_gone: usize,
+    ) -> Result<Rechecked, String>;
+}
+
+/// What a new plan says of the next steps.
+pub struct Rechecked {
+    /// When the repository was observed.
+    pub observed: Instant,
+    /// In the order of the steps.
+    pub steps: Vec<Checked>,
+}
+
+/// What has become of a step since it was planned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Checked {
+    Wanted {
+        /// All tags that its manifest has now.
+        tags: Vec<Tag>,
+    },
+    /// There is nothing left to delete.
+    Gone,
+    /// It must not be done any more, in words for people.
+    Changed(String),
+    /// Nothing can be said of any step now.
+    Unknown(String),
+}
+
+/// Keeps copies of what is about to be deleted.
+#[async_trait]
+pub trait KeepCopies: Send {
+    /// Copies a manifest with all that it is made of.
+    async fn keep(&mut self, digest: &Digest);
+
+    /// The copy of a manifest, or why there is none.
+    fn copy(&self, digest: &Digest) -> Result<&Kept, &str>;
+}
+
+/// Where, on whose behalf and how steps are carried out.
+pub struct Order<'a> {
+    pub repository: &'a dyn Repository,
+    pub state: &'a State,
+    pub rule: &'a str,
+    pub audit: &'a Audit,
+    pub actor: &'a Actor,
+    pub recheck: &'a dyn Recheck,
+    pub quarantine: Option<&'a mut dyn KeepCopies>,
+    pub stop: &'a StopSignal,
+    pub now: Timestamp,
+    /// The mark of the policy, under which deleted tags are kept from being copied there again.
+    pub withdraws: Option<u64>,
+    /// A placeholder may be pushed to a tag and deleted with it, where single tags cannot be deleted.
+    pub untag_by_overwriting: bool,
+    /// Steps on the strength of one observation: [`STRETCH`], but for tests.
+    pub stretch: usize,
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+pub struct Executed {
+    /// In the order of the plan.
+    pub steps: Vec<StepReport>,
+    pub notes: Vec<String>,
+    /// The run was stopped before the end.
+    pub interrupted: bool,
+}
+
+/// Carries out the steps of a plan that nothing refuses, in their order.
+pub async fn execute<'a>(steps: &'a [Step], order: Order<'a>) -> Executed {
+    let mut execution = Execution {
+        order,
+        doomed: steps.iter().flat_map(|step| &step.tags).collect(),
+        stays: HashSet::new(),
+        tags_gone: 0,
+        done: Executed::default(),
+        in_a_row: 0,
+        halted: None,
+        unwritten: Vec::new(),
+    };
+    let mut left = steps;
+    while !left.is_empty() {
+        let done = execution.stretch(left).await;
+        left = &left[done..];
+    }
+    execution.finish().await
+}
+
+struct Execution<'a> {
+    order: Order<'a>,
+    /// The tags that any step takes away.
+    doomed: HashSet<&'a Tag>,
+    /// Manifests that were to be deleted, and were not.
+    stays: HashSet<&'a Digest>,
+    /// How many tags are gone.
+    tags_gone: usize,
+    done: Executed,
+    /// Failures without a success in between.
+    in_a_row: usize,
+    /// Why no further step is tried.
+    halted: Option<String>,
+    /// Outcomes that are not in the audit yet: they are written with the next intent, which costs
+    /// one fsync for both. After a crash, the next process finds them out by looking.
+    unwritten: Vec<Line>,
+}
+
+/// What became of a step.
+struct Became {
+    outcome: StepOutcome,
+    reason: Option<String>,
+}
+
+impl Became {
+    fn plainly(outcome: StepOutcome) -> Self {
+        Self { outcome, reason: None }
+    }
+
+    fn because(outcome: StepOutcome, reason: impl Into<String>) -> Self {
+        Self { outcome, reason: Some(reason.into()) }
+    }
+}
+
+impl<'a> Execution<'a> {
+    /// Rechecks and does the first of these steps, at least one; gives how many.
+    async fn stretch(&mut self, left: &'a [Step]) -> usize {
+        let steps = &left[..left.len().min(self.order.stretch)];
+        if self.goes_on() {
+            self.keep_copies(steps).await;
+        }
+        let rechecked = if self.goes_on() { self.recheck(left, steps.len()).await } else { None };
+        for (at, step) in steps.iter().enumerate() {
+            let is_old = |it: &Rechecked| it.observed.elapsed() > OBSERVATION_LASTS;
+            if at > 0 && self.goes_on() && rechecked.as_ref().is_some_and(is_old) {
+                return at;
+            }
+            let became = match &rechecked {
+                _ if self.stops() => {
+                    self.done.interrupted = true;
+                    Became::because(StepOutcome::NotDone, "the run was stopped")
+                }
+                Some(rechecked) if self.halted.is_none() => {
+                    self.step(step, &rechecked.steps[at]).await
+                }
+                _ => Became::because(StepOutcome::NotDone, self.halted.clone().unwrap_or_default()),
+            };
+            self.report(step, became);
+        }
+        steps.len()
+    }
+
+    fn goes_on(&self) -> bool {
+        self.halted.is_none() && !self.stops()
+    }
+
+    fn stops(&self) -> bool {
+        self.order.stop.is_cancelled()
+    }
+
+    async fn recheck(&mut self, left: &[Step], next: usize) -> Option<Rechecked> {
+        match self.order.recheck.recheck(left, next, self.tags_gone).await {
+            Ok(rechecked) => Some(rechecked),
+            Err(reason) => {
+                self.halted = Some(reason);
+                None
+            }
+        }
+    }
+
+    /// Copies what is about to go into the quarantine.
+    async fn keep_copies(&mut self, steps: &[Step]) {
+        let Some(quarantine) = &mut self.order.quarantine else { return };
+        for step in steps.iter().filter(|step| step.action == StepAction::Delete) {
+            if self.order.stop.is_cancelled() {
+                return;
+            }
+            quarantine.keep(&step.digest).await;
+        }
+    }
+
+    async fn step(&mut self, step: &'a Step, checked: &Checked) -> Became {
+        if let Some(owner) = step.owners.iter().find(|owner| self.stays.contains(owner)) {
+            let reason = format!("it belongs to {owner}, which stays");
+            return Became::because(StepOutcome::Skipped, reason);
+        }
+        let on_it = match checked {
+            Checked::Wanted { tags } => tags,
+            Checked::Gone => return Became::plainly(StepOutcome::Gone),
+            Checked::Changed(reason) => {
+                return Became::because(StepOutcome::Skipped, reason.as_str());
+            }
+            // The later steps are not done either, and the run did not do what it was to do.
+            Checked::Unknown(reason) => {
+                self.halted = Some(reason.clone());
+                return Became::because(StepOutcome::NotDone, reason.as_str());
+            }
+        };
+        let kept = match (&self.order.quarantine, step.action) {
+            (Some(quarantine), StepAction::Delete) => match quarantine.copy(&step.digest) {
+                Ok(kept) => Some(kept.clone()),
+                Err(reason) => {
+                    let reason = format!("it could not be copied to the quarantine: {reason}");
+                    return self.failed(StepFailure::failed(reason));
+                }
+            },
+            _ => None,
+        };
+        let (tags, others): (Vec<&Tag>, Vec<&Tag>) = match step.action {
+            // Tags that have moved away since it was planned are not among them.
+            StepAction::Delete => (on_it.iter().collect(), Vec::new()),
+            // Other tags that are to go as well, or are gone by now, are no loss.
+            StepAction::Untag => (
+                step.tags.iter().collect(),
+                on_it.iter().filter(|other| !self.doomed.contains(other)).collect(),
+            ),
+        };
+        let intent = self.intent(step, &tags, &others, kept);
+        let id = intent.id.clone();
+        let mut lines = std::mem::take(&mut self.unwritten);
+        lines.push(Line::Intent(Box::new(intent)));
+        if let Err(error) = self.order.audit.write(lines).await {
+            let reason = cannot_write(&error).to_string();
+            self.halted = Some(reason.clone());
+            // It may be written yet, with what is written next.
+            self.settle(id, StepOutcome::Failed, Some(reason.clone()));
+            return self.failed(StepFailure::failed(reason));
+        }
+        let became = match step.action {
+            StepAction::Delete => self.delete(&step.digest, &tags).await,
+            StepAction::Untag => self.untag(&step.digest, &tags, &others).await,
+        };
+        self.settle(id, became.outcome, became.reason.clone());
+        if became.outcome.is_gone() {
+            self.withdraw(&step.digest, &tags);
+        }
+        became
+    }
+
+    fn intent(&self, step: &Step, tags: &[&Tag], others: &[&Tag], kept: Option<Kept>) -> Intent {
+        let owned = |tags: &[&Tag]| tags.iter().map(|tag| (*tag).clone()).collect();
+        Intent {
+            id: self.order.audit.name(self.order.actor),
+            at: Timestamp::now(),
+            actor: self.order.actor.clone(),
+            rule: self.order.rule.to_owned(),
+            line: step.line.clone(),
+            with: step.owners.first().cloned(),
+            repository: self.order.repository.name().to_owned(),
+            action: step.action,
+            tags: owned(tags),
+            stay: owned(others),
+            digest: step.digest.clone(),
+            since: step.clock.time,
+            clock: step.clock.source.map(str::to_owned),
+            quarantine: kept,
+        }
+    }
+
+    /// Keeps an outcome for the audit.
+    fn settle(&mut self, id: String, outcome: StepOutcome, reason: Option<String>) {
+        self.unwritten.push(Line::Outcome { id, at: Timestamp::now(), outcome, reason });
+    }
+
+    async fn delete(&mut self, digest: &Digest, tags: &[&Tag]) -> Became {
+        let deletion = ManifestDeletion { repository: self.order.repository, digest, tags };
+        match deletion.run().await {
+            Deleted::Done => self.succeeded(StepOutcome::Deleted, None),
+            Deleted::Gone => self.succeeded(StepOutcome::Gone, None),
+            Deleted::Moved(tag) => {
+                Became::because(StepOutcome::Skipped, format!("its tag `{tag}` was moved"))
+            }
+            Deleted::Stays(failure) => self.failed(failure),
+        }
+    }
+
+    async fn untag(&mut self, digest: &Digest, tags: &[&Tag], others: &[&Tag]) -> Became {
+        let [tag] = tags else { return Became::plainly(StepOutcome::Gone) };
+        let untagging = Untagging {
+            repository: self.order.repository,
+            state: self.order.state,
+            now: self.order.now,
+            tag,
+            digest,
+            others,
+            overwrite: self.order.untag_by_overwriting,
+        };
+        match untagging.run().await {
+            Untagged::Done(note) => self.succeeded(StepOutcome::Deleted, note),
+            Untagged::Gone => self.succeeded(StepOutcome::Gone, None),
+            Untagged::Moved(digest) => {
+                Became::because(StepOutcome::Skipped, format!("it points at {digest} now"))
+            }
+            Untagged::Stays(failure) => self.failed(failure),
+        }
+    }
+
+    fn succeeded(&mut self, outcome: StepOutcome, reason: Option<String>) -> Became {
+        self.in_a_row = 0;
+        Became { outcome, reason }
+    }
+
+    fn failed(&mut self, failure: StepFailure) -> Became {
+        let StepFailure { outcome, reason, is_general } = failure;
+        // What the registry refuses for this image alone says nothing about the next one.
+        self.in_a_row = if outcome == StepOutcome::Refused { 0 } else { self.in_a_row + 1 };
+        if is_general || self.in_a_row >= MOST_IN_A_ROW {
+            let why = match is_general {
+                true => format!(
+                    "the step before it did not work for a reason that is general: {reason}"
+                ),
+                false => {
+                    format!("{MOST_IN_A_ROW} steps in a row did not work, the last one: {reason}")
+                }
+            };
+            self.halted.get_or_insert(why);
+        }
+        Became::because(outcome, reason)
+    }
+
+    /// Tells those who copy images that these tags were deleted on purpose.
+    fn withdraw(&self, digest: &Digest, tags: &[&Tag]) {
+        let Some(policy) = self.order.withdraws else { return };
+        let at = u64::try_from(self.order.now.as_second()).unwrap_or_default();
+        for tag in tags.iter().filter(|tag| derived::parse(tag).is_none()) {
+            let withdrawn = Withdrawn { digest: digest.clone(), policy, at };
+            self.order.state.set_withdrawn(self.order.repository.name(), tag, &withdrawn);
+        }
+    }
+
+    fn report(&mut self, step: &'a Step, became: Became) {
+        let Became { outcome, reason } = became;
+        let is_gone = outcome.is_gone();
+        if is_gone {
+            self.tags_gone += step.tags.len();
+        }
+        match step.action {
+            StepAction::Delete if is_gone => {
+                self.order.state.forget_manifest(self.order.repository.name(), &step.digest);
+            }
+            StepAction::Delete => _ = self.stays.insert(&step.digest),
+            StepAction::Untag => {}
+        }
+        let mut report = StepReport::of(step, outcome, reason);
+        if !is_gone {
+            report.bytes_freed = 0;
+        }
+        self.done.steps.push(report);
+    }
+
+    /// Writes the last outcomes to the audit.
+    async fn finish(mut self) -> Executed {
+        if !self.unwritten.is_empty()
+            && let Err(error) = self.order.audit.write(self.unwritten).await
+        {
+            self.done.notes.push(cannot_write(&error).to_string());
+        }
+        self.done
+    }
+}
