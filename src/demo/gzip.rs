@@ -1,11 +1,11 @@
-//! gzip without compression (RFC 1952 around the stored blocks of RFC 1951): the same bytes on
-//! every machine and with every version of every library, which layers of the demo need to have
-//! the same digests for everybody.
+//! gzip without compression (RFC 1952 around the stored blocks of RFC 1951). It gives the same bytes
+//! on every machine and with every version of every library, so that the demo's layers have the
+//! same digests everywhere.
 
 /// The largest stored block.
 const BLOCK: usize = 0xFFFF;
 
-/// Wraps bytes so that every gunzip gives them back.
+/// Wraps bytes in a gzip file.
 pub(super) fn wrap(content: &[u8]) -> Vec<u8> {
     // Magic, deflate, no flags, no time, no hint, unknown system.
     let mut out = vec![0x1F, 0x8B, 8, 0, 0, 0, 0, 0, 0, 0xFF];

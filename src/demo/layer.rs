@@ -8,7 +8,7 @@ use crate::oci::Digest;
 
 const MEDIA_TYPE: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
-/// A layer, with what the image's config says of it.
+/// A layer, and what the image's config says about it.
 #[derive(Debug, Clone)]
 pub(super) struct Layer {
     pub blob: Blob,

@@ -1,4 +1,4 @@
-//! A registry inside this process: layouts behind a real HTTP server, its requests counted.
+//! A registry inside this process: layouts behind a real HTTP server that counts requests.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,7 +21,7 @@ pub(super) struct Registry {
     _running: DropGuard,
 }
 
-/// The requests of some span of time.
+/// The requests during some time.
 pub(super) struct Requests(Vec<RequestLine>);
 
 impl Registry {
@@ -55,7 +55,7 @@ impl Registry {
 }
 
 impl Requests {
-    /// How many there were of each method.
+    /// The number of requests by method.
     pub fn by_method(&self) -> BTreeMap<String, u64> {
         self.0.iter().fold(BTreeMap::new(), |mut counts, line| {
             *counts.entry(line.method.to_string()).or_default() += 1;
@@ -63,12 +63,12 @@ impl Requests {
         })
     }
 
-    /// Whether nothing but reading was asked for.
+    /// Whether there were only reading requests.
     pub fn only_read(&self) -> bool {
         self.0.iter().all(|line| matches!(line.method, Method::GET | Method::HEAD))
     }
 
-    /// The most often that one blob was downloaded.
+    /// How often the blob that was downloaded most often was downloaded.
     pub fn downloads_of_one_blob(&self) -> u64 {
         let blobs = self.0.iter().filter(|line| {
             line.method == Method::GET

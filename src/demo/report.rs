@@ -8,13 +8,13 @@ use serde::Serialize;
 /// The whole demo.
 #[derive(Debug, Clone, Serialize)]
 pub struct DemoReport {
-    /// Every step did what it says.
+    /// Every check of every step passed.
     pub success: bool,
     pub seconds: f64,
     pub source: RegistryAddress,
     pub target: RegistryAddress,
     pub steps: Vec<Step>,
-    /// What to look at, where the files were kept.
+    /// Commands to try if the files were kept.
     pub next: Vec<Next>,
 }
 
@@ -23,7 +23,7 @@ pub struct DemoReport {
 pub struct RegistryAddress {
     /// `host:port`, as long as the demo runs.
     pub address: String,
-    /// The folder of its layouts, where that was kept.
+    /// The folder of its layouts, if it was kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folder: Option<PathBuf>,
 }
@@ -47,7 +47,7 @@ pub struct Step {
     pub checks: Vec<Check>,
 }
 
-/// Images of one step, by what became of them.
+/// Images of one step, by outcome.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct Images {
     pub copied: usize,
@@ -62,7 +62,7 @@ pub struct Images {
 pub struct Check {
     pub what: &'static str,
     pub passed: bool,
-    /// What was found instead.
+    /// What was found instead, if it did not pass.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub found: Option<String>,
 }
@@ -95,7 +95,7 @@ impl Step {
         self.checks.iter().all(|check| check.passed)
     }
 
-    /// Notes whether `found` is what was expected.
+    /// Adds a check that `found` is what was expected.
     pub(super) fn check<T: PartialEq + std::fmt::Debug>(
         &mut self,
         what: &'static str,

@@ -1,5 +1,5 @@
-//! The sample images: which repositories and tags there are, and what is in them. The same on
-//! every machine, so that everybody sees the same digests.
+//! The sample images: their repositories, tags and content. They are the same on every machine, so
+//! that everybody sees the same digests.
 
 use std::io;
 
@@ -95,7 +95,7 @@ fn app(name: &str, version: &str, architecture: &str) -> io::Result<Layer> {
     layer(&[("bin/app", script.as_bytes())])
 }
 
-/// Bytes as a program has them: hardly compressible, and the same each time.
+/// Bytes like those of a program: hardly compressible, and the same each time.
 fn noise(size: usize) -> Vec<u8> {
     let mut block = Digest::of(b"tranship demo");
     let mut bytes = Vec::with_capacity(size);

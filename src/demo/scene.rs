@@ -1,4 +1,4 @@
-//! Where the demo plays: a folder with two trees of layouts, a configuration, and two registries.
+//! The scene of the demo: a folder with two trees of layouts, a configuration, two registries.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,7 +47,7 @@ impl Scene {
         Ok(config::load(&self.config_file(), &|_| None)?)
     }
 
-    /// Connections and state, opened anew as if by a process of its own.
+    /// Connections and state, opened anew as a new process would do.
     pub fn open(&self, config: &Config) -> Result<(Arc<Registries>, Arc<Carrier>), DemoError> {
         let state = State::open(&config.daemon.state)?;
         let World { environment, jitter, .. } = &self.world;
@@ -64,7 +64,7 @@ impl Scene {
         self.world.clock
     }
 
-    /// The source's layouts, to push to behind the back of the read-only registry.
+    /// The source's layouts, to push to them although the source's registry is read-only.
     pub async fn source_layouts(&self) -> Result<Layouts, DemoError> {
         Ok(Layouts::open(self.folder.join("source")).await?)
     }
@@ -77,7 +77,7 @@ impl Scene {
         (address(&self.source, "source"), address(&self.target, "target"))
     }
 
-    /// What can be tried with a folder that is kept. `program`: how tranship was called.
+    /// Commands to try with a folder that is kept. `program`: how tranship was called.
     pub fn next(&self, program: &str) -> Vec<Next> {
         let (source, target) = (self.source.address, self.target.address);
         let program = quoted(program);
@@ -122,7 +122,7 @@ impl Scene {
     }
 }
 
-/// A text as a shell takes it for one word.
+/// A text quoted for a shell as one word.
 fn quoted(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:@%=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

@@ -1,4 +1,4 @@
-//! The steps of the demo: each does one thing as a command would, and makes sure of what it says.
+//! The steps of the demo. Each does one thing as a command would, and checks what it says.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -178,7 +178,7 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
     Ok(step)
 }
 
-/// What `tranship sync` does, in the same way.
+/// Does what `tranship sync` does, in the same way.
 async fn sync(scene: &Scene, step: &mut Step) -> Result<(), DemoError> {
     let config = scene.config()?;
     let (registries, carrier) = scene.open(&config)?;
@@ -228,7 +228,7 @@ fn note_requests(scene: &Scene, step: &mut Step) {
     step.target_requests = scene.target.requests().by_method();
 }
 
-/// What a step asks to check itself is no part of what it shows.
+/// Discards the requests that a step made to check itself, so that it does not show them.
 fn forget_requests(scene: &Scene) {
     scene.source.requests();
     scene.target.requests();
@@ -238,7 +238,7 @@ fn host(address: &str) -> Result<RegistryHost, DemoError> {
     Ok(address.parse().map_err(std::io::Error::other)?)
 }
 
-/// A repository as the rules name it at the target.
+/// The name that the rules give a repository at the target.
 fn target(
     scene: &Scene,
     registries: &Registries,

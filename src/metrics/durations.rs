@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use prometheus::proto::{Bucket, Histogram};
 
-/// Counts durations up to each bound.
+/// Counts durations by bounds.
 #[derive(Debug)]
 pub(super) struct Durations {
     /// Seconds, rising.
     bounds: &'static [f64],
-    /// Of each bound those above the bound before it; the last: above all bounds.
+    /// One count for each bound: of durations above the bound before it. The last is of durations
+    /// above all bounds.
     counts: Box<[AtomicU64]>,
     microseconds: AtomicU64,
 }
@@ -33,7 +34,7 @@ impl Durations {
         self.counts.iter().all(|count| count.load(Ordering::Relaxed) == 0)
     }
 
-    /// As Prometheus has it: each bucket counts what is at most its bound.
+    /// The histogram for Prometheus, in which each bucket counts all durations up to its bound.
     pub fn show(&self) -> Histogram {
         let mut total = 0;
         let mut buckets = Vec::with_capacity(self.bounds.len());
