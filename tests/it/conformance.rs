@@ -328,8 +328,8 @@ async fn manifests_without_a_tag_are_listed_as_promised(one: &dyn Repository) {
 
 /// `empty`: nothing but blobs was ever pushed to it.
 async fn an_empty_repository_exists_as_promised(empty: &dyn Repository) {
-    // Whether it exists or not, it has no list of tags.
-    assert_eq!(empty.tags().await.unwrap(), None);
+    // Whether it exists or not, it has no tags.
+    assert!(empty.tags().await.unwrap().is_none_or(|tags| tags.is_empty()));
     if empty.capabilities().exists {
         assert!(empty.untagged().await.unwrap().is_empty());
     }
