@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::AlertKind;
-use crate::history::{Cleaned, Outcome, Refused, RunRecord};
+use crate::history::{CleanupSummary, RefusedRepository, RunOutcome, RunRecord};
 use crate::sync::{Action, ImageReport};
 
 /// Something that people should know of.
@@ -53,7 +53,7 @@ impl Alert {
         let summary = match (kind, run.outcome) {
             (AlertKind::Safety, _) => held_back(rule),
             (AlertKind::Recovery, _) => format!("rule `{rule}` works again"),
-            (_, Outcome::Failed) if run.counts.failed > 0 => {
+            (_, RunOutcome::Failed) if run.counts.failed > 0 => {
                 let (failed, all) = (run.counts.failed, run.counts.settled());
                 format!("rule `{rule}` fails: {failed} of {all} images failed")
             }
@@ -63,7 +63,7 @@ impl Alert {
         let cleaned = run.cleanup.iter();
         let repositories = cleaned.clone().flat_map(|cleaned| cleaned.refused.iter().map(refused));
         let held_back: usize =
-            cleaned.map(|Cleaned { limited, incomplete, .. }| limited + incomplete).sum();
+            cleaned.map(|CleanupSummary { limited, incomplete, .. }| limited + incomplete).sum();
         let failed = images.iter().filter(|image| image.action == Action::Failed);
         let single = failed.map(|image| match image.errors.first() {
             Some(error) => format!("{} -> {}: {error}", image.source, image.target),
@@ -124,7 +124,7 @@ fn held_back(rule: &str) -> String {
 }
 
 /// Why nothing is deleted in a repository.
-fn refused(one: &Refused) -> String {
+fn refused(one: &RefusedRepository) -> String {
     format!("{}: {}", one.repository, one.reasons.join("; "))
 }
 

@@ -1,29 +1,29 @@
 //! Whether people are told of a run. Pure: the state knows what they were told already.
 
 use super::AlertKind;
-use crate::history::Outcome;
-use crate::state::{Mark, Told};
+use crate::history::RunOutcome;
+use crate::state::{Announced, RuleMark};
 
 /// What people should be told when a run of a rule ended like this. `previous` is the rule's mark;
-/// its `told` is what reached them. So what did not reach anybody is said again after the next run.
-pub fn decide(previous: Option<&Mark>, outcome: Outcome) -> Option<AlertKind> {
-    let told = previous.map_or(Told::Works, |mark| mark.told);
+/// its `announced` is what reached them. So what did not reach anybody is said again after the next run.
+pub fn decide(previous: Option<&RuleMark>, outcome: RunOutcome) -> Option<AlertKind> {
+    let told = previous.map_or(Announced::Works, |mark| mark.announced);
     let (now, news) = match outcome {
-        Outcome::Failed => (Told::Fails, AlertKind::Failure),
-        Outcome::Limited => (Told::HeldBack, AlertKind::Safety),
-        Outcome::Succeeded => (Told::Works, AlertKind::Recovery),
+        RunOutcome::Failed => (Announced::Fails, AlertKind::Failure),
+        RunOutcome::Limited => (Announced::HeldBack, AlertKind::Safety),
+        RunOutcome::Succeeded => (Announced::Works, AlertKind::Recovery),
         // A run that was stopped says nothing about the rule.
-        Outcome::Running | Outcome::Interrupted => return None,
+        RunOutcome::Running | RunOutcome::Interrupted => return None,
     };
     (now != told).then_some(news)
 }
 
 /// What people know of a rule once this has reached them.
-pub fn told(kind: AlertKind) -> Told {
+pub fn told(kind: AlertKind) -> Announced {
     match kind {
-        AlertKind::Failure => Told::Fails,
-        AlertKind::Safety => Told::HeldBack,
-        AlertKind::Recovery => Told::Works,
+        AlertKind::Failure => Announced::Fails,
+        AlertKind::Safety => Announced::HeldBack,
+        AlertKind::Recovery => Announced::Works,
     }
 }
 
@@ -32,13 +32,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn outcome() -> impl Strategy<Value = Outcome> {
+    fn outcome() -> impl Strategy<Value = RunOutcome> {
         prop::sample::select(vec![
-            Outcome::Running,
-            Outcome::Succeeded,
-            Outcome::Failed,
-            Outcome::Limited,
-            Outcome::Interrupted,
+            RunOutcome::Running,
+            RunOutcome::Succeeded,
+            RunOutcome::Failed,
+            RunOutcome::Limited,
+            RunOutcome::Interrupted,
         ])
     }
 
@@ -48,20 +48,20 @@ mod tests {
         /// as something arrives.
         #[test]
         fn nothing_is_told_twice_and_the_last_word_is_true(runs in prop::collection::vec((outcome(), any::<bool>()), 0..40)) {
-            let mut mark = Mark::default();
+            let mut mark = RuleMark::default();
             let mut told = Vec::new();
             for (outcome, arrives) in runs {
                 if let Some(kind) = decide(Some(&mark), outcome) && arrives {
-                    mark.told = super::told(kind);
+                    mark.announced = super::told(kind);
                     told.push(kind);
                 }
-                if arrives && outcome == Outcome::Failed {
+                if arrives && outcome == RunOutcome::Failed {
                     prop_assert_eq!(told.last(), Some(&AlertKind::Failure));
                 }
-                if arrives && outcome == Outcome::Limited {
+                if arrives && outcome == RunOutcome::Limited {
                     prop_assert_eq!(told.last(), Some(&AlertKind::Safety));
                 }
-                if arrives && outcome == Outcome::Succeeded {
+                if arrives && outcome == RunOutcome::Succeeded {
                     prop_assert!(matches!(told.last(), None | Some(&AlertKind::Recovery)));
                 }
             }
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn a_rule_that_was_never_run_and_works_is_no_news() {
-        assert_eq!(decide(None, Outcome::Succeeded), None);
-        assert_eq!(decide(None, Outcome::Failed), Some(AlertKind::Failure));
-        assert_eq!(decide(None, Outcome::Limited), Some(AlertKind::Safety));
+        assert_eq!(decide(None, RunOutcome::Succeeded), None);
+        assert_eq!(decide(None, RunOutcome::Failed), Some(AlertKind::Failure));
+        assert_eq!(decide(None, RunOutcome::Limited), Some(AlertKind::Safety));
     }
 }

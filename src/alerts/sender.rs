@@ -16,7 +16,7 @@ use super::{Alert, AlertKind, Subject};
 use crate::config::Receiver;
 use crate::http::{Backoff, RetryPolicy, retry};
 use crate::registry::auth::Environment;
-use crate::state::State;
+use crate::state::RuleMarks;
 
 /// So many alerts wait for a receiver; then the oldest is dropped.
 const QUEUE: usize = 64;
@@ -37,8 +37,8 @@ pub type Watch = dyn Fn(&Alert, Delivery) + Send + Sync;
 /// What sending needs from outside.
 #[derive(Clone)]
 pub struct Context {
-    /// Whether somebody was told that a rule fails is noted here.
-    pub state: State,
+    /// What people were last told about each rule is noted here.
+    pub marks: Arc<dyn RuleMarks>,
     pub environment: Environment,
     pub policy: RetryPolicy,
     /// Random numbers from 0 to 1 that spread retries.
@@ -53,9 +53,9 @@ pub struct Context {
 
 impl Context {
     /// Eight tries within some minutes, and the same news every ten minutes at most.
-    pub fn new(state: State, environment: Environment, jitter: fn() -> f64) -> Self {
+    pub fn new(marks: Arc<dyn RuleMarks>, environment: Environment, jitter: fn() -> f64) -> Self {
         Self {
-            state,
+            marks,
             environment,
             policy: RetryPolicy {
                 attempts: 8,
@@ -79,7 +79,7 @@ const AFTERMATH: Duration = Duration::from_secs(60);
 pub struct Sender {
     lanes: Vec<Arc<Lane>>,
     tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
-    state: State,
+    marks: Arc<dyn RuleMarks>,
     watch: Arc<Watch>,
 }
 
@@ -115,13 +115,13 @@ impl Sender {
             AbortOnDropHandle::new(tokio::spawn(run(Arc::clone(lane), context.clone())))
         };
         let tasks = Mutex::new(lanes.iter().map(run).collect());
-        Self { lanes, tasks, state: context.state.clone(), watch: Arc::clone(&context.watch) }
+        Self { lanes, tasks, marks: Arc::clone(&context.marks), watch: Arc::clone(&context.watch) }
     }
 
     /// Has an alert sent to all who want it and do not know it. Never waits.
     pub fn send(&self, alert: Alert) {
         if self.is_settled_by_silence(&alert) {
-            return note(&self.state, &alert);
+            return note(&*self.marks, &alert);
         }
         let alert = Arc::new(alert);
         for lane in self.lanes.iter().filter(|lane| lane.wants(alert.kind, &alert.subject)) {
@@ -268,7 +268,7 @@ async fn run(lane: Arc<Lane>, context: Context) {
             Some(alert) => {
                 let was_delivered = persist(&lane, &alert, &context).await;
                 if was_delivered {
-                    note(&context.state, &alert);
+                    note(&*context.marks, &alert);
                 }
                 lane.queue().settled(&alert, was_delivered, Instant::now());
                 let delivery = if was_delivered { Delivery::Delivered } else { Delivery::Failed };
@@ -285,9 +285,9 @@ async fn run(lane: Arc<Lane>, context: Context) {
 }
 
 /// Notes that people know how a rule stands.
-fn note(state: &State, alert: &Alert) {
+fn note(marks: &dyn RuleMarks, alert: &Alert) {
     if let Subject::Rule(rule) = &alert.subject {
-        state.update_mark(rule, |mark| mark.told = told(alert.kind));
+        marks.update(rule, &mut |mark| mark.announced = told(alert.kind));
     }
 }
 

@@ -16,10 +16,10 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::*;
 use crate::config::{Config, Receiver};
-use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
+use crate::history::{Cause, RunId, RunOutcome, RunRecord, RunStart};
 use crate::http::{Backoff, RetryPolicy};
 use crate::registry::auth::Environment;
-use crate::state::{State, Told};
+use crate::state::{Announced, RuleMarks, State};
 
 /// How the receiver answers one request.
 #[derive(Clone)]
@@ -94,16 +94,16 @@ fn receivers(hook: &Hook, text: &str) -> Vec<Receiver> {
 struct Setup {
     sender: Sender,
     context: Context,
-    state: State,
+    marks: Arc<dyn RuleMarks>,
     outcomes: Arc<Mutex<Vec<(AlertKind, Delivery)>>>,
 }
 
 fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
-    let state = State::in_memory();
+    let marks = State::in_memory().marks;
     let outcomes: Arc<Mutex<Vec<_>>> = Arc::default();
     let seen = Arc::clone(&outcomes);
     let environment = Environment::new(|name| Some(format!("value of {name}").into()));
-    let mut context = Context::new(state.clone(), environment, || 0.0);
+    let mut context = Context::new(marks.clone(), environment, || 0.0);
     context.policy = RetryPolicy {
         attempts: 3,
         backoff: Backoff::new(Duration::from_millis(1), Duration::from_secs(15)),
@@ -113,13 +113,13 @@ fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
     context.quiet = Duration::ZERO;
     context.watch = Arc::new(move |alert, delivery| seen.lock().push((alert.kind, delivery)));
     change(&mut context);
-    Setup { sender: Sender::start(receivers, &context), context, state, outcomes }
+    Setup { sender: Sender::start(receivers, &context), context, marks, outcomes }
 }
 
 impl Setup {
     /// As the daemon does when a run ends.
-    fn end_run(&self, rule: &str, outcome: Outcome) {
-        let mark = self.state.mark(rule);
+    fn end_run(&self, rule: &str, outcome: RunOutcome) {
+        let mark = self.marks.get(rule);
         if let Some(kind) = decide(mark.as_ref(), outcome) {
             self.sender.send(Alert::of_run(kind, &run(rule, outcome), &[]));
         }
@@ -138,10 +138,10 @@ impl Setup {
     }
 }
 
-fn run(rule: &str, outcome: Outcome) -> RunRecord {
+fn run(rule: &str, outcome: RunOutcome) -> RunRecord {
     let started: Timestamp = "2026-11-21T09:37:19Z".parse().unwrap();
     let id = RunId::new(started, 7);
-    let begun = Begun { id, rule: rule.to_owned(), cause: Cause::Schedule, started };
+    let begun = RunStart { id, rule: rule.to_owned(), cause: Cause::Schedule, started };
     RunRecord::unended(begun, outcome)
 }
 
@@ -152,18 +152,18 @@ async fn ten_failing_runs_are_one_alert_and_recovery_is_another() {
     let hook = Hook::start(&[]).await;
     let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
     for count in 0..10 {
-        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", RunOutcome::Failed);
         if count == 4 {
             setup.outcomes(1).await;
         }
     }
     // An interrupted run is no news.
-    setup.end_run("a", Outcome::Interrupted);
+    setup.end_run("a", RunOutcome::Interrupted);
     for _ in 0..3 {
-        setup.end_run("a", Outcome::Succeeded);
+        setup.end_run("a", RunOutcome::Succeeded);
     }
     let outcomes = setup.outcomes(2).await;
-    setup.end_run("a", Outcome::Succeeded);
+    setup.end_run("a", RunOutcome::Succeeded);
     setup.sender.stop(Duration::from_secs(20)).await;
     let told = [(AlertKind::Failure, DELIVERED), (AlertKind::Recovery, DELIVERED)];
     assert_eq!(outcomes, told);
@@ -180,18 +180,18 @@ async fn a_rule_that_is_held_back_is_told_once_and_when_it_fails_or_works() {
     let hook = Hook::start(&[]).await;
     let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
     for (count, outcome) in [
-        (1, Outcome::Limited),
-        (1, Outcome::Limited),
-        (2, Outcome::Failed),
-        (3, Outcome::Limited),
-        (3, Outcome::Interrupted),
-        (4, Outcome::Succeeded),
-        (5, Outcome::Limited),
+        (1, RunOutcome::Limited),
+        (1, RunOutcome::Limited),
+        (2, RunOutcome::Failed),
+        (3, RunOutcome::Limited),
+        (3, RunOutcome::Interrupted),
+        (4, RunOutcome::Succeeded),
+        (5, RunOutcome::Limited),
     ] {
         setup.end_run("a", outcome);
         setup.outcomes(count).await;
     }
-    assert_eq!(setup.state.mark("a").unwrap().told, Told::HeldBack);
+    assert_eq!(setup.marks.get("a").unwrap().announced, Announced::HeldBack);
     let bodies = hook.bodies();
     let told: Vec<_> = bodies.iter().map(|body| body["kind"].clone()).collect();
     assert_eq!(told, ["safety", "failure", "safety", "recovery", "safety"]);
@@ -204,15 +204,15 @@ async fn a_rule_that_is_held_back_is_told_once_and_when_it_fails_or_works() {
 async fn a_restart_repeats_nothing() {
     let hook = Hook::start(&[]).await;
     let first = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
-    first.end_run("a", Outcome::Failed);
+    first.end_run("a", RunOutcome::Failed);
     first.outcomes(1).await;
-    let state = first.state.clone();
+    let marks = first.marks.clone();
     let mut second = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
-        context.state = state.clone();
+        context.marks = marks.clone();
     });
-    second.state = state.clone();
-    second.end_run("a", Outcome::Failed);
-    second.end_run("a", Outcome::Succeeded);
+    second.marks = marks.clone();
+    second.end_run("a", RunOutcome::Failed);
+    second.end_run("a", RunOutcome::Succeeded);
     assert_eq!(second.outcomes(1).await, [(AlertKind::Recovery, DELIVERED)]);
 }
 
@@ -248,10 +248,10 @@ async fn failures_alone_are_told_each_time() {
     let text = "[[notify]]\nurl = \"URL\"\non = [\"failure\"]";
     let setup = setup(receivers(&hook, text), |_| {});
     for count in 1..=3 {
-        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", RunOutcome::Failed);
         setup.outcomes(count).await;
-        setup.end_run("a", Outcome::Failed);
-        setup.end_run("a", Outcome::Succeeded);
+        setup.end_run("a", RunOutcome::Failed);
+        setup.end_run("a", RunOutcome::Succeeded);
     }
     setup.sender.stop(Duration::from_secs(20)).await;
     assert_eq!(setup.outcomes(3).await, [(AlertKind::Failure, DELIVERED); 3]);
@@ -263,11 +263,11 @@ async fn recoveries_alone_are_told_each_time() {
     let text = "[[notify]]\nurl = \"URL\"\non = [\"recovery\"]";
     let setup = setup(receivers(&hook, text), |_| {});
     for count in 1..=3 {
-        setup.end_run("a", Outcome::Failed);
-        setup.end_run("a", Outcome::Failed);
-        setup.end_run("a", Outcome::Succeeded);
+        setup.end_run("a", RunOutcome::Failed);
+        setup.end_run("a", RunOutcome::Failed);
+        setup.end_run("a", RunOutcome::Succeeded);
         setup.outcomes(count).await;
-        setup.end_run("a", Outcome::Succeeded);
+        setup.end_run("a", RunOutcome::Succeeded);
     }
     setup.sender.stop(Duration::from_secs(20)).await;
     assert_eq!(setup.outcomes(3).await, [(AlertKind::Recovery, DELIVERED); 3]);
@@ -278,19 +278,19 @@ async fn recoveries_alone_are_told_each_time() {
 async fn a_receiver_that_comes_back_is_told_again() {
     let hook = Hook::start(&[]).await;
     let first = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
-    first.end_run("a", Outcome::Failed);
+    first.end_run("a", RunOutcome::Failed);
     first.outcomes(1).await;
-    let state = first.state.clone();
+    let marks = first.marks.clone();
     let of_state = |receivers| {
-        let mut next = setup(receivers, |context| context.state = state.clone());
-        next.state = state.clone();
+        let mut next = setup(receivers, |context| context.marks = marks.clone());
+        next.marks = marks.clone();
         next
     };
     let none = of_state(Vec::new());
-    none.end_run("a", Outcome::Succeeded);
-    none.end_run("a", Outcome::Failed);
+    none.end_run("a", RunOutcome::Succeeded);
+    none.end_run("a", RunOutcome::Failed);
     let back = of_state(receivers(&hook, "[[notify]]\nurl = \"URL\""));
-    back.end_run("a", Outcome::Failed);
+    back.end_run("a", RunOutcome::Failed);
     assert_eq!(back.outcomes(1).await, [(AlertKind::Failure, DELIVERED)]);
 }
 
@@ -299,11 +299,11 @@ async fn a_receiver_that_comes_back_is_told_again() {
 async fn what_waits_survives_its_sender() {
     let hook = Hook::start(&[Answer::Status(503), Answer::Status(503)]).await;
     let mut setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
-    setup.end_run("a", Outcome::Failed);
-    setup.end_run("b", Outcome::Failed);
+    setup.end_run("a", RunOutcome::Failed);
+    setup.end_run("b", RunOutcome::Failed);
     drop(std::mem::replace(&mut setup.sender, Sender::start(Vec::new(), &setup.context)));
     assert_eq!(setup.outcomes(2).await, [(AlertKind::Failure, DELIVERED); 2]);
-    assert_eq!(setup.state.mark("b").unwrap().told, Told::Fails);
+    assert_eq!(setup.marks.get("b").unwrap().announced, Announced::Fails);
 }
 
 #[tokio::test]
@@ -311,22 +311,22 @@ async fn a_receiver_that_fails_is_asked_again_and_told_the_same() {
     let hook = Hook::start(&[Answer::Status(500), Answer::With(429, "retry-after", "0.2")]).await;
     let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
     let before = std::time::Instant::now();
-    setup.end_run("a", Outcome::Failed);
+    setup.end_run("a", RunOutcome::Failed);
     assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, DELIVERED)]);
     assert!(before.elapsed() >= Duration::from_millis(200));
     let bodies = hook.bodies();
     assert_eq!((bodies.len(), &bodies[0]), (3, &bodies[2]));
-    assert_eq!(setup.state.mark("a").unwrap().told, Told::Fails);
+    assert_eq!(setup.marks.get("a").unwrap().announced, Announced::Fails);
 }
 
 #[tokio::test]
 async fn what_reached_nobody_is_said_again_after_the_next_run() {
     let hook = Hook::start(&[Answer::Status(500), Answer::Status(500), Answer::Status(502)]).await;
     let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
-    setup.end_run("a", Outcome::Failed);
+    setup.end_run("a", RunOutcome::Failed);
     assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, Delivery::Failed)]);
-    assert_eq!(setup.state.mark("a"), None);
-    setup.end_run("a", Outcome::Failed);
+    assert_eq!(setup.marks.get("a"), None);
+    setup.end_run("a", RunOutcome::Failed);
     assert_eq!(setup.outcomes(2).await[1], (AlertKind::Failure, DELIVERED));
     assert_eq!(hook.bodies().len(), 4);
 }
@@ -336,7 +336,7 @@ async fn answers_that_will_not_change_are_not_asked_for_again() {
     for answer in [Answer::Status(404), Answer::With(302, "location", "http://127.0.0.1:1/")] {
         let hook = Hook::start(&[answer]).await;
         let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
-        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", RunOutcome::Failed);
         assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, Delivery::Failed)]);
         assert_eq!(hook.bodies().len(), 1);
     }
@@ -352,7 +352,7 @@ async fn one_that_hangs_or_refuses_holds_up_nobody_else() {
     all.extend(receivers(&hook, "[[notify]]\nurl = \"URL\""));
     drop(closed);
     let setup = setup(all, |context| context.time_limit = Duration::from_secs(5));
-    setup.end_run("a", Outcome::Failed);
+    setup.end_run("a", RunOutcome::Failed);
     let outcomes = setup.outcomes(2).await;
     assert!(outcomes.contains(&(AlertKind::Failure, DELIVERED)), "{outcomes:?}");
     assert!(outcomes.contains(&(AlertKind::Failure, Delivery::Failed)), "{outcomes:?}");
@@ -408,10 +408,10 @@ async fn receivers_get_what_they_asked_for() {
     let text = "[[notify]]\nurl = \"URL\"\nrules = [\"b*\"]\non = [\"failure\"]\n\
                 headers = { Authorization = { env = \"TOKEN\" } }";
     let setup = setup(receivers(&hook, text), |_| {});
-    setup.end_run("a", Outcome::Failed);
+    setup.end_run("a", RunOutcome::Failed);
     setup.sender.send(Alert::safety("b", Timestamp::UNIX_EPOCH, "no"));
     setup.sender.send(Alert::reload_failed(Timestamp::UNIX_EPOCH, "no"));
-    setup.end_run("b", Outcome::Failed);
+    setup.end_run("b", RunOutcome::Failed);
     setup.sender.stop(Duration::from_secs(20)).await;
     let script = hook.script.lock();
     let [(headers, body)] = script.seen.as_slice() else { panic!("{:?}", script.seen) };
@@ -432,7 +432,7 @@ async fn an_address_that_is_a_secret_stays_one() {
         let setup = setup(all.clone(), |context| {
             context.environment = Environment::new(move |_| Some(address.clone().into()));
         });
-        setup.end_run("a", Outcome::Failed);
+        setup.end_run("a", RunOutcome::Failed);
         let delivery = if arrives { DELIVERED } else { Delivery::Failed };
         assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, delivery)]);
     }

@@ -81,7 +81,7 @@ impl Cleaner {
             self.upkeep(&spec).empty_quarantines(&selected, &mut report).await;
             report.notes.extend(follow_ups.into_inner());
         }
-        self.carrier.state().flush().await;
+        self.carrier.state().storage.flush().await;
         report.repositories.sort_by(|a, b| a.repository.cmp(&b.repository));
         report.seconds = begin.elapsed().as_secs_f64();
         report
@@ -223,7 +223,7 @@ impl Cleaner {
                 Some(quarantine) => {
                     let opened = self.spaces(spec).open(&quarantine.to, place).await;
                     let space = opened.map_err(|error| vec![Failure::of(&error)])?;
-                    context.state.note_quarantine(&rule.name, &space.name);
+                    context.state.quarantines.note(&rule.name, &space.name);
                     Some((quarantine.ttl, space))
                 }
                 None => None,
@@ -257,7 +257,7 @@ impl Cleaner {
             }
         }
         let now = u64::try_from(spec.now.as_second()).unwrap_or_default();
-        context.state.prune_withdrawn(context.repository.name(), now);
+        context.state.withdrawn.prune(context.repository.name(), now);
         match collect(&*context.repository, spec.now).await {
             Ok(note) => report.notes.extend(note),
             Err(error) => report.failures.push(Failure::of(&error)),

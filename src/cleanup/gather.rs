@@ -15,7 +15,7 @@ use super::plan::{Abilities, Builder, Found, Snapshot};
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{ErrorKind, Reference, Repository, Result, Times, read_small_blob};
-use crate::state::{Created, SeenManifest, SeenReferrers, State};
+use crate::state::{Created, KnownManifests, ListedReferrers, ManifestFacts};
 
 /// How many tags or manifests are requested at once; the registry's connection limit may lower it.
 const PARALLEL: usize = 32;
@@ -28,7 +28,7 @@ const REFERRERS_LAST: SignedDuration = SignedDuration::from_hours(24);
 pub struct Gathering<'a> {
     pub repository: &'a dyn Repository,
     pub abilities: Abilities,
-    pub state: &'a State,
+    pub known: &'a dyn KnownManifests,
     pub now: Timestamp,
     /// Further manifests to look for: those in use, and those that are about to be deleted.
     pub roots: &'a [Digest],
@@ -44,7 +44,7 @@ pub struct Gathering<'a> {
 
 /// What was found under a digest.
 enum Examined {
-    Found { seen: Box<SeenManifest>, referrers: Result<Vec<Digest>> },
+    Found { seen: Box<ManifestFacts>, referrers: Result<Vec<Digest>> },
     Absent,
     Unreadable(String),
 }
@@ -76,7 +76,7 @@ impl Gathering<'_> {
             let is_there = |digest: &Digest| {
                 snapshot.find(digest).is_some_and(|node| snapshot.is_present(node))
             };
-            self.state.keep_manifests(self.repository.name(), is_there);
+            self.known.retain(self.repository.name(), &is_there);
         }
         Some(snapshot)
     }
@@ -150,8 +150,8 @@ impl Gathering<'_> {
 
     async fn examine(&self, digest: &Digest) -> Examined {
         let name = self.repository.name();
-        let known = self.state.manifest(name, digest);
-        let is_enough = |seen: &&SeenManifest| !self.created || seen.created.is_some();
+        let known = self.known.get(name, digest);
+        let is_enough = |seen: &&ManifestFacts| !self.created || seen.created.is_some();
         let mut seen = match known.as_ref().filter(is_enough) {
             Some(seen) => seen.clone(),
             None => {
@@ -172,20 +172,20 @@ impl Gathering<'_> {
         }
         let referrers = self.referrers(digest, &mut seen).await;
         if known.as_ref() != Some(&seen) {
-            self.state.set_manifest(name, digest, &seen);
+            self.known.set(name, digest, &seen);
         }
         Examined::Found { seen: Box::new(seen), referrers }
     }
 
     /// What a manifest and its configuration say; it is first seen now.
-    async fn read(&self, manifest: &Manifest) -> std::result::Result<SeenManifest, String> {
+    async fn read(&self, manifest: &Manifest) -> std::result::Result<ManifestFacts, String> {
         let Found { is_index, children, subject, artifact_type, size, blobs } =
             Found::of(manifest)?;
         let created = match self.created {
             true => Some(self.created(manifest).await.map_err(|error| error.to_string())?),
             false => None,
         };
-        Ok(SeenManifest {
+        Ok(ManifestFacts {
             first_seen: self.now,
             size,
             is_index,
@@ -220,8 +220,8 @@ impl Gathering<'_> {
     }
 
     /// The referrers that the registry lists, by its last answer if that is recent enough.
-    async fn referrers(&self, digest: &Digest, seen: &mut SeenManifest) -> Result<Vec<Digest>> {
-        let lasts = |referrers: &&SeenReferrers| {
+    async fn referrers(&self, digest: &Digest, seen: &mut ManifestFacts) -> Result<Vec<Digest>> {
+        let lasts = |referrers: &&ListedReferrers| {
             let age = self.now.duration_since(referrers.at);
             // If the answer is from the future, nobody knows how old it is.
             !self.all_referrers && !age.is_negative() && age < REFERRERS_LAST
@@ -236,12 +236,12 @@ impl Gathering<'_> {
         // A repository without a referrers API has fallback tags instead. That is remembered as well.
         let listed = self.repository.referrers(digest).await?.unwrap_or_default();
         let digests: Vec<_> = listed.into_iter().map(|descriptor| descriptor.digest).collect();
-        seen.referrers = Some(SeenReferrers { at: self.now, digests: digests.clone() });
+        seen.referrers = Some(ListedReferrers { at: self.now, digests: digests.clone() });
         Ok(digests)
     }
 }
 
-fn found(seen: SeenManifest) -> Found {
-    let SeenManifest { size, is_index, children, subject, artifact_type, blobs, .. } = seen;
+fn found(seen: ManifestFacts) -> Found {
+    let ManifestFacts { size, is_index, children, subject, artifact_type, blobs, .. } = seen;
     Found { is_index, children, subject, artifact_type, size, blobs }
 }

@@ -60,7 +60,7 @@ impl RepositoryContext<'_> {
         let gathering = Gathering {
             repository: &*self.repository,
             abilities: self.abilities(),
-            state: self.state,
+            known: &*self.state.manifests,
             now: self.now,
             roots: &roots,
             in_use: &tags,
@@ -76,7 +76,7 @@ impl RepositoryContext<'_> {
     /// allows instead.
     fn abilities(&self) -> Abilities {
         let Capabilities { untag, lists_untagged, .. } = self.repository.capabilities();
-        let known = || self.state.ability(self.repository.name(), Ability::Untag, self.now);
+        let known = || self.state.abilities.get(self.repository.name(), Ability::Untag, self.now);
         let untag = match untag {
             Untag::Yes => Untag::Yes,
             _ if self.policy.untag_by_overwriting => Untag::Yes,

@@ -231,7 +231,7 @@ impl Restorer<'_> {
             copying.run().await?;
         }
         for tag in &intent.tags {
-            self.carrier.state().forget_withdrawn(&intent.repository, tag);
+            self.carrier.state().withdrawn.forget(&intent.repository, tag);
         }
         let line = Line::Restored {
             id: intent.id.clone(),

@@ -35,7 +35,7 @@ impl Upkeep<'_> {
     /// Takes quarantines, of this rule or another, out of a selection: what is in them is kept until
     /// it expires. Gives how many that were.
     pub fn spare_quarantines(&self, selected: &mut Selected) -> usize {
-        let mut quarantines = self.state.all_quarantines();
+        let mut quarantines = self.state.quarantines.all();
         quarantines.extend(own_quarantines(self.spec, selected));
         let before = selected.repositories.len();
         selected.repositories.retain(|place, _| !quarantines.contains(&place.to_string()));
@@ -46,7 +46,7 @@ impl Upkeep<'_> {
     /// repositories that no longer exist.
     pub async fn empty_quarantines(&self, selected: &Selected, report: &mut CleanupReport) {
         let rule = &self.spec.rule.name;
-        let mut names = self.state.quarantines(rule);
+        let mut names = self.state.quarantines.of_rule(rule);
         names.extend(own_quarantines(self.spec, selected));
         for name in names {
             if self.spec.stop.soon.is_cancelled() {
@@ -54,7 +54,7 @@ impl Upkeep<'_> {
                 return;
             }
             match self.empty(&name).await {
-                Ok(None) => self.state.forget_quarantine(rule, &name),
+                Ok(None) => self.state.quarantines.forget(rule, &name),
                 Ok(Some(0)) => {}
                 Ok(Some(gone)) => {
                     report.notes.push(format!("{gone} copies in {name} had expired and are gone"));

@@ -19,7 +19,7 @@ use crate::cleanup::{
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config, RegistryConfig};
 use crate::fair::{Flow, Pulse, WriteLeases};
-use crate::history::{Begun, Cause, History, RunId, RunRecord};
+use crate::history::{Cause, History, RunId, RunRecord, RunStart};
 use crate::oci::{Address, ImageAddress};
 use crate::registry::auth::Environment;
 use crate::removal::{Actor, Audit};
@@ -187,7 +187,7 @@ async fn run_rule(
     // The state keeps whole seconds, so the first plan is told no more than the second.
     let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
     let id = RunId::new(now, fastrand::u32(..));
-    let begun = Begun { id, rule: rule.name.clone(), cause: Cause::Command, started: now };
+    let begun = RunStart { id, rule: rule.name.clone(), cause: Cause::Command, started: now };
     if let Some(history) = history {
         history.begin(&begun);
     }

@@ -12,7 +12,7 @@ use super::exit::{CliError, Exit};
 use super::report::{cleaned, image_line, outcome, print_failed_image, print_failure};
 use super::{output, session};
 use crate::daemon::view::RunDetail;
-use crate::history::{Filter, Outcome, RunId, RunRecord, read_run, read_runs};
+use crate::history::{Filter, RunId, RunOutcome, RunRecord, read_run, read_runs};
 use crate::server::api::MAX_RUNS;
 use crate::sync::{Action, Counts, ImageReport};
 
@@ -118,7 +118,7 @@ async fn list(
     if read.garbage > 0 {
         tracing::warn!("{} lines of the history could not be understood", read.garbage);
     }
-    Ok(read.value)
+    Ok(read.runs)
 }
 
 fn unreadable(state: &Path, error: &std::io::Error) -> CliError {
@@ -129,7 +129,7 @@ fn filter(args: Args, now: Timestamp) -> Filter {
     let ago = |since| now.checked_sub(SignedDuration::try_from(since).ok()?).ok();
     Filter {
         rule: args.rule,
-        outcome: args.failed.then_some(Outcome::Failed),
+        outcome: args.failed.then_some(RunOutcome::Failed),
         since: args.since.and_then(ago),
         limit: Some(args.limit),
     }

@@ -2,7 +2,7 @@
 
 use super::output;
 use crate::config::cleanup::Mode;
-use crate::history::{Cleaned, Outcome, Steps};
+use crate::history::{CleanupSummary, RunOutcome, StepCounts};
 use crate::repository::Failure;
 use crate::sync::{Action, ImageReport};
 
@@ -43,9 +43,9 @@ pub fn print_failure(failure: &Failure) {
 }
 
 /// What a run of a cleanup rule came to, in a few words.
-pub fn cleaned(cleaned: &Cleaned) -> String {
-    let Cleaned { mode, planned, steps, bytes_freed, limited, incomplete, .. } = cleaned;
-    let Steps { deleted, gone, skipped, refused, failed, not_done } = steps;
+pub fn cleaned(cleaned: &CleanupSummary) -> String {
+    let CleanupSummary { mode, planned, steps, bytes_freed, limited, incomplete, .. } = cleaned;
+    let StepCounts { deleted, gone, skipped, refused, failed, not_done } = steps;
     let mut words = match mode {
         Mode::Plan => format!(
             "would delete {} of {} tags and {} of {} manifests, which frees {}",
@@ -76,10 +76,10 @@ pub fn cleaned(cleaned: &Cleaned) -> String {
 }
 
 /// How a run ended, in a word.
-pub fn outcome(outcome: Outcome) -> &'static str {
+pub fn outcome(outcome: RunOutcome) -> &'static str {
     match outcome {
-        Outcome::Failed => "FAILED",
-        Outcome::Limited => "LIMITED",
+        RunOutcome::Failed => "FAILED",
+        RunOutcome::Limited => "LIMITED",
         other => other.as_str(),
     }
 }

@@ -100,7 +100,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         overwrite: args.overwrite,
     };
     let restored = signals::unless_stopped(async { Ok(restorer.run(chosen).await) }).await;
-    state.flush().await;
+    state.storage.flush().await;
     let restored = restored?;
     let success = restored.iter().all(|one| one.restored);
     match global.output {

@@ -12,8 +12,8 @@ use super::exit::{CliError, Exit};
 use super::{output, session, status_text, watch};
 use crate::config::Config;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
-use crate::history::{Cause, Filter, Outcome, RunRecord, read_runs};
-use crate::state::{Mark, State};
+use crate::history::{Cause, Filter, RunOutcome, RunRecord, read_runs};
+use crate::state::{RuleMark, State};
 
 /// Show rules, runs and transfers of the daemon
 ///
@@ -92,8 +92,8 @@ fn of_state(config: &Config, why: String) -> Result<Report, CliError> {
     let state = marks(folder, &mut notes);
     let sync = config.sync.iter().map(RuleStatus::of_sync);
     let rules = sync.chain(config.cleanup.iter().map(RuleStatus::of_cleanup)).map(|rule| {
-        let mark = state.as_ref().and_then(|state| state.mark(&rule.name));
-        remembered(rule, mark.as_ref(), &runs.value)
+        let mark = state.as_ref().and_then(|state| state.marks.get(&rule.name));
+        remembered(rule, mark.as_ref(), &runs.runs)
     });
     Ok(Report { rules: rules.collect(), notes, ..Report::default() })
 }
@@ -114,14 +114,14 @@ fn marks(folder: &Path, notes: &mut Vec<String>) -> Option<State> {
 
 /// A rule as its mark and the newest runs have it. The daemon's mark knows more of the past; a
 /// rule that only `tranship sync` has run has none.
-fn remembered(rule: RuleStatus, mark: Option<&Mark>, runs: &[RunRecord]) -> RuleStatus {
+fn remembered(rule: RuleStatus, mark: Option<&RuleMark>, runs: &[RunRecord]) -> RuleStatus {
     let whole = || runs.iter().filter(|run| run.rule == rule.name && run.cause != Cause::Event);
-    let ended = || whole().filter(|run| run.outcome != Outcome::Running);
-    let ends_a_row = [Outcome::Succeeded, Outcome::Limited];
+    let ended = || whole().filter(|run| run.outcome != RunOutcome::Running);
+    let ends_a_row = [RunOutcome::Succeeded, RunOutcome::Limited];
     let failed = ended().take_while(|run| !ends_a_row.contains(&run.outcome));
-    let failed = failed.filter(|run| run.outcome == Outcome::Failed).count();
-    let succeeded = ended().find(|run| run.outcome == Outcome::Succeeded);
-    let running = whole().filter(|run| run.outcome == Outcome::Running);
+    let failed = failed.filter(|run| run.outcome == RunOutcome::Failed).count();
+    let succeeded = ended().find(|run| run.outcome == RunOutcome::Succeeded);
+    let running = whole().filter(|run| run.outcome == RunOutcome::Running);
     RuleStatus {
         running: running.map(|run| run.id.clone()).collect(),
         last_run: ended().next().cloned(),
@@ -137,16 +137,16 @@ fn remembered(rule: RuleStatus, mark: Option<&Mark>, runs: &[RunRecord]) -> Rule
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::history::{Begun, RunId};
+    use crate::history::{RunId, RunStart};
 
     fn time(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
     }
 
-    fn run(rule: &str, cause: Cause, outcome: Outcome, second: i64) -> RunRecord {
+    fn run(rule: &str, cause: Cause, outcome: RunOutcome, second: i64) -> RunRecord {
         let started = time(second);
-        let begun = Begun { id: RunId::new(started, 1), rule: rule.to_owned(), cause, started };
-        let finished = (outcome != Outcome::Running).then(|| time(second + 1));
+        let begun = RunStart { id: RunId::new(started, 1), rule: rule.to_owned(), cause, started };
+        let finished = (outcome != RunOutcome::Running).then(|| time(second + 1));
         RunRecord { finished, ..RunRecord::unended(begun, outcome) }
     }
 
@@ -156,21 +156,25 @@ mod tests {
         let config = crate::config::parse(text, Path::new("/t.toml"), &|_| None).unwrap();
         let rule = || RuleStatus::of_sync(&config.sync[0]);
         let runs = [
-            run("a", Cause::Command, Outcome::Running, 90),
-            run("a", Cause::Event, Outcome::Succeeded, 80),
-            run("b", Cause::Command, Outcome::Succeeded, 75),
-            run("a", Cause::Command, Outcome::Failed, 70),
-            run("a", Cause::Schedule, Outcome::Interrupted, 65),
-            run("a", Cause::Schedule, Outcome::Failed, 60),
-            run("a", Cause::Schedule, Outcome::Succeeded, 50),
-            run("a", Cause::Schedule, Outcome::Failed, 40),
+            run("a", Cause::Command, RunOutcome::Running, 90),
+            run("a", Cause::Event, RunOutcome::Succeeded, 80),
+            run("b", Cause::Command, RunOutcome::Succeeded, 75),
+            run("a", Cause::Command, RunOutcome::Failed, 70),
+            run("a", Cause::Schedule, RunOutcome::Interrupted, 65),
+            run("a", Cause::Schedule, RunOutcome::Failed, 60),
+            run("a", Cause::Schedule, RunOutcome::Succeeded, 50),
+            run("a", Cause::Schedule, RunOutcome::Failed, 40),
         ];
         let known = remembered(rule(), None, &runs);
         assert_eq!(known.running, [runs[0].id.clone()]);
         assert_eq!(known.last_run, Some(runs[3].clone()));
         assert_eq!((known.last_success, known.consecutive_failures), (Some(time(51)), 2));
 
-        let mark = Mark { last_success: Some(time(7)), consecutive_failures: 9, ..Mark::default() };
+        let mark = RuleMark {
+            last_success: Some(time(7)),
+            consecutive_failures: 9,
+            ..RuleMark::default()
+        };
         let known = remembered(rule(), Some(&mark), &runs);
         assert_eq!((known.last_success, known.consecutive_failures), (Some(time(51)), 9));
         let known = remembered(rule(), Some(&mark), &[]);

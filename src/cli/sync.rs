@@ -15,7 +15,7 @@ use super::{output, session, signals};
 use crate::cleanup::TagRemover;
 use crate::config::{Config, RegistryConfig, SyncRule};
 use crate::fair::Flow;
-use crate::history::{Begun, Cause, History, RunId, RunRecord};
+use crate::history::{Cause, History, RunId, RunRecord, RunStart};
 use crate::removal::{Actor, Audit, RemoveTags};
 use crate::state::State;
 use crate::stop::StopSignal;
@@ -157,7 +157,7 @@ impl Pass<'_> {
     async fn rule(&self, rule: &SyncRule, watch: &(dyn Fn(&ImageReport) + Sync)) -> RuleReport {
         let started = Timestamp::now();
         let id = RunId::new(started, fastrand::u32(..));
-        let begun = Begun { id, rule: rule.name.clone(), cause: Cause::Command, started };
+        let begun = RunStart { id, rule: rule.name.clone(), cause: Cause::Command, started };
         let actor = Actor::of_process(begun.id.as_str(), begun.cause.as_str());
         let audit = self.audit.as_ref();
         let remover = audit.map(|audit| TagRemover { audit, actor: &actor });

@@ -171,7 +171,9 @@ fn withdrawn(config: &Config) -> (State, Vec<String>) {
         return (State::in_memory(), Vec::new());
     }
     match State::open(&config.daemon.state) {
-        Ok(state) => (state.withdrawn_in_memory(), Vec::new()),
+        Ok(state) => {
+            (State { withdrawn: state.withdrawn.copy(), ..State::in_memory() }, Vec::new())
+        }
         Err(error) => {
             let note =
                 format!("tags that cleanup rules deleted may be taken for missing ones: {error}");

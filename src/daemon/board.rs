@@ -12,7 +12,7 @@ use super::engine::Engine;
 use super::movement::Movement;
 use crate::config::RuleKind;
 use crate::fair::Flow;
-use crate::history::{Begun, RunId, RunRecord};
+use crate::history::{RunId, RunRecord, RunStart};
 use crate::metrics::RuleMetrics;
 use crate::stop::StopSignal;
 use crate::sync::{RunProgress, Snapshot};
@@ -43,7 +43,7 @@ pub(super) struct Rule {
 
 /// A run under way.
 pub(super) struct Active {
-    pub begun: Begun,
+    pub begun: RunStart,
     pub kind: RuleKind,
     pub flow: Flow,
     pub progress: Arc<RunProgress>,

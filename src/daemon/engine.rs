@@ -185,7 +185,7 @@ fn sources(config: &Config, parts: &Parts) -> Sources {
 
 fn sender(config: &Config, parts: &Parts) -> Arc<alerts::Sender> {
     let mut context =
-        alerts::Context::new(parts.state.clone(), parts.environment.clone(), parts.random);
+        alerts::Context::new(parts.state.marks.clone(), parts.environment.clone(), parts.random);
     let metrics = parts.metrics.clone();
     context.watch = Arc::new(move |_, delivery| {
         metrics.daemon().notification(matches!(delivery, Delivery::Delivered));

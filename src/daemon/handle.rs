@@ -16,7 +16,7 @@ use super::view::{
     Transfer,
 };
 use crate::fair::Flow;
-use crate::history::{Filter, Outcome, RunId, RunRecord};
+use crate::history::{Filter, RunId, RunOutcome, RunRecord};
 
 /// A scheduler that has not looked around for so long is stuck: it does so every 30 seconds.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -50,7 +50,7 @@ impl Handle {
 
     pub fn status(&self) -> Status {
         let transfers = self.0.parts.carrier.transfers().len();
-        let state_bytes = self.0.parts.state.size_bytes();
+        let state_bytes = self.0.parts.state.storage.size_bytes();
         let board = self.0.board.look();
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -122,7 +122,7 @@ impl Handle {
     /// # Errors
     /// The history cannot be read.
     pub async fn runs(&self, filter: Filter) -> std::io::Result<Vec<RunRecord>> {
-        let mut runs = self.0.parts.history.runs(filter).await?.value;
+        let mut runs = self.0.parts.history.runs(filter).await?.runs;
         runs.iter_mut().for_each(|run| self.bring_up_to_date(run));
         Ok(runs)
     }
@@ -137,7 +137,7 @@ impl Handle {
             // It has begun, and the disk has not heard of it yet.
             None => match self.0.board.look().active.get(&id) {
                 Some(active) => {
-                    (RunRecord::unended(active.begun.clone(), Outcome::Running), Vec::new())
+                    (RunRecord::unended(active.begun.clone(), RunOutcome::Running), Vec::new())
                 }
                 None => return Ok(None),
             },
@@ -148,7 +148,7 @@ impl Handle {
 
     /// The history knows of a run under way only that it began.
     fn bring_up_to_date(&self, run: &mut RunRecord) {
-        if run.outcome != Outcome::Running {
+        if run.outcome != RunOutcome::Running {
             return;
         }
         let now = self.0.now();
@@ -207,9 +207,9 @@ impl Handle {
     }
 
     pub fn readiness(&self) -> Readiness {
-        let state_broken = self.0.parts.state.health().broken;
+        let state_broken = self.0.parts.state.storage.health().broken;
         let board = self.0.board.look();
-        let last = |outcomes: &[Outcome]| {
+        let last = |outcomes: &[RunOutcome]| {
             let rules = board.rules.values().filter_map(|rule| rule.last_run.as_ref());
             rules.filter(|run| outcomes.contains(&run.outcome)).count()
         };
@@ -218,8 +218,8 @@ impl Handle {
             state_broken,
             history_failing: self.0.parts.history.health().failing,
             // One that its own limits hold back does what it was told.
-            succeeding: last(&[Outcome::Succeeded, Outcome::Limited]),
-            failing: last(&[Outcome::Failed]),
+            succeeding: last(&[RunOutcome::Succeeded, RunOutcome::Limited]),
+            failing: last(&[RunOutcome::Failed]),
             stopping: self.is_stopping(),
             scheduler_silent: board.alive.elapsed() > SILENCE,
         })
@@ -231,7 +231,7 @@ impl Handle {
     /// What [`crate::metrics::Metrics::render`] has.
     pub fn render_metrics(&self) -> prometheus::Result<String> {
         let metrics = &self.0.parts.metrics;
-        metrics.daemon().state_size(self.0.parts.state.size_bytes());
+        metrics.daemon().state_size(self.0.parts.state.storage.size_bytes());
         metrics.daemon().history_lost(self.0.parts.history.health().lost);
         let now = Instant::now();
         let transfers = self.0.parts.carrier.transfers();

@@ -111,7 +111,7 @@ impl Intake {
         let taken = taken.await?;
         if taken.noted {
             // The sender will be told that it is taken care of, so it must not be forgotten now.
-            shared.parts.state.flush().await;
+            shared.parts.state.storage.flush().await;
         }
         let accepted = taken.accepted;
         let outcome = if accepted > 0 { EventOutcome::Accepted } else { EventOutcome::Ignored };

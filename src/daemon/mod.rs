@@ -155,7 +155,7 @@ impl Daemon {
         let (commands, inbox) = mpsc::channel(COMMANDS);
         let started = parts.clock.now();
         parts.metrics.daemon().configured(started);
-        if parts.state.health().set_aside.is_some() {
+        if parts.state.storage.health().set_aside.is_some() {
             parts.metrics.daemon().state_set_aside();
         }
         let listen = config.daemon.listen;

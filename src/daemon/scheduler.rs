@@ -23,7 +23,7 @@ use crate::events::PushEvent;
 use crate::fair::Flow;
 use crate::history::{Cause, RunId};
 use crate::oci::RegistryHost;
-use crate::state::Mark;
+use crate::state::RuleMark;
 use crate::stop::StopSignal;
 
 /// Whole rules under way at once. What bounds the work is the limits of transfers and registries,
@@ -111,10 +111,10 @@ impl Scheduler {
     /// Takes up where the process before this one stopped.
     pub async fn new(shared: Arc<Shared>, engine: Arc<Engine>) -> Self {
         let now = shared.now();
-        let state = &shared.parts.state;
+        let known = &shared.parts.state.marks;
         let marks = engine
             .names()
-            .filter_map(|name| Some((name.to_string(), to_agenda(&state.mark(name)?)?)));
+            .filter_map(|name| Some((name.to_string(), to_agenda(&known.get(name)?)?)));
         let random = shared.parts.random;
         let agenda = Agenda::new(timings(&engine), &marks.collect(), now, Box::new(random));
         let mut scheduler = Self {
@@ -190,10 +190,10 @@ impl Scheduler {
             let _ = tokio::time::timeout(LAST_WAIT, self.drain()).await;
         }
         for waiting in asked_for {
-            self.shared.parts.state.update_mark(&waiting.rule, |mark| mark.unfinished = true);
+            self.shared.parts.state.marks.update(&waiting.rule, &mut |mark| mark.unfinished = true);
         }
         self.engine.alerts.stop(ALERTS_WAIT).await;
-        self.shared.parts.state.flush().await;
+        self.shared.parts.state.storage.flush().await;
         tracing::info!("stopped");
     }
 
@@ -364,7 +364,7 @@ impl Scheduler {
     fn adopted(&mut self) {
         let engine = &self.engine;
         let names: Vec<&str> = engine.rules().map(Rule::name).collect();
-        self.shared.parts.state.forget_marks_except(&names);
+        self.shared.parts.state.marks.keep_only(&names);
         let metrics = &self.shared.parts.metrics;
         metrics.retain_rules(|rule| engine.rule(rule).is_some());
         engine.config.events.keys().for_each(|source| metrics.daemon().event_source(source));
@@ -412,7 +412,7 @@ impl Scheduler {
     fn begin_whole(&mut self, waiting: Waiting) {
         let Waiting { rule, id, cause } = waiting;
         let now = self.shared.now();
-        let mark = self.shared.parts.state.mark(&rule).unwrap_or_default();
+        let mark = self.shared.parts.state.marks.get(&rule).unwrap_or_default();
         self.agenda.started(&rule, now);
         self.keep_mark(&rule);
         let job = Job::whole(id, Arc::clone(&rule), cause, &mark);
@@ -484,7 +484,7 @@ impl Scheduler {
         let Some(rule) = self.engine.name(rule) else { return false };
         let is_news = self.pending.note(rule);
         if is_news {
-            self.shared.parts.state.update_mark(rule, |mark| mark.events_pending = true);
+            self.shared.parts.state.marks.update(rule, &mut |mark| mark.events_pending = true);
         }
         is_news
     }
@@ -507,9 +507,9 @@ impl Scheduler {
             return;
         }
         self.pending.done(rule);
-        let state = &self.shared.parts.state;
-        if state.mark(rule).is_some_and(|mark| mark.events_pending) {
-            state.update_mark(rule, |mark| mark.events_pending = false);
+        let marks = &self.shared.parts.state.marks;
+        if marks.get(rule).is_some_and(|mark| mark.events_pending) {
+            marks.update(rule, &mut |mark| mark.events_pending = false);
         }
     }
 
@@ -518,7 +518,7 @@ impl Scheduler {
         let Some(agenda::Mark { handled, started, unfinished }) = self.agenda.mark(rule) else {
             return;
         };
-        self.shared.parts.state.update_mark(rule, |mark| {
+        self.shared.parts.state.marks.update(rule, &mut |mark| {
             mark.last_slot = Some(handled);
             mark.last_start = started;
             mark.unfinished = unfinished;
@@ -554,7 +554,7 @@ impl Scheduler {
         });
         let mut board = self.shared.board.look();
         for (name, kind) in named(&self.engine) {
-            let mark = self.shared.parts.state.mark(name).unwrap_or_default();
+            let mark = self.shared.parts.state.marks.get(name).unwrap_or_default();
             let rule = board.rule(name);
             rule.last_run = last.remove(&**name);
             rule.last_success = mark.last_success;
@@ -579,7 +579,7 @@ fn named(engine: &Engine) -> impl Iterator<Item = (&Arc<str>, RuleKind)> {
 }
 
 /// What the agenda wants to know, of a rule that was on it before.
-fn to_agenda(mark: &Mark) -> Option<agenda::Mark> {
+fn to_agenda(mark: &RuleMark) -> Option<agenda::Mark> {
     Some(agenda::Mark {
         handled: mark.last_slot?,
         started: mark.last_start,

@@ -1,80 +1,79 @@
-//! What a run of a cleanup rule did, as the history keeps it. What became of each deletion is in
-//! the audit, not here.
+//! What a run of a cleanup rule did. The single deletions are in the audit, not here.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::record::{MAX_ENTRIES, shorten};
+use super::bounds::{MAX_ENTRIES, shorten};
 use crate::cleanup::{CleanupReport, Planned, RepositoryReport};
 use crate::config::cleanup::Mode;
 use crate::removal::StepOutcome;
 use crate::repository::Failure;
 
-/// So many reasons are kept of why nothing may be deleted in one repository.
+/// How many reasons are kept for why nothing may be deleted in a repository.
 const MAX_REASONS: usize = 3;
 
 /// A run of a cleanup rule.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Cleaned {
-    /// Whether it was to delete anything.
+pub struct CleanupSummary {
+    /// Whether it was allowed to delete anything.
     pub mode: Mode,
-    /// What the plans of all repositories come to together, also where a limit refused one.
+    /// The sum of the plans of all repositories, including those that a limit refused.
     pub planned: Planned,
-    /// What became of their steps; nothing is counted of plans that are not carried out.
-    pub steps: Steps,
+    /// The outcomes of their steps; steps of plans that were not carried out are not counted.
+    pub steps: StepCounts,
     pub bytes_freed: u64,
-    /// Repositories in which nothing may be deleted because more would go than the rule allows.
+    /// How many repositories were left alone because more would be deleted than the rule allows.
     pub limited: usize,
-    /// Those in which nothing may be deleted for another reason, such as a list that is not whole.
+    /// How many were left alone for another reason, such as an incomplete list of tags.
     pub incomplete: usize,
     /// Those repositories, the first `MAX_ENTRIES`.
     #[serde(default)]
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedRepository>,
 }
 
-/// Steps by what became of them.
+/// How many steps had each outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Steps {
+pub struct StepCounts {
     pub deleted: usize,
-    /// Somebody else had deleted it.
+    /// It was not there any more.
     pub gone: usize,
-    /// It is not what it was when it was planned, or it belongs to something that stays after all.
+    /// It changed since it was planned, or it belongs to something that stays after all.
     pub skipped: usize,
-    /// The registry does not delete it, for a reason of its own.
+    /// The registry refused to delete it.
     pub refused: usize,
     pub failed: usize,
-    /// The run ended before.
+    /// The run ended before its turn.
     pub not_done: usize,
 }
 
 /// A repository in which nothing may be deleted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Refused {
+pub struct RefusedRepository {
     pub repository: String,
-    /// All reasons are the rule's own limits.
+    /// Whether all reasons are the rule's own limits.
     pub limited: bool,
     /// The first `MAX_REASONS`.
     pub reasons: Vec<String>,
 }
 
-impl Cleaned {
+impl CleanupSummary {
     pub fn of(report: &CleanupReport) -> Self {
         let refused = || report.repositories.iter().filter(|one| !one.refused.is_empty());
         let limited = refused().filter(|one| one.limited).count();
         Self {
             mode: report.mode,
             planned: report.planned(),
-            steps: Steps::of(|outcome| report.count(outcome)),
+            steps: StepCounts::of(|outcome| report.count(outcome)),
             bytes_freed: report.bytes_freed(),
             limited,
             incomplete: refused().count() - limited,
-            refused: refused().take(MAX_ENTRIES).map(Refused::of).collect(),
+            refused: refused().take(MAX_ENTRIES).map(RefusedRepository::of).collect(),
         }
     }
 }
 
-impl Steps {
-    /// As they are counted.
+impl StepCounts {
+    /// `count` says how many steps had an outcome.
     pub fn of(count: impl Fn(StepOutcome) -> usize) -> Self {
         Self {
             deleted: count(StepOutcome::Deleted),
@@ -87,7 +86,7 @@ impl Steps {
     }
 }
 
-impl Refused {
+impl RefusedRepository {
     fn of(one: &RepositoryReport) -> Self {
         let mut reasons: Vec<_> = one.refused.iter().take(MAX_REASONS).cloned().collect();
         reasons.iter_mut().for_each(shorten);
@@ -95,7 +94,7 @@ impl Refused {
     }
 }
 
-/// What a person should know, each of a repository with its name.
+/// All notes; those about a repository begin with its name.
 pub(super) fn notes(report: &CleanupReport) -> Vec<String> {
     let of_repositories = report
         .repositories
@@ -104,7 +103,7 @@ pub(super) fn notes(report: &CleanupReport) -> Vec<String> {
     report.notes.iter().cloned().chain(of_repositories).collect()
 }
 
-/// What went wrong: with more than one repository, with one as a whole, with single deletions.
+/// All failures: those of the whole run, of repositories, and of single deletions.
 pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
     let steps = report.repositories.iter().flat_map(|one| {
         let failed = one.steps.iter().filter(|step| step.outcome == StepOutcome::Failed);

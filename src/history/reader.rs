@@ -1,4 +1,4 @@
-//! Reading the history, by anybody, while it is written too.
+//! Reading the history, in any process, even while it is written.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
@@ -6,25 +6,24 @@ use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::line::{Line, concerns, is_image};
-use super::writer::FOLDER;
-use super::{Begun, Cause, Outcome, RunId, RunRecord};
+use super::line::{FOLDER, Line, is_image, may_belong_to};
+use super::{Cause, RunId, RunOutcome, RunRecord, RunStart};
 use crate::state::jsonl::{NewestFirst, is_being_written};
 use crate::sync::ImageReport;
 
-/// So many runs in a row that began so long before the one that is looked for: it is not among
-/// those that are older still. One would do if clocks did not jump.
+/// A run is not looked for any further after so many runs in a row that began so long before it.
+/// One run would do if clocks did not jump.
 const OLDER_RUNS: u32 = 32;
 const OLDER: SignedDuration = SignedDuration::from_hours(24);
 
-/// So many begins and ends are read to find the last run of each rule.
+/// How many starts and ends are read to find the last run of each rule.
 const LAST_LINES: usize = 10_000;
 
 /// Which runs are asked for. The default is all of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     pub rule: Option<String>,
-    pub outcome: Option<Outcome>,
+    pub outcome: Option<RunOutcome>,
     /// Runs that ended at this time or later, or have not ended.
     pub since: Option<Timestamp>,
     /// At most so many, the newest.
@@ -39,11 +38,11 @@ impl Filter {
     }
 }
 
-/// What was read.
+/// Runs that were read, the newest first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Read<T> {
-    pub value: T,
-    /// Lines that could not be understood, and were passed over.
+pub struct RunList {
+    pub runs: Vec<RunRecord>,
+    /// How many lines could not be understood and were left out.
     pub garbage: u64,
 }
 
@@ -51,7 +50,7 @@ pub struct Read<T> {
 ///
 /// # Errors
 /// The history is there and cannot be read.
-pub fn read_runs(state: &Path, filter: &Filter) -> io::Result<Read<Vec<RunRecord>>> {
+pub fn read_runs(state: &Path, filter: &Filter) -> io::Result<RunList> {
     let mut lines = Lines::open(state)?;
     let mut runs = Vec::new();
     let mut ended = HashSet::new();
@@ -68,7 +67,7 @@ pub fn read_runs(state: &Path, filter: &Filter) -> io::Result<Read<Vec<RunRecord
             break;
         }
     }
-    Ok(Read { value: runs, garbage: lines.log.garbage() })
+    Ok(RunList { runs, garbage: lines.log.garbage() })
 }
 
 /// The last complete run of each of these rules that is not under way, as far as it is among the
@@ -89,7 +88,7 @@ pub fn read_last_runs(
         }
         let Some(line) = lines.next(|line| !is_image(line))? else { break };
         let Some(run) = lines.run(line, &mut ended) else { continue };
-        let is_complete = run.cause != Cause::Event && run.outcome != Outcome::Running;
+        let is_complete = run.cause != Cause::Event && run.outcome != RunOutcome::Running;
         if is_complete && rules.contains(&run.rule) {
             last.entry(run.rule.clone()).or_insert(run);
         }
@@ -110,7 +109,7 @@ pub fn read_run(state: &Path, id: &RunId) -> io::Result<Option<(RunRecord, Vec<I
     let mut begin = None;
     let mut older = 0;
     while older < OLDER_RUNS
-        && let Some(line) = lines.next(|line| concerns(line, id))?
+        && let Some(line) = lines.next(|line| may_belong_to(line, id))?
     {
         match line {
             Line::End(run) => end = Some(run),
@@ -130,7 +129,7 @@ pub fn read_run(state: &Path, id: &RunId) -> io::Result<Option<(RunRecord, Vec<I
 
 struct Lines {
     log: NewestFirst,
-    /// Whether the lines to come were written by a process that may still be at it.
+    /// Whether the process that wrote the next lines may still be running.
     live: bool,
 }
 
@@ -149,7 +148,7 @@ impl Lines {
         Ok(line)
     }
 
-    /// The run that a line tells of for the first time. `ended`: those whose end was met already.
+    /// The run of a line, if no line of that run was met before. `ended`: runs whose end was met.
     fn run(&self, line: Line, ended: &mut HashSet<RunId>) -> Option<RunRecord> {
         match line {
             Line::End(run) => {
@@ -161,9 +160,9 @@ impl Lines {
         }
     }
 
-    /// A run whose end was not met.
-    fn unended(&self, begun: Begun) -> RunRecord {
-        let outcome = if self.live { Outcome::Running } else { Outcome::Interrupted };
+    /// A run without an end.
+    fn unended(&self, begun: RunStart) -> RunRecord {
+        let outcome = if self.live { RunOutcome::Running } else { RunOutcome::Interrupted };
         RunRecord::unended(begun, outcome)
     }
 }

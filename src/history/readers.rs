@@ -1,5 +1,5 @@
-//! How many read the history at once: a look through all of it takes a while, and whoever asks
-//! for it over the network must not take all threads that may block.
+//! Bounds how many read the history at once: reading all of it takes a while, and requests over the
+//! network must not occupy all blocking threads.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 /// Reading is bound by the disk and one core.
 const READERS: usize = 3;
 
-/// Places for readers.
+/// A permit for each reader.
 #[derive(Debug, Clone)]
 pub(super) struct Readers(Arc<Semaphore>);
 
@@ -20,16 +20,16 @@ impl Default for Readers {
 }
 
 impl Readers {
-    /// Reads in a thread of its own, when there is a place. Whoever waits no more for what is being
-    /// read keeps its place to the end.
+    /// Reads in a blocking thread once there is a permit. A caller that stops waiting keeps its permit
+    /// until the read has ended.
     pub async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
-        let place = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
+        let permit = Arc::clone(&self.0).acquire_owned().await.map_err(io::Error::other)?;
         let reading = move || {
             let result = read();
-            drop(place);
+            drop(permit);
             result
         };
         tokio::task::spawn_blocking(reading).await?

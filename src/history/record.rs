@@ -5,14 +5,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::RunId;
-use super::cleaned::{self, Cleaned};
+use super::bounds::{MAX_ENTRIES, shorten, shorten_failure};
+use super::cleaned::{self, CleanupSummary};
 use crate::cleanup::{CleanupReport, Verdict};
 use crate::repository::Failure;
-use crate::sync::{Counts, ImageReport, RuleReport};
+use crate::sync::{Counts, RuleReport};
 
-/// A run that begins.
+/// The start of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Begun {
+pub struct RunStart {
     pub id: RunId,
     pub rule: String,
     pub cause: Cause,
@@ -23,13 +24,13 @@ pub struct Begun {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Cause {
-    /// Its time had come.
+    /// It was due by its schedule.
     Schedule,
-    /// Its time passed while something kept it from running, or its last run was cut off.
+    /// It was due while something kept it from running, or its last run was cut off.
     Missed,
     /// The daemon runs rules when it starts.
     Start,
-    /// A registry said that something was pushed.
+    /// A registry announced a push.
     Event,
     /// Somebody asked the daemon.
     Api,
@@ -54,15 +55,16 @@ impl Cause {
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum RunOutcome {
     /// It has not ended yet.
     Running,
     Succeeded,
     Failed,
-    /// Nothing failed, and somewhere nothing was deleted because more would have gone than the rule
-    /// allows. Programs that do not know this take the run for interrupted.
+    /// Nothing failed, but in some repository nothing was deleted because more would have been
+    /// deleted than the rule allows. Programs that do not know this outcome take the run for
+    /// interrupted.
     Limited,
-    /// It was stopped, or the process that ran it is gone.
+    /// It was stopped, or the process that ran it ended.
     Interrupted,
 }
 
@@ -76,55 +78,49 @@ pub struct RunRecord {
     /// `None`: it is running, or nobody knows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished: Option<Timestamp>,
-    pub outcome: Outcome,
-    /// Source repositories that the rule selects; of a cleanup rule, those that were looked at.
+    pub outcome: RunOutcome,
+    /// How many source repositories the rule selects; for a cleanup rule, how many were read.
     pub repositories: usize,
     pub counts: Counts,
     /// Bytes of blobs sent to targets.
     pub bytes: u64,
     pub seconds: f64,
-    /// What went wrong with more than one image, or with a deletion, at most `MAX_ENTRIES`.
+    /// Failures that concern more than one image, or a deletion; at most `MAX_ENTRIES`.
     pub failures: Vec<Failure>,
-    /// At most `MAX_ENTRIES`, and one that says what was left out.
+    /// At most `MAX_ENTRIES`, and one that says how many failures were left out.
     pub notes: Vec<String>,
-    /// Of a cleanup rule: what it planned and deleted. Nothing is counted of images then.
+    /// For a cleanup rule: what it planned and deleted. No images are counted then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cleanup: Option<Cleaned>,
+    pub cleanup: Option<CleanupSummary>,
 }
-
-/// So many failures, notes and errors are kept of one run, and of one image.
-pub const MAX_ENTRIES: usize = 20;
-
-/// So many bytes are kept of a text that came from outside.
-const MAX_TEXT: usize = 2 << 10;
 
 impl RunRecord {
     /// A run that ended as this report says.
-    pub fn ended(begun: &Begun, finished: Timestamp, report: &RuleReport) -> Self {
+    pub fn ended(begun: &RunStart, finished: Timestamp, report: &RuleReport) -> Self {
         Self {
             finished: Some(finished),
             repositories: report.repositories,
             counts: report.counts,
             bytes: report.bytes,
             seconds: report.seconds,
-            ..Self::unended(begun.clone(), Outcome::of(report))
+            ..Self::unended(begun.clone(), RunOutcome::of(report))
         }
         .with(&report.failures, &report.notes)
     }
 
     /// A run of a cleanup rule that ended as this report says.
-    pub fn cleaned(begun: &Begun, finished: Timestamp, report: &CleanupReport) -> Self {
+    pub fn cleaned(begun: &RunStart, finished: Timestamp, report: &CleanupReport) -> Self {
         Self {
             finished: Some(finished),
             repositories: report.repositories.len(),
             seconds: report.seconds,
-            cleanup: Some(Cleaned::of(report)),
-            ..Self::unended(begun.clone(), Outcome::of_cleanup(report))
+            cleanup: Some(CleanupSummary::of(report)),
+            ..Self::unended(begun.clone(), RunOutcome::of_cleanup(report))
         }
         .with(&cleaned::failures(report), &cleaned::notes(report))
     }
 
-    /// As many of these as are kept.
+    /// Adds as many failures and notes as are kept.
     fn with(self, all_failures: &[Failure], all_notes: &[String]) -> Self {
         let mut failures: Vec<_> = all_failures.iter().take(MAX_ENTRIES).cloned().collect();
         failures.iter_mut().for_each(shorten_failure);
@@ -137,9 +133,9 @@ impl RunRecord {
         Self { failures, notes, ..self }
     }
 
-    /// A run of which only the beginning is known.
-    pub fn unended(begun: Begun, outcome: Outcome) -> Self {
-        let Begun { id, rule, cause, started } = begun;
+    /// A run of which only the start is known.
+    pub fn unended(begun: RunStart, outcome: RunOutcome) -> Self {
+        let RunStart { id, rule, cause, started } = begun;
         Self {
             id,
             rule,
@@ -158,7 +154,7 @@ impl RunRecord {
     }
 }
 
-impl Outcome {
+impl RunOutcome {
     /// As it is written in JSON and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -189,28 +185,5 @@ impl Outcome {
             Verdict::Failed => Self::Failed,
             Verdict::Limited => Self::Limited,
         }
-    }
-}
-
-/// An image with bounds on everything that came from outside.
-pub(super) fn bounded(image: &ImageReport) -> ImageReport {
-    let mut image = image.clone();
-    image.notes.truncate(MAX_ENTRIES);
-    image.notes.iter_mut().for_each(shorten);
-    image.errors.truncate(MAX_ENTRIES);
-    image.errors.iter_mut().for_each(shorten_failure);
-    image
-}
-
-fn shorten_failure(failure: &mut Failure) {
-    shorten(&mut failure.subject);
-    shorten(&mut failure.message);
-    failure.hint.iter_mut().for_each(shorten);
-}
-
-pub(super) fn shorten(text: &mut String) {
-    if text.len() > MAX_TEXT {
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
-        text.push('…');
     }
 }

@@ -1,4 +1,4 @@
-//! The name of a run: sorts by the time of its beginning, and is its own.
+//! The name of a run: unique, and sorted by the time of the start.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -29,7 +29,8 @@ impl RunId {
         Self(format!("{time}-{:06x}", random & 0x00ff_ffff))
     }
 
-    /// The second in which the run began; `None` for an id that no run has, as of a 13th month.
+    /// The second in which the run began; `None` for an id that no run can have, such as one in a 13th
+    /// month.
     pub fn begun(&self) -> Option<Timestamp> {
         let time = self.0.split('-').next()?;
         let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;

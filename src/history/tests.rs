@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-use super::writer::FOLDER;
+use super::line::FOLDER;
 use super::*;
 use crate::cleanup::{self, CleanupReport, RepositoryReport};
 use crate::config::cleanup::Mode as CleanupMode;
@@ -26,10 +26,10 @@ fn open(state: &Path) -> History {
     History::open(state, LIMIT, at(0)).unwrap()
 }
 
-fn begun(rule: &str, second: i64) -> Begun {
+fn begun(rule: &str, second: i64) -> RunStart {
     let started = at(second);
     let id = RunId::new(started, u32::try_from(second).unwrap());
-    Begun { id, rule: rule.to_owned(), cause: Cause::Schedule, started }
+    RunStart { id, rule: rule.to_owned(), cause: Cause::Schedule, started }
 }
 
 fn report(rule: &str, failed: usize) -> RuleReport {
@@ -38,7 +38,7 @@ fn report(rule: &str, failed: usize) -> RuleReport {
     report
 }
 
-fn ended(begun: &Begun, failed: usize) -> RunRecord {
+fn ended(begun: &RunStart, failed: usize) -> RunRecord {
     let finished = begun.started + SignedDuration::from_secs(5);
     RunRecord::ended(begun, finished, &report(&begun.rule, failed))
 }
@@ -61,10 +61,10 @@ fn image(tag: &str, action: Action) -> ImageReport {
     }
 }
 
-fn all(state: &Path) -> Vec<(String, Outcome)> {
+fn all(state: &Path) -> Vec<(String, RunOutcome)> {
     let read = read_runs(state, &Filter::default()).unwrap();
     assert_eq!(read.garbage, 0);
-    read.value.into_iter().map(|run| (run.rule, run.outcome)).collect()
+    read.runs.into_iter().map(|run| (run.rule, run.outcome)).collect()
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_run_is_read_back_with_every_image() {
     assert_eq!(images, [image("1", Action::Copied), image("2", Action::Failed)]);
     assert_eq!(history.run(begun("one", 9).id).await.unwrap(), None);
     let runs = history.runs(Filter::default()).await.unwrap();
-    assert_eq!((runs.value, runs.garbage), (vec![second, first], 0));
+    assert_eq!((runs.runs, runs.garbage), (vec![second, first], 0));
     assert_eq!(history.health(), Health::default());
 }
 
@@ -100,7 +100,7 @@ async fn filters_choose() {
         history.end(&ended(&run, usize::from(second % 3 == 0))).await;
     }
     let read = |filter: Filter| {
-        let runs = read_runs(dir.path(), &filter).unwrap().value;
+        let runs = read_runs(dir.path(), &filter).unwrap().runs;
         runs.into_iter()
             .map(|run| run.started.duration_since(at(0)).as_secs() / 100)
             .collect::<Vec<_>>()
@@ -109,7 +109,7 @@ async fn filters_choose() {
     assert_eq!(read(all.clone()), [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]);
     assert_eq!(read(Filter { limit: Some(2), ..all.clone() }), [9, 8]);
     assert_eq!(read(Filter { rule: Some("odd".into()), limit: Some(3), ..all.clone() }), [9, 7, 5]);
-    assert_eq!(read(Filter { outcome: Some(Outcome::Failed), ..all.clone() }), [9, 6, 3, 0]);
+    assert_eq!(read(Filter { outcome: Some(RunOutcome::Failed), ..all.clone() }), [9, 6, 3, 0]);
     // It ended at 705.
     assert_eq!(read(Filter { since: Some(at(705)), ..all.clone() }), [9, 8, 7]);
     assert_eq!(read(Filter { since: Some(at(706)), ..all }), [9, 8]);
@@ -125,7 +125,7 @@ async fn a_run_that_is_not_there_is_not_looked_for_among_all() {
     let runs = (0..40).chain([-500 * DAY; 20]).chain(2 * DAY..2 * DAY + 40);
     for second in runs.chain([10 * DAY]) {
         let id = RunId::new(at(second), 9);
-        let run = Begun { id, started: at(second), ..begun("a", 0) };
+        let run = RunStart { id, started: at(second), ..begun("a", 0) };
         history.begin(&run);
         history.end(&ended(&run, 0)).await;
     }
@@ -154,7 +154,7 @@ async fn the_last_complete_run_of_each_rule_is_found_among_events() {
     history.begin(&lost);
     history.begin(&new);
     history.end(&ended(&new, 0)).await;
-    let event = Begun { cause: Cause::Event, ..begun("often", 4) };
+    let event = RunStart { cause: Cause::Event, ..begun("often", 4) };
     history.begin(&event);
     history.end(&ended(&event, 1)).await;
     let rules = || ["often", "seldom", "never"].map(str::to_owned).into();
@@ -162,7 +162,7 @@ async fn the_last_complete_run_of_each_rule_is_found_among_events() {
     assert_eq!(last, [("often".to_owned(), ended(&new, 0))].into());
     drop(history);
     let last = read_last_runs(dir.path(), &rules()).unwrap();
-    assert_eq!(last["seldom"].outcome, Outcome::Interrupted);
+    assert_eq!(last["seldom"].outcome, RunOutcome::Interrupted);
     assert_eq!(last.len(), 2);
 }
 
@@ -177,18 +177,18 @@ async fn what_never_ended_was_interrupted_once_its_process_is_gone() {
         let done = begun("done", 2);
         history.begin(&done);
         history.end(&ended(&done, 0)).await;
-        let running = ("lost".to_owned(), Outcome::Running);
-        assert_eq!(all(dir.path()), [("done".to_owned(), Outcome::Succeeded), running]);
+        let running = ("lost".to_owned(), RunOutcome::Running);
+        assert_eq!(all(dir.path()), [("done".to_owned(), RunOutcome::Succeeded), running]);
     }
-    let interrupted = ("lost".to_owned(), Outcome::Interrupted);
+    let interrupted = ("lost".to_owned(), RunOutcome::Interrupted);
     assert_eq!(all(dir.path())[1], interrupted);
     let history = open(dir.path());
     let next = begun("next", 3);
     history.begin(&next);
     history.end(&ended(&next, 1)).await;
     let (run, images) = history.run(lost.id).await.unwrap().unwrap();
-    assert_eq!((run.outcome, run.finished, images.len()), (Outcome::Interrupted, None, 1));
-    assert_eq!(all(dir.path())[0], ("next".to_owned(), Outcome::Failed));
+    assert_eq!((run.outcome, run.finished, images.len()), (RunOutcome::Interrupted, None, 1));
+    assert_eq!(all(dir.path())[0], ("next".to_owned(), RunOutcome::Failed));
     assert_eq!(all(dir.path())[2], interrupted);
 }
 
@@ -209,7 +209,7 @@ async fn a_directory_that_cannot_be_written_fails_no_run_and_is_tried_again() {
     history.begin(&run);
     history.end(&ended(&run, 0)).await;
     assert_eq!(history.health(), Health { failing: None, lost: 2 });
-    assert_eq!(all(dir.path()), [("b".to_owned(), Outcome::Succeeded)]);
+    assert_eq!(all(dir.path()), [("b".to_owned(), RunOutcome::Succeeded)]);
 }
 
 #[tokio::test]
@@ -221,7 +221,7 @@ async fn it_stays_within_its_limit_and_can_be_read_meanwhile() {
         std::thread::spawn(move || {
             let newest = Filter { limit: Some(1), rule: Some("last".into()), ..Filter::default() };
             let deadline = std::time::Instant::now() + Duration::from_secs(60);
-            while read_runs(&path, &newest).unwrap().value.is_empty() {
+            while read_runs(&path, &newest).unwrap().runs.is_empty() {
                 assert!(std::time::Instant::now() < deadline);
             }
         })
@@ -296,7 +296,7 @@ async fn a_run_of_a_cleanup_rule_is_read_back_and_stays_small() {
     history.end(&record).await;
     let (read, images) = history.run(run.id).await.unwrap().unwrap();
     assert_eq!((&read, images.len()), (&record, 0));
-    assert_eq!((read.outcome, read.repositories), (Outcome::Failed, 1_000));
+    assert_eq!((read.outcome, read.repositories), (RunOutcome::Failed, 1_000));
     assert_eq!((read.failures.len(), read.notes.len()), (20, 21));
     assert_eq!(read.notes[0], "r.io/0: something");
     let cleaned = read.cleanup.unwrap();
@@ -306,9 +306,9 @@ async fn a_run_of_a_cleanup_rule_is_read_back_and_stays_small() {
     assert!(cleaned.refused[0].reasons[0].len() < 3_000);
     let found = |outcome| {
         let filter = Filter { outcome: Some(outcome), ..Filter::default() };
-        read_runs(dir.path(), &filter).unwrap().value.len()
+        read_runs(dir.path(), &filter).unwrap().runs.len()
     };
-    assert_eq!((found(Outcome::Failed), found(Outcome::Limited)), (1, 0));
+    assert_eq!((found(RunOutcome::Failed), found(RunOutcome::Limited)), (1, 0));
 }
 
 /// As a program wrote it that knew of no cleanup rules.

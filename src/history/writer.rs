@@ -12,23 +12,21 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender};
 use tokio::sync::oneshot;
 
-use super::line::Line;
+use super::bounds::bounded;
+use super::line::{FOLDER, Line};
 use super::readers::Readers;
-use super::record::bounded;
-use super::{Begun, Filter, Read, RunId, RunRecord, read_last_runs, read_run, read_runs};
+use super::{Filter, RunId, RunList, RunRecord, RunStart, read_last_runs, read_run, read_runs};
 use crate::state::jsonl::{Limits, Log};
 use crate::sync::ImageReport;
 
-/// The folder of the log within the state directory.
-pub(super) const FOLDER: &str = "history";
-
-/// So many lines wait for the disk before images are left out.
+/// How many lines wait for the disk; after that, images are left out.
 const QUEUE: usize = 4096;
 
-/// A disk that takes longer than this is not waited for.
+/// How long a disk is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The history of one process. Clones are the same history; the last one to go closes it.
+/// The history that this process writes. Clones are the same history; dropping the last one closes
+/// it.
 #[derive(Debug, Clone)]
 pub struct History(Arc<Inner>);
 
@@ -45,7 +43,7 @@ pub struct Health {
 struct Inner {
     /// The state directory.
     state: PathBuf,
-    /// `Some` until dropped: its end is what ends the thread.
+    /// `Some` until dropped: dropping the sender ends the thread.
     lines: Option<Sender<Item>>,
     /// Closed by the thread when it ends.
     ended: Mutex<Ended<()>>,
@@ -59,7 +57,7 @@ struct Shared {
     lost: AtomicU64,
 }
 
-/// A line, and who waits for it to be durable.
+/// A line, and whom to tell when it is durable.
 struct Item {
     line: Line,
     done: Option<oneshot::Sender<()>>,
@@ -67,12 +65,12 @@ struct Item {
 
 impl History {
     /// Begins to write the history in a state directory, of which this process must be the owner
-    /// (`State::open`), within so many bytes. `now` is noted as the time at which this process
-    /// began. What was begun before, and has not ended, counts as interrupted from now on.
+    /// (`State::open`). `limit` is the size of the history in bytes. `now` is noted as the start of
+    /// this process: runs that were started before and have not ended count as interrupted.
     ///
     /// # Errors
-    /// There can be no further thread. A directory that cannot be written to is no error:
-    /// [`Self::health`] tells.
+    /// The thread cannot be started. A directory that cannot be written to is no error: see
+    /// [`Self::health`].
     pub fn open(state: &Path, limit: u64, now: Timestamp) -> std::io::Result<Self> {
         let (lines, receiver) = tokio::sync::mpsc::channel(QUEUE);
         let (ending, ended) = channel();
@@ -86,7 +84,7 @@ impl History {
         };
         std::thread::Builder::new().name("history".to_owned()).spawn(move || {
             writer.run(receiver);
-            // Whoever waits for the end may count on the log being closed.
+            // The log is closed before the end is reported.
             drop(writer);
             drop(ending);
         })?;
@@ -99,7 +97,7 @@ impl History {
         })))
     }
 
-    /// A history that keeps nothing, for tests in which no time may pass while a disk works.
+    /// A history that keeps nothing, for tests in which no time may pass for a disk.
     #[cfg(test)]
     pub(crate) fn nowhere() -> Self {
         let (_, ended) = channel();
@@ -113,11 +111,11 @@ impl History {
     }
 
     /// Notes that a run begins. Never waits.
-    pub fn begin(&self, begun: &Begun) {
+    pub fn begin(&self, begun: &RunStart) {
         self.0.offer(Line::Begin(begun.clone()));
     }
 
-    /// Notes what became of an image that was not simply unchanged. Never waits.
+    /// Notes the outcome of an image, unless it was unchanged. Never waits.
     pub fn image(&self, run: &RunId, image: &ImageReport) {
         self.0.offer(Line::Image { run: run.clone(), image: bounded(image) });
     }
@@ -129,7 +127,7 @@ impl History {
         if let Some(lines) = &self.0.lines {
             let sending = async {
                 if lines.send(item).await.is_ok() {
-                    // The thread tells by dropping its half, too.
+                    // If the thread drops its half, the line was handled, too.
                     let _ = waiting.await;
                 }
             };
@@ -143,12 +141,12 @@ impl History {
     ///
     /// # Errors
     /// The history cannot be read.
-    pub async fn runs(&self, filter: Filter) -> std::io::Result<Read<Vec<RunRecord>>> {
+    pub async fn runs(&self, filter: Filter) -> std::io::Result<RunList> {
         let state = self.0.state.clone();
         self.0.readers.read(move || read_runs(&state, &filter)).await
     }
 
-    /// The last complete run of each of these rules, as far as it is among the newest.
+    /// The last complete run of each of these rules, if it is among the newest runs.
     ///
     /// # Errors
     /// The history cannot be read.
@@ -218,7 +216,7 @@ impl Shared {
     }
 }
 
-/// What the thread has.
+/// What the thread owns.
 struct Writer {
     folder: PathBuf,
     limits: Limits,
@@ -230,9 +228,9 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes until all senders are gone. Those who wait for one line share their trip to the disk.
+    /// Writes until all senders are gone. Lines that wait together share one write to the disk.
     fn run(&mut self, mut items: Receiver<Item>) {
-        // Opened before the first run, so that what was left unended shows as such at once.
+        // Opened before the first run, so that unfinished runs are shown as interrupted at once.
         let opening = self.opened();
         self.tell(opening);
         let mut batch = Vec::new();
@@ -248,7 +246,7 @@ impl Writer {
             }
             let written = self.write(!waiting.is_empty());
             self.tell(result.and(written));
-            // Only now: whoever waits may look at the health next.
+            // Only now, because those who wait may look at the health next.
             drop(waiting);
         }
     }

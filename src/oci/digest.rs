@@ -137,12 +137,44 @@ fn decode<const N: usize>(hex: &str) -> Option<[u8; N]> {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if serializer.is_human_readable() {
+            return serializer.collect_str(self);
+        }
+        let binary = match self {
+            Self::Sha256(bytes) => Binary::Sha256(*bytes),
+            Self::Sha512(bytes) => {
+                let mut halves = [[0; 32]; 2];
+                halves.as_flattened_mut().copy_from_slice(&bytes[..]);
+                Binary::Sha512(halves)
+            }
+        };
+        binary.serialize(serializer)
     }
+}
+
+/// A digest in binary formats, as in the state: the number of its algorithm and the raw hash.
+#[derive(Serialize, Deserialize)]
+enum Binary {
+    /// No digest. It keeps the number 0 free: stored digests begin with 1 or 2.
+    Nothing,
+    Sha256([u8; 32]),
+    /// Serde has no arrays of 64 bytes.
+    Sha512([[u8; 32]; 2]),
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        if !deserializer.is_human_readable() {
+            return match Binary::deserialize(deserializer)? {
+                Binary::Nothing => Err(serde::de::Error::custom("no digest")),
+                Binary::Sha256(bytes) => Ok(Self::Sha256(bytes)),
+                Binary::Sha512(halves) => {
+                    let mut bytes = Box::new([0; 64]);
+                    bytes.copy_from_slice(halves.as_flattened());
+                    Ok(Self::Sha512(bytes))
+                }
+            };
+        }
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
     }

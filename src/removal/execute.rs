@@ -311,7 +311,7 @@ impl<'a> Execution<'a> {
         let [tag] = tags else { return Became::plainly(StepOutcome::Gone) };
         let untagging = Untagging {
             repository: self.order.repository,
-            state: self.order.state,
+            abilities: &*self.order.state.abilities,
             now: self.order.now,
             tag,
             digest,
@@ -357,7 +357,7 @@ impl<'a> Execution<'a> {
         let at = u64::try_from(self.order.now.as_second()).unwrap_or_default();
         for tag in tags.iter().filter(|tag| derived::parse(tag).is_none()) {
             let withdrawn = Withdrawn { digest: digest.clone(), policy, at };
-            self.order.state.set_withdrawn(self.order.repository.name(), tag, &withdrawn);
+            self.order.state.withdrawn.set(self.order.repository.name(), tag, &withdrawn);
         }
     }
 
@@ -369,7 +369,7 @@ impl<'a> Execution<'a> {
         }
         match step.action {
             StepAction::Delete if is_gone => {
-                self.order.state.forget_manifest(self.order.repository.name(), &step.digest);
+                self.order.state.manifests.forget(self.order.repository.name(), &step.digest);
             }
             StepAction::Delete => _ = self.stays.insert(&step.digest),
             StepAction::Untag => {}

@@ -1,14 +1,16 @@
-//! What repositories were found to be able to do, so that it need not be tried again for a while.
+//! What registries were found to be able to do, so that it is not tried again for a while.
+
+use std::fmt::Debug;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::State;
-use super::codec::{Reader, Writer};
+use super::codec;
+use super::local::Local;
 
-/// Keys of abilities start with this byte. Programs that do not know it leave them alone.
+/// The first byte of the keys of abilities.
 const KIND: u8 = b'a';
 
-/// How long it is believed: registries are replaced and reconfigured.
+/// How long an answer is believed: registries are replaced and reconfigured.
 const LASTS: SignedDuration = SignedDuration::from_hours(30 * 24);
 
 /// Something that a repository's registry may be able to do or not.
@@ -18,27 +20,31 @@ pub enum Ability {
     Untag,
 }
 
-impl State {
-    /// Whether it can be done in a repository (`Repository::name`). `None`: nobody has tried lately.
-    pub fn ability(&self, repository: &str, ability: Ability, now: Timestamp) -> Option<bool> {
-        let value = self.store().get(&key(repository, ability))?;
-        let mut reader = Reader::new(&value);
-        let (able, tried) = (reader.byte()?, reader.number()?);
-        let tried = Timestamp::from_second(i64::try_from(tried).ok()?).ok()?;
-        let is_fresh = reader.at_end() && now.duration_since(tried).abs() < LASTS;
-        is_fresh.then_some(able == 1)
-    }
+/// What was found out by trying. `repository` is a `Repository::name`.
+pub trait RegistryAbilities: Debug + Send + Sync {
+    /// Whether a repository's registry has an ability. `None`: nobody has tried lately.
+    fn get(&self, repository: &str, ability: Ability, now: Timestamp) -> Option<bool>;
 
     /// Notes what was found out at `now`.
-    pub fn set_ability(&self, repository: &str, ability: Ability, able: bool, now: Timestamp) {
+    fn set(&self, repository: &str, ability: Ability, able: bool, now: Timestamp);
+}
+
+impl RegistryAbilities for Local {
+    fn get(&self, repository: &str, ability: Ability, now: Timestamp) -> Option<bool> {
+        let (able, tried) =
+            codec::decode::<(bool, u64)>(&self.store.get(&key(repository, ability))?)?;
+        let tried = Timestamp::from_second(i64::try_from(tried).ok()?).ok()?;
+        (now.duration_since(tried).abs() < LASTS).then_some(able)
+    }
+
+    fn set(&self, repository: &str, ability: Ability, able: bool, now: Timestamp) {
         let tried = u64::try_from(now.as_second()).unwrap_or_default();
-        let value = Writer::default().byte(u8::from(able)).number(tried).finish();
-        self.apply(vec![(key(repository, ability), Some(value))]);
+        self.apply(vec![(key(repository, ability), Some(codec::encode(&(able, tried))))]);
     }
 }
 
 fn key(repository: &str, ability: Ability) -> Vec<u8> {
-    Writer::key(KIND).byte(ability as u8).text(repository).finish()
+    codec::key(KIND, &(ability as u8, repository))
 }
 
 #[cfg(test)]
@@ -47,13 +53,13 @@ mod tests {
 
     #[test]
     fn abilities_are_those_of_their_repository_and_are_tried_again() {
-        let state = State::in_memory();
+        let state: &dyn RegistryAbilities = &Local::in_memory();
         let now: Timestamp = "2026-06-01T03:00:00Z".parse().unwrap();
-        let of = |repository: &str, now: Timestamp| state.ability(repository, Ability::Untag, now);
-        state.set_ability("r.example/a", Ability::Untag, false, now);
+        let of = |repository: &str, now: Timestamp| state.get(repository, Ability::Untag, now);
+        state.set("r.example/a", Ability::Untag, false, now);
         assert_eq!(of("r.example/a", now), Some(false));
         assert_eq!(of("r.example/b", now), None);
-        state.set_ability("r.example/a", Ability::Untag, true, now);
+        state.set("r.example/a", Ability::Untag, true, now);
         assert_eq!(of("r.example/a", now + SignedDuration::from_hours(29 * 24)), Some(true));
         assert_eq!(of("r.example/a", now + LASTS), None);
     }

@@ -1,7 +1,7 @@
 //! Makes what was written durable, a fraction of a second later, in a thread of its own.
 //!
-//! sled could do this by itself, but its thread does not make the file's growth durable, and
-//! whoever drops the database waits forever if that thread panicked.
+//! sled's own flusher does not make the growth of the file durable, and dropping the database waits
+//! forever if that thread has panicked.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,10 +13,10 @@ use tokio::sync::oneshot;
 
 use super::store::Store;
 
-/// What a killed process loses at most, besides the time that a flush takes.
+/// How much a killed process loses at most, besides what is written during a flush.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// A disk that takes longer than this to flush is not waited for.
+/// How long a flush is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 enum Request {
@@ -26,10 +26,10 @@ enum Request {
     Now(oneshot::Sender<()>),
 }
 
-/// The handle to the thread. Dropping it flushes and ends the thread.
+/// The handle of the thread. Dropping it flushes and ends the thread.
 #[derive(Debug)]
 pub(super) struct Flusher {
-    /// `Some` until dropped: its end is what ends the thread.
+    /// `Some` until dropped: dropping the sender ends the thread.
     requests: Option<Sender<Request>>,
     /// Whether `Written` was sent since the last flush began.
     written: Arc<AtomicBool>,
@@ -46,14 +46,14 @@ impl Flusher {
         let (theirs, flag) = (Arc::clone(&store), Arc::clone(&written));
         std::thread::Builder::new().name("state-flusher".to_owned()).spawn(move || {
             run(&theirs, &receiver, &flag);
-            // The handle's owner may count on being the last one to hold the store.
+            // After this, the owner of the handle is the last one that holds the store.
             drop(theirs);
             drop(ending);
         })?;
         Ok(Self { requests: Some(requests), written, ended: Mutex::new(ended), store })
     }
 
-    /// Has what was written until now flushed soon.
+    /// Asks for a flush soon of what was written until now.
     pub(super) fn written(&self) {
         if !self.written.swap(true, Ordering::AcqRel) {
             self.send(Request::Written);
@@ -65,8 +65,12 @@ impl Flusher {
         let (done, waiting) = oneshot::channel();
         self.send(Request::Now(done));
         if tokio::time::timeout(PATIENCE, waiting).await.is_err() {
-            self.store.give_up("the disk did not take what was written in time");
+            self.too_slow();
         }
+    }
+
+    fn too_slow(&self) {
+        self.store.give_up("the disk did not take what was written in time");
     }
 
     fn send(&self, request: Request) {
@@ -80,9 +84,8 @@ impl Flusher {
 impl Drop for Flusher {
     fn drop(&mut self) {
         self.requests = None;
-        let ended = self.ended.get_mut();
-        if ended.recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
-            self.store.give_up("the disk did not take what was written in time");
+        if self.ended.get_mut().recv_timeout(PATIENCE) == Err(RecvTimeoutError::Timeout) {
+            self.too_slow();
         }
     }
 }
@@ -104,7 +107,7 @@ fn run(store: &Store, requests: &Receiver<Request>, written: &AtomicBool) {
             let left = deadline.saturating_duration_since(Instant::now());
             may_wait = requests.recv_timeout(left).is_ok_and(&mut note);
         }
-        // Before the flush, so that what is written during it asks for the next one.
+        // Before the flush: what is written during it must ask for the next one.
         written.swap(false, Ordering::AcqRel);
         store.flush();
         for done in waiting {

@@ -2,71 +2,85 @@
 //! rolled back to. If the state is lost, only what runs is known to be in use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::State;
-use super::codec::{Reader, Writer};
+use super::codec;
+use super::local::Local;
 
-/// Keys of what was in use start with this byte. Programs that do not know it leave them alone.
-/// With nothing behind the source, the key is that of its last reading; else, of an image.
+/// The first byte of the keys of what was in use. A key that ends after the source is that of the
+/// source's last reading, the others are those of images.
 const KIND: u8 = b'i';
 
-/// An image that a source listed.
+/// An image that a source listed once and does not list any more.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SeenInUse {
+pub struct RememberedImage {
     /// As the caller wrote it.
     pub image: String,
     /// Where it ran when it was last seen.
-    pub places: Vec<String>,
+    pub locations: Vec<String>,
     /// In whole seconds.
     pub last_seen: Timestamp,
 }
 
-/// A source lists nothing, and that was not to be expected.
+/// A source lists nothing, although it listed something before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ListsNothing {
+pub struct UnexpectedlyEmpty {
     /// How many images it listed at its last reading.
     pub before: u64,
 }
 
-impl State {
+/// What sources listed as being in use.
+pub trait InUseHistory: Debug + Send + Sync {
     /// Notes what a source lists at `now`, and forgets what it listed last `remember` ago or
-    /// longer. Gives what is remembered and not listed any more.
+    /// longer. Returns what is remembered and not listed any more. `listed` has the locations of
+    /// each image.
     ///
     /// # Errors
-    /// It lists nothing although it listed something at its last reading, and not `allow_empty`.
-    /// Then nothing is changed.
-    pub fn note_in_use(
+    /// The source lists nothing although it listed something at its last reading, and not
+    /// `allow_empty`. Then nothing is changed.
+    fn note(
         &self,
         source: &str,
         listed: &BTreeMap<String, BTreeSet<String>>,
         remember: Duration,
         allow_empty: bool,
         now: Timestamp,
-    ) -> Result<Vec<SeenInUse>, ListsNothing> {
+    ) -> Result<Vec<RememberedImage>, UnexpectedlyEmpty>;
+}
+
+impl InUseHistory for Local {
+    fn note(
+        &self,
+        source: &str,
+        listed: &BTreeMap<String, BTreeSet<String>>,
+        remember: Duration,
+        allow_empty: bool,
+        now: Timestamp,
+    ) -> Result<Vec<RememberedImage>, UnexpectedlyEmpty> {
         let _alone = self.updating();
-        let reading = reading_key(source);
-        let before = self.store().get(&reading).and_then(|value| decode_reading(&value));
+        let reading = codec::key(KIND, &source);
+        let before = self.store.get(&reading).and_then(|value| codec::decode::<u64>(&value));
         if let Some(before) = before.filter(|before| *before > 0)
             && listed.is_empty()
             && !allow_empty
         {
-            return Err(ListsNothing { before });
+            return Err(UnexpectedlyEmpty { before });
         }
-        let mut changes = vec![(reading, Some(encode_reading(listed.len() as u64)))];
-        for (image, places) in listed {
-            let value = encode(now, places.iter().map(String::as_str));
-            changes.push((image_key(source, image), Some(value)));
+        let not_listed = self.store.scan(&reading, usize::MAX, |key, value| {
+            let (_, _, image) = codec::decode::<(u8, &str, &str)>(key)?;
+            (!listed.contains_key(image)).then(|| (image.to_owned(), value.to_vec()))
+        });
+        let mut changes = vec![(reading, Some(codec::encode(&(listed.len() as u64))))];
+        for (image, locations) in listed {
+            changes.push((image_key(source, image), Some(encode(now, locations))));
         }
         let mut remembered = Vec::new();
-        for (key, value) in self.store().last_with_prefix(&reading_key(source), usize::MAX) {
-            let Some(image) = image_of(&key, source) else { continue };
-            if listed.contains_key(&image) {
-                continue;
-            }
-            match SeenInUse::decode(image, &value) {
+        for (image, value) in not_listed {
+            let key = image_key(source, &image);
+            match RememberedImage::decode(image, &value) {
                 Some(seen) if is_remembered(seen.last_seen, remember, now) => remembered.push(seen),
                 _ => changes.push((key, None)),
             }
@@ -76,53 +90,26 @@ impl State {
     }
 }
 
-/// Whether what was last seen then is still remembered. A clock that was set back forgets nothing.
+/// A clock that was set back forgets nothing.
 fn is_remembered(last_seen: Timestamp, remember: Duration, now: Timestamp) -> bool {
     let remember = SignedDuration::try_from(remember).unwrap_or(SignedDuration::MAX);
     now.duration_since(last_seen) < remember
 }
 
-fn reading_key(source: &str) -> Vec<u8> {
-    Writer::key(KIND).text(source).finish()
-}
-
 fn image_key(source: &str, image: &str) -> Vec<u8> {
-    Writer::key(KIND).text(source).text(image).finish()
+    codec::key(KIND, &(source, image))
 }
 
-/// The image in a key. `None`: it is not the key of an image.
-fn image_of(key: &[u8], source: &str) -> Option<String> {
-    let mut reader = Reader::new(key);
-    reader.byte().filter(|kind| *kind == KIND)?;
-    reader.text().filter(|text| text == source)?;
-    let image = reader.text()?;
-    reader.at_end().then_some(image)
+fn encode(now: Timestamp, locations: &BTreeSet<String>) -> Vec<u8> {
+    codec::encode(&(u64::try_from(now.as_second()).unwrap_or(0), locations))
 }
 
-fn encode_reading(count: u64) -> Vec<u8> {
-    Writer::default().number(count).finish()
-}
-
-fn decode_reading(bytes: &[u8]) -> Option<u64> {
-    let mut reader = Reader::new(bytes);
-    let count = reader.number()?;
-    reader.at_end().then_some(count)
-}
-
-fn encode<'a>(now: Timestamp, places: impl ExactSizeIterator<Item = &'a str>) -> Vec<u8> {
-    let seconds = u64::try_from(now.as_second()).unwrap_or(0);
-    let writer = Writer::default().number(seconds).number(places.len() as u64);
-    places.fold(writer, Writer::text).finish()
-}
-
-impl SeenInUse {
+impl RememberedImage {
     /// `None` if these are not the bytes of such an image, which then was never seen.
     fn decode(image: String, bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let seconds = i64::try_from(reader.number()?).ok()?;
-        let last_seen = Timestamp::from_second(seconds).ok()?;
-        let places = reader.list(Reader::text)?;
-        reader.at_end().then_some(Self { image, places, last_seen })
+        let (seconds, locations) = codec::decode::<(u64, _)>(bytes)?;
+        let last_seen = Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
+        Some(Self { image, locations, last_seen })
     }
 }
 
@@ -142,15 +129,15 @@ mod tests {
     }
 
     /// What is remembered, after this was listed at that second.
-    fn note(state: &State, source: &str, images: &[&str], second: i64) -> Vec<String> {
+    fn note(state: &dyn InUseHistory, source: &str, images: &[&str], second: i64) -> Vec<String> {
         let day = Duration::from_secs(DAY);
-        let seen = state.note_in_use(source, &listed(images), day, true, at(second)).unwrap();
+        let seen = state.note(source, &listed(images), day, true, at(second)).unwrap();
         seen.into_iter().map(|seen| seen.image).collect()
     }
 
-    fn states() -> Vec<(State, Option<tempfile::TempDir>)> {
+    fn states() -> Vec<(Local, Option<tempfile::TempDir>)> {
         let dir = tempfile::TempDir::new().unwrap();
-        vec![(State::in_memory(), None), (State::open(dir.path()).unwrap(), Some(dir))]
+        vec![(Local::in_memory(), None), (Local::open(dir.path()).unwrap(), Some(dir))]
     }
 
     #[test]
@@ -176,56 +163,50 @@ mod tests {
         for (state, _dir) in states() {
             let hour = Duration::from_secs(3600);
             let none = BTreeMap::new();
-            assert_eq!(state.note_in_use("prod", &none, hour, false, at(1)), Ok(vec![]));
-            assert_eq!(state.note_in_use("prod", &none, hour, false, at(2)), Ok(vec![]));
-            state.note_in_use("prod", &listed(&["a", "b"]), hour, false, at(3)).unwrap();
+            assert_eq!(state.note("prod", &none, hour, false, at(1)), Ok(vec![]));
+            assert_eq!(state.note("prod", &none, hour, false, at(2)), Ok(vec![]));
+            state.note("prod", &listed(&["a", "b"]), hour, false, at(3)).unwrap();
             for second in [4, 9_999_999] {
-                let refused = state.note_in_use("prod", &none, hour, false, at(second));
-                assert_eq!(refused, Err(ListsNothing { before: 2 }));
+                let refused = state.note("prod", &none, hour, false, at(second));
+                assert_eq!(refused, Err(UnexpectedlyEmpty { before: 2 }));
             }
-            let remembered = state.note_in_use("prod", &none, hour, true, at(5)).unwrap();
+            let remembered = state.note("prod", &none, hour, true, at(5)).unwrap();
             assert_eq!(remembered.len(), 2);
             assert_eq!(remembered[0].last_seen, at(3));
-            assert_eq!(remembered[0].places, ["here"]);
+            assert_eq!(remembered[0].locations, ["here"]);
             // Now nothing is what was there before.
-            assert!(state.note_in_use("prod", &none, hour, false, at(6)).is_ok());
+            assert!(state.note("prod", &none, hour, false, at(6)).is_ok());
         }
     }
 
     #[test]
     fn nothing_is_remembered_for_no_time() {
-        let state = State::in_memory();
+        let state = Local::in_memory();
         let none = Duration::ZERO;
-        state.note_in_use("prod", &listed(&["a"]), none, false, at(1)).unwrap();
-        let now = state.note_in_use("prod", &listed(&["b"]), none, false, at(1)).unwrap();
+        state.note("prod", &listed(&["a"]), none, false, at(1)).unwrap();
+        let now = state.note("prod", &listed(&["b"]), none, false, at(1)).unwrap();
         assert!(now.is_empty());
-        let for_ever = state.note_in_use("prod", &listed(&["c"]), Duration::MAX, false, at(1));
+        let for_ever = state.note("prod", &listed(&["c"]), Duration::MAX, false, at(1));
         assert_eq!(for_ever.unwrap().len(), 1);
     }
 
     proptest! {
         #[test]
         fn what_was_seen_round_trips(
-            second in 0_i64..4_000_000_000, places in prop::collection::vec(".{0,20}", 0..4),
+            second in 0_i64..4_000_000_000, locations in prop::collection::btree_set(".{0,20}", 0..4),
             image in ".{0,20}", source in ".{0,20}",
         ) {
-            let bytes = encode(at(second), places.iter().map(String::as_str));
-            let seen = SeenInUse { image: image.clone(), places, last_seen: at(second) };
-            prop_assert_eq!(SeenInUse::decode(image.clone(), &bytes), Some(seen));
+            let bytes = encode(at(second), &locations);
+            let locations = locations.into_iter().collect();
+            let seen = RememberedImage { image: image.clone(), locations, last_seen: at(second) };
+            prop_assert_eq!(RememberedImage::decode(image.clone(), &bytes), Some(seen));
             for cut in 0..bytes.len() {
-                prop_assert_eq!(SeenInUse::decode(String::new(), &bytes[..cut]), None);
+                prop_assert_eq!(RememberedImage::decode(String::new(), &bytes[..cut]), None);
             }
-            let key = image_key(&source, &image);
-            prop_assert_eq!(image_of(&key, &source), Some(image));
-            prop_assert!(key.starts_with(&reading_key(&source)));
-            prop_assert_eq!(image_of(&reading_key(&source), &source), None);
-        }
-
-        #[test]
-        fn any_bytes_are_something_or_nothing(bytes: Vec<u8>) {
-            let _ = SeenInUse::decode(String::new(), &bytes);
-            let _ = image_of(&bytes, "");
-            let _ = decode_reading(&bytes);
+            let (key, reading) = (image_key(&source, &image), codec::key(KIND, &source));
+            prop_assert_eq!(codec::decode(&key), Some((KIND, &*source, &*image)));
+            prop_assert!(key.starts_with(&reading));
+            prop_assert_eq!(codec::decode::<(u8, &str, &str)>(&reading), None);
         }
     }
 }

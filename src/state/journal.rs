@@ -1,20 +1,23 @@
-//! Uploads that were begun, so that a killed process goes on in mid-blob.
+//! Uploads that were begun, so that a killed process goes on in the middle of a blob.
 //!
-//! The trail has one key a point, so that noting a point does not rewrite those before it.
+//! Each checkpoint of an upload has a key of its own, so that adding one does not rewrite those
+//! before it.
 
-use super::State;
-use super::codec::{Reader, Writer};
+use std::fmt::Debug;
+
+use super::codec;
+use super::local::Local;
 use super::store::Change;
 use crate::oci::Digest;
 use crate::repository::UploadSession;
 
-/// Keys of upload sessions, and of the points of their trails, start with these bytes.
+/// The first bytes of the keys of upload sessions, and of their checkpoints.
 const SESSION: u8 = b'u';
-const POINT: u8 = b'p';
+const CHECKPOINT: u8 = b'p';
 
-/// So many points are read, the newest ones. At one every few MiB this is a blob of far more
+/// How many checkpoints are read, the newest ones. At one every few MiB this is a blob of far more
 /// than 100 GiB.
-const MAX_POINTS: usize = 1 << 16;
+const MAX_CHECKPOINTS: usize = 1 << 16;
 
 /// A hash state is about 100 (SHA-256) or 200 bytes (SHA-512).
 const MAX_HASH_STATE: usize = 1024;
@@ -34,144 +37,133 @@ pub struct UploadKey<'a> {
 pub struct Journal {
     pub session: UploadSession,
     /// From the smallest offset to the greatest.
-    pub points: Vec<Point>,
+    pub checkpoints: Vec<Checkpoint>,
 }
 
-/// The state of the hasher when so many bytes of the blob had gone through it.
+/// The state of the hasher after so many bytes of the blob.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Point {
+pub struct Checkpoint {
     /// In bytes.
     pub offset: u64,
     /// As `Hasher::serialize` wrote it.
     pub hash_state: Vec<u8>,
 }
 
-impl State {
+/// Journals of uploads that are under way.
+pub trait UploadJournals: Debug + Send + Sync {
+    /// The upload that was begun for a blob, if any.
+    fn get(&self, key: &UploadKey<'_>) -> Option<Journal>;
+
     /// Notes that an upload was begun. Whatever was noted of this blob before is dropped.
-    pub fn begin_upload(&self, key: &UploadKey<'_>, session: &UploadSession) {
-        let mut changes = self.removal(key);
-        changes.push((session_key(key), Some(encode_session(session))));
+    fn begin(&self, key: &UploadKey<'_>, session: &UploadSession);
+
+    /// Notes where the next request of an upload goes. Its checkpoints stay.
+    fn move_to(&self, key: &UploadKey<'_>, session: &UploadSession);
+
+    fn add_checkpoint(&self, key: &UploadKey<'_>, checkpoint: &Checkpoint);
+
+    /// Drops an upload and its checkpoints, because it was completed, given up or is gone.
+    fn clear(&self, key: &UploadKey<'_>);
+}
+
+impl UploadJournals for Local {
+    fn get(&self, key: &UploadKey<'_>) -> Option<Journal> {
+        let session = decode_session(&self.store.get(&encode_key(SESSION, key))?)?;
+        let prefix = encode_key(CHECKPOINT, key);
+        let checkpoints = self.store.scan(&prefix, MAX_CHECKPOINTS, |found, hash_state| {
+            let offset = u64::from_be_bytes(found.strip_prefix(&prefix[..])?.try_into().ok()?);
+            let hash_state = hash_state.to_vec();
+            (hash_state.len() <= MAX_HASH_STATE).then_some(Checkpoint { offset, hash_state })
+        });
+        Some(Journal { session, checkpoints })
+    }
+
+    fn begin(&self, key: &UploadKey<'_>, session: &UploadSession) {
+        let mut changes = removal(self, key);
+        changes.push((encode_key(SESSION, key), Some(encode_session(session))));
         self.apply(changes);
     }
 
-    /// Notes where an upload's next request goes, without touching its trail.
-    pub fn move_upload(&self, key: &UploadKey<'_>, session: &UploadSession) {
-        self.apply(vec![(session_key(key), Some(encode_session(session)))]);
+    fn move_to(&self, key: &UploadKey<'_>, session: &UploadSession) {
+        self.apply(vec![(encode_key(SESSION, key), Some(encode_session(session)))]);
     }
 
-    /// Adds a point to an upload's trail.
-    pub fn add_point(&self, key: &UploadKey<'_>, point: &Point) {
-        self.apply(vec![(point_key(key, point.offset), Some(point.hash_state.clone()))]);
+    fn add_checkpoint(&self, key: &UploadKey<'_>, checkpoint: &Checkpoint) {
+        let mut found = encode_key(CHECKPOINT, key);
+        found.extend(checkpoint.offset.to_be_bytes());
+        self.apply(vec![(found, Some(checkpoint.hash_state.clone()))]);
     }
 
-    /// The upload that was begun for this blob, if any.
-    pub fn upload(&self, key: &UploadKey<'_>) -> Option<Journal> {
-        let session = decode_session(&self.store().get(&session_key(key))?)?;
-        let prefix = points_prefix(key);
-        let entries = self.store().last_with_prefix(&prefix, MAX_POINTS);
-        let points = entries.into_iter().filter_map(|(found, hash_state)| {
-            let mut offset = Reader::new(found.strip_prefix(&prefix[..])?);
-            let point = Point { offset: offset.ordered()?, hash_state };
-            (offset.at_end() && point.hash_state.len() <= MAX_HASH_STATE).then_some(point)
-        });
-        Some(Journal { session, points: points.collect() })
-    }
-
-    /// Drops an upload and its trail, because it was completed, given up or is gone.
-    pub fn clear_upload(&self, key: &UploadKey<'_>) {
-        let removal = self.removal(key);
-        self.apply(removal);
-    }
-
-    fn removal(&self, key: &UploadKey<'_>) -> Vec<Change> {
-        let session = session_key(key);
-        let session = self.store().get(&session).map(|_| (session, None));
-        let trail = self.store().last_with_prefix(&points_prefix(key), MAX_POINTS);
-        session.into_iter().chain(trail.into_iter().map(|(found, _)| (found, None))).collect()
+    fn clear(&self, key: &UploadKey<'_>) {
+        self.apply(removal(self, key));
     }
 }
 
-fn encode_key(kind: u8, key: &UploadKey<'_>) -> Writer {
-    Writer::key(kind).text(key.store).text(key.repository).digest(key.digest)
+fn removal(local: &Local, key: &UploadKey<'_>) -> Vec<Change> {
+    let session = encode_key(SESSION, key);
+    let session = local.store.get(&session).map(|_| (session, None));
+    let prefix = encode_key(CHECKPOINT, key);
+    let mut changes =
+        local.store.scan(&prefix, MAX_CHECKPOINTS, |found, _| Some((found.to_vec(), None)));
+    changes.extend(session);
+    changes
 }
 
-fn session_key(key: &UploadKey<'_>) -> Vec<u8> {
-    encode_key(SESSION, key).finish()
-}
-
-fn points_prefix(key: &UploadKey<'_>) -> Vec<u8> {
-    encode_key(POINT, key).finish()
-}
-
-fn point_key(key: &UploadKey<'_>, offset: u64) -> Vec<u8> {
-    encode_key(POINT, key).ordered(offset).finish()
+fn encode_key(kind: u8, key: &UploadKey<'_>) -> Vec<u8> {
+    codec::key(kind, &(key.store, key.repository, key.digest))
 }
 
 fn encode_session(session: &UploadSession) -> Vec<u8> {
-    Writer::default().number(session.offset).text(&session.location).finish()
+    codec::encode(&(session.offset, &session.location))
 }
 
 fn decode_session(bytes: &[u8]) -> Option<UploadSession> {
-    let mut reader = Reader::new(bytes);
-    let session = UploadSession { offset: reader.number()?, location: reader.text()? };
-    reader.at_end().then_some(session)
+    let (offset, location) = codec::decode(bytes)?;
+    Some(UploadSession { location, offset })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
 
     fn session(location: &str, offset: u64) -> UploadSession {
         UploadSession { location: location.into(), offset }
     }
 
-    fn point(offset: u64) -> Point {
-        Point { offset, hash_state: Digest::of(&offset.to_be_bytes()).as_bytes().to_vec() }
+    fn checkpoint(offset: u64) -> Checkpoint {
+        Checkpoint { offset, hash_state: Digest::of(&offset.to_be_bytes()).as_bytes().to_vec() }
     }
 
     #[test]
-    fn a_trail_comes_back_in_order_and_goes_with_its_upload() {
-        let state = State::in_memory();
+    fn checkpoints_come_back_in_order_and_go_with_their_upload() {
+        let local = Local::in_memory();
+        let uploads: &dyn UploadJournals = &local;
         let digest = Digest::of(b"blob");
         let key = UploadKey { store: "ghcr.io", repository: "acme/app", digest: &digest };
         let other = UploadKey { repository: "acme/app2", ..key };
-        assert_eq!(state.upload(&key), None);
+        assert_eq!(uploads.get(&key), None);
 
-        state.begin_upload(&key, &session("/uploads/1", 0));
-        state.begin_upload(&other, &session("/uploads/2", 0));
+        uploads.begin(&key, &session("/uploads/1", 0));
+        uploads.begin(&other, &session("/uploads/2", 0));
         for offset in [256, 0, 70_000, 255] {
-            state.add_point(&key, &point(offset));
+            uploads.add_checkpoint(&key, &checkpoint(offset));
         }
-        state.move_upload(&key, &session("/uploads/1?state=x", 70_000));
-        let journal = state.upload(&key).unwrap();
+        uploads.move_to(&key, &session("/uploads/1?state=x", 70_000));
+        let journal = uploads.get(&key).unwrap();
         assert_eq!(journal.session, session("/uploads/1?state=x", 70_000));
-        assert_eq!(journal.points, [0, 255, 256, 70_000].map(point));
-        assert_eq!(state.upload(&other).unwrap().points, []);
+        assert_eq!(journal.checkpoints, [0, 255, 256, 70_000].map(checkpoint));
+        assert_eq!(uploads.get(&other).unwrap().checkpoints, []);
 
-        // A new upload has nothing of the old one's trail.
-        state.begin_upload(&key, &session("/uploads/3", 0));
+        // A new upload has no checkpoints of the old one.
+        uploads.begin(&key, &session("/uploads/3", 0));
         assert_eq!(
-            state.upload(&key),
-            Some(Journal { session: session("/uploads/3", 0), points: vec![] })
+            uploads.get(&key),
+            Some(Journal { session: session("/uploads/3", 0), checkpoints: vec![] })
         );
-        state.add_point(&key, &point(1));
-        state.clear_upload(&key);
-        assert_eq!(state.upload(&key), None);
-        assert!(state.store().last_with_prefix(&points_prefix(&key), 9).is_empty());
-        assert!(state.upload(&other).is_some());
-    }
-
-    proptest! {
-        #[test]
-        fn sessions_round_trip(location: String, offset: u64) {
-            let session = UploadSession { location, offset };
-            prop_assert_eq!(decode_session(&encode_session(&session)), Some(session));
-        }
-
-        #[test]
-        fn any_bytes_are_a_session_or_nothing(bytes: Vec<u8>) {
-            let _ = decode_session(&bytes);
-        }
+        uploads.add_checkpoint(&key, &checkpoint(1));
+        uploads.clear(&key);
+        assert_eq!(uploads.get(&key), None);
+        assert!(local.store.scan(&encode_key(CHECKPOINT, &key), 9, |_, _| Some(())).is_empty());
+        assert!(uploads.get(&other).is_some());
     }
 }

@@ -1,74 +1,98 @@
-//! The embedded database: what is known, and what was begun.
+//! What is known, and what was begun: one trait for each purpose.
 //!
 //! Everything in here is a hint that saves requests, or a place to go on from. Nothing in here
-//! replaces the verification of bytes. So no method returns an error: a state that cannot be read
+//! replaces the verification of bytes. So the methods return no errors: a state that cannot be read
 //! is empty, one that cannot be written to forgets, and the log says so once.
 //!
-//! - `tags`: tags that were copied. `blobs`: where blobs are. `journal`: uploads that were begun.
-//!   `marks`: which slot of its schedule each rule was at. `manifests`: what was seen of them.
-//!   `abilities`: what registries were found to be able to do. `in_use`: what ran lately.
+//! The methods never block on a network: an implementation answers from what this process holds,
+//! and replicates in the background. What was noted is durable after [`Storage::flush`], and soon
+//! without it.
+//!
+//! - A file for each purpose, with its records, its trait and the trait's implementation by `local`:
+//!   `tags`: tags that were copied. `withdrawn`: tags that cleanup rules deleted. `blobs`: where
+//!   blobs are. `journal`: uploads that were begun. `marks`: where each rule stands. `manifests`:
+//!   what is known of manifests. `in_use`: what ran lately. `abilities`: what registries can do.
 //!   `quarantines`: where copies of what was deleted are.
-//!   `withdrawn`: tags that cleanup rules deleted.
-//! - `codec`: the bytes of keys and values. `store`: keys and values in memory or in sled.
-//! - `open`: directory, lock, damage. `flusher`: durability. `health`: what became of all that.
-//! - `jsonl`: beside the database, logs of what must not be lost. There, errors are returned.
+//! - `local`: the state of one machine. Below it: `store`: keys and values, in memory or in sled.
+//!   `codec`: their bytes; `old`: those of older versions. `open`: directory, lock, damage.
+//!   `flusher`: durability. `size`: disk space.
+//! - `jsonl`: append-only logs beside the database, for what must not be lost. There, errors are
+//!   returned.
 
 mod abilities;
 mod blobs;
 mod codec;
 mod flusher;
-mod health;
 mod in_use;
 mod journal;
 pub mod jsonl;
+mod local;
 mod manifests;
 mod marks;
+mod old;
 mod open;
 mod quarantines;
+mod size;
 mod store;
 mod tags;
 #[cfg(test)]
 mod tests;
 mod withdrawn;
 
-use std::fs::File;
+use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flusher::Flusher;
-use parking_lot::{Mutex, MutexGuard};
-use store::{Change, Store};
+use futures_util::future::BoxFuture;
+use local::Local;
 
-pub use abilities::Ability;
-pub use blobs::MAX_LOCATIONS;
-pub use health::Health;
-pub use in_use::{ListsNothing, SeenInUse};
-pub use journal::{Journal, Point, UploadKey};
-pub use manifests::{Created, SeenManifest, SeenReferrers};
-pub use marks::{Mark, Told};
+pub use abilities::{Ability, RegistryAbilities};
+pub use blobs::BlobLocations;
+pub use in_use::{InUseHistory, RememberedImage, UnexpectedlyEmpty};
+pub use journal::{Checkpoint, Journal, UploadJournals, UploadKey};
+pub use manifests::{Created, KnownManifests, ListedReferrers, ManifestFacts};
+pub use marks::{Announced, RuleMark, RuleMarks};
 pub use open::StateError;
-pub use tags::{TagKey, TagState};
-pub use withdrawn::Withdrawn;
+pub use quarantines::Quarantines;
+pub use tags::{TagKey, TagState, TagStates};
+pub use withdrawn::{Withdrawn, WithdrawnTags};
 
-/// The state of one process. Clones are the same state.
+/// The state of one process, by purpose. Clones are the same state. Whoever needs one purpose only
+/// takes that part.
 #[derive(Debug, Clone)]
-pub struct State(Arc<Inner>);
+pub struct State {
+    pub tags: Arc<dyn TagStates>,
+    pub withdrawn: Arc<dyn WithdrawnTags>,
+    pub blobs: Arc<dyn BlobLocations>,
+    pub uploads: Arc<dyn UploadJournals>,
+    pub marks: Arc<dyn RuleMarks>,
+    pub manifests: Arc<dyn KnownManifests>,
+    pub in_use: Arc<dyn InUseHistory>,
+    pub abilities: Arc<dyn RegistryAbilities>,
+    pub quarantines: Arc<dyn Quarantines>,
+    pub storage: Arc<dyn Storage>,
+}
 
-/// Dropped in this order: flushed, then closed, then unlocked.
-#[derive(Debug)]
-struct Inner {
-    /// `None` where there is nothing to flush to.
-    flusher: Option<Flusher>,
-    store: Arc<Store>,
-    /// Held while a value is read, changed and written.
-    updating: Mutex<()>,
-    /// `None` in memory.
-    dir: Option<PathBuf>,
-    set_aside: Option<PathBuf>,
-    /// Of the directory.
-    size: health::Size,
-    /// Held as long as the directory is in use.
-    _lock: Option<File>,
+/// How the other parts are kept.
+pub trait Storage: Debug + Send + Sync {
+    /// Makes everything that was noted until now durable.
+    fn flush(&self) -> BoxFuture<'_, ()>;
+
+    /// Costs nothing.
+    fn health(&self) -> Health;
+
+    /// The disk space that everything in the state directory takes, history included, in bytes; 0 in
+    /// memory. Costs nothing: it is measured in the background.
+    fn size_bytes(&self) -> u64;
+}
+
+/// Whether the state works. If it does not, everything goes on, but costs more requests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// Why the database is not used any more until the next start.
+    pub broken: Option<String>,
+    /// Where the database is kept that was found to be damaged when this state was opened.
+    pub set_aside: Option<PathBuf>,
 }
 
 impl State {
@@ -80,59 +104,27 @@ impl State {
     /// # Errors
     /// Another process uses the directory, or it cannot be created or written to.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let opened = open::open(dir)?;
-        let store = Arc::new(Store::Disk(opened.disk));
-        let flusher = Flusher::start(Arc::clone(&store)).map_err(|error| StateError::Unusable {
-            path: dir.to_owned(),
-            cause: error.to_string(),
-        })?;
-        Ok(Self(Arc::new(Inner {
-            flusher: Some(flusher),
-            store,
-            updating: Mutex::default(),
-            dir: Some(dir.to_owned()),
-            set_aside: opened.set_aside,
-            size: health::Size::of(dir),
-            _lock: Some(opened.lock),
-        })))
+        Local::open(dir).map(Self::local)
     }
 
     /// A state that lives as long as the process, for commands that do one thing.
     pub fn in_memory() -> Self {
-        Self(Arc::new(Inner {
-            flusher: None,
-            store: Arc::new(Store::Memory(Mutex::default())),
-            updating: Mutex::default(),
-            dir: None,
-            set_aside: None,
-            size: health::Size::default(),
-            _lock: None,
-        }))
+        Self::local(Local::in_memory())
     }
 
-    /// Makes everything that was noted until now durable. It is so within a fraction of a second
-    /// without this too.
-    pub async fn flush(&self) {
-        if let Some(flusher) = &self.0.flusher {
-            flusher.flush().await;
+    fn local(local: Local) -> Self {
+        let local = Arc::new(local);
+        Self {
+            tags: local.clone(),
+            withdrawn: local.clone(),
+            blobs: local.clone(),
+            uploads: local.clone(),
+            marks: local.clone(),
+            manifests: local.clone(),
+            in_use: local.clone(),
+            abilities: local.clone(),
+            quarantines: local.clone(),
+            storage: local,
         }
-    }
-
-    fn store(&self) -> &Store {
-        &self.0.store
-    }
-
-    fn apply(&self, changes: Vec<Change>) {
-        if changes.is_empty() {
-            return;
-        }
-        self.0.store.apply(changes);
-        if let Some(flusher) = &self.0.flusher {
-            flusher.written();
-        }
-    }
-
-    fn updating(&self) -> MutexGuard<'_, ()> {
-        self.0.updating.lock()
     }
 }

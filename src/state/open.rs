@@ -1,4 +1,4 @@
-//! Opening a state directory: one process at a time, and never stopped by damage.
+//! Opening a state directory: by one process at a time, and even if the database is damaged.
 //!
 //! ```text
 //! DIR/lock                      held as long as a process uses the directory
@@ -13,17 +13,17 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::codec::Writer;
+use super::codec;
 use super::store::{DAMAGE_MARK, Disk, Failure, guarded, is_systems};
 
-/// The version of all encodings in the database. A database with another one is set aside and
-/// started anew, by newer and older programs alike.
+/// The version of the database as a whole. A database of another version is set aside and a new one
+/// begun, by newer and older programs alike. `codec` says how a single kind of record changes.
 const SCHEMA: u64 = 1;
 
 const DATABASE: &str = "index.sled";
 const DAMAGED: &str = "index.sled.damaged-";
 
-/// So many databases that were set aside are kept, to look into what happened.
+/// How many databases that were set aside are kept, for finding out what happened.
 const MAX_DAMAGED: usize = 2;
 
 /// How long a lock is waited for.
@@ -64,12 +64,12 @@ pub enum StateError {
     Unusable { path: PathBuf, cause: String },
 }
 
-/// A database, and the lock that makes it this process's own.
+/// A database, and the lock that keeps other processes out.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) disk: Disk,
     pub(super) lock: File,
-    /// Where the database that was here before is now, if it could not be used.
+    /// Where the previous database was moved to, if it could not be used.
     pub(super) set_aside: Option<PathBuf>,
 }
 
@@ -106,9 +106,9 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StateError> {
     Ok(Opened { disk, lock, set_aside: aside })
 }
 
-/// Makes sure that the directory is there, and nobody else's business.
+/// Creates the directory if it is not there, and closes it to other users.
 fn prepare(dir: &Path) -> Result<(), StateError> {
-    // The mode is for what is made here only.
+    // The mode is that of directories that are created here only.
     let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
     created.map_err(|cause| match cause.kind() {
         ErrorKind::ReadOnlyFilesystem => StateError::ReadOnly(dir.to_owned()),
@@ -131,7 +131,7 @@ fn prepare(dir: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
-/// Locks the directory. Before sled does, whose own error names no remedy.
+/// Locks the directory, before sled does: sled's own error names no remedy.
 fn lock(dir: &Path) -> Result<File, StateError> {
     let path = dir.join("lock");
     let lock = OpenOptions::new()
@@ -155,9 +155,9 @@ fn lock(dir: &Path) -> Result<File, StateError> {
     }
 }
 
-/// Tries until there is a result, for a moment. A lock outlives its owner that long: a program
-/// that the owner has just started holds it too, until it is itself; and sled closes its file
-/// only when its own threads have let go of it.
+/// Tries for a moment until there is a result. A lock may outlive its owner that long: a program
+/// that the owner has just forked holds it too until it executes, and sled closes its file only
+/// when its own threads have ended.
 pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
@@ -181,9 +181,9 @@ fn unusable(dir: &Path, cause: std::io::Error) -> StateError {
 
 /// Why a database was not opened.
 enum Unopened {
-    /// The system's doing: another database would fare no better.
+    /// The cause is the system: another database could not be opened either.
     System(std::io::Error),
-    /// The database's fault.
+    /// The cause is the database.
     Damaged(String),
 }
 
@@ -218,7 +218,7 @@ fn open_database(path: &Path, is_new: bool) -> Result<Disk, Unopened> {
             Err(error) if is_locked(&error) => None,
             other => Some(other),
         });
-        // This process has the directory to itself, so a lock that stays is no other process's.
+        // Only this process uses the directory, so no other process holds the lock.
         let db =
             opened.unwrap_or_else(|| Err(std::io::Error::from(ErrorKind::ResourceBusy).into()));
         Disk::new(db?, path)
@@ -238,12 +238,12 @@ fn open_database(path: &Path, is_new: bool) -> Result<Disk, Unopened> {
     }
 }
 
-/// The entry that every database has: without it, it lost its contents.
+/// The entry that every database has. A database without it has lost its contents.
 fn sentinel() -> (Vec<u8>, Vec<u8>) {
-    (Writer::key(0).finish(), Writer::default().text("tranship state").number(SCHEMA).finish())
+    (vec![0], codec::encode(&("tranship state", SCHEMA)))
 }
 
-/// Renames the database, and removes the oldest of those set aside if there are too many.
+/// Renames the database, and removes the oldest ones that were set aside if there are too many.
 fn set_aside(dir: &Path) -> std::io::Result<PathBuf> {
     let mut numbers: Vec<u32> = Vec::new();
     for entry in fs::read_dir(dir)? {

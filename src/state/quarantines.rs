@@ -1,48 +1,57 @@
 //! Where the copies of each rule's deletions are kept, so that they are found when they expire,
-//! whatever has become of the repositories that they are from.
+//! even if the repositories that they come from are gone.
 
 use std::collections::BTreeSet;
+use std::fmt::Debug;
 
-use super::State;
-use super::codec::{Reader, Writer};
+use super::codec;
+use super::local::Local;
 
-/// Keys of quarantines start with this byte. Programs that do not know it leave them alone.
+/// The first byte of the keys of quarantines.
 const KIND: u8 = b'q';
 
-impl State {
-    /// Notes that a rule keeps copies at a place, as people write it.
-    pub fn note_quarantine(&self, rule: &str, place: &str) {
-        self.apply(vec![(key(rule, place), Some(Vec::new()))]);
+/// Where cleanup rules keep copies. `address` is written as people write it.
+pub trait Quarantines: Debug + Send + Sync {
+    /// Notes that a rule keeps copies at an address.
+    fn note(&self, rule: &str, address: &str);
+
+    /// Notes that a rule keeps nothing at an address any more.
+    fn forget(&self, rule: &str, address: &str);
+
+    /// The addresses of a rule.
+    fn of_rule(&self, rule: &str) -> BTreeSet<String>;
+
+    /// The addresses of all rules.
+    fn all(&self) -> BTreeSet<String>;
+}
+
+impl Quarantines for Local {
+    fn note(&self, rule: &str, address: &str) {
+        self.apply(vec![(key(rule, address), Some(Vec::new()))]);
     }
 
-    /// Nothing is kept there any more.
-    pub fn forget_quarantine(&self, rule: &str, place: &str) {
-        self.apply(vec![(key(rule, place), None)]);
+    fn forget(&self, rule: &str, address: &str) {
+        self.apply(vec![(key(rule, address), None)]);
     }
 
-    /// The places of a rule.
-    pub fn quarantines(&self, rule: &str) -> BTreeSet<String> {
-        self.places(&Writer::key(KIND).text(rule).finish())
+    fn of_rule(&self, rule: &str) -> BTreeSet<String> {
+        addresses(self, &codec::key(KIND, &rule))
     }
 
-    /// The places of all rules.
-    pub fn all_quarantines(&self) -> BTreeSet<String> {
-        self.places(&[KIND])
-    }
-
-    fn places(&self, prefix: &[u8]) -> BTreeSet<String> {
-        let found = self.store().last_with_prefix(prefix, usize::MAX);
-        let place = |(key, _): (Vec<u8>, Vec<u8>)| {
-            let mut reader = Reader::new(key.get(1..)?);
-            reader.text()?;
-            reader.text()
-        };
-        found.into_iter().filter_map(place).collect()
+    fn all(&self) -> BTreeSet<String> {
+        addresses(self, &[KIND])
     }
 }
 
-fn key(rule: &str, place: &str) -> Vec<u8> {
-    Writer::key(KIND).text(rule).text(place).finish()
+fn addresses(local: &Local, prefix: &[u8]) -> BTreeSet<String> {
+    let address = |key: &[u8], _: &[u8]| {
+        codec::decode::<(u8, &str, String)>(key).map(|(_, _, address)| address)
+    };
+    local.store.scan(prefix, usize::MAX, address).into_iter().collect()
+}
+
+fn key(rule: &str, address: &str) -> Vec<u8> {
+    codec::key(KIND, &(rule, address))
 }
 
 #[cfg(test)]
@@ -50,17 +59,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_those_of_their_rule() {
-        let state = State::in_memory();
-        for (rule, place) in [("apps", "oci:/q/a"), ("apps", "q.example/a"), ("app", "oci:/q/b")] {
-            state.note_quarantine(rule, place);
-            state.note_quarantine(rule, place);
+    fn addresses_are_those_of_their_rule() {
+        let state: &dyn Quarantines = &Local::in_memory();
+        for (rule, address) in [("apps", "oci:/q/a"), ("apps", "q.example/a"), ("app", "oci:/q/b")]
+        {
+            state.note(rule, address);
+            state.note(rule, address);
         }
-        let set = |places: &[&str]| places.iter().map(|place| (*place).to_owned()).collect();
-        assert_eq!(state.quarantines("apps"), set(&["oci:/q/a", "q.example/a"]));
-        assert_eq!(state.quarantines("app"), set(&["oci:/q/b"]));
-        assert_eq!(state.all_quarantines(), set(&["oci:/q/a", "oci:/q/b", "q.example/a"]));
-        state.forget_quarantine("apps", "oci:/q/a");
-        assert_eq!(state.quarantines("apps"), set(&["q.example/a"]));
+        let set = |all: &[&str]| all.iter().map(|one| (*one).to_owned()).collect();
+        assert_eq!(state.of_rule("apps"), set(&["oci:/q/a", "q.example/a"]));
+        assert_eq!(state.of_rule("app"), set(&["oci:/q/b"]));
+        assert_eq!(state.all(), set(&["oci:/q/a", "oci:/q/b", "q.example/a"]));
+        state.forget("apps", "oci:/q/a");
+        assert_eq!(state.of_rule("apps"), set(&["q.example/a"]));
     }
 }

@@ -1,7 +1,7 @@
-//! Keys and values, in memory or in sled, with failures turned into forgetting.
+//! Keys and values, in memory or in sled.
 //!
-//! What is kept here only saves time. So nothing in here returns an error: the first one, or a
-//! panic inside of sled, is logged, and from then on the store is empty and takes nothing.
+//! What is kept here only saves time, so nothing in here returns an error. After the first error,
+//! or a panic inside of sled, the store is empty and takes nothing any more; the log says so once.
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
@@ -12,14 +12,13 @@ use std::sync::OnceLock;
 
 use parking_lot::Mutex;
 
-/// The file in a database's folder that says that the database was found to be damaged, and how.
-/// Much damage shows only when a page is read, so opening alone would never get rid of it.
+/// A file in the folder of a database that was found to be damaged; it says how. Much damage shows
+/// only when a page is read, so opening the database would not find it again.
 pub(super) const DAMAGE_MARK: &str = "damaged";
 
 /// A key, and its new value or `None` to remove it.
 pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
 
-/// Where keys and values are kept.
 #[derive(Debug)]
 pub(super) enum Store {
     Memory(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>),
@@ -48,7 +47,7 @@ pub(super) enum Failure {
     Panic(String),
 }
 
-/// Whether an error would come with an undamaged database too.
+/// Whether an error of the system says nothing about the database.
 pub(super) fn is_systems(error: &std::io::Error) -> bool {
     matches!(
         error.kind(),
@@ -61,9 +60,9 @@ pub(super) fn is_systems(error: &std::io::Error) -> bool {
     )
 }
 
-/// Runs an operation of sled, which panics where a page is damaged.
+/// Runs an operation of sled, which panics if a page is damaged.
 pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    // Nothing that `work` touched is used afterwards: a failed database is given up.
+    // Nothing that `work` touched is used after a panic: the database is given up.
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
         let message = panic
             .downcast_ref::<String>()
@@ -82,7 +81,7 @@ impl Store {
         }
     }
 
-    /// Makes all changes, or none if the process dies meanwhile.
+    /// Makes all changes, or none if the process is killed meanwhile.
     pub(super) fn apply(&self, changes: Vec<Change>) {
         match self {
             Self::Memory(map) => {
@@ -100,57 +99,46 @@ impl Store {
         }
     }
 
-    /// The last `limit` entries whose keys start with `prefix`, in the order of their keys.
-    pub(super) fn last_with_prefix(&self, prefix: &[u8], limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let mut entries: Vec<_> = match self {
-            Self::Memory(map) => map
-                .lock()
-                .range(prefix.to_vec()..)
-                .take_while(|(key, _)| key.starts_with(prefix))
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect::<Vec<_>>()
-                .into_iter()
-                .rev()
-                .take(limit)
-                .collect(),
+    /// What `pick` makes of the entries whose keys start with `prefix`, in the order of their keys;
+    /// of more than `limit`, the last ones. There may be very many entries: only what is picked is
+    /// held. `pick` must not use the store.
+    ///
+    /// Every scan is done here, so this is where scans could be kept off the runtime's workers.
+    pub(super) fn scan<T>(
+        &self,
+        prefix: &[u8],
+        limit: usize,
+        mut pick: impl FnMut(&[u8], &[u8]) -> Option<T>,
+    ) -> Vec<T> {
+        let mut picked: Vec<T> = match self {
+            Self::Memory(map) => {
+                let map = map.lock();
+                let end =
+                    map.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+                let mut entries: Vec<_> = end.collect();
+                entries.reverse();
+                entries
+                    .into_iter()
+                    .filter_map(|(key, value)| pick(key, value))
+                    .take(limit)
+                    .collect()
+            }
             Self::Disk(disk) => disk
                 .run(|db| {
-                    let scan = db.scan_prefix(prefix).rev().take(limit);
-                    Ok(scan
-                        .map(|entry| entry.map(|(key, value)| (key.to_vec(), value.to_vec())))
-                        .collect::<Result<_, _>>()?)
+                    let mut picked = Vec::new();
+                    for entry in db.scan_prefix(prefix).rev() {
+                        if picked.len() == limit {
+                            break;
+                        }
+                        let (key, value) = entry?;
+                        picked.extend(pick(&key, &value));
+                    }
+                    Ok(picked)
                 })
                 .unwrap_or_default(),
         };
-        entries.reverse();
-        entries
-    }
-
-    /// The keys that start with `prefix` and are wanted, in their order. There may be very many, so
-    /// the others are never held.
-    pub(super) fn keys(&self, prefix: &[u8], wanted: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        match self {
-            Self::Memory(map) => map
-                .lock()
-                .range(prefix.to_vec()..)
-                .map(|(key, _)| key)
-                .take_while(|key| key.starts_with(prefix))
-                .filter(|key| wanted(key))
-                .cloned()
-                .collect(),
-            Self::Disk(disk) => disk
-                .run(|db| {
-                    let mut keys = Vec::new();
-                    for key in db.scan_prefix(prefix).keys() {
-                        let key = key?;
-                        if wanted(&key) {
-                            keys.push(key.to_vec());
-                        }
-                    }
-                    Ok(keys)
-                })
-                .unwrap_or_default(),
-        }
+        picked.reverse();
+        picked
     }
 
     /// Makes everything that was applied durable, against the loss of power too.
@@ -181,7 +169,7 @@ fn write(db: &sled::Db, changes: Vec<Change>) -> Result<(), Failure> {
     let mut batch = sled::Batch::default();
     for (key, value) in changes {
         match value {
-            // A batch makes sled write its buffer out, so a single change goes without one.
+            // A batch makes sled write out its buffer, so a single change is made without one.
             Some(value) if is_single => return Ok(db.insert(key, value).map(drop)?),
             None if is_single => return Ok(db.remove(key).map(drop)?),
             Some(value) => batch.insert(key, value),
@@ -198,12 +186,12 @@ impl Disk {
         Ok(Self { db, file, mark: path.join(DAMAGE_MARK), broken: OnceLock::new() })
     }
 
-    /// A value, or why it cannot be read: for the one who opens the database.
+    /// A value, or why it cannot be read: for opening the database.
     pub(super) fn get_now(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
         self.try_run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
     }
 
-    /// Writes a value durably, or says why not: for the one who opens the database.
+    /// Writes a value durably, or says why not: for opening the database.
     pub(super) fn put_now(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
         self.try_run(|db| {
             db.insert(key, value)?;
@@ -235,7 +223,7 @@ impl Disk {
         self.give_up(&why);
         match failure {
             Failure::Io(error) | Failure::Sled(sled::Error::Io(error)) if is_systems(error) => {}
-            // Best effort: without the mark the next process meets the damage by itself.
+            // Best effort: without the mark, the next process runs into the damage again.
             _ => drop(std::fs::write(&self.mark, why)),
         }
     }
@@ -255,7 +243,7 @@ impl Drop for Disk {
         let broken = self.broken.get().is_some();
         if broken || self.try_run(|db| self.flush_to_disk(db)).is_err() {
             // Closing a database that failed panics, or waits for writes that never happen. With
-            // one owner more it is not closed before the process ends.
+            // one more owner, it is not closed before the process ends.
             std::mem::forget(self.db.clone());
         }
     }
@@ -263,19 +251,20 @@ impl Drop for Disk {
 
 impl std::fmt::Debug for Disk {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // sled's own prints the whole content.
+        // sled's own implementation prints the whole content.
         f.debug_struct("Disk").field("broken", &self.broken).finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Health, State};
+    use super::super::local::Local;
+    use super::super::{BlobLocations, Health, Storage};
     use super::*;
 
     /// Runs `work` on the state's database, as every operation is run.
-    fn run(state: &State, work: impl FnOnce(&sled::Db) -> Result<(), Failure>) {
-        let Store::Disk(disk) = state.store() else { panic!("a state on disk") };
+    fn run(state: &Local, work: impl FnOnce(&sled::Db) -> Result<(), Failure>) {
+        let Store::Disk(disk) = &*state.store else { panic!("a state on disk") };
         assert!(disk.run(work).is_none());
     }
 
@@ -283,18 +272,18 @@ mod tests {
     fn a_panic_empties_the_state_and_the_next_start_sets_it_aside() {
         let dir = tempfile::TempDir::new().unwrap();
         let blob = crate::oci::Digest::of(b"blob");
-        let state = State::open(dir.path()).unwrap();
-        state.add_blobs("ghcr.io", "a", [&blob]);
+        let state = Local::open(dir.path()).unwrap();
+        state.add("ghcr.io", "a", &blob);
         run(&state, |_| panic!("bad page"));
-        assert!(state.blob_locations("ghcr.io", &blob).is_empty());
-        state.add_blobs("ghcr.io", "b", [&blob]);
-        assert!(state.blob_locations("ghcr.io", &blob).is_empty());
+        assert!(state.get("ghcr.io", &blob).is_empty());
+        state.add("ghcr.io", "b", &blob);
+        assert!(state.get("ghcr.io", &blob).is_empty());
         assert!(state.health().broken.unwrap().contains("bad page"));
         assert_eq!(state.health().set_aside, None);
         drop(state);
 
-        let state = State::open(dir.path()).unwrap();
-        assert!(state.blob_locations("ghcr.io", &blob).is_empty());
+        let state = Local::open(dir.path()).unwrap();
+        assert!(state.get("ghcr.io", &blob).is_empty());
         let aside = dir.path().join("index.sled.damaged-1").join(DAMAGE_MARK);
         assert!(std::fs::read_to_string(&aside).unwrap().contains("bad page"));
         let health = state.health();
@@ -302,15 +291,15 @@ mod tests {
             health,
             Health { broken: None, set_aside: Some(aside.parent().unwrap().into()) }
         );
-        state.add_blobs("ghcr.io", "c", [&blob]);
-        assert_eq!(state.blob_locations("ghcr.io", &blob), ["c"]);
+        state.add("ghcr.io", "c", &blob);
+        assert_eq!(state.get("ghcr.io", &blob), ["c"]);
     }
 
     /// A full disk says nothing about the database.
     #[test]
     fn an_error_of_the_system_is_no_damage() {
         let dir = tempfile::TempDir::new().unwrap();
-        let state = State::open(dir.path()).unwrap();
+        let state = Local::open(dir.path()).unwrap();
         run(&state, |_| Err(std::io::Error::from(ErrorKind::StorageFull).into()));
         assert!(!dir.path().join("index.sled").join(DAMAGE_MARK).exists());
     }

@@ -1,100 +1,92 @@
-//! What is known of a tag that was copied: which digests, when, and under which options.
+//! Tags that were copied: which digests, when, and under which options.
 
-use super::State;
-use super::codec::{Reader, Writer};
+use std::fmt::Debug;
+
+use super::codec;
+use super::local::Local;
 use crate::oci::{Digest, Tag};
 
-/// Keys of tag states start with this byte.
-const KIND: u8 = b't';
+/// The first byte of the keys of tag states.
+pub(super) const KIND: u8 = b'T';
 
 /// One tag on its way from one repository to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TagKey<'a> {
-    /// The source repository, as `Repository::name` has it.
+    /// The source repository's `Repository::name`.
     pub source: &'a str,
-    /// The target repository, as `Repository::name` has it.
+    /// The target repository's `Repository::name`.
     pub target: &'a str,
     pub tag: &'a Tag,
 }
 
-/// A tag as it was when it was last found to be in step. A hint that saves requests.
+/// A tag as it was when source and target were last found to be in step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagState {
     pub source_digest: Digest,
-    /// Another one than the source's where the image was rewritten on its way.
+    /// Differs from the source's if the image was rewritten on its way.
     pub target_digest: Digest,
     /// When the target was last seen to have it, in seconds since 1970.
     pub verified_at: u64,
-    /// A fingerprint of what was asked for (platforms, referrers …). Another one today makes
-    /// this state void.
+    /// A fingerprint of the options of the copy (platforms, referrers …). If it differs from
+    /// today's, this state is void.
     pub options: u64,
-    /// Every manifest of the image's graph: what their referrers are looked for under.
+    /// Every manifest of the image's graph, that of the target's digest first: their referrers are
+    /// looked for.
     pub subjects: Vec<Digest>,
     /// A fingerprint of the referrers that were seen, made by the caller.
     pub referrers: Option<Digest>,
 }
 
-const REWRITTEN: u8 = 1;
-const HAS_REFERRERS: u8 = 2;
-
-impl State {
-    /// What is known of a tag.
-    pub fn tag(&self, key: &TagKey<'_>) -> Option<TagState> {
-        TagState::decode(&self.store().get(&encode_key(key))?)
-    }
+/// What is known of tags that were copied.
+pub trait TagStates: Debug + Send + Sync {
+    fn get(&self, key: &TagKey<'_>) -> Option<TagState>;
 
     /// Notes that a tag is in step.
-    pub fn set_tag(&self, key: &TagKey<'_>, state: &TagState) {
+    fn set(&self, key: &TagKey<'_>, state: &TagState);
+
+    /// Drops what is known of a tag, because it turned out to be wrong or the tag is gone.
+    fn forget(&self, key: &TagKey<'_>);
+}
+
+impl TagStates for Local {
+    fn get(&self, key: &TagKey<'_>) -> Option<TagState> {
+        TagState::decode(&self.store.get(&encode_key(key))?)
+    }
+
+    fn set(&self, key: &TagKey<'_>, state: &TagState) {
         self.apply(vec![(encode_key(key), Some(state.encode()))]);
     }
 
-    /// Drops what is known of a tag, because it turned out to be wrong or the tag is gone.
-    pub fn forget_tag(&self, key: &TagKey<'_>) {
+    fn forget(&self, key: &TagKey<'_>) {
         self.apply(vec![(encode_key(key), None)]);
     }
 }
 
 fn encode_key(key: &TagKey<'_>) -> Vec<u8> {
-    Writer::key(KIND).text(key.source).text(key.target).text(key.tag.as_str()).finish()
+    codec::key(KIND, &(key.source, key.target, key.tag.as_str()))
 }
 
 impl TagState {
-    /// The bytes that are stored.
+    /// The bytes that are stored. Most digests of a record are the source's: it is stored once.
     pub fn encode(&self) -> Vec<u8> {
-        let rewritten = self.target_digest != self.source_digest;
-        let flags = if rewritten { REWRITTEN } else { 0 }
-            | if self.referrers.is_some() { HAS_REFERRERS } else { 0 };
-        let mut writer = Writer::default().byte(flags).digest(&self.source_digest);
-        if rewritten {
-            writer = writer.digest(&self.target_digest);
-        }
-        writer = writer.number(self.verified_at).ordered(self.options);
-        writer = writer.number(self.subjects.len() as u64);
-        for subject in &self.subjects {
-            writer = writer.digest(subject);
-        }
-        if let Some(referrers) = &self.referrers {
-            writer = writer.digest(referrers);
-        }
-        writer.finish()
+        let rewritten = (self.target_digest != self.source_digest).then_some(&self.target_digest);
+        let root = std::slice::from_ref(&self.target_digest);
+        let below = self.subjects.strip_prefix(root).unwrap_or(&self.subjects);
+        let options = self.options.to_be_bytes();
+        let source = &self.source_digest;
+        codec::encode(&(source, rewritten, self.verified_at, options, below, &self.referrers))
     }
 
-    /// `None` if these are not the bytes of a tag state, which is then not known.
+    /// `None` if these are not the bytes of a tag state, which then is not known.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut reader = Reader::new(bytes);
-        let flags = reader.byte().filter(|flags| flags & !(REWRITTEN | HAS_REFERRERS) == 0)?;
-        let source_digest = reader.digest()?;
-        let target_digest =
-            if flags & REWRITTEN == 0 { source_digest.clone() } else { reader.digest()? };
-        let state = Self {
-            source_digest,
-            target_digest,
-            verified_at: reader.number()?,
-            options: reader.ordered()?,
-            subjects: reader.list(Reader::digest)?,
-            referrers: if flags & HAS_REFERRERS == 0 { None } else { Some(reader.digest()?) },
-        };
-        reader.at_end().then_some(state)
+        type Stored = (Digest, Option<Digest>, u64, [u8; 8], Vec<Digest>, Option<Digest>);
+        let stored: Stored = codec::decode(bytes)?;
+        let (source_digest, rewritten, verified_at, options, below, referrers) = stored;
+        let target_digest = rewritten.unwrap_or_else(|| source_digest.clone());
+        let mut subjects = below;
+        subjects.insert(0, target_digest.clone());
+        let options = u64::from_be_bytes(options);
+        Some(Self { source_digest, target_digest, verified_at, options, subjects, referrers })
     }
 }
 
@@ -111,25 +103,38 @@ mod tests {
     }
 
     fn tag_state() -> impl Strategy<Value = TagState> {
-        let subjects = prop::collection::vec(digest(), 0..5);
+        let below = prop::collection::vec(digest(), 0..5);
         (
             digest(),
             prop::option::of(digest()),
             any::<u64>(),
             any::<u64>(),
-            subjects,
+            below,
             prop::option::of(digest()),
         )
-            .prop_map(
-                |(source_digest, target, verified_at, options, subjects, referrers)| TagState {
-                    target_digest: target.unwrap_or_else(|| source_digest.clone()),
-                    source_digest,
-                    verified_at,
-                    options,
-                    subjects,
-                    referrers,
-                },
-            )
+            .prop_map(|(source_digest, target, verified_at, options, below, referrers)| {
+                let target_digest = target.unwrap_or_else(|| source_digest.clone());
+                let subjects = std::iter::once(target_digest.clone()).chain(below).collect();
+                TagState { source_digest, target_digest, verified_at, options, subjects, referrers }
+            })
+    }
+
+    /// A state may hold a hundred thousand of these.
+    #[test]
+    fn the_record_of_an_image_without_platforms_is_small() {
+        let digest = Digest::of(b"image");
+        let mut state = TagState {
+            source_digest: digest.clone(),
+            target_digest: digest.clone(),
+            verified_at: 1_800_000_000,
+            options: u64::MAX,
+            subjects: vec![digest.clone()],
+            referrers: None,
+        };
+        assert_eq!(state.encode().len(), 49);
+        state.subjects.push(Digest::of(b"child"));
+        state.referrers = Some(digest);
+        assert_eq!(state.encode().len(), 49 + 33 + 33);
     }
 
     proptest! {

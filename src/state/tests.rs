@@ -32,12 +32,12 @@ fn tag_state(number: u64) -> TagState {
 fn put(state: &State, number: u64) {
     let tag: Tag = format!("v{number}").parse().unwrap();
     let key = TagKey { source: "ghcr.io/acme/app", target: "quay.io/acme/app", tag: &tag };
-    state.set_tag(&key, &tag_state(number));
+    state.tags.set(&key, &tag_state(number));
 }
 
 fn get(state: &State, number: u64) -> Option<TagState> {
     let tag: Tag = format!("v{number}").parse().unwrap();
-    state.tag(&TagKey { source: "ghcr.io/acme/app", target: "quay.io/acme/app", tag: &tag })
+    state.tags.get(&TagKey { source: "ghcr.io/acme/app", target: "quay.io/acme/app", tag: &tag })
 }
 
 /// Runs `work` and returns what it logged.
@@ -90,7 +90,7 @@ async fn everything_is_there_when_opened_again() {
     let blob = Digest::of(b"blob");
     let upload = UploadKey { store: "quay.io", repository: "acme/app", digest: &blob };
     let session = UploadSession { location: "/uploads/1".into(), offset: 9 };
-    let point = Point { offset: 9, hash_state: blob.hasher().serialize() };
+    let checkpoint = Checkpoint { offset: 9, hash_state: blob.hasher().serialize() };
 
     let state = State::open(&path).unwrap();
     for folder in [&path, &path.join("index.sled")] {
@@ -98,26 +98,33 @@ async fn everything_is_there_when_opened_again() {
     }
     put(&state, 1);
     put(&state, 2);
-    state.forget_tag(&TagKey {
+    state.tags.forget(&TagKey {
         source: "ghcr.io/acme/app",
         target: "quay.io/acme/app",
         tag: &"v2".parse().unwrap(),
     });
-    state.add_blobs("quay.io", "acme/app", [&blob]);
-    state.add_blobs("quay.io", "acme/other", [&blob, &Digest::of(b"other")]);
-    state.begin_upload(&upload, &session);
-    state.add_point(&upload, &point);
+    state.blobs.add("quay.io", "acme/app", &blob);
+    state.blobs.add("quay.io", "acme/other", &blob);
+    state.blobs.add("quay.io", "acme/other", &Digest::of(b"other"));
+    state.uploads.begin(&upload, &session);
+    state.uploads.add_checkpoint(&upload, &checkpoint);
     drop(state);
 
     let (state, log) = logged(|| State::open(&path).unwrap());
     assert_eq!(log, "");
     assert_eq!(get(&state, 1), Some(tag_state(1)));
     assert_eq!(get(&state, 2), None);
-    assert_eq!(state.blob_locations("quay.io", &blob), ["acme/other", "acme/app"]);
-    assert_eq!(state.upload(&upload), Some(Journal { session, points: vec![point] }));
-    state.clear_upload(&upload);
-    state.flush().await;
-    assert_eq!(state.upload(&upload), None);
+    assert_eq!(state.blobs.get("quay.io", &blob), ["acme/other", "acme/app"]);
+    assert_eq!(
+        state.uploads.get(&upload),
+        Some(Journal { session, checkpoints: vec![checkpoint] })
+    );
+    state.uploads.clear(&upload);
+    state.storage.flush().await;
+    assert_eq!(state.uploads.get(&upload), None);
+    assert_eq!(state.storage.health(), Health { broken: None, set_aside: None });
+    assert!(state.storage.size_bytes() > 0);
+    assert_eq!(State::in_memory().storage.size_bytes(), 0);
 }
 
 #[test]
@@ -254,7 +261,7 @@ async fn writing_until_killed() {
     for number in first.. {
         put(&state, number);
         if number % 50 == 0 {
-            state.flush().await;
+            state.storage.flush().await;
             println!("flushed {number}");
         }
     }

@@ -187,7 +187,7 @@ impl Syncer {
         let progress = Progress::new(&spec);
         let _watched = self.registries.pulses().watch(spec.flow, spec.progress.pulse());
         let finished = spec.stop.now.run_until_cancelled(self.pass(&spec, &progress)).await;
-        self.carrier.state().flush().await;
+        self.carrier.state().storage.flush().await;
         let mut report = progress.into_report();
         report.interrupted |= finished.is_none();
         report.seconds = begin.elapsed().as_secs_f64();

@@ -1,7 +1,7 @@
 //! What cleanup rules say of the repositories that sync rules write to.
 //!
 //! A tag that a cleanup rule deleted is not copied there again while the source has not moved: see
-//! [`State::withdrawn`](crate::state::State::withdrawn). That holds only as long as some rule would
+//! [`WithdrawnTags`](crate::state::WithdrawnTags). That holds only as long as some rule would
 //! delete it again.
 
 use std::sync::Arc;

@@ -43,7 +43,7 @@ impl Carrier {
         };
         let totals = Arc::new(Totals::default());
         Self {
-            blobs: Blobs::new(Presence::new(state.clone()), streamer),
+            blobs: Blobs::new(Presence::new(state.blobs.clone()), streamer),
             fallback_locks: KeyedLocks::default(),
             active: ActiveTransfers::new(vec![totals.clone()]),
             totals,

@@ -4,7 +4,7 @@
 use super::checkpoints::Checkpoints;
 use crate::oci::{Descriptor, Hasher};
 use crate::repository::{Repository, UploadSession};
-use crate::state::{Point, State, UploadKey};
+use crate::state::{Checkpoint, State, UploadKey};
 
 /// Blobs of this size and more are journalled; smaller ones are sent anew sooner than resumed.
 const MIN_SIZE: u64 = 64 << 20;
@@ -30,14 +30,14 @@ impl UploadJournal {
             return None;
         }
         let key = key(blob, target);
-        let journal = self.state.upload(&key)?;
+        let journal = self.state.uploads.get(&key)?;
         match target.upload_status(&journal.session).await {
             Ok(Some(session)) if session.offset <= blob.size => {
                 tracing::info!(digest = %blob.digest, target = target.name(), offset = session.offset, "going on with an upload that was begun before");
                 Some(session)
             }
             _ => {
-                self.state.clear_upload(&key);
+                self.state.uploads.clear(&key);
                 None
             }
         }
@@ -52,12 +52,12 @@ impl UploadJournal {
         if blob.size < MIN_SIZE {
             return Checkpoints::new(&blob.digest);
         }
-        let mut points: Vec<Point> = targets
-            .filter_map(|target| self.state.upload(&key(blob, target)))
-            .flat_map(|journal| journal.points)
+        let mut known: Vec<Checkpoint> = targets
+            .filter_map(|target| self.state.uploads.get(&key(blob, target)))
+            .flat_map(|journal| journal.checkpoints)
             .collect();
-        points.sort_by_key(|point| point.offset);
-        let states = points.iter().map(|point| (point.offset, &point.hash_state[..]));
+        known.sort_by_key(|checkpoint| checkpoint.offset);
+        let states = known.iter().map(|known| (known.offset, &known.hash_state[..]));
         Checkpoints::restore(&blob.digest, states)
     }
 
@@ -70,9 +70,9 @@ impl UploadJournal {
     ) {
         if blob.size >= MIN_SIZE {
             let key = key(blob, target);
-            match self.state.upload(&key) {
-                Some(_) => self.state.move_upload(&key, session),
-                None => self.state.begin_upload(&key, session),
+            match self.state.uploads.get(&key) {
+                Some(_) => self.state.uploads.move_to(&key, session),
+                None => self.state.uploads.begin(&key, session),
             }
         }
     }
@@ -81,7 +81,7 @@ impl UploadJournal {
     /// nobody remembers are sent in vain.
     pub async fn flush(&self, blob: &Descriptor) {
         if blob.size >= MIN_SIZE {
-            self.state.flush().await;
+            self.state.storage.flush().await;
         }
     }
 
@@ -94,14 +94,16 @@ impl UploadJournal {
         hasher: &Hasher,
     ) {
         if blob.size >= MIN_SIZE {
-            let point = Point { offset, hash_state: hasher.serialize() };
-            targets.for_each(|target| self.state.add_point(&key(blob, target), &point));
+            let checkpoint = Checkpoint { offset, hash_state: hasher.serialize() };
+            targets.for_each(|target| {
+                self.state.uploads.add_checkpoint(&key(blob, target), &checkpoint)
+            });
         }
     }
 
     /// The upload has ended.
     pub fn clear(&self, blob: &Descriptor, target: &dyn Repository) {
-        self.state.clear_upload(&key(blob, target));
+        self.state.uploads.clear(&key(blob, target));
     }
 }
 

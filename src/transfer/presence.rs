@@ -5,13 +5,14 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
 use super::recent::RecentBlobs;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::Repository;
-use crate::state::State;
+use crate::state::BlobLocations;
 
 /// How a store answers when asked to mount a blob into a repository from that same repository:
 /// the cheapest way to ask "do you have it, and if not, I will upload it".
@@ -26,15 +27,15 @@ pub(super) enum SelfMount {
 /// What is known of blobs at targets.
 #[derive(Debug)]
 pub(super) struct Presence {
-    state: State,
+    known: Arc<dyn BlobLocations>,
     recent: Mutex<RecentBlobs>,
     /// By store.
     self_mounts: Mutex<HashMap<String, SelfMount>>,
 }
 
 impl Presence {
-    pub fn new(state: State) -> Self {
-        Self { state, recent: Mutex::default(), self_mounts: Mutex::default() }
+    pub fn new(known: Arc<dyn BlobLocations>) -> Self {
+        Self { known, recent: Mutex::default(), self_mounts: Mutex::default() }
     }
 
     /// Whether a target is known to have a blob. `cleaned`: what the state says of this target is
@@ -44,14 +45,14 @@ impl Presence {
             return true;
         }
         // A registry need not check that a manifest's blobs are there, so doubts count.
-        let noted = || self.state.blob_locations(target.store(), digest);
+        let noted = || self.known.get(target.store(), digest);
         !cleaned && noted().iter().any(|path| path == target.path())
     }
 
     /// Notes that a target has a blob.
     pub fn note(&self, target: &dyn Repository, digest: &Digest) {
         self.recent.lock().insert(hash(target, digest));
-        self.state.add_blobs(target.store(), target.path(), [digest]);
+        self.known.add(target.store(), target.path(), digest);
     }
 
     /// Forgets these blobs, because the target says that some are missing.
@@ -64,7 +65,7 @@ impl Presence {
 
     /// Forgets that a repository of this store has the blob.
     pub fn forget_at(&self, store: &str, path: &str, digest: &Digest) {
-        self.state.forget_blob(store, path, digest);
+        self.known.forget(store, path, digest);
     }
 
     /// Another repository of the target's store from which the blob can be mounted, as far as is
@@ -78,7 +79,7 @@ impl Presence {
         if source.store() == target.store() && source.path() != target.path() {
             return Some(source.path().to_owned());
         }
-        let known = self.state.blob_locations(target.store(), digest);
+        let known = self.known.get(target.store(), digest);
         known.into_iter().find(|path| path != target.path())
     }
 

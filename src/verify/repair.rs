@@ -39,15 +39,15 @@ impl Repairer {
         compared: &Compared,
     ) -> Repaired {
         let state = self.carrier.state();
-        let record = key(pair, item).and_then(|key| state.tag(&key));
+        let record = key(pair, item).and_then(|key| state.tags.get(&key));
         if let Some(error) = conflict(pair, compared, record.as_ref()) {
             return Repaired { repair: failed(&error), record: None };
         }
         if let Some(key) = key(pair, item) {
-            state.forget_tag(&key);
+            state.tags.forget(&key);
         }
         for blob in &compared.blobs {
-            state.forget_blob(pair.target.store(), pair.target.path(), blob);
+            state.blobs.forget(pair.target.store(), pair.target.path(), blob);
         }
         let job = Job {
             source: pair.source.clone(),
@@ -100,13 +100,13 @@ impl Repairer {
     /// would take a rewritten index for somebody else's.
     pub(super) fn remember(&self, pair: &RepositoryPair, item: &Item, repaired: &Repaired) {
         if let (Some(key), Some(record)) = (key(pair, item), &repaired.record) {
-            self.carrier.state().set_tag(&key, record);
+            self.carrier.state().tags.set(&key, record);
         }
     }
 
     /// Waits until everything noted is on the disk.
     pub(super) async fn flush(&self) {
-        self.carrier.state().flush().await;
+        self.carrier.state().storage.flush().await;
     }
 }
 

@@ -46,7 +46,7 @@ async fn clean(state: &State, target: &Scripted, text: &str, tag: &str) {
     let digest: Digest = digest.parse().unwrap();
     let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     let withdrawn = Withdrawn { digest, policy: parsed(text).mark(), at };
-    state.set_withdrawn(
+    state.withdrawn.set(
         &format!("{}/mirror/app", target.host()),
         &tag.parse().unwrap(),
         &withdrawn,
@@ -107,7 +107,7 @@ impl Bench {
 
     fn known(&self, tag: &str) -> Option<Withdrawn> {
         let name = format!("{}/mirror/app", self.target.host());
-        self.runner.state.withdrawn(&name, &tag.parse().unwrap())
+        self.runner.state.withdrawn.get(&name, &tag.parse().unwrap())
     }
 }
 

@@ -78,9 +78,10 @@ fn add(
     let listed: BTreeMap<String, BTreeSet<String>> =
         sightings.iter().map(|(used, places)| (used.to_string(), places.clone())).collect();
     let remembered = state
-        .note_in_use(name, &listed, source.remember, source.allow_empty, now)
+        .in_use
+        .note(name, &listed, source.remember, source.allow_empty, now)
         .map_err(|nothing| Problem::ListsNothing { before: nothing.before })?;
-    if let Some(why) = state.health().broken.filter(|_| !source.remember.is_zero()) {
+    if let Some(why) = state.storage.health().broken.filter(|_| !source.remember.is_zero()) {
         return Err(Problem::Forgotten(why));
     }
     for (used, places) in sightings.iter() {
@@ -91,7 +92,7 @@ fn add(
     for seen in &remembered {
         // Only what was the text of an image was ever noted.
         let Ok(used) = Used::parse(&seen.image) else { continue };
-        for place in &seen.places {
+        for place in &seen.locations {
             let place = format!("{name}: {place}, last seen {}", seen.last_seen);
             usage.add(&used, &source.aliases, &place);
         }

@@ -27,7 +27,7 @@ use crate::removal::{
 };
 use crate::repository::{Reference, Repository};
 use crate::state::jsonl::NewestFirst;
-use crate::state::{Ability, SeenManifest, State};
+use crate::state::{Ability, ManifestFacts, State};
 use crate::stop::StopSignal;
 use crate::transfer::Carrier;
 
@@ -61,7 +61,7 @@ impl Scene {
                 continue;
             };
             let found = item.found.clone();
-            let seen = SeenManifest {
+            let seen = ManifestFacts {
                 first_seen: *first_seen,
                 size: found.size,
                 is_index: found.is_index,
@@ -72,7 +72,7 @@ impl Scene {
                 created: None,
                 referrers: None,
             };
-            state.set_manifest(name, digest, &seen);
+            state.manifests.set(name, digest, &seen);
         }
         let policy = Policy { clock: vec![ClockSource::FirstSeen], ..policy };
         // Layouts aside, no repository is listed without its tags.
@@ -372,7 +372,7 @@ proptest! {
         block_on(async {
             let scene = Scene::new(world.clone(), policy, used);
             // Whose ability is known: a tag that stays untaken is none of this test's business.
-            scene.state.set_ability(scene.registry.name(), Ability::Untag, false, now());
+            scene.state.abilities.set(scene.registry.name(), Ability::Untag, false, now());
             let quarantine = Registry::new("quarantine.example.com/acme/app", World::new());
             let space = Space {
                 repository: Arc::clone(&quarantine) as _,

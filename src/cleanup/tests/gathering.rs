@@ -28,7 +28,7 @@ async fn look(
         emptied: false,
         repository: registry,
         abilities: Abilities { untag: Untag::Unknown, lists_untagged: false },
-        state,
+        known: &*state.manifests,
         now,
         roots: &[],
         created: false,

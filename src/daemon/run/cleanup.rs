@@ -6,7 +6,7 @@ use super::{Done, Failed, Underway, log, show_plan};
 use crate::cleanup::{CleanupReport, CleanupSpec};
 use crate::config::CleanupRule;
 use crate::daemon::agenda::Ending;
-use crate::history::{Outcome, RunRecord};
+use crate::history::{RunOutcome, RunRecord};
 use crate::removal::{Actor, StepOutcome};
 
 /// The state keeps whole seconds, so a plan is told no more by the clock than the next one is by
@@ -39,10 +39,10 @@ pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
     count(run, &report);
     show_plan(run.metrics, &record);
     let is_done = match record.outcome {
-        Outcome::Succeeded | Outcome::Limited => true,
+        RunOutcome::Succeeded | RunOutcome::Limited => true,
         // One that somebody cancelled leaves nothing to be done.
-        Outcome::Interrupted => !run.is_ending(),
-        Outcome::Failed | Outcome::Running => false,
+        RunOutcome::Interrupted => !run.is_ending(),
+        RunOutcome::Failed | RunOutcome::Running => false,
     };
     Done {
         ending: ending(&report),

@@ -5,14 +5,14 @@ use tracing::Span;
 use tracing::field::display;
 
 use crate::cleanup::{CleanupReport, RepositoryReport};
-use crate::history::{Begun, Outcome, RunId, RunRecord, Steps};
+use crate::history::{RunId, RunOutcome, RunRecord, RunStart, StepCounts};
 use crate::removal::{StepOutcome, StepReport};
 use crate::repository::Failure;
 use crate::sync::{Action, Counts, ImageReport, RuleReport};
 use crate::trace;
 
-pub(super) fn begins(run: &Begun) {
-    let Begun { id, rule, cause, .. } = run;
+pub(super) fn begins(run: &RunStart) {
+    let RunStart { id, rule, cause, .. } = run;
     tracing::info!(%rule, run = %id.as_str(), cause = %cause.as_str(), "run begins");
 }
 
@@ -60,7 +60,7 @@ pub(super) fn sync_ends(record: &RunRecord, report: &RuleReport, span: &Span) {
         span.record(field, images);
     }
     span.record("bytes", bytes);
-    if record.outcome == Outcome::Failed {
+    if record.outcome == RunOutcome::Failed {
         let first = report.failures.first().map(ToString::to_string);
         trace::failed(span, first.unwrap_or_else(|| format!("{failed} images failed")));
     }
@@ -72,7 +72,7 @@ pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Sp
     report.repositories.iter().for_each(|one| repository(record, one));
     let (rule, run) = (record.rule.as_str(), record.id.as_str());
     let Some(cleaned) = &record.cleanup else { return };
-    let Steps { deleted, gone, skipped, refused, failed, not_done } = cleaned.steps;
+    let StepCounts { deleted, gone, skipped, refused, failed, not_done } = cleaned.steps;
     let (limited, incomplete, bytes) = (cleaned.limited, cleaned.incomplete, cleaned.bytes_freed);
     let (outcome, mode) = (record.outcome.as_str(), report.mode.as_str());
     let seconds = milliseconds(record.seconds);
@@ -87,7 +87,7 @@ pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Sp
     span.record("deleted", deleted);
     span.record("failed", failed);
     span.record("bytes", bytes);
-    if record.outcome == Outcome::Failed {
+    if record.outcome == RunOutcome::Failed {
         let first = record.failures.first().map(ToString::to_string);
         let left_out = || format!("{incomplete} repositories could not be read");
         trace::failed(span, first.unwrap_or_else(left_out));
@@ -104,8 +104,8 @@ fn repository(record: &RunRecord, one: &RepositoryReport) {
         _ if one.steps.is_empty() => "planned",
         _ => "applied",
     };
-    let Steps { deleted, gone, skipped, refused, failed, not_done } =
-        Steps::of(|outcome| one.count(outcome));
+    let StepCounts { deleted, gone, skipped, refused, failed, not_done } =
+        StepCounts::of(|outcome| one.count(outcome));
     let (repository, planned, bytes) = (one.repository.as_str(), one.planned, one.bytes_freed);
     let reason = one.refused.first();
     if one.refused.is_empty() && one.failures.is_empty() && failed == 0 {

@@ -28,10 +28,10 @@ use super::wanted::Wanted;
 use crate::alerts::{self, Alert};
 use crate::config::RuleKind;
 use crate::fair::Flow;
-use crate::history::{Begun, Cause, Outcome, RunId, RunRecord};
+use crate::history::{Cause, RunId, RunOutcome, RunRecord, RunStart};
 use crate::metrics::{LastPlan, RuleMetrics};
 use crate::repository::Failure;
-use crate::state::Mark;
+use crate::state::RuleMark;
 use crate::stop::StopSignal;
 use crate::sync::{ImageReport, RunProgress, Snapshot};
 use crate::trace;
@@ -79,7 +79,7 @@ pub(super) enum Failed {
 
 impl Job {
     /// A run of a whole rule, of which this was known before.
-    pub fn whole(id: RunId, rule: Arc<str>, cause: Cause, mark: &Mark) -> Self {
+    pub fn whole(id: RunId, rule: Arc<str>, cause: Cause, mark: &RuleMark) -> Self {
         // A pass with failures saw some images and not others; the last good one saw them all.
         let since = if mark.unfinished || mark.consecutive_failures > 0 {
             mark.last_success
@@ -105,7 +105,7 @@ struct Underway<'a> {
     shared: &'a Shared,
     engine: &'a Engine,
     job: &'a Job,
-    begun: &'a Begun,
+    begun: &'a RunStart,
     flow: Flow,
     stop: &'a StopSignal,
     progress: &'a RunProgress,
@@ -148,7 +148,7 @@ pub(super) async fn carry_out(
     let Some(rule) = engine.rule(&job.rule) else {
         return Ended { ending: Ending::Reached, failed: None };
     };
-    let begun = Begun {
+    let begun = RunStart {
         id: job.id.clone(),
         rule: job.rule.to_string(),
         cause: job.cause,
@@ -231,8 +231,8 @@ pub(super) fn show_plan(metrics: &RuleMetrics, record: &RunRecord) {
     let Some(cleaned) = &record.cleanup else { return };
     // One that came to nothing, or not to its end, does not say what is to go; the plan before it
     // grows old.
-    let came_to_nothing = record.repositories == 0 && record.outcome != Outcome::Succeeded;
-    if came_to_nothing || record.outcome == Outcome::Interrupted {
+    let came_to_nothing = record.repositories == 0 && record.outcome != RunOutcome::Succeeded;
+    if came_to_nothing || record.outcome == RunOutcome::Interrupted {
         return;
     }
     let refused = cleaned.limited + cleaned.incomplete;
@@ -250,19 +250,19 @@ pub(super) fn show_plan(metrics: &RuleMetrics, record: &RunRecord) {
 /// Keeps how a whole rule fared.
 fn settle(shared: &Shared, rule: &Arc<str>, record: RunRecord, images: &[ImageReport]) {
     let finished = record.finished.unwrap_or(record.started);
-    let mut now = Mark::default();
+    let mut now = RuleMark::default();
     let mut news = None;
-    shared.parts.state.update_mark(rule, |mark| {
+    shared.parts.state.marks.update(rule, &mut |mark| {
         news = alerts::decide(Some(mark), record.outcome);
         match record.outcome {
-            Outcome::Succeeded => {
+            RunOutcome::Succeeded => {
                 mark.last_success = Some(finished);
                 mark.consecutive_failures = 0;
             }
-            Outcome::Failed => mark.consecutive_failures += 1,
+            RunOutcome::Failed => mark.consecutive_failures += 1,
             // Everything could be read, which ends a row of failures.
-            Outcome::Limited => mark.consecutive_failures = 0,
-            Outcome::Interrupted | Outcome::Running => {}
+            RunOutcome::Limited => mark.consecutive_failures = 0,
+            RunOutcome::Interrupted | RunOutcome::Running => {}
         }
         now = mark.clone();
     });

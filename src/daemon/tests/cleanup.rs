@@ -8,7 +8,7 @@ use super::world::{Way, World, cleanup_rule, pass, rule};
 use crate::cleanup::{Planned, RepositoryReport};
 use crate::config::RuleKind;
 use crate::config::cleanup::Mode;
-use crate::history::{Cause, Outcome};
+use crate::history::{Cause, RunOutcome};
 use crate::oci::Digest;
 use crate::removal::{StepAction, StepOutcome, StepReport};
 
@@ -87,12 +87,12 @@ async fn one_that_is_cut_off_is_taken_up_by_the_next_start() {
     world.start().await;
     pass(2 * 3600).await;
     let last = world.rule("old").last_run.unwrap();
-    assert_eq!((last.cause, last.outcome), (Cause::Missed, Outcome::Succeeded));
+    assert_eq!((last.cause, last.outcome), (Cause::Missed, RunOutcome::Succeeded));
     let cancelled = world.daemon().run_rule("old").await.unwrap().unwrap().run;
     pass(1).await;
     assert!(world.daemon().cancel(cancelled).await.unwrap());
     pass(1).await;
-    assert_eq!(world.rule("old").last_run.unwrap().outcome, Outcome::Interrupted);
+    assert_eq!(world.rule("old").last_run.unwrap().outcome, RunOutcome::Interrupted);
     assert!(!world.mark("old").unfinished);
     world.stop().await;
 }
@@ -110,7 +110,7 @@ async fn outcomes_are_told_apart() {
     };
     let deleted = [StepOutcome::Deleted, StepOutcome::Gone, StepOutcome::Refused];
     let (rule, record) = run(&world, &[repository(&[], false, &deleted)]).await;
-    assert_eq!((record.outcome, rule.consecutive_failures), (Outcome::Succeeded, 0));
+    assert_eq!((record.outcome, rule.consecutive_failures), (RunOutcome::Succeeded, 0));
     let good = rule.last_success.unwrap();
     let cleaned = record.cleanup.unwrap();
     let steps = cleaned.steps;
@@ -119,14 +119,14 @@ async fn outcomes_are_told_apart() {
 
     let failed = [StepOutcome::Deleted, StepOutcome::Failed];
     let (rule, record) = run(&world, &[repository(&[], false, &failed)]).await;
-    assert_eq!((record.outcome, rule.consecutive_failures), (Outcome::Failed, 1));
+    assert_eq!((record.outcome, rule.consecutive_failures), (RunOutcome::Failed, 1));
     let words = record.failures[0].to_string();
     let expected = format!("failed to delete target.test/old@{}: 503", Digest::of(b"x"));
     assert_eq!(words, expected);
     assert!(!world.daemon().readiness().ready);
 
     let (rule, record) = run(&world, &[repository(&["3 of 9 tags would go"], true, &[])]).await;
-    assert_eq!((record.outcome, rule.consecutive_failures), (Outcome::Limited, 0));
+    assert_eq!((record.outcome, rule.consecutive_failures), (RunOutcome::Limited, 0));
     assert_eq!(rule.last_success, Some(good));
     let cleaned = record.cleanup.unwrap();
     assert_eq!((cleaned.limited, cleaned.incomplete), (1, 0));
@@ -134,7 +134,7 @@ async fn outcomes_are_told_apart() {
     assert!(world.daemon().readiness().ready);
 
     let (_, record) = run(&world, &[repository(&["the list is not whole"], false, &[])]).await;
-    assert_eq!(record.outcome, Outcome::Failed);
+    assert_eq!(record.outcome, RunOutcome::Failed);
     assert_eq!(record.cleanup.unwrap().incomplete, 1);
     for (metric, value) in [
         ("tranship_cleanup_steps_total{rule=\"old\",outcome=\"deleted\"}", 2.0),

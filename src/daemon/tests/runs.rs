@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::world::{Way, World, pass, rule};
 use crate::daemon::Stopping;
 use crate::daemon::view::AcceptedState;
-use crate::history::{Cause, Outcome};
+use crate::history::{Cause, RunOutcome};
 
 const NIGHTLY: &str = "schedule = \"0 4 * * *\"";
 const HOUR: Way = Way::Takes(Duration::from_secs(3600));
@@ -50,7 +50,7 @@ async fn what_is_cancelled_is_over() {
     assert!(world.daemon().cancel(run.clone()).await.unwrap());
     pass(1).await;
     let last = world.rule("r").last_run.unwrap();
-    assert_eq!((last.id, last.outcome), (run.clone(), Outcome::Interrupted));
+    assert_eq!((last.id, last.outcome), (run.clone(), RunOutcome::Interrupted));
     assert!(!world.daemon().cancel(run).await.unwrap());
     assert!(!world.daemon().cancel(queued).await.unwrap());
     assert!(!world.mark("r").unfinished);
@@ -75,7 +75,7 @@ async fn what_the_end_cut_off_is_taken_up_by_the_next_start() {
     pass(2 * 3600).await;
     assert_eq!(world.runs.begun().len(), 2);
     let last = world.rule("r").last_run.unwrap();
-    assert_eq!((last.cause, last.outcome), (Cause::Missed, Outcome::Succeeded));
+    assert_eq!((last.cause, last.outcome), (Cause::Missed, RunOutcome::Succeeded));
     assert!(!world.mark("r").unfinished);
     world.stop().await;
 }
@@ -105,7 +105,7 @@ async fn a_panic_costs_one_run() {
     let failed = world.rule("r");
     assert_eq!((failed.consecutive_failures, failed.running.len()), (1, 0));
     let last = failed.last_run.unwrap();
-    assert_eq!(last.outcome, Outcome::Failed);
+    assert_eq!(last.outcome, RunOutcome::Failed);
     let words = last.failures[0].to_string();
     assert_eq!(words, "failed to finish rule `r`: tranship itself is at fault: a fault of ours");
     assert_eq!(world.metric("tranship_rule_running{rule=\"r\"}"), 0.0);
@@ -114,8 +114,8 @@ async fn a_panic_costs_one_run() {
     world.runs.go(Way::Takes(Duration::from_secs(1)));
     world.daemon().run_rule("other").await.unwrap().unwrap();
     pass(40).await;
-    assert_eq!(world.rule("other").last_run.unwrap().outcome, Outcome::Succeeded);
-    assert_eq!(world.rule("r").last_run.unwrap().outcome, Outcome::Succeeded);
+    assert_eq!(world.rule("other").last_run.unwrap().outcome, RunOutcome::Succeeded);
+    assert_eq!(world.rule("r").last_run.unwrap().outcome, RunOutcome::Succeeded);
     world.stop().await;
 }
 

@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::registry::auth::Environment;
 use crate::removal::Audit;
 use crate::repository::Failure;
-use crate::state::{Mark, State};
+use crate::state::{RuleMark, State};
 use crate::stop::StopSignal;
 use crate::sync::{Mode, RuleReport, RunSpec, Syncer};
 use crate::transfer::Carrier;
@@ -285,8 +285,8 @@ impl World {
         self.daemon().rule(name).unwrap()
     }
 
-    pub fn mark(&self, rule: &str) -> Mark {
-        self.state.mark(rule).unwrap()
+    pub fn mark(&self, rule: &str) -> RuleMark {
+        self.state.marks.get(rule).unwrap()
     }
 
     /// The sum of the samples that begin like this.

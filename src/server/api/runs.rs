@@ -15,7 +15,7 @@ use super::endpoint::{Access, Body, Endpoint, json as schema};
 use super::path::Name;
 use super::{Api, Problem, json};
 use crate::daemon::view::{ActiveRun, RunDetail};
-use crate::history::{Filter, Outcome, RunId, RunRecord};
+use crate::history::{Filter, RunId, RunOutcome, RunRecord};
 
 /// Runs of one answer, unless asked otherwise.
 const RUNS: usize = 100;
@@ -90,7 +90,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 #[serde(deny_unknown_fields)]
 struct Wanted {
     rule: Option<String>,
-    outcome: Option<Outcome>,
+    outcome: Option<RunOutcome>,
     since: Option<Timestamp>,
     limit: Option<usize>,
 }

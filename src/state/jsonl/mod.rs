@@ -5,13 +5,12 @@
 //! DIR/000000000001.jsonl    segments in the order in which they were written, each mode 0600
 //! ```
 //!
-//! A record is in the log when the line feed after it is. So whatever is cut off, by a killed
-//! process or a full disk, what can be read is a prefix of what was written; the piece of a line
-//! that may be left at the end is removed by the next writer. A line that is not a record is
-//! skipped and counted.
+//! A record is in the log once its line feed is. So if a killed process or a full disk cuts the log
+//! off, what can be read is a prefix of what was written; the next writer removes the piece of a line
+//! that may be left at the end. A line that is not a record is skipped and counted.
 //!
-//! - `writer`: appends, rotates, makes durable. `reader`: the newest record first, in bounded
-//!   memory, also while another process writes. `segments`: the files and their names.
+//! - `writer`: appends, rotates, makes durable. `reader`: reads the newest record first, in bounded
+//!   memory, even while another process writes. `segments`: the files and their names.
 
 mod reader;
 mod segments;

@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use super::MAX_LINE;
 use super::segments::{self, Segment};
 
-/// So many bytes are read at once.
+/// How many bytes are read at once.
 const PIECE: u64 = 64 << 10;
 
-/// The records of a log, the newest first. Sees what was written when it was opened; segments
-/// that are removed meanwhile are left out.
+/// The records of a log, the newest first, as of the time when it was opened. Segments that are
+/// removed meanwhile are left out.
 #[derive(Debug)]
 pub struct NewestFirst {
     /// Those not begun yet, the oldest first.
@@ -32,8 +32,8 @@ impl NewestFirst {
         Ok(Self { segments: segments::list(dir)?, current: None, garbage: 0 })
     }
 
-    /// The next record, or `None` at the end. Lines that are not `wanted` are passed over unread,
-    /// those that are no records are counted.
+    /// The next record, or `None` at the end. Lines that are not `wanted` are skipped without being
+    /// parsed; lines that are no records are counted.
     ///
     /// # Errors
     /// A file cannot be read.
@@ -74,9 +74,9 @@ struct Backward {
     file: File,
     /// Where `rest` begins in the file.
     start: u64,
-    /// Whole lines that were read and not given yet, or the end of one.
+    /// Whole lines that were read and not returned yet, or the end of a line.
     rest: Vec<u8>,
-    /// The line that `rest` is the end of is too long: what was read of it is dropped.
+    /// The line that `rest` is the end of is too long: its bytes are dropped.
     too_long: bool,
 }
 

@@ -55,11 +55,11 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Makes the directory and takes its lock.
+/// Creates the directory and takes its lock.
 pub(super) fn lock(dir: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let lock = options().create(true).open(dir.join(LOCK))?;
-    // A reader that looks whether the log is written holds the lock for a moment.
+    // `is_being_written` holds the lock for a moment.
     let locked = patiently(|| match lock.try_lock() {
         Err(TryLockError::WouldBlock) => None,
         other => Some(other),
@@ -71,7 +71,7 @@ pub(super) fn lock(dir: &Path) -> io::Result<File> {
     }
 }
 
-/// Whether somebody has the log open for writing.
+/// Whether a process has the log open for writing.
 pub fn is_being_written(dir: &Path) -> bool {
     let Ok(lock) = File::open(dir.join(LOCK)) else { return false };
     matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))

@@ -10,12 +10,12 @@ use super::MAX_LINE;
 use super::reader::last_line_feed;
 use super::segments::{self, Segment};
 
-/// How many bytes wait for a disk that does not take them, before records are refused.
+/// How many bytes are buffered while the disk takes none; after that, records are refused.
 const MAX_PENDING: usize = 2 * MAX_LINE;
 
-/// The largest segment, in bytes: what goes at once when the log is too large.
+/// The largest segment, in bytes: if the log is too large, a whole segment is removed.
 const MAX_SEGMENT: u64 = 8 << 20;
-/// Of a log whose size is limited, at most such a part goes at once.
+/// A log with a limit has at least so many segments, so that a removal takes a small part of it.
 const SEGMENTS: u64 = 16;
 
 /// How large a log and its files may become, in bytes.
@@ -26,7 +26,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The oldest segments are removed, so that the whole log stays within `total` bytes.
+    /// The oldest segments are removed so that the log stays within `total` bytes.
     pub fn rotating(total: u64) -> Self {
         Self { segment: (total / SEGMENTS).clamp(1, MAX_SEGMENT), total: Some(total) }
     }
@@ -37,7 +37,7 @@ impl Limits {
     }
 }
 
-/// A log that this process writes, and no other.
+/// A log that only this process writes.
 #[derive(Debug)]
 pub struct Log {
     dir: PathBuf,
@@ -95,8 +95,8 @@ impl Log {
     /// Adds a record to the buffer. It is durable after the next `sync` that returns no error.
     ///
     /// # Errors
-    /// The record is longer than `MAX_LINE`, or so much waits for a disk that takes nothing that
-    /// there is no room for it. It is not added then.
+    /// The record is longer than `MAX_LINE`, or the buffer is full because the disk takes nothing. The
+    /// record is not added then.
     pub fn append(&mut self, record: &impl Serialize) -> io::Result<()> {
         let mut line = serde_json::to_vec(record)?;
         line.push(b'\n');
@@ -111,11 +111,11 @@ impl Log {
         Ok(())
     }
 
-    /// Hands what is buffered to the system: it survives this process, but not a loss of power.
+    /// Hands the buffer to the system: then it survives this process, but not a loss of power.
     ///
     /// # Errors
-    /// The disk does not take it, as when it is full. It stays buffered, and the next call tries
-    /// again.
+    /// The disk does not take it, for instance because it is full. It stays buffered, and the next
+    /// call tries again.
     pub fn flush(&mut self) -> io::Result<()> {
         while !self.pending.is_empty() {
             let room = self.current.as_ref().map(|current| {
@@ -196,12 +196,12 @@ impl Current {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        // Best effort: who must know calls `sync`.
+        // Best effort: callers that must know call `sync`.
         let _ = self.flush();
     }
 }
 
-/// How many bytes of whole lines fit into so many bytes.
+/// The length of the whole lines at the beginning of `lines` that fit into `room` bytes.
 fn whole_lines(lines: &[u8], room: usize) -> usize {
     let within = &lines[..lines.len().min(room)];
     within.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1)

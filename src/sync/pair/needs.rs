@@ -120,7 +120,7 @@ impl Pair<'_> {
     pub(super) fn record(&self, item: &Item, goal: &Goal) -> Option<TagState> {
         let Placement::Tag(tag) = &item.placement else { return None };
         let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
-        self.syncer.carrier.state().tag(&key)
+        self.syncer.carrier.state().tags.get(&key)
     }
 
     /// What can be said of the target without a request for this image alone.

@@ -198,7 +198,7 @@ impl Pair<'_> {
     /// Whoever puts the tag there from now on, it is not from here.
     fn forget(&self, goal: &Goal, tag: &Tag) {
         let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
-        self.syncer.carrier.state().forget_tag(&key);
+        self.syncer.carrier.state().tags.forget(&key);
     }
 }
 

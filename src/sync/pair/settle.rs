@@ -135,6 +135,6 @@ impl Pair<'_> {
     pub(super) fn remember(&self, item: &Item, goal: &Goal, state: TagState) {
         let Placement::Tag(tag) = &item.placement else { return };
         let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
-        self.syncer.carrier.state().set_tag(&key, &state);
+        self.syncer.carrier.state().tags.set(&key, &state);
     }
 }

@@ -10,14 +10,14 @@ impl Pair<'_> {
     pub(super) fn prune_withdrawn(&self) {
         if self.mode == Mode::Apply && self.only.is_none() {
             let (state, now) = (self.syncer.carrier.state(), (self.syncer.clock)());
-            self.goals.iter().for_each(|goal| state.prune_withdrawn(goal.repository.name(), now));
+            self.goals.iter().for_each(|goal| state.withdrawn.prune(goal.repository.name(), now));
         }
     }
 
     /// The deletion of an image's tag at a target, if it was not put again since.
     pub(super) fn withdrawn(&self, item: &Item, goal: &Goal) -> Option<Withdrawn> {
         let Placement::Tag(tag) = &item.placement else { return None };
-        self.syncer.carrier.state().withdrawn(goal.repository.name(), tag)
+        self.syncer.carrier.state().withdrawn.get(goal.repository.name(), tag)
     }
 
     /// The deletion is what keeps the image from being copied.
@@ -25,7 +25,7 @@ impl Pair<'_> {
         if let (Placement::Tag(tag), Some(known), Mode::Apply) = (&item.placement, known, self.mode)
         {
             let (state, now) = (self.syncer.carrier.state(), (self.syncer.clock)());
-            state.confirm_withdrawn(goal.repository.name(), tag, known, now);
+            state.withdrawn.confirm(goal.repository.name(), tag, known, now);
         }
     }
 
@@ -34,7 +34,7 @@ impl Pair<'_> {
         if let (Placement::Tag(tag), Mode::Apply) = (&item.placement, self.mode)
             && self.withdrawn(item, goal).is_some()
         {
-            self.syncer.carrier.state().forget_withdrawn(goal.repository.name(), tag);
+            self.syncer.carrier.state().withdrawn.forget(goal.repository.name(), tag);
         }
     }
 }
