@@ -170,7 +170,7 @@ impl History {
     /// Whether everything can be kept. Costs nothing.
     pub fn health(&self) -> Health {
         Health {
-            failing: self.0.shared.failing().clone(),
+            failing: self.0.shared.failing.lock().clone(),
             lost: self.0.shared.lost.load(Ordering::Relaxed),
         }
     }
@@ -197,19 +197,15 @@ impl Drop for Inner {
 }
 
 impl Shared {
-    fn failing(&self) -> parking_lot::MutexGuard<'_, Option<String>> {
-        self.failing.lock()
-    }
-
     fn failed(&self, why: &str) {
-        let before = self.failing().replace(why.to_owned());
+        let before = self.failing.lock().replace(why.to_owned());
         if before.is_none() {
             tracing::warn!("the history cannot be written, and has gaps from here on: {why}");
         }
     }
 
     fn worked(&self) {
-        if self.failing().take().is_some() {
+        if self.failing.lock().take().is_some() {
             let lost = self.lost.load(Ordering::Relaxed);
             tracing::info!("the history can be written again; {lost} lines were lost until now");
         }

@@ -141,24 +141,29 @@ fn lock(dir: &Path) -> Result<File, StateError> {
         .mode(0o600)
         .open(path)
         .map_err(|error| unusable(dir, error))?;
-    let locked = patiently(|| match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => None,
-        other => Some(other),
-    });
-    match locked {
-        Some(Ok(())) => Ok(lock),
-        Some(Err(error)) => Err(StateError::Unusable {
+    match try_lock(&lock) {
+        Ok(true) => Ok(lock),
+        Ok(false) => Err(StateError::InUse(dir.to_owned())),
+        Err(error) => Err(StateError::Unusable {
             path: dir.to_owned(),
             cause: format!("its file system cannot lock files: {error}"),
         }),
-        None => Err(StateError::InUse(dir.to_owned())),
     }
+}
+
+/// Locks a file. `false`: somebody else holds the lock, and not just for a moment.
+pub(super) fn try_lock(file: &File) -> std::io::Result<bool> {
+    let locked = patiently(|| match file.try_lock() {
+        Err(TryLockError::WouldBlock) => None,
+        other => Some(other),
+    });
+    locked.map_or(Ok(false), |locked| Ok(locked.map(|()| true)?))
 }
 
 /// Tries for a moment until there is a result. A lock may outlive its owner that long: a program
 /// that the owner has just forked holds it too until it executes, and sled closes its file only
 /// when its own threads have ended.
-pub(super) fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
+fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
     let deadline = Instant::now() + LOCK_PATIENCE;
     loop {
         let result = attempt();

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use crate::state::open::patiently;
+use crate::state::open::try_lock;
 
 /// One file of a log. They are ordered as they were written.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,15 +60,10 @@ pub(super) fn lock(dir: &Path) -> io::Result<File> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     let lock = options().create(true).open(dir.join(LOCK))?;
     // `is_being_written` holds the lock for a moment.
-    let locked = patiently(|| match lock.try_lock() {
-        Err(TryLockError::WouldBlock) => None,
-        other => Some(other),
-    });
-    match locked {
-        Some(Ok(())) => Ok(lock),
-        Some(Err(error)) => Err(error.into()),
-        None => Err(io::Error::new(ErrorKind::ResourceBusy, "another process writes it")),
+    if try_lock(&lock)? {
+        return Ok(lock);
     }
+    Err(io::Error::new(ErrorKind::ResourceBusy, "another process writes it"))
 }
 
 /// Whether a process has the log open for writing.
