@@ -5,7 +5,7 @@
 
 use std::fmt::Display;
 
-use http::{Method, StatusCode};
+use http::Method;
 use tracing::Span;
 use tracing::field::{Empty, display};
 
@@ -66,8 +66,8 @@ pub fn request(method: &Method, host: &impl Display, path: &str) -> Span {
 }
 
 /// The request was answered.
-pub fn answered(span: &Span, status: StatusCode) {
-    span.record("http.response.status_code", status.as_u16());
+pub fn answered(span: &Span, status: u16) {
+    span.record("http.response.status_code", status);
 }
 
 /// What the span is about went wrong.

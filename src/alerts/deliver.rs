@@ -73,7 +73,7 @@ pub(super) async fn deliver(
         let message = format!("it answered with a redirect ({status}), which is not followed");
         return Err(Undelivered::forever(&message));
     }
-    let asked = retry_after(response.headers(), "", SystemTime::now());
+    let asked = retry_after(response.headers(), SystemTime::now());
     let message = format!("it answered {status}{}", words(response).await);
     Err(Undelivered { message, failure: Some(retry::Failure::Status(status, asked)) })
 }

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::classify;
+use super::dialect::Dialect;
 use super::operation::Operation;
 use crate::repository::Cause;
 
@@ -30,9 +31,9 @@ impl Answer {
     }
 
     /// The refusal that this answer to an operation is.
-    pub fn refusal(&self, operation: Operation) -> Cause {
+    pub fn refusal(&self, operation: Operation, dialect: &dyn Dialect) -> Cause {
         let (codes, message) = words(&self.body);
-        let kind = classify::kind(operation, self.status, &codes);
+        let kind = classify::kind(operation, self.status, &codes, dialect);
         Cause::Refused { kind, status: self.status.to_string(), message }
     }
 }

@@ -3,9 +3,9 @@
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderValue, RANGE};
 use http::{Method, StatusCode};
 
+use super::call::What;
 use super::operation::Operation;
 use super::remote::RemoteRepository;
-use super::request::What;
 use crate::oci::Digest;
 use crate::repository::{BlobReader, Cause, Repository, Result};
 
@@ -14,7 +14,7 @@ impl RemoteRepository {
         let what = What::Blob(self.name(), digest);
         let url = self.url(&format!("blobs/{digest}"));
         let call = self.call(Operation::LookUpBlob, what, Method::HEAD, url, &self.reads);
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -36,7 +36,7 @@ impl RemoteRepository {
             let range = range.map_err(|error| call.error(Cause::Protocol(error.to_string())))?;
             call = call.header(RANGE, range);
         }
-        let response = match self.registry.open(&call).await? {
+        let response = match self.registry.origin.open(&call).await? {
             Ok(response) => response,
             Err(answer) => return Err(call.refused(&answer)),
         };
@@ -53,7 +53,7 @@ impl RemoteRepository {
             }
             _ => 0,
         };
-        Ok(BlobReader { offset: begins, chunks: self.registry.chunks(&call, response) })
+        Ok(BlobReader { offset: begins, chunks: self.registry.origin.chunks(&call, response) })
     }
 }
 

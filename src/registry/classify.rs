@@ -3,19 +3,24 @@
 
 use http::StatusCode;
 
+use super::dialect::Dialect;
 use super::operation::Operation;
 use crate::repository::ErrorKind;
 
 /// The meaning of an answer that is no success (distribution-spec, "Error Codes").
-pub(super) fn kind(operation: Operation, status: StatusCode, codes: &[String]) -> ErrorKind {
+pub(super) fn kind(
+    operation: Operation,
+    status: StatusCode,
+    codes: &[String],
+    dialect: &dyn Dialect,
+) -> ErrorKind {
+    if let Some(kind) = dialect.kind(codes) {
+        return kind;
+    }
     let has = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(&code.as_str()));
-    // Quay. The status differs.
+    // Quay, and others with other statuses.
     if has(&["TAG_IMMUTABLE"]) {
         return ErrorKind::Immutable;
-    }
-    // Google's registries.
-    if has(&["GOOGLE_MANIFEST_DANGLING_TAG"]) {
-        return ErrorKind::Tagged;
     }
     match operation {
         // Registries send the code with 400 or 404.
@@ -56,6 +61,16 @@ mod tests {
     use ErrorKind::*;
     use Operation::*;
 
+    /// A product with an error code of its own.
+    #[derive(Debug)]
+    struct Own;
+
+    impl Dialect for Own {
+        fn kind(&self, codes: &[String]) -> Option<ErrorKind> {
+            codes.iter().any(|code| code == "ITS_OWN_CODE").then_some(Tagged)
+        }
+    }
+
     #[test]
     fn answers_have_a_meaning() {
         let cases: &[(Operation, u16, &[&str], ErrorKind)] = &[
@@ -82,8 +97,8 @@ mod tests {
             (DeleteTag, 501, &[], Unsupported),
             (DeleteManifest, 405, &["UNSUPPORTED"], Unsupported),
             (DeleteManifest, 400, &["UNSUPPORTED"], Invalid),
-            (DeleteManifest, 400, &["GOOGLE_MANIFEST_DANGLING_TAG"], Tagged),
-            (DeleteManifest, 409, &["GOOGLE_MANIFEST_DANGLING_TAG"], Tagged),
+            (DeleteManifest, 400, &["ITS_OWN_CODE"], Tagged),
+            (DeleteManifest, 409, &["ITS_OWN_CODE"], Tagged),
             (DeleteManifest, 409, &[], Conflict),
             (DeleteManifest, 412, &[], Policy),
             (DeleteManifest, 422, &[], Invalid),
@@ -103,7 +118,7 @@ mod tests {
         ];
         for (operation, status, codes, expected) in cases {
             let codes: Vec<String> = codes.iter().map(|&code| code.to_owned()).collect();
-            let found = kind(*operation, StatusCode::from_u16(*status).unwrap(), &codes);
+            let found = kind(*operation, StatusCode::from_u16(*status).unwrap(), &codes, &Own);
             assert_eq!(found, *expected, "{operation:?} {status} {codes:?}");
         }
     }

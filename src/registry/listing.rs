@@ -11,12 +11,12 @@ use url::Url;
 use super::Registry;
 use super::answer::Answer;
 use super::auth::Scope;
+use super::call::{Call, What};
 use super::link;
 use super::operation::Operation;
+use super::origin::Origin;
+use super::pagination::{NEXT_PAGE, Next, PAGE, Pagination};
 use super::remote::RemoteRepository;
-use super::request::{Call, What};
-use super::unlinked::{NEXT_PAGE, Next, PAGE, Unlinked};
-use super::vendor;
 use crate::fair::Flow;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, RepositoryName, Tag, media_type};
@@ -87,9 +87,10 @@ impl RemoteRepository {
         url.set_query(Some(&format!("n={PAGE}")));
         let mut tags = Vec::new();
         let what = What::Name(self.name());
-        let pages = Pages::new(&self.registry, Operation::ListTags, what, &self.reads, self.flow);
+        let call = self.call(Operation::ListTags, what, Method::GET, url, &self.reads);
+        let pages = Pages::new(&self.registry.origin, call, MAX_PAGE_BYTES);
         let found = pages
-            .each::<Names>(url, |page| {
+            .each::<Names>(|page| {
                 // Artifactory lists digests among the tags: they do not parse as such.
                 tags.extend(page.into_iter().flatten().filter_map(|tag| tag.parse::<Tag>().ok()));
             })
@@ -97,7 +98,7 @@ impl RemoteRepository {
         match found {
             Ok(()) => Ok(Some(tags)),
             Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
-            Err(answer) => Err(pages.refused(&answer)),
+            Err(answer) => Err(pages.first.refused(&answer)),
         }
     }
 
@@ -118,14 +119,13 @@ impl RemoteRepository {
 
     async fn ask_for_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
         let what = What::Blob(self.name(), subject);
-        let pages = Pages {
-            page_bytes: MAX_INDEX_BYTES,
-            media_type: Some(media_type::OCI_INDEX),
-            ..Pages::new(&self.registry, Operation::ListReferrers, what, &self.reads, self.flow)
-        };
+        let url = self.url(&format!("referrers/{subject}"));
+        let call = self.call(Operation::ListReferrers, what, Method::GET, url, &self.reads);
+        let mut pages = Pages::new(&self.registry.origin, call, MAX_INDEX_BYTES);
+        pages.media_type = Some(media_type::OCI_INDEX);
         let mut referrers = Vec::new();
         let found = pages
-            .each::<Referrers>(self.url(&format!("referrers/{subject}")), |page| {
+            .each::<Referrers>(|page| {
                 referrers.extend(page);
             })
             .await?;
@@ -147,28 +147,25 @@ impl RemoteRepository {
             | StatusCode::OK
             | StatusCode::BAD_REQUEST
             | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
-            _ => Err(pages.refused(&answer)),
+            _ => Err(pages.first.refused(&answer)),
         }
     }
 }
 
 impl Registry {
-    /// Every repository that the credentials may see, as far as the product can list them.
-    pub async fn repositories(&self, flow: Flow) -> Result<Vec<RepositoryName>> {
-        vendor::of(&self.host).repositories(self, flow).await
-    }
-
     /// `_catalog`: no part of the specification, but of distribution and many others.
     pub(super) async fn catalog(&self, flow: Flow) -> Result<Vec<RepositoryName>> {
-        let mut url = self.base.clone();
+        let mut url = self.origin.base.clone();
         url.set_path("/v2/_catalog");
         url.set_query(Some(&format!("n={PAGE}")));
         let scope = Scope::catalog();
-        let what = What::Name(self.host.as_str());
-        let pages = Pages::new(self, Operation::ListRepositories, what, &scope, flow);
+        let what = What::Name(self.host().as_str());
+        let operation = Operation::ListRepositories;
+        let call = self.origin.request(operation, what, Method::GET, url, &scope, flow);
+        let pages = Pages::new(&self.origin, call, MAX_PAGE_BYTES);
         let mut names = Vec::new();
         let found = pages
-            .each::<Names>(url, |page| {
+            .each::<Names>(|page| {
                 let page = page.into_iter().flatten();
                 names.extend(page.filter_map(|name| name.parse::<RepositoryName>().ok()));
             })
@@ -176,45 +173,28 @@ impl Registry {
         match found {
             Ok(()) => Ok(names),
             Err(answer) if answer.status == StatusCode::NOT_FOUND => {
-                Err(pages.error(Cause::Unsupported(
+                Err(pages.first.error(Cause::Unsupported(
                     "this registry does not list its repositories: name each one in a rule of its own"
                         .to_owned(),
                 )))
             }
-            Err(answer) => Err(pages.refused(&answer)),
+            Err(answer) => Err(pages.first.refused(&answer)),
         }
     }
 }
 
 struct Pages<'a> {
-    registry: &'a Registry,
-    operation: Operation,
-    what: What<'a>,
-    scope: &'a Scope,
-    flow: Flow,
-    /// The most bytes of one page.
-    page_bytes: usize,
+    origin: &'a Origin,
+    /// Asks for the first page.
+    first: Call<'a>,
     /// What a page must be; an answer of another type is something else.
     media_type: Option<&'static str>,
 }
 
 impl<'a> Pages<'a> {
-    fn new(
-        registry: &'a Registry,
-        operation: Operation,
-        what: What<'a>,
-        scope: &'a Scope,
-        flow: Flow,
-    ) -> Self {
-        Self {
-            registry,
-            operation,
-            what,
-            scope,
-            flow,
-            page_bytes: MAX_PAGE_BYTES,
-            media_type: None,
-        }
+    fn new(origin: &'a Origin, mut first: Call<'a>, page_bytes: usize) -> Self {
+        first.limit = page_bytes;
+        Self { origin, first, media_type: None }
     }
 
     /// Follows `Link` headers from page to page, and asks for what stands behind a full page
@@ -222,13 +202,12 @@ impl<'a> Pages<'a> {
     /// `Err` of `Ok`: the answer that came instead of the first page.
     async fn each<P: Page>(
         &self,
-        first: Url,
         mut take: impl FnMut(Vec<P::Entry>),
     ) -> Result<std::result::Result<(), Answer>> {
         let (mut seen, mut all, mut empty_ones) = (HashSet::new(), 0, 0);
         // `None`: there was a link, so it means something where there is none.
-        let mut unlinked = Some(Unlinked::default());
-        let mut url = first.clone();
+        let mut pagination = Some(Pagination::default());
+        let mut url = self.first.url.clone();
         while seen.insert(url.to_string()) {
             if seen.len() > MAX_PAGES {
                 return Err(self.broken(format!("the registry sends more than {MAX_PAGES} pages")));
@@ -238,18 +217,18 @@ impl<'a> Pages<'a> {
                 if seen.len() == 1 {
                     return Ok(Err(answer));
                 }
-                return Err(self.refused(&answer));
+                return Err(self.first.refused(&answer));
             }
             let page: P = serde_json::from_slice(&answer.body).map_err(|error| {
                 self.broken(format!("the registry's answer is not such a list: {error}"))
             })?;
             let mut entries = page.entries();
             empty_ones = if entries.is_empty() { empty_ones + 1 } else { 0 };
-            let next = match (self.next_link(&answer)?, &mut unlinked) {
+            let next = match (self.next_link(&answer)?, &mut pagination) {
                 // An empty page that leads to itself says that there is nothing behind it.
                 (Some(next), _) if entries.is_empty() && next == url => Ok(None),
                 (Some(next), _) => {
-                    unlinked = None;
+                    pagination = None;
                     Ok(Some(next))
                 }
                 (None, None) => Ok(None),
@@ -261,7 +240,7 @@ impl<'a> Pages<'a> {
                     let next = list.next(entries.len(), entries.iter().filter_map(P::name));
                     let mut known = known.into_iter();
                     entries.retain(|_| !known.next().unwrap_or_default());
-                    self.behind(&first, next)
+                    self.behind(next)
                 }
             };
             all += entries.len();
@@ -287,7 +266,7 @@ impl<'a> Pages<'a> {
     fn next_link(&self, answer: &Answer) -> Result<Option<Url>> {
         let Some(next) = link::next(&answer.headers) else { return Ok(None) };
         let next = link::resolve(&answer.url, &next)
-            .filter(|next| link::same_origin(next, &self.registry.base));
+            .filter(|next| link::same_origin(next, &self.origin.base));
         match next {
             Some(next) => Ok(Some(next)),
             None => Err(self.broken("the link to the next page leads to another host".to_owned())),
@@ -295,11 +274,11 @@ impl<'a> Pages<'a> {
     }
 
     /// Where a list without links goes on.
-    fn behind(&self, first: &Url, next: Next) -> Result<Option<Url>> {
+    fn behind(&self, next: Next) -> Result<Option<Url>> {
         match next {
             Next::End => Ok(None),
             Next::Behind(last) => {
-                let mut url = first.clone();
+                let mut url = self.first.url.clone();
                 url.query_pairs_mut()
                     .clear()
                     .append_pair("n", &NEXT_PAGE.to_string())
@@ -315,10 +294,8 @@ impl<'a> Pages<'a> {
     }
 
     async fn page(&self, url: &Url) -> Result<Answer> {
-        let mut call =
-            Call::new(self.operation, self.what, Method::GET, url.clone(), self.scope, self.flow);
-        call.limit = self.page_bytes;
-        self.registry.call(&call).await
+        let call = Call { url: url.clone(), ..self.first.clone() };
+        self.origin.call(&call).await
     }
 
     fn is_page(&self, answer: &Answer) -> bool {
@@ -328,14 +305,6 @@ impl<'a> Pages<'a> {
     }
 
     fn broken(&self, message: String) -> Error {
-        self.error(Cause::Protocol(message))
-    }
-
-    fn refused(&self, answer: &Answer) -> Error {
-        self.error(answer.refusal(self.operation))
-    }
-
-    fn error(&self, cause: Cause) -> Error {
-        Error::new(self.operation.step(), self.what.to_string(), cause)
+        self.first.error(Cause::Protocol(message))
     }
 }

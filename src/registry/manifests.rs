@@ -3,9 +3,9 @@
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use super::call::What;
 use super::operation::Operation;
 use super::remote::RemoteRepository;
-use super::request::What;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest, media_type};
 use crate::repository::{
@@ -22,7 +22,7 @@ impl RemoteRepository {
         let call = self
             .call(Operation::LookUpManifest, what, Method::HEAD, url, &self.reads)
             .header(ACCEPT, ACCEPTED);
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -60,7 +60,7 @@ impl RemoteRepository {
             .call(Operation::GetManifest, what, Method::GET, url, &self.reads)
             .header(ACCEPT, ACCEPTED);
         call.limit = MAX_MANIFEST_BYTES;
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         match answer.status {
             StatusCode::OK => {}
             StatusCode::NOT_FOUND => return Ok(None),
@@ -103,7 +103,7 @@ impl RemoteRepository {
         })?;
         call = call.header(CONTENT_TYPE, content_type);
         call.body = manifest.raw.clone();
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         if !answer.status.is_success() {
             return Err(call.refused(&answer));
         }
@@ -125,7 +125,7 @@ impl RemoteRepository {
             Reference::Digest(_) => Operation::DeleteManifest,
         };
         let call = self.call(operation, what, Method::DELETE, url, &self.deletes);
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         if answer.status.is_success() {
             return Ok(true);
         }

@@ -7,7 +7,9 @@ mod answer;
 pub mod auth;
 mod blobs;
 mod body;
+mod call;
 mod classify;
+mod dialect;
 mod failure;
 mod limiter;
 mod limits;
@@ -17,65 +19,38 @@ mod login;
 mod manifests;
 mod mounts;
 mod operation;
+mod origin;
 mod pace;
+mod pagination;
 mod pool;
 mod remote;
-mod request;
 mod resolver;
 mod transport;
-mod unlinked;
 mod uploads;
 mod vendor;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+use std::sync::atomic::{AtomicU8, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
-use url::Url;
 
-use crate::fair::{Flow, Pulses};
-use crate::http::RetryPolicy;
-use crate::metrics::{RegistryMetrics, WindowKind};
+use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
-use crate::repository::{Cause, Error, Repository, Result};
-use auth::{Authenticator, CredentialSource};
+use crate::repository::{Cause, Repository};
 pub use failure::chain as describe;
 pub use limits::{Limits, LimitsReading};
 use mounts::Mounts;
+use origin::Origin;
+pub use origin::Settings;
 pub use pool::Registries;
-use transport::Transport;
 pub use transport::{Timeouts, Tls};
-
-/// How one registry is to be spoken to.
-#[derive(Debug, Clone, Default)]
-pub struct Settings {
-    pub tls: Tls,
-    pub limits: Arc<Limits>,
-    /// Of the flows that ask the registry for something.
-    pub pulses: Pulses,
-    /// Hosts of token servers that may get this registry's credentials beside its own.
-    pub auth_realms: Vec<String>,
-    pub timeouts: Timeouts,
-    pub policy: RetryPolicy,
-}
 
 /// One registry. Shared by all transfers that touch it.
 pub struct Registry {
-    host: RegistryHost,
-    /// `https://host/v2/`.
-    base: Url,
-    transport: Transport,
-    authenticator: Authenticator,
-    limits: Arc<Limits>,
-    pulses: Pulses,
-    policy: RetryPolicy,
-    timeouts: Timeouts,
-    /// Random numbers from 0 to 1 that spread retries.
-    jitter: fn() -> f64,
+    origin: Origin,
     facts: Facts,
-    metrics: Arc<RegistryMetrics>,
 }
 
 /// What was learnt about a registry by talking to it.
@@ -92,66 +67,25 @@ struct Facts {
     /// Whether it has a referrers API, and that somebody has tried to find out.
     referrers_api: OnceLock<bool>,
     asked_for_referrers: tokio::sync::OnceCell<()>,
-    /// The user was told that the pull quota runs low.
-    quota_is_low: AtomicBool,
 }
 
 impl Registry {
-    /// Nothing is sent until the first request. Errors are certificates that cannot be read.
-    pub fn new(
-        host: RegistryHost,
-        settings: Settings,
-        credentials: Arc<dyn CredentialSource>,
-        jitter: fn() -> f64,
-        metrics: Arc<RegistryMetrics>,
-    ) -> Result<Arc<Self>> {
-        let failed = |cause| Error::new("set up", host.to_string(), cause);
-        let scheme = if settings.tls.http { "http" } else { "https" };
-        let address = if host.is_docker_hub() { "registry-1.docker.io" } else { host.as_str() };
-        let base: Url = format!("{scheme}://{address}/v2/").parse().map_err(|error| {
-            failed(Cause::Protocol(format!("its address is not valid: {error}")))
-        })?;
-        let transport =
-            Transport::new(&settings.tls, settings.timeouts, host.is_loopback()).map_err(failed)?;
-        let authenticator = Authenticator::new(
-            host.clone(),
-            base.clone(),
-            credentials,
-            transport.api().clone(),
-            settings.auth_realms,
-            Arc::new(std::time::Instant::now),
-            metrics.clone(),
-        );
-        let limits = settings.limits;
-        metrics.window(WindowKind::Requests, limits.requests.window());
-        metrics.window(WindowKind::Uploads, limits.uploads.window());
-        Ok(Arc::new(Self {
-            base,
-            transport,
-            authenticator,
-            limits,
-            pulses: settings.pulses,
-            policy: settings.policy,
-            timeouts: settings.timeouts,
-            jitter,
-            facts: Facts::default(),
-            metrics,
-            host,
-        }))
+    fn new(origin: Origin) -> Arc<Self> {
+        Arc::new(Self { origin, facts: Facts::default() })
     }
 
     pub fn host(&self) -> &RegistryHost {
-        &self.host
+        &self.origin.host
     }
 
-    /// How much it takes, and is doing.
+    /// How many requests it takes, and how many are under way.
     pub fn limits(&self) -> &Limits {
-        &self.limits
+        &self.origin.limits
     }
 
     /// Why it is not asked anything at the moment, as it said itself.
     pub fn closed(&self) -> Option<Cause> {
-        self.limits.closed()
+        self.origin.closed()
     }
 
     /// One of its repositories, for a process that does nothing else. `writes`: it will be written
@@ -174,6 +108,6 @@ impl Registry {
 
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Registry({})", self.host)
+        write!(f, "Registry({})", self.origin.host)
     }
 }

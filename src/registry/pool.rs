@@ -8,6 +8,8 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
+use super::origin::Origin;
+use super::vendor;
 use super::{Limits, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
 use crate::fair::Pulses;
@@ -106,7 +108,7 @@ impl Registries {
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());
         }
-        let registry = self.with(host, self.credentials.clone())?;
+        let registry = Registry::new(self.origin(host, self.credentials.clone())?);
         open.insert(host.clone(), registry.clone());
         Ok(registry)
     }
@@ -114,14 +116,15 @@ impl Registries {
     /// The registry at this host for somebody with this credential, whatever else is configured.
     /// For `login`, which tries a credential before it is kept.
     pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
-        self.with(host, Arc::new(credential))
+        Ok(Registry::new(self.origin(host, Arc::new(credential))?))
     }
 
-    fn with(
+    /// A host of its own: its configuration, limits and metrics.
+    fn origin(
         &self,
         host: &RegistryHost,
         credentials: Arc<dyn CredentialSource>,
-    ) -> Result<Arc<Registry>> {
+    ) -> Result<Origin> {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
@@ -129,7 +132,8 @@ impl Registries {
         let settings =
             Settings { policy: self.policy, limits, pulses: self.pulses.clone(), ..settings };
         let metrics = self.metrics.registry(host);
-        Registry::new(host.clone(), settings, credentials, self.jitter, metrics)
+        let dialect = vendor::of(host);
+        Origin::new(host.clone(), dialect, settings, credentials, self.jitter, metrics)
     }
 }
 

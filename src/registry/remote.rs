@@ -8,8 +8,8 @@ use url::Url;
 
 use super::Registry;
 use super::auth::Scope;
+use super::call::{Call, What};
 use super::operation::Operation;
-use super::request::{Call, What};
 use super::vendor::follow_up;
 use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
@@ -37,7 +37,7 @@ impl RemoteRepository {
     pub fn new(registry: Arc<Registry>, path: RepositoryName, writes: bool, flow: Flow) -> Self {
         let (pull, push) = (Scope::pull(path.clone()), Scope::push(path.clone()));
         Self {
-            name: format!("{}/{path}", registry.host),
+            name: format!("{}/{path}", registry.origin.host),
             reads: if writes { push.clone() } else { pull },
             writes: push,
             deletes: Scope::delete(path.clone()),
@@ -49,7 +49,7 @@ impl RemoteRepository {
 
     /// The URL of something in this repository: `manifests/latest`.
     pub fn url(&self, rest: &str) -> Url {
-        let mut url = self.registry.base.clone();
+        let mut url = self.registry.origin.base.clone();
         // Repository names, tags and digests hold no characters that need escaping, and `rest`
         // is made of those.
         url.set_path(&format!("/v2/{}/{rest}", self.path));
@@ -64,7 +64,7 @@ impl RemoteRepository {
         url: Url,
         scope: &'a Scope,
     ) -> Call<'a> {
-        Call::new(operation, what, method, url, scope, self.flow)
+        self.registry.origin.request(operation, what, method, url, scope, self.flow)
     }
 }
 
@@ -75,7 +75,7 @@ impl Repository for RemoteRepository {
     }
 
     fn store(&self) -> &str {
-        self.registry.host.as_str()
+        self.registry.origin.host.as_str()
     }
 
     fn path(&self) -> &str {
@@ -136,6 +136,6 @@ impl Repository for RemoteRepository {
     }
 
     fn follow_up(&self) -> Option<String> {
-        follow_up::advice(&self.registry.host)
+        follow_up::advice(self.registry.host())
     }
 }

@@ -13,10 +13,10 @@ use http::{Method, StatusCode};
 use url::Url;
 
 use super::answer::Answer;
+use super::call::{Call, What};
 use super::link;
 use super::operation::Operation;
 use super::remote::RemoteRepository;
-use super::request::{Call, What};
 use crate::oci::Digest;
 use crate::repository::{BlobBody, Cause, Error, Repository, Result, UploadSession, UploadStart};
 
@@ -98,7 +98,7 @@ impl RemoteRepository {
         let operation =
             if from == self.path() { Operation::StartUpload } else { Operation::MountBlob };
         let call = self.call(operation, what, Method::POST, url, &scope);
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         if answer.status.is_success() {
             mounts().understood();
         }
@@ -121,7 +121,7 @@ impl RemoteRepository {
         let what = What::Blob(self.name(), digest);
         let url = self.url("blobs/uploads/");
         let call = self.call(Operation::StartUpload, what, Method::POST, url, &self.writes);
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         self.started(&call, answer)
     }
 
@@ -171,7 +171,7 @@ impl RemoteRepository {
         if let Some(next) = used.next()
             && is_about_form(answer)
         {
-            tracing::debug!(registry = %self.registry.host, ?used, ?next, %error, "the registry does not take this form of upload");
+            tracing::debug!(registry = %self.registry.origin.host, ?used, ?next, %error, "the registry does not take this form of upload");
             // Others that still used the old form may have learnt more meanwhile.
             self.registry.facts.upload_style.fetch_max(next as u8, Ordering::Relaxed);
         }
@@ -196,7 +196,7 @@ impl RemoteRepository {
         let call = self
             .call(Operation::UploadBlob, what, Method::PUT, url, &self.writes)
             .header(CONTENT_TYPE, OCTETS);
-        let answer = self.registry.send_body(&call, body).await?;
+        let answer = self.registry.origin.send_body(&call, body).await?;
         self.accepted(Style::Put, &call, &answer)
     }
 
@@ -224,7 +224,7 @@ impl RemoteRepository {
         if offset > 0 {
             call = call.header(CONTENT_RANGE, range(offset, length));
         }
-        let answer = self.registry.send_body(&call, body).await?;
+        let answer = self.registry.origin.send_body(&call, body).await?;
         self.accepted(used, &call, &answer)?;
         location(&answer, &url).ok_or_else(|| no_location(&call))
     }
@@ -258,7 +258,7 @@ impl RemoteRepository {
                 .header(CONTENT_TYPE, OCTETS)
                 .header(CONTENT_RANGE, range(at, length));
             // One try: what became of a chunk without an answer is for `get_upload` to find out.
-            let answer = self.registry.send_body(&call, pieces(chunk)).await?;
+            let answer = self.registry.origin.send_body(&call, pieces(chunk)).await?;
             self.accepted(Style::Chunks, &call, &answer)?;
             url = location(&answer, &url).ok_or_else(|| no_location(&call))?;
             at += length;
@@ -275,8 +275,8 @@ impl RemoteRepository {
         let mut call = self
             .call(Operation::CommitBlob, what, Method::PUT, url, &self.writes)
             .header(CONTENT_TYPE, OCTETS);
-        call.patience = Some(self.registry.timeouts.commit_of(size));
-        let answer = self.registry.call(&call).await?;
+        call.patience = Some(self.registry.origin.timeouts.commit_of(size));
+        let answer = self.registry.origin.call(&call).await?;
         self.accepted(used, &call, &answer)
     }
 
@@ -287,7 +287,7 @@ impl RemoteRepository {
         let what = What::Name(self.name());
         let url = self.session_url(Operation::AskForUpload, what, session)?;
         let call = self.call(Operation::AskForUpload, what, Method::GET, url.clone(), &self.writes);
-        let answer = self.registry.call(&call).await?;
+        let answer = self.registry.origin.call(&call).await?;
         if !answer.status.is_success() {
             // 404 where the session is gone; distribution 2.8 answers 404 for one that was cut in
             // mid-body, others 400. All of them mean the same: start anew.
@@ -302,7 +302,7 @@ impl RemoteRepository {
         let what = What::Name(self.name());
         let Ok(url) = self.session_url(Operation::CancelUpload, what, session) else { return };
         let call = self.call(Operation::CancelUpload, what, Method::DELETE, url, &self.writes);
-        if let Err(error) = self.registry.call(&call).await {
+        if let Err(error) = self.registry.origin.call(&call).await {
             tracing::debug!(%error, "upload not cancelled");
         }
     }

@@ -1,6 +1,6 @@
-//! Lists that come without a link to the next page, because the registry sends none or a proxy
-//! takes it away: whether what came was all. Pure; who takes half a list for the whole deletes
-//! what the other half keeps.
+//! Lists whose pages have no `Link` to the next one, because the registry sends none or a proxy
+//! removes it: whether there is more. Pure. Whoever takes half a list for the whole deletes what the
+//! other half would keep, so a list counts as complete only if that is certain.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ pub const NEXT_PAGE: usize = PAGE - 1;
 
 /// A list so far.
 #[derive(Debug, Default)]
-pub struct Unlinked {
+pub struct Pagination {
     /// All names of a list that may go on. Empty before the first page.
     known: HashSet<String>,
 }
@@ -27,7 +27,7 @@ pub enum Next {
     Unknown,
 }
 
-impl Unlinked {
+impl Pagination {
     pub fn knows(&self, name: &str) -> bool {
         self.known.contains(name)
     }
@@ -62,7 +62,7 @@ mod tests {
 
     /// What each page of a list leads to.
     fn follow(pages: &[std::ops::Range<usize>]) -> Vec<Next> {
-        let mut list = Unlinked::default();
+        let mut list = Pagination::default();
         let mut next = |page: &std::ops::Range<usize>| {
             let names = names(page.clone());
             list.next(names.len(), names.iter().map(String::as_str))
@@ -85,6 +85,6 @@ mod tests {
         assert_eq!(follow(&[0..5000, 0..4999]), [behind(4999), Next::End]);
         // It sends what fits into a page, and always the same.
         assert_eq!(follow(&[0..1000, 0..999]), [behind(999), Next::Unknown]);
-        assert_eq!(Unlinked::default().next(1000, std::iter::empty()), Next::Unknown);
+        assert_eq!(Pagination::default().next(1000, std::iter::empty()), Next::Unknown);
     }
 }

@@ -1,0 +1,157 @@
+//! One try of a request, until the headers of its answer: turn, permit, authorization, sending.
+
+use http::{HeaderMap, Method, StatusCode, header};
+use reqwest::{Client, RequestBuilder, Response};
+use tokio::time::{Instant, timeout};
+use tracing::Instrument;
+use url::Url;
+
+use super::{Failed, Origin, Try};
+use crate::fair;
+use crate::http::retry;
+use crate::metrics::WindowKind;
+use crate::registry::auth::Authorization;
+use crate::registry::call::{Call, MAX_ERROR_BODY, What};
+use crate::registry::{failure, link};
+use crate::repository::Cause;
+use crate::trace;
+
+/// Authorizations for one try. The authenticator bounds refusals by itself; but tokens that live
+/// for a second can end on their way.
+const MAX_AUTHORIZATIONS: u32 = 4;
+
+impl Origin {
+    /// The headers of the final answer, after authentication and redirects.
+    pub(super) async fn exchange(&self, call: &Call<'_>) -> Try<Response> {
+        let span = trace::request(&call.method, &self.host, call.url.path());
+        let exchanged = self.authorized(call).instrument(span.clone()).await;
+        match &exchanged {
+            Ok(response) => trace::answered(&span, response.status().as_u16()),
+            Err(Failed::Status(answer)) => {
+                trace::answered(&span, answer.status.as_u16());
+                trace::failed(&span, answer.status);
+            }
+            Err(Failed::Final(cause) | Failed::Unsent(cause) | Failed::Connection(cause)) => {
+                trace::failed(&span, cause);
+            }
+        }
+        exchanged
+    }
+
+    /// Sends the request until its authorization is accepted or finally refused.
+    async fn authorized(&self, call: &Call<'_>) -> Try<Response> {
+        for _ in 0..MAX_AUTHORIZATIONS {
+            let (response, authorization) = self.in_turn(call).await?;
+            let status = response.status();
+            if let Some(authorization) = authorization
+                && self.is_worth_another(call, authorization, status, response.headers()).await?
+            {
+                continue;
+            }
+            if retry::is_transient(status) {
+                return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
+            }
+            if status.is_redirection() && matches!(call.method, Method::GET | Method::HEAD) {
+                return self.follow(call, response).await;
+            }
+            return Ok(response);
+        }
+        Err(Failed::Final(Cause::Protocol(
+            "the registry asks for authentication again and again".to_owned(),
+        )))
+    }
+
+    /// Sends the request once, when it is its turn, and tells the limits what came of it.
+    async fn in_turn(&self, call: &Call<'_>) -> Try<(Response, Option<Authorization>)> {
+        // The permit first: a token could end while it is waited for.
+        let permit = self.limits.requests.acquire(call.flow);
+        let permit = fair::waiting(permit, || self.pulses.beat(call.flow)).await;
+        if let Some(cause) = self.closed() {
+            return Err(Failed::Final(cause));
+        }
+        let _in_flight = self.metrics.begin(WindowKind::Requests);
+        let (request, authorization) =
+            self.prepare(call, &call.url).await.map_err(Failed::Final)?;
+        let sent = Instant::now();
+        let response = self.send(call, request.body(call.body.clone())).await?;
+        let status = response.status();
+        tracing::trace!(method = %call.method, path = call.url.path(), status = status.as_u16(), elapsed = ?sent.elapsed(), "answer");
+        self.metrics.waited(&call.method, sent.elapsed());
+        self.metrics.sent(call.body.len());
+        self.note_quota(response.headers());
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => permit.throttled(),
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
+            _ => permit.good(call.latency_class()),
+        }
+        self.metrics.window(WindowKind::Requests, self.limits.requests.window());
+        Ok((response, authorization))
+    }
+
+    /// Tells the authenticator what became of its authorization. `true`: with the next one, the
+    /// request may be let in.
+    pub(super) async fn is_worth_another(
+        &self,
+        call: &Call<'_>,
+        used: Authorization,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Try<bool> {
+        if status != StatusCode::UNAUTHORIZED {
+            self.authenticator.accepted(used);
+            return Ok(false);
+        }
+        let again = self.authenticator.unauthorized(call.scope, &used, headers).await;
+        again.map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))
+    }
+
+    /// A request without its body. Only the registry itself gets credentials, a client
+    /// certificate and the trust that is configured for it, wherever its addresses may lead;
+    /// storage elsewhere trusts the URL itself.
+    pub(super) async fn prepare(
+        &self,
+        call: &Call<'_>,
+        url: &Url,
+    ) -> Result<(RequestBuilder, Option<Authorization>), Cause> {
+        let begin = |client: &Client| {
+            client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
+        };
+        if !link::same_origin(&self.base, url) {
+            return Ok((begin(self.transport.foreign()?), None));
+        }
+        let mut request = begin(match call.what {
+            What::Blob(..) => self.transport.blobs(),
+            _ => self.transport.api(),
+        });
+        let authorization = self.authenticator.authorize(call.scope).await;
+        let authorization = authorization.map_err(|error| Cause::Credentials(error.to_string()))?;
+        if let Some(header) = authorization.header() {
+            request = request.header(header::AUTHORIZATION, header.clone());
+        }
+        Ok((request, Some(authorization)))
+    }
+
+    /// Waits for the headers of the answer.
+    pub(super) async fn send(&self, call: &Call<'_>, request: RequestBuilder) -> Try<Response> {
+        let patience = call.patience.unwrap_or(self.timeouts.idle);
+        match timeout(patience, request.send()).await {
+            Err(_) => Err(self.broke_off(Cause::TimedOut(patience))),
+            Ok(Err(error)) => {
+                let failed = self.broke_off(failure::cause(&error));
+                Err(match failed {
+                    Failed::Connection(cause) if error.is_connect() => Failed::Unsent(cause),
+                    failed => failed,
+                })
+            }
+            Ok(Ok(response)) => {
+                self.metrics.answered(&call.method, response.status());
+                if !retry::is_transient(response.status()) {
+                    self.pulses.beat(call.flow);
+                }
+                Ok(response)
+            }
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! One HTTP origin: all that its requests share, and the way that each of them takes.
+//!
+//! - `call`, here: tries a request until its answer cannot change any more.
+//! - `exchange`: one try. Waits for its turn, authorizes and sends the request.
+//! - `redirect`: goes where an answer leads.
+//! - `receive`: reads what comes, bounded in bytes and in time.
+//! - `upload`: sends a body that can be read only once, in one try.
+//! - `pause`: what a refusal means for all other requests.
+
+mod exchange;
+mod pause;
+mod receive;
+mod redirect;
+mod upload;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use reqwest::Response;
+use tokio::time::Instant;
+use url::Url;
+
+use super::answer::Answer;
+use super::auth::{Authenticator, CredentialSource, Scope};
+use super::call::{Call, MAX_ERROR_BODY, What};
+use super::dialect::Dialect;
+use super::limits::Limits;
+use super::operation::Operation;
+use super::transport::{Timeouts, Tls, Transport};
+use crate::fair::{Flow, Pulses};
+use crate::http::RetryPolicy;
+use crate::http::retry::{Decision, Failure};
+use crate::metrics::{RegistryMetrics, WindowKind};
+use crate::oci::RegistryHost;
+use crate::repository::{Cause, Error, Result};
+
+/// How one origin is to be spoken to.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    pub tls: Tls,
+    pub limits: Arc<Limits>,
+    /// Of the flows that send requests.
+    pub pulses: Pulses,
+    /// Hosts of token servers that may get the credentials, beside the origin's own.
+    pub auth_realms: Vec<String>,
+    pub timeouts: Timeouts,
+    pub policy: RetryPolicy,
+}
+
+/// One scheme, host and port, with its credentials, limits and metrics.
+pub(super) struct Origin {
+    pub host: RegistryHost,
+    /// `https://host/v2/`.
+    pub base: Url,
+    pub authenticator: Authenticator,
+    pub limits: Arc<Limits>,
+    pub timeouts: Timeouts,
+    dialect: &'static dyn Dialect,
+    transport: Transport,
+    pulses: Pulses,
+    policy: RetryPolicy,
+    /// Random numbers from 0 to 1 that spread retries.
+    jitter: fn() -> f64,
+    metrics: Arc<RegistryMetrics>,
+    /// The user was told that the pull quota runs low.
+    quota_is_low: AtomicBool,
+}
+
+/// Why one try failed.
+enum Failed {
+    /// Another try cannot help.
+    Final(Cause),
+    /// There was no connection, so the server has not seen the request.
+    Unsent(Cause),
+    Connection(Cause),
+    /// An answer whose status may change.
+    Status(Answer),
+}
+
+type Try<T> = std::result::Result<T, Failed>;
+
+/// The tries of one call.
+struct Tries {
+    made: u32,
+    began: Instant,
+}
+
+impl Tries {
+    fn begin() -> Self {
+        Self { made: 1, began: Instant::now() }
+    }
+}
+
+impl Origin {
+    /// Nothing is sent until the first request. Errors are certificates that cannot be read.
+    pub fn new(
+        host: RegistryHost,
+        dialect: &'static dyn Dialect,
+        settings: Settings,
+        credentials: Arc<dyn CredentialSource>,
+        jitter: fn() -> f64,
+        metrics: Arc<RegistryMetrics>,
+    ) -> Result<Self> {
+        let failed = |cause| Error::new("set up", host.to_string(), cause);
+        let scheme = if settings.tls.http { "http" } else { "https" };
+        let base: Url =
+            format!("{scheme}://{}/v2/", dialect.address(&host)).parse().map_err(|error| {
+                failed(Cause::Protocol(format!("its address is not valid: {error}")))
+            })?;
+        let transport =
+            Transport::new(&settings.tls, settings.timeouts, host.is_loopback()).map_err(failed)?;
+        let authenticator = Authenticator::new(
+            host.clone(),
+            base.clone(),
+            credentials,
+            transport.api().clone(),
+            settings.auth_realms,
+            Arc::new(std::time::Instant::now),
+            metrics.clone(),
+        );
+        let limits = settings.limits;
+        metrics.window(WindowKind::Requests, limits.requests.window());
+        metrics.window(WindowKind::Uploads, limits.uploads.window());
+        Ok(Self {
+            host,
+            base,
+            authenticator,
+            limits,
+            timeouts: settings.timeouts,
+            dialect,
+            transport,
+            pulses: settings.pulses,
+            policy: settings.policy,
+            jitter,
+            metrics,
+            quota_is_low: AtomicBool::new(false),
+        })
+    }
+
+    /// A request without headers and body.
+    pub fn request<'a>(
+        &self,
+        operation: Operation,
+        what: What<'a>,
+        method: Method,
+        url: Url,
+        scope: &'a Scope,
+        flow: Flow,
+    ) -> Call<'a> {
+        Call {
+            operation,
+            what,
+            method,
+            url,
+            scope,
+            flow,
+            dialect: self.dialect,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            limit: MAX_ERROR_BODY,
+            patience: None,
+        }
+    }
+
+    /// Sends a request until an answer comes that trying again cannot change. Such answers are
+    /// given back whatever their status; only an exhausted registry or network is an error.
+    pub async fn call(&self, call: &Call<'_>) -> Result<Answer> {
+        let mut tries = Tries::begin();
+        loop {
+            let answer = match self.exchange(call).await {
+                Ok(response) => self.read(response, call.limit).await,
+                Err(failed) => Err(failed),
+            };
+            match answer {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => self.wait_for_next_try(call, failed, &mut tries).await?,
+            }
+        }
+    }
+
+    /// Like `call`, but a good answer's body is left to be read.
+    pub async fn open(&self, call: &Call<'_>) -> Result<std::result::Result<Response, Answer>> {
+        let mut tries = Tries::begin();
+        loop {
+            let failed = match self.exchange(call).await {
+                Ok(response) if response.status().is_success() => return Ok(Ok(response)),
+                Ok(response) => match self.read(response, MAX_ERROR_BODY).await {
+                    Ok(answer) => return Ok(Err(answer)),
+                    Err(failed) => failed,
+                },
+                Err(failed) => failed,
+            };
+            self.wait_for_next_try(call, failed, &mut tries).await?;
+        }
+    }
+
+    /// Waits until the next try may be made, or gives the error that there is none.
+    async fn wait_for_next_try(
+        &self,
+        call: &Call<'_>,
+        failed: Failed,
+        tries: &mut Tries,
+    ) -> Result<()> {
+        let (mut cause, failure) = match failed {
+            Failed::Final(cause) => return Err(call.error(cause).after(tries.made)),
+            Failed::Unsent(cause) => (cause, Failure::Unsent),
+            Failed::Connection(cause) => (cause, Failure::Connection),
+            Failed::Status(answer) => {
+                let cause = call.refusal(&answer);
+                let wait = self.heed(&answer, &cause);
+                (cause, Failure::Status(answer.status, wait))
+            }
+        };
+        let random = (self.jitter)();
+        let decision = if call.operation.is_deletion() {
+            self.policy.decide_deletion(tries.made, failure, tries.began.elapsed(), random)
+        } else {
+            self.policy.decide(tries.made, failure, random)
+        };
+        match decision {
+            Decision::GiveUp => {
+                if let Failure::Status(_, Some(wait)) = failure {
+                    pause::mention(&mut cause, wait);
+                }
+                Err(call.error(cause).after(tries.made))
+            }
+            Decision::Again(wait) => {
+                tracing::debug!(step = call.operation.step(), what = %call.what, %cause, ?wait, tries = tries.made, "trying again");
+                tokio::time::sleep(wait).await;
+                self.metrics.retried();
+                tries.made += 1;
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Reads the bodies of answers: small ones whole, blobs chunk by chunk.
+
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use reqwest::Response;
+use tokio::time::timeout;
+
+use super::{Failed, Origin, Try};
+use crate::metrics::NoAnswer;
+use crate::registry::answer::Answer;
+use crate::registry::call::Call;
+use crate::registry::failure;
+use crate::repository::{Cause, Error, Result};
+
+impl Origin {
+    /// Reads a body to its end, at most `limit` bytes of it.
+    pub(super) async fn read(&self, mut response: Response, limit: usize) -> Try<Answer> {
+        let (status, headers, url) =
+            (response.status(), response.headers().clone(), response.url().clone());
+        let mut body = BytesMut::new();
+        loop {
+            match timeout(self.timeouts.idle, response.chunk()).await {
+                Err(_) => return Err(self.broke_off(Cause::TimedOut(self.timeouts.idle))),
+                Ok(Err(error)) => return Err(self.broke_off(failure::cause(&error))),
+                Ok(Ok(None)) => break,
+                Ok(Ok(Some(chunk))) => {
+                    self.metrics.received(chunk.len());
+                    if body.len() + chunk.len() > limit {
+                        if status.is_success() {
+                            return Err(Failed::Final(Cause::Protocol(format!(
+                                "the answer is larger than {limit} bytes"
+                            ))));
+                        }
+                        break; // Enough of an error's words.
+                    }
+                    body.extend_from_slice(&chunk);
+                }
+            }
+        }
+        Ok(Answer { status, headers, body: body.freeze(), url })
+    }
+
+    /// A body as it comes, each chunk within the idle time-out.
+    pub fn chunks(&self, call: &Call<'_>, response: Response) -> BoxStream<'static, Result<Bytes>> {
+        let (step, subject) = (call.operation.step(), call.what.to_string());
+        let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
+        let stream = futures_util::stream::unfold(Some(response), move |response| {
+            let (subject, metrics) = (subject.clone(), metrics.clone());
+            async move {
+                let mut response = response?;
+                let cause = match timeout(idle, response.chunk()).await {
+                    Ok(Ok(Some(chunk))) => {
+                        metrics.received(chunk.len());
+                        return Some((Ok(chunk), Some(response)));
+                    }
+                    Ok(Ok(None)) => return None,
+                    Ok(Err(error)) => failure::cause(&error),
+                    Err(_) => Cause::TimedOut(idle),
+                };
+                metrics.unanswered(no_answer(&cause));
+                Some((Err(Error::new(step, subject, cause)), None))
+            }
+        });
+        stream.boxed()
+    }
+
+    /// There was no answer, or not all of it.
+    pub(super) fn broke_off(&self, cause: Cause) -> Failed {
+        self.metrics.unanswered(no_answer(&cause));
+        Failed::Connection(cause)
+    }
+}
+
+fn no_answer(cause: &Cause) -> NoAnswer {
+    match cause {
+        Cause::TimedOut(_) => NoAnswer::TimedOut,
+        _ => NoAnswer::Broken,
+    }
+}

@@ -1,0 +1,77 @@
+//! Sends a body that can be read only once, so there is one try.
+
+use http::StatusCode;
+use tokio::time::Instant;
+
+use super::{Failed, Origin};
+use crate::http::retry;
+use crate::metrics::WindowKind;
+use crate::registry::answer::Answer;
+use crate::registry::body;
+use crate::registry::call::{Call, MAX_ERROR_BODY};
+use crate::registry::failure;
+use crate::repository::{BlobBody, Cause, Result};
+
+impl Origin {
+    /// The wait ends when nothing moves for the idle time-out, or when the answer does not follow
+    /// the last byte in time.
+    pub async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
+        // Not a permit for requests: that would be held for as long as the source takes, and a
+        // source in the same registry needs permits to go on.
+        let permit = self.limits.uploads.acquire(call.flow).await;
+        self.limits.requests.turn(call.flow).await;
+        if let Some(cause) = self.closed() {
+            return Err(call.error(cause));
+        }
+        let in_flight = self.metrics.begin(WindowKind::Uploads);
+        // Last, because a token could end while others upload.
+        let (request, authorization) =
+            self.prepare(call, &call.url).await.map_err(|cause| call.error(cause))?;
+        let sent = Instant::now();
+        let (body, progress) = body::streamed(body, self.metrics.clone());
+        let answer = tokio::select! {
+            sent = request.body(body).send() => match sent {
+                Ok(response) => {
+                    self.metrics.answered(&call.method, response.status());
+                    self.read(response, MAX_ERROR_BODY).await
+                }
+                // That the source ended early is not this registry's failure.
+                Err(error) if failure::is_of_body(&error) => {
+                    Err(Failed::Connection(failure::cause(&error)))
+                }
+                Err(error) => Err(self.broke_off(failure::cause(&error))),
+            },
+            waited = progress.stalled(self.timeouts) => Err(self.broke_off(Cause::TimedOut(waited))),
+        };
+        drop(in_flight);
+        let answer = match answer {
+            Ok(answer) | Err(Failed::Status(answer)) => answer,
+            Err(Failed::Unsent(cause) | Failed::Connection(cause) | Failed::Final(cause)) => {
+                return Err(call.error(cause));
+            }
+        };
+        match answer.status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                permit.overloaded();
+                self.limits.requests.refused(sent);
+            }
+            StatusCode::BAD_GATEWAY
+            | StatusCode::SERVICE_UNAVAILABLE
+            | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
+            _ => {
+                permit.good(call.latency_class());
+                self.limits.requests.taken(sent);
+            }
+        }
+        self.metrics.window(WindowKind::Uploads, self.limits.uploads.window());
+        if retry::is_transient(answer.status) {
+            self.heed(&answer, &call.refusal(&answer));
+        }
+        if let Some(authorization) = authorization {
+            // The next try, by whoever can read the body again, gets a new token.
+            let _ =
+                self.is_worth_another(call, authorization, answer.status, &answer.headers).await;
+        }
+        Ok(answer)
+    }
+}

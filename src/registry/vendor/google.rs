@@ -1,0 +1,24 @@
+//! Google Artifact Registry and the older gcr.io.
+
+use super::Vendor;
+use crate::oci::RegistryHost;
+use crate::registry::dialect::Dialect;
+use crate::repository::ErrorKind;
+
+#[derive(Debug)]
+pub(super) struct Google;
+
+impl Dialect for Google {
+    /// A manifest is deleted after its tags; distribution-spec takes the tags with it.
+    fn kind(&self, codes: &[String]) -> Option<ErrorKind> {
+        let tagged = codes.iter().any(|code| code == "GOOGLE_MANIFEST_DANGLING_TAG");
+        tagged.then_some(ErrorKind::Tagged)
+    }
+}
+
+impl Vendor for Google {
+    fn is_at(&self, host: &RegistryHost) -> bool {
+        let name = host.name();
+        name == "gcr.io" || name.ends_with(".gcr.io") || name.ends_with(".pkg.dev")
+    }
+}
