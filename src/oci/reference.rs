@@ -236,13 +236,6 @@ pub struct ImageReference {
     pub digest: Option<Digest>,
 }
 
-impl ImageReference {
-    /// `host/repository`, without tag and digest.
-    pub fn repository_text(&self) -> String {
-        format!("{}/{}", self.registry, self.repository)
-    }
-}
-
 impl FromStr for ImageReference {
     type Err = ReferenceError;
 

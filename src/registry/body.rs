@@ -16,7 +16,7 @@ use super::transport::Timeouts;
 use crate::metrics::RegistryMetrics;
 use crate::repository::{BlobBody, BodyAborted};
 
-/// How far a body has been sent.
+/// How much of a body has been sent.
 #[derive(Debug, Clone)]
 pub(super) struct Progress(Arc<Shared>);
 
@@ -24,7 +24,7 @@ pub(super) struct Progress(Arc<Shared>);
 struct Shared {
     length: u64,
     sent: AtomicU64,
-    /// There is room on the wire, and nothing to send yet: what is waited for is the source.
+    /// More could be sent, but the source has not delivered it yet.
     starved: AtomicBool,
 }
 
@@ -92,8 +92,8 @@ impl http_body::Body for Streamed {
 }
 
 impl Progress {
-    /// Ends when the registry has moved nothing for too long; gives that time. Waits for the
-    /// source of the bytes do not count: that has time-outs of its own.
+    /// Returns when the registry has accepted nothing for too long, with that time. Waiting for the
+    /// source does not count: it has time-outs of its own.
     pub async fn stalled(&self, timeouts: Timeouts) -> Duration {
         let (mut known, mut since) = (0, Instant::now());
         loop {

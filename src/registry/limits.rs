@@ -1,5 +1,5 @@
-//! How much one registry takes, as configured and as found out. It outlives a change of
-//! credentials: what was found out stays true.
+//! How many requests one registry accepts: configured limits, and what was learnt from its answers.
+//! They outlive a reload of the configuration, because what was learnt stays true.
 
 use parking_lot::Mutex;
 
@@ -17,12 +17,11 @@ pub struct Limits {
     pub(super) requests: Limiter,
     /// Uploads, for as long as their bytes take.
     pub(super) uploads: Limiter,
-    /// The registry refused everybody for longer than anybody waits: until when, and in which
-    /// words.
+    /// The registry asked for a pause that is longer than requests wait: its end, and the refusal.
     closed: Mutex<Option<(Instant, Cause)>>,
 }
 
-/// The limits at one moment.
+/// The limits and their use at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LimitsReading {
     /// Requests that may be under way at once.
@@ -32,8 +31,8 @@ pub struct LimitsReading {
 }
 
 impl Limits {
-    /// At most `parallel` requests at once and `per_second` requests a second; without these, as
-    /// many as the registry takes well.
+    /// At most `parallel` requests at once and `per_second` requests a second; `None`: as many as
+    /// the registry answers well.
     pub fn new(parallel: Option<u32>, per_second: Option<f64>) -> Self {
         Self {
             parallel,
@@ -49,12 +48,12 @@ impl Limits {
         self.parallel == parallel && self.per_second == per_second
     }
 
-    /// The registry wants nothing until then.
+    /// Sends no request until then.
     pub(super) fn close(&self, until: Instant, cause: Cause) {
         *self.closed.lock() = Some((until, cause));
     }
 
-    /// Why the registry is not asked anything at the moment, as it said itself.
+    /// The refusal because of which no request is sent at the moment.
     pub fn closed(&self) -> Option<Cause> {
         let closed = self.closed.lock();
         let closed = closed.as_ref().filter(|(until, _)| Instant::now() < *until);

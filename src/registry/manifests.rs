@@ -129,7 +129,7 @@ impl RemoteRepository {
         if answer.status.is_success() {
             return Ok(true);
         }
-        match answer.refusal(operation) {
+        match call.refusal(&answer) {
             _ if answer.status == StatusCode::NOT_FOUND => Ok(false),
             cause if cause.kind() == ErrorKind::DigestOnly => {
                 Err(call.error(Cause::DigestOnly(cause.to_string())))

@@ -1,4 +1,4 @@
-//! One registry over HTTP: distribution-spec 1.1, and what real registries make of it.
+//! One registry over HTTP: distribution-spec 1.1, and how real registries differ from it.
 //!
 //! `Registry` holds what all repositories of one registry share: connections, credentials,
 //! limits, and what was learnt about it. `RemoteRepository` is one repository of it.
@@ -83,19 +83,19 @@ impl Registry {
         &self.origin.limits
     }
 
-    /// Why it is not asked anything at the moment, as it said itself.
+    /// The refusal because of which no request is sent to it at the moment.
     pub fn closed(&self) -> Option<Cause> {
         self.origin.closed()
     }
 
-    /// One of its repositories, for a process that does nothing else. `writes`: it will be written
-    /// to, so tokens are asked for that allow it from the start.
+    /// One of its repositories, for a process that does nothing else. `writes`: tokens that allow
+    /// writing are requested from the start.
     pub fn repository(self: &Arc<Self>, name: RepositoryName, writes: bool) -> Arc<dyn Repository> {
         self.repository_in(Flow::ALONE, name, writes)
     }
 
-    /// The same, for work that shares the registry with others: its requests take the turns of
-    /// this flow.
+    /// The same for a flow that shares the registry with others: its requests take the flow's
+    /// turns.
     pub fn repository_in(
         self: &Arc<Self>,
         flow: Flow,

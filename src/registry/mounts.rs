@@ -1,17 +1,18 @@
-//! What was learnt about mounting blobs: from where, and whether at all.
+//! What was learnt about mounting blobs at one registry: from which repositories, and whether at all.
 
 use std::collections::HashSet;
 
 use http::StatusCode;
 
-/// So many repositories refused in a row mean that mounting is not to be had.
+/// This many refusals in a row mean that the registry mounts nothing.
 const ENOUGH: u32 = 3;
 
 #[derive(Debug, Default)]
 pub(super) struct Mounts {
-    /// No repository is worth a request.
+    /// Mounting is not tried any more.
     off: bool,
-    /// The repositories that were refused. The reason may lie with each: its name or the rights.
+    /// Repositories from which a mount was refused. The reason may be the repository: its name, or
+    /// rights that are lacking.
     refused: HashSet<String>,
     in_a_row: u32,
 }
@@ -21,13 +22,13 @@ impl Mounts {
         !self.off && !self.refused.contains(from)
     }
 
-    /// A request was answered as the specification has it, with or without a mount.
+    /// A request was answered as the specification says, with or without a mount.
     pub fn understood(&mut self) {
         self.in_a_row = 0;
     }
 
     pub fn refused(&mut self, from: &str, status: StatusCode) {
-        // Others that were under way at the same time say nothing new.
+        // Further answers about the same repository say nothing new.
         if self.refused.insert(from.to_owned()) {
             self.in_a_row += 1;
         }

@@ -78,8 +78,8 @@ impl Pace {
         }
     }
 
-    /// Takes the next place in the row: when this request may leave. The place is void if by then
-    /// there is a pause.
+    /// Reserves the next time slot: when this request may leave. The slot is void if a pause has
+    /// begun by then.
     pub fn slot(&mut self, now: Instant) -> Instant {
         let from = self.paused_until.map_or(now, |until| until.max(now));
         let Some(rate) = self.rate(now) else { return from };

@@ -21,7 +21,7 @@ use crate::repository::{Cause, Error, Result};
 /// All registries, by host.
 pub struct Registries {
     configs: BTreeMap<RegistryHost, RegistryConfig>,
-    /// What holds for hosts that the configuration does not mention.
+    /// For hosts that the configuration does not mention.
     default: RegistryConfig,
     credentials: Arc<CredentialStore>,
     policy: RetryPolicy,
@@ -89,7 +89,7 @@ impl Registries {
         }
     }
 
-    /// Those that were opened, by host.
+    /// The registries that were opened, by host.
     pub fn opened(&self) -> Vec<Arc<Registry>> {
         let open = self.open.lock();
         let mut opened: Vec<_> = open.values().cloned().collect();
@@ -97,7 +97,7 @@ impl Registries {
         opened
     }
 
-    /// Another patience than the usual one with what fails.
+    /// Retries as this policy says.
     pub fn with_policy(self, policy: RetryPolicy) -> Self {
         Self { policy, ..self }
     }

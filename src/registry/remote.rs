@@ -1,4 +1,4 @@
-//! `Repository` over HTTP: each method is one file's business, this one only joins them.
+//! `Repository` over HTTP. Other files implement the methods; this one joins them.
 
 use std::sync::Arc;
 
@@ -26,8 +26,8 @@ pub(super) struct RemoteRepository {
     name: String,
     path: RepositoryName,
     pub flow: Flow,
-    /// The scope of requests that only read: what will be written to asks for both at once,
-    /// which saves a token.
+    /// The scope of requests that only read. Where the repository will be written to, it is the scope
+    /// for writing too, which saves a token.
     pub reads: Scope,
     pub writes: Scope,
     pub deletes: Scope,

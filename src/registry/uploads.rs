@@ -1,8 +1,8 @@
 //! Uploading blobs (distribution-spec, "Pushing blobs").
 //!
-//! The order of ways: mount; one streamed PUT; one un-ranged PATCH and a PUT; ranged PATCHes of
-//! at most 4 MiB. Each next way is taken for a registry, and remembered, when it has refused the
-//! one before.
+//! A blob is mounted if possible. Else it is uploaded in one of three styles: one streamed PUT; one
+//! PATCH without a range and a closing PUT; ranged PATCHes of at most 4 MiB and a closing PUT. The
+//! next style is used for a registry, and remembered, once it has refused the one before.
 
 use std::sync::atomic::Ordering;
 
@@ -26,10 +26,10 @@ const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream")
 const CHUNK: u64 = 4 << 20;
 /// The largest chunk that a registry may ask for: a chunk is held in memory.
 const LARGEST_CHUNK: u64 = 64 << 20;
-/// A chunk is sent in such pieces, so that its progress can be watched.
+/// A chunk is sent in pieces of this size, so that its progress can be observed.
 const PIECE: usize = 64 << 10;
 
-/// How a registry takes bytes, from the cheapest way to the most accepted one.
+/// How bytes are sent, from the cheapest style to the most widely accepted one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 enum Style {
