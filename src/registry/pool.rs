@@ -132,7 +132,7 @@ impl Registries {
         let settings =
             Settings { policy: self.policy, limits, pulses: self.pulses.clone(), ..settings };
         let metrics = self.metrics.registry(host);
-        let dialect = vendor::of(host);
+        let dialect = vendor::dialect(host);
         Origin::new(host.clone(), dialect, settings, credentials, self.jitter, metrics)
     }
 }

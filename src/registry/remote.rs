@@ -10,7 +10,6 @@ use super::Registry;
 use super::auth::Scope;
 use super::call::{Call, What};
 use super::operation::Operation;
-use super::vendor::follow_up;
 use crate::fair::Flow;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
 use crate::repository::{
@@ -136,6 +135,6 @@ impl Repository for RemoteRepository {
     }
 
     fn follow_up(&self) -> Option<String> {
-        follow_up::advice(self.registry.host())
+        self.registry.follow_up()
     }
 }

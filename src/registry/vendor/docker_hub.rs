@@ -36,6 +36,10 @@ impl Vendor for DockerHub {
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.is_docker_hub()
     }
+
+    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
+        None
+    }
 }
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ impl Vendor for Ghcr {
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.name() == "ghcr.io"
     }
+
+    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
+        None
+    }
 }
 
 /// A duration as Go prints it: `1m30.5s`, `880.092µs`.

@@ -1,6 +1,6 @@
 //! Google Artifact Registry and the older gcr.io.
 
-use super::Vendor;
+use super::{Vendor, is_within};
 use crate::oci::RegistryHost;
 use crate::registry::dialect::Dialect;
 use crate::repository::ErrorKind;
@@ -18,7 +18,10 @@ impl Dialect for Google {
 
 impl Vendor for Google {
     fn is_at(&self, host: &RegistryHost) -> bool {
-        let name = host.name();
-        name == "gcr.io" || name.ends_with(".gcr.io") || name.ends_with(".pkg.dev")
+        is_within(host, "gcr.io") || is_within(host, "pkg.dev")
+    }
+
+    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
+        None
     }
 }

@@ -7,10 +7,13 @@
 //!   own, with credentials, limits and metrics of its own: see `Registries::origin`.
 
 mod docker_hub;
-pub(super) mod follow_up;
 mod generic;
 mod ghcr;
+mod gitlab;
 mod google;
+mod harbor;
+mod hosted;
+mod zot;
 
 use async_trait::async_trait;
 
@@ -29,22 +32,51 @@ pub(super) trait Vendor: Dialect {
     async fn repositories(&self, registry: &Registry, flow: Flow) -> Result<Vec<RepositoryName>> {
         registry.catalog(flow).await
     }
+
+    /// What an operator has to do after deletions, before their space is free. `None`: nothing.
+    fn follow_up(&self, _host: &RegistryHost) -> Option<&'static str> {
+        Some(
+            "it frees it when its garbage collection runs; docker-registry's is `registry garbage-collect CONFIG`, while nobody pushes",
+        )
+    }
 }
 
-/// The products that are known by their hosts.
-static KNOWN: [&dyn Vendor; 3] = [&docker_hub::DockerHub, &ghcr::Ghcr, &google::Google];
+/// Products with a dialect, known by their own hosts.
+static DIALECTS: [&dyn Vendor; 3] = [&docker_hub::DockerHub, &ghcr::Ghcr, &google::Google];
+/// The others. Some are only guessed by a host's name, so nothing that matters may follow from it.
+static OTHERS: [&dyn Vendor; 4] = [&hosted::Hosted, &gitlab::GitLab, &harbor::Harbor, &zot::Zot];
+static GENERIC: generic::Generic = generic::Generic { known: &DIALECTS };
 
-static GENERIC: generic::Generic = generic::Generic { known: &KNOWN };
+/// How the answers of the registry at `host` are read.
+pub(super) fn dialect(host: &RegistryHost) -> &'static dyn Dialect {
+    match DIALECTS.into_iter().find(|vendor| vendor.is_at(host)) {
+        Some(vendor) => vendor,
+        None => &GENERIC,
+    }
+}
 
 /// The product that runs at `host`.
-pub(super) fn of(host: &RegistryHost) -> &'static dyn Vendor {
-    KNOWN.into_iter().find(|vendor| vendor.is_at(host)).unwrap_or(&GENERIC)
+fn of(host: &RegistryHost) -> &'static dyn Vendor {
+    let known = DIALECTS.into_iter().chain(OTHERS).find(|vendor| vendor.is_at(host));
+    known.unwrap_or(&GENERIC)
+}
+
+/// Whether the host is this domain or below it.
+fn is_within(host: &RegistryHost, domain: &str) -> bool {
+    let rest = host.name().strip_suffix(domain);
+    rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 impl Registry {
     /// Every repository that the credentials may see, as far as the product can list them.
     pub async fn repositories(&self, flow: Flow) -> Result<Vec<RepositoryName>> {
         of(self.host()).repositories(self, flow).await
+    }
+
+    /// What an operator has to do after deletions, before their space is free.
+    pub(super) fn follow_up(&self) -> Option<String> {
+        let what = of(self.host()).follow_up(self.host())?;
+        Some(format!("{} still holds the blobs of what was deleted: {what}", self.host()))
     }
 }
 
@@ -58,6 +90,9 @@ mod tests {
             ("docker.io", "DockerHub"),
             ("ghcr.io", "Ghcr"),
             ("notghcr.io", "Generic"),
+            ("registry.gitlab.com", "GitLab"),
+            ("harbor.example.com", "Harbor"),
+            ("123.dkr.ecr.eu-west-1.amazonaws.com", "Hosted"),
             ("gcr.io", "Google"),
             ("eu.gcr.io", "Google"),
             ("europe-docker.pkg.dev", "Google"),
@@ -66,6 +101,33 @@ mod tests {
         ] {
             let found = format!("{:?}", of(&host.parse().unwrap()));
             assert!(found.starts_with(vendor), "{host}: {found}");
+        }
+    }
+
+    #[test]
+    fn only_registries_that_need_it_get_advice() {
+        let advice = |host: &str| {
+            let host = host.parse().unwrap();
+            of(&host).follow_up(&host)
+        };
+        for host in [
+            "docker.io",
+            "ghcr.io",
+            "quay.io",
+            "registry.gitlab.com",
+            "123.dkr.ecr.eu-west-1.amazonaws.com",
+            "europe-docker.pkg.dev",
+        ] {
+            assert_eq!(advice(host), None, "{host}");
+        }
+        for (host, words) in [
+            ("harbor.example.com", "Administration"),
+            ("gitlab.example.com:5050", "registry-garbage-collect"),
+            ("127.0.0.1:5000", "`registry garbage-collect CONFIG`"),
+            ("notghcr.io", "`registry garbage-collect CONFIG`"),
+        ] {
+            let found = advice(host).unwrap();
+            assert!(found.contains(words), "{host}: {found}");
         }
     }
 }

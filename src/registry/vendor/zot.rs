@@ -1,0 +1,20 @@
+//! zot, as its host is usually called.
+
+use super::Vendor;
+use crate::oci::RegistryHost;
+use crate::registry::dialect::Dialect;
+
+#[derive(Debug)]
+pub(super) struct Zot;
+
+impl Dialect for Zot {}
+
+impl Vendor for Zot {
+    fn is_at(&self, host: &RegistryHost) -> bool {
+        host.name().contains("zot")
+    }
+
+    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
+        Some("zot frees it by its own garbage collection, if `gc` is set")
+    }
+}
