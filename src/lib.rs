@@ -24,11 +24,13 @@
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `repository`: the interface that `registry` and `layout` implement, and its errors.
 //! - `trace`: spans of runs, images and requests.
-//! - `http`: HTTP without registries: backoff and retries, clients, bounded reading.
+//! - `http`: what all HTTP clients share: set-up, bounded reading, retries and backoff.
 //! - `metrics`: what is counted and measured, for Prometheus.
 //! - `fair`: what is scarce, shared between flows of work in turn.
+//! - `secret`: reads what the configuration names by variable, file or command.
 //! - `stop`: how work is stopped, soon or at once.
 //! - `process`: programs of the user's, run within bounds. `text`: words of others, for messages.
+//! - `single_flight`: work that many want at once and one does.
 //! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
 #![forbid(unsafe_code)]
 
@@ -52,7 +54,9 @@ pub mod registry;
 pub mod removal;
 pub mod repository;
 pub mod schedule;
+pub mod secret;
 pub mod server;
+mod single_flight;
 pub mod state;
 pub mod stop;
 pub mod stores;

@@ -1,5 +1,5 @@
-//! Runs a program of the user's: without a shell, its time and its output bounded. What it prints
-//! and what it is told may be secrets, so neither is ever part of an error.
+//! Runs a program that the user configured: without a shell, with bounds on its time and output.
+//! Its input and its standard output may be secrets, so neither is ever part of an error.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -11,24 +11,24 @@ use tokio::process::{Child, Command};
 
 use crate::text::shorten;
 
-/// How much of what a program complains of is read; what follows is thrown away.
-const COMPLAINT_LIMIT: u64 = 64 * 1024;
+/// How much of standard error is kept; the rest is discarded.
+const STDERR_LIMIT: u64 = 64 * 1024;
 
-/// What a program may take.
+/// The bounds of a program.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// After so long it is killed.
+    /// After this time it is killed.
     pub time: Duration,
-    /// Bytes on stdout; one that prints more has failed.
+    /// Bytes on standard output; a program that prints more has failed.
     pub output: u64,
 }
 
-/// What a program said.
+/// What a program printed.
 pub struct Output {
     pub success: bool,
-    /// May hold a secret: never to be shown.
+    /// May hold a secret: never show it.
     pub stdout: Vec<u8>,
-    /// The beginning of what it wrote to stderr, in one line.
+    /// The beginning of its standard error, in one line.
     pub complaint: String,
 }
 
@@ -42,11 +42,12 @@ impl Output {
     }
 }
 
-/// Runs `program`, found in `path` (or in this process's own `PATH`), and gives it `input`.
+/// Runs `program`, found in `path` (or in this process's own `PATH`), with `input` on its standard
+/// input.
 ///
 /// # Errors
-/// What the program did, to follow its name: `is not in PATH`. That it ended without success is
-/// told by its [`Output`].
+/// What went wrong, worded to follow the program's name: `is not in PATH`. A program that ends
+/// without success is no error; its [`Output`] says so.
 pub async fn run<S: AsRef<OsStr>>(
     program: &str,
     arguments: &[S],
@@ -64,7 +65,7 @@ pub async fn run<S: AsRef<OsStr>>(
         io::ErrorKind::NotFound => "is not in PATH".to_owned(),
         kind => format!("cannot be started: {kind}"),
     })?;
-    // Giving up drops the child, which kills it.
+    // The time-out drops the child, which kills it.
     match tokio::time::timeout(limits.time, talk(child, input, limits.output)).await {
         Ok(Ok(Some(output))) => Ok(output),
         Ok(Ok(None)) => Err(format!("printed more than {} bytes", limits.output)),
@@ -73,30 +74,30 @@ pub async fn run<S: AsRef<OsStr>>(
     }
 }
 
-/// Nothing where the program printed more than `limit` bytes.
+/// `None`: the program printed more than `limit` bytes.
 async fn talk(mut child: Child, input: &[u8], limit: u64) -> io::Result<Option<Output>> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     let write = async {
         if let Some(mut stdin) = stdin {
-            // A program that does not care for its input may be gone by now.
+            // A program that does not read its input may have ended by now.
             let _ = stdin.write_all(input).await;
         }
     };
-    let listen = async {
+    let read_stderr = async {
         let Some(mut stderr) = stderr else { return Ok(Vec::new()) };
-        let beginning = read(&mut stderr, COMPLAINT_LIMIT).await?;
-        // Listened to until its end, or a talkative program would break off.
+        let beginning = read(&mut stderr, STDERR_LIMIT).await?;
+        // Read to its end, or a program that writes much would be blocked or fail.
         tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await?;
         io::Result::Ok(beginning)
     };
-    let hear = async {
+    let read_stdout = async {
         match stdout {
-            // One byte more tells what is too much.
+            // One byte more shows that the limit is exceeded.
             Some(stdout) => read(stdout, limit.saturating_add(1)).await,
             None => Ok(Vec::new()),
         }
     };
-    let ((), stdout, stderr) = tokio::join!(write, hear, listen);
+    let ((), stdout, stderr) = tokio::join!(write, read_stdout, read_stderr);
     let (stdout, stderr) = (stdout?, stderr?);
     if stdout.len() as u64 > limit {
         return Ok(None);

@@ -1,6 +1,6 @@
-//! Texts that others wrote, made fit to stand in a message.
+//! Makes text from servers and programs fit for a message.
 
-/// The beginning of a text for an error message: one line, no control characters, `limit` chars.
+/// The beginning of a text: one line of at most `limit` characters, without control characters.
 pub fn shorten(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String =

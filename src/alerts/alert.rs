@@ -1,12 +1,12 @@
-//! What people are told.
+//! An alert: what people are told, and about what.
 
 use jiff::Timestamp;
 
-use super::AlertKind;
+use crate::config::AlertKind;
 use crate::history::{CleanupSummary, RefusedRepository, RunOutcome, RunRecord};
 use crate::sync::{Action, ImageReport};
 
-/// Something that people should know of.
+/// Something that people should know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Alert {
     pub kind: AlertKind,
@@ -14,7 +14,7 @@ pub struct Alert {
     pub at: Timestamp,
     /// One line.
     pub summary: String,
-    /// What happened, a line each: bounded in number and length.
+    /// What happened, one line each. Bounded in number and length.
     pub details: Vec<String>,
     pub run: Option<RunRecord>,
 }
@@ -25,17 +25,17 @@ pub enum Subject {
     Rule(String),
     /// The configuration, when it is read again.
     Config,
-    /// Whether the runs of a rule get anywhere.
+    /// Whether the runs of a rule make progress.
     Stall(String),
 }
 
-/// So many lines say what happened.
+/// The most lines of details.
 pub const MAX_DETAILS: usize = 10;
-/// Of so many bytes each.
+/// The most bytes of each of them.
 const MAX_DETAIL: usize = 500;
 
 impl Subject {
-    /// The rule that is concerned, if it is one.
+    /// The rule that the alert is about, if it is about one.
     pub fn rule(&self) -> Option<&str> {
         match self {
             Self::Rule(rule) | Self::Stall(rule) => Some(rule),
@@ -45,9 +45,8 @@ impl Subject {
 }
 
 impl Alert {
-    /// What to say of a run for which `decide` found that something is to be said. `images` are
-    /// those of the run, of which the first that failed are enough. Of a cleanup rule the record
-    /// has everything.
+    /// The alert about a run of which people should be told, as `decide` found. `images` are those
+    /// of the run; the first failed ones are enough. The record of a cleanup rule has everything.
     pub fn of_run(kind: AlertKind, run: &RunRecord, images: &[ImageReport]) -> Self {
         let rule = &run.rule;
         let summary = match (kind, run.outcome) {
@@ -82,7 +81,7 @@ impl Alert {
         }
     }
 
-    /// A safety limit kept a rule from doing what it would have done.
+    /// A safety limit kept a rule from doing its work.
     #[cfg(test)]
     pub fn safety(rule: &str, at: Timestamp, why: &str) -> Self {
         Self::new(AlertKind::Safety, Subject::Rule(rule.to_owned()), at, held_back(rule), why)
@@ -94,19 +93,19 @@ impl Alert {
         Self::new(AlertKind::Failure, Subject::Config, at, summary, why)
     }
 
-    /// After that, one could.
+    /// A changed configuration is in use again, after one that could not be used.
     pub fn reload_recovered(at: Timestamp) -> Self {
         let summary = "the configuration is good again, and in use".to_owned();
         Self::new(AlertKind::Recovery, Subject::Config, at, summary, "")
     }
 
-    /// Nothing moves any more. `image` is its reference at the target.
+    /// A transfer makes no progress. `image` is its reference at the target.
     pub fn stalled(rule: &str, image: &str, at: Timestamp, why: &str) -> Self {
         let summary = format!("rule `{rule}` is stuck at {image}");
         Self::new(AlertKind::Failure, Subject::Stall(rule.to_owned()), at, summary, why)
     }
 
-    /// After that, something does again, or the run has ended.
+    /// A stalled transfer makes progress again, or its run has ended.
     pub fn moves_again(rule: &str, at: Timestamp) -> Self {
         let summary = format!("rule `{rule}` is not stuck any more");
         Self::new(AlertKind::Recovery, Subject::Stall(rule.to_owned()), at, summary, "")
@@ -128,7 +127,7 @@ fn refused(one: &RefusedRepository) -> String {
     format!("{}: {}", one.repository, one.reasons.join("; "))
 }
 
-/// The first of these lines, and how many more there are of `all`.
+/// The first of these lines, and how many of `all` were left out.
 fn bounded(lines: impl Iterator<Item = String>, all: usize) -> Vec<String> {
     let mut details: Vec<String> = Vec::new();
     for mut line in lines.take(MAX_DETAILS) {

@@ -1,6 +1,6 @@
-//! Whether people are told of a run. Pure: the state knows what they were told already.
+//! Whether people are told about a run. Pure: the caller knows what they were told before.
 
-use super::AlertKind;
+use crate::config::AlertKind;
 use crate::history::RunOutcome;
 use crate::state::{Announced, RuleMark};
 

@@ -3,7 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Alert, AlertKind, Subject};
+use super::alert::{Alert, Subject};
+use crate::config::AlertKind;
 use crate::history::RunRecord;
 
 /// The version of the JSON document. Keys may be added without a new one.
@@ -23,7 +24,7 @@ struct Document<'a> {
     run: Option<&'a RunRecord>,
 }
 
-/// Everything, as JSON.
+/// The whole alert as JSON.
 pub fn json(alert: &Alert) -> serde_json::Result<Vec<u8>> {
     let subject = match &alert.subject {
         Subject::Rule(_) => "rule",
@@ -42,7 +43,7 @@ pub fn json(alert: &Alert) -> serde_json::Result<Vec<u8>> {
     })
 }
 
-/// One text, as Slack's incoming webhooks take it, and those who copied them.
+/// One text, as the incoming webhooks of Slack and compatible services take it.
 pub fn slack(alert: &Alert) -> serde_json::Result<Vec<u8>> {
     let mut text = format!("*{}*: tranship: {}", alert.kind.as_str(), escaped(&alert.summary));
     for detail in &alert.details {
@@ -52,8 +53,8 @@ pub fn slack(alert: &Alert) -> serde_json::Result<Vec<u8>> {
     serde_json::to_vec(&serde_json::json!({ "text": text }))
 }
 
-/// The three characters that mean something to Slack wherever they stand: nobody is to be
-/// addressed by a registry's answer.
+/// Escapes the three characters that have a meaning for Slack, so that a registry's answer cannot
+/// mention anybody.
 fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

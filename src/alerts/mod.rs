@@ -1,9 +1,9 @@
-//! Tells people, by webhook, what they should know of: once when something begins to fail or is
-//! held back by a safety limit, and once when it works again.
+//! Alerts by webhook: one when something begins to fail or is held back by a safety limit, and one
+//! when it works again.
 //!
-//! - `alert`: what people are told. `decide`: whether they are told of a run (pure).
-//! - `message`: how that is written. `deliver`: one try to bring it to its receiver.
-//! - `sender`: queues, tries again, never lets anybody wait.
+//! - `alert`: what people are told. `decide`: whether they are told about a run (pure).
+//! - `message`: how an alert is written. `deliver`: one attempt to deliver it.
+//! - `sender`: queues and retries, so that nobody waits for a webhook.
 
 mod alert;
 mod decide;

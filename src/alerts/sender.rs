@@ -1,5 +1,5 @@
-//! Sends alerts: each receiver has a queue and a task, so that nobody waits for a webhook, and no
-//! webhook for another.
+//! Sends alerts. Each receiver has a queue and a task of its own, so that nobody waits for a
+//! webhook, and no webhook waits for another.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -10,28 +10,28 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
+use super::alert::{Alert, Subject};
 use super::decide::told;
 use super::deliver::{deliver, name};
-use super::{Alert, AlertKind, Subject};
-use crate::config::Receiver;
+use crate::config::{AlertKind, Receiver, RulePattern};
 use crate::http::{Backoff, RetryPolicy, retry};
-use crate::registry::auth::Environment;
+use crate::secret::Environment;
 use crate::state::RuleMarks;
 
-/// So many alerts wait for a receiver; then the oldest is dropped.
+/// The most alerts that wait for a receiver; beyond that the oldest is dropped.
 const QUEUE: usize = 64;
 
 /// What became of an alert at one receiver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
     Delivered,
-    /// Not delivered after all tries.
+    /// Not delivered, after all attempts.
     Failed,
-    /// Too many were waiting.
+    /// Dropped, because too many were waiting.
     Dropped,
 }
 
-/// Is told what became of an alert.
+/// Observes what becomes of alerts.
 pub type Watch = dyn Fn(&Alert, Delivery) + Send + Sync;
 
 /// What sending needs from outside.
@@ -43,11 +43,11 @@ pub struct Context {
     pub policy: RetryPolicy,
     /// Random numbers from 0 to 1 that spread retries.
     pub jitter: fn() -> f64,
-    /// For one try, in all.
+    /// For one attempt as a whole.
     pub time_limit: Duration,
-    /// The same news is not told again so soon after it was.
+    /// The same news is not told again within this time.
     pub quiet: Duration,
-    /// Is told what became of each alert at each receiver. Must not block.
+    /// Called with what became of each alert at each receiver. Must not block.
     pub watch: Arc<Watch>,
 }
 
@@ -70,12 +70,12 @@ impl Context {
     }
 }
 
-/// What waits when a sender is dropped is still tried for so long: about all tries of a webhook
-/// that is away for a moment.
-const AFTERMATH: Duration = Duration::from_secs(60);
+/// How long the alerts that wait when a sender is dropped are still tried: about all attempts at a
+/// webhook that is away for a moment.
+const LAST_ATTEMPTS: Duration = Duration::from_secs(60);
 
-/// Sends alerts to the receivers that want them. When it is dropped, as when other receivers are
-/// configured, what waits is still tried for a while, in the background.
+/// Sends alerts to the receivers that want them. When a sender is dropped, for instance because the
+/// receivers were reconfigured, the alerts that wait are still tried in the background for a while.
 pub struct Sender {
     lanes: Vec<Arc<Lane>>,
     tasks: Mutex<Vec<AbortOnDropHandle<()>>>,
@@ -86,10 +86,10 @@ pub struct Sender {
 /// One receiver and what waits for it.
 struct Lane {
     receiver: Receiver,
-    /// The receiver in the log.
+    /// The receiver's name in the log.
     name: String,
     queue: Mutex<Queue>,
-    /// Told when the queue changes.
+    /// Notified when the queue changes.
     changed: Notify,
 }
 
@@ -98,16 +98,16 @@ type News = (AlertKind, Subject);
 #[derive(Default)]
 struct Queue {
     waiting: VecDeque<Arc<Alert>>,
-    /// On its way now.
+    /// What is being delivered now.
     busy: Option<News>,
-    /// When what was last delivered.
+    /// When each piece of news was delivered last.
     delivered: HashMap<News, Instant>,
-    /// Nothing more comes.
+    /// No more alerts are accepted.
     closed: bool,
 }
 
 impl Sender {
-    /// Begins a task for each receiver.
+    /// Starts a task for each receiver.
     pub fn start(receivers: Vec<Receiver>, context: &Context) -> Self {
         let lanes: Vec<_> =
             receivers.into_iter().map(|receiver| Arc::new(Lane::new(receiver))).collect();
@@ -118,7 +118,7 @@ impl Sender {
         Self { lanes, tasks, marks: Arc::clone(&context.marks), watch: Arc::clone(&context.watch) }
     }
 
-    /// Has an alert sent to all who want it and do not know it. Never waits.
+    /// Queues an alert for all receivers that want it and do not know it yet. Never waits.
     pub fn send(&self, alert: Alert) {
         if self.is_settled_by_silence(&alert) {
             return note(&*self.marks, &alert);
@@ -137,22 +137,22 @@ impl Sender {
         }
     }
 
-    /// Whether nobody is there to be told of this, and what comes after it is to be told as if
-    /// somebody had been: else those who only want one kind would hear of a rule once, or never.
-    /// Bad news that nobody wants is kept for receivers to come, unless its recovery is wanted.
+    /// Whether no receiver wants this alert, and it counts as told nevertheless: else receivers that
+    /// want only one kind would hear about a rule once, or never. Bad news that nobody wants is kept
+    /// for receivers that are configured later, unless somebody wants to hear about its recovery.
     fn is_settled_by_silence(&self, alert: &Alert) -> bool {
         let is_wanted = |kind| self.lanes.iter().any(|lane| lane.wants(kind, &alert.subject));
         !is_wanted(alert.kind)
             && (alert.kind == AlertKind::Recovery || is_wanted(AlertKind::Recovery))
     }
 
-    /// Sends what waits, for so long at most; then what is left is dropped.
+    /// Sends the alerts that wait, within `grace`; then the rest is dropped.
     pub async fn stop(&self, grace: Duration) {
         let tasks = self.close();
         finish(&self.lanes, tasks, grace).await;
     }
 
-    /// Lets nothing more in. The tasks end when they have sent what waits.
+    /// Accepts no more alerts. The tasks end when they have sent those that wait.
     fn close(&self) -> Vec<AbortOnDropHandle<()>> {
         for lane in &self.lanes {
             lane.queue().closed = true;
@@ -166,16 +166,16 @@ impl Drop for Sender {
     fn drop(&mut self) {
         let tasks = self.close();
         let lanes = std::mem::take(&mut self.lanes);
-        // Without a runtime the tasks are gone already.
+        // Without a runtime the tasks have ended already.
         if !tasks.is_empty()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
-            runtime.spawn(async move { finish(&lanes, tasks, AFTERMATH).await });
+            runtime.spawn(async move { finish(&lanes, tasks, LAST_ATTEMPTS).await });
         }
     }
 }
 
-/// Waits for tasks to send what is left, for so long at most.
+/// Waits, within `grace`, for the tasks to send what is left.
 async fn finish(lanes: &[Arc<Lane>], tasks: Vec<AbortOnDropHandle<()>>, grace: Duration) {
     let all = futures_util::future::join_all(tasks);
     if tokio::time::timeout(grace, all).await.is_err() {
@@ -196,7 +196,7 @@ impl Lane {
     }
 
     fn wants(&self, kind: AlertKind, subject: &Subject) -> bool {
-        let is_of_rule = |rules: &Vec<crate::config::RulePattern>| {
+        let is_of_rule = |rules: &Vec<RulePattern>| {
             subject.rule().is_some_and(|rule| rules.iter().any(|pattern| pattern.matches(rule)))
         };
         self.receiver.on.contains(&kind) && self.receiver.rules.as_ref().is_none_or(is_of_rule)
@@ -208,7 +208,7 @@ impl Lane {
 }
 
 impl Queue {
-    /// Lines an alert up, unless it is on its way. Returns one that has to go for it.
+    /// Queues an alert, unless the same news is queued or known. Returns one that was dropped for it.
     fn push(&mut self, alert: Arc<Alert>) -> Option<Arc<Alert>> {
         let news = news(&alert);
         let is_known = self.busy.as_ref() == Some(&news)
@@ -233,8 +233,9 @@ impl Queue {
         if !was_delivered {
             return;
         }
-        // A rule that keeps changing its mind would be a flood; whether it fails is asked again
-        // after each of its runs. What nobody asks about again is told each time.
+        // A rule that alternates between success and failure would cause a flood of alerts, and
+        // after each of its runs the state is compared again. Other subjects have no later
+        // comparison, so each change is told.
         let opposite = match alert.kind {
             AlertKind::Failure => Some(AlertKind::Recovery),
             AlertKind::Recovery => Some(AlertKind::Failure),
@@ -275,7 +276,7 @@ async fn run(lane: Arc<Lane>, context: Context) {
                 (context.watch)(&alert, delivery);
             }
             None if closed => return,
-            // What was delivered long ago is forgotten in time for who sends it next.
+            // Deliveries are forgotten in time, so that the same news can be sent again.
             None => match expires {
                 None => changed.await,
                 Some(at) => drop(tokio::time::timeout_at(at, changed).await),
@@ -291,16 +292,16 @@ fn note(marks: &dyn RuleMarks, alert: &Alert) {
     }
 }
 
-/// Tries until it is delivered or there is no use. Returns whether it was delivered.
+/// Tries until the alert is delivered or the policy gives up. Returns whether it was delivered.
 async fn persist(lane: &Lane, alert: &Alert, context: &Context) -> bool {
     let mut attempt = 1;
     loop {
         let result = deliver(&lane.receiver, alert, &context.environment, context.time_limit).await;
-        let Err(undelivered) = result else { return true };
-        let decision = undelivered.failure.map_or(retry::Decision::GiveUp, |failure| {
+        let Err(error) = result else { return true };
+        let decision = error.failure.map_or(retry::Decision::GiveUp, |failure| {
             context.policy.decide(attempt, failure, (context.jitter)())
         });
-        let (name, message, summary) = (&lane.name, &undelivered.message, &alert.summary);
+        let (name, message, summary) = (&lane.name, &error.message, &alert.summary);
         match decision {
             retry::Decision::GiveUp => {
                 tracing::warn!(

@@ -18,7 +18,7 @@ use super::*;
 use crate::config::{Config, Receiver};
 use crate::history::{Cause, RunId, RunOutcome, RunRecord, RunStart};
 use crate::http::{Backoff, RetryPolicy};
-use crate::registry::auth::Environment;
+use crate::secret::Environment;
 use crate::state::{Announced, RuleMarks, State};
 
 /// How the receiver answers one request.

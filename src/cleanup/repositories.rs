@@ -157,7 +157,7 @@ mod tests {
         let registries = Registries::new(
             BTreeMap::new(),
             crate::config::RegistryConfig::default(),
-            crate::registry::auth::Environment::new(|_| None),
+            crate::secret::Environment::new(|_| None),
             || 0.0,
         );
         repositories(&rule, &registries, Flow::ALONE).await

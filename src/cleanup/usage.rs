@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::in_use::{self, Usage};
 use crate::config::CleanupRule;
 use crate::config::in_use::InUseSource;
-use crate::registry::auth::Environment;
 use crate::repository::Failure;
+use crate::secret::Environment;
+use crate::single_flight::SingleFlight;
 use crate::state::State;
 
 /// How long an answer is good enough for the next repository. Deletions take longer than this.
@@ -44,8 +44,8 @@ pub(super) struct UsageNow<'a> {
     rule: &'a CleanupRule,
     state: &'a State,
     now: Timestamp,
-    /// Locked while the sources are read, so that all who wait share the answer.
-    last: Mutex<Option<(Instant, Arc<Usage>)>>,
+    /// What was read last, and when.
+    last: SingleFlight<(), (Instant, Arc<Usage>)>,
 }
 
 impl<'a> UsageNow<'a> {
@@ -56,7 +56,7 @@ impl<'a> UsageNow<'a> {
         state: &'a State,
         now: Timestamp,
     ) -> Self {
-        Self { sources, rule, state, now, last: Mutex::default() }
+        Self { sources, rule, state, now, last: SingleFlight::default() }
     }
 
     /// What is in use now.
@@ -64,15 +64,14 @@ impl<'a> UsageNow<'a> {
     /// # Errors
     /// A source of the rule does not answer, or its answer cannot be relied on.
     pub async fn read(&self) -> Result<Arc<Usage>, Vec<Failure>> {
-        let mut last = self.last.lock().await;
-        if let Some((_, usage)) = last.as_ref().filter(|(at, _)| at.elapsed() < LASTS) {
-            return Ok(Arc::clone(usage));
-        }
-        let Sources { by_name, environment } = self.sources;
-        let read = in_use::read(by_name, &self.rule.in_use, self.state, environment, self.now);
-        let usage =
-            Arc::new(read.await.map_err(|errors| errors.iter().map(failure).collect::<Vec<_>>())?);
-        *last = Some((Instant::now(), Arc::clone(&usage)));
+        let read = || async {
+            let Sources { by_name, environment } = self.sources;
+            let read = in_use::read(by_name, &self.rule.in_use, self.state, environment, self.now);
+            let usage =
+                read.await.map_err(|errors| errors.iter().map(failure).collect::<Vec<_>>())?;
+            Ok::<_, Vec<Failure>>((Instant::now(), Arc::new(usage)))
+        };
+        let (_, usage) = self.last.get(&(), |(at, _)| at.elapsed() < LASTS, read).await?;
         Ok(usage)
     }
 }

@@ -1,10 +1,8 @@
-//! The running daemon, asked over its API: where it is, whether it is the right one, and what it
-//! says.
+//! Asks the running daemon over its API.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -13,13 +11,16 @@ use super::exit::{CliError, Exit};
 use crate::config::Config;
 use crate::daemon::view::{ActiveRun, RuleStatus, RunDetail, Status, Transfer};
 use crate::history::{Filter, RunId, RunRecord};
-use crate::registry::auth::{Environment, read_secret};
+use crate::http::{body, client};
+use crate::secret::{Environment, read_secret};
 use crate::server::api::Problem;
 
-/// It is on this machine.
+/// The daemon is on this machine.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A long history is read from disk first.
 const TIMEOUT: Duration = Duration::from_secs(30);
+/// More than the longest list of runs that the API returns.
+const MAX_ANSWER: usize = 256 << 20;
 
 /// A daemon that listens.
 pub struct Daemon {
@@ -28,7 +29,7 @@ pub struct Daemon {
     token: Option<SecretString>,
 }
 
-/// Who listens where the configuration says.
+/// What listens at the configured address.
 pub enum Found {
     /// This configuration's daemon.
     Daemon(Daemon),
@@ -39,11 +40,11 @@ pub enum Found {
 /// Why there is no answer.
 #[derive(Debug)]
 enum Unanswered {
-    /// Nobody listens.
+    /// Nothing listens there.
     Refused,
-    /// What listens speaks another language.
+    /// The answer is not one of this API.
     Foreign,
-    /// The API says no.
+    /// The API refused the request.
     Problem(Problem),
     Other(String),
 }
@@ -52,7 +53,7 @@ impl Daemon {
     /// Looks for the daemon of this configuration.
     ///
     /// # Errors
-    /// One is there and does not answer, or wants another token.
+    /// A daemon listens there and does not answer, or it wants another token.
     pub async fn find(config: &Config) -> Result<Found, CliError> {
         let daemon = Self::of(config).await?;
         let address = daemon.address;
@@ -85,13 +86,10 @@ impl Daemon {
             }
             _ => None,
         };
-        // An error says that a provider is installed already, which is as good.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
+        let client = client::builder()
             .no_proxy()
             .http1_only()
             .tls_certs_only([])
-            .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()
@@ -112,7 +110,7 @@ impl Daemon {
         .map_err(|unanswered| self.error(unanswered))
     }
 
-    /// The runs that this filter takes.
+    /// The runs that match this filter.
     pub async fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>, CliError> {
         let outcome = filter.outcome.map(|outcome| outcome.as_str().to_owned());
         let query = [
@@ -127,7 +125,7 @@ impl Daemon {
         runs.map_err(|unanswered| self.error(unanswered))
     }
 
-    /// One run and its images, if the history has it.
+    /// One run with its images, if the history has it.
     pub async fn run(&self, id: &RunId) -> Result<Option<RunDetail>, CliError> {
         match self.get(&format!("/api/v1/runs/{id}"), &[]).await {
             Ok(run) => Ok(Some(run)),
@@ -156,9 +154,9 @@ impl Daemon {
             _ => Unanswered::Foreign,
         };
         let answer = request.send().await.map_err(unsent)?;
-        let status = answer.status();
-        let body = answer.bytes().await.map_err(unsent)?;
-        if status == StatusCode::OK {
+        let is_success = answer.status().is_success();
+        let body = body::whole(answer, MAX_ANSWER).await.map_err(|_| Unanswered::Foreign)?;
+        if is_success {
             return serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign);
         }
         let problem = serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign)?;
@@ -191,7 +189,7 @@ impl Daemon {
     }
 }
 
-/// Where a daemon that listens there can be reached from this machine.
+/// The address at which a daemon that listens at `listen` is reached from this machine.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),

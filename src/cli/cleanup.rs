@@ -21,9 +21,9 @@ use crate::config::{CleanupRule, Config, RegistryConfig};
 use crate::fair::{Flow, Pulse, WriteLeases};
 use crate::history::{Cause, History, RunId, RunRecord, RunStart};
 use crate::oci::{Address, ImageAddress};
-use crate::registry::auth::Environment;
 use crate::removal::{Actor, Audit};
 use crate::repository::{Failure, Reference};
+use crate::secret::Environment;
 use crate::state::State;
 use crate::stop::StopSignal;
 

@@ -10,7 +10,8 @@ use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::{output, session};
 use crate::config::{Config, ConfigError, SecretSource};
-use crate::registry::auth::{CredentialSource, CredentialStore, Environment, ExplicitCredential};
+use crate::registry::auth::{CredentialStore, ExplicitCredential};
+use crate::secret::Environment;
 
 /// Check or show the configuration, or print its JSON schema
 #[derive(Debug, clap::Args)]

@@ -9,7 +9,7 @@ use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::demo::{self, DemoReport, Step, World};
-use crate::registry::auth::Environment;
+use crate::secret::Environment;
 
 /// Try tranship on this machine, without a network
 ///

@@ -1,4 +1,5 @@
-//! `tranship login`: tries a user name and a password, and keeps them where docker does.
+//! `tranship login`: checks a user name and a password at the registry, and stores them where docker
+//! does.
 
 use std::convert::Infallible;
 use std::io::{BufRead, IsTerminal, Read, Write};
@@ -11,9 +12,10 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::oci::RegistryHost;
+use crate::registry::auth::Credential;
 use crate::registry::auth::docker_config::{self, Keeper};
-use crate::registry::auth::{Credential, Environment};
 use crate::repository::ErrorKind;
+use crate::secret::Environment;
 
 /// More than any password or token has.
 const MAX_PASSWORD: u64 = 64 << 10;
@@ -43,15 +45,15 @@ pub struct Args {
     reach: Reach,
 }
 
-/// docker's option, known only to be refused with a word on what to do instead. It is no part of
-/// the definition that help, completions and manual pages are made from.
+/// Accepts docker's `--password` only to refuse it with a hint. The option is not part of the
+/// definition that help, completions and manual pages are made from.
 pub fn with_refused_password(command: clap::Command) -> clap::Command {
     let password = clap::Arg::new(PASSWORD)
         .long(PASSWORD)
         .short('p')
         .num_args(0..=1)
         .hide(true)
-        // Nothing of what was typed there is kept.
+        // The value that was typed is not kept.
         .value_parser(|_: &str| Ok::<_, Infallible>(()));
     command.mut_subcommand("login", |login| login.arg(password))
 }
@@ -76,7 +78,7 @@ pub fn check_password(matches: &clap::ArgMatches) -> Result<(), CliError> {
 struct Report<'a> {
     registry: &'a RegistryHost,
     username: &'a str,
-    /// Whether the registry looked at the credentials.
+    /// Whether the registry checked the credentials.
     checked: bool,
     file: &'a Path,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -88,7 +90,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let registries = session::reach(global, &args.reach)?;
     let configured = session::optional_registries(global)?;
     let environment = Environment::of_process();
-    let file = environment.auth_file_to_write().ok_or_else(|| {
+    let file = docker_config::auth_file_to_write(&environment).ok_or_else(|| {
         let message = "there is no place for an auth file: neither HOME nor DOCKER_CONFIG is set";
         CliError::Usage(message.to_owned())
     })?;
@@ -98,7 +100,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let registry = registries.open_as(&host, credential.clone())?;
     let checked = signals::unless_stopped(async {
         registry.log_in().await.map_err(|error| match error.kind() {
-            // The usual hint is to log in.
+            // The usual hint, to log in, would not help here.
             ErrorKind::Unauthenticated => CliError::Failed(format!(
                 "{host} refuses the user name or the password; nothing was kept ({error})"
             )),
@@ -149,7 +151,7 @@ fn print_report(report: &Report<'_>) -> Result<(), CliError> {
     output::print_text(&text)
 }
 
-/// The user name and the password, asked for where they were not given.
+/// The user name and the password; asks for what was not given.
 fn ask(
     host: &RegistryHost,
     username: Option<String>,
@@ -168,7 +170,7 @@ fn ask(
     if username.is_empty() {
         return Err(CliError::Usage("the user name is empty".to_owned()));
     }
-    // It would end where the password begins.
+    // In an auth file the first colon separates it from the password.
     if username.contains(':') {
         return Err(CliError::Usage("a user name cannot have a colon".to_owned()));
     }
@@ -198,7 +200,7 @@ fn prompt(question: &str) -> Result<String, CliError> {
     Ok(line.trim().to_owned())
 }
 
-/// Standard input, without the line feed at its end.
+/// Standard input, without the line break at its end.
 fn read_password() -> Result<SecretString, CliError> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(MAX_PASSWORD + 1).read_to_string(&mut text);

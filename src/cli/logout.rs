@@ -8,8 +8,8 @@ use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::output;
 use crate::oci::RegistryHost;
-use crate::registry::auth::Environment;
 use crate::registry::auth::docker_config;
+use crate::secret::Environment;
 
 /// Log out of a registry
 ///
@@ -36,7 +36,7 @@ struct Report<'a> {
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let environment = Environment::of_process();
     let mut removed_from = Vec::new();
-    for file in environment.auth_files() {
+    for file in docker_config::auth_files(&environment) {
         let erased = docker_config::erase(&file, &args.registry, &environment).await;
         let failed = |error| CliError::Failed(format!("failed to remove the login: {error}"));
         if erased.map_err(failed)? {

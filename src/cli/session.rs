@@ -10,7 +10,7 @@ use super::exit::CliError;
 use crate::config::{self, Config, RegistryConfig};
 use crate::http::RetryPolicy;
 use crate::registry::Registries;
-use crate::registry::auth::Environment;
+use crate::secret::Environment;
 use crate::state::State;
 use crate::stores::Stores;
 use crate::transfer::Carrier;

@@ -23,21 +23,23 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 
 use super::log::Sink;
+use crate::http::{body, client, describe};
 use crate::trace;
 
-/// Where traces go. Without either there are none.
+/// Where traces are sent. Without either variable there are no traces.
 const ENDPOINTS: [&str; 2] = ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"];
-/// How long one export may take, if nothing else is set; and all that is left, at the end.
+/// How long one export may take, if nothing else is set.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
+/// How long the last export may take, when the process ends.
 const LAST_WAIT: Duration = Duration::from_secs(5);
-/// Answers of collectors say little, and are not shown.
+/// Answers of collectors are short, and not shown.
 const MAX_ANSWER: usize = 64 << 10;
 
 /// Traces on their way to a collector.
 pub struct Traces(SdkTracerProvider);
 
 impl Traces {
-    /// As the environment has it. `None`: no traces are wanted.
+    /// As the environment variables say. `None`: no traces are wanted.
     ///
     /// # Errors
     /// What is wrong with the variables.
@@ -60,7 +62,7 @@ impl Traces {
         Ok(Some(Self(provider)))
     }
 
-    /// What takes the spans up to this level. No events: these are for the log.
+    /// The layer that takes the spans up to this level. Events are for the log only.
     pub fn sink(&self, level: LevelFilter) -> Sink {
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("tranship"))
@@ -71,7 +73,7 @@ impl Traces {
             .boxed()
     }
 
-    /// Sends what is left. Waits for that, so it must not be called by the runtime's own tasks.
+    /// Sends what is left and waits for it, so it must not be called by a task of the runtime.
     pub fn end(self) {
         if let Err(error) = self.0.shutdown_with_timeout(LAST_WAIT) {
             tracing::warn!(%error, "the last traces could not be sent");
@@ -79,7 +81,7 @@ impl Traces {
     }
 }
 
-/// Who sends them. What the environment says about that counts more.
+/// Which service the traces come from. The environment's values take precedence.
 fn resource() -> Resource {
     let own = Resource::builder_empty()
         .with_service_name("tranship")
@@ -94,7 +96,7 @@ fn resource() -> Resource {
     }
 }
 
-/// How long one export may take: in milliseconds, as the specification has it.
+/// How long one export may take; the variables are in milliseconds, as specified.
 fn time_limit() -> Duration {
     ["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]
         .iter()
@@ -102,26 +104,19 @@ fn time_limit() -> Duration {
         .map_or(TIME_LIMIT, Duration::from_millis)
 }
 
-/// The HTTP client of the rest of the program: no second one, and no second TLS. The exporter runs
-/// in a thread of its own, where nothing drives connections; the runtime does.
+/// The exporter's HTTP client. The exporter runs in a thread of its own, where nothing drives
+/// connections, so requests are sent by tasks of the runtime.
 #[derive(Debug)]
 struct Client {
     http: reqwest::Client,
     runtime: Handle,
-    /// The last export failed: this is logged once, not for every one.
+    /// The last export failed. The first failure is logged, and the end of a series of them.
     failing: Arc<AtomicBool>,
 }
 
 impl Client {
     fn new(runtime: Handle) -> reqwest::Result<Self> {
-        // Ring instead of the default provider; an error says that one is installed already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .user_agent(concat!("tranship/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .timeout(time_limit())
-            .build()?;
+        let http = client::builder().timeout(time_limit()).build()?;
         Ok(Self { http, runtime, failing: Arc::default() })
     }
 }
@@ -154,22 +149,18 @@ impl HttpClient for Client {
     }
 }
 
-/// One request and its answer, or why there is none, without the address: it may hold a secret.
+/// One request and its answer, or why there is none. An error never names the address, which may
+/// hold a secret.
 async fn exchange(
     http: &reqwest::Client,
     request: Request<Bytes>,
 ) -> Result<Response<Bytes>, String> {
-    let unsent = |error: reqwest::Error| crate::registry::describe(&error.without_url());
+    let unsent = |error: reqwest::Error| describe(&error.without_url());
     let request = reqwest::Request::try_from(request).map_err(unsent)?;
-    let mut answer = http.execute(request).await.map_err(unsent)?;
+    let answer = http.execute(request).await.map_err(unsent)?;
     let (status, headers) = (answer.status(), answer.headers().clone());
-    let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(unsent)? {
-        if body.len() + chunk.len() > MAX_ANSWER {
-            return Err("the collector's answer is too long".to_owned());
-        }
-        body.extend_from_slice(&chunk);
-    }
+    let body = body::whole(answer, MAX_ANSWER).await;
+    let body = body.map_err(|error| format!("the collector {error}"))?;
     let mut response = Response::new(Bytes::from(body));
     (*response.status_mut(), *response.headers_mut()) = (status, headers);
     Ok(response)

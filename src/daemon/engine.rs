@@ -15,7 +15,7 @@ use crate::cleanup::{Cleaner, Sources};
 use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::Registries;
-use crate::registry::auth::read_secret;
+use crate::secret::read_secret;
 use crate::sync::Syncer;
 
 /// A configuration in use.

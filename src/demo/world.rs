@@ -1,8 +1,8 @@
 //! What the demo needs from outside, and its errors.
 
 use crate::config::ConfigError;
-use crate::registry::auth::Environment;
 use crate::repository::Error;
+use crate::secret::Environment;
 use crate::state::StateError;
 
 /// What the demo needs from outside.

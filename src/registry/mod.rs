@@ -39,7 +39,6 @@ use parking_lot::Mutex;
 use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Repository};
-pub use failure::chain as describe;
 pub use limits::{Limits, LimitsReading};
 use mounts::Mounts;
 use origin::Origin;

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::auth::{Credential, CredentialSource, CredentialStore, Environment, ExplicitCredential};
+use super::auth::{Credential, CredentialStore, ExplicitCredential};
 use super::origin::Origin;
 use super::vendor;
 use super::{Limits, Registry, Settings, Timeouts, Tls};
@@ -17,6 +17,7 @@ use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::oci::RegistryHost;
 use crate::repository::{Cause, Error, Result};
+use crate::secret::Environment;
 
 /// All registries, by host.
 pub struct Registries {
@@ -116,15 +117,11 @@ impl Registries {
     /// The registry at this host for somebody with this credential, whatever else is configured.
     /// For `login`, which tries a credential before it is kept.
     pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
-        Ok(Registry::new(self.origin(host, Arc::new(credential))?))
+        Ok(Registry::new(self.origin(host, Arc::new(CredentialStore::only(credential)))?))
     }
 
     /// A host of its own: its configuration, limits and metrics.
-    fn origin(
-        &self,
-        host: &RegistryHost,
-        credentials: Arc<dyn CredentialSource>,
-    ) -> Result<Origin> {
+    fn origin(&self, host: &RegistryHost, credentials: Arc<CredentialStore>) -> Result<Origin> {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let settings =
             settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;

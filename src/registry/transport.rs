@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
 
-use super::failure::chain;
 use super::resolver::Resolver;
+use crate::http::{client, describe};
 use crate::repository::Cause;
 
 /// Bounds on every wait. There is no total time-out on a blob, whatever its size.
@@ -109,14 +109,7 @@ impl Transport {
 }
 
 fn basic(timeouts: Timeouts) -> ClientBuilder {
-    // Ring instead of the default provider: it builds without cmake. An error says that a
-    // provider is installed already, which is as good.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder()
-        .user_agent(concat!("tranship/", env!("CARGO_PKG_VERSION")))
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
+    client::builder()
         .dns_resolver(Arc::new(Resolver))
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(Duration::from_secs(30))
@@ -125,7 +118,7 @@ fn basic(timeouts: Timeouts) -> ClientBuilder {
 
 fn secured(mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Cause> {
     let invalid = |what: &str, error: reqwest::Error| {
-        Cause::Credentials(format!("{what} cannot be used: {}", chain(&error)))
+        Cause::Credentials(format!("{what} cannot be used: {}", describe(&error)))
     };
     if let Some(pem) = &tls.ca {
         let certificates =
@@ -142,7 +135,7 @@ fn secured(mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Cause
 
 fn build(builder: ClientBuilder) -> Result<Client, Cause> {
     builder.build().map_err(|error| {
-        Cause::connection(format!("the HTTP client cannot be set up: {}", chain(&error)))
+        Cause::connection(format!("the HTTP client cannot be set up: {}", describe(&error)))
     })
 }
 

@@ -4,7 +4,6 @@
 //! wait, and mount it.
 
 use super::events::BlobFate;
-use super::keyed_locks::KeyedLocks;
 use super::pipe::Upload;
 use super::presence::{Presence, SelfMount};
 use super::stream::Streamer;
@@ -12,6 +11,7 @@ use super::target::TargetTransfer;
 use crate::fair::Permits;
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
+use crate::single_flight::KeyedLocks;
 
 /// Blobs on the wire at once, in the whole process: each costs up to a few hundred KiB of memory.
 const STREAMS: usize = 48;

@@ -9,7 +9,6 @@ use super::events::TransferListener;
 use super::graph::Graph;
 use super::job::{Job, TransferOutcome};
 use super::journal::UploadJournal;
-use super::keyed_locks::KeyedLocks;
 use super::manifests::ManifestWriter;
 use super::order::Delivery;
 use super::presence::Presence;
@@ -20,6 +19,7 @@ use super::stream::Streamer;
 use super::totals::{Totals, TransferTotals};
 use crate::http::RetryPolicy;
 use crate::repository::{Cause, Error, Result};
+use crate::single_flight::KeyedLocks;
 use crate::state::State;
 use crate::trace;
 

@@ -6,11 +6,11 @@ use super::blobs::Blobs;
 use super::events::TransferEvent;
 use super::graph::{self, PARALLEL, size_of_all};
 use super::job::{Condition, Job};
-use super::keyed_locks::KeyedLocks;
 use super::target::TargetTransfer;
 use crate::oci::derived::fallback_tag;
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Result, Stored};
+use crate::single_flight::KeyedLocks;
 
 /// What a root manifest is to the transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,7 +11,6 @@
 //!   byte passes here. `source_reader`: how a source resumes. `checkpoints`, `journal`: going on
 //!   in mid-blob, in this process and the next. `retry`: whether and when.
 //! - `events`, `reporter`: the one way to count; `progress`, `totals`: who counts.
-//! - `keyed_locks`: one lock for each key.
 
 mod blobs;
 mod carrier;
@@ -20,7 +19,6 @@ mod events;
 mod graph;
 mod job;
 mod journal;
-mod keyed_locks;
 mod manifests;
 mod options;
 mod order;
@@ -41,7 +39,6 @@ pub use carrier::Carrier;
 pub use events::{BlobFate, TransferEvent, TransferId, TransferListener};
 pub use graph::{Graph, subjects};
 pub use job::{Condition, Delivered, Job, Target, TransferOutcome};
-pub use keyed_locks::KeyedLocks;
 pub use options::Options;
 pub use progress::TransferStatus;
 pub use referrers::{Referrer, TagIndex, fingerprint, read as read_referrer, survey};

@@ -1,13 +1,10 @@
 //! Checks everything once: the first that asks does the check, the others wait for its finding.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-
-use parking_lot::Mutex;
-use tokio::sync::OnceCell;
+use std::convert::Infallible;
 
 use super::report::Problem;
 use crate::oci::Digest;
+use crate::single_flight::SingleFlight;
 
 /// What is wrong with something; `None`: nothing. Boxed, because there may be a million findings
 /// with few problems among them.
@@ -17,7 +14,7 @@ type Key = (String, Digest);
 
 /// Findings by what was checked.
 #[derive(Debug, Default)]
-pub(super) struct Memo(Mutex<HashMap<Key, Arc<OnceCell<Finding>>>>);
+pub(super) struct Memo(SingleFlight<Key, Finding>);
 
 impl Memo {
     /// The finding about something. `check` is run if there is none yet.
@@ -27,18 +24,15 @@ impl Memo {
         digest: &Digest,
         check: impl Future<Output = Option<Problem>>,
     ) -> Option<Problem> {
-        let cell = {
-            let mut known = self.0.lock();
-            known.entry((store.to_owned(), digest.clone())).or_default().clone()
-        };
-        let finding = cell.get_or_init(|| async { check.await.map(Box::new) }).await;
+        let key = (store.to_owned(), digest.clone());
+        let check = async { Ok::<_, Infallible>(check.await.map(Box::new)) };
+        let Ok(finding) = self.0.get(&key, |_| true, || check).await;
         finding.as_deref().cloned()
     }
 
     /// Forgets what was found wrong, so that it is checked again.
     pub fn forget_problems(&self) {
-        let mut known = self.0.lock();
-        known.retain(|_, cell| matches!(cell.get(), Some(None)));
+        self.0.retain(|_, finding| finding.is_none());
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use tranship::config::{Insecure, RegistryConfig};
 use tranship::oci::RegistryHost;
 use tranship::registry::Registries;
-use tranship::registry::auth::Environment;
 use tranship::repository::Repository;
+use tranship::secret::Environment;
 
 use crate::conformance::{self, Abilities};
 use crate::layout_server::Server;

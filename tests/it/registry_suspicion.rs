@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use tranship::config::{Insecure, RegistryConfig};
 use tranship::http::{Backoff, RetryPolicy};
 use tranship::oci::{Digest, media_type};
-use tranship::registry::auth::{Credential, Environment};
+use tranship::registry::auth::Credential;
 use tranship::registry::{Registries, Registry};
 use tranship::repository::{
     BlobBody, Cause, ErrorKind, Reference, Repository, Result, UploadStart,

@@ -15,7 +15,7 @@ use super::used::Used;
 use super::{kubernetes, list};
 use crate::config::in_use::{InUseFormat, InUseFrom, InUseSource};
 use crate::process::{self, Limits};
-use crate::registry::auth::Environment;
+use crate::secret::Environment;
 use crate::state::State;
 
 /// The most that one file or program may say, in bytes: several times what the objects of the

@@ -1,55 +1,61 @@
 //! The `Authorization` header of each request to one registry.
 //!
-//! How a registry wants to be asked is not known before it was asked: the first request goes out
-//! bare and is the probe, while the others wait for what it learns. After that, headers are
+//! Which scheme a registry wants is unknown until it was asked: the first request goes out without
+//! credentials and probes, while the others wait for what it learns. After that, headers are
 //! attached and tokens fetched beforehand, without a 401 for each repository.
 
 use std::fmt;
 use std::sync::Arc;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderValue, Method};
 use parking_lot::Mutex;
 use reqwest::Client;
-use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::OwnedMutexGuard;
 use url::Url;
 
-use super::Clock;
-use super::cache::{Issued, TokenCache};
 use super::challenge::{self, Challenge};
-use super::credentials::{Credential, CredentialSource};
+use super::clock::Clock;
+use super::credential::{self, Credential};
+use super::credentials::CredentialStore;
 use super::error::AuthError;
-use super::learned::{Bearer, HOLD_BACK, Learned, Way};
+use super::learned::{HOLD_BACK, Learned, Scheme, TokenServer};
 use super::realm;
 use super::scope::{Access, Scope};
-use super::token::{Request, Token, TokenClient, shown};
+use super::token::{self, Token, TokenClient, TokenRequest};
+use super::token_cache::{Issued, TokenCache};
 use crate::metrics::{RegistryMetrics, TokenOutcome};
 use crate::oci::{RegistryHost, RepositoryName};
 
-/// Authorizes the requests to one registry. See the module's description.
-pub struct Authenticator {
-    registry: RegistryHost,
+/// What an [`Authenticator`] is made of. The clients must not follow redirects and must have a
+/// connect time-out.
+pub struct Parts {
+    pub registry: RegistryHost,
     /// Scheme, host and port that the registry is spoken to at.
-    base: Url,
-    credentials: Arc<dyn CredentialSource>,
-    /// Follows no redirects.
-    http: Client,
-    tokens: TokenClient,
-    allowed_realms: Vec<String>,
-    clock: Clock,
-    cache: TokenCache,
-    /// Held by the one that probes.
-    gate: Arc<tokio::sync::Mutex<()>>,
-    learned: Mutex<Learned>,
-    metrics: Arc<RegistryMetrics>,
+    pub base: Url,
+    pub credentials: Arc<CredentialStore>,
+    /// For the registry's own origin.
+    pub client: Client,
+    /// For token servers.
+    pub token_client: Client,
+    /// Entries as [`realm::judge`] reads them.
+    pub allowed_realms: Vec<String>,
+    pub clock: Clock,
+    /// Random numbers from 0 to 1 that spread retries.
+    pub jitter: fn() -> f64,
+    pub metrics: Arc<RegistryMetrics>,
 }
 
-/// Where to get tokens, and the scope that the challenge named.
-type Followed = (Arc<Bearer>, Option<String>);
+/// Authorizes the requests to one registry. See the module's description.
+pub struct Authenticator {
+    parts: Parts,
+    tokens: TokenClient,
+    cache: TokenCache,
+    /// Held by the request that probes.
+    gate: Arc<tokio::sync::Mutex<()>>,
+    learned: Mutex<Learned>,
+}
 
-/// What one request carries. To be handed back as [`Authenticator::accepted`] or shown to
+/// What one request carries. To be returned to [`Authenticator::accepted`] or shown to
 /// [`Authenticator::unauthorized`]; if it is dropped instead, the next request probes.
 pub struct Authorization {
     header: Option<HeaderValue>,
@@ -58,21 +64,17 @@ pub struct Authorization {
 
 enum Proof {
     Nothing,
-    /// Nothing, and whoever has this finds out. The gate opens when it is taken out or dropped.
+    /// Nothing, and this request probes. The gate opens when the guard is taken out or dropped.
     Probe(Mutex<Option<OwnedMutexGuard<()>>>),
     Basic(Credential),
     Token(Arc<Issued>),
 }
 
 impl Authorization {
-    /// The value of the `Authorization` header, marked as sensitive; none if there is to be none.
+    /// The value of the `Authorization` header, marked as sensitive, if there is to be one.
     /// Only for requests to the registry's own scheme, host and port.
     pub fn header(&self) -> Option<&HeaderValue> {
         self.header.as_ref()
-    }
-
-    fn bare(proof: Proof) -> Self {
-        Self { header: None, proof }
     }
 }
 
@@ -90,71 +92,56 @@ impl fmt::Debug for Authorization {
 impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticator")
-            .field("registry", &self.registry)
-            .field("base", &self.base.as_str())
+            .field("registry", &self.parts.registry)
+            .field("base", &self.parts.base.as_str())
             .finish_non_exhaustive()
     }
 }
 
 impl Authenticator {
-    /// `base` is the scheme, host and port that the registry is spoken to at. `client` is for token
-    /// servers: it must follow no redirects and have a connect time-out. `allowed_realms` are
-    /// entries as [`realm::judge`] reads them.
-    pub fn new(
-        registry: RegistryHost,
-        base: Url,
-        credentials: Arc<dyn CredentialSource>,
-        client: Client,
-        allowed_realms: Vec<String>,
-        clock: Clock,
-        metrics: Arc<RegistryMetrics>,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { token_client, clock, jitter, .. } = &parts;
         Self {
-            registry,
-            base,
-            credentials,
-            tokens: TokenClient::new(client.clone(), clock.clone()),
-            http: client,
-            allowed_realms,
+            tokens: TokenClient::new(token_client.clone(), clock.clone(), *jitter),
             cache: TokenCache::new(clock.clone()),
-            clock,
             gate: Arc::default(),
             learned: Mutex::default(),
-            metrics,
+            parts,
         }
     }
 
     /// What to send with a request that needs `scope`.
     ///
-    /// While it is not known how this registry wants to be asked, one caller at a time gets an
-    /// authorization without header and with it the duty to find out; the others wait, as long as
-    /// the time-outs of its request allow.
+    /// While the registry's scheme is unknown, one caller at a time gets an authorization without a
+    /// header and the duty to find out; the others wait, as long as the time-outs of its request
+    /// allow.
     pub async fn authorize(&self, scope: &Scope) -> Result<Authorization, AuthError> {
-        let way = match self.way(scope) {
-            Some(way) => way,
+        let known = || self.learned.lock().scheme(scope);
+        let scheme = match known() {
+            Some(scheme) => scheme,
             None => {
                 let gate = self.gate.clone().lock_owned().await;
-                match self.way(scope) {
-                    Some(way) => way,
-                    None => return Ok(Authorization::bare(Proof::Probe(Mutex::new(Some(gate))))),
-                }
+                let Some(scheme) = known() else {
+                    let proof = Proof::Probe(Mutex::new(Some(gate)));
+                    return Ok(Authorization { header: None, proof });
+                };
+                scheme
             }
         };
-        match way {
-            Way::Open => Ok(Authorization::bare(Proof::Nothing)),
-            Way::Basic => self.with_password(scope).await,
-            Way::Bearer(bearer) => {
-                let issued = self.cache.get(scope, || self.fetch(&bearer, scope)).await?;
-                let value = format!("Bearer {}", issued.token.secret.expose_secret());
-                let header = sensitive(&value);
+        match scheme {
+            Scheme::Open => Ok(Authorization { header: None, proof: Proof::Nothing }),
+            Scheme::Basic => self.with_password(scope).await,
+            Scheme::Bearer(server) => {
+                let issued = self.cache.get(scope, || self.fetch(&server, scope)).await?;
+                let header = credential::bearer(&issued.token.secret);
                 Ok(Authorization { header, proof: Proof::Token(issued) })
             }
         }
     }
 
-    /// Takes note of a 401 with these headers to a request for `scope` that carried `used`. Gives
-    /// whether the request is worth sending once more, with what [`Authenticator::authorize`] gives
-    /// then. If not, the credentials lack the right, or there are none.
+    /// Takes note of a 401 with these headers to a request for `scope` that carried `used`. Returns
+    /// whether the request is worth sending once more with a new [`Authenticator::authorize`]. If
+    /// not, there are no credentials, or they lack the right.
     pub async fn unauthorized(
         &self,
         scope: &Scope,
@@ -163,23 +150,21 @@ impl Authenticator {
     ) -> Result<bool, AuthError> {
         let mut challenges = challenge::parse(headers);
         if challenges.is_empty() && matches!(used.proof, Proof::Nothing | Proof::Probe(_)) {
-            // gcr.io has answers 401 without a challenge, but not to this.
+            // gcr.io answers some requests with a 401 without a challenge, but never this one.
             challenges = self.ask_base().await;
         }
         let again = self.learn(scope, used, &challenges).await;
-        // Whether it was learned or not: the others need not wait any more.
+        // Whether anything was learned or not: the others need not wait any more.
         if let Proof::Probe(gate) = &used.proof {
             gate.lock().take();
         }
         again
     }
 
-    /// Takes note of any other answer: the way in is known.
+    /// Takes note of any other answer: the registry accepted what the request carried.
     pub fn accepted(&self, used: Authorization) {
         match &used.proof {
-            Proof::Probe(gate) if gate.lock().is_some() => {
-                self.learned.lock().is_open();
-            }
+            Proof::Probe(gate) if gate.lock().is_some() => self.learned.lock().is_open(),
             Proof::Token(issued) => self.cache.accept(issued),
             _ => {}
         }
@@ -192,21 +177,22 @@ impl Authenticator {
         challenges: &[Challenge],
     ) -> Result<bool, AuthError> {
         let basic = challenges.contains(&Challenge::Basic);
-        let bearer = match self.bearer(challenges) {
-            // A foreign realm gives tokens to nobodies only: those who have a password, and may
-            // show it to the registry itself, do that.
-            Some(Ok((bearer, _)))
-                if basic && !bearer.standing.trusted() && self.find(scope).await?.is_some() =>
+        let server = match self.token_server(challenges) {
+            // A foreign realm gives tokens to anonymous clients only. Those who have a password,
+            // and may show it to the registry itself, do that.
+            Some(Ok((server, _)))
+                if basic && !server.standing.trusted() && self.find(scope).await?.is_some() =>
             {
                 None
             }
-            followed => followed,
+            server => server,
         };
-        match (&used.proof, bearer) {
+        match (&used.proof, server) {
             // The token was refused.
-            (Proof::Token(issued), Some(Ok((bearer, words)))) => {
-                self.learned.lock().set_way(scope, Way::Bearer(bearer));
-                if self.learned.lock().set_words(scope, words.as_deref()) {
+            (Proof::Token(issued), Some(Ok((server, demanded)))) => {
+                let mut learned = self.learned.lock();
+                learned.set_scheme(scope, Scheme::Bearer(server));
+                if learned.set_demand(scope, demanded.as_deref()) {
                     self.cache.forget(scope);
                     return Ok(true);
                 }
@@ -214,137 +200,136 @@ impl Authenticator {
             }
             // Harbor's catalog, even if the token is good.
             (Proof::Token(_), _) if basic && scope.access == Access::Catalog => {
-                self.learned.lock().set_way(scope, Way::Basic);
-                Ok(self.renew(scope, None).await?.is_some())
+                self.try_basic(scope).await
             }
             (Proof::Token(issued), _) => Ok(self.cache.refuse(scope, issued)),
-            (_, Some(Ok((bearer, words)))) => {
-                self.learned.lock().set_way(scope, Way::Bearer(bearer));
-                self.learned.lock().set_words(scope, words.as_deref());
+            (_, Some(Ok((server, demanded)))) => {
+                let mut learned = self.learned.lock();
+                learned.set_scheme(scope, Scheme::Bearer(server));
+                learned.set_demand(scope, demanded.as_deref());
                 Ok(true)
             }
             (Proof::Basic(refused), _) => Ok(self.renew(scope, Some(refused)).await?.is_some()),
-            (Proof::Nothing | Proof::Probe(_), _) if basic => {
-                self.learned.lock().set_way(scope, Way::Basic);
-                Ok(self.renew(scope, None).await?.is_some())
-            }
+            (Proof::Nothing | Proof::Probe(_), _) if basic => self.try_basic(scope).await,
             (_, Some(Err(error))) => Err(error),
             _ => Ok(false),
         }
     }
 
-    /// The first Bearer challenge that can be followed, with the scope it names; else why the
-    /// first one cannot.
-    fn bearer(&self, challenges: &[Challenge]) -> Option<Result<Followed, AuthError>> {
-        let mut judged: Vec<_> = challenges
-            .iter()
-            .filter_map(|challenge| match challenge {
-                Challenge::Bearer { realm, service, scope } => {
-                    // A realm may be relative; one that is no address at all cannot be followed.
-                    let realm = self.base.join(realm).ok()?;
-                    let bearer = self.judge(realm, service.clone());
-                    Some(bearer.map(|bearer| (Arc::new(bearer), scope.clone())))
-                }
-                Challenge::Basic => None,
-            })
-            .collect();
-        let usable = judged.iter().position(Result::is_ok).unwrap_or(0);
-        (usable < judged.len()).then(|| judged.swap_remove(usable))
+    async fn try_basic(&self, scope: &Scope) -> Result<bool, AuthError> {
+        self.learned.lock().set_scheme(scope, Scheme::Basic);
+        Ok(self.renew(scope, None).await?.is_some())
     }
 
-    fn judge(&self, realm: Url, service: Option<String>) -> Result<Bearer, AuthError> {
-        match realm::judge(&realm, &self.base, &self.allowed_realms) {
-            Ok(standing) => Ok(Bearer { realm, service, standing }),
-            Err(reason) => Err(self.distrust(&realm, reason)),
+    /// The first token server among the challenges that may be asked, with the scope that its
+    /// challenge names; else why the first one may not.
+    fn token_server(
+        &self,
+        challenges: &[Challenge],
+    ) -> Option<Result<(Arc<TokenServer>, Option<String>), AuthError>> {
+        let mut distrusted = None;
+        for challenge in challenges {
+            let Challenge::Bearer { realm, service, scope } = challenge else { continue };
+            // A realm may be relative; one that is no address at all cannot be followed.
+            let Ok(realm) = self.parts.base.join(realm) else { continue };
+            match realm::judge(&realm, &self.parts.base, &self.parts.allowed_realms) {
+                Ok(standing) => {
+                    let server = TokenServer { realm, service: service.clone(), standing };
+                    return Some(Ok((Arc::new(server), scope.clone())));
+                }
+                Err(reason) => {
+                    distrusted.get_or_insert_with(|| Err(self.distrust(&realm, reason)));
+                }
+            }
         }
+        distrusted
     }
 
     fn distrust(&self, realm: &Url, reason: &'static str) -> AuthError {
         AuthError::Realm {
-            registry: self.registry.to_string(),
-            realm: shown(realm),
+            registry: self.parts.registry.to_string(),
+            realm: token::shown(realm),
             reason,
             origin: realm::origin(realm),
         }
     }
 
-    fn way(&self, scope: &Scope) -> Option<Way> {
-        self.learned.lock().way(scope)
-    }
-
     async fn find(&self, scope: &Scope) -> Result<Option<Credential>, AuthError> {
         let repository = scope.repository.as_ref().map(RepositoryName::as_str);
-        self.credentials.find(&self.registry, repository).await
+        self.parts.credentials.find(&self.parts.registry, repository).await
     }
 
-    /// Another credential than the one refused, if there is one by now.
+    /// Another credential than the refused one, if there is one by now.
     async fn renew(
         &self,
         scope: &Scope,
         refused: Option<&Credential>,
     ) -> Result<Option<Credential>, AuthError> {
         let repository = scope.repository.as_ref().map(RepositoryName::as_str);
-        self.credentials.renew(&self.registry, repository, refused).await
+        self.parts.credentials.renew(&self.parts.registry, repository, refused).await
     }
 
     async fn with_password(&self, scope: &Scope) -> Result<Authorization, AuthError> {
         let credential = self.find(scope).await?;
         let header = match &credential {
             None => None,
-            Some(Credential::Password { username, password }) => basic(username, password),
+            Some(Credential::Password { username, password }) => {
+                credential::basic(username, password)
+            }
             Some(Credential::RefreshToken(_)) => {
-                return Err(AuthError::IdentityToken { registry: self.registry.to_string() });
+                return Err(AuthError::IdentityToken { registry: self.parts.registry.to_string() });
             }
         };
         Ok(Authorization { header, proof: credential.map_or(Proof::Nothing, Proof::Basic) })
     }
 
-    /// Fetches a token; once more where the credentials turn out to have been replaced meanwhile.
-    async fn fetch(&self, bearer: &Bearer, scope: &Scope) -> Result<Token, AuthError> {
+    /// Fetches a token; once more if the credentials turn out to have been replaced meanwhile.
+    async fn fetch(&self, server: &TokenServer, scope: &Scope) -> Result<Token, AuthError> {
         let credential = self.find(scope).await?;
-        let refused = match self.fetch_with(bearer, scope, credential.as_ref()).await {
-            Err(error) if is_unknown(&error) => error,
+        let refused = match self.fetch_with(server, scope, credential.as_ref()).await {
+            Err(error) if error.may_differ_for_others() => error,
             fetched => return fetched,
         };
         match self.renew(scope, credential.as_ref()).await? {
-            Some(renewed) => self.fetch_with(bearer, scope, Some(&renewed)).await,
+            Some(renewed) => self.fetch_with(server, scope, Some(&renewed)).await,
             None => Err(refused),
         }
     }
 
     async fn fetch_with(
         &self,
-        bearer: &Bearer,
+        server: &TokenServer,
         scope: &Scope,
         credential: Option<&Credential>,
     ) -> Result<Token, AuthError> {
-        if credential.is_some() && !bearer.standing.trusted() {
+        let Parts { registry, base, clock, metrics, .. } = &self.parts;
+        if credential.is_some() && !server.standing.trusted() {
             let reason = "that is not where this registry's credentials may be sent";
-            return Err(self.distrust(&bearer.realm, reason));
+            return Err(self.distrust(&server.realm, reason));
         }
-        let held_back = |credential| self.learned.lock().held_back(credential, (self.clock)());
+        let held_back = |credential| self.learned.lock().held_back(credential, clock());
         if let Some(refusals) = credential.and_then(held_back) {
-            let (registry, minutes) = (self.registry.to_string(), HOLD_BACK.as_secs() / 60);
+            let (registry, minutes) = (registry.to_string(), HOLD_BACK.as_secs() / 60);
             return Err(AuthError::HeldBack { registry, refusals, minutes });
         }
         let scopes = self.learned.lock().texts(scope);
-        let request = Request {
-            realm: &bearer.realm,
-            compare_with: bearer.standing.suspect().then_some(&self.base),
-            service: bearer.service.as_deref(),
+        let request = TokenRequest {
+            realm: &server.realm,
+            compare_with: server.standing.suspect().then_some(base),
+            service: server.service.as_deref(),
             scopes: &scopes,
             credential,
         };
         let fetched = self.tokens.fetch(&request).await;
-        self.metrics.token(match &fetched {
+        metrics.token(match &fetched {
             Ok(_) => TokenOutcome::Granted,
             Err(AuthError::Refused { .. }) => TokenOutcome::Refused,
             Err(_) => TokenOutcome::Failed,
         });
         match (&fetched, credential) {
-            (Ok(_), Some(_)) => self.learned.lock().known(),
+            (Ok(_), Some(_)) => self.learned.lock().accepted(),
             (Err(AuthError::Refused { status: 401, .. }), Some(credential)) => {
-                self.learned.lock().refused(credential, (self.clock)());
+                self.learned.lock().refused(credential, clock());
             }
             _ => {}
         }
@@ -353,40 +338,19 @@ impl Authenticator {
 
     /// The challenges of `GET /v2/`; none if that does not work.
     async fn ask_base(&self) -> Vec<Challenge> {
-        let Ok(url) = self.base.join("/v2/") else { return Vec::new() };
-        let answer = self.http.get(url).timeout(super::token::TIME_LIMIT).send().await;
+        let Parts { base, client, metrics, .. } = &self.parts;
+        let Ok(url) = base.join("/v2/") else { return Vec::new() };
+        let answer = client.get(url).timeout(token::TIME_LIMIT).send().await;
         let Ok(answer) = answer else { return Vec::new() };
-        self.metrics.answered(&Method::GET, answer.status());
+        metrics.answered(&Method::GET, answer.status());
         challenge::parse(answer.headers())
     }
-}
-
-/// Whether the token server does not know us: with other credentials it might.
-fn is_unknown(error: &AuthError) -> bool {
-    matches!(
-        error,
-        AuthError::Refused { status: 401, .. }
-            | AuthError::Refused { status: 403, anonymous: true, .. }
-            | AuthError::HeldBack { .. }
-    )
-}
-
-/// The header of the Basic scheme (RFC 7617). There always is one: base64 is valid in a header.
-pub(super) fn basic(username: &str, password: &SecretString) -> Option<HeaderValue> {
-    let text = STANDARD.encode(format!("{username}:{}", password.expose_secret()));
-    sensitive(&format!("Basic {text}"))
-}
-
-fn sensitive(value: &str) -> Option<HeaderValue> {
-    let mut value = HeaderValue::from_str(value).ok()?;
-    value.set_sensitive(true);
-    Some(value)
 }
 
 #[cfg(test)]
 impl Authenticator {
     pub(super) fn allow_realm(&mut self, entry: &str) {
-        self.allowed_realms.push(entry.to_owned());
+        self.parts.allowed_realms.push(entry.to_owned());
     }
 
     /// Answers name look-ups from this table.

@@ -1,103 +1,24 @@
-//! Who we are at a registry.
+//! Finds the credentials of a registry: in the configuration first, then in the auth files of
+//! docker, podman and skopeo, and with the credential helpers that these name.
 //!
-//! Looked for in the configuration first, then in the auth files of [`Environment::auth_files`].
-//! What was found is kept for the life of the process; [`CredentialSource::renew`] asks again.
+//! What was found is kept for the life of the process; [`CredentialStore::renew`] asks again.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fmt;
-use std::future::Future;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_trait::async_trait;
-use parking_lot::Mutex;
-use secrecy::{ExposeSecret, SecretString};
-
-use super::docker_config::{AuthFile, Entry, blocking, server_name};
-use super::environment::Environment;
+use super::clock::Clock;
+use super::credential::Credential;
+use super::docker_config::{AuthFile, Entry, auth_files, blocking, server_name};
 use super::error::AuthError;
 use super::helper::Helper;
-use super::{Clock, secret};
 use crate::config::SecretSource;
 use crate::oci::RegistryHost;
-
-/// What proves who we are.
-#[derive(Clone)]
-pub enum Credential {
-    Password {
-        username: String,
-        password: SecretString,
-    },
-    /// An identity token: for token servers only.
-    RefreshToken(SecretString),
-}
-
-impl PartialEq for Credential {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (
-                Self::Password { username: a, password: x },
-                Self::Password { username: b, password: y },
-            ) => a == b && x.expose_secret() == y.expose_secret(),
-            (Self::RefreshToken(x), Self::RefreshToken(y)) => {
-                x.expose_secret() == y.expose_secret()
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Eq for Credential {}
-
-impl fmt::Debug for Credential {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Password { username, .. } => write!(f, "Password({username}, [REDACTED])"),
-            Self::RefreshToken(_) => f.write_str("RefreshToken([REDACTED])"),
-        }
-    }
-}
-
-/// Whoever knows the credentials of registries.
-#[async_trait]
-pub trait CredentialSource: Send + Sync {
-    /// The credential for a repository of the registry; for the whole registry without one.
-    async fn find(
-        &self,
-        registry: &RegistryHost,
-        repository: Option<&str>,
-    ) -> Result<Option<Credential>, AuthError>;
-
-    /// Looks again after `refused` (none: no credential) was not accepted: passwords rotate, and
-    /// people log in. Gives a credential only if it is another one.
-    async fn renew(
-        &self,
-        registry: &RegistryHost,
-        repository: Option<&str>,
-        refused: Option<&Credential>,
-    ) -> Result<Option<Credential>, AuthError>;
-}
-
-/// One credential for everything: for `login`, which tries it before it is kept.
-#[async_trait]
-impl CredentialSource for Credential {
-    async fn find(
-        &self,
-        _: &RegistryHost,
-        _: Option<&str>,
-    ) -> Result<Option<Credential>, AuthError> {
-        Ok(Some(self.clone()))
-    }
-
-    async fn renew(
-        &self,
-        _: &RegistryHost,
-        _: Option<&str>,
-        refused: Option<&Credential>,
-    ) -> Result<Option<Credential>, AuthError> {
-        Ok(Some(self.clone()).filter(|credential| Some(credential) != refused))
-    }
-}
+use crate::secret::{Environment, read_secret};
+use crate::single_flight::SingleFlight;
 
 /// The user name and password that the configuration gives a registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,28 +27,24 @@ pub struct ExplicitCredential {
     pub secret: SecretSource,
 }
 
-/// Credentials from the configuration and from docker's auth files.
+/// Answers that are more recent than this are not asked for again: the same would come.
+const RECENT: Duration = Duration::from_secs(10);
+
+/// An answer, and when it was asked for.
+type Answer<T> = (Instant, Result<T, AuthError>);
+
+/// Knows the credentials of all registries.
 pub struct CredentialStore {
+    /// Used for every registry, whatever else is configured.
+    only: Option<Credential>,
     explicit: HashMap<RegistryHost, ExplicitCredential>,
     environment: Environment,
     clock: Clock,
-    /// How long a helper or a command may take.
-    time_limit: Duration,
-    files: Remembered<Arc<Vec<AuthFile>>>,
-    /// What the configuration's sources and the helpers said.
-    asked: Mutex<HashMap<(RegistryHost, Source), Answer>>,
+    files: SingleFlight<(), Answer<Arc<Vec<AuthFile>>>>,
+    /// What a helper said about a registry, by the helper's name; without a name, what the
+    /// configured source of the password said.
+    asked: SingleFlight<(RegistryHost, Option<String>), Answer<Option<Credential>>>,
 }
-
-type Answer = Arc<Remembered<Option<Credential>>>;
-
-#[derive(Clone, PartialEq, Eq, Hash)]
-enum Source {
-    Configuration,
-    Helper(String),
-}
-
-/// Younger answers are not asked for again: the same would come.
-const FRESH: Duration = Duration::from_secs(10);
 
 impl CredentialStore {
     pub fn new(
@@ -136,64 +53,46 @@ impl CredentialStore {
         clock: Clock,
     ) -> Self {
         Self {
+            only: None,
             explicit: explicit.into_iter().collect(),
             environment,
             clock,
-            time_limit: secret::TIME_LIMIT,
-            files: Remembered::default(),
-            asked: Mutex::default(),
+            files: SingleFlight::default(),
+            asked: SingleFlight::default(),
         }
     }
 
-    async fn configured(
-        &self,
-        registry: &RegistryHost,
-        explicit: &ExplicitCredential,
-    ) -> Result<Option<Credential>, AuthError> {
-        let source = &explicit.secret;
-        let password =
-            secret::resolve(source, registry.as_str(), &self.environment, self.time_limit).await?;
-        Ok(Some(Credential::Password { username: explicit.username.clone(), password }))
+    /// One credential for everything: for `login`, which tries it before it is kept.
+    pub fn only(credential: Credential) -> Self {
+        let nothing = Self::new([], Environment::new(|_| None), Arc::new(Instant::now));
+        Self { only: Some(credential), ..nothing }
     }
 
-    async fn helped(
-        &self,
-        registry: &RegistryHost,
-        name: &str,
-    ) -> Result<Option<Credential>, AuthError> {
-        let helper = Helper::new(name, server_name(registry), &self.environment, self.time_limit)?;
-        let remembered = self.remembered(registry, Source::Helper(name.to_owned()));
-        remembered.get((self.clock)(), || helper.get()).await
-    }
-
-    async fn read_files(&self) -> Result<Arc<Vec<AuthFile>>, AuthError> {
-        let paths = self.environment.auth_files();
-        let read =
-            move || paths.iter().filter_map(|path| AuthFile::read(path).transpose()).collect();
-        Ok(Arc::new(blocking(read).await?))
-    }
-
-    fn remembered(&self, registry: &RegistryHost, source: Source) -> Answer {
-        self.asked.lock().entry((registry.clone(), source)).or_default().clone()
-    }
-}
-
-#[async_trait]
-impl CredentialSource for CredentialStore {
-    async fn find(
+    /// The credential for a repository of the registry; for the whole registry without one.
+    pub async fn find(
         &self,
         registry: &RegistryHost,
         repository: Option<&str>,
     ) -> Result<Option<Credential>, AuthError> {
-        if let Some(explicit) = self.explicit.get(registry) {
-            let remembered = self.remembered(registry, Source::Configuration);
-            return remembered.get((self.clock)(), || self.configured(registry, explicit)).await;
+        if self.only.is_some() {
+            return Ok(self.only.clone());
         }
-        for file in self.files.get((self.clock)(), || self.read_files()).await?.iter() {
+        if let Some(explicit) = self.explicit.get(registry) {
+            let key = (registry.clone(), None);
+            return self
+                .remembered(&self.asked, &key, || self.configured(registry, explicit))
+                .await;
+        }
+        let files = self.remembered(&self.files, &(), || self.read_files()).await?;
+        for file in files.iter() {
             for entry in file.entries(registry, repository)? {
                 let found = match entry {
                     Entry::Credential(credential) => Some(credential),
-                    Entry::Helper(name) => self.helped(registry, &name).await?,
+                    Entry::Helper(name) => {
+                        let helper = Helper::new(&name, server_name(registry), &self.environment)?;
+                        let key = (registry.clone(), Some(name));
+                        self.remembered(&self.asked, &key, || helper.get()).await?
+                    }
                 };
                 if found.is_some() {
                     return Ok(found);
@@ -203,28 +102,59 @@ impl CredentialSource for CredentialStore {
         Ok(None)
     }
 
-    /// What was learned within the last ten seconds is not asked for again, so that many refusals
-    /// at once lead to one question.
-    async fn renew(
+    /// Looks again after `refused` (`None`: no credential) was not accepted, because passwords
+    /// rotate and people log in. Returns a credential only if it differs from `refused`.
+    ///
+    /// Recent answers are not asked for again, so that many refusals at once lead to one question.
+    pub async fn renew(
         &self,
         registry: &RegistryHost,
         repository: Option<&str>,
         refused: Option<&Credential>,
     ) -> Result<Option<Credential>, AuthError> {
         let now = (self.clock)();
-        self.files.forget_older(now).await;
-        let asked: Vec<_> = self
-            .asked
-            .lock()
-            .iter()
-            .filter(|((host, _), _)| host == registry)
-            .map(|(_, remembered)| remembered.clone())
-            .collect();
-        for remembered in asked {
-            remembered.forget_older(now).await;
-        }
+        let is_recent = |at: &Instant| now.saturating_duration_since(*at) < RECENT;
+        self.files.retain(|(), (at, _)| is_recent(at));
+        self.asked.retain(|(host, _), (at, _)| host != registry || is_recent(at));
         let found = self.find(registry, repository).await?;
         Ok(found.filter(|found| Some(found) != refused))
+    }
+
+    /// The known answer, or what `ask` answers. Failures are remembered only while they are recent.
+    async fn remembered<K, T, F>(
+        &self,
+        answers: &SingleFlight<K, Answer<T>>,
+        key: &K,
+        ask: impl FnOnce() -> F,
+    ) -> Result<T, AuthError>
+    where
+        K: Hash + Eq + Clone,
+        T: Clone,
+        F: Future<Output = Result<T, AuthError>>,
+    {
+        let now = (self.clock)();
+        let holds = |(at, answer): &Answer<T>| {
+            answer.is_ok() || now.saturating_duration_since(*at) < RECENT
+        };
+        let ask = || async { Ok::<_, Infallible>((now, ask().await)) };
+        let Ok((_, answer)) = answers.get(key, holds, ask).await;
+        answer
+    }
+
+    async fn configured(
+        &self,
+        registry: &RegistryHost,
+        explicit: &ExplicitCredential,
+    ) -> Result<Option<Credential>, AuthError> {
+        let password = read_secret(&explicit.secret, registry.as_str(), &self.environment).await?;
+        Ok(Some(Credential::Password { username: explicit.username.clone(), password }))
+    }
+
+    async fn read_files(&self) -> Result<Arc<Vec<AuthFile>>, AuthError> {
+        let paths = auth_files(&self.environment);
+        let read =
+            move || paths.iter().filter_map(|path| AuthFile::read(path).transpose()).collect();
+        Ok(Arc::new(blocking(read).await?))
     }
 }
 
@@ -234,46 +164,12 @@ impl fmt::Debug for CredentialStore {
     }
 }
 
-/// An answer, and when it was given. Whoever comes while it is being asked for waits for it.
-struct Remembered<T>(tokio::sync::Mutex<Option<(Instant, Result<T, AuthError>)>>);
-
-impl<T> Default for Remembered<T> {
-    fn default() -> Self {
-        Self(tokio::sync::Mutex::new(None))
-    }
-}
-
-impl<T: Clone> Remembered<T> {
-    /// Failures are remembered for a moment only.
-    async fn get<F>(&self, now: Instant, ask: impl FnOnce() -> F) -> Result<T, AuthError>
-    where
-        F: Future<Output = Result<T, AuthError>>,
-    {
-        let mut answer = self.0.lock().await;
-        match &*answer {
-            Some((_, Ok(known))) => return Ok(known.clone()),
-            Some((at, Err(error))) if now.saturating_duration_since(*at) < FRESH => {
-                return Err(error.clone());
-            }
-            _ => {}
-        }
-        let new = ask().await;
-        *answer = Some((now, new.clone()));
-        new
-    }
-
-    async fn forget_older(&self, now: Instant) {
-        let mut answer = self.0.lock().await;
-        if answer.as_ref().is_some_and(|(at, _)| now.saturating_duration_since(*at) >= FRESH) {
-            *answer = None;
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{ManualClock, Scripts, environment, password};
+    use super::super::clock::ManualClock;
+    use super::super::credential::password;
     use super::*;
+    use crate::secret::testing::{Scripts, environment};
 
     /// A helper that counts its calls and says whatever the file `answer` says.
     fn helper(scripts: &Scripts, config: &str) -> (CredentialStore, ManualClock) {
@@ -329,13 +225,13 @@ mod tests {
         answer(&scripts, "two");
         let one = password("one", "p");
         assert_eq!(store.renew(&hub, None, Some(&one)).await.unwrap(), None, "asked just now");
-        clock.advance(FRESH);
+        clock.advance(RECENT);
         let renewals = (0..20).map(|_| store.renew(&hub, None, Some(&one)));
         for renewed in futures_util::future::join_all(renewals).await {
             assert_eq!(renewed.unwrap(), Some(password("two", "p")));
         }
         assert_eq!(scripts.lines("asked"), 2);
-        clock.advance(FRESH);
+        clock.advance(RECENT);
         assert_eq!(store.renew(&hub, None, Some(&password("two", "p"))).await.unwrap(), None);
         assert_eq!(scripts.lines("asked"), 3);
     }
@@ -354,7 +250,7 @@ mod tests {
         assert_eq!(scripts.lines("asked"), 1, "not asked anew by each");
         assert_eq!(store.find(s, None).await.unwrap(), Some(password("f", "fp")));
         answer(&scripts, "u");
-        clock.advance(FRESH);
+        clock.advance(RECENT);
         assert_eq!(store.find(r, None).await.unwrap(), Some(password("u", "p")));
     }
 
@@ -366,19 +262,9 @@ mod tests {
         assert_eq!(store.find(&registry, None).await.unwrap(), None);
         let path = scripts.path().join(".docker/config.json");
         std::fs::write(path, r#"{"auths":{"r.io":{"auth":"ZjpmcA=="}}}"#).unwrap();
-        clock.advance(FRESH);
+        clock.advance(RECENT);
         assert_eq!(store.find(&registry, None).await.unwrap(), None);
         let renewed = store.renew(&registry, None, None).await.unwrap();
         assert_eq!(renewed, Some(password("f", "fp")));
-    }
-
-    #[test]
-    fn debug_shows_no_secret() {
-        let text = format!(
-            "{:?} {:?}",
-            password("u", "s3cret"),
-            Credential::RefreshToken("s3cret".into())
-        );
-        assert_eq!(text, "Password(u, [REDACTED]) RefreshToken([REDACTED])");
     }
 }

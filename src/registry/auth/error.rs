@@ -1,8 +1,9 @@
-//! What can go wrong on the way in, told to the person who must act. Never shows a secret.
+//! Why a request cannot be authorized, told to the person who must act. Never shows a secret.
 
 use std::path::PathBuf;
 
-/// Why a request cannot be authorized.
+use crate::secret::SecretError;
+
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AuthError {
     /// The registry sends us to a token server that must not get what it would be sent.
@@ -18,21 +19,15 @@ pub enum AuthError {
         "the credentials for {registry} were refused {refusals} times in a row and are not tried again for {minutes} minutes, to stay clear of a ban"
     )]
     HeldBack { registry: String, refusals: u32, minutes: u64 },
-    /// The token server cannot be talked to, or what it says makes no sense.
+    /// The token server cannot be reached, or its answer makes no sense.
     #[error("the token server {server} {problem}")]
     TokenServer { server: String, problem: String },
     #[error(
         "{registry} wants a user name and a password, but the credentials for it are an identity token: log in with `tranship login`"
     )]
     IdentityToken { registry: String },
-    #[error("the environment variable {name} is not set")]
-    Variable { name: String },
-    #[error("the environment variable {name} is not valid UTF-8")]
-    VariableEncoding { name: String },
-    #[error("the secret file {} {problem}", path.display())]
-    SecretFile { path: PathBuf, problem: String },
-    #[error("the command `{program}`, which gives the password for {whose}, {problem}")]
-    Command { program: String, whose: String, problem: String },
+    #[error(transparent)]
+    Secret(#[from] SecretError),
     #[error("the credential helper `{helper}` {problem} (asked for {registry})")]
     Helper { helper: String, registry: String, problem: String },
     #[error(
@@ -44,9 +39,19 @@ pub enum AuthError {
 }
 
 impl AuthError {
-    /// Whether a token server refused who we are or what we want: asking again is no use.
+    /// Whether a token server refused the credentials or the scope: asking again is no use.
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Refused { .. } | Self::HeldBack { .. })
+    }
+
+    /// Whether the token server does not accept these credentials, but might accept others.
+    pub(super) fn may_differ_for_others(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { status: 401, .. }
+                | Self::Refused { status: 403, anonymous: true, .. }
+                | Self::HeldBack { .. }
+        )
     }
 }
 

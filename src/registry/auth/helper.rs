@@ -4,16 +4,13 @@
 //! `get` prints and `store` reads `{"ServerURL","Username","Secret"}`. A user name of `<token>`
 //! means that the secret is a refresh token.
 
-use std::time::Duration;
+use serde::Deserialize;
+use serde_json::json;
 
-use secrecy::ExposeSecret;
-use serde::{Deserialize, Serialize};
-
-use super::credentials::Credential;
-use super::environment::Environment;
+use super::credential::Credential;
 use super::error::AuthError;
-use super::secret::limits;
-use crate::process::{self, Output};
+use crate::process::{self, Limits, Output};
+use crate::secret::{Environment, PROGRAM_LIMITS};
 use crate::text::shorten;
 
 /// How a refresh token is marked.
@@ -28,24 +25,15 @@ pub(super) struct Helper<'a> {
     /// The registry, as helpers know it.
     server: &'a str,
     environment: &'a Environment,
-    time_limit: Duration,
+    limits: Limits,
 }
 
+/// What a helper prints.
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Found {
+struct Printed {
     username: String,
     secret: String,
-}
-
-#[derive(Serialize)]
-struct Kept<'a> {
-    #[serde(rename = "ServerURL")]
-    server: &'a str,
-    #[serde(rename = "Username")]
-    username: &'a str,
-    #[serde(rename = "Secret")]
-    secret: &'a str,
 }
 
 impl<'a> Helper<'a> {
@@ -55,13 +43,13 @@ impl<'a> Helper<'a> {
         name: &str,
         server: &'a str,
         environment: &'a Environment,
-        time_limit: Duration,
     ) -> Result<Self, AuthError> {
         let harmless = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(harmless) {
             return Err(AuthError::HelperName(shorten(name, 60)));
         }
-        Ok(Self { program: format!("docker-credential-{name}"), server, environment, time_limit })
+        let program = format!("docker-credential-{name}");
+        Ok(Self { program, server, environment, limits: PROGRAM_LIMITS })
     }
 
     /// The credential that the helper keeps, if it has one.
@@ -71,7 +59,7 @@ impl<'a> Helper<'a> {
             return if has_nothing(&output) { Ok(None) } else { Err(self.fails(output.failure())) };
         }
         // The parser's words could quote the secret.
-        let found: Found = serde_json::from_slice(&output.stdout)
+        let found: Printed = serde_json::from_slice(&output.stdout)
             .map_err(|_| self.fails("printed something that is not a credential".to_owned()))?;
         Ok(match (found.username.as_str(), found.secret.as_str()) {
             ("", _) | (_, "") => None,
@@ -84,14 +72,10 @@ impl<'a> Helper<'a> {
     }
 
     pub async fn store(&self, credential: &Credential) -> Result<(), AuthError> {
-        let (username, secret) = match credential {
-            Credential::Password { username, password } => (username.as_str(), password),
-            Credential::RefreshToken(token) => (TOKEN_USER, token),
-        };
-        let kept = Kept { server: self.server, username, secret: secret.expose_secret() };
-        let input = serde_json::to_vec(&kept)
-            .map_err(|_| self.fails("cannot be told this credential".to_owned()))?;
-        let output = self.run("store", &input).await?;
+        let (username, secret) = credential.parts();
+        let username = username.unwrap_or(TOKEN_USER);
+        let kept = json!({ "ServerURL": self.server, "Username": username, "Secret": secret });
+        let output = self.run("store", kept.to_string().as_bytes()).await?;
         if output.success { Ok(()) } else { Err(self.fails(output.failure())) }
     }
 
@@ -106,9 +90,8 @@ impl<'a> Helper<'a> {
 
     async fn run(&self, verb: &str, input: &[u8]) -> Result<Output, AuthError> {
         let path = self.environment.variable("PATH");
-        process::run(&self.program, &[verb], input, path, limits(self.time_limit))
-            .await
-            .map_err(|problem| self.fails(problem))
+        let run = process::run(&self.program, &[verb], input, path, self.limits).await;
+        run.map_err(|problem| self.fails(problem))
     }
 
     fn fails(&self, problem: String) -> AuthError {
@@ -127,12 +110,15 @@ fn has_nothing(output: &Output) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{Scripts, environment, password};
+    use std::time::Duration;
+
+    use super::super::credential::password;
     use super::*;
+    use crate::secret::testing::{Scripts, environment};
 
     async fn get(scripts: &Scripts, name: &str) -> Result<Option<Credential>, AuthError> {
         let here = scripts.environment();
-        Helper::new(name, "r.io", &here, Duration::from_secs(10))?.get().await
+        Helper::new(name, "r.io", &here)?.get().await
     }
 
     #[tokio::test]
@@ -171,7 +157,8 @@ mod tests {
         let scripts = Scripts::new();
         scripts.add("docker-credential-hang", "echo $$ > \"${0%/*}/pid\"; exec sleep 60");
         let here = scripts.environment();
-        let helper = Helper::new("hang", "r.io", &here, Duration::from_millis(500)).unwrap();
+        let mut helper = Helper::new("hang", "r.io", &here).unwrap();
+        helper.limits.time = Duration::from_millis(500);
         let error = helper.get().await.unwrap_err().to_string();
         assert!(error.contains("`docker-credential-hang` gave no answer within 0.5"), "{error}");
         let pid = std::fs::read_to_string(scripts.path().join("pid")).unwrap();
@@ -189,7 +176,7 @@ mod tests {
     fn names_that_lead_elsewhere_are_refused() {
         let here = environment(&[]);
         for name in ["../evil", "a/b", "", "a b", "x;y"] {
-            let helper = Helper::new(name, "r.io", &here, Duration::from_secs(1));
+            let helper = Helper::new(name, "r.io", &here);
             assert!(matches!(helper.err(), Some(AuthError::HelperName(_))), "{name}");
         }
     }

@@ -1,4 +1,4 @@
-//! What the answers of a registry and its token server told so far. Data and rules, no I/O.
+//! What the answers of a registry and its token server have told so far. Data and rules, no I/O.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use url::Url;
 
-use super::credentials::Credential;
+use super::credential::Credential;
 use super::realm::Standing;
-use super::scope::{Access, Scope, Wanted, wanted};
+use super::scope::{Access, Demand, Scope, demand};
 
 /// After so many refusals of credentials in a row they are held back: GitLab bans an address for
 /// 15 minutes after 300 refusals within one, and requests already under way still count.
@@ -19,67 +19,68 @@ pub(super) const HOLD_BACK: Duration = Duration::from_secs(300);
 
 #[derive(Default)]
 pub(super) struct Learned {
-    way: Option<Way>,
+    scheme: Option<Scheme>,
     /// Harbor wants Basic for its catalog and tokens for everything else.
-    catalog: Option<Way>,
+    catalog: Option<Scheme>,
     /// A scope that the registry wants for everything (Gitea's `*`).
     everywhere: Option<String>,
     /// What it wants for deletion, where that is not `*`.
     delete: Option<String>,
-    /// Scopes that it wants in other words than ours, like names rewritten by a proxy.
+    /// Scopes that it wants written in another way than ours, like names rewritten by a proxy.
     here: HashMap<Scope, Vec<String>>,
     /// Credentials refused by the token server in a row, how often, and when last.
     refusals: Option<(Credential, u32, Instant)>,
 }
 
-/// How a registry wants to be asked.
+/// How a registry wants to be told who is asking.
 #[derive(Clone)]
-pub(super) enum Way {
-    /// It asked for nothing so far.
+pub(super) enum Scheme {
+    /// It has not asked for anything so far.
     Open,
     Basic,
-    Bearer(Arc<Bearer>),
+    Bearer(Arc<TokenServer>),
 }
 
 /// Where tokens come from.
-pub(super) struct Bearer {
+pub(super) struct TokenServer {
     pub realm: Url,
     pub service: Option<String>,
     pub standing: Standing,
 }
 
 impl Learned {
-    /// How to ask for `scope`, if that is known.
-    pub fn way(&self, scope: &Scope) -> Option<Way> {
+    /// The scheme for `scope`, if it is known.
+    pub fn scheme(&self, scope: &Scope) -> Option<Scheme> {
         let own = if scope.access == Access::Catalog { &self.catalog } else { &None };
-        own.as_ref().or(self.way.as_ref()).cloned()
+        own.as_ref().or(self.scheme.as_ref()).cloned()
     }
 
-    /// What the catalog wants says nothing about the rest, but what the rest wants is tried on it.
-    pub fn set_way(&mut self, scope: &Scope, way: Way) {
+    /// The catalog's scheme says nothing about the rest, but that of the rest is tried on the
+    /// catalog.
+    pub fn set_scheme(&mut self, scope: &Scope, scheme: Scheme) {
         if scope.access == Access::Catalog {
-            self.catalog = Some(way);
+            self.catalog = Some(scheme);
         } else {
-            self.way = Some(way);
+            self.scheme = Some(scheme);
         }
     }
 
-    /// A bare request was answered.
+    /// A request without credentials was accepted.
     pub fn is_open(&mut self) {
-        self.way.get_or_insert(Way::Open);
+        self.scheme.get_or_insert(Scheme::Open);
     }
 
-    /// Remembers the scope that a challenge names, if it is another than would be asked for. Gives
-    /// whether that is news.
-    pub fn set_words(&mut self, scope: &Scope, challenge: Option<&str>) -> bool {
-        match wanted(challenge.unwrap_or_default(), &self.texts(scope)) {
-            Wanted::Usual => false,
-            Wanted::Everywhere(text) => {
+    /// Remembers the scope that a challenge names, if it differs from what would be asked for.
+    /// Returns whether that is new.
+    pub fn set_demand(&mut self, scope: &Scope, challenge: Option<&str>) -> bool {
+        match demand(challenge.unwrap_or_default(), &self.texts(scope)) {
+            Demand::Usual => false,
+            Demand::Everywhere(text) => {
                 let news = self.everywhere.as_ref() != Some(&text);
                 self.everywhere = Some(text);
                 news
             }
-            Wanted::Here(texts) => {
+            Demand::Here(texts) => {
                 match delete_actions(scope, &texts) {
                     Some(actions) => self.delete = Some(actions),
                     None => {
@@ -107,7 +108,7 @@ impl Learned {
         }
     }
 
-    /// How often a credential was refused, if that was too often and too lately to try it now.
+    /// How often a credential was refused in a row, if it must not be tried now because of that.
     pub fn held_back(&self, credential: &Credential, now: Instant) -> Option<u32> {
         let (refused, count, at) = self.refusals.as_ref()?;
         let held = refused == credential
@@ -116,7 +117,7 @@ impl Learned {
         held.then_some(*count)
     }
 
-    /// The token server does not know the credential.
+    /// The token server refused the credential.
     pub fn refused(&mut self, credential: &Credential, now: Instant) {
         let before = match &self.refusals {
             Some((refused, count, _)) if refused == credential => *count,
@@ -125,13 +126,13 @@ impl Learned {
         self.refusals = Some((credential.clone(), before + 1, now));
     }
 
-    /// The token server knows the credential.
-    pub fn known(&mut self) {
+    /// The token server accepted a credential.
+    pub fn accepted(&mut self) {
         self.refusals = None;
     }
 }
 
-/// What a registry wants for deleting in any repository, if that is what these scopes say.
+/// The actions that a registry wants for deletion in any repository, if these scopes say so.
 fn delete_actions(scope: &Scope, texts: &[String]) -> Option<String> {
     let name = scope.repository.as_ref().filter(|_| scope.access == Access::Delete)?;
     let [text] = texts else { return None };

@@ -4,18 +4,17 @@
 //! A realm is
 //! - [`Standing::Own`] where its host is the registry's own,
 //! - [`Standing::Listed`] where the configuration's `auth_realms` has it (scheme, host and port),
-//! - [`Standing::SameSite`] where both hosts end in the same two labels (`auth.docker.io` and
-//!   `registry-1.docker.io`); three where the last two are open for registration by everybody
-//!   (`co.uk`), never for the shared domains of cloud providers,
+//! - [`Standing::SameSite`] where both names are registered by the same owner, as the Public Suffix
+//!   List tells (`auth.docker.io` and `registry-1.docker.io`),
 //! - [`Standing::Foreign`] otherwise: it never gets credentials, only anonymous requests.
 //!
 //! All but a listed one must be https unless the registry itself is spoken to over http. A realm
-//! that is written as a private address must be the registry's own, or that be private as well.
-//! Names that lead to private addresses are for the caller to check, at the time of the request.
-
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+//! that is written as a private address must be the registry's own, or the registry's address must
+//! be private as well. Names that lead to private addresses are checked at the time of the request.
 
 use url::{Host, Url};
+
+use crate::http::address::is_private_literal;
 
 /// How far a realm is trusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +31,7 @@ impl Standing {
         self != Self::Foreign
     }
 
-    /// Whether the addresses that its name leads to need a look first.
+    /// Whether the addresses that its name leads to must be checked first.
     pub fn suspect(self) -> bool {
         matches!(self, Self::SameSite | Self::Foreign)
     }
@@ -61,7 +60,7 @@ pub fn judge(realm: &Url, registry: &Url, allowed: &[String]) -> Result<Standing
     if host == own {
         return Ok(Standing::Own);
     }
-    if private_literal(&host) && !private_literal(&own) {
+    if is_private_literal(&host) && !is_private_literal(&own) {
         return Err("that is an address of a private network and the registry is not");
     }
     match (host, own) {
@@ -86,95 +85,30 @@ fn same_site(a: &str, b: &str) -> bool {
     site(a).is_some_and(|site_a| Some(site_a) == site(b))
 }
 
+/// The registered domain that a name belongs to.
 fn site(name: &str) -> Option<&str> {
-    if SHARED.iter().any(|shared| name.strip_suffix(shared).is_some_and(|r| r.ends_with('.'))) {
+    let below = |shared: &&str| name.strip_suffix(*shared).is_some_and(|rest| rest.ends_with('.'));
+    if name.ends_with('.') || SHARED.iter().any(below) {
         return None;
     }
-    let mut labels = name.rsplit('.');
-    let (top, second) = (labels.next()?, labels.next()?);
-    let labels = if top.len() == 2 && REGISTRABLE.contains(&second) { 3 } else { 2 };
-    let start = name.rmatch_indices('.').nth(labels - 1).map_or(0, |(dot, _)| dot + 1);
-    let site = &name[start..];
-    // Fewer labels than needed: the name is itself open to registration, like `co.uk`.
-    (site.split('.').count() == labels && !site.split('.').any(str::is_empty)).then_some(site)
+    psl::domain_str(name)
 }
 
-/// Second labels under which, in countries' domains, everybody registers names.
-const REGISTRABLE: [&str; 28] = [
-    "ac", "asn", "co", "com", "ed", "edu", "firm", "gen", "go", "gob", "gouv", "gov", "govt", "gv",
-    "id", "ind", "ltd", "me", "mil", "ne", "net", "nhs", "nom", "or", "org", "plc", "sch", "web",
-];
-
-/// Domains below which each name belongs to another customer.
-const SHARED: [&str; 23] = [
+/// Domains below which each name belongs to another customer, and which the Public Suffix List does
+/// not have, or has only in part.
+const SHARED: [&str; 11] = [
     "amazonaws.com",
     "amazonaws.com.cn",
     "amazonaws.eu",
-    "appspot.com",
     "azure.com",
     "azurecr.cn",
     "azurecr.io",
     "azurecr.us",
-    "azurewebsites.net",
-    "cloudapp.net",
-    "cloudfront.net",
-    "duckdns.org",
-    "fly.dev",
-    "github.io",
-    "gitlab.io",
-    "herokuapp.com",
     "jfrog.io",
-    "ngrok.io",
     "on.aws",
-    "onrender.com",
     "pkg.dev",
-    "run.app",
     "windows.net",
 ];
-
-fn private_literal(host: &Host<&str>) -> bool {
-    match host {
-        Host::Domain(name) => *name == "localhost" || name.ends_with(".localhost"),
-        Host::Ipv4(ip) => is_private(IpAddr::V4(*ip)),
-        Host::Ipv6(ip) => is_private(IpAddr::V6(*ip)),
-    }
-}
-
-/// Whether an address is not one of the public internet: loopback, private, link-local (where
-/// clouds keep their metadata servers), shared, multicast, unspecified.
-pub fn is_private(ip: IpAddr) -> bool {
-    match ip {
-        IpAddr::V4(ip) => private_v4(ip),
-        IpAddr::V6(ip) => embedded_v4(ip).map_or_else(|| private_v6(ip), private_v4),
-    }
-}
-
-fn private_v4(ip: Ipv4Addr) -> bool {
-    let [a, b, ..] = ip.octets();
-    ip.is_loopback()
-        || ip.is_private()
-        || ip.is_link_local()
-        || ip.is_multicast()
-        || ip.is_broadcast()
-        || a == 0
-        || (a == 100 && (64..128).contains(&b))
-}
-
-fn private_v6(ip: Ipv6Addr) -> bool {
-    ip.is_loopback()
-        || ip.is_unspecified()
-        || ip.is_multicast()
-        || ip.is_unique_local()
-        || ip.is_unicast_link_local()
-}
-
-/// The v4 address in a v4-mapped one or behind a NAT64 gateway.
-fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = ip.segments();
-    let nat64 = [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0];
-    let [[w, x], [y, z]] = [high.to_be_bytes(), low.to_be_bytes()];
-    ip.to_ipv4_mapped().or_else(|| nat64.then(|| Ipv4Addr::new(w, x, y, z)))
-}
 
 #[cfg(test)]
 mod tests {
@@ -199,6 +133,10 @@ mod tests {
             ("https://co.uk/", "https://corp.co.uk", Some(Foreign)),
             ("https://evil.azurecr.io/", "https://acme.azurecr.io", Some(Foreign)),
             ("https://acme.azurecr.io/oauth2/token", "https://acme.azurecr.io", Some(Own)),
+            ("https://evil.github.io/", "https://acme.github.io", Some(Foreign)),
+            ("https://x.evil.run.app/", "https://y.acme.run.app", Some(Foreign)),
+            ("https://evil.pkg.dev/", "https://acme.pkg.dev", Some(Foreign)),
+            ("https://a.example.jp./", "https://b.example.jp", Some(Foreign)),
             ("https://evilghcr.io/", "https://ghcr.io", Some(Foreign)),
             ("https://ghcr.io.evil.com/", "https://ghcr.io", Some(Foreign)),
             ("https://auth.docker.io/token", "https://evil.example.com", Some(Foreign)),
@@ -231,34 +169,6 @@ mod tests {
         ];
         for (realm, entry, expected) in listed {
             assert_eq!(judged(realm, "https://ghcr.io", &[entry]), expected, "{realm} by {entry}");
-        }
-    }
-
-    #[test]
-    fn private_addresses_are_known() {
-        let private = [
-            "127.0.0.1",
-            "10.1.2.3",
-            "172.16.0.1",
-            "192.168.1.1",
-            "169.254.169.254",
-            "0.0.0.0",
-            "100.64.0.1",
-            "224.0.0.1",
-            "255.255.255.255",
-            "::1",
-            "::",
-            "fe80::1",
-            "fd00::1",
-            "::ffff:10.0.0.1",
-            "64:ff9b::a00:1",
-            "ff02::1",
-        ];
-        for ip in private {
-            assert!(is_private(ip.parse().unwrap()), "{ip}");
-        }
-        for ip in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::808:808"] {
-            assert!(!is_private(ip.parse().unwrap()), "{ip}");
         }
     }
 

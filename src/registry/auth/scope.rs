@@ -1,13 +1,13 @@
-//! What a request needs to be allowed to do, and how that is written in the scope of a token.
+//! What a request must be allowed to do, and how that is written as the scope of a token.
 //!
 //! Grammar: distribution's "Token Scope Documentation", `type:name:action,action`.
 
 use crate::oci::RepositoryName;
 
-/// What is to be done.
+/// The kind of access.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Access {
-    /// `GET /v2/`: show who we are, nothing else.
+    /// `GET /v2/`: log in, nothing else.
     Base,
     /// List the repositories of the registry.
     Catalog,
@@ -17,13 +17,13 @@ pub enum Access {
     Delete,
 }
 
-/// What a request needs to be allowed to do, and where. One token is fetched for each scope: scopes
-/// never add up in one token, which would outgrow the header limits of servers.
+/// What a request must be allowed to do, and where. One token is fetched for each scope: a token for
+/// many scopes would outgrow the header limits of servers.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct Scope {
     pub repository: Option<RepositoryName>,
     pub access: Access,
-    /// The repository that a blob is mounted from: it must be allowed to be pulled, too.
+    /// The repository that a blob is mounted from, which must be pullable as well.
     pub mount_from: Option<RepositoryName>,
 }
 
@@ -53,7 +53,7 @@ impl Scope {
         self
     }
 
-    /// The scope whose token serves this one as well.
+    /// The scope whose token also serves this one.
     pub(super) fn served_by(&self) -> Option<Self> {
         (self.access == Access::Pull && self.mount_from.is_none())
             .then(|| Self { access: Access::Push, ..self.clone() })
@@ -62,7 +62,7 @@ impl Scope {
     /// The scopes to ask a token server for. The needed one stands first: some servers read no
     /// further.
     ///
-    /// For deletion `*` is asked for: Quay refuses scopes that name `delete`. A registry that wants
+    /// Deletion asks for `*`, because Quay refuses scopes that name `delete`. A registry that wants
     /// something else says so in its challenge.
     pub(super) fn texts(&self) -> Vec<String> {
         let repository = |name: &RepositoryName, actions| format!("repository:{name}:{actions}");
@@ -78,42 +78,42 @@ impl Scope {
     }
 }
 
-/// What a registry's challenge wants beyond what would be asked for.
+/// How the scope in a challenge differs from what would be asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Wanted {
-    /// Nothing.
+pub(super) enum Demand {
+    /// It does not.
     Usual,
     /// A scope that names no repository (Gitea `*`, public ECR `aws`): it goes for all requests.
     Everywhere(String),
-    /// Other words for this scope.
+    /// Other texts for this scope.
     Here(Vec<String>),
 }
 
 /// Compares the `scope` of a challenge with what would be asked for.
-pub(super) fn wanted(challenge: &str, asked: &[String]) -> Wanted {
+pub(super) fn demand(challenge: &str, asked: &[String]) -> Demand {
     if challenge.len() > MAX_SCOPE {
-        return Wanted::Usual;
+        return Demand::Usual;
     }
     let items: Vec<&str> = challenge.split_whitespace().collect();
     if items.is_empty() {
-        return Wanted::Usual;
+        return Demand::Usual;
     }
     if items.iter().all(|item| Item::parse(item).is_none()) {
-        return Wanted::Everywhere(items.join(" "));
+        return Demand::Everywhere(items.join(" "));
     }
-    // Asked for nothing (`GET /v2/`), nothing is needed; GHCR names a repository that is none.
+    // `GET /v2/` asks for nothing and needs nothing; GHCR names a placeholder repository there.
     let asked_items: Vec<Item<'_>> = asked.iter().filter_map(|text| Item::parse(text)).collect();
     if asked.is_empty() || items.iter().all(|item| covered(item, &asked_items)) {
-        return Wanted::Usual;
+        return Demand::Usual;
     }
     let named = |asked: &Item<'_>| {
         items.iter().filter_map(|item| Item::parse(item)).any(|item| item.name == asked.name)
     };
     let rest = asked.iter().skip(1).filter(|text| !Item::parse(text).is_some_and(|i| named(&i)));
-    Wanted::Here(items.iter().map(|item| (*item).to_owned()).chain(rest.cloned()).collect())
+    Demand::Here(items.iter().map(|item| (*item).to_owned()).chain(rest.cloned()).collect())
 }
 
-/// A longer scope in a challenge is nonsense, and would not fit into an address.
+/// A longer scope in a challenge is not followed: it would not fit into an address.
 const MAX_SCOPE: usize = 2048;
 
 struct Item<'a> {
@@ -130,7 +130,7 @@ impl<'a> Item<'a> {
     }
 }
 
-/// `*` is not taken to cover other actions: GitLab gives it to owners only, and `delete` to more.
+/// `*` does not cover other actions: GitLab grants it to owners only, and `delete` to more users.
 fn covered(item: &str, asked: &[Item<'_>]) -> bool {
     Item::parse(item).is_some_and(|item| {
         asked.iter().any(|asked| {
@@ -169,17 +169,17 @@ mod tests {
 
     #[test]
     fn a_challenge_is_followed_where_it_wants_something_else() {
-        let here = |texts: &[&str]| Wanted::Here(texts.iter().map(|t| (*t).to_owned()).collect());
-        let everywhere = |text: &str| Wanted::Everywhere(text.to_owned());
+        let here = |texts: &[&str]| Demand::Here(texts.iter().map(|t| (*t).to_owned()).collect());
+        let everywhere = |text: &str| Demand::Everywhere(text.to_owned());
         let pull = Scope::pull(name("a"));
         let push = Scope::push(name("a")).mounting_from(name("b"));
         let delete = Scope::delete(name("a"));
         let cases = [
-            (&pull, "repository:a:pull", Wanted::Usual),
-            (&pull, "", Wanted::Usual),
-            (&push, "repository:a:push,pull", Wanted::Usual),
-            (&push, "repository:a:pull,push repository:b:pull", Wanted::Usual),
-            (&delete, "repository:a:*", Wanted::Usual),
+            (&pull, "repository:a:pull", Demand::Usual),
+            (&pull, "", Demand::Usual),
+            (&push, "repository:a:push,pull", Demand::Usual),
+            (&push, "repository:a:pull,push repository:b:pull", Demand::Usual),
+            (&delete, "repository:a:*", Demand::Usual),
             (&delete, "repository:a:delete", here(&["repository:a:delete"])),
             (&pull, "repository:inner/a:pull", here(&["repository:inner/a:pull"])),
             (
@@ -189,13 +189,13 @@ mod tests {
             ),
             (&pull, "*", everywhere("*")),
             (&pull, "aws", everywhere("aws")),
-            (&Scope::base(), "repository:user/image:pull", Wanted::Usual),
+            (&Scope::base(), "repository:user/image:pull", Demand::Usual),
             (&Scope::base(), "*", everywhere("*")),
         ];
         for (scope, challenge, expected) in cases {
-            assert_eq!(wanted(challenge, &scope.texts()), expected, "{challenge}");
+            assert_eq!(demand(challenge, &scope.texts()), expected, "{challenge}");
         }
-        assert_eq!(wanted(&"x".repeat(5000), &[]), Wanted::Usual);
+        assert_eq!(demand(&"x".repeat(5000), &[]), Demand::Usual);
     }
 
     proptest! {
@@ -203,7 +203,7 @@ mod tests {
         #[test]
         fn following_a_challenge_satisfies_it(challenge in "((repository|registry|x):(a|b|a/b)?:?(pull|push|,|\\*){0,3} ?|aws|\\*|[ -~]){0,4}") {
             let scope = Scope::push(name("a")).mounting_from(name("b"));
-            if let Wanted::Here(texts) = wanted(&challenge, &scope.texts()) {
+            if let Demand::Here(texts) = demand(&challenge, &scope.texts()) {
                 for item in challenge.split_whitespace() {
                     prop_assert!(texts.iter().any(|text| text == item));
                 }

@@ -16,9 +16,12 @@ use http::{HeaderMap, StatusCode};
 use parking_lot::Mutex;
 use url::form_urlencoded;
 
-use super::testing::{ManualClock, environment};
+use super::clock::ManualClock;
+use super::credential::password;
 use super::*;
 use crate::metrics::Metrics;
+use crate::secret::Environment;
+use crate::secret::testing::{Scripts, environment};
 
 /// A request as the server saw it.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,9 +115,8 @@ fn headers(challenge: &str) -> HeaderMap {
 }
 
 fn client() -> reqwest::Client {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none());
-    builder.no_proxy().connect_timeout(Duration::from_secs(5)).build().unwrap()
+    let builder = crate::http::client::builder().no_proxy();
+    builder.connect_timeout(Duration::from_secs(5)).build().unwrap()
 }
 
 /// An authenticator for a registry at `base`, with the auth file's entry for `127.0.0.1:5000`.
@@ -132,10 +134,17 @@ fn authenticator(base: &str, entry: Option<&str>, clock: &ManualClock) -> Authen
 
 fn with_store(base: &str, store: CredentialStore, clock: &ManualClock) -> Authenticator {
     let registry = "127.0.0.1:5000".parse().unwrap();
-    let base = base.parse().unwrap();
-    let metrics = Metrics::new().registry(&registry);
-    let store = Arc::new(store);
-    Authenticator::new(registry, base, store, client(), Vec::new(), clock.clock(), metrics)
+    Authenticator::new(Parts {
+        base: base.parse().unwrap(),
+        credentials: Arc::new(store),
+        client: client(),
+        token_client: client(),
+        allowed_realms: Vec::new(),
+        clock: clock.clock(),
+        jitter: || 0.5,
+        metrics: Metrics::new().registry(&registry),
+        registry,
+    })
 }
 
 const REGISTRY: &str = "http://127.0.0.1:5000";
@@ -383,7 +392,7 @@ async fn basic_is_attached_at_once_and_harbors_catalog_is_on_its_own() {
 
 #[tokio::test]
 async fn a_rotated_password_is_taken_up_after_a_refusal() {
-    let scripts = testing::Scripts::new();
+    let scripts = Scripts::new();
     scripts.add("vault", r#"cat "${0%/*}/password""#);
     let rotate = |password: &str| std::fs::write(scripts.path().join("password"), password);
     let secret = crate::config::SecretSource::Command(vec!["vault".into()]);
@@ -410,12 +419,8 @@ async fn a_rotated_password_is_taken_up_after_a_refusal() {
 #[tokio::test]
 async fn a_credential_can_be_tried_before_it_is_kept() {
     let server = Server::tokens(300).await;
-    let registry = "127.0.0.1:5000".parse().unwrap();
-    let credential = Arc::new(testing::password("user", "s3cret"));
-    let clock = ManualClock::new().clock();
-    let base = REGISTRY.parse().unwrap();
-    let metrics = Metrics::new().registry(&registry);
-    let auth = Authenticator::new(registry, base, credential, client(), Vec::new(), clock, metrics);
+    let store = CredentialStore::only(password("user", "s3cret"));
+    let auth = with_store(REGISTRY, store, &ManualClock::new());
     // GHCR names a repository that is none.
     assert!(teach(&auth, &Scope::base(), &server.challenge("repository:user/image:pull")).await);
     let authorized = auth.authorize(&Scope::base()).await.unwrap();

@@ -1,26 +1,29 @@
-//! One conversation with a token server (distribution's token and OAuth2 specifications).
+//! One exchange with a token server (distribution's token and OAuth2 specifications).
 //!
-//! The caller has judged the server by [`super::realm`]; here the addresses that a suspect name
-//! leads to are looked at before anything is sent. The client must not follow redirects.
+//! The caller has judged the server by [`super::realm`]; the addresses of a suspect name are checked
+//! here before anything is sent.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::future::BoxFuture;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, StatusCode};
+use http::HeaderValue;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::form_urlencoded::Serializer;
 use url::{Host, Url};
 
-use super::credentials::Credential;
+use super::clock::Clock;
+use super::credential::{self, Credential};
 use super::error::AuthError;
 use super::realm;
-use super::{Clock, authenticator};
+use crate::http::address::is_private;
+use crate::http::retry::{self, Decision, Failure};
+use crate::http::{Backoff, RetryPolicy, body, describe};
 use crate::text::shorten;
 
 /// For a token, with all retries.
@@ -29,27 +32,30 @@ pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
 /// Far more than a token and what comes with it.
 const BODY_LIMIT: usize = 1 << 20;
 
-/// Tries of one request in all.
-const ATTEMPTS: u32 = 3;
+const POLICY: RetryPolicy = RetryPolicy {
+    attempts: 3,
+    backoff: Backoff::new(Duration::from_millis(500), Duration::from_secs(2)),
+    patience: TIME_LIMIT,
+};
 
 /// The specification's default where the server does not say how long a token lives.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 
-/// Longer lives are not believed.
+/// Longer lifetimes are not believed.
 const MAX_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 const CLIENT_ID: &str = "tranship";
 
-/// A token, and when it has to be replaced.
+/// A token, and how long it lives.
 pub(super) struct Token {
     pub secret: SecretString,
-    /// When it was asked for: the server's own clock is not to be relied on.
+    /// When it was asked for: the server's own clock is not relied on.
     pub since: Instant,
     pub lifetime: Duration,
 }
 
 /// What is asked for.
-pub(super) struct Request<'a> {
+pub(super) struct TokenRequest<'a> {
     pub realm: &'a Url,
     /// Where the registry is spoken to, if the realm's addresses must be compared with it.
     pub compare_with: Option<&'a Url>,
@@ -59,23 +65,26 @@ pub(super) struct Request<'a> {
 }
 
 pub(super) struct TokenClient {
-    http: Client,
+    client: Client,
     clock: Clock,
+    /// Random numbers from 0 to 1 that spread retries.
+    jitter: fn() -> f64,
     pub(super) lookup: Lookup,
     pub(super) time_limit: Duration,
-    /// The server has no GET form, as was found out.
+    /// The server has shown that it only knows the POST form.
     post: AtomicBool,
 }
 
 impl TokenClient {
-    pub fn new(http: Client, clock: Clock) -> Self {
+    /// The client must not follow redirects.
+    pub fn new(client: Client, clock: Clock, jitter: fn() -> f64) -> Self {
         let (lookup, time_limit) = (system_lookup(), TIME_LIMIT);
-        Self { http, clock, lookup, time_limit, post: AtomicBool::new(false) }
+        Self { client, clock, jitter, lookup, time_limit, post: AtomicBool::new(false) }
     }
 
-    pub async fn fetch(&self, request: &Request<'_>) -> Result<Token, AuthError> {
+    pub async fn fetch(&self, request: &TokenRequest<'_>) -> Result<Token, AuthError> {
         let fetch = async {
-            self.look_at_addresses(request).await?;
+            self.check_addresses(request).await?;
             self.converse(request).await
         };
         tokio::time::timeout(self.time_limit, fetch).await.unwrap_or_else(|_| {
@@ -84,31 +93,30 @@ impl TokenClient {
         })
     }
 
-    /// With a refresh token the POST form: it must not stand in an address. With a password the
-    /// GET form, as docker does: every server knows it; one that answers 404 or 405 gets the POST
-    /// form. On 401 nothing else is tried: wrong passwords get an address banned.
-    async fn converse(&self, request: &Request<'_>) -> Result<Token, AuthError> {
+    /// A refresh token goes by POST, because it must not stand in an address. A password goes by
+    /// GET, as docker does it and every server knows it; a server that answers 404 or 405 gets the
+    /// POST form. After a 401 nothing else is tried: wrong passwords get an address banned.
+    async fn converse(&self, request: &TokenRequest<'_>) -> Result<Token, AuthError> {
         let Some(credential) = request.credential else {
-            return self.answer(request, || self.get(request, None)).await;
+            return self.ask(request, || self.get(request, None)).await;
         };
-        let form = || self.post(request, credential);
-        let Credential::Password { username, password } = credential else {
-            return self.answer(request, form).await;
-        };
-        if !self.post.load(Ordering::Relaxed) {
-            let basic = authenticator::basic(username, password);
-            let answer = self.answer(request, || self.get(request, basic.as_ref())).await;
-            match answer {
+        if let Credential::Password { username, password } = credential
+            && !self.post.load(Ordering::Relaxed)
+        {
+            let basic = credential::basic(username, password);
+            match self.ask(request, || self.get(request, basic.as_ref())).await {
                 Err(AuthError::Refused { status: 404 | 405, .. }) => {}
                 answer => return answer,
             }
         }
-        let token = self.answer(request, form).await?;
-        self.post.store(true, Ordering::Relaxed);
+        let token = self.ask(request, || self.post(request, credential)).await?;
+        if matches!(credential, Credential::Password { .. }) {
+            self.post.store(true, Ordering::Relaxed);
+        }
         Ok(token)
     }
 
-    fn get(&self, request: &Request<'_>, basic: Option<&HeaderValue>) -> RequestBuilder {
+    fn get(&self, request: &TokenRequest<'_>, basic: Option<&HeaderValue>) -> RequestBuilder {
         let mut url = request.realm.clone();
         url.set_fragment(None);
         if request.service.is_some() || !request.scopes.is_empty() {
@@ -116,11 +124,11 @@ impl TokenClient {
             query.extend_pairs(request.service.map(|service| ("service", service)));
             query.extend_pairs(request.scopes.iter().map(|scope| ("scope", scope)));
         }
-        let builder = self.http.get(url).header(ACCEPT, "application/json");
+        let builder = self.client.get(url).header(ACCEPT, "application/json");
         basic.into_iter().fold(builder, |builder, basic| builder.header(AUTHORIZATION, basic))
     }
 
-    fn post(&self, request: &Request<'_>, credential: &Credential) -> RequestBuilder {
+    fn post(&self, request: &TokenRequest<'_>, credential: &Credential) -> RequestBuilder {
         let mut form = Serializer::new(String::new());
         match credential {
             Credential::RefreshToken(token) => form
@@ -136,55 +144,57 @@ impl TokenClient {
         if !request.scopes.is_empty() {
             form.append_pair("scope", &request.scopes.join(" "));
         }
-        self.http
+        self.client
             .post(request.realm.clone())
             .header(ACCEPT, "application/json")
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(form.finish())
     }
 
-    /// Sends the request, some times if need be, and reads the token from the answer.
-    async fn answer(
+    /// Sends the request, repeatedly if need be, and reads the token from the answer.
+    async fn ask(
         &self,
-        request: &Request<'_>,
+        request: &TokenRequest<'_>,
         build: impl Fn() -> RequestBuilder,
     ) -> Result<Token, AuthError> {
         let mut attempt = 1;
         loop {
             let since = (self.clock)();
-            let outcome = build().send().await;
-            let headers = outcome.as_ref().map(|response| response.headers().clone());
-            let passing = outcome.as_ref().map_or(true, |response| is_passing(response.status()));
-            match outcome {
-                Ok(response) if !passing => return understand(request, response, since).await,
-                Ok(response) if attempt == ATTEMPTS => {
+            let (failure, problem) = match build().send().await {
+                Ok(response) => {
                     let status = response.status();
-                    let words = words(request, &body(request, response).await.unwrap_or_default());
+                    if !(status.is_server_error() || retry::is_transient(status)) {
+                        return understand(request, response, since).await;
+                    }
+                    let asked = retry::retry_after(response.headers(), SystemTime::now());
+                    if let Some(wait) = asked.filter(|wait| *wait >= self.time_limit) {
+                        let problem =
+                            format!("wants to be asked again in {} seconds", wait.as_secs());
+                        return Err(fails(request.realm, problem));
+                    }
+                    let words = words(request, &body::beginning(response, BODY_LIMIT).await);
                     let problem = format!("answered {status} {attempt} times{words}");
-                    return Err(fails(request.realm, problem));
+                    (Failure::Status(status, asked), problem)
                 }
-                Err(error) if attempt == ATTEMPTS => {
-                    let reason = innermost(&error);
+                Err(error) => {
+                    let reason = describe(&error);
                     let problem = format!("cannot be asked, tried {attempt} times: {reason}");
-                    return Err(fails(request.realm, problem));
+                    (Failure::Connection, problem)
                 }
-                _ => {}
+            };
+            match POLICY.decide(attempt, failure, (self.jitter)()) {
+                Decision::Again(wait) => tokio::time::sleep(wait).await,
+                Decision::GiveUp => return Err(fails(request.realm, problem)),
             }
-            let wait = delay(attempt, headers.ok().as_ref().and_then(retry_after));
-            if wait >= self.time_limit {
-                let problem = format!("wants to be asked again in {} seconds", wait.as_secs());
-                return Err(fails(request.realm, problem));
-            }
-            tokio::time::sleep(wait).await;
             attempt += 1;
         }
     }
 
-    /// Refuses a realm whose name leads into a private network that the registry is not in.
+    /// Refuses a realm whose name resolves to a private network that the registry is not in.
     ///
-    /// What a name leads to may change until the request is sent, but https names are proven by
-    /// certificates: whoever can turn a name over has none for a server that is not theirs.
-    async fn look_at_addresses(&self, request: &Request<'_>) -> Result<(), AuthError> {
+    /// The name may resolve to another address when the request is sent, but then the server there
+    /// still needs a certificate for the name.
+    async fn check_addresses(&self, request: &TokenRequest<'_>) -> Result<(), AuthError> {
         let Some(registry) = request.compare_with else { return Ok(()) };
         if self.leads_inside(request.realm).await && !self.leads_inside(registry).await {
             return Err(AuthError::Realm {
@@ -197,8 +207,8 @@ impl TokenClient {
         Ok(())
     }
 
-    /// Whether any address of the host is private. A name that is unknown here leads nowhere; it
-    /// may still be known to a proxy, which then decides.
+    /// Whether any address of the host is private. A name that is unknown here may be known to a
+    /// proxy, which then decides.
     async fn leads_inside(&self, url: &Url) -> bool {
         let addresses = match url.host() {
             None => return false,
@@ -208,7 +218,7 @@ impl TokenClient {
                 (self.lookup)(name.to_owned(), url.port_or_known_default().unwrap_or(443)).await
             }
         };
-        addresses.into_iter().any(realm::is_private)
+        addresses.into_iter().any(is_private)
     }
 }
 
@@ -224,31 +234,16 @@ fn system_lookup() -> Lookup {
     })
 }
 
-/// How long to wait before the next try: what the server says, else 0.2, 0.4, … seconds.
-fn delay(attempt: u32, retry_after: Option<Duration>) -> Duration {
-    retry_after.unwrap_or(Duration::from_millis(100 << attempt.min(8)))
-}
-
-fn is_passing(status: StatusCode) -> bool {
-    status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error()
-}
-
-/// `Retry-After` in seconds. A date is left to the usual delay: tokens are asked for within
-/// seconds or not at all.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
-}
-
 async fn understand(
-    request: &Request<'_>,
+    request: &TokenRequest<'_>,
     response: Response,
     since: Instant,
 ) -> Result<Token, AuthError> {
+    let fails = |problem: String| fails(request.realm, problem);
     let status = response.status();
-    let body = body(request, response).await?;
+    let body = body::whole(response, BODY_LIMIT).await.map_err(|error| fails(error.to_string()))?;
     if status.is_redirection() {
-        return Err(fails(request.realm, "redirects elsewhere, which is not followed".to_owned()));
+        return Err(fails("redirects elsewhere, which is not followed".to_owned()));
     }
     if !status.is_success() {
         return Err(AuthError::Refused {
@@ -258,7 +253,7 @@ async fn understand(
             anonymous: request.credential.is_none(),
         });
     }
-    token(&body, since).ok_or_else(|| fails(request.realm, "answered without a token".to_owned()))
+    token(&body, since).ok_or_else(|| fails("answered without a token".to_owned()))
 }
 
 /// Reads a token answer. `expires_in` may be missing, or a text.
@@ -278,25 +273,8 @@ fn token(body: &[u8], since: Instant) -> Option<Token> {
     Some(Token { secret: secret.into(), since, lifetime })
 }
 
-async fn body(request: &Request<'_>, mut response: Response) -> Result<Vec<u8>, AuthError> {
-    let mut body = Vec::new();
-    loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > BODY_LIMIT => {
-                return Err(fails(request.realm, format!("answered more than {BODY_LIMIT} bytes")));
-            }
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(error) => {
-                let problem = format!("broke off its answer: {}", innermost(&error));
-                return Err(fails(request.realm, problem));
-            }
-        }
-    }
-}
-
 /// The server's own words: `: message`, or nothing. It could repeat what it was sent.
-fn words(request: &Request<'_>, body: &[u8]) -> String {
+fn words(request: &TokenRequest<'_>, body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let words = match &json {
         Some(json) => ["/errors/0/message", "/error_description", "/message", "/details", "/error"]
@@ -306,13 +284,10 @@ fn words(request: &Request<'_>, body: &[u8]) -> String {
             .to_owned(),
         None => String::from_utf8_lossy(body).into_owned(),
     };
-    let secret = match request.credential {
-        Some(Credential::Password { password: secret, .. } | Credential::RefreshToken(secret)) => {
-            secret.expose_secret()
-        }
-        None => "",
+    let words = match request.credential.map(Credential::parts) {
+        Some((_, secret)) if !secret.is_empty() => words.replace(secret, "[REDACTED]"),
+        _ => words,
     };
-    let words = if secret.is_empty() { words } else { words.replace(secret, "[REDACTED]") };
     // A page for browsers says nothing here.
     if words.trim().is_empty() || words.contains("<html") || words.contains("<!DOCTYPE") {
         return String::new();
@@ -327,15 +302,6 @@ fn fails(realm: &Url, problem: String) -> AuthError {
 /// A realm for people: without its query, which may be long.
 pub(super) fn shown(realm: &Url) -> String {
     shorten(&format!("{}{}", realm::origin(realm), realm.path()), 200)
-}
-
-/// The last cause of an error: reqwest's own words repeat the address, which may hold secrets.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    if std::ptr::addr_eq(cause, error) { "it gave no answer".to_owned() } else { cause.to_string() }
 }
 
 #[cfg(test)]
@@ -364,15 +330,5 @@ mod tests {
             let read = token.as_ref().map(|t| (t.secret.expose_secret(), t.lifetime.as_secs()));
             assert_eq!(read, expected, "{body}");
         }
-    }
-
-    #[test]
-    fn delays_grow_unless_the_server_says_otherwise() {
-        assert_eq!(delay(1, None), Duration::from_millis(200));
-        assert_eq!(delay(2, None), Duration::from_millis(400));
-        assert_eq!(delay(1, Some(Duration::from_secs(7))), Duration::from_secs(7));
-        let headers = |value: &str| HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
-        assert_eq!(retry_after(&headers("7")), Some(Duration::from_secs(7)));
-        assert_eq!(retry_after(&headers("soon")), None);
     }
 }

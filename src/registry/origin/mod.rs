@@ -23,7 +23,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::answer::Answer;
-use super::auth::{Authenticator, CredentialSource, Scope};
+use super::auth::{Authenticator, CredentialStore, Parts, Scope};
 use super::call::{Call, MAX_ERROR_BODY, What};
 use super::dialect::Dialect;
 use super::limits::Limits;
@@ -99,7 +99,7 @@ impl Origin {
         host: RegistryHost,
         dialect: &'static dyn Dialect,
         settings: Settings,
-        credentials: Arc<dyn CredentialSource>,
+        credentials: Arc<CredentialStore>,
         jitter: fn() -> f64,
         metrics: Arc<RegistryMetrics>,
     ) -> Result<Self> {
@@ -111,15 +111,17 @@ impl Origin {
             })?;
         let transport =
             Transport::new(&settings.tls, settings.timeouts, host.is_loopback()).map_err(failed)?;
-        let authenticator = Authenticator::new(
-            host.clone(),
-            base.clone(),
+        let authenticator = Authenticator::new(Parts {
+            registry: host.clone(),
+            base: base.clone(),
             credentials,
-            transport.api().clone(),
-            settings.auth_realms,
-            Arc::new(std::time::Instant::now),
-            metrics.clone(),
-        );
+            client: transport.api().clone(),
+            token_client: transport.api().clone(),
+            allowed_realms: settings.auth_realms,
+            clock: Arc::new(std::time::Instant::now),
+            jitter,
+            metrics: metrics.clone(),
+        });
         let limits = settings.limits;
         metrics.window(WindowKind::Requests, limits.requests.window());
         metrics.window(WindowKind::Uploads, limits.uploads.window());

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use crate::cleanup::in_use::read::read_within;
 use crate::cleanup::in_use::{Problem, Usage};
 use crate::config::in_use::{InUseFormat, InUseFrom, InUseSource};
-use crate::registry::auth::Environment;
+use crate::secret::Environment;
 use crate::state::State;
 
 const LIMIT: u64 = 4096;

@@ -8,13 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
-use super::super::credentials::Credential;
-use super::super::environment::Environment;
-use super::super::error::AuthError;
-use super::super::helper::Helper;
-use super::super::secret::TIME_LIMIT;
-use super::{AuthFile, Key, blocking, problem, read, read_blocking, server_name};
+use super::file::{AuthFile, Key, blocking, problem, read, read_blocking, server_name};
 use crate::oci::RegistryHost;
+use crate::registry::auth::credential::Credential;
+use crate::registry::auth::error::AuthError;
+use crate::registry::auth::helper::Helper;
+use crate::secret::Environment;
 
 /// Who keeps a credential.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub async fn store(
     };
     if let Some(name) = file.as_ref().and_then(|file| helper_to_write(file, registry)) {
         let server = server_name(registry);
-        Helper::new(name, server, environment, TIME_LIMIT)?.store(credential).await?;
+        Helper::new(name, server, environment)?.store(credential).await?;
         // docker's mark that the helper has it.
         entry = json!({});
         keeper = Keeper::Helper(name.to_owned());
@@ -73,7 +72,7 @@ pub async fn erase(
     let mut erased = false;
     if let Some(name) = helper_to_write(&file, registry) {
         let server = server_name(registry);
-        erased = Helper::new(name, server, environment, TIME_LIMIT)?.erase().await?;
+        erased = Helper::new(name, server, environment)?.erase().await?;
     }
     let (path, registry) = (path.to_owned(), registry.clone());
     let removed = blocking(move || {
@@ -141,9 +140,10 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::super::testing::{Scripts, environment, password};
-    use super::super::tests::{auth, file, found};
+    use super::super::file::tests::{auth, file, found};
     use super::*;
+    use crate::registry::auth::credential::password;
+    use crate::secret::testing::{Scripts, environment};
 
     #[tokio::test]
     async fn writing_keeps_the_rest_and_is_private() {

@@ -1,17 +1,14 @@
-//! What the tests of this module share.
+//! Environments and programs for tests.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
 use tempfile::TempDir;
 
-use super::{Clock, Credential, Environment};
+use super::Environment;
 
 pub fn environment(variables: &[(&str, &str)]) -> Environment {
     let variables: HashMap<String, OsString> =
@@ -19,30 +16,7 @@ pub fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment::new(move |name| variables.get(name).cloned())
 }
 
-pub fn password(username: &str, password: &str) -> Credential {
-    Credential::Password { username: username.to_owned(), password: password.into() }
-}
-
-/// A clock that stands still until it is told how much later it is.
-#[derive(Clone)]
-pub struct ManualClock(Arc<Mutex<Instant>>);
-
-impl ManualClock {
-    pub fn new() -> Self {
-        Self(Arc::new(Mutex::new(Instant::now())))
-    }
-
-    pub fn advance(&self, by: Duration) {
-        *self.0.lock() += by;
-    }
-
-    pub fn clock(&self) -> Clock {
-        let now = self.0.clone();
-        Arc::new(move || *now.lock())
-    }
-}
-
-/// Programs in a directory of their own, which is first in `PATH` and `HOME`.
+/// Programs in a directory of their own, which stands first in `PATH` and is `HOME`.
 pub struct Scripts(TempDir);
 
 impl Scripts {

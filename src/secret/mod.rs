@@ -1,94 +1,90 @@
-//! Reads a secret from where the configuration says it is.
+//! Reads secrets from where the configuration says they are: environment variables, files and
+//! commands. A secret is never part of an error.
 
-use std::path::Path;
+mod environment;
+#[cfg(test)]
+pub mod testing;
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use tokio::io::AsyncReadExt;
 
-use super::environment::Environment;
-use super::error::AuthError;
 use crate::config::SecretSource;
 use crate::process::{self, Limits};
+
+pub use environment::Environment;
 
 /// More than any password or token has.
 const FILE_LIMIT: u64 = 64 * 1024;
 
-/// How long a program that knows a secret may take before it is killed.
-pub(super) const TIME_LIMIT: Duration = Duration::from_secs(30);
+/// What a program that prints a secret may take.
+pub const PROGRAM_LIMITS: Limits = Limits { time: Duration::from_secs(30), output: 64 * 1024 };
 
-/// More output than any credential has.
-const OUTPUT_LIMIT: u64 = 64 * 1024;
-
-/// What a program that knows a secret may take.
-pub(super) fn limits(time: Duration) -> Limits {
-    Limits { time, output: OUTPUT_LIMIT }
+/// Why a secret cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecretError {
+    #[error("the environment variable {name} is not set")]
+    Variable { name: String },
+    #[error("the environment variable {name} is not valid UTF-8")]
+    VariableEncoding { name: String },
+    #[error("the secret file {} {problem}", path.display())]
+    File { path: PathBuf, problem: String },
+    #[error("the command `{program}`, which gives the password for {whose}, {problem}")]
+    Command { program: String, whose: String, problem: String },
 }
 
-/// A secret that is not a registry's, without the newline at its end. `whose` says in errors what
-/// it is for.
+/// The secret, without the line break at its end. `whose` says in errors what it is for.
 ///
 /// # Errors
-/// It is not where the configuration says it is.
+/// The secret is not where the configuration says it is.
 pub async fn read_secret(
     source: &SecretSource,
     whose: &str,
     environment: &Environment,
-) -> Result<SecretString, AuthError> {
-    resolve(source, whose, environment, TIME_LIMIT).await
-}
-
-/// The secret, without the newline at its end. `time_limit` is for commands.
-pub(super) async fn resolve(
-    source: &SecretSource,
-    whose: &str,
-    environment: &Environment,
-    time_limit: Duration,
-) -> Result<SecretString, AuthError> {
+) -> Result<SecretString, SecretError> {
     match source {
         SecretSource::Env(name) => {
-            let missing = || AuthError::Variable { name: name.clone() };
+            let missing = || SecretError::Variable { name: name.clone() };
             let value = environment.variable(name).ok_or_else(missing)?;
             let value = value
                 .into_string()
-                .map_err(|_| AuthError::VariableEncoding { name: name.clone() })?;
-            if trim_end(&value).is_empty() { Err(missing()) } else { Ok(trim(&value)) }
+                .map_err(|_| SecretError::VariableEncoding { name: name.clone() })?;
+            trimmed(&value).ok_or_else(missing)
         }
         SecretSource::File(path) => {
-            let problem = |problem| AuthError::SecretFile { path: path.clone(), problem };
+            let problem = |problem| SecretError::File { path: path.clone(), problem };
             let text = read(path).await.map_err(problem)?;
-            if trim_end(&text).is_empty() {
-                return Err(problem("is empty".to_owned()));
-            }
-            Ok(trim(&text))
+            trimmed(&text).ok_or_else(|| problem("is empty".to_owned()))
         }
-        SecretSource::Command(words) => {
-            let program = words.first().map_or("", String::as_str);
-            let problem = |problem| AuthError::Command {
-                program: program.to_owned(),
-                whose: whose.to_owned(),
-                problem,
-            };
-            let arguments = words.get(1..).unwrap_or_default();
-            let output = process::run(
-                program,
-                arguments,
-                b"",
-                environment.variable("PATH"),
-                limits(time_limit),
-            )
-            .await
-            .map_err(problem)?;
-            if !output.success {
-                return Err(problem(output.failure()));
-            }
-            let text = String::from_utf8(output.stdout)
-                .map_err(|_| problem("printed something that is not UTF-8".to_owned()))?;
-            match text.lines().next() {
-                Some(line) if !line.is_empty() => Ok(SecretString::from(line)),
-                _ => Err(problem("printed nothing".to_owned())),
-            }
-        }
+        SecretSource::Command(words) => print(words, whose, environment, PROGRAM_LIMITS).await,
+    }
+}
+
+/// The first line that a command prints.
+async fn print(
+    words: &[String],
+    whose: &str,
+    environment: &Environment,
+    limits: Limits,
+) -> Result<SecretString, SecretError> {
+    let (program, arguments) = words.split_first().map_or(("", words), |(p, rest)| (p, rest));
+    let problem = |problem| SecretError::Command {
+        program: program.to_owned(),
+        whose: whose.to_owned(),
+        problem,
+    };
+    let path = environment.variable("PATH");
+    let output = process::run(program, arguments, b"", path, limits).await.map_err(problem)?;
+    if !output.success {
+        return Err(problem(output.failure()));
+    }
+    let text = String::from_utf8(output.stdout)
+        .map_err(|_| problem("printed something that is not UTF-8".to_owned()))?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(line.into()),
+        _ => Err(problem("printed nothing".to_owned())),
     }
 }
 
@@ -103,23 +99,21 @@ async fn read(path: &Path) -> Result<String, String> {
     String::from_utf8(bytes).map_err(|_| "is not UTF-8".to_owned())
 }
 
-fn trim(text: &str) -> SecretString {
-    SecretString::from(trim_end(text))
-}
-
-fn trim_end(text: &str) -> &str {
-    text.trim_end_matches(['\r', '\n'])
+/// The text without the line break at its end, unless nothing is left of it.
+fn trimmed(text: &str) -> Option<SecretString> {
+    let text = text.trim_end_matches(['\r', '\n']);
+    (!text.is_empty()).then(|| text.into())
 }
 
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret;
 
-    use super::super::testing::{Scripts, environment};
+    use super::testing::{Scripts, environment};
     use super::*;
 
     async fn resolved(source: SecretSource, environment: &Environment) -> Result<String, String> {
-        let secret = resolve(&source, "r.io", environment, Duration::from_secs(10)).await;
+        let secret = read_secret(&source, "r.io", environment).await;
         secret.map(|secret| secret.expose_secret().to_owned()).map_err(|error| error.to_string())
     }
 
@@ -177,9 +171,9 @@ mod tests {
     async fn a_command_that_hangs_is_given_up() {
         let scripts = Scripts::new();
         scripts.add("hang", "exec sleep 60");
-        let source = SecretSource::Command(vec!["hang".into()]);
-        let limit = Duration::from_millis(300);
-        let error = resolve(&source, "r.io", &scripts.environment(), limit).await.unwrap_err();
+        let limits = Limits { time: Duration::from_millis(300), ..PROGRAM_LIMITS };
+        let environment = scripts.environment();
+        let error = print(&["hang".into()], "r.io", &environment, limits).await.unwrap_err();
         assert!(error.to_string().contains("gave no answer within 0.3 seconds"), "{error}");
     }
 }

@@ -1,5 +1,5 @@
-//! Tokens that were fetched: one for each scope, asked for once however many want it, replaced
-//! before it expires.
+//! Tokens that were fetched: one for each scope, fetched once however many want it, replaced before
+//! it expires.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -10,24 +10,25 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Clock;
+use super::clock::Clock;
 use super::error::AuthError;
 use super::scope::Scope;
 use super::token::Token;
+use crate::single_flight::KeyedLocks;
 
-/// A refusal of the token server is believed for so long before it is asked again.
+/// How long a refusal of the token server holds before it is asked again.
 const REFUSAL_HOLDS: Duration = Duration::from_secs(60);
 
-/// Another failure: long enough for those that waited for the same token.
+/// The same for other failures: long enough for those that waited for the same token.
 const FAILURE_HOLDS: Duration = Duration::from_secs(2);
 
-/// Above so many scopes, those whose tokens have expired are forgotten.
+/// Above this many scopes, those whose tokens have expired are forgotten.
 const MANY: usize = 1024;
 
 /// A token in use.
 pub(super) struct Issued {
     pub token: Token,
-    /// For what it was fetched; it may serve other scopes, too.
+    /// What it was fetched for; it may serve other scopes as well.
     pub scope: Scope,
     number: u64,
 }
@@ -39,7 +40,7 @@ impl fmt::Debug for Issued {
 }
 
 impl Issued {
-    /// A fifth of its life before it expires, a token is replaced: so it lasts for the request.
+    /// A token is replaced when a fifth of its life is left, so that it lasts for the request.
     fn is_fresh(&self, now: Instant) -> bool {
         self.age(now) < self.token.lifetime.mul_f32(0.8)
     }
@@ -54,29 +55,37 @@ impl Issued {
 }
 
 pub(super) struct TokenCache {
-    slots: Mutex<HashMap<Scope, Arc<Slot>>>,
+    known: Mutex<HashMap<Scope, Known>>,
+    fetching: KeyedLocks<Scope>,
     clock: Clock,
     issued: AtomicU64,
 }
 
+/// What is known for one scope.
 #[derive(Default)]
-struct Slot {
-    held: Mutex<Held>,
-    /// Held by the one that fetches.
-    fetching: tokio::sync::Mutex<()>,
-}
-
-#[derive(Default)]
-struct Held {
+struct Known {
     token: Option<Arc<Issued>>,
     failure: Option<(Instant, AuthError)>,
     /// The registry refused a token for this scope, and none was accepted since.
     refused: bool,
 }
 
+impl Known {
+    fn valid(&self, now: Instant) -> Option<Arc<Issued>> {
+        self.token.clone().filter(|token| token.is_valid(now))
+    }
+
+    fn failure(&self, now: Instant) -> Option<AuthError> {
+        let (at, error) = self.failure.as_ref()?;
+        let holds = if error.is_refusal() { REFUSAL_HOLDS } else { FAILURE_HOLDS };
+        (now.saturating_duration_since(*at) < holds).then(|| error.clone())
+    }
+}
+
 impl TokenCache {
     pub fn new(clock: Clock) -> Self {
-        Self { slots: Mutex::default(), clock, issued: AtomicU64::new(0) }
+        let (known, fetching) = (Mutex::default(), KeyedLocks::default());
+        Self { known, fetching, clock, issued: AtomicU64::new(0) }
     }
 
     /// The token for a scope, by `fetch` if there is none that lasts.
@@ -88,121 +97,106 @@ impl TokenCache {
     where
         F: Future<Output = Result<Token, AuthError>>,
     {
-        let slot = self.slot(scope);
-        if let Some(ready) = self.ready(scope, &slot) {
-            return Ok(ready);
+        if let Some(fresh) = self.fresh(scope) {
+            return Ok(fresh);
         }
-        let _fetching = match slot.fetching.try_lock() {
-            Ok(fetching) => fetching,
-            Err(_) => match slot.valid((self.clock)()) {
+        let _fetching = match self.fetching.try_lock(scope) {
+            Some(fetching) => fetching,
+            None => match self.with(scope, Known::valid) {
                 // Somebody is replacing it; until then it is good.
                 Some(valid) => return Ok(valid),
-                None => slot.fetching.lock().await,
+                None => self.fetching.lock(scope).await,
             },
         };
-        if let Some(ready) = self.ready(scope, &slot) {
-            return Ok(ready);
+        if let Some(fresh) = self.fresh(scope) {
+            return Ok(fresh);
         }
-        if let Some(failure) = slot.failure((self.clock)()) {
-            return slot.valid((self.clock)()).ok_or(failure);
+        if let Some(failure) = self.with(scope, Known::failure) {
+            return self.with(scope, Known::valid).ok_or(failure);
         }
-        let fetched = fetch().await;
-        let mut held = slot.held.lock();
-        match fetched {
+        match fetch().await {
             Ok(token) => {
                 let number = self.issued.fetch_add(1, Ordering::Relaxed);
                 let issued = Arc::new(Issued { token, scope: scope.clone(), number });
-                held.token = Some(issued.clone());
-                held.failure = None;
+                self.change(scope, |known| {
+                    (known.token, known.failure) = (Some(issued.clone()), None);
+                });
                 Ok(issued)
             }
             Err(error) => {
                 let now = (self.clock)();
-                held.failure = Some((now, error.clone()));
-                held.token.clone().filter(|token| token.is_valid(now)).ok_or(error)
+                self.change(scope, |known| {
+                    known.failure = Some((now, error.clone()));
+                    known.valid(now).ok_or(error)
+                })
             }
         }
     }
 
-    /// The registry did not accept `issued` for `scope`. Gives whether another token may help: it
-    /// cannot if this one already was fetched because of such a refusal.
+    /// The registry did not accept `issued` for `scope`. Returns whether another token may help: it
+    /// cannot if this one was already fetched because of such a refusal.
     pub fn refuse(&self, scope: &Scope, issued: &Issued) -> bool {
-        let slot = self.slot(scope);
-        let mut held = slot.held.lock();
-        if issued.scope != *scope {
-            // A token for more that turned out to be good for less: fetch one of its own.
-            return !std::mem::replace(&mut held.refused, true);
-        }
-        match &held.token {
-            Some(token) if token.number != issued.number => true,
-            Some(_) if held.refused => false,
-            _ => {
-                held.token = None;
-                held.failure = None;
-                held.refused = true;
-                true
+        self.change(scope, |known| {
+            if issued.scope != *scope {
+                // A token for more that turned out to be good for less: fetch one of its own.
+                return !std::mem::replace(&mut known.refused, true);
             }
-        }
+            match &known.token {
+                Some(token) if token.number != issued.number => true,
+                Some(_) if known.refused => false,
+                _ => {
+                    *known = Known { refused: true, ..Known::default() };
+                    true
+                }
+            }
+        })
     }
 
-    /// Another scope text will be asked for from now on: what is held is of no use.
+    /// The scope will be asked for in another form from now on: what is known is of no use.
     pub fn forget(&self, scope: &Scope) {
-        let slot = self.slot(scope);
-        let mut held = slot.held.lock();
-        *held = Held { refused: true, ..Held::default() };
+        self.change(scope, |known| *known = Known { refused: true, ..Known::default() });
     }
 
-    /// The registry accepted it: a refusal that comes later is another matter.
+    /// The registry accepted it: a later refusal has another reason.
     pub fn accept(&self, issued: &Issued) {
-        if let Some(slot) = self.slots.lock().get(&issued.scope).cloned() {
-            slot.held.lock().refused = false;
+        if let Some(known) = self.known.lock().get_mut(&issued.scope) {
+            known.refused = false;
         }
     }
 
-    fn ready(&self, scope: &Scope, slot: &Slot) -> Option<Arc<Issued>> {
+    /// A token for this scope, or for one that includes it, which need not be replaced yet.
+    fn fresh(&self, scope: &Scope) -> Option<Arc<Issued>> {
         let now = (self.clock)();
-        let fresh = |slot: &Slot| slot.held.lock().token.clone().filter(|t| t.is_fresh(now));
-        let own = fresh(slot);
-        if own.is_some() || slot.held.lock().refused {
-            return own;
-        }
-        let wider = self.slots.lock().get(&scope.served_by()?).cloned()?;
-        fresh(&wider)
+        let known = self.known.lock();
+        let fresh = |of: &Known| of.token.clone().filter(|token| token.is_fresh(now));
+        let own = known.get(scope);
+        own.and_then(fresh).or_else(|| {
+            let may_share = !own.is_some_and(|own| own.refused);
+            known.get(&scope.served_by().filter(|_| may_share)?).and_then(fresh)
+        })
     }
 
-    fn slot(&self, scope: &Scope) -> Arc<Slot> {
-        let mut slots = self.slots.lock();
-        if let Some(slot) = slots.get(scope) {
-            return slot.clone();
-        }
-        if slots.len() >= MANY {
+    fn with<T>(&self, scope: &Scope, read: impl FnOnce(&Known, Instant) -> Option<T>) -> Option<T> {
+        read(self.known.lock().get(scope)?, (self.clock)())
+    }
+
+    fn change<T>(&self, scope: &Scope, change: impl FnOnce(&mut Known) -> T) -> T {
+        let mut known = self.known.lock();
+        if known.len() >= MANY && !known.contains_key(scope) {
             let now = (self.clock)();
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || slot.matters(now));
+            known.retain(|scope, known| {
+                known.valid(now).is_some()
+                    || known.failure(now).is_some()
+                    || self.fetching.try_lock(scope).is_none()
+            });
         }
-        slots.entry(scope.clone()).or_default().clone()
-    }
-}
-
-impl Slot {
-    fn valid(&self, now: Instant) -> Option<Arc<Issued>> {
-        self.held.lock().token.clone().filter(|token| token.is_valid(now))
-    }
-
-    fn failure(&self, now: Instant) -> Option<AuthError> {
-        let held = self.held.lock();
-        let (at, error) = held.failure.as_ref()?;
-        let holds = if error.is_refusal() { REFUSAL_HOLDS } else { FAILURE_HOLDS };
-        (now.saturating_duration_since(*at) < holds).then(|| error.clone())
-    }
-
-    fn matters(&self, now: Instant) -> bool {
-        self.valid(now).is_some() || self.failure(now).is_some()
+        change(known.entry(scope.clone()).or_default())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::ManualClock;
+    use super::super::clock::ManualClock;
     use super::*;
 
     fn cache() -> (TokenCache, ManualClock) {
@@ -228,7 +222,7 @@ mod tests {
         }
         clock.advance(Duration::from_secs(61));
         cache.get(&pull("b"), || async { Ok(token(&clock, 60)) }).await.unwrap();
-        assert_eq!(cache.slots.lock().len(), 1);
+        assert_eq!(cache.known.lock().len(), 1);
     }
 
     #[tokio::test]

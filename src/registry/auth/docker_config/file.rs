@@ -1,14 +1,10 @@
-//! docker's auth file: `config.json`, or podman's and skopeo's `auth.json` of the same form.
+//! What an auth file holds.
 //!
 //! Which credential is taken for a repository, most telling first:
 //! 1. `auths` of a path that the repository lies under, the longest first (`ghcr.io/acme/app`),
 //! 2. `credHelpers` of the registry,
 //! 3. `auths` of the registry,
 //! 4. `credsStore`.
-//!
-//! Writing is in `write`.
-
-mod write;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -19,11 +15,9 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
-use super::credentials::Credential;
-use super::error::AuthError;
 use crate::oci::RegistryHost;
-
-pub use write::{Keeper, erase, store};
+use crate::registry::auth::credential::Credential;
+use crate::registry::auth::error::AuthError;
 
 /// What docker calls Docker Hub, in auth files and to helpers.
 const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
@@ -32,12 +26,12 @@ const DOCKER_HUB_KEY: &str = "https://index.docker.io/v1/";
 const FILE_LIMIT: u64 = 4 << 20;
 
 /// An auth file, read. Has secrets in it, so it has no `Debug`.
-pub(super) struct AuthFile {
+pub struct AuthFile {
     path: PathBuf,
     logins: Vec<(Key, Login)>,
     helpers: Vec<(Key, String)>,
     /// `credsStore`: the helper for all registries that have no other.
-    store: Option<String>,
+    pub(super) store: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
@@ -58,14 +52,14 @@ struct Login {
 }
 
 /// A key of the file: a registry, or a path in it.
-struct Key {
-    registry: RegistryHost,
+pub(super) struct Key {
+    pub(super) registry: RegistryHost,
     /// Without slashes at its ends; empty for the whole registry.
-    path: String,
+    pub(super) path: String,
 }
 
 /// What an auth file has for a repository.
-pub(super) enum Entry {
+pub enum Entry {
     Credential(Credential),
     /// Ask the helper of this name.
     Helper(String),
@@ -114,7 +108,7 @@ impl AuthFile {
         Ok(entries)
     }
 
-    fn helper_of(&self, registry: &RegistryHost) -> Option<&str> {
+    pub(super) fn helper_of(&self, registry: &RegistryHost) -> Option<&str> {
         let whole = |key: &Key| key.path.is_empty() && key.registry == *registry;
         self.helpers.iter().find(|(key, _)| whole(key)).map(|(_, name)| name.as_str())
     }
@@ -122,7 +116,7 @@ impl AuthFile {
 
 impl Key {
     /// Reads a key as people and programs write them: with or without scheme, slash, `/v1/`.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (text, address) = match text.split_once("://") {
             Some((_, rest)) => (rest, true),
             None => (text, text.ends_with('/')),
@@ -178,17 +172,17 @@ fn decode(auth: &str) -> Option<(String, String)> {
 }
 
 /// What helpers and files call a registry.
-pub(super) fn server_name(registry: &RegistryHost) -> &str {
+pub fn server_name(registry: &RegistryHost) -> &str {
     if registry.is_docker_hub() { DOCKER_HUB_KEY } else { registry.as_str() }
 }
 
-async fn read_blocking(path: &Path) -> Result<Option<AuthFile>, AuthError> {
+pub(super) async fn read_blocking(path: &Path) -> Result<Option<AuthFile>, AuthError> {
     let path = path.to_owned();
     blocking(move || AuthFile::read(&path)).await
 }
 
 /// Runs file work where it does not hold up the runtime.
-pub(super) async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, AuthError> + Send + 'static,
 ) -> Result<T, AuthError> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|stopped| {
@@ -197,7 +191,7 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// The bytes of a file that may be missing, or empty, which is as good.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, AuthError> {
+pub(super) fn read(path: &Path) -> Result<Option<Vec<u8>>, AuthError> {
     let unreadable = |error: &io::Error| problem(path, format!("cannot be read: {}", error.kind()));
     let file = match std::fs::File::open(path) {
         Ok(file) => file,
@@ -212,30 +206,30 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, AuthError> {
     Ok((!bytes.trim_ascii().is_empty()).then_some(bytes))
 }
 
-fn problem(path: &Path, problem: String) -> AuthError {
+pub(super) fn problem(path: &Path, problem: String) -> AuthError {
     AuthError::AuthFile { path: path.to_owned(), problem }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use base64::engine::general_purpose::STANDARD;
     use serde_json::{Value, json};
 
     use super::*;
 
-    pub(super) fn file(content: &Value) -> (tempfile::TempDir, PathBuf) {
+    pub fn file(content: &Value) -> (tempfile::TempDir, PathBuf) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("config.json");
         std::fs::write(&path, content.to_string()).unwrap();
         (dir, path)
     }
 
-    pub(super) fn auth(text: &str) -> Value {
+    pub fn auth(text: &str) -> Value {
         json!({ "auth": STANDARD.encode(text) })
     }
 
-    /// What is found, in order: user names, helpers' names.
-    pub(super) fn found(path: &Path, registry: &str, repository: Option<&str>) -> Vec<String> {
+    /// What is found, in this order: user names, helpers' names.
+    pub fn found(path: &Path, registry: &str, repository: Option<&str>) -> Vec<String> {
         let file = AuthFile::read(path).unwrap().unwrap();
         let entries = file.entries(&registry.parse().unwrap(), repository).unwrap();
         let name = |entry| match entry {
