@@ -1,14 +1,18 @@
 //! `[in_use.NAME]`: where to learn what runs somewhere, so that no cleanup deletes it.
 
-use std::collections::BTreeMap;
-use std::fmt;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
-use serde_json::Value;
-use serde_json_path::JsonPath;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_spanned::Spanned;
 
+use super::checker::Checker;
+use super::document::{Node, did_you_mean};
+pub use super::image_path::{ImagePath, ImagePathError};
+use super::show::{Writer, inline_table, list, quoted, shown_duration};
+use super::text::{self, OneOrMany};
 use crate::oci::ImagePrefix;
 
 /// One source, complete and consistent in itself.
@@ -29,7 +33,7 @@ pub struct InUseSource {
 pub enum InUseFormat {
     /// Objects as `kubectl get … -o json` prints them.
     Kubernetes {
-        /// Where further images are in an object, beside the places that are known.
+        /// Where further images are in an object, besides where they are always looked for.
         paths: Vec<ImagePath>,
     },
     /// One image a line.
@@ -49,87 +53,221 @@ pub enum InUseFrom {
     },
 }
 
-/// A JSONPath (RFC 9535) that leads to images in an object.
-#[derive(Debug, Clone)]
-pub struct ImagePath {
-    text: String,
-    path: JsonPath,
+/// The keys of the table.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "InUse")]
+pub(super) struct InUseKeys {
+    /// What is read: objects as `kubectl get … -o json` prints them, or one image a line.
+    format: Format,
+    /// The file to read, or a list of them. Either this or `command`.
+    #[serde(default, deserialize_with = "text::one_or_many")]
+    #[schemars(with = "Option<OneOrMany>")]
+    file: Vec<PathBuf>,
+    /// The program (and its arguments) whose output is read. Either this or `file`.
+    #[serde(default, deserialize_with = "text::command")]
+    command: Option<Vec<String>>,
+    /// Of `kubernetes`: JSONPaths (RFC 9535) to further images in an object, such as
+    /// `$.spec.steps[*].image`.
+    #[serde(default)]
+    paths: Vec<ImagePath>,
+    /// Mirrors: what the names of images begin with, and what stands there where they are kept.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    aliases: BTreeMap<Spanned<String>, ImagePrefix>,
+    /// How long what was seen stays protected after it was seen last. Default: `14d`.
+    #[serde(default = "default_remember", deserialize_with = "text::duration")]
+    #[schemars(with = "Option<String>")]
+    remember: Duration,
+    /// How long `command` may take. Default: `60s`.
+    #[serde(default = "default_timeout", deserialize_with = "text::positive_duration")]
+    #[schemars(with = "Option<String>")]
+    timeout: Duration,
+    /// Whether it is fine to list nothing after something was listed. Default: false.
+    #[serde(default)]
+    allow_empty: bool,
 }
 
-/// Why a text is not a path to images.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum ImagePathError {
-    #[error("`{path}` is not a JSONPath: {problem}")]
-    Malformed { path: String, problem: String },
-    #[error("a JSONPath of more than {MAX_PATH} bytes is not read")]
-    TooLong,
-    /// Each level multiplies the time that the parser takes: twenty of them take hours.
-    #[error("a JSONPath with more than {MAX_DEPTH} brackets within brackets is not read")]
-    TooDeep,
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+#[schemars(rename = "InUseFormat")]
+enum Format {
+    Kubernetes,
+    List,
 }
 
-const MAX_PATH: usize = 300;
-const MAX_DEPTH: usize = 4;
+fn default_remember() -> Duration {
+    Duration::from_secs(14 * 24 * 60 * 60)
+}
 
-impl ImagePath {
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
+fn default_timeout() -> Duration {
+    Duration::from_secs(60)
+}
+
+/// Checks all sources and gives them by name.
+pub(super) fn check_all(
+    sources: BTreeMap<Spanned<String>, InUseKeys>,
+    node: Node<'_>,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<String, InUseSource> {
+    // The name stands in front of where something was seen, in plans and in the state.
+    checker.check_names_of_sources(node, "what is in use", "");
+    let mut checked = BTreeMap::new();
+    for (name, keys) in sources {
+        let source = keys.check(&name, node.get(name.get_ref()), checker);
+        checked.insert(name.into_inner(), source);
     }
-
-    /// All values of an object that it leads to.
-    pub fn find<'a>(&self, object: &'a Value) -> Vec<&'a Value> {
-        self.path.query(object).all()
-    }
+    checked
 }
 
-/// How deep brackets are in brackets, those in quoted names left out.
-fn depth(text: &str) -> usize {
-    let (mut depth, mut deepest, mut quote, mut escaped) = (0_usize, 0, None, false);
-    for c in text.chars() {
-        match (quote, c) {
-            (Some(_), _) if escaped => escaped = false,
-            (Some(_), '\\') => escaped = true,
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), _) => {}
-            (None, '\'' | '"') => quote = Some(c),
-            (None, '(' | '[') => {
-                depth += 1;
-                deepest = deepest.max(depth);
+impl InUseKeys {
+    fn check(
+        self,
+        name: &Spanned<String>,
+        node: Node<'_>,
+        checker: &mut Checker<'_>,
+    ) -> InUseSource {
+        let format = match self.format {
+            Format::Kubernetes => InUseFormat::Kubernetes { paths: self.paths },
+            Format::List => {
+                if node.has("paths") {
+                    let message = "`paths` belongs to the format `kubernetes`";
+                    checker.report(node.span_of("paths"), message);
+                }
+                InUseFormat::List
             }
-            (None, ')' | ']') => depth = depth.saturating_sub(1),
-            (None, _) => {}
+        };
+        match (node.has("file"), node.has("command")) {
+            (true, true) => {
+                let message = "a source has either `file` or `command`, not both";
+                let span = node.span_of("command");
+                checker.report_with_hint(span, message, "make two sources of it");
+            }
+            (true, false) if node.has("timeout") => {
+                checker.report(node.span_of("timeout"), "`timeout` belongs to `command`");
+            }
+            (false, false) => {
+                let message = format!("`{}` has neither `file` nor `command`", name.get_ref());
+                checker.report(name.span(), message);
+            }
+            _ => {}
+        }
+        let from = match self.command {
+            Some(words) => InUseFrom::Command { words, timeout: self.timeout },
+            None => InUseFrom::Files(check_files(self.file, node.get("file"), checker)),
+        };
+        InUseSource {
+            format,
+            from,
+            aliases: check_aliases(self.aliases, node.get("aliases"), checker),
+            remember: self.remember,
+            allow_empty: self.allow_empty,
         }
     }
-    deepest
 }
 
-impl PartialEq for ImagePath {
-    fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+/// Makes the paths absolute. The files need not exist yet: until somebody writes them, nothing is
+/// deleted.
+fn check_files(files: Vec<PathBuf>, node: Node<'_>, checker: &mut Checker<'_>) -> Vec<PathBuf> {
+    if files.is_empty() && node.exists() && node.is_sound() {
+        checker.report(node.span(), "an empty list names no file");
+    }
+    let mut paths = Vec::new();
+    for (file, node) in files.iter().zip(node.items()) {
+        let path = checker.folder.join(file);
+        if file.as_os_str().is_empty() {
+            checker.report(node.span(), "the path is empty");
+        } else if paths.contains(&path) {
+            checker.report(node.span(), format!("{} stands here twice", path.display()));
+        }
+        paths.push(path);
+    }
+    paths
+}
+
+fn check_aliases(
+    aliases: BTreeMap<Spanned<String>, ImagePrefix>,
+    node: Node<'_>,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<ImagePrefix, ImagePrefix> {
+    let mut aliases: Vec<_> = aliases.into_iter().collect();
+    aliases.sort_by_key(|(run, _)| run.span().start);
+    let mut checked = BTreeMap::new();
+    for (run, kept) in aliases {
+        let prefix: ImagePrefix = match run.get_ref().parse() {
+            Ok(prefix) => prefix,
+            Err(error) => {
+                checker.report(run.span(), error);
+                continue;
+            }
+        };
+        if prefix == kept {
+            let span = node.span_of(run.get_ref());
+            checker.report(span, format!("`{prefix}` is an alias of itself"));
+        }
+        if checked.contains_key(&prefix) {
+            let message = format!("`{}` is {prefix}, which has an alias already", run.get_ref());
+            checker.report(run.span(), message);
+        }
+        checked.insert(prefix, kept);
+    }
+    checked
+}
+
+/// Checks the names of sources in a rule. `known` are all sources of the file.
+pub(super) fn check_names(
+    names: &[String],
+    known: &[&str],
+    node: Node<'_>,
+    checker: &mut Checker<'_>,
+) {
+    if names.is_empty() && node.is_sound() {
+        let message = "an empty list protects nothing: leave the key out or name a source";
+        checker.report(node.span(), message);
+    }
+    let mut lines = HashMap::new();
+    for (name, node) in names.iter().zip(node.items()) {
+        let line = checker.line(node.span().start);
+        if let Some(first) = lines.insert(name, line) {
+            let message = format!("`{name}` stands here twice, the first time on line {first}");
+            checker.report(node.span(), message);
+        } else if !known.contains(&name.as_str()) {
+            let message = format!("there is no [in_use.{name}]{}", did_you_mean(name, known));
+            let hint = match known {
+                [] => format!("say in [in_use.{name}] where to learn what runs"),
+                known => format!("there are: {}", known.join(", ")),
+            };
+            checker.report_with_hint(node.span(), message, &hint);
+        }
     }
 }
 
-impl FromStr for ImagePath {
-    type Err = ImagePathError;
-
-    fn from_str(text: &str) -> Result<Self, ImagePathError> {
-        if text.len() > MAX_PATH {
-            return Err(ImagePathError::TooLong);
+impl InUseSource {
+    pub(super) fn show(&self, name: &str, out: &mut Writer) {
+        let Self { format, from, aliases, remember, allow_empty } = self;
+        out.header(&format!("[in_use.{name}]"));
+        match format {
+            InUseFormat::Kubernetes { paths } => {
+                out.key("format", quoted("kubernetes"));
+                out.key("paths", list(paths));
+            }
+            InUseFormat::List => out.key("format", quoted("list")),
         }
-        if depth(text) > MAX_DEPTH {
-            return Err(ImagePathError::TooDeep);
+        match from {
+            InUseFrom::Files(files) => {
+                out.key("file", list(files.iter().map(|file| file.display())));
+            }
+            InUseFrom::Command { words, timeout } => {
+                out.key("command", list(words));
+                out.key("timeout", shown_duration(*timeout));
+            }
         }
-        let path = JsonPath::parse(text).map_err(|error| ImagePathError::Malformed {
-            path: text.to_owned(),
-            problem: error.to_string(),
-        })?;
-        Ok(Self { text: text.to_owned(), path })
-    }
-}
-
-impl fmt::Display for ImagePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        if !aliases.is_empty() {
+            let aliases = aliases.iter();
+            let aliases = aliases.map(|(run, kept)| format!("{} = {}", quoted(run), quoted(kept)));
+            out.key("aliases", inline_table(aliases));
+        }
+        out.key("remember", shown_duration(*remember));
+        out.key("allow_empty", allow_empty);
     }
 }

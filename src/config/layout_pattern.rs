@@ -12,7 +12,7 @@ const TRANSPORT: &str = "oci:";
 /// One layout, or some of those below a folder.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LayoutPattern {
-    /// Absolute.
+    /// Absolute, in a configuration that was checked.
     pub root: PathBuf,
     /// Of the paths below the root. `None`: the root itself is the layout.
     pub pattern: Option<RepositoryPattern>,
@@ -30,34 +30,31 @@ pub enum LayoutPatternError {
 }
 
 impl LayoutPattern {
-    /// Reads a text that starts with `oci:`; `None` for others. Relative paths start at `folder`.
+    /// Reads a text that starts with `oci:`; `None` for others. The root is as it was written.
     ///
     /// # Errors
     /// When it names one image, or nothing that a layout can be.
-    pub fn read(text: &str, folder: &Path) -> Option<Result<Self, LayoutPatternError>> {
-        let path = text.strip_prefix(TRANSPORT)?;
-        let image = || LayoutPatternError::Image(text.to_owned());
+    pub fn read(text: &str) -> Option<Result<Self, LayoutPatternError>> {
+        Some(Self::read_path(text.strip_prefix(TRANSPORT)?, text))
+    }
+
+    fn read_path(path: &str, text: &str) -> Result<Self, LayoutPatternError> {
         if path.is_empty() {
-            return Some(Err(LayoutPatternError::NoPath));
+            return Err(LayoutPatternError::NoPath);
         }
-        // A colon behind the last slash starts a tag, as in every reference to a layout.
+        // A colon after the last slash starts a tag, as in every reference to a layout.
         if path.rsplit_once(':').is_some_and(|(_, tag)| !tag.contains('/')) {
-            return Some(Err(image()));
+            return Err(LayoutPatternError::Image(text.to_owned()));
         }
-        let mut at = 0;
+        let mut start = 0;
         for part in path.split('/') {
             if RepositoryPattern::is_pattern(part) {
-                let root = folder.join(&path[..at]);
-                let pattern = path[at..].parse::<RepositoryPattern>();
-                return Some(
-                    pattern
-                        .map(|pattern| Self { root, pattern: Some(pattern) })
-                        .map_err(Into::into),
-                );
+                let pattern = path[start..].parse()?;
+                return Ok(Self { root: path[..start].into(), pattern: Some(pattern) });
             }
-            at += part.len() + 1;
+            start += part.len() + 1;
         }
-        Some(Ok(Self { root: folder.join(path), pattern: None }))
+        Ok(Self { root: path.into(), pattern: None })
     }
 
     /// The name under which a layout belongs to it: its path below the root, or for a single

@@ -1,44 +1,37 @@
 //! The configuration: one TOML file, read into validated types.
 //!
-//! Two stages: `raw` is what was typed, the types here are what was meant, with patterns built,
-//! paths resolved and defaults filled in. What is wrong is reported all at once, with places; a
-//! configuration with anything wrong is not used at all.
+//! Each table has a file with everything about it: its keys, which serde reads and schemars
+//! describes; the checks that need more than one key, the environment or the disk; and how it is
+//! shown. Where the keys do not make a good type as they stand, a `…Keys` struct is read and turned
+//! into one. Everything that is wrong is reported at once, with line and column; a configuration
+//! with anything wrong is not used at all.
 
+mod checker;
 pub mod cleanup;
 mod daemon;
+mod document;
 mod events;
+mod image_path;
 pub mod in_use;
 mod layout_pattern;
+mod limits;
 mod notify;
-mod one_or_many;
 mod overlap;
 pub mod policy;
+mod policy_mark;
 mod problem;
-mod raw;
-mod raw_cleanup;
-mod raw_in_use;
-mod raw_notify;
-mod raw_secret;
-mod read_cleanup;
-mod read_daemon;
-mod read_events;
-mod read_in_use;
-mod read_notify;
-mod read_registry;
-mod read_rule;
-mod read_source;
-mod read_timing;
-mod reader;
 mod registry;
-mod rule;
+mod repositories;
 mod rule_kind;
-mod shape;
+mod secret;
 mod show;
-mod show_cleanup;
-mod show_in_use;
 mod snippet;
+mod source;
+mod sync;
 #[cfg(test)]
 mod tests;
+mod text;
+mod timing;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -53,18 +46,56 @@ pub use notify::{
     AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, is_loopback, may_carry_secrets,
 };
 pub use problem::{ConfigError, Problem};
-pub use registry::{Insecure, RegistryConfig, SecretSource};
-pub use rule::{
-    ForeignLayers, IndexMode, OnConflict, SourcePattern, SourceRepositories, SyncRule, Target,
-};
+pub use registry::{Insecure, RegistryConfig};
 pub use rule_kind::RuleKind;
+pub use secret::SecretSource;
+pub use source::{SourcePattern, SourceRepositories, Target};
+pub use sync::{ForeignLayers, IndexMode, OnConflict, SyncRule};
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use crate::oci::RegistryHost;
+use checker::Checker;
+use cleanup::CleanupKeys;
+use document::Node;
+use in_use::InUseKeys;
 use problem::Problems;
-use raw::RawConfig;
-use reader::Reader;
+use sync::SyncKeys;
+
+/// The configuration of tranship: registries, and rules that keep images in step between them.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "tranship.toml")]
+struct ConfigKeys {
+    /// Where the daemon listens and keeps its state.
+    #[serde(default)]
+    daemon: Daemon,
+    /// Settings of registries, by `host` or `host:port`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, RegistryConfig>")]
+    registry: BTreeMap<Spanned<String>, RegistryConfig>,
+    /// Senders of push notifications, by the name in their address: `/api/v1/events/NAME`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, EventSource>")]
+    events: BTreeMap<Spanned<String>, EventSource>,
+    /// Webhooks that are told what people should know of.
+    #[serde(default)]
+    notify: Vec<Receiver>,
+    /// Where to learn what runs somewhere, by the name that `[[cleanup]]` rules call it.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, InUseKeys>")]
+    in_use: BTreeMap<Spanned<String>, InUseKeys>,
+    /// Rules: what to copy from where to where, and when.
+    #[serde(default)]
+    sync: Vec<SyncKeys>,
+    /// Rules: what to delete in which repositories, and when.
+    #[serde(default)]
+    cleanup: Vec<CleanupKeys>,
+}
 
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -109,77 +140,89 @@ pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
 ///
 /// # Errors
 /// Everything that is wrong, in the order of the text; but only the first thing if the text is
-/// not TOML of the right shape.
+/// not TOML.
 pub fn parse(text: &str, file: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
-    let folder = reader::folder_of(file).map_err(|e| ConfigError::unreadable(file, &e))?;
-    let mut reader = Reader { text, folder, env, problems: Problems::default() };
-    let config = match toml::from_str::<RawConfig>(text) {
-        Ok(raw) => read(raw, &mut reader),
-        Err(error) => {
-            shape::report(&error, text, &mut reader.problems);
-            None
-        }
-    };
-    match (reader.problems.into_error(text, file), config) {
+    let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
+    let folder = absolute.parent().unwrap_or(&absolute).to_owned();
+    let mut checker = Checker { text, folder, env, problems: Problems::default() };
+    let config = document::read::<ConfigKeys>(text, &mut checker.problems)
+        .map(|(keys, document)| keys.check(document.root(), &mut checker));
+    match (checker.problems.into_error(text, file), config) {
         (Some(error), _) => Err(error),
         (None, Some(config)) => Ok(config),
         (None, None) => Err(ConfigError::unreadable(file, &"it could not be understood")),
     }
 }
 
-/// The JSON schema of the configuration file, for editors.
+/// The JSON schema of the configuration file, for editors. Defaults are told in the descriptions.
 pub fn json_schema() -> serde_json::Value {
-    schemars::schema_for!(RawConfig).to_value()
+    let without_defaults = RecursiveTransform(|schema: &mut schemars::Schema| {
+        schema.remove("default");
+    });
+    let settings = SchemaSettings::default().with_transform(without_defaults);
+    settings.into_generator().into_root_schema_for::<ConfigKeys>().to_value()
 }
 
-fn read(raw: RawConfig, reader: &mut Reader<'_>) -> Option<Config> {
-    let daemon = read_daemon::daemon(raw.daemon, reader);
-    let registries = read_registry::registries(raw.registry, reader);
-    let listen = daemon.as_ref().map(|daemon| daemon.listen);
-    let events = read_events::sources(raw.events, listen, reader);
-    // Names of sources with mistakes too, so that a rule is not blamed for those.
-    let in_use_names: Vec<_> = raw.in_use.keys().map(|name| name.get_ref().clone()).collect();
-    let in_use = read_in_use::sources(raw.in_use, reader);
-    let mut names = HashMap::new();
-    let mut complete = true;
-    let mut rules = Vec::new();
-    for raw in raw.sync {
-        note_name(&raw.name, &mut names, reader);
-        match read_rule::rule(raw, reader) {
-            Some(rule) => rules.push(rule),
-            None => complete = false,
+impl ConfigKeys {
+    fn check(mut self, node: Node<'_>, checker: &mut Checker<'_>) -> Config {
+        self.daemon.check(node.get("daemon"), checker);
+        let registries = registry::check_all(self.registry, node.get("registry"), checker);
+        let listen = self.daemon.listen;
+        let events = events::check_all(self.events, listen, node.get("events"), checker);
+        let in_use = in_use::check_all(self.in_use, node.get("in_use"), checker);
+        // Rules and sources that cannot be read are there all the same.
+        let sources: Vec<_> =
+            node.get("in_use").entries().map(|(name, _)| &**name.get_ref()).collect();
+        let names = check_names(node, checker);
+
+        let sync = self.sync.into_iter().zip(node.get("sync").items());
+        let sync: Vec<_> = sync.map(|(rule, node)| rule.check(node, checker)).collect();
+        overlap::check(&sync, node.get("sync").items(), checker);
+        let cleanup = self.cleanup.into_iter().zip(node.get("cleanup").items());
+        let cleanup = cleanup.map(|(rule, node)| rule.check(&sources, node, checker)).collect();
+        for (receiver, node) in self.notify.iter_mut().zip(node.get("notify").items()) {
+            receiver.check(&names, node, checker);
+        }
+        Config {
+            daemon: self.daemon,
+            registries,
+            events,
+            notify: self.notify,
+            in_use,
+            sync,
+            cleanup,
         }
     }
-    let mut cleanup = Vec::new();
-    for raw in raw.cleanup {
-        note_name(&raw.name, &mut names, reader);
-        match read_cleanup::rule(raw, &in_use_names, reader) {
-            Some(rule) => cleanup.push(rule),
-            None => complete = false,
-        }
-    }
-    overlap::check(&rules, reader);
-    let sync: Vec<_> = rules.into_iter().map(|placed| placed.rule).collect();
-    let known: Vec<_> = names.keys().map(String::as_str).collect();
-    let notify = read_notify::receivers(raw.notify, &known, reader);
-    complete.then_some(Config {
-        daemon: daemon?,
-        registries: registries?,
-        events: events?,
-        notify: notify?,
-        in_use: in_use?,
-        sync,
-        cleanup,
-    })
 }
 
-/// Reports a name that another rule has; `names` are those of the rules before, with their lines.
-fn note_name(name: &Spanned<String>, names: &mut HashMap<String, usize>, reader: &mut Reader<'_>) {
-    let (text, span) = (name.get_ref(), name.span());
-    if let Some(first) = names.get(text) {
-        let message = format!("duplicate rule name `{text}`: line {first} has it already");
-        reader.report(span, message);
-    } else {
-        names.insert(text.clone(), reader.line(span.start));
+/// The names of all rules. Reports each that an earlier rule has.
+fn check_names<'a>(node: Node<'a>, checker: &mut Checker<'_>) -> Vec<&'a str> {
+    let mut lines = HashMap::new();
+    for kind in ["sync", "cleanup"] {
+        for name in node.get(kind).all_items().map(|rule| rule.get("name")) {
+            let Some(text) = name.as_str() else { continue };
+            if let Some(first) = lines.get(text) {
+                let message = format!("duplicate rule name `{text}`: line {first} has it already");
+                checker.report(name.span(), message);
+            } else {
+                lines.insert(text, checker.line(name.span().start));
+            }
+        }
+    }
+    lines.into_keys().collect()
+}
+
+impl Config {
+    /// The whole configuration as TOML text: what it means, with all defaults.
+    pub fn show(&self) -> String {
+        let mut out = show::Writer::default();
+        self.daemon.show(&mut out);
+        self.registries.iter().for_each(|(host, registry)| registry.show(host, &mut out));
+        self.events.iter().for_each(|(name, source)| source.show(name, &mut out));
+        self.notify.iter().for_each(|receiver| receiver.show(&mut out));
+        self.in_use.iter().for_each(|(name, source)| source.show(name, &mut out));
+        self.sync.iter().for_each(|rule| rule.show(&mut out));
+        self.cleanup.iter().for_each(|rule| rule.show(&mut out));
+        out.into_text()
     }
 }

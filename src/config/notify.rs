@@ -1,25 +1,42 @@
-//! Who is told when a rule fails, and how.
+//! `[[notify]]`: who is told when a rule fails, and how.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use globset::{GlobBuilder, GlobMatcher};
-use serde::Serialize;
+use http::HeaderName;
+use schemars::JsonSchema;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
 use url::{Host, Url};
 
-use super::SecretSource;
+use super::checker::Checker;
+use super::document::Node;
+use super::secret::{SecretKeys, SecretSource};
+use super::show::{Writer, inline_table, list, quoted, word};
+use super::text;
 
 /// A `[[notify]]` entry: a webhook.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Notify")]
 pub struct Receiver {
+    /// The webhook's address, or where it comes from if it is a secret, as those of chats are.
+    #[serde(deserialize_with = "url")]
+    #[schemars(with = "TextOrSecret")]
     pub url: WebhookUrl,
+    /// What is sent: `json` has everything, `slack` is one text. Default: `json`.
+    #[serde(default)]
     pub format: NotifyFormat,
-    /// Never empty.
+    /// What is told: `failure`, `recovery`, `safety`. Default: all of them.
+    #[serde(default = "all_kinds", deserialize_with = "kinds")]
     pub on: BTreeSet<AlertKind>,
-    /// `None`: every rule, and what concerns the daemon as a whole.
+    /// Names of rules, or patterns of them. Default: every rule, and the daemon's own affairs.
+    #[serde(default, deserialize_with = "patterns")]
     pub rules: Option<Vec<RulePattern>>,
-    /// Sent along, by their names in lower case.
+    /// Headers that are sent along, with where their values come from.
+    #[serde(default, deserialize_with = "headers")]
     pub headers: BTreeMap<String, SecretSource>,
 }
 
@@ -32,7 +49,8 @@ pub enum WebhookUrl {
 }
 
 /// What the body of the request looks like.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum NotifyFormat {
     /// Everything as JSON: docs/notifications.md.
     #[default]
@@ -42,7 +60,9 @@ pub enum NotifyFormat {
 }
 
 /// What somebody can be told of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
     /// Something began to fail.
@@ -111,6 +131,136 @@ impl fmt::Debug for WebhookUrl {
         match self {
             Self::Literal(url) => write!(f, "Literal({}…)", url.origin().ascii_serialization()),
             Self::Secret(source) => f.debug_tuple("Secret").field(source).finish(),
+        }
+    }
+}
+
+text::text_values!(RulePattern);
+
+/// What a literal address that may be a secret should be instead.
+const AS_A_SECRET: &str = "it may be a secret: write { env = \"VARIABLE\" }, { file = \"PATH\" } or { command = [\"PROGRAM\"] }";
+
+/// An address, or where it comes from.
+fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WebhookUrl, D::Error> {
+    let expected = "a string, or a table with `env`, `file` or `command`";
+    let read = |text: &str| literal(text).map(WebhookUrl::Literal);
+    let make = |keys: SecretKeys| keys.source().map(WebhookUrl::Secret);
+    text::text_or_table(deserializer, expected, read, make)
+}
+
+/// What the schema says of [`url`].
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+#[expect(dead_code, reason = "nothing but its schema is used")]
+enum TextOrSecret {
+    Text(String),
+    Secret(SecretKeys),
+}
+
+/// An address without secrets. Errors never quote it: it may be a secret after all.
+fn literal(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.host().is_some_and(|_| !url.cannot_be_a_base())
+    });
+    let Some(url) = url else {
+        let message = "this is not the address of a webhook";
+        return Err(text::hinted(message, "write it like https://alerts.example.com/tranship"));
+    };
+    let has_login = !url.username().is_empty() || url.password().is_some();
+    if has_login || url.query().is_some() {
+        let message =
+            "an address with a login or a query is never written into the configuration itself";
+        return Err(text::hinted(message, AS_A_SECRET));
+    }
+    Ok(url)
+}
+
+fn all_kinds() -> BTreeSet<AlertKind> {
+    AlertKind::ALL.into()
+}
+
+fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<AlertKind>, D::Error> {
+    let kinds = BTreeSet::deserialize(deserializer)?;
+    if kinds.is_empty() {
+        return Err(D::Error::custom("an empty list tells nobody of anything"));
+    }
+    Ok(kinds)
+}
+
+fn patterns<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<RulePattern>>, D::Error> {
+    let patterns = Vec::deserialize(deserializer)?;
+    if patterns.is_empty() {
+        return Err(D::Error::custom("an empty list is of no rule: leave the key out for all"));
+    }
+    Ok(Some(patterns))
+}
+
+fn headers<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, SecretSource>, D::Error> {
+    #[derive(PartialEq, Eq, PartialOrd, Ord)]
+    struct Name(String);
+    impl<'de> Deserialize<'de> for Name {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            text::from_text(deserializer, |text| match text.parse::<HeaderName>() {
+                Ok(name) => Ok(Self(name.to_string())),
+                Err(_) => Err(format!("`{text}` is not the name of a header")),
+            })
+        }
+    }
+    let headers = BTreeMap::<Name, SecretSource>::deserialize(deserializer)?;
+    Ok(headers.into_iter().map(|(name, value)| (name.0, value)).collect())
+}
+
+impl Receiver {
+    /// `rules` are the names of all rules.
+    pub(super) fn check(&mut self, rules: &[&str], node: Node<'_>, checker: &mut Checker<'_>) {
+        let url = node.get("url");
+        match &mut self.url {
+            WebhookUrl::Secret(source) => source.check(url, checker),
+            WebhookUrl::Literal(_) if self.format == NotifyFormat::Slack => {
+                let message = "the address of a chat's webhook is never written into the configuration itself";
+                checker.report_with_hint(url.span(), message, AS_A_SECRET);
+            }
+            WebhookUrl::Literal(address) => {
+                if node.has("headers") && !may_carry_secrets(address) {
+                    let message =
+                        "`headers` are secrets, and would go to another machine unencrypted";
+                    checker.report(url.span(), message);
+                }
+            }
+        }
+        for (pattern, node) in self.rules.iter().flatten().zip(node.get("rules").items()) {
+            if !rules.iter().any(|rule| pattern.matches(rule)) {
+                checker.report(node.span(), format!("there is no rule `{pattern}`"));
+            }
+        }
+        for (name, node) in node.get("headers").entries() {
+            if let Some(source) = self.headers.get_mut(&name.get_ref().to_ascii_lowercase()) {
+                source.check(node, checker);
+            }
+        }
+    }
+
+    pub(super) fn show(&self, out: &mut Writer) {
+        out.header("[[notify]]");
+        match &self.url {
+            WebhookUrl::Literal(url) if url.path() == "/" => out.key("url", quoted(url)),
+            WebhookUrl::Literal(url) => {
+                out.key("url", quoted(format!("{}/…", url.origin().ascii_serialization())));
+            }
+            WebhookUrl::Secret(source) => out.key("url", source),
+        }
+        out.key("format", word(self.format));
+        out.key("on", list(self.on.iter().map(|kind| kind.as_str())));
+        out.optional("rules", self.rules.as_ref().map(list));
+        if !self.headers.is_empty() {
+            let headers = self.headers.iter();
+            let headers = headers.map(|(name, source)| format!("{} = {source}", quoted(name)));
+            out.key("headers", inline_table(headers));
         }
     }
 }

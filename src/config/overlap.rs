@@ -5,38 +5,41 @@
 
 use std::collections::HashMap;
 
-use super::read_rule::PlacedRule;
-use super::reader::Reader;
+use super::checker::Checker;
+use super::document::Node;
+use super::sync::SyncRule;
 use crate::oci::template::SourceContext;
 
-/// Reports each target at which a rule meets an earlier one.
-pub fn check(rules: &[PlacedRule], reader: &mut Reader<'_>) {
-    let mut writers: HashMap<_, Vec<&PlacedRule>> = HashMap::new();
-    for placed in rules {
-        let source = &placed.rule.source;
-        let Some(repository) = source.repository() else { continue };
+/// Reports each target at which a rule meets an earlier one. `nodes` are those of the rules.
+pub fn check<'a>(
+    rules: &[SyncRule],
+    nodes: impl Iterator<Item = Node<'a>>,
+    checker: &mut Checker<'_>,
+) {
+    let mut writers: HashMap<_, Vec<&SyncRule>> = HashMap::new();
+    for (rule, node) in rules.iter().zip(nodes) {
+        let source = &rule.source;
+        let Some(repository) = source.repository().filter(|_| node.is_sound()) else { continue };
         let prefix = source.literal_prefix();
         let context = SourceContext { registry: &source.registry, repository, prefix };
-        for (target, place) in placed.rule.targets.iter().zip(&placed.targets) {
+        for (target, node) in rule.targets.iter().zip(node.get("target").items()) {
             let Ok(path) = target.template.render(&context) else { continue };
             let others = writers.entry((&target.registry, path)).or_default();
-            if let Some(other) = others.iter().find(|other| collide(placed, other)) {
-                let name = &other.rule.name;
+            if let Some(other) = others.iter().find(|other| collide(rule, other)) {
+                let name = &other.name;
                 let message = format!(
                     "rule `{name}` copies another repository to the same tags of this target"
                 );
                 let hint = "give each repository a target of its own, or tags that do not overlap";
-                reader.report_with_hint(place.clone(), message, hint);
+                checker.report_with_hint(node.span(), message, hint);
             }
-            others.push(placed);
+            others.push(rule);
         }
     }
 }
 
-fn collide(one: &PlacedRule, other: &PlacedRule) -> bool {
-    let repository = |placed: &PlacedRule| {
-        let source = &placed.rule.source;
-        (source.registry.clone(), source.repository().cloned())
-    };
-    repository(one) != repository(other) && one.rule.tags.surely_overlaps(&other.rule.tags)
+fn collide(one: &SyncRule, other: &SyncRule) -> bool {
+    let repository =
+        |rule: &SyncRule| (rule.source.registry.clone(), rule.source.repository().cloned());
+    repository(one) != repository(other) && one.tags.surely_overlaps(&other.tags)
 }

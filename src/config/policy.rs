@@ -2,11 +2,19 @@
 //!
 //! `cleanup` turns a policy and a snapshot of a repository into a plan.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use semver::VersionReq;
+use serde::Deserialize;
 
+use super::checker::Checker;
+use super::document::Node;
+pub use super::limits::MaxDelete;
+use super::show::{Writer, list, quoted, shown_duration};
+use super::text;
 use crate::oci::Tag;
 use crate::oci::selection::TagPatterns;
 use crate::oci::version;
@@ -144,8 +152,11 @@ impl std::fmt::Display for Per {
     }
 }
 
+text::text_values!(Per);
+
 /// Who says how old a manifest is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum ClockSource {
     /// The registry: when it was pushed.
     Pushed,
@@ -166,15 +177,6 @@ impl ClockSource {
             Self::Created => "created",
         }
     }
-}
-
-/// The most that one run may delete in one repository; tags and manifests each on their own. A
-/// plan that exceeds it deletes nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct MaxDelete {
-    pub count: Option<u32>,
-    /// Of all tags, and of all manifests, rounded down; at most 100.
-    pub percent: Option<u8>,
 }
 
 impl TagSelector {
@@ -199,5 +201,178 @@ impl TagSelector {
                 .semver
                 .as_ref()
                 .is_none_or(|range| version::parse(tag).is_some_and(|v| range.matches(&v)))
+    }
+}
+
+/// The keys of a line of `keep`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Keep")]
+pub(super) struct KeepKeys {
+    /// The name of this line in plans; unique among `keep` and `delete`.
+    #[serde(deserialize_with = "text::line_id")]
+    id: String,
+    /// Tags, globs or `/regular expressions/`.
+    #[serde(default, deserialize_with = "text::tag_patterns")]
+    #[schemars(with = "Option<Vec<String>>")]
+    tags: Option<TagPatterns>,
+    /// Versions in this range, like `>=1.2, <3`.
+    #[serde(default, deserialize_with = "text::version_range")]
+    #[schemars(with = "Option<String>")]
+    semver: Option<VersionReq>,
+    /// Only so many of the newest images. Default: all.
+    newest: Option<NonZeroU32>,
+    /// What `newest` counts within: `major`, `minor`, or the group of a `/regular expression/`.
+    per: Option<Per>,
+}
+
+/// The keys of a line of `delete`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Delete")]
+pub(super) struct DeleteKeys {
+    /// The name of this line in plans; unique among `keep` and `delete`.
+    #[serde(deserialize_with = "text::line_id")]
+    id: String,
+    /// Tags, globs or `/regular expressions/`.
+    #[serde(default, deserialize_with = "text::tag_patterns")]
+    #[schemars(with = "Option<Vec<String>>")]
+    tags: Option<TagPatterns>,
+    /// Versions in this range, like `<1`.
+    #[serde(default, deserialize_with = "text::version_range")]
+    #[schemars(with = "Option<String>")]
+    semver: Option<VersionReq>,
+    /// Only what is at least so old, like `30d`.
+    #[serde(default, deserialize_with = "text::duration")]
+    #[schemars(with = "Option<String>")]
+    older_than: Option<Duration>,
+    /// Only what is not among so many of the newest images.
+    beyond_newest: Option<NonZeroU32>,
+    /// What `beyond_newest` counts within: `major`, `minor`, or the group of a
+    /// `/regular expression/`.
+    per: Option<Per>,
+    /// `true`: manifests without tags that belong to nothing.
+    untagged: Option<bool>,
+    /// `true`: signatures and the like whose image is gone.
+    orphans: Option<bool>,
+}
+
+/// The ids of the lines of a rule, with the lines of the file that they are on.
+#[derive(Default)]
+pub(super) struct LineIds(HashMap<String, usize>);
+
+impl LineIds {
+    fn add(&mut self, id: &str, node: Node<'_>, checker: &mut Checker<'_>) {
+        let span = node.span_of("id");
+        if let Some(first) = self.0.insert(id.to_owned(), checker.line(span.start)) {
+            checker.report(span, format!("duplicate id `{id}`: line {first} has it already"));
+        }
+    }
+}
+
+impl KeepKeys {
+    pub fn check(self, ids: &mut LineIds, node: Node<'_>, checker: &mut Checker<'_>) -> KeepRule {
+        ids.add(&self.id, node, checker);
+        let selector = TagSelector { tags: self.tags, semver: self.semver, per: self.per };
+        selector.check(&self.id, "newest", node, checker);
+        KeepRule { id: self.id, selector, newest: self.newest }
+    }
+}
+
+impl DeleteKeys {
+    /// What deletes more than its author can have meant is reported. `keeps_nothing`: the rule has
+    /// no line in `keep`.
+    pub fn check(
+        self,
+        keeps_nothing: bool,
+        ids: &mut LineIds,
+        node: Node<'_>,
+        checker: &mut Checker<'_>,
+    ) -> DeleteRule {
+        ids.add(&self.id, node, checker);
+        let (mut what, mut alone) = (None, true);
+        let flags = [
+            ("untagged", self.untagged, Doomed::Untagged),
+            ("orphans", self.orphans, Doomed::Orphans),
+        ];
+        for (key, value, doomed) in flags {
+            let Some(value) = value else { continue };
+            let about_tags = ["tags", "semver", "per", "beyond_newest"];
+            alone &= what.is_none() && !about_tags.iter().any(|key| node.has(key));
+            if !value {
+                checker.report(node.span_of(key), format!("`{key}` is true or left out"));
+            } else if !alone {
+                let message =
+                    format!("`{key}` stands alone or with `older_than`: it is not about tags");
+                let hint = "write a line of its own for it";
+                checker.report_with_hint(node.span_of(key), message, hint);
+            }
+            what = Some(doomed);
+        }
+        let (id, older_than, beyond_newest) = (self.id, self.older_than, self.beyond_newest);
+        let what = what.unwrap_or_else(|| {
+            let selector = TagSelector { tags: self.tags, semver: self.semver, per: self.per };
+            let selects = selector.check(&id, "beyond_newest", node, checker);
+            if selects && keeps_nothing && beyond_newest.is_none() && selector.is_everything() {
+                let message = "this deletes every tag in time, and the rule keeps none";
+                let hint = "say in `keep` what stays, or add `beyond_newest`";
+                checker.report_with_hint(node.span_of("tags"), message, hint);
+            }
+            Doomed::Tags { selector: Box::new(selector), beyond_newest }
+        });
+        DeleteRule { id, what, older_than }
+    }
+}
+
+impl TagSelector {
+    /// Whether it is certain what is selected. `count` is the key that `per` belongs to.
+    fn check(&self, id: &str, count: &str, node: Node<'_>, checker: &mut Checker<'_>) -> bool {
+        if !node.has("tags") && !node.has("semver") {
+            let message = format!("`{id}` selects nothing: it has neither `tags` nor `semver`");
+            let hint = "for all tags write tags = [\"*\"]";
+            checker.report_with_hint(node.span_of("id"), message, hint);
+            return false;
+        }
+        if node.has("per") && !node.has(count) {
+            let message = format!("`per` belongs to `{count}`, and there is none");
+            checker.report(node.span_of("per"), message);
+        }
+        if node.is_sound() && self.is_nothing() {
+            let message =
+                "none of the tags named beside it is such a version, so nothing is selected";
+            checker.report(node.span_of("semver"), message);
+        }
+        node.is_sound()
+    }
+
+    fn show(&self, out: &mut Writer) {
+        out.optional("tags", self.tags.as_ref().map(|patterns| list(patterns.entries())));
+        out.optional("semver", self.semver.as_ref().map(quoted));
+        out.optional("per", self.per.as_ref().map(quoted));
+    }
+}
+
+impl KeepRule {
+    pub(super) fn show(&self, out: &mut Writer) {
+        out.header("[[cleanup.keep]]");
+        out.key("id", quoted(&self.id));
+        self.selector.show(out);
+        out.optional("newest", self.newest);
+    }
+}
+
+impl DeleteRule {
+    pub(super) fn show(&self, out: &mut Writer) {
+        out.header("[[cleanup.delete]]");
+        out.key("id", quoted(&self.id));
+        match &self.what {
+            Doomed::Tags { selector, beyond_newest } => {
+                selector.show(out);
+                out.optional("beyond_newest", *beyond_newest);
+            }
+            Doomed::Untagged => out.key("untagged", true),
+            Doomed::Orphans => out.key("orphans", true),
+        }
+        out.optional("older_than", self.older_than.map(shown_duration));
     }
 }

@@ -1,36 +1,62 @@
-//! The settings of one registry.
+//! `[registry."host"]`: the settings of one registry.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use schemars::JsonSchema;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_spanned::Spanned;
+
+use super::checker::Checker;
+use super::document::Node;
+use super::secret::SecretSource;
+use super::show::{Writer, list, path, quoted, shown_duration, word};
+use super::text;
+use crate::oci::RegistryHost;
+
 /// How to reach a registry and who to be there. The default is what a public registry needs.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+#[schemars(rename = "Registry")]
 pub struct RegistryConfig {
-    /// Given if and only if `password` is.
+    /// Whom to log in as. Without it, docker's auth file and credential helpers are asked.
+    #[serde(deserialize_with = "username")]
     pub username: Option<String>,
+    /// Where the password or token comes from; never the password itself.
     pub password: Option<SecretSource>,
+    /// Give up protection: `http` speaks plain HTTP, `no-verify` accepts any certificate.
     pub insecure: Insecure,
-    /// PEM, trusted in addition to the system's.
+    /// PEM file of further certificate authorities to trust.
     pub ca_file: Option<PathBuf>,
-    /// PEM; given if and only if `client_key` is.
+    /// PEM file of the certificate to show to the registry; needs `client_key`.
     pub client_cert: Option<PathBuf>,
+    /// PEM file of the key of `client_cert`.
     pub client_key: Option<PathBuf>,
-    /// Most requests at a time.
+    /// Most requests at a time. Default: found out while running.
     pub parallel: Option<NonZeroU32>,
-    /// Positive and finite; may be below 1.
+    /// Most requests a second, such as `5` or `0.5`. Default: no limit but the registry's own.
+    #[serde(deserialize_with = "rate")]
     pub requests_per_second: Option<f64>,
-    /// Without a byte moving in either direction; not zero.
+    /// How long to wait without a single byte moving before trying again. Default: 60s.
+    #[serde(deserialize_with = "text::positive_duration")]
+    #[schemars(with = "Option<String>")]
     pub idle_timeout: Option<Duration>,
-    /// Hosts (`host[:port]`, lower case; `http://` before it where https is not meant) besides the
-    /// registry's own that may get its credentials as its token service.
+    /// Further hosts that may receive these credentials when the registry names them as its
+    /// token service; with `http://` in front where https is not meant.
+    #[serde(deserialize_with = "text::realms")]
     pub auth_realms: Vec<String>,
 }
 
 /// Which protection is given up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
 pub enum Insecure {
+    /// None; it is not written, but left out.
     #[default]
+    #[serde(skip)]
     No,
     /// No TLS at all.
     Http,
@@ -38,13 +64,85 @@ pub enum Insecure {
     NoVerify,
 }
 
-/// Where a secret comes from. It is read when it is needed, not with the configuration.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SecretSource {
-    /// An environment variable, set when the configuration was read.
-    Env(String),
-    /// A file, there when the configuration was read; absolute.
-    File(PathBuf),
-    /// A program and its arguments; it prints the secret.
-    Command(Vec<String>),
+fn username<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    text::from_text(deserializer, |text| match text {
+        "" => Err("the username is empty".to_owned()),
+        text => Ok(Some(text.to_owned())),
+    })
+}
+
+fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let rate = f64::deserialize(deserializer)?;
+    if !rate.is_finite() || rate <= 0.0 {
+        return Err(D::Error::custom("requests_per_second must be a number above 0"));
+    }
+    Ok(Some(rate))
+}
+
+/// Checks all registries and gives them by their normalised host.
+pub(super) fn check_all(
+    registries: BTreeMap<Spanned<String>, RegistryConfig>,
+    node: Node<'_>,
+    checker: &mut Checker<'_>,
+) -> BTreeMap<RegistryHost, RegistryConfig> {
+    let mut registries: Vec<_> = registries.into_iter().collect();
+    registries.sort_by_key(|(key, _)| key.span().start);
+    let mut checked = BTreeMap::new();
+    for (key, mut settings) in registries {
+        settings.check(key.get_ref(), node.get(key.get_ref()), checker);
+        let host = match key.get_ref().parse::<RegistryHost>() {
+            Ok(host) => host,
+            Err(error) => {
+                checker.report(key.span(), error);
+                continue;
+            }
+        };
+        if checked.contains_key(&host) {
+            let message =
+                format!("`{}` is the registry {host}, which is set already", key.get_ref());
+            checker.report(key.span(), message);
+        }
+        checked.insert(host, settings);
+    }
+    checked
+}
+
+impl RegistryConfig {
+    fn check(&mut self, host: &str, node: Node<'_>, checker: &mut Checker<'_>) {
+        for pair in [["username", "password"], ["client_cert", "client_key"]] {
+            for [given, missing] in [pair, [pair[1], pair[0]]] {
+                if node.has(given) && !node.has(missing) {
+                    let message = format!("`{given}` of {host} needs `{missing}` beside it");
+                    checker.report(node.span_of(given), message);
+                }
+            }
+        }
+        if let Some(password) = &mut self.password {
+            password.check(node.get("password"), checker);
+        }
+        let files = [
+            ("ca_file", &mut self.ca_file),
+            ("client_cert", &mut self.client_cert),
+            ("client_key", &mut self.client_key),
+        ];
+        for (key, file) in files {
+            if let Some(file) = file {
+                checker.file(file, node.span_of(key));
+            }
+        }
+    }
+
+    pub(super) fn show(&self, host: &RegistryHost, out: &mut Writer) {
+        out.header(&format!("[registry.{}]", quoted(host)));
+        out.optional("username", self.username.as_ref().map(quoted));
+        out.optional("password", self.password.as_ref());
+        out.optional("insecure", (self.insecure != Insecure::No).then(|| word(self.insecure)));
+        out.optional("ca_file", self.ca_file.as_deref().map(path));
+        out.optional("client_cert", self.client_cert.as_deref().map(path));
+        out.optional("client_key", self.client_key.as_deref().map(path));
+        out.optional("parallel", self.parallel);
+        out.optional("requests_per_second", self.requests_per_second.map(|n| format!("{n:?}")));
+        out.optional("idle_timeout", self.idle_timeout.map(shown_duration));
+        out.key("auth_realms", list(&self.auth_realms));
+    }
 }

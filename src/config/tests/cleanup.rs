@@ -91,6 +91,36 @@ fn a_policy_has_a_mark() {
     assert_eq!(same, 1_395_417_814_988_571_466);
 }
 
+/// Marks stand in states that were written long ago: the same policy has the same one for ever.
+#[test]
+fn marks_never_change() {
+    let rules = [
+        (RULE, 1_395_417_814_988_571_466_u64),
+        (LAYOUTS, 10_109_179_159_153_948_580),
+        (
+            r#"
+[[cleanup]]
+name = "all"
+repositories = ["r.example/a"]
+clock = ["first_seen", "pushed", "created"]
+grace = "1h 30m 1s 1ms"
+keep = [
+    { id = "a \"b\" ü\\", tags = ["latest", "v[0-9]*", '/a"\d+/'] },
+    { id = "k", semver = ">=1.2, <3", newest = 2, per = "minor" },
+]
+delete = [
+    { id = "x", tags = ["*"], beyond_newest = 20, per = "major", older_than = "2y 3months 2d 5us" },
+    { id = "y", semver = "<1", older_than = "0s" },
+]
+"#,
+            8_521_944_507_202_249_987,
+        ),
+    ];
+    let found: Vec<u64> = rules.iter().map(|(text, _)| good(text).mark()).collect();
+    let expected: Vec<u64> = rules.iter().map(|(_, mark)| *mark).collect();
+    assert_eq!(found, expected);
+}
+
 #[test]
 fn what_is_left_out_is_careful() {
     let text = "[[cleanup]]\nname = \"a\"\nrepositories = [\"r.example/a\"]\ndelete = [{ id = \"u\", untagged = true }]\n";

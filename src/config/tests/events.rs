@@ -93,7 +93,7 @@ fn a_source_without_a_registry() {
 format = "docker-hub"
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:1:1: key `registry` is missing in this source of events
+    tranship.toml:1:1: key `registry` is missing in [events.hub]
         1 | [events.hub]
           | ^^^^^^^^^^^^
     "#);

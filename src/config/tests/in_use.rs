@@ -76,7 +76,7 @@ fn sources_that_cannot_be_meant_are_errors() {
             "4:9: `paths` belongs to the format `kubernetes`",
         ),
         (PODS, "paths = [\"$.a\", \"spec.image\"]", "4:17: `spec.image` is not a JSONPath: "),
-        (PODS, "timeout = \"0s\"", "4:11: timeout must be longer than nothing"),
+        (PODS, "timeout = \"0s\"", "4:11: this must be longer than nothing"),
         (PODS, "remember = \"long\"", "4:12: `long` is not a duration"),
         (
             PODS,

@@ -129,7 +129,7 @@ name = "r"
 target = "r.io/app"
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:1:1: key `source` is missing in this rule
+    tranship.toml:1:1: key `source` is missing in [[sync]]
         1 | [[sync]]
           | ^^^^^^^^
     "#);

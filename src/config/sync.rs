@@ -1,0 +1,344 @@
+//! `[[sync]]`: what to copy from where to where, and when.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use jiff::tz::TimeZone;
+use schemars::JsonSchema;
+use semver::VersionReq;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use super::checker::Checker;
+use super::document::Node;
+use super::limits::{self, MaxDelete};
+use super::show::{Writer, inline_table, list, quoted, shown_duration, word};
+use super::source::{Source, SourcePattern, SourceRepositories, Target};
+use super::text::{self, OneOrMany};
+use super::timing::{self, TimingKeys};
+use crate::oci::Platform;
+use crate::oci::selection::{TagPatterns, TagSelection};
+use crate::oci::template::SourceContext;
+use crate::schedule::{Schedule, Timing};
+
+/// One rule, complete and consistent in itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SyncRule {
+    /// Unique among the rules.
+    pub name: String,
+    /// `None`: the rule runs only on events and when it is asked for.
+    pub timing: Option<Timing>,
+    pub source: SourcePattern,
+    /// At least one, no two the same.
+    pub targets: Vec<Target>,
+    /// For a pinned source: the tag that the target gets, or none.
+    pub tags: TagSelection,
+    /// Empty: all of them.
+    pub platforms: Vec<Platform>,
+    pub index: IndexMode,
+    /// Whether signatures, SBOMs and attestations follow.
+    pub referrers: bool,
+    pub on_conflict: OnConflict,
+    /// How long the state vouches for the target. Zero: never.
+    pub recheck: Duration,
+    pub foreign_layers: ForeignLayers,
+    /// Tags that are never asked about again once they are mirrored.
+    pub immutable: Option<TagPatterns>,
+    /// Tags that are gone at the source go at the targets, too, but no more than this; `None`:
+    /// they stay.
+    pub remove_extra: Option<MaxDelete>,
+}
+
+/// What becomes of an index when platforms are left out.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum IndexMode {
+    /// A smaller index with a digest of its own.
+    #[default]
+    Rewrite,
+    /// The same index with children missing.
+    Sparse,
+}
+
+/// What happens to a target tag that someone else has changed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnConflict {
+    #[default]
+    Overwrite,
+    Keep,
+    Fail,
+}
+
+/// What happens to layers that are kept on a foreign server.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ForeignLayers {
+    #[default]
+    Skip,
+    Copy,
+}
+
+/// The keys of a rule.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Sync")]
+pub(super) struct SyncKeys {
+    /// The rule's name in reports, logs and on the command line; unique.
+    #[serde(deserialize_with = "text::rule_name")]
+    name: String,
+    /// When the daemon runs the rule: minute, hour, day of month, month, weekday.
+    schedule: Option<Schedule>,
+    /// Time zone of `schedule`, like `Europe/Berlin`. Default: UTC.
+    #[serde(default, deserialize_with = "text::time_zone")]
+    #[schemars(with = "Option<String>")]
+    timezone: Option<TimeZone>,
+    /// Instead of `schedule`: the time from one run to the next, like `15m`.
+    #[serde(default, deserialize_with = "text::duration")]
+    #[schemars(with = "Option<String>")]
+    every: Option<Duration>,
+    /// Whether the rule also runs when the daemon starts. Default: true with `every`, false with
+    /// `schedule`.
+    run_at_start: Option<bool>,
+    /// Each run begins later by a random time up to this, like `5m`. Default: `0s`.
+    #[serde(default, deserialize_with = "text::duration")]
+    #[schemars(with = "Option<String>")]
+    jitter: Option<Duration>,
+    /// A repository, with `:tag` or `@digest` if need be, or a pattern of repositories.
+    source: Source,
+    /// Where the images go: a registry and a path template, or a list of them.
+    #[serde(deserialize_with = "text::one_or_many")]
+    #[schemars(with = "OneOrMany")]
+    target: Vec<Target>,
+    /// Which tags to copy. Default: all.
+    #[serde(default, deserialize_with = "tags")]
+    #[schemars(with = "Option<Tags>")]
+    tags: TagSelection,
+    /// Platforms to copy, like `linux/arm64`. Default: all, indexes bit for bit.
+    #[serde(default, deserialize_with = "text::platforms")]
+    #[schemars(with = "Vec<String>")]
+    platforms: Vec<Platform>,
+    /// What becomes of an index when `platforms` leaves children out. Default: `rewrite`.
+    #[serde(default)]
+    index: IndexMode,
+    /// Copy signatures, SBOMs and attestations along with their images. Default: true.
+    referrers: Option<bool>,
+    /// What to do when someone else changed the tag at the target. Default: `overwrite`.
+    #[serde(default)]
+    on_conflict: OnConflict,
+    /// How long an unchanged image at the target is not looked at again. Default: `24h`.
+    #[serde(default = "default_recheck", deserialize_with = "text::duration")]
+    #[schemars(with = "Option<String>")]
+    recheck: Duration,
+    /// Layers that are kept on a foreign server, as of Windows images. Default: `skip`.
+    #[serde(default)]
+    foreign_layers: ForeignLayers,
+    /// Tags that never change: once copied, they are not asked about again.
+    #[serde(default, deserialize_with = "text::tag_patterns")]
+    #[schemars(with = "Option<Vec<String>>")]
+    immutable: Option<TagPatterns>,
+    /// Delete tags that the rule put at the target and that are gone at the source. Default: false.
+    #[serde(default)]
+    remove_extra: bool,
+    /// The most that `remove_extra` may delete in one repository at once; beyond it, nothing.
+    /// Default: 200 and 20 percent.
+    max_delete: Option<MaxDelete>,
+}
+
+/// The keys of [`TagSelection`], which itself knows nothing of configurations.
+#[derive(Deserialize, JsonSchema)]
+#[serde(remote = "TagSelection", deny_unknown_fields)]
+#[schemars(rename = "Tags")]
+struct Tags {
+    /// Tags, globs or `/regular expressions/` to copy. Default: all tags.
+    #[serde(default, deserialize_with = "text::tag_patterns")]
+    #[schemars(with = "Option<Vec<String>>")]
+    include: Option<TagPatterns>,
+    /// Tags, globs or `/regular expressions/` to leave out; they win over everything else.
+    #[serde(default, deserialize_with = "text::any_tag_patterns")]
+    #[schemars(with = "Vec<String>")]
+    exclude: TagPatterns,
+    /// Of the tags matched by patterns, keep the versions in this range, like `>=1.2, <3`.
+    #[serde(default, deserialize_with = "text::version_range")]
+    #[schemars(with = "Option<String>")]
+    semver: Option<VersionReq>,
+    /// Of the tags matched by patterns, keep this many of the highest versions.
+    latest: Option<NonZeroUsize>,
+}
+
+fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TagSelection, D::Error> {
+    Tags::deserialize(deserializer)
+}
+
+fn default_recheck() -> Duration {
+    Duration::from_secs(24 * 60 * 60)
+}
+
+impl SyncKeys {
+    pub fn check(self, node: Node<'_>, checker: &mut Checker<'_>) -> SyncRule {
+        let timing = TimingKeys {
+            schedule: self.schedule,
+            timezone: self.timezone,
+            every: self.every,
+            run_at_start: self.run_at_start,
+            jitter: self.jitter,
+        };
+        let tags = check_tags(self.tags, &self.source, node, checker);
+        let source = self.source.pattern;
+        check_targets(&self.target, &source, node.get("target"), checker);
+        let is_pinned = matches!(source.repositories, SourceRepositories::Pinned { .. });
+        if self.remove_extra && is_pinned {
+            let message = "`remove_extra` needs a source whose tags can go: a digest has none";
+            checker.report(node.span_of("remove_extra"), message);
+        } else if node.has("max_delete") && !self.remove_extra {
+            let message = "`max_delete` limits `remove_extra`, which is not there";
+            let span = node.span_of("max_delete");
+            checker.report_with_hint(span, message, "add remove_extra = true");
+        }
+        let max_delete = limits::check(self.max_delete, node.get("max_delete"), checker);
+        SyncRule {
+            name: self.name,
+            timing: timing.check(node, checker),
+            source,
+            targets: self.target,
+            tags,
+            platforms: self.platforms,
+            index: self.index,
+            referrers: self.referrers.unwrap_or(true),
+            on_conflict: self.on_conflict,
+            recheck: self.recheck,
+            foreign_layers: self.foreign_layers,
+            immutable: self.immutable,
+            remove_extra: self.remove_extra.then_some(max_delete),
+        }
+    }
+}
+
+/// The tags that a rule copies: those of `tags`, unless `source` names one itself.
+fn check_tags(
+    tags: TagSelection,
+    source: &Source,
+    rule: Node<'_>,
+    checker: &mut Checker<'_>,
+) -> TagSelection {
+    let node = rule.get("tags");
+    let named = match &source.pattern.repositories {
+        SourceRepositories::Pinned { tag, .. } => Some(tag.clone()),
+        _ => source.tag.clone().map(Some),
+    };
+    if let Some(tag) = named {
+        if node.exists() {
+            let message = "`source` says which tag to copy: remove it there, or `tags`";
+            checker.report(node.span(), message);
+        }
+        return TagSelection::literal(tag).unwrap_or_else(|error| {
+            checker.report(rule.span_of("source"), error);
+            tags
+        });
+    }
+    let narrowing = ["semver", "latest"].into_iter().find(|key| node.has(key));
+    match (tags.literals().filter(|_| node.is_sound()), narrowing) {
+        (Some(_), Some(key)) => {
+            let message =
+                format!("`{key}` has nothing to narrow: `include` holds only literal tags");
+            let hint = "add a pattern, such as \"*\", to `include`";
+            checker.report_with_hint(node.span_of(key), message, hint);
+        }
+        (Some(literals), None) if literals.is_empty() => {
+            let message = "these tags select nothing: `exclude` wins over `include`";
+            checker.report(node.span(), message);
+        }
+        _ => {}
+    }
+    tags
+}
+
+/// Refuses what would put two repositories into one, or one repository twice into the same.
+fn check_targets(
+    targets: &[Target],
+    source: &SourcePattern,
+    node: Node<'_>,
+    checker: &mut Checker<'_>,
+) {
+    if targets.is_empty() && node.is_sound() {
+        checker.report(node.span(), "a rule needs at least one target");
+    }
+    let mut seen = Vec::new();
+    for (target, node) in targets.iter().zip(node.items()) {
+        let path = match &source.repositories {
+            SourceRepositories::Matching(pattern) => {
+                if !target.template.tells_apart(pattern) {
+                    let text = node.as_str().unwrap_or_default();
+                    let message = format!(
+                        "`{text}` puts different repositories of `{pattern}` into the same one"
+                    );
+                    let hint = "add {tail}, {repository} or {repository|flatten}";
+                    checker.report_with_hint(node.span(), message, hint);
+                    continue;
+                }
+                target.template.as_str().to_owned()
+            }
+            SourceRepositories::One(repository) | SourceRepositories::Pinned { repository, .. } => {
+                let registry = &source.registry;
+                let prefix = source.literal_prefix();
+                let context = SourceContext { registry, repository, prefix };
+                let path = match target.template.render(&context) {
+                    Ok(path) => path,
+                    Err(error) => {
+                        checker.report(node.span(), error);
+                        continue;
+                    }
+                };
+                if path == *repository && target.registry == *registry {
+                    checker.report(node.span(), "the target is the source itself");
+                }
+                path.to_string()
+            }
+        };
+        let path = format!("{}/{path}", target.registry);
+        if seen.contains(&path) {
+            checker.report(node.span(), format!("the rule has the target `{path}` twice"));
+        }
+        seen.push(path);
+    }
+}
+
+impl SyncRule {
+    pub(super) fn show(&self, out: &mut Writer) {
+        let Self { name, timing, source, targets, tags, platforms, index, .. } = self;
+        let Self {
+            referrers, on_conflict, recheck, foreign_layers, immutable, remove_extra, ..
+        } = self;
+        out.header("[[sync]]");
+        out.key("name", quoted(name));
+        if let Some(timing) = timing {
+            timing::show(timing, out);
+        }
+        out.key("source", quoted(source));
+        out.key("target", list(targets));
+        if !matches!(source.repositories, SourceRepositories::Pinned { .. }) {
+            out.optional("tags", shown_tags(tags));
+        }
+        out.optional("platforms", (!platforms.is_empty()).then(|| list(platforms)));
+        out.key("index", word(index));
+        out.key("referrers", referrers);
+        out.key("on_conflict", word(on_conflict));
+        out.key("recheck", shown_duration(*recheck));
+        out.key("foreign_layers", word(foreign_layers));
+        out.optional("immutable", immutable.as_ref().map(|patterns| list(patterns.entries())));
+        out.key("remove_extra", remove_extra.is_some());
+        out.optional("max_delete", remove_extra.as_ref());
+    }
+}
+
+/// `None` when all tags are meant, which is written by leaving the key out.
+fn shown_tags(tags: &TagSelection) -> Option<String> {
+    let TagSelection { include, exclude, semver, latest } = tags;
+    let include =
+        include.as_ref().map(|patterns| format!("include = {}", list(patterns.entries())));
+    let excludes = !exclude.entries().is_empty();
+    let exclude = excludes.then(|| format!("exclude = {}", list(exclude.entries())));
+    let semver = semver.as_ref().map(|range| format!("semver = {}", quoted(range)));
+    let latest = latest.map(|n| format!("latest = {n}"));
+    let parts: Vec<_> = [include, exclude, semver, latest].into_iter().flatten().collect();
+    (!parts.is_empty()).then(|| inline_table(parts))
+}
