@@ -22,23 +22,23 @@ use super::timing::{self, TimingKeys};
 use super::{in_use, policy_mark};
 use crate::schedule::{Schedule, Timing};
 
-/// One rule, complete and consistent in itself.
+/// A validated `[[cleanup]]` rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CleanupRule {
     /// Unique among all rules.
     pub name: String,
-    /// `None`: the rule runs only when it is asked for.
+    /// `None`: the rule runs only on request.
     pub timing: Option<Timing>,
     pub repositories: Repositories,
-    /// The sources of what must stay because it runs somewhere; each is in `Config::in_use`.
+    /// Lists of images in use; each is in `Config::in_use`.
     pub in_use: Vec<String>,
     pub policy: Policy,
     pub mode: Mode,
-    /// Where what is deleted is copied to before.
+    /// Where manifests are copied before they are deleted.
     pub quarantine: Option<Quarantine>,
 }
 
-/// Whether a rule deletes when its time has come.
+/// Whether the daemon deletes, or only plans.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -48,7 +48,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As it is written in the configuration, in JSON and in the log.
+    /// The name in the configuration, in JSON and in the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Plan => "plan",
@@ -57,11 +57,11 @@ impl Mode {
     }
 }
 
-/// Where copies of what is deleted are kept for a while.
+/// Where copies of deleted manifests are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quarantine {
-    /// `oci:FOLDER` for a layout of each repository, or repositories of a registry, like
+    /// `oci:FOLDER`, with one layout per repository; or a registry and a path template, such as
     /// `backup.example.com/quarantine/{repository}`.
     pub to: QuarantinePlace,
     /// How long a copy is kept. Default: `30d`.
@@ -72,22 +72,22 @@ pub struct Quarantine {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum QuarantinePlace {
-    /// A folder in which each repository has a layout: absolute.
+    /// Absolute path of a folder with one layout per repository.
     Folder(PathBuf),
-    /// Repositories of a registry.
+    /// A registry and a path template.
     Registry(Target),
 }
 
 text::text_values!(QuarantinePlace);
 
-/// What is done with single tags where the registry deletes by digest only.
+/// What to do with a tag whose manifest stays, if the registry cannot delete a single tag.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 enum Untag {
-    /// The tag stays.
+    /// Keep the tag.
     #[default]
     Keep,
-    /// A placeholder manifest is pushed to the tag and deleted with it.
+    /// Move the tag to a placeholder manifest and delete that. Requires the right to push.
     Overwrite,
 }
 
@@ -96,53 +96,53 @@ enum Untag {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Cleanup")]
 pub(super) struct CleanupKeys {
-    /// The rule's name in reports, logs and on the command line; unique among all rules.
+    /// Name of the rule; unique among all rules.
     #[serde(deserialize_with = "text::rule_name")]
     name: String,
-    /// When the daemon runs the rule: minute, hour, day of month, month, weekday.
+    /// When the daemon runs the rule, in cron format: minute, hour, day of month, month, weekday.
     schedule: Option<Schedule>,
-    /// Time zone of `schedule`, like `Europe/Berlin`. Default: UTC.
+    /// Time zone of `schedule`, such as `Europe/Berlin`. Default: UTC.
     #[serde(default, deserialize_with = "text::time_zone")]
     #[schemars(with = "Option<String>")]
     timezone: Option<TimeZone>,
-    /// Instead of `schedule`: the time from one run to the next, like `24h`.
+    /// Interval between runs, such as `24h`; instead of `schedule`.
     #[serde(default, deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     every: Option<Duration>,
-    /// Whether the rule also runs when the daemon starts. Default: true with `every`, false with
-    /// `schedule`.
+    /// Also run the rule when the daemon starts. Default: true with `every`, false with `schedule`.
     run_at_start: Option<bool>,
-    /// Each run begins later by a random time up to this, like `5m`. Default: `0s`.
+    /// Delay each run by a random time of at most this long, such as `5m`. Default: `0s`.
     #[serde(default, deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     jitter: Option<Duration>,
-    /// Repositories and patterns of them, and layouts like `oci:/srv/images/**`; those with `!` in
-    /// front are left out.
+    /// Repositories, patterns of repositories, and layouts such as `oci:/srv/images/**`. Entries
+    /// with a leading `!` are excluded.
     repositories: Vec<RepositoryEntry>,
-    /// What runs somewhere stays: names of `[in_use.NAME]`. Where one of them cannot be had,
-    /// nothing is deleted.
+    /// Names of `[in_use.NAME]` lists whose images are kept. If one of them cannot be read, nothing
+    /// is deleted.
     in_use: Option<Vec<String>>,
-    /// Tags that stay, whatever `delete` says.
+    /// What to keep, whatever `delete` says.
     #[serde(default)]
     keep: Vec<KeepKeys>,
-    /// What goes: tags, manifests without tags, orphans.
+    /// What to delete.
     delete: Vec<DeleteKeys>,
-    /// Who says how old an image is; the first that says anything. Default: `pushed`,
+    /// How to find the age of an image; the first that is known is used. Default: `pushed`,
     /// `first_seen`.
     clock: Option<Vec<ClockSource>>,
-    /// What is younger is not touched. Default: `48h`.
+    /// Never delete anything younger than this. Default: `48h`.
     #[serde(default = "default_grace", deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     grace: Duration,
-    /// The most that one run may delete in one repository; a plan beyond it deletes nothing.
+    /// Limit on what one run may delete in one repository; a plan beyond it deletes nothing.
     /// Default: 200 and 20 percent.
     max_delete: Option<MaxDelete>,
-    /// Whether the daemon deletes, or only plans. Default: `plan`.
+    /// Whether the daemon only plans, or also deletes. Default: `plan`.
     #[serde(default)]
     mode: Mode,
-    /// Where what is deleted is copied to before, and for how long. Default: nowhere.
+    /// Copy everything to this place before it is deleted. Default: none.
     quarantine: Option<Quarantine>,
-    /// What is done with single tags where the registry deletes by digest only. Default: `keep`.
+    /// What to do with a tag whose manifest stays, if the registry cannot delete a single tag.
+    /// Default: `keep`.
     #[serde(default)]
     untag: Untag,
 }
@@ -185,7 +185,7 @@ impl FromStr for QuarantinePlace {
 }
 
 impl CleanupKeys {
-    /// `sources` are the names of all `[in_use.NAME]`.
+    /// `sources`: the names of all `[in_use.NAME]` tables.
     pub fn check(self, sources: &[&str], node: Node<'_>, checker: &mut Checker<'_>) -> CleanupRule {
         let timing = TimingKeys {
             schedule: self.schedule,
@@ -253,9 +253,9 @@ fn check_clock(
 }
 
 impl CleanupRule {
-    /// The identity of the rule's policy: different where other images would go (the limits
-    /// aside), and the same for ever for this policy, whatever the rule is called and wherever it
-    /// applies.
+    /// Identity of the policy: the same for every rule with the same policy, and different if the
+    /// rule would delete other images. Limits, name and repositories do not matter. It must never
+    /// change for a given policy.
     pub fn mark(&self) -> u64 {
         policy_mark::mark(&self.policy)
     }
@@ -289,7 +289,7 @@ impl CleanupRule {
     }
 }
 
-/// As it stands in a rule.
+/// As written in a rule.
 impl fmt::Display for QuarantinePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

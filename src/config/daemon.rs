@@ -18,27 +18,27 @@ use super::{Environment, text};
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Daemon {
-    /// Address and port of metrics, health and API. Default: `127.0.0.1:8642`.
+    /// Address and port of the metrics, health checks and API. Default: `127.0.0.1:8642`.
     #[serde(deserialize_with = "text::address")]
     #[schemars(with = "String")]
     pub listen: SocketAddr,
-    /// Folder of the state. Default: `$XDG_STATE_HOME/tranship` or `~/.local/state/tranship`.
+    /// State directory. Default: `$XDG_STATE_HOME/tranship` or `~/.local/state/tranship`.
     #[serde(deserialize_with = "state_folder")]
     pub state: PathBuf,
-    /// What clients of the API must show as their bearer token. Without it the API only reads,
-    /// and `listen` must be an address of this machine alone.
+    /// Bearer token of the API. Without it, the API is read-only and `listen` must be a loopback
+    /// address.
     pub token: Option<SecretSource>,
-    /// How long images under way may go on when the daemon is told to stop. Default: 20s.
+    /// How long to wait for transfers in progress when the daemon is told to stop. Default: 20s.
     #[serde(deserialize_with = "text::duration")]
     #[schemars(with = "String")]
     pub grace: Duration,
-    /// Most images under way at once, shared fairly between the rules. Default: 32.
+    /// Maximum number of images that are transferred at once. Default: 32.
     pub transfers: NonZeroUsize,
-    /// After so long without anything moving, a run is reported as stalled. Default: 15m.
+    /// Report a run as stalled when it makes no progress for this long. Default: 15m.
     #[serde(deserialize_with = "text::positive_duration")]
     #[schemars(with = "String")]
     pub stall_after: Duration,
-    /// How much disk the history of runs may take; the oldest goes first. Default: `256MiB`.
+    /// Disk space for the run history; the oldest runs are dropped first. Default: `256MiB`.
     #[serde(deserialize_with = "history")]
     #[schemars(with = "String")]
     pub history: u64,

@@ -13,24 +13,23 @@ use super::secret::SecretSource;
 use super::show::{Writer, quoted};
 use crate::oci::RegistryHost;
 
-/// Who may tell of pushes, and of which registry. Its name is the last part of the address that
-/// the messages go to: `POST /api/v1/events/NAME`.
+/// A sender of push events. Its name is the last part of the address for its messages:
+/// `POST /api/v1/events/NAME`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Events")]
 pub struct EventSource {
-    /// The form of the messages, which is the product that sends them.
+    /// Format of the events: the product that sends them.
     pub format: EventFormat,
-    /// The registry that the messages are about, as rules name it. The messages have the
-    /// registry's own idea of its host, which is often an internal one.
+    /// Registry that the events are about, written as in the source of the rules. It is not taken
+    /// from the event, because registries often send an internal host name.
     pub registry: RegistryHost,
-    /// Where the secret comes from that the sender proves to know; never the secret itself.
-    /// Without it, everybody who reaches the address is believed, and the daemon must listen on
-    /// this machine only.
+    /// Source of the secret that the sender must present. Without it, anyone who reaches the
+    /// address could send events, so the daemon must listen on a loopback address.
     pub secret: Option<SecretSource>,
 }
 
-/// The form of the messages.
+/// Format of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventFormat {
@@ -57,7 +56,7 @@ impl EventFormat {
         Self::Zot,
     ];
 
-    /// As the configuration has it.
+    /// The name in the configuration.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Distribution => "distribution",
@@ -70,13 +69,13 @@ impl EventFormat {
         }
     }
 
-    /// Whether the sender can set no headers, so that the secret stands in the address it calls.
+    /// Whether the sender cannot set headers, so that the secret is in the address that it calls.
     pub fn has_token_in_address(self) -> bool {
         matches!(self, Self::DockerHub | Self::Quay)
     }
 }
 
-/// Checks all sources and gives them by name. `listen` is where the daemon takes their messages.
+/// Checks all senders and returns them by name. `listen` is the address of the daemon.
 pub(super) fn check_all(
     sources: BTreeMap<Spanned<String>, EventSource>,
     listen: SocketAddr,

@@ -15,37 +15,37 @@ use super::show::{Writer, inline_table, list, quoted, shown_duration};
 use super::text::{self, OneOrMany};
 use crate::oci::ImagePrefix;
 
-/// One source, complete and consistent in itself.
+/// A validated `[in_use.NAME]` table.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InUseSource {
     pub format: InUseFormat,
     pub from: InUseFrom,
-    /// Names that images are run by, with the names that the same images have where they are kept.
+    /// Prefixes of the names by which images run, and the prefixes under which the registry has them.
     pub aliases: BTreeMap<ImagePrefix, ImagePrefix>,
-    /// How long what was seen stays protected after it was seen last.
+    /// How long an image stays protected after it was last listed.
     pub remember: Duration,
-    /// Whether a source that listed something may list nothing.
+    /// Whether an empty list is accepted after one that was not empty.
     pub allow_empty: bool,
 }
 
-/// What a source's text means.
+/// Format of the list.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InUseFormat {
-    /// Objects as `kubectl get … -o json` prints them.
+    /// Objects as printed by `kubectl get … -o json`.
     Kubernetes {
-        /// Where further images are in an object, besides where they are always looked for.
+        /// Where to find images in custom resources, in addition to pod templates.
         paths: Vec<ImagePath>,
     },
-    /// One image a line.
+    /// One image per line.
     List,
 }
 
-/// Where the text of a source is.
+/// Where the list is read from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum InUseFrom {
-    /// At least one; absolute.
+    /// Absolute paths, at least one.
     Files(Vec<PathBuf>),
-    /// What a program prints.
+    /// The output of a program.
     Command {
         /// The program, and its arguments.
         words: Vec<String>,
@@ -58,32 +58,33 @@ pub enum InUseFrom {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "InUse")]
 pub(super) struct InUseKeys {
-    /// What is read: objects as `kubectl get … -o json` prints them, or one image a line.
+    /// `kubernetes`: objects as printed by `kubectl get … -o json`. `list`: one image per line.
     format: Format,
-    /// The file to read, or a list of them. Either this or `command`.
+    /// File to read, or a list of files.
     #[serde(default, deserialize_with = "text::one_or_many")]
     #[schemars(with = "Option<OneOrMany>")]
     file: Vec<PathBuf>,
-    /// The program (and its arguments) whose output is read. Either this or `file`.
+    /// Program and arguments whose output is read, instead of `file`.
     #[serde(default, deserialize_with = "text::command")]
     command: Option<Vec<String>>,
-    /// Of `kubernetes`: JSONPaths (RFC 9535) to further images in an object, such as
-    /// `$.spec.steps[*].image`.
+    /// For `kubernetes`: JSONPath expressions (RFC 9535) that find images in custom resources, such
+    /// as `$.spec.steps[*].image`.
     #[serde(default)]
     paths: Vec<ImagePath>,
-    /// Mirrors: what the names of images begin with, and what stands there where they are kept.
+    /// For images that run from a mirror: prefix of the running image's name, and the prefix under
+    /// which the registry has it.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     aliases: BTreeMap<Spanned<String>, ImagePrefix>,
-    /// How long what was seen stays protected after it was seen last. Default: `14d`.
+    /// How long an image stays protected after it was last listed. Default: `14d`.
     #[serde(default = "default_remember", deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     remember: Duration,
-    /// How long `command` may take. Default: `60s`.
+    /// Time after which `command` is killed. Default: `60s`.
     #[serde(default = "default_timeout", deserialize_with = "text::positive_duration")]
     #[schemars(with = "Option<String>")]
     timeout: Duration,
-    /// Whether it is fine to list nothing after something was listed. Default: false.
+    /// Accept an empty list even if the previous one was not empty. Default: false.
     #[serde(default)]
     allow_empty: bool,
 }
@@ -104,7 +105,7 @@ fn default_timeout() -> Duration {
     Duration::from_secs(60)
 }
 
-/// Checks all sources and gives them by name.
+/// Checks all lists and returns them by name.
 pub(super) fn check_all(
     sources: BTreeMap<Spanned<String>, InUseKeys>,
     node: Node<'_>,
@@ -166,8 +167,7 @@ impl InUseKeys {
     }
 }
 
-/// Makes the paths absolute. The files need not exist yet: until somebody writes them, nothing is
-/// deleted.
+/// Makes the paths absolute. The files need not exist yet; nothing is deleted until they do.
 fn check_files(files: Vec<PathBuf>, node: Node<'_>, checker: &mut Checker<'_>) -> Vec<PathBuf> {
     if files.is_empty() && node.exists() && node.is_sound() {
         checker.report(node.span(), "an empty list names no file");
@@ -214,7 +214,7 @@ fn check_aliases(
     checked
 }
 
-/// Checks the names of sources in a rule. `known` are all sources of the file.
+/// Checks the names in `in_use` of a rule. `known`: all `[in_use.NAME]` tables of the file.
 pub(super) fn check_names(
     names: &[String],
     known: &[&str],

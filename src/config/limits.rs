@@ -10,19 +10,19 @@ use super::checker::Checker;
 use super::document::Node;
 use super::show::inline_table;
 
-/// The most that one run may delete in one repository; tags and manifests each on their own. A
-/// plan that exceeds it deletes nothing.
+/// Limit on what one run may delete in one repository; tags and manifests are counted separately.
+/// A plan that exceeds it deletes nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MaxDelete {
-    /// So many tags, and so many manifests.
+    /// Maximum number of tags, and maximum number of manifests.
     pub count: Option<u32>,
-    /// Of all tags, and of all manifests, rounded down; at most 100.
+    /// Maximum percentage of all tags, and of all manifests, rounded down; 0 to 100.
     #[serde(default, deserialize_with = "percent")]
     pub percent: Option<u8>,
 }
 
-/// What holds where a rule says nothing. One limit that is given does not take the other away.
+/// The defaults. A limit that a rule leaves out keeps its default.
 const DEFAULT: MaxDelete = MaxDelete { count: Some(200), percent: Some(20) };
 
 fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
@@ -46,7 +46,7 @@ pub(super) fn check(
     MaxDelete { count: count.or(DEFAULT.count), percent: percent.or(DEFAULT.percent) }
 }
 
-/// As it stands in a rule.
+/// As written in a rule.
 impl fmt::Display for MaxDelete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let count = self.count.map(|count| format!("count = {count}"));

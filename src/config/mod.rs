@@ -66,33 +66,33 @@ use in_use::InUseKeys;
 use problem::Problems;
 use sync::SyncKeys;
 
-/// The configuration of tranship: registries, and rules that keep images in step between them.
+/// Configuration of tranship.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(title = "tranship.toml")]
 struct ConfigKeys {
-    /// Where the daemon listens and keeps its state.
+    /// The daemon: its address and its state.
     #[serde(default)]
     daemon: Daemon,
-    /// Settings of registries, by `host` or `host:port`.
+    /// Registries, by `host` or `host:port`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RegistryConfig>")]
     registry: BTreeMap<Spanned<String>, RegistryConfig>,
-    /// Senders of push notifications, by the name in their address: `/api/v1/events/NAME`.
+    /// Senders of push events, by the name in their address: `/api/v1/events/NAME`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, EventSource>")]
     events: BTreeMap<Spanned<String>, EventSource>,
-    /// Webhooks that are told what people should know of.
+    /// Webhooks that are called when a rule fails or recovers.
     #[serde(default)]
     notify: Vec<Receiver>,
-    /// Where to learn what runs somewhere, by the name that `[[cleanup]]` rules call it.
+    /// Lists of images that are in use, by the name that cleanup rules use.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, InUseKeys>")]
     in_use: BTreeMap<Spanned<String>, InUseKeys>,
-    /// Rules: what to copy from where to where, and when.
+    /// Sync rules: what to copy, where to, and when.
     #[serde(default)]
     sync: Vec<SyncKeys>,
-    /// Rules: what to delete in which repositories, and when.
+    /// Cleanup rules: what to delete in which repositories, and when.
     #[serde(default)]
     cleanup: Vec<CleanupKeys>,
 }

@@ -22,54 +22,54 @@ use super::text;
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Notify")]
 pub struct Receiver {
-    /// The webhook's address, or where it comes from if it is a secret, as those of chats are.
+    /// Address of the webhook, or its source if it is a secret.
     #[serde(deserialize_with = "url")]
     #[schemars(with = "TextOrSecret")]
     pub url: WebhookUrl,
-    /// What is sent: `json` has everything, `slack` is one text. Default: `json`.
+    /// Format of the message: `json` has all details, `slack` is a text. Default: `json`.
     #[serde(default)]
     pub format: NotifyFormat,
-    /// What is told: `failure`, `recovery`, `safety`. Default: all of them.
+    /// Kinds of notification to send: `failure`, `recovery`, `safety`. Default: all.
     #[serde(default = "all_kinds", deserialize_with = "kinds")]
     pub on: BTreeSet<AlertKind>,
-    /// Names of rules, or patterns of them. Default: every rule, and the daemon's own affairs.
+    /// Names or globs of rules. Default: all rules, and problems of the daemon itself.
     #[serde(default, deserialize_with = "patterns")]
     pub rules: Option<Vec<RulePattern>>,
-    /// Headers that are sent along, with where their values come from.
+    /// Additional request headers, with the sources of their values.
     #[serde(default, deserialize_with = "headers")]
     pub headers: BTreeMap<String, SecretSource>,
 }
 
-/// Where a notification goes. The path often is a secret: only the host is ever shown.
+/// Address of a webhook. Its path is often a secret, so only the host is ever shown.
 #[derive(Clone, PartialEq, Eq)]
 pub enum WebhookUrl {
-    /// As it was typed. Over http only if nothing secret goes along.
+    /// A literal address. Uses http only if no secret is sent.
     Literal(Url),
     Secret(SecretSource),
 }
 
-/// What the body of the request looks like.
+/// Format of the message.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NotifyFormat {
-    /// Everything as JSON: docs/notifications.md.
+    /// All details, as JSON: docs/notifications.md.
     #[default]
     Json,
-    /// One text, as Slack and those who understand its webhooks take it.
+    /// A text, as accepted by Slack and compatible chats.
     Slack,
 }
 
-/// What somebody can be told of.
+/// Kind of a notification.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum AlertKind {
-    /// Something began to fail.
+    /// A rule, a reload or a run started to fail.
     Failure,
     /// It works again.
     Recovery,
-    /// A safety limit kept something from being done.
+    /// A safety limit prevented deletions.
     Safety,
 }
 
@@ -137,10 +137,10 @@ impl fmt::Debug for WebhookUrl {
 
 text::text_values!(RulePattern);
 
-/// What a literal address that may be a secret should be instead.
+/// Hint for a literal address that may be a secret.
 const AS_A_SECRET: &str = "it may be a secret: write { env = \"VARIABLE\" }, { file = \"PATH\" } or { command = [\"PROGRAM\"] }";
 
-/// An address, or where it comes from.
+/// A literal address, or the source of a secret one.
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WebhookUrl, D::Error> {
     let expected = "a string, or a table with `env`, `file` or `command`";
     let read = |text: &str| literal(text).map(WebhookUrl::Literal);
@@ -157,7 +157,7 @@ enum TextOrSecret {
     Secret(SecretKeys),
 }
 
-/// An address without secrets. Errors never quote it: it may be a secret after all.
+/// A literal address. Errors never quote it, because it may contain a secret.
 fn literal(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).ok().filter(|url| {
         matches!(url.scheme(), "http" | "https")
@@ -216,7 +216,7 @@ fn headers<'de, D: Deserializer<'de>>(
 }
 
 impl Receiver {
-    /// `rules` are the names of all rules.
+    /// `rules`: the names of all rules.
     pub(super) fn check(&mut self, rules: &[&str], node: Node<'_>, checker: &mut Checker<'_>) {
         let url = node.get("url");
         match &mut self.url {
@@ -265,7 +265,7 @@ impl Receiver {
     }
 }
 
-/// Whether secrets may go to this address: encrypted, or to this machine itself.
+/// Whether secrets may be sent to this address: it uses https, or is on this machine.
 pub fn may_carry_secrets(url: &Url) -> bool {
     url.scheme() == "https" || is_loopback(url)
 }

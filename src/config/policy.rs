@@ -209,20 +209,21 @@ impl TagSelector {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Keep")]
 pub(super) struct KeepKeys {
-    /// The name of this line in plans; unique among `keep` and `delete`.
+    /// Name of this line in plans; unique among `keep` and `delete`.
     #[serde(deserialize_with = "text::line_id")]
     id: String,
-    /// Tags, globs or `/regular expressions/`.
+    /// Tags to select: names, globs or `/regular expressions/`.
     #[serde(default, deserialize_with = "text::tag_patterns")]
     #[schemars(with = "Option<Vec<String>>")]
     tags: Option<TagPatterns>,
-    /// Versions in this range, like `>=1.2, <3`.
+    /// Select only versions in this range, such as `>=1.2, <3`.
     #[serde(default, deserialize_with = "text::version_range")]
     #[schemars(with = "Option<String>")]
     semver: Option<VersionReq>,
-    /// Only so many of the newest images. Default: all.
+    /// Keep only this many of the newest selected images. Default: all.
     newest: Option<NonZeroU32>,
-    /// What `newest` counts within: `major`, `minor`, or the group of a `/regular expression/`.
+    /// Count `newest` separately for each `major` or `minor` version, or for each text captured by
+    /// a `/regular expression/`.
     per: Option<Per>,
 }
 
@@ -231,29 +232,29 @@ pub(super) struct KeepKeys {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Delete")]
 pub(super) struct DeleteKeys {
-    /// The name of this line in plans; unique among `keep` and `delete`.
+    /// Name of this line in plans; unique among `keep` and `delete`.
     #[serde(deserialize_with = "text::line_id")]
     id: String,
-    /// Tags, globs or `/regular expressions/`.
+    /// Tags to select: names, globs or `/regular expressions/`.
     #[serde(default, deserialize_with = "text::tag_patterns")]
     #[schemars(with = "Option<Vec<String>>")]
     tags: Option<TagPatterns>,
-    /// Versions in this range, like `<1`.
+    /// Select only versions in this range, such as `<1`.
     #[serde(default, deserialize_with = "text::version_range")]
     #[schemars(with = "Option<String>")]
     semver: Option<VersionReq>,
-    /// Only what is at least so old, like `30d`.
+    /// Select only what is at least this old, such as `30d`.
     #[serde(default, deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     older_than: Option<Duration>,
-    /// Only what is not among so many of the newest images.
+    /// Do not select this many of the newest images.
     beyond_newest: Option<NonZeroU32>,
-    /// What `beyond_newest` counts within: `major`, `minor`, or the group of a
-    /// `/regular expression/`.
+    /// Count `beyond_newest` separately for each `major` or `minor` version, or for each text
+    /// captured by a `/regular expression/`.
     per: Option<Per>,
-    /// `true`: manifests without tags that belong to nothing.
+    /// `true`: select manifests without a tag that belong to nothing. Works in layouts only.
     untagged: Option<bool>,
-    /// `true`: signatures and the like whose image is gone.
+    /// `true`: select referrers, such as signatures, whose image no longer exists.
     orphans: Option<bool>,
 }
 

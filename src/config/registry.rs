@@ -17,50 +17,50 @@ use super::show::{Writer, list, path, quoted, shown_duration, word};
 use super::text;
 use crate::oci::RegistryHost;
 
-/// How to reach a registry and who to be there. The default is what a public registry needs.
+/// How to connect to a registry, and with which credentials. The default suits a public registry.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 #[schemars(rename = "Registry")]
 pub struct RegistryConfig {
-    /// Whom to log in as. Without it, docker's auth file and credential helpers are asked.
+    /// User name. Without it, docker's auth file and credential helpers are used.
     #[serde(deserialize_with = "username")]
     pub username: Option<String>,
-    /// Where the password or token comes from; never the password itself.
+    /// Source of the password or access token; never the password itself.
     pub password: Option<SecretSource>,
-    /// Give up protection: `http` speaks plain HTTP, `no-verify` accepts any certificate.
+    /// Connect without protection: `http` uses plain HTTP, `no-verify` accepts any certificate.
     pub insecure: Insecure,
-    /// PEM file of further certificate authorities to trust.
+    /// PEM file with additional certificate authorities to trust.
     pub ca_file: Option<PathBuf>,
-    /// PEM file of the certificate to show to the registry; needs `client_key`.
+    /// PEM file with the client certificate; requires `client_key`.
     pub client_cert: Option<PathBuf>,
-    /// PEM file of the key of `client_cert`.
+    /// PEM file with the private key of `client_cert`.
     pub client_key: Option<PathBuf>,
-    /// Most requests at a time. Default: found out while running.
+    /// Maximum number of concurrent requests. Default: found automatically.
     pub parallel: Option<NonZeroU32>,
-    /// Most requests a second, such as `5` or `0.5`. Default: no limit but the registry's own.
+    /// Maximum request rate per second, such as `5` or `0.5`. Default: no limit.
     #[serde(deserialize_with = "rate")]
     pub requests_per_second: Option<f64>,
-    /// How long to wait without a single byte moving before trying again. Default: 60s.
+    /// A request is aborted and retried when no byte moves for this long. Default: 60s.
     #[serde(deserialize_with = "text::positive_duration")]
     #[schemars(with = "Option<String>")]
     pub idle_timeout: Option<Duration>,
-    /// Further hosts that may receive these credentials when the registry names them as its
-    /// token service; with `http://` in front where https is not meant.
+    /// Additional token servers that may receive these credentials: hosts, with `http://` in front
+    /// if the server has no TLS.
     #[serde(deserialize_with = "text::realms")]
     pub auth_realms: Vec<String>,
 }
 
-/// Which protection is given up.
+/// Whether the connection is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Insecure {
-    /// None; it is not written, but left out.
+    /// TLS with verification: the default, for which the key is left out.
     #[default]
     #[serde(skip)]
     No,
-    /// No TLS at all.
+    /// Plain HTTP.
     Http,
-    /// TLS with any certificate.
+    /// TLS that accepts any certificate.
     NoVerify,
 }
 
@@ -79,7 +79,7 @@ fn rate<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Er
     Ok(Some(rate))
 }
 
-/// Checks all registries and gives them by their normalised host.
+/// Checks all registries and returns them by their normalised host.
 pub(super) fn check_all(
     registries: BTreeMap<Spanned<String>, RegistryConfig>,
     node: Node<'_>,

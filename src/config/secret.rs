@@ -12,27 +12,27 @@ use super::document::Node;
 use super::show::{list, path, quoted};
 use super::text;
 
-/// Where a secret comes from. It is read when it is needed, not with the configuration.
+/// Source of a secret. The secret is read when it is needed, not with the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SecretSource {
-    /// An environment variable, set when the configuration was read.
+    /// An environment variable; it was set when the configuration was read.
     Env(String),
-    /// A file, there when the configuration was read; absolute.
+    /// Absolute path of a file; it existed when the configuration was read.
     File(PathBuf),
-    /// A program and its arguments; it prints the secret.
+    /// A program and its arguments, which prints the secret.
     Command(Vec<String>),
 }
 
-/// Exactly one of the three.
+/// Source of a secret: exactly one of the three keys.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Secret")]
 pub struct SecretKeys {
-    /// The environment variable that holds it.
+    /// Environment variable that holds the secret.
     env: Option<String>,
-    /// The file that holds it; a line feed at its end is dropped.
+    /// File that holds the secret; a newline at its end is ignored.
     file: Option<PathBuf>,
-    /// The program (and its arguments) that prints it.
+    /// Program and arguments that print the secret.
     #[serde(default, deserialize_with = "text::command")]
     command: Option<Vec<String>>,
 }
@@ -82,7 +82,7 @@ impl JsonSchema for SecretSource {
 }
 
 impl SecretSource {
-    /// Makes its path absolute, and reports a file or variable that is not there.
+    /// Makes the path absolute, and reports a missing file or variable.
     pub(super) fn check(&mut self, node: Node<'_>, checker: &mut Checker<'_>) {
         match self {
             Self::Env(name) => {
@@ -100,7 +100,7 @@ impl SecretSource {
     }
 }
 
-/// As it stands in a configuration.
+/// As written in the configuration.
 impl fmt::Display for SecretSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -20,46 +20,45 @@ use crate::oci::selection::{TagPatterns, TagSelection};
 use crate::oci::template::SourceContext;
 use crate::schedule::{Schedule, Timing};
 
-/// One rule, complete and consistent in itself.
+/// A validated `[[sync]]` rule.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SyncRule {
     /// Unique among the rules.
     pub name: String,
-    /// `None`: the rule runs only on events and when it is asked for.
+    /// `None`: the rule runs only on push events and on request.
     pub timing: Option<Timing>,
     pub source: SourcePattern,
-    /// At least one, no two the same.
+    /// Not empty, without duplicates.
     pub targets: Vec<Target>,
-    /// For a pinned source: the tag that the target gets, or none.
+    /// For a source with a digest: the tag at the target, if any.
     pub tags: TagSelection,
-    /// Empty: all of them.
+    /// Empty: all platforms.
     pub platforms: Vec<Platform>,
     pub index: IndexMode,
-    /// Whether signatures, SBOMs and attestations follow.
+    /// Whether signatures, SBOMs and attestations are copied.
     pub referrers: bool,
     pub on_conflict: OnConflict,
-    /// How long the state vouches for the target. Zero: never.
+    /// How long the record in the state that the target has an image is trusted. Zero: never.
     pub recheck: Duration,
     pub foreign_layers: ForeignLayers,
-    /// Tags that are never asked about again once they are mirrored.
+    /// Tags that are not checked again once they are copied.
     pub immutable: Option<TagPatterns>,
-    /// Tags that are gone at the source go at the targets, too, but no more than this; `None`:
-    /// they stay.
+    /// Limit for deleting tags at the targets that the source no longer has. `None`: they are kept.
     pub remove_extra: Option<MaxDelete>,
 }
 
-/// What becomes of an index when platforms are left out.
+/// How to write an index when `platforms` excludes some of its children.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IndexMode {
-    /// A smaller index with a digest of its own.
+    /// Write a smaller index, with a new digest.
     #[default]
     Rewrite,
-    /// The same index with children missing.
+    /// Write the original index without the excluded children.
     Sparse,
 }
 
-/// What happens to a target tag that someone else has changed.
+/// What to do if somebody else changed the tag at the target.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum OnConflict {
@@ -69,7 +68,7 @@ pub enum OnConflict {
     Fail,
 }
 
-/// What happens to layers that are kept on a foreign server.
+/// Whether to copy layers that are stored outside the registry.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForeignLayers {
@@ -83,29 +82,28 @@ pub enum ForeignLayers {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Sync")]
 pub(super) struct SyncKeys {
-    /// The rule's name in reports, logs and on the command line; unique.
+    /// Unique name of the rule, used in reports, logs and with `--rule`.
     #[serde(deserialize_with = "text::rule_name")]
     name: String,
-    /// When the daemon runs the rule: minute, hour, day of month, month, weekday.
+    /// When the daemon runs the rule, in cron format: minute, hour, day of month, month, weekday.
     schedule: Option<Schedule>,
-    /// Time zone of `schedule`, like `Europe/Berlin`. Default: UTC.
+    /// Time zone of `schedule`, such as `Europe/Berlin`. Default: UTC.
     #[serde(default, deserialize_with = "text::time_zone")]
     #[schemars(with = "Option<String>")]
     timezone: Option<TimeZone>,
-    /// Instead of `schedule`: the time from one run to the next, like `15m`.
+    /// Interval between runs, such as `15m`; instead of `schedule`.
     #[serde(default, deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     every: Option<Duration>,
-    /// Whether the rule also runs when the daemon starts. Default: true with `every`, false with
-    /// `schedule`.
+    /// Also run the rule when the daemon starts. Default: true with `every`, false with `schedule`.
     run_at_start: Option<bool>,
-    /// Each run begins later by a random time up to this, like `5m`. Default: `0s`.
+    /// Delay each run by a random time of at most this long, such as `5m`. Default: `0s`.
     #[serde(default, deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     jitter: Option<Duration>,
-    /// A repository, with `:tag` or `@digest` if need be, or a pattern of repositories.
+    /// Repository, optionally with `:tag` or `@digest`, or a pattern of repositories.
     source: Source,
-    /// Where the images go: a registry and a path template, or a list of them.
+    /// Registry and path template, or a list of them.
     #[serde(deserialize_with = "text::one_or_many")]
     #[schemars(with = "OneOrMany")]
     target: Vec<Target>,
@@ -113,34 +111,36 @@ pub(super) struct SyncKeys {
     #[serde(default, deserialize_with = "tags")]
     #[schemars(with = "Option<Tags>")]
     tags: TagSelection,
-    /// Platforms to copy, like `linux/arm64`. Default: all, indexes bit for bit.
+    /// Platforms to copy, such as `linux/arm64`. Default: all.
     #[serde(default, deserialize_with = "text::platforms")]
     #[schemars(with = "Vec<String>")]
     platforms: Vec<Platform>,
-    /// What becomes of an index when `platforms` leaves children out. Default: `rewrite`.
+    /// How to write an index when `platforms` excludes some of its children. Default: `rewrite`.
     #[serde(default)]
     index: IndexMode,
-    /// Copy signatures, SBOMs and attestations along with their images. Default: true.
+    /// Copy signatures, SBOMs and attestations together with their images. Default: true.
     referrers: Option<bool>,
-    /// What to do when someone else changed the tag at the target. Default: `overwrite`.
+    /// What to do if somebody else changed the tag at the target. Default: `overwrite`.
     #[serde(default)]
     on_conflict: OnConflict,
-    /// How long an unchanged image at the target is not looked at again. Default: `24h`.
+    /// Time after which the target is asked again about an unchanged image. Default: `24h`.
     #[serde(default = "default_recheck", deserialize_with = "text::duration")]
     #[schemars(with = "Option<String>")]
     recheck: Duration,
-    /// Layers that are kept on a foreign server, as of Windows images. Default: `skip`.
+    /// Whether to copy layers that are stored outside the registry, as in Windows images. Default:
+    /// `skip`.
     #[serde(default)]
     foreign_layers: ForeignLayers,
-    /// Tags that never change: once copied, they are not asked about again.
+    /// Tags that never change. Once copied, they are not checked again.
     #[serde(default, deserialize_with = "text::tag_patterns")]
     #[schemars(with = "Option<Vec<String>>")]
     immutable: Option<TagPatterns>,
-    /// Delete tags that the rule put at the target and that are gone at the source. Default: false.
+    /// Delete tags at the target that the rule copied and that the source no longer has. Default:
+    /// false.
     #[serde(default)]
     remove_extra: bool,
-    /// The most that `remove_extra` may delete in one repository at once; beyond it, nothing.
-    /// Default: 200 and 20 percent.
+    /// Limit for `remove_extra`, per repository and run; beyond it, nothing is deleted. Default:
+    /// 200 and 20 percent.
     max_delete: Option<MaxDelete>,
 }
 
@@ -149,19 +149,22 @@ pub(super) struct SyncKeys {
 #[serde(remote = "TagSelection", deny_unknown_fields)]
 #[schemars(rename = "Tags")]
 struct Tags {
-    /// Tags, globs or `/regular expressions/` to copy. Default: all tags.
+    /// Tags to copy: names, globs or `/regular expressions/`. Default: all tags.
     #[serde(default, deserialize_with = "text::tag_patterns")]
     #[schemars(with = "Option<Vec<String>>")]
     include: Option<TagPatterns>,
-    /// Tags, globs or `/regular expressions/` to leave out; they win over everything else.
+    /// Tags not to copy: names, globs or `/regular expressions/`. Takes precedence over everything
+    /// else.
     #[serde(default, deserialize_with = "text::any_tag_patterns")]
     #[schemars(with = "Vec<String>")]
     exclude: TagPatterns,
-    /// Of the tags matched by patterns, keep the versions in this range, like `>=1.2, <3`.
+    /// Of the tags that match a glob or regular expression, copy only versions in this range, such
+    /// as `>=1.2, <3`.
     #[serde(default, deserialize_with = "text::version_range")]
     #[schemars(with = "Option<String>")]
     semver: Option<VersionReq>,
-    /// Of the tags matched by patterns, keep this many of the highest versions.
+    /// Of the tags that match a glob or regular expression, copy only this many of the highest
+    /// versions.
     latest: Option<NonZeroUsize>,
 }
 
@@ -252,7 +255,7 @@ fn check_tags(
     tags
 }
 
-/// Refuses what would put two repositories into one, or one repository twice into the same.
+/// Refuses targets that would receive two repositories, or the same repository twice.
 fn check_targets(
     targets: &[Target],
     source: &SourcePattern,
@@ -330,7 +333,7 @@ impl SyncRule {
     }
 }
 
-/// `None` when all tags are meant, which is written by leaving the key out.
+/// `None` if all tags are selected; the key is left out then.
 fn shown_tags(tags: &TagSelection) -> Option<String> {
     let TagSelection { include, exclude, semver, latest } = tags;
     let include =
