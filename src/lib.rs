@@ -8,6 +8,7 @@
 //! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
 //! - `server`: the daemon's metrics, health and API; layouts served as a registry.
 //! - `daemon`: the rules of the configuration, run at their times and on push events.
+//! - `run`: the composition root: one configuration made ready, and its rules carried out.
 //! - `verify`: source and target compared down to every blob, and repaired.
 //! - `alerts`: tells people, by webhook, what they should know of.
 //! - `history`: what each run did, kept on disk.
@@ -53,6 +54,7 @@ pub mod process;
 pub mod registry;
 pub mod removal;
 pub mod repository;
+pub mod run;
 pub mod schedule;
 pub mod secret;
 pub mod server;

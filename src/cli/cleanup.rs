@@ -3,7 +3,6 @@
 
 use parking_lot::Mutex;
 
-use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -12,20 +11,17 @@ use super::cleanup_text as text;
 use super::exit::{CliError, Exit};
 use super::report::print_failure;
 use super::{output, session, signals};
-use crate::cleanup::{
-    Cleaner, CleanupReport, CleanupSpec, Place, Plan, RepositoryReport, Sources, Verdict, explain,
-    resolved,
-};
+use crate::cleanup::{CleanupReport, Place, Plan, RepositoryReport, Verdict, explain, resolved};
+use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
-use crate::config::{CleanupRule, Config, RegistryConfig};
-use crate::fair::{Flow, Pulse, WriteLeases};
-use crate::history::{Cause, History, RunId, RunRecord, RunStart};
+use crate::fair::Flow;
+use crate::history::History;
 use crate::oci::{Address, ImageAddress};
-use crate::removal::{Actor, Audit};
 use crate::repository::{Failure, Reference};
-use crate::secret::Environment;
+use crate::run::{CleanupOptions, Engine, Run};
 use crate::state::State;
 use crate::stop::StopSignal;
+use crate::sync::RunProgress;
 
 /// Show what the [[cleanup]] rules would delete; delete it with --apply
 ///
@@ -106,7 +102,10 @@ struct Made {
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let asked = args.explain.map(asked).transpose()?;
     let config = session::required_config(global)?;
-    let rules = choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
+    choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
+    let carrier = session::carrier(State::open(&config.daemon.state)?);
+    let engine = session::engine(config, carrier, true)?;
+    let rules = choose(&engine.config.cleanup, &args.rules, asked.as_ref()).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
     if let Some(rule) = rules.iter().find(|rule| args.apply && rule.repositories.is_sweeping()) {
         return Err(CliError::Hinted {
@@ -118,17 +117,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             hint: "name the part of the registry that is meant, or leave some out with `!`",
         });
     }
-    let cleaner = cleaner(&config)?;
     let history = match mode {
         Mode::Plan => None,
-        Mode::Apply => Some(history(&config)?),
+        Mode::Apply => Some(session::history(&engine.config)?),
     };
     let stop = StopSignal { soon: signals::stop_token(), ..StopSignal::default() };
     let mut ran = Vec::new();
     for rule in rules {
         let wanted =
             Wanted { rule, mode, asked: asked.as_ref(), stop: &stop, output: global.output };
-        ran.push(run_rule(&cleaner, history.as_ref(), &wanted).await?);
+        ran.push(run_rule(&engine, history.as_ref(), &wanted).await?);
     }
     let exit = exit(&ran);
     match global.output {
@@ -145,22 +143,6 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     Ok(exit)
 }
 
-/// What carries the rules of a configuration out, with the state and the audit of it.
-pub fn cleaner(config: &Config) -> Result<Cleaner, CliError> {
-    let state = State::open(&config.daemon.state)?;
-    let audit = Audit::open(&config.daemon.state, Timestamp::now())
-        .map_err(|error| CliError::Failed(format!("failed to open the audit: {error}")))?;
-    let registries = session::registries(config.registries.clone(), RegistryConfig::default());
-    let sources = Sources::new(config.in_use.clone(), Environment::of_process());
-    let cleaner = Cleaner::new(registries, session::carrier(state), WriteLeases::default(), audit);
-    Ok(cleaner.with_sources(sources))
-}
-
-fn history(config: &Config) -> Result<History, CliError> {
-    let opened = History::open(&config.daemon.state, config.daemon.history, Timestamp::now());
-    opened.map_err(|error| CliError::Failed(format!("failed to open the history: {error}")))
-}
-
 /// What is wanted of one rule.
 struct Wanted<'a> {
     rule: &'a CleanupRule,
@@ -172,7 +154,7 @@ struct Wanted<'a> {
 
 /// One run, which is kept in the history if it deletes.
 async fn run_rule(
-    cleaner: &Cleaner,
+    engine: &Engine,
     history: Option<&History>,
     wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
@@ -184,29 +166,10 @@ async fn run_rule(
             made.lock().failed.get_or_insert(error);
         }
     };
-    // The state keeps whole seconds, so the first plan is told no more than the second.
-    let now = Timestamp::from_second(Timestamp::now().as_second()).unwrap_or_default();
-    let id = RunId::new(now, fastrand::u32(..));
-    let begun = RunStart { id, rule: rule.name.clone(), cause: Cause::Command, started: now };
-    if let Some(history) = history {
-        history.begin(&begun);
-    }
-    let report = cleaner
-        .run(CleanupSpec {
-            rule,
-            mode,
-            only: asked.map(|asked| &asked.place),
-            stop,
-            flow: Flow::ALONE,
-            pulse: &Pulse::default(),
-            actor: &Actor::of_process(begun.id.as_str(), begun.cause.as_str()),
-            now,
-            watch: &watch,
-        })
-        .await;
-    if let Some(history) = history {
-        history.end(&RunRecord::cleaned(&begun, Timestamp::now(), &report)).await;
-    }
+    let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
+    let run = Run { begun: &begun, history, flow: Flow::ALONE, stop, progress: &progress };
+    let only = asked.map(|asked| &asked.place);
+    let (report, _) = engine.clean(rule, run, CleanupOptions { mode, only, plan: &watch }).await;
     let Made { mut plans, mut texts, explanation, failed } = made.into_inner();
     if let Some(error) = failed {
         return Err(CliError::Failed(format!("failed to write JSON: {error}")));

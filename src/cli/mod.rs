@@ -41,6 +41,7 @@ mod serve_layout;
 mod session;
 mod signals;
 mod status;
+mod status_report;
 mod status_text;
 mod sync;
 #[cfg(feature = "otlp")]

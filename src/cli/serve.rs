@@ -11,11 +11,10 @@ use tokio_util::sync::CancellationToken;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
-use crate::daemon::{Daemon, Handle, Parts, System, Watch};
-use crate::history::History;
+use crate::daemon::{Daemon, Handle, Parts, Watch};
 use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
-use crate::removal::{Audit, audit};
+use crate::run::System;
 use crate::secret::Environment;
 use crate::server::{self, api};
 use crate::state::State;
@@ -60,15 +59,8 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     let listener = listen(config.daemon.listen).await?;
     let address = listener.local_addr().map_err(failed)?;
     let state = State::open(&config.daemon.state)?;
-    let (folder, limit) = (&config.daemon.state, config.daemon.history);
-    let history = History::open(folder, limit, jiff::Timestamp::now()).map_err(failed)?;
-    let audit = Audit::open(folder, jiff::Timestamp::now()).map_err(|error| {
-        let dir = audit::folder(folder);
-        CliError::Failed(format!(
-            "the audit of deletions in {} is not usable: {error}",
-            dir.display()
-        ))
-    })?;
+    let history = session::history(&config)?;
+    let audit = session::audit(&config)?;
     let metrics = Metrics::new();
     let carrier = Carrier::new(state.clone(), RetryPolicy::default(), session::jitter)
         .with_listener(Arc::new(metrics.clone()));

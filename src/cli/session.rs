@@ -5,11 +5,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+
 use super::args::{Global, Reach};
 use super::exit::CliError;
 use crate::config::{self, Config, RegistryConfig};
+use crate::history::{Cause, History, RunId, RunStart};
 use crate::http::RetryPolicy;
 use crate::registry::Registries;
+use crate::removal::{Audit, audit};
+use crate::run::{Engine, Resources, System};
 use crate::secret::Environment;
 use crate::state::State;
 use crate::stores::Stores;
@@ -73,6 +78,45 @@ pub fn registries(
 /// What moves images.
 pub fn carrier(state: State) -> Arc<Carrier> {
     Arc::new(Carrier::new(state, RetryPolicy::default(), jitter))
+}
+
+/// A configuration made ready to run its rules.
+///
+/// `deletes`: deletions are possible, and recorded in the audit.
+pub fn engine(config: Config, carrier: Arc<Carrier>, deletes: bool) -> Result<Engine, CliError> {
+    let audit = deletes.then(|| audit(&config)).transpose()?;
+    let resources = Resources {
+        carrier,
+        audit,
+        metrics: None,
+        environment: Environment::of_process(),
+        clock: Arc::new(System),
+        random: jitter,
+    };
+    Ok(Engine::new(config, &resources))
+}
+
+/// The audit of deletions in the state directory.
+pub fn audit(config: &Config) -> Result<Audit, CliError> {
+    let folder = &config.daemon.state;
+    Audit::open(folder, Timestamp::now()).map_err(|error| {
+        let folder = audit::folder(folder);
+        let folder = folder.display();
+        CliError::Failed(format!("the audit of deletions in {folder} is not usable: {error}"))
+    })
+}
+
+/// The history of runs in the state directory.
+pub fn history(config: &Config) -> Result<History, CliError> {
+    let opened = History::open(&config.daemon.state, config.daemon.history, Timestamp::now());
+    opened.map_err(|error| CliError::Failed(format!("failed to open the history: {error}")))
+}
+
+/// A run of a rule that this command begins.
+pub fn begun(rule: &str) -> RunStart {
+    let started = Timestamp::now();
+    let id = RunId::new(started, fastrand::u32(..));
+    RunStart { id, rule: rule.to_owned(), cause: Cause::Command, started }
 }
 
 /// A random number from 0 to 1.

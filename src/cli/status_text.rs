@@ -1,10 +1,10 @@
-//! What the daemon does, as people read it. Pure: the time of day comes in.
+//! The status report as text. Pure: the time of day is passed in.
 
 use jiff::Timestamp;
 
 use super::output::{bytes, seconds, span, table};
 use super::report::{cleaned, outcome};
-use super::status::Report;
+use super::status_report::Report;
 use crate::config::RuleKind;
 use crate::config::cleanup::Mode;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};

@@ -3,25 +3,20 @@
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use jiff::Timestamp;
 use serde::Serialize;
-use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
-use crate::cleanup::TagRemover;
-use crate::config::{Config, RegistryConfig, SyncRule};
+use crate::config::SyncRule;
 use crate::fair::Flow;
-use crate::history::{Cause, History, RunId, RunRecord, RunStart};
-use crate::removal::{Actor, Audit, RemoveTags};
+use crate::run::{Run, SyncOptions};
 use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::{
-    Action, Counts, ImageReport, Keep, Mode, Removed, RuleReport, RunProgress, RunSpec, Scope,
-    Syncer, WhatBecame,
+    Action, Counts, ImageReport, Keep, Mode, Removed, RuleReport, RunProgress, Scope, WhatBecame,
 };
 use crate::transfer::TransferTotals;
 
@@ -61,15 +56,11 @@ struct Report<'a> {
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let config = session::required_config(global)?;
-    let rules = choose(&config.sync, &args.rules)?;
-    let state = State::open(&config.daemon.state)?;
-    let registries = session::registries(config.registries.clone(), RegistryConfig::default());
-    let carrier = session::carrier(state);
-    let syncer =
-        Syncer::new(registries, Arc::clone(&carrier), session::now).with_cleanup(&config.cleanup);
-    let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
-    let cancel = signals::stop_token();
-    let audit = audit(&config, &rules)?;
+    let deletes = choose(&config.sync, &args.rules)?.iter().any(|rule| rule.remove_extra.is_some());
+    let carrier = session::carrier(State::open(&config.daemon.state)?);
+    let engine = session::engine(config, Arc::clone(&carrier), deletes)?;
+    let rules = choose(&engine.config.sync, &args.rules)?;
+    let stop = StopSignal::at_once(signals::stop_token());
     let reports = {
         let progress = Progress::start(global, Arc::clone(&carrier));
         let quiet = global.quiet || global.output == Output::Json;
@@ -78,16 +69,27 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
                 progress.line(&image_line(image));
             }
         };
+        let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
         let history = match mode {
             Mode::DryRun => None,
-            Mode::Apply => {
-                let limit = config.daemon.history;
-                let history = History::open(&config.daemon.state, limit, Timestamp::now());
-                Some(history.map_err(cannot_start)?)
-            }
+            Mode::Apply => Some(session::history(&engine.config)?),
         };
-        let pass = Pass { syncer: &syncer, audit, history, cancel: &cancel };
-        pass.run(&rules, &watch).await
+        let options = SyncOptions { mode, scope: &Scope::All, keep: Keep::All, image: &watch };
+        let runs = rules.into_iter().enumerate().map(|(index, rule)| {
+            let (engine, history, stop) = (&engine, history.as_ref(), &stop);
+            async move {
+                let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
+                let (begun, progress, flow) = (&begun, &progress, Flow::ALONE);
+                let run = Run { begun, history, flow, stop, progress };
+                (index, engine.sync(rule, run, options).await.0)
+            }
+        });
+        // Collected first: the compiler cannot prove such a future `Send` inside the stream.
+        let runs: Vec<_> = runs.collect();
+        let runs = futures_util::stream::iter(runs).buffer_unordered(RULES);
+        let mut reports: Vec<(usize, RuleReport)> = runs.collect().await;
+        reports.sort_by_key(|(index, _)| *index);
+        reports.into_iter().map(|(_, report)| report).collect::<Vec<_>>()
     };
     let success = reports.iter().all(RuleReport::is_success);
     match global.output {
@@ -104,10 +106,6 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     Ok(exit(&reports))
 }
 
-fn cannot_start(error: std::io::Error) -> CliError {
-    CliError::Failed(format!("failed to start: {error}"))
-}
-
 fn exit(reports: &[RuleReport]) -> Exit {
     let as_wished = |report: &RuleReport| report.is_success() || report.is_only_limited();
     if reports.iter().all(RuleReport::is_success) {
@@ -116,78 +114,6 @@ fn exit(reports: &[RuleReport]) -> Exit {
         Exit::Refused
     } else {
         Exit::Failed
-    }
-}
-
-/// Where deletions are written down, if a rule asks for any.
-fn audit(config: &Config, rules: &[&SyncRule]) -> Result<Option<Audit>, CliError> {
-    if rules.iter().all(|rule| rule.remove_extra.is_none()) {
-        return Ok(None);
-    }
-    Audit::open(&config.daemon.state, Timestamp::now()).map(Some).map_err(cannot_start)
-}
-
-/// One pass over some rules.
-struct Pass<'a> {
-    syncer: &'a Syncer,
-    /// `None`: no rule deletes anything.
-    audit: Option<Audit>,
-    /// `None`: a dry run, which nobody remembers.
-    history: Option<History>,
-    cancel: &'a CancellationToken,
-}
-
-impl Pass<'_> {
-    /// Each rule is a run of its own. The reports are in the order of the rules.
-    async fn run(
-        &self,
-        rules: &[&SyncRule],
-        watch: &(dyn Fn(&ImageReport) + Sync),
-    ) -> Vec<RuleReport> {
-        let runs = rules.iter().enumerate();
-        let runs = runs.map(|(at, &rule)| async move { (at, self.rule(rule, watch).await) });
-        // Collected first: the compiler cannot prove such a future `Send` inside the stream.
-        let runs: Vec<_> = runs.collect();
-        let mut reports: Vec<(usize, RuleReport)> =
-            futures_util::stream::iter(runs).buffer_unordered(RULES).collect().await;
-        reports.sort_by_key(|(at, _)| *at);
-        reports.into_iter().map(|(_, report)| report).collect()
-    }
-
-    async fn rule(&self, rule: &SyncRule, watch: &(dyn Fn(&ImageReport) + Sync)) -> RuleReport {
-        let started = Timestamp::now();
-        let id = RunId::new(started, fastrand::u32(..));
-        let begun = RunStart { id, rule: rule.name.clone(), cause: Cause::Command, started };
-        let actor = Actor::of_process(begun.id.as_str(), begun.cause.as_str());
-        let audit = self.audit.as_ref();
-        let remover = audit.map(|audit| TagRemover { audit, actor: &actor });
-        if let Some(history) = &self.history {
-            history.begin(&begun);
-        }
-        let record = |image: &ImageReport| {
-            if let Some(history) = &self.history {
-                history.image(&begun.id, image);
-            }
-            watch(image);
-        };
-        let report = self
-            .syncer
-            .run_rule(RunSpec {
-                rule,
-                mode: if self.history.is_some() { Mode::Apply } else { Mode::DryRun },
-                scope: &Scope::All,
-                stop: &StopSignal::at_once(self.cancel.clone()),
-                flow: Flow::ALONE,
-                progress: &RunProgress::default(),
-                keep: Keep::All,
-                watch: &record,
-                remover: remover.as_ref().map(|remover| remover as &dyn RemoveTags),
-            })
-            .await;
-        if let Some(history) = &self.history {
-            history.end(&RunRecord::ended(&begun, Timestamp::now(), &report)).await;
-        }
-        report
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::ask::{Daemon, Found};
 use super::exit::CliError;
-use super::status::{Report, of_daemon};
+use super::status_report::{Report, of_daemon};
 use super::{output, status_text};
 use crate::config::Config;
 

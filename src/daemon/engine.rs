@@ -1,45 +1,31 @@
-//! What runs need, as one configuration says. A reload makes a new one; runs that have begun keep
-//! theirs to their end.
+//! A configuration in use by the daemon: the engine that runs its rules, and what only a daemon
+//! needs beside it. A reload makes a new one; runs that have begun keep theirs to their end.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
 use super::Parts;
-use super::by_source::BySource;
-use super::rule::Rule;
+use super::source_index::SourceIndex;
 use crate::alerts::{self, Delivery};
-use crate::cleanup::{Cleaner, Sources};
-use crate::config::{Config, RegistryConfig, SecretSource, SyncRule};
+use crate::config::{Config, SecretSource, SyncRule};
 use crate::oci::{RegistryHost, RepositoryName};
-use crate::registry::Registries;
+use crate::run::{self, Resources, Runner};
 use crate::secret::read_secret;
-use crate::sync::Syncer;
 
 /// A configuration in use.
 pub(super) struct Engine {
-    pub config: Config,
+    pub core: run::Engine,
     pub loaded: Timestamp,
-    pub syncer: Syncer,
-    pub cleaner: Cleaner,
-    pub registries: Arc<Registries>,
     /// Of the API.
     pub token: Option<SecretString>,
     /// Of the sources of push events that have one, by their names.
     pub event_secrets: BTreeMap<String, SecretString>,
-    /// Who is told when a rule fails.
+    /// Notifies people when a rule fails.
     pub alerts: Arc<alerts::Sender>,
-    places: HashMap<Arc<str>, Place>,
-    by_source: BySource,
-}
-
-/// Where a rule stands in the configuration.
-#[derive(Debug, Clone, Copy)]
-enum Place {
-    Sync(usize),
-    Cleanup(usize),
+    sources: SourceIndex,
 }
 
 /// Why a configuration cannot be used.
@@ -51,55 +37,45 @@ pub enum EngineError {
 
 impl Engine {
     /// The first one of a process.
-    pub async fn first(config: Config, parts: &Parts, now: Timestamp) -> Result<Self, EngineError> {
-        let registries = registries(&config, parts);
-        let syncer = Syncer::with_images(
-            Arc::clone(&registries),
-            Arc::clone(&parts.carrier),
-            seconds_since_1970,
-            config.daemon.transfers.get(),
-        )
-        .with_cleanup(&config.cleanup);
-        // Whoever writes to a repository waits for its turn, whatever the kind of its rule.
-        let cleaner = Cleaner::new(
-            Arc::clone(&registries),
-            Arc::clone(&parts.carrier),
-            syncer.leases().clone(),
-            parts.audit.clone(),
-        )
-        .with_sources(sources(&config, parts));
+    pub async fn first(
+        runner: Arc<dyn Runner>,
+        config: Config,
+        parts: &Parts,
+        now: Timestamp,
+    ) -> Result<Self, EngineError> {
+        let resources = Resources {
+            carrier: Arc::clone(&parts.carrier),
+            audit: Some(parts.audit.clone()),
+            metrics: Some(parts.metrics.clone()),
+            environment: parts.environment.clone(),
+            clock: Arc::clone(&parts.clock),
+            random: parts.random,
+        };
         let alerts = sender(&config, parts);
-        Self::with(config, parts, now, registries, syncer, cleaner, alerts).await
+        let core = run::Engine::with_runner(runner, config, &resources);
+        Self::with(core, alerts, parts, now).await
     }
 
-    /// One for the runs to come. Credentials are read anew; what was found out about how much each
-    /// registry takes stays.
+    /// One for the runs to come, with another configuration.
     pub async fn renewed(
         &self,
         config: Config,
         parts: &Parts,
         now: Timestamp,
     ) -> Result<Self, EngineError> {
-        let registries =
-            Arc::new(self.registries.renewed(config.registries.clone(), RegistryConfig::default()));
-        let syncer =
-            self.syncer.with_registries(Arc::clone(&registries)).with_cleanup(&config.cleanup);
-        let cleaner = self.cleaner.renewed(Arc::clone(&registries), sources(&config, parts));
-        // What waits to be sent is not lost where nothing has changed for its receivers.
-        let unchanged = config.notify == self.config.notify;
+        // Notifications in the queue are not lost where nothing has changed for their receivers.
+        let unchanged = config.notify == self.core.config.notify;
         let alerts = if unchanged { Arc::clone(&self.alerts) } else { sender(&config, parts) };
-        Self::with(config, parts, now, registries, syncer, cleaner, alerts).await
+        Self::with(self.core.renewed(config, &parts.environment), alerts, parts, now).await
     }
 
     async fn with(
-        config: Config,
+        core: run::Engine,
+        alerts: Arc<alerts::Sender>,
         parts: &Parts,
         loaded: Timestamp,
-        registries: Arc<Registries>,
-        syncer: Syncer,
-        cleaner: Cleaner,
-        alerts: Arc<alerts::Sender>,
     ) -> Result<Self, EngineError> {
+        let config = &core.config;
         let token = match &config.daemon.token {
             Some(source) => Some(secret(source, "the API's token", parts).await?),
             None => None,
@@ -111,42 +87,8 @@ impl Engine {
                 event_secrets.insert(name.clone(), secret(of_source, &what, parts).await?);
             }
         }
-        let sync = config.sync.iter().map(|rule| rule.name.as_str());
-        let cleanup = config.cleanup.iter().map(|rule| rule.name.as_str());
-        let sync = sync.enumerate().map(|(at, name)| (Arc::from(name), Place::Sync(at)));
-        let cleanup = cleanup.enumerate().map(|(at, name)| (Arc::from(name), Place::Cleanup(at)));
-        let places = sync.chain(cleanup).collect();
-        let by_source = BySource::new(&config.sync);
-        Ok(Self {
-            config,
-            loaded,
-            syncer,
-            cleaner,
-            registries,
-            token,
-            event_secrets,
-            alerts,
-            places,
-            by_source,
-        })
-    }
-
-    pub fn rule(&self, name: &str) -> Option<Rule<'_>> {
-        match *self.places.get(name)? {
-            Place::Sync(at) => self.config.sync.get(at).map(Rule::Sync),
-            Place::Cleanup(at) => self.config.cleanup.get(at).map(Rule::Cleanup),
-        }
-    }
-
-    /// Whether there is a rule of this name that push events can concern.
-    pub fn is_sync(&self, name: &str) -> bool {
-        matches!(self.places.get(name), Some(Place::Sync(_)))
-    }
-
-    /// All rules in the order of the configuration, those of each kind together.
-    pub fn rules(&self) -> impl Iterator<Item = Rule<'_>> {
-        let sync = self.config.sync.iter().map(Rule::Sync);
-        sync.chain(self.config.cleanup.iter().map(Rule::Cleanup))
+        let sources = SourceIndex::new(&config.sync);
+        Ok(Self { core, loaded, token, event_secrets, alerts, sources })
     }
 
     /// The rules that may copy from a repository, in no order; some of them may not.
@@ -155,32 +97,9 @@ impl Engine {
         registry: &RegistryHost,
         repository: &RepositoryName,
     ) -> impl Iterator<Item = &SyncRule> {
-        self.by_source.of(registry, repository).filter_map(|place| self.config.sync.get(place))
+        let rules = &self.core.config.sync;
+        self.sources.of(registry, repository).filter_map(|index| rules.get(index))
     }
-
-    /// The rule's name as everybody shares it.
-    pub fn name(&self, name: &str) -> Option<&Arc<str>> {
-        self.places.get_key_value(name).map(|(name, _)| name)
-    }
-
-    pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
-        self.places.keys()
-    }
-}
-
-fn registries(config: &Config, parts: &Parts) -> Arc<Registries> {
-    let registries = Registries::new(
-        config.registries.clone(),
-        RegistryConfig::default(),
-        parts.environment.clone(),
-        parts.random,
-    );
-    Arc::new(registries.with_metrics(parts.metrics.clone()))
-}
-
-/// Where it is read what is in use.
-fn sources(config: &Config, parts: &Parts) -> Sources {
-    Sources::new(config.in_use.clone(), parts.environment.clone())
 }
 
 fn sender(config: &Config, parts: &Parts) -> Arc<alerts::Sender> {
@@ -200,9 +119,4 @@ async fn secret(
 ) -> Result<SecretString, EngineError> {
     let secret = read_secret(source, what, &parts.environment).await;
     secret.map_err(|why| EngineError::Secret { what: what.to_owned(), why: why.to_string() })
-}
-
-/// What the sync engine reckons with: how old a record is, in seconds.
-fn seconds_since_1970() -> u64 {
-    Timestamp::now().as_second().try_into().unwrap_or_default()
 }

@@ -56,11 +56,11 @@ impl Handle {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.0.started,
             stopping: self.is_stopping(),
-            rules: board.engine.rules().count(),
+            rules: board.engine.core.rules().count(),
             running: board.active.len(),
             queued: board.queued,
             transfers,
-            state: board.engine.config.daemon.state.display().to_string(),
+            state: board.engine.core.config.daemon.state.display().to_string(),
             state_bytes,
             config: ConfigStatus {
                 file: self.0.config_file.display().to_string(),
@@ -73,12 +73,12 @@ impl Handle {
     /// The rules in the order of the configuration, those of each kind together.
     pub fn rules(&self) -> Vec<RuleStatus> {
         let engine = self.0.board.engine();
-        engine.rules().filter_map(|rule| self.rule(rule.name())).collect()
+        engine.core.rules().filter_map(|rule| self.rule(rule.name())).collect()
     }
 
     pub fn rule(&self, name: &str) -> Option<RuleStatus> {
         let board = self.0.board.look();
-        let rule = board.engine.rule(name)?;
+        let rule = board.engine.core.rule(name)?;
         let shown = board.rules.get(name).cloned().unwrap_or_default();
         let running = board.active.iter().filter(|(_, active)| active.begun.rule == name);
         Some(RuleStatus {
@@ -96,7 +96,7 @@ impl Handle {
     pub fn active(&self) -> Vec<ActiveRun> {
         let now = Instant::now();
         let board = self.0.board.look();
-        let limit = board.engine.config.daemon.stall_after;
+        let limit = board.engine.core.config.daemon.stall_after;
         let active = board.active.values().map(|active| {
             let snapshot = active.progress.snapshot();
             ActiveRun {
@@ -189,7 +189,7 @@ impl Handle {
     /// Registries that were used by the configuration that is in use, by host.
     pub fn registries(&self) -> Vec<RegistryStatus> {
         let engine = self.0.board.engine();
-        let opened = engine.registries.opened().into_iter().map(|registry| {
+        let opened = engine.core.registries.opened().into_iter().map(|registry| {
             let limits = registry.limits().read();
             RegistryStatus {
                 host: registry.host().to_string(),
@@ -203,7 +203,7 @@ impl Handle {
 
     /// The configuration in use as TOML, secrets only by their source.
     pub fn config(&self) -> String {
-        self.0.board.engine().config.show()
+        self.0.board.engine().core.config.show()
     }
 
     pub fn readiness(&self) -> Readiness {

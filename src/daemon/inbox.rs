@@ -1,20 +1,20 @@
 //! Events on their way to runs: gathered for a moment, so that a burst becomes one run, and held
-//! back where a run is under way on the same images.
+//! back while a run is under way on the same images.
 //!
-//! Pure: the time is given. Whoever drives it calls [`Inbox::push`] for each rule that an event
-//! concerns, [`Inbox::take`] at [`Inbox::next_ready`], and [`Inbox::finished`] when the run of
-//! what was taken has ended, or [`Inbox::failed`] when it could not be done. An image that is pushed again while its run is
-//! under way gets one more run afterwards, because the first may have read what was there before.
+//! Pure: the time is passed in. The scheduler calls [`Inbox::push`] for each rule that an event
+//! affects, [`Inbox::take`] at [`Inbox::next_ready`], and [`Inbox::finished`] when the run of a
+//! batch has ended, or [`Inbox::failed`] when it failed. An image that is pushed again during its
+//! run gets one more run, because the first may have read the registry before that push.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::concern::Concern;
-use super::wanted::{Bounds, Wanted};
-use crate::oci::RepositoryName;
+use super::changes::{Bounds, Changes};
+use crate::oci::{RepositoryName, Tag};
 
 /// How events are gathered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,8 @@ impl Default for Settings {
     }
 }
 
-/// What the rules should look at because of events. Rules are known by their names, so that a
-/// new configuration changes nothing for those that stay.
+/// What events have reported, by rule. Rules are known by their names, so that a new configuration
+/// changes nothing for those that stay.
 #[derive(Debug)]
 pub struct Inbox {
     settings: Settings,
@@ -51,27 +51,27 @@ pub struct Inbox {
 #[derive(Debug, Default)]
 struct Lane {
     /// What is gathered, and until when.
-    gathered: Option<(Instant, Wanted)>,
+    gathered: Option<(Instant, Changes)>,
     /// What waits for a run to end.
-    held: Option<Wanted>,
+    held: Option<Changes>,
     /// What has failed, and when it is tried again. Apart from the rest, because it would make
     /// every run fail that it is part of.
-    failed: Option<(Instant, Wanted)>,
-    running: BTreeMap<Ticket, Wanted>,
+    failed: Option<(Instant, Changes)>,
+    running: BTreeMap<Ticket, Changes>,
 }
 
-/// Stands for a run from `take` to `finished`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Identifies a batch from `take` to `finished`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Ticket(u64);
 
-/// What a rule should be run for now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ready {
+/// What a rule is to be run for now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Batch {
     pub ticket: Ticket,
     pub rule: String,
-    pub wanted: Wanted,
-    /// It has failed before.
-    pub again: bool,
+    pub changes: Changes,
+    /// A run of it has failed before.
+    pub retry: bool,
 }
 
 impl Inbox {
@@ -79,13 +79,14 @@ impl Inbox {
         Self { settings, lanes: BTreeMap::new(), next_ticket: 0 }
     }
 
-    /// An event concerns a rule. It happened at `at`, by whatever clock.
+    /// An event affects a tag of a rule, or without one a whole repository. It happened at `at`, by
+    /// whatever clock.
     pub fn push(
         &mut self,
         now: Instant,
         rule: &str,
         repository: &RepositoryName,
-        concern: Concern,
+        tag: Option<&Tag>,
         at: Timestamp,
     ) {
         let Settings { settle, bounds, .. } = self.settings;
@@ -93,13 +94,13 @@ impl Inbox {
             Some(lane) => lane,
             None => self.lanes.entry(rule.to_owned()).or_default(),
         };
-        // Most of a burst is about what has been asked for already.
+        // Most of a burst reports what is gathered already.
         if let Some((_, gathered)) = &mut lane.gathered
-            && gathered.has(repository, &concern, at)
+            && gathered.covers(repository, tag, at)
         {
             return;
         }
-        lane.gather(now + settle, Wanted::new(repository.clone(), concern, at), bounds);
+        lane.gather(now + settle, Changes::new(repository.clone(), tag.cloned(), at), bounds);
     }
 
     /// Whether nothing is gathered, held, failed or under way for the rule.
@@ -109,18 +110,19 @@ impl Inbox {
 
     /// What should be run now: each is under way until [`Inbox::finished`] is told its ticket.
     /// None of it is under way already.
-    pub fn take(&mut self, now: Instant) -> Vec<Ready> {
+    pub fn take(&mut self, now: Instant) -> Vec<Batch> {
         let mut ready = Vec::new();
         for (rule, lane) in &mut self.lanes {
             let gathered = lane.gathered.take_if(|(due, _)| *due <= now);
             let failed = lane.failed.take_if(|(due, _)| *due <= now);
-            for (waited, again) in [(gathered, false), (failed, true)] {
-                let Some((_, wanted)) = waited else { continue };
-                if let Some(wanted) = lane.admit(wanted, &self.settings) {
+            for (waited, retry) in [(gathered, false), (failed, true)] {
+                let Some((_, changes)) = waited else { continue };
+                if let Some(changes) = lane.admit(changes, &self.settings) {
                     let ticket = Ticket(self.next_ticket);
                     self.next_ticket += 1;
-                    lane.running.insert(ticket, wanted.clone());
-                    ready.push(Ready { ticket, rule: rule.clone(), wanted, again });
+                    lane.running.insert(ticket, changes.clone());
+                    let rule = rule.clone();
+                    ready.push(Batch { ticket, rule, changes, retry });
                 }
             }
         }
@@ -134,11 +136,11 @@ impl Inbox {
 
     /// A run has failed at this part of what it was about, which is ready again at `again`. What
     /// waited for the run is ready now.
-    pub fn failed(&mut self, ticket: Ticket, now: Instant, failed: Wanted, again: Instant) {
+    pub fn failed(&mut self, ticket: Ticket, now: Instant, failed: Changes, again: Instant) {
         self.end(ticket, now, Some((again, failed)));
     }
 
-    fn end(&mut self, ticket: Ticket, now: Instant, failed: Option<(Instant, Wanted)>) {
+    fn end(&mut self, ticket: Ticket, now: Instant, failed: Option<(Instant, Changes)>) {
         let bounds = self.settings.bounds;
         let lane = self.lanes.iter_mut().find(|(_, lane)| lane.running.contains_key(&ticket));
         let Some((rule, lane)) = lane else { return };
@@ -169,7 +171,7 @@ impl Inbox {
         waiting.flatten().map(|(due, _)| *due).min()
     }
 
-    /// Forgets what is not taken for rules that are no more.
+    /// Forgets what is not taken of rules that no longer exist.
     pub fn keep_rules(&mut self, mut exists: impl FnMut(&str) -> bool) {
         self.lanes.retain(|rule, lane| {
             if !exists(rule) {
@@ -186,27 +188,27 @@ impl Lane {
     }
 
     /// Adds to what is gathered, all of which is ready at the soonest time that is asked for.
-    fn gather(&mut self, at: Instant, wanted: Wanted, bounds: Bounds) {
+    fn gather(&mut self, at: Instant, changes: Changes, bounds: Bounds) {
         match &mut self.gathered {
             Some((due, gathered)) => {
                 *due = at.min(*due);
-                gathered.merge(wanted, bounds);
+                gathered.merge(changes, bounds);
             }
-            None => self.gathered = Some((at, wanted)),
+            None => self.gathered = Some((at, changes)),
         }
     }
 
     /// The part that can be run now; the rest is held.
-    fn admit(&mut self, wanted: Wanted, settings: &Settings) -> Option<Wanted> {
+    fn admit(&mut self, changes: Changes, settings: &Settings) -> Option<Changes> {
         let (mut free, mut held) = (None, None);
         if self.running.len() < settings.runs {
-            free = Some(wanted)
+            free = Some(changes)
         } else {
-            held = Some(wanted)
+            held = Some(changes)
         }
         for running in self.running.values() {
-            let Some(wanted) = free else { break };
-            let (rest, common) = wanted.without(running);
+            let Some(changes) = free else { break };
+            let (rest, common) = changes.without(running);
             free = rest;
             held = join(held, common, settings.bounds);
         }
@@ -215,7 +217,7 @@ impl Lane {
     }
 }
 
-fn join(one: Option<Wanted>, other: Option<Wanted>, bounds: Bounds) -> Option<Wanted> {
+fn join(one: Option<Changes>, other: Option<Changes>, bounds: Bounds) -> Option<Changes> {
     match (one, other) {
         (Some(mut one), Some(other)) => {
             one.merge(other, bounds);
@@ -226,290 +228,4 @@ fn join(one: Option<Wanted>, other: Option<Wanted>, bounds: Bounds) -> Option<Wa
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::wanted::Part;
-    use super::*;
-    use proptest::prelude::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn at(second: i64) -> Timestamp {
-        Timestamp::from_second(second).unwrap()
-    }
-
-    /// `a:1` is a tag of a repository, `a` the whole of it.
-    fn push(inbox: &mut Inbox, now: Instant, rule: &str, what: &str, second: i64) {
-        let (repository, concern) = match what.split_once(':') {
-            Some((repository, tag)) => (repository, Concern::Tag(tag.parse().unwrap())),
-            None => (what, Concern::Repository),
-        };
-        inbox.push(now, rule, &repository.parse().unwrap(), concern, at(second));
-    }
-
-    fn show(wanted: &Wanted) -> String {
-        let Wanted::Repositories(parts) = wanted else { return "all".to_owned() };
-        let show = |(repository, part): (&RepositoryName, &Part)| match part {
-            Part::Whole { .. } => vec![repository.to_string()],
-            Part::Tags(tags) => tags.keys().map(|tag| format!("{repository}:{tag}")).collect(),
-        };
-        parts.iter().flat_map(show).collect::<Vec<_>>().join(" ")
-    }
-
-    /// What is ready, as `rule=wanted since`.
-    fn taken(inbox: &mut Inbox, now: Instant) -> (Vec<String>, Vec<Ticket>) {
-        let line = |ready: &Ready| {
-            let since = ready.wanted.since().as_second();
-            format!("{}={} {since}", ready.rule, show(&ready.wanted))
-        };
-        let ready = inbox.take(now);
-        (ready.iter().map(line).collect(), ready.iter().map(|ready| ready.ticket).collect())
-    }
-
-    #[test]
-    fn a_burst_becomes_one_run_for_each_rule() {
-        let mut inbox = Inbox::new(Settings::default());
-        let start = Instant::now();
-        assert_eq!(inbox.next_ready(), None);
-        push(&mut inbox, start, "one", "a:1", 10);
-        push(&mut inbox, start + 50 * MS, "one", "a:1", 7);
-        push(&mut inbox, start + 60 * MS, "one", "a:2", 12);
-        push(&mut inbox, start + 70 * MS, "two", "a", 13);
-        assert_eq!(inbox.next_ready(), Some(start + 100 * MS));
-        assert!(inbox.take(start + 99 * MS).is_empty());
-        let (ready, tickets) = taken(&mut inbox, start + 100 * MS);
-        assert_eq!(ready, ["one=a:1 a:2 7"]);
-        assert_eq!(inbox.next_ready(), Some(start + 170 * MS));
-        assert_eq!(taken(&mut inbox, start + 170 * MS).0, ["two=a 13"]);
-        inbox.finished(tickets[0], start + 200 * MS);
-        assert_eq!(inbox.next_ready(), None);
-        assert_eq!(inbox.lanes.len(), 1, "nothing is remembered of a rule that is done");
-    }
-
-    #[test]
-    fn what_is_pushed_again_during_its_run_gets_one_more() {
-        let mut inbox = Inbox::new(Settings::default());
-        let start = Instant::now();
-        push(&mut inbox, start, "one", "a:1", 1);
-        let (_, first) = taken(&mut inbox, start + 100 * MS);
-        for second in 2..5 {
-            push(&mut inbox, start + 110 * MS, "one", "a:1", second);
-        }
-        push(&mut inbox, start + 110 * MS, "one", "a:2", 9);
-        let (ready, second) = taken(&mut inbox, start + 210 * MS);
-        assert_eq!(ready, ["one=a:2 9"], "another tag does not wait");
-        push(&mut inbox, start + 220 * MS, "one", "a:1", 6);
-        assert_eq!(taken(&mut inbox, start + 320 * MS).0, [""; 0]);
-        assert_eq!(inbox.next_ready(), None, "only the end of the run can change that");
-        inbox.finished(first[0], start + 400 * MS);
-        assert_eq!(inbox.next_ready(), Some(start + 400 * MS), "at once");
-        let (ready, third) = taken(&mut inbox, start + 400 * MS);
-        assert_eq!(ready, ["one=a:1 2"]);
-        inbox.finished(second[0], start + 400 * MS);
-        inbox.finished(third[0], start + 500 * MS);
-        inbox.finished(third[0], start + 500 * MS);
-        assert_eq!((inbox.next_ready(), inbox.lanes.len()), (None, 0));
-    }
-
-    #[test]
-    fn a_whole_repository_waits_for_its_tags_and_they_for_it() {
-        let mut inbox = Inbox::new(Settings::default());
-        let start = Instant::now();
-        push(&mut inbox, start, "one", "a:1", 1);
-        let (_, tag) = taken(&mut inbox, start + 100 * MS);
-        push(&mut inbox, start + 100 * MS, "one", "a", 2);
-        assert_eq!(taken(&mut inbox, start + 200 * MS).0, [""; 0]);
-        inbox.finished(tag[0], start + 300 * MS);
-        let (ready, _) = taken(&mut inbox, start + 300 * MS);
-        assert_eq!(ready, ["one=a 2"]);
-        push(&mut inbox, start + 300 * MS, "one", "a:7", 3);
-        push(&mut inbox, start + 300 * MS, "one", "b:7", 4);
-        assert_eq!(taken(&mut inbox, start + 400 * MS).0, ["one=b:7 4"]);
-    }
-
-    #[test]
-    fn what_failed_is_tried_again_apart_from_the_rest() {
-        let mut inbox = Inbox::new(Settings::default());
-        let start = Instant::now();
-        push(&mut inbox, start, "one", "a:1", 1);
-        push(&mut inbox, start, "one", "a:2", 2);
-        let ready = inbox.take(start + 100 * MS).remove(0);
-        let failed = ready.wanted.part(|_, tag| tag.is_some_and(|tag| tag.as_str() == "1"));
-        inbox.failed(ready.ticket, start + 200 * MS, failed.unwrap(), start + 5000 * MS);
-        assert!(!inbox.is_done_with("one"));
-        assert_eq!(inbox.next_ready(), Some(start + 5000 * MS));
-        push(&mut inbox, start + 300 * MS, "one", "a:3", 3);
-        let (ready, second) = taken(&mut inbox, start + 400 * MS);
-        assert_eq!(ready, ["one=a:3 3"], "an event does not bring back what fails");
-        inbox.finished(second[0], start + 500 * MS);
-        assert_eq!(inbox.next_ready(), Some(start + 5000 * MS));
-        let ready = inbox.take(start + 5000 * MS).remove(0);
-        assert_eq!((show(&ready.wanted), ready.again), ("a:1".to_owned(), true));
-        inbox.finished(ready.ticket, start + 5100 * MS);
-        assert!(inbox.is_done_with("one"));
-    }
-
-    #[test]
-    fn rules_that_are_gone_are_forgotten() {
-        let mut inbox = Inbox::new(Settings::default());
-        let start = Instant::now();
-        push(&mut inbox, start, "gone", "a:1", 1);
-        push(&mut inbox, start, "kept", "a:1", 1);
-        let (_, tickets) = taken(&mut inbox, start + 100 * MS);
-        push(&mut inbox, start + 100 * MS, "gone", "a:2", 1);
-        push(&mut inbox, start + 100 * MS, "never-ran", "a:2", 1);
-        inbox.keep_rules(|rule| rule == "kept");
-        assert_eq!(inbox.next_ready(), None);
-        tickets.into_iter().for_each(|ticket| inbox.finished(ticket, start + 200 * MS));
-        assert_eq!(inbox.lanes.len(), 0);
-    }
-
-    #[test]
-    fn too_much_is_remembered_as_a_whole() {
-        let settings = Settings::default();
-        let Bounds { tags, repositories } = settings.bounds;
-        let start = Instant::now();
-        let mut inbox = Inbox::new(settings);
-        (0..=tags).for_each(|n| push(&mut inbox, start, "one", &format!("a:{n}"), 9 - n as i64));
-        push(&mut inbox, start, "one", "b:1", 1);
-        let since = 9 - tags as i64;
-        assert_eq!(taken(&mut inbox, start + 100 * MS).0, [format!("one=a b:1 {since}")]);
-        let mut inbox = Inbox::new(settings);
-        (0..=repositories).for_each(|n| push(&mut inbox, start, "one", &format!("r{n}:1"), 5));
-        push(&mut inbox, start, "one", "b:1", 1);
-        assert_eq!(taken(&mut inbox, start + 100 * MS).0, ["one=all 1"]);
-    }
-
-    /// A burst must not become quadratic.
-    #[test]
-    fn ten_thousand_events_for_a_hundred_rules_take_no_time() {
-        let mut inbox = Inbox::new(Settings::default());
-        let start = Instant::now();
-        let clock = std::time::Instant::now();
-        for rule in 0..100 {
-            let rule = format!("rule-{rule}");
-            for n in 0..10_000 {
-                push(&mut inbox, start, &rule, &format!("r{}:{}", n % 300, n % 7), 1);
-            }
-        }
-        assert_eq!(inbox.take(start + 100 * MS).len(), 100);
-        assert!(clock.elapsed().as_secs() < 20, "{:?}", clock.elapsed());
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Push { rule: usize, repository: usize, tag: Option<usize>, second: i64 },
-        Wait(u64),
-        Finish(prop::sample::Index),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let push = (0..2_usize, 0..4_usize, prop::option::weighted(0.9, 0..4_usize), 0..100_i64);
-        prop_oneof![
-            5 => push.prop_map(|(rule, repository, tag, second)| Step::Push { rule, repository, tag, second }),
-            2 => (1..200_u64).prop_map(Step::Wait),
-            1 => any::<prop::sample::Index>().prop_map(Step::Finish),
-        ]
-    }
-
-    /// What was pushed and is not answered yet: rule, name as in `push`, time.
-    #[derive(Default)]
-    struct Ledger {
-        open: Vec<(String, String, i64)>,
-        running: Vec<Ready>,
-    }
-
-    impl Ledger {
-        /// Takes what is ready and strikes out what it answers.
-        fn take(&mut self, inbox: &mut Inbox, now: Instant, exact: bool) {
-            for ready in inbox.take(now) {
-                for other in self.running.iter().filter(|other| other.rule == ready.rule) {
-                    let (_, common) = ready.wanted.clone().without(&other.wanted);
-                    assert_eq!(common, None, "nothing runs twice at a time");
-                }
-                // A run answers what it covers, and says that it is for something that old.
-                let since = ready.wanted.since().as_second();
-                let (answered, open): (Vec<_>, _) =
-                    std::mem::take(&mut self.open).into_iter().partition(|(rule, what, second)| {
-                        *rule == ready.rule && since <= *second && covers(&ready.wanted, what)
-                    });
-                self.open = open;
-                if exact {
-                    for name in show(&ready.wanted).split(' ') {
-                        assert!(answered.iter().any(|(_, what, _)| what == name), "why {name}?");
-                    }
-                }
-                self.running.push(ready);
-            }
-        }
-    }
-
-    fn covers(wanted: &Wanted, what: &str) -> bool {
-        let Wanted::Repositories(parts) = wanted else { return true };
-        let (repository, tag) = what.split_once(':').map_or((what, None), |(r, t)| (r, Some(t)));
-        match parts.get(&repository.parse::<RepositoryName>().unwrap()) {
-            Some(Part::Whole { .. }) => true,
-            Some(Part::Tags(tags)) => {
-                tag.is_some_and(|tag| tags.contains_key(&tag.parse().unwrap()))
-            }
-            None => false,
-        }
-    }
-
-    fn size(wanted: Option<&Wanted>, bounds: Bounds) -> bool {
-        let Some(Wanted::Repositories(parts)) = wanted else { return true };
-        let small = |part: &Part| matches!(part, Part::Tags(tags) if tags.len() > bounds.tags);
-        !parts.is_empty() && parts.len() <= bounds.repositories && !parts.values().any(small)
-    }
-
-    proptest! {
-        #[test]
-        fn nothing_is_lost_and_nothing_runs_without_cause(
-            steps in proptest::collection::vec(step(), 0..120),
-            tight in any::<bool>(),
-            runs in 1..4_usize,
-        ) {
-            // Where much is remembered as a whole, more is run for than was pushed.
-            let bounds = if tight { Bounds { tags: 2, repositories: 2 } } else { Bounds { tags: 99, repositories: 99 } };
-            let settings = Settings { runs, bounds, ..Settings::default() };
-            let mut inbox = Inbox::new(settings);
-            let mut now = Instant::now();
-            let mut ledger = Ledger::default();
-            for step in steps {
-                match step {
-                    Step::Push { rule, repository, tag, second } => {
-                        let tag = tag.map_or(String::new(), |tag| format!(":{tag}"));
-                        let (rule, what) = (format!("rule-{rule}"), format!("r{repository}{tag}"));
-                        push(&mut inbox, now, &rule, &what, second);
-                        ledger.open.push((rule, what, second));
-                    }
-                    Step::Wait(ms) => {
-                        now += Duration::from_millis(ms);
-                        ledger.take(&mut inbox, now, !tight);
-                    }
-                    Step::Finish(which) if !ledger.running.is_empty() => {
-                        let ready = ledger.running.swap_remove(which.index(ledger.running.len()));
-                        inbox.finished(ready.ticket, now);
-                    }
-                    Step::Finish(_) => {}
-                }
-                for lane in inbox.lanes.values() {
-                    prop_assert!(lane.running.len() <= runs);
-                    prop_assert!(size(lane.gathered.as_ref().map(|(_, wanted)| wanted), bounds));
-                    prop_assert!(size(lane.held.as_ref(), bounds));
-                    prop_assert!(lane.held.is_none() || !lane.running.is_empty(), "held by something");
-                }
-            }
-            // Whatever happened: when all runs end, all that was pushed has been run for.
-            loop {
-                while let Some(due) = inbox.next_ready() {
-                    now = now.max(due);
-                    ledger.take(&mut inbox, now, !tight);
-                }
-                let Some(ready) = ledger.running.pop() else { break };
-                inbox.finished(ready.ticket, now);
-            }
-            prop_assert_eq!(ledger.open, vec![]);
-            prop_assert!(inbox.lanes.is_empty());
-        }
-    }
-}
+mod tests;

@@ -66,7 +66,7 @@ impl Handle {
         query: Option<&str>,
     ) -> Result<Intake, EventRefusal> {
         let engine = self.0.board.engine();
-        let Some(from) = engine.config.events.get(source) else {
+        let Some(from) = engine.core.config.events.get(source) else {
             self.0.parts.metrics.daemon().event_of_unknown_source();
             return Err(EventRefusal::UnknownSource(source.to_owned()));
         };
@@ -96,7 +96,7 @@ impl Intake {
         let shared = &self.daemon.0;
         let metrics = shared.parts.metrics.daemon();
         let source = self.source.as_str();
-        let Some(from) = self.engine.config.events.get(source) else {
+        let Some(from) = self.engine.core.config.events.get(source) else {
             return Err(EventRefusal::UnknownSource(self.source));
         };
         let pushed = events::parse(from.format, headers, body).map_err(|refusal| {
@@ -127,7 +127,7 @@ impl Intake {
         body: &[u8],
     ) -> Result<(), EventRefusal> {
         let source = self.source.as_str();
-        let format = self.engine.config.events.get(source).map(|from| from.format);
+        let format = self.engine.core.config.events.get(source).map(|from| from.format);
         let (Some(format), Some(secret)) = (format, self.engine.event_secrets.get(source)) else {
             return Ok(());
         };

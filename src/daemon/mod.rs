@@ -1,25 +1,26 @@
 //! The rules of the configuration, run at their times, by push events and on request, for months.
 //!
-//! - `agenda`: which rule is due when; `by_source`, `concern`, `inbox`, `wanted`: what push events
-//!   ask for; `pending`: those of which nothing is done yet; `lag`: how late changes arrive;
-//!   `movement`: which runs have stalled; `health`: whether all is well. All pure.
-//! - `scheduler`: the loop that owns these and begins runs. `run`: one run, from begin to end;
-//!   `runner`: who carries it out.
-//! - `engine`: what runs need, as one configuration says; `rule`: a rule of it. `watch`: the file has changed;
-//!   `reload`: it is loaded anew.
-//! - `board`: what there is to be seen. `view`: the documents of the API; `plans`: of what rules
-//!   would do. `handle`: the daemon as seen from outside; `intake`: messages about pushes.
-//! - `clock`, `systemd`: the world around.
+//! - `agenda`: which rule is due when. `source_index`, `affected`: which rules a push affects;
+//!   `changes`: which of their images; `inbox`: events gathered into batches; `pending`: rules with
+//!   events that no run has dealt with. `lag`: how late changes arrive; `movement`: which runs have
+//!   stalled; `health`: whether the daemon does its work. All pure.
+//! - `scheduler`: the loop that owns these and decides what is run. `queue`: the jobs between it
+//!   and the `executor`. `run`: what the daemon adds to a run that the engine carries out.
+//! - `engine`: a configuration in use. `watch`: the file has changed; `reload`: it is loaded anew.
+//! - `board`: what can be seen of the daemon; `publish`: what the scheduler puts there. `view`: the
+//!   documents of the API; `plans`: what rules would do. `handle`: the daemon as seen from outside;
+//!   `intake`: messages about pushes.
+//! - `systemd`: the service manager.
 //!
 //! The scheduler and the runs talk by messages; what they share is the board, which is only
 //! looked at.
 
+mod affected;
 pub mod agenda;
 mod board;
-mod by_source;
-mod clock;
-mod concern;
+mod changes;
 mod engine;
+mod executor;
 mod handle;
 mod health;
 mod inbox;
@@ -28,16 +29,16 @@ mod lag;
 mod movement;
 mod pending;
 mod plans;
+mod publish;
+mod queue;
 mod reload;
-mod rule;
 mod run;
-mod runner;
 mod scheduler;
+mod source_index;
 mod systemd;
 #[cfg(test)]
 mod tests;
 pub mod view;
-mod wanted;
 mod watch;
 
 use std::net::SocketAddr;
@@ -53,6 +54,7 @@ use crate::config::Config;
 use crate::history::History;
 use crate::metrics::Metrics;
 use crate::removal::Audit;
+use crate::run::{Clock, RealRunner, Runner};
 use crate::secret::Environment;
 use crate::state::State;
 use crate::stop::StopSignal;
@@ -61,10 +63,8 @@ use board::Board;
 use engine::Engine;
 use intake::Refusals;
 use lag::Lags;
-use runner::{AsTheRuleSays, Runner};
 use scheduler::{Command, Scheduler};
 
-pub use clock::{Clock, System};
 pub use engine::EngineError;
 pub use handle::{Guarded, Handle, Stopping};
 pub use intake::{EventRefusal, EventsAccepted, Intake};
@@ -98,7 +98,6 @@ struct Shared {
     started: Timestamp,
     /// As the configuration had it at the start. What it says later is for the next start.
     listen: SocketAddr,
-    runner: Arc<dyn Runner>,
     board: Board,
     lags: Mutex<Lags>,
     refusals: Refusals,
@@ -141,10 +140,10 @@ impl Daemon {
         parts: Parts,
         stop: StopSignal,
     ) -> Result<Self, EngineError> {
-        Self::start_with(Arc::new(AsTheRuleSays), config, watch, parts, stop).await
+        Self::start_with(Arc::new(RealRunner), config, watch, parts, stop).await
     }
 
-    /// The same, with somebody else to carry the runs out.
+    /// The same with something else that executes runs.
     async fn start_with(
         runner: Arc<dyn Runner>,
         config: Config,
@@ -159,7 +158,7 @@ impl Daemon {
             parts.metrics.daemon().state_set_aside();
         }
         let listen = config.daemon.listen;
-        let engine = Arc::new(Engine::first(config, &parts, started).await?);
+        let engine = Arc::new(Engine::first(runner, config, &parts, started).await?);
         let board = Board::new(Arc::clone(&engine));
         let shared = Arc::new(Shared {
             parts,
@@ -167,7 +166,6 @@ impl Daemon {
             seen: watch.seen(),
             started,
             listen,
-            runner,
             board,
             lags: Mutex::default(),
             refusals: Refusals::default(),

@@ -7,18 +7,15 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::engine::Engine;
 use super::handle::Handle;
-use super::rule::Rule;
-use super::run;
-use crate::cleanup::{CleanupReport, CleanupSpec, Plan};
+use crate::cleanup::{CleanupReport, Plan};
 use crate::config::{CleanupRule, SyncRule, cleanup};
-use crate::fair::{Flow, Pulse};
-use crate::history::Cause;
-use crate::removal::Actor;
+use crate::fair::Flow;
+use crate::history::{Cause, RunId, RunStart};
 use crate::repository::Failure;
+use crate::run::{CleanupOptions, Engine, Rule, Run, SyncOptions};
 use crate::stop::StopSignal;
-use crate::sync::{Keep, Mode, RuleReport, RunProgress, RunSpec, Scope};
+use crate::sync::{Keep, Mode, RuleReport, RunProgress, Scope};
 
 /// Images that a plan lists at most: of a rule that was never run, there may be a million.
 const MAX_PLANNED: usize = 10_000;
@@ -48,50 +45,39 @@ pub struct CleanupPlans {
 
 impl Handle {
     /// What a run of the rule would do now; `None`: there is no such rule. Sends nothing but GET
-    /// and HEAD.
+    /// and HEAD, and is recorded nowhere.
     pub async fn plan(&self, rule: &str) -> Option<RulePlan> {
         let engine = self.0.board.engine();
-        Some(match engine.rule(rule)? {
-            Rule::Sync(rule) => RulePlan::Sync(Box::new(self.sync_plan(&engine, rule).await)),
-            Rule::Cleanup(rule) => RulePlan::Cleanup(self.cleanup_plan(&engine, rule).await),
+        let engine = &engine.core;
+        let rule = engine.rule(rule)?;
+        let started = self.0.now();
+        let (id, cause) = (RunId::new(started, 0), Cause::Api);
+        let begun = RunStart { id, rule: rule.name().to_owned(), cause, started };
+        // What only reads need not come to its end.
+        let now = self.0.stop.now.child_token();
+        let stop = StopSignal { soon: now.clone(), now };
+        let progress = RunProgress::default();
+        let flow = Flow::ALONE;
+        let run = Run { begun: &begun, history: None, flow, stop: &stop, progress: &progress };
+        Some(match rule {
+            Rule::Sync(rule) => RulePlan::Sync(Box::new(sync_plan(engine, rule, run).await)),
+            Rule::Cleanup(rule) => RulePlan::Cleanup(cleanup_plans(engine, rule, run).await),
         })
     }
+}
 
-    async fn sync_plan(&self, engine: &Engine, rule: &SyncRule) -> RuleReport {
-        let spec = RunSpec {
-            rule,
-            mode: Mode::DryRun,
-            scope: &Scope::All,
-            stop: &StopSignal::at_once(self.0.stop.now.child_token()),
-            flow: Flow::ALONE,
-            progress: &RunProgress::default(),
-            keep: Keep::First(MAX_PLANNED),
-            watch: &|_| {},
-            remover: None,
-        };
-        engine.syncer.run_rule(spec).await
-    }
+async fn sync_plan(engine: &Engine, rule: &SyncRule, run: Run<'_>) -> RuleReport {
+    let (mode, keep) = (Mode::DryRun, Keep::First(MAX_PLANNED));
+    let options = SyncOptions { mode, scope: &Scope::All, keep, image: &|_| {} };
+    engine.sync(rule, run, options).await.0
+}
 
-    async fn cleanup_plan(&self, engine: &Engine, rule: &CleanupRule) -> CleanupPlans {
-        let written = Mutex::new(Written::default());
-        // What is only read need not come to its end.
-        let now = self.0.stop.now.child_token();
-        let report = engine
-            .cleaner
-            .run(CleanupSpec {
-                rule,
-                mode: cleanup::Mode::Plan,
-                only: None,
-                stop: &StopSignal { soon: now.clone(), now },
-                flow: Flow::ALONE,
-                pulse: &Pulse::default(),
-                actor: &Actor::of_process("plan", Cause::Api.as_str()),
-                now: run::whole_seconds(self.0.now()),
-                watch: &|plan| written.lock().add(plan),
-            })
-            .await;
-        written.into_inner().with(report)
-    }
+async fn cleanup_plans(engine: &Engine, rule: &CleanupRule, run: Run<'_>) -> CleanupPlans {
+    let written = Mutex::new(Written::default());
+    let plan = |plan: &Plan<'_>| written.lock().add(plan);
+    let options = CleanupOptions { mode: cleanup::Mode::Plan, only: None, plan: &plan };
+    let (report, _) = engine.clean(rule, run, options).await;
+    written.into_inner().with(report)
 }
 
 /// Plans as they are made, written down at once: what each was made of is large, and gone then.

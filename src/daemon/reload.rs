@@ -58,7 +58,7 @@ impl Handle {
             let rejected = std::mem::replace(&mut board.rejected, why);
             (rejected.is_some(), Arc::clone(&board.engine))
         };
-        let rules = engine.rules().count();
+        let rules = engine.core.rules().count();
         match &loaded {
             Ok(()) => {
                 metrics.reloaded(now);
@@ -93,7 +93,7 @@ impl Handle {
             let daemon = &config.daemon;
             (daemon.listen, daemon.state.clone(), daemon.transfers, daemon.history)
         };
-        if fixed(&config) != fixed(&old.config) {
+        if fixed(&config) != fixed(&old.core.config) {
             tracing::warn!(
                 "`listen`, `state`, `transfers` and `history` of [daemon] take effect at the next \
                  start"

@@ -5,10 +5,10 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::rule::Rule;
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, RuleKind, SyncRule};
 use crate::history::{Cause, RunId, RunRecord};
+use crate::run::Rule;
 use crate::sync::{Counts, ImageReport};
 
 pub use super::plans::{CleanupPlans, RulePlan};

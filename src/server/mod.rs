@@ -2,10 +2,10 @@
 //!
 //! - `api`: the daemon's metrics, health and API.
 //! - `layouts`: layouts served as a registry.
-//! - `serve`: connections, from the first to the last, for both. `crowd`: who of them is idle.
+//! - `serve`: connections for both. `connection_limit`: which of them is closed for a new one.
 
 pub mod api;
-mod crowd;
+mod connection_limit;
 mod layouts;
 mod serve;
 

@@ -1,4 +1,4 @@
-//! Connections: taken, served, and ended in time when the server stops.
+//! Connections: accepted, served, and closed in time when the server stops.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -21,9 +21,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
-use super::crowd::{Busy, Crowd};
+use super::connection_limit::{Busy, Connections};
 
-/// What clients of a server may take up.
+/// Limits on what the clients of a server may use.
 #[derive(Debug, Clone, Copy)]
 pub struct Bounds {
     /// How long a client may take to send a request's head, and so how long a connection may idle.
@@ -34,8 +34,8 @@ pub struct Bounds {
     pub headers: usize,
     /// Bytes of a request's head; more are answered with 431. At least 8 KiB.
     pub head_bytes: usize,
-    /// Connections at once. For a further one, the one is closed that has been idle longest; where
-    /// all are at work, it waits.
+    /// Open connections. A further one closes the one that has been idle longest; while all are
+    /// busy, it waits.
     pub connections: usize,
     /// How long requests may go on after the server was told to stop.
     pub grace: Duration,
@@ -55,7 +55,7 @@ impl Default for Bounds {
     }
 }
 
-/// When no connection can be taken, it is mostly because too many files are open.
+/// The pause after a connection could not be accepted, mostly because too many files are open.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
 /// Serves until `shutdown` is done and the requests under way have ended; those that have not
@@ -74,7 +74,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     // Dropping the set ends what is still in it.
     let mut connections = JoinSet::new();
-    let crowd = Crowd::default();
+    let open = Connections::default();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
         let stream = tokio::select! {
@@ -82,20 +82,20 @@ pub async fn serve(
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
             stream = accept(&listener),
-                if connections.len() < bounds.connections || crowd.has_idle() => stream,
-            () = crowd.idle(), if connections.len() >= bounds.connections => continue,
+                if connections.len() < bounds.connections || open.has_idle() => stream,
+            () = open.idle(), if connections.len() >= bounds.connections => continue,
         };
         if connections.len() >= bounds.connections {
-            crowd.make_room();
+            open.make_room();
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(bounds.write_timeout));
-        let seat = Arc::new(crowd.join());
-        let id = seat.id();
+        let opened = Arc::new(open.join());
+        let id = opened.id();
         let service = TowerToHyperService::new(router.clone());
         let service = hyper::service::service_fn(move |request| {
             // Until the answer's last byte has been handed over.
-            let (_busy, answer) = (seat.busy(), service.call(request));
+            let (_busy, answer) = (opened.busy(), service.call(request));
             async move { Ok::<_, Infallible>(answer.await?.map(|body| Watched { body, _busy })) }
         });
         let connection = http.serve_connection(TokioIo::new(Box::pin(stream)), service);
@@ -105,7 +105,7 @@ pub async fn serve(
                 tracing::debug!(%error, "a connection broke");
             }
         });
-        crowd.ended_by(id, connection);
+        open.ended_by(id, connection);
     }
     drop(listener);
     if tokio::time::timeout(bounds.grace, graceful.shutdown()).await.is_err() {
@@ -114,7 +114,7 @@ pub async fn serve(
     Ok(())
 }
 
-/// The body of an answer, whose connection is at work as long as it lasts.
+/// The body of an answer, which keeps its connection busy until it is sent.
 struct Watched {
     body: Body,
     _busy: Busy,
@@ -159,132 +159,4 @@ async fn accept(listener: &TcpListener) -> TcpStream {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::SocketAddr;
-    use std::sync::Arc;
-
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::sync::{Notify, oneshot};
-    use tokio::task::JoinHandle;
-
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(20);
-    const SHORT: Duration = Duration::from_millis(100);
-
-    struct Running {
-        address: SocketAddr,
-        stop: oneshot::Sender<()>,
-        task: JoinHandle<io::Result<()>>,
-    }
-
-    /// A server whose only answer waits for `answer`, and says when it `began` to.
-    async fn run(
-        began: Arc<Notify>,
-        answer: Arc<Notify>,
-        head: Duration,
-        grace: Duration,
-    ) -> Running {
-        let router = Router::new().fallback(move || {
-            let (began, answer) = (Arc::clone(&began), Arc::clone(&answer));
-            async move {
-                began.notify_one();
-                answer.notified().await;
-                "answered"
-            }
-        });
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let shutdown = async {
-            let _ = stopped.await;
-        };
-        let bounds = Bounds { head_timeout: head, grace, ..Bounds::default() };
-        let task = tokio::spawn(serve(listener, router, bounds, shutdown));
-        Running { address, stop, task }
-    }
-
-    async fn send(address: SocketAddr, text: &str) -> TcpStream {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        stream.write_all(text.as_bytes()).await.unwrap();
-        stream
-    }
-
-    /// All that comes until the connection ends, which it must do.
-    async fn rest(mut stream: TcpStream) -> String {
-        let mut text = String::new();
-        let read = stream.read_to_string(&mut text);
-        let _ = tokio::time::timeout(LONG, read).await.expect("the connection ends");
-        text
-    }
-
-    #[tokio::test]
-    async fn a_request_under_way_is_answered_before_the_end() {
-        let (began, answer) = <(Arc<Notify>, Arc<Notify>)>::default();
-        let server = run(Arc::clone(&began), Arc::clone(&answer), LONG, LONG).await;
-        let idle = send(server.address, "").await;
-        let stream = send(server.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        began.notified().await;
-        server.stop.send(()).unwrap();
-        answer.notify_one();
-        assert!(rest(stream).await.ends_with("answered"));
-        server.task.await.unwrap().unwrap();
-        assert_eq!(rest(idle).await, "");
-        assert!(TcpStream::connect(server.address).await.is_err());
-    }
-
-    #[tokio::test]
-    async fn a_request_without_end_is_cut_off() {
-        let (began, answer) = <(Arc<Notify>, Arc<Notify>)>::default();
-        let server = run(Arc::clone(&began), answer, LONG, SHORT).await;
-        let stream = send(server.address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        began.notified().await;
-        server.stop.send(()).unwrap();
-        server.task.await.unwrap().unwrap();
-        assert_eq!(rest(stream).await, "");
-    }
-
-    /// More than the kernel keeps for a client that reads nothing.
-    #[tokio::test]
-    async fn an_answer_that_nobody_reads_is_not_kept() {
-        let router = Router::new().fallback(async || vec![b'x'; 64 << 20]);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let bounds = Bounds { write_timeout: SHORT, connections: 1, ..Bounds::default() };
-        let task = tokio::spawn(serve(listener, router, bounds, std::future::pending()));
-        let mut deaf = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        // There is one place, and so an answer for somebody else only when that is free again.
-        let mut other = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
-        let mut first = [0; 12];
-        tokio::time::timeout(LONG, other.read_exact(&mut first)).await.unwrap().unwrap();
-        assert_eq!(&first, b"HTTP/1.1 200");
-        let mut rest = Vec::new();
-        // However it was cut off, it was cut off.
-        let _ = tokio::time::timeout(LONG, deaf.read_to_end(&mut rest)).await.unwrap();
-        assert!(rest.len() < 64 << 20);
-        task.abort();
-    }
-
-    #[tokio::test]
-    async fn who_says_nothing_makes_room() {
-        let router = Router::new().fallback(async || "answered");
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let bounds = Bounds { head_timeout: LONG * 10, connections: 2, ..Bounds::default() };
-        let task = tokio::spawn(serve(listener, router, bounds, std::future::pending()));
-        let (first, _second) = (send(address, "").await, send(address, "GET").await);
-        let third = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
-        assert!(rest(send(address, third).await).await.ends_with("answered"));
-        assert_eq!(rest(first).await, "");
-        task.abort();
-    }
-
-    #[tokio::test]
-    async fn half_a_head_is_not_waited_for() {
-        let server = run(Arc::default(), Arc::default(), SHORT, SHORT).await;
-        let stream = send(server.address, "GET / HTTP/1.1\r\nHo").await;
-        assert!(!rest(stream).await.contains("200 OK"));
-        server.stop.send(()).unwrap();
-        server.task.await.unwrap().unwrap();
-    }
-}
+mod tests;

@@ -1,40 +1,19 @@
 //! A run of a cleanup rule, which plans, and deletes only where the rule says so.
 
-use jiff::Timestamp;
+use tracing::Instrument;
 
 use super::{Done, Failed, Underway, log, show_plan};
-use crate::cleanup::{CleanupReport, CleanupSpec};
+use crate::cleanup::CleanupReport;
 use crate::config::CleanupRule;
 use crate::daemon::agenda::Ending;
-use crate::history::{RunOutcome, RunRecord};
-use crate::removal::{Actor, StepOutcome};
-
-/// The state keeps whole seconds, so a plan is told no more by the clock than the next one is by
-/// the state.
-pub(in crate::daemon) fn whole_seconds(now: Timestamp) -> Timestamp {
-    Timestamp::from_second(now.as_second()).unwrap_or(now)
-}
+use crate::history::RunOutcome;
+use crate::removal::StepOutcome;
+use crate::run::CleanupOptions;
 
 pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
-    let shared = run.shared;
-    let actor = Actor::of_process(run.begun.id.as_str(), run.begun.cause.as_str());
-    let spec = CleanupSpec {
-        rule,
-        mode: rule.mode,
-        only: None,
-        stop: run.stop,
-        flow: run.flow,
-        pulse: run.progress.pulse(),
-        actor: &actor,
-        now: whole_seconds(run.begun.started),
-        watch: &|_| {},
-    };
-    let report = run.carry_out(shared.runner.clean(&run.engine.cleaner, spec)).await;
-    let report = report.unwrap_or_else(|failure| CleanupReport {
-        failures: vec![failure],
-        ..CleanupReport::new(&rule.name, rule.mode)
-    });
-    let record = RunRecord::cleaned(run.begun, shared.now(), &report);
+    let options = CleanupOptions { mode: rule.mode, only: None, plan: &|_| {} };
+    let carried_out = run.engine.core.clean(rule, run.run(), options);
+    let (report, record) = carried_out.instrument(run.span.clone()).await;
     log::cleanup_ends(&record, &report, run.span);
     count(run, &report);
     show_plan(run.metrics, &record);

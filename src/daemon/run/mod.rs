@@ -1,60 +1,41 @@
-//! One run, from its beginning to its end: carried out, shown, counted, kept, told.
+//! What the daemon adds to a run that the engine carries out: it is shown, measured, logged, marked
+//! in the state, and people are notified.
 //!
-//! What all runs have in common is here. `sync` and `cleanup`: what runs of each kind of rule have
-//! of their own. `stall`: runs in which nothing moves. `log`: what is logged of all of them.
+//! What all runs have in common is here. `sync` and `cleanup`: what is special to runs of each kind
+//! of rule. `stall`: runs that make no progress. `log`: what is logged.
 
 mod cleanup;
 mod log;
 mod stall;
 mod sync;
 
-use std::any::Any;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use jiff::Timestamp;
 use tokio::time::Instant;
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::Shared;
 use super::agenda::Ending;
 use super::board::Active;
+use super::changes::Changes;
 use super::engine::Engine;
 use super::movement::Movement;
-use super::rule::Rule;
-use super::wanted::Wanted;
+use super::queue::Job;
 use crate::alerts::{self, Alert};
 use crate::config::RuleKind;
 use crate::fair::Flow;
-use crate::history::{Cause, RunId, RunOutcome, RunRecord, RunStart};
+use crate::history::{RunOutcome, RunRecord, RunStart};
 use crate::metrics::{LastPlan, RuleMetrics};
-use crate::repository::Failure;
+use crate::run::{Rule, Run};
 use crate::state::RuleMark;
 use crate::stop::StopSignal;
 use crate::sync::{ImageReport, RunProgress, Snapshot};
 use crate::trace;
 
-pub(super) use cleanup::whole_seconds;
 pub(super) use stall::report_stalls;
 pub(super) use sync::count;
-
-/// A run to be carried out.
-pub(super) struct Job {
-    pub id: RunId,
-    pub rule: Arc<str>,
-    cause: Cause,
-    changed: Changed,
-}
-
-/// What is known of when images changed at the source.
-enum Changed {
-    /// After this pass began, which saw nothing of it. `None`: there was no pass before.
-    Since(Option<Timestamp>),
-    /// At the moment of the event: by repository and, where it told, by tag.
-    Told(Wanted),
-}
 
 /// What the scheduler wants to know of a run's end.
 pub(super) struct Ended {
@@ -74,37 +55,26 @@ impl Ended {
 pub(super) enum Failed {
     Rule,
     /// Of what events told of.
-    Part(Wanted),
+    Part(Changes),
 }
 
-impl Job {
-    /// A run of a whole rule, of which this was known before.
-    pub fn whole(id: RunId, rule: Arc<str>, cause: Cause, mark: &RuleMark) -> Self {
-        // A pass with failures saw some images and not others; the last good one saw them all.
-        let since = if mark.unfinished || mark.consecutive_failures > 0 {
-            mark.last_success
-        } else {
-            mark.last_start
-        };
-        Self { id, rule, cause, changed: Changed::Since(since) }
-    }
-
-    /// A run of what events told of.
-    pub fn for_events(id: RunId, rule: Arc<str>, wanted: Wanted) -> Self {
-        Self { id, rule, cause: Cause::Event, changed: Changed::Told(wanted) }
-    }
-
-    /// It is about everything that the rule selects.
-    fn is_whole(&self) -> bool {
-        matches!(self.changed, Changed::Since(_))
+/// Since when changes at the source were seen by no run of the whole rule; `None`: there was none.
+pub(super) fn unseen_since(mark: &RuleMark) -> Option<Timestamp> {
+    // A run with failures saw some images and not others; the last good one saw them all.
+    if mark.unfinished || mark.consecutive_failures > 0 {
+        mark.last_success
+    } else {
+        mark.last_start
     }
 }
 
-/// A run under way, as those see it who carry it out.
+/// A run under way.
 struct Underway<'a> {
     shared: &'a Shared,
     engine: &'a Engine,
+    rule: &'a Arc<str>,
     job: &'a Job,
+    unseen_since: Option<Timestamp>,
     begun: &'a RunStart,
     flow: Flow,
     stop: &'a StopSignal,
@@ -123,11 +93,14 @@ struct Done {
 }
 
 impl Underway<'_> {
-    /// Carries out what is under way. A fault of ours costs one run, which fails like others do,
-    /// and not the daemon.
-    async fn carry_out<T>(&self, work: impl Future<Output = T>) -> Result<T, Failure> {
-        let work = AssertUnwindSafe(work.instrument(self.span.clone())).catch_unwind();
-        work.await.map_err(|panic| panicked(&self.job.rule, &*panic))
+    fn run(&self) -> Run<'_> {
+        Run {
+            begun: self.begun,
+            history: Some(&self.shared.parts.history),
+            flow: self.flow,
+            stop: self.stop,
+            progress: self.progress,
+        }
     }
 
     /// The daemon ends. A run that ends because somebody cancelled it is over; what the daemon's
@@ -142,15 +115,17 @@ pub(super) async fn carry_out(
     shared: Arc<Shared>,
     engine: Arc<Engine>,
     job: Job,
+    unseen_since: Option<Timestamp>,
     flow: Flow,
     stop: StopSignal,
 ) -> Ended {
-    let Some(rule) = engine.rule(&job.rule) else {
+    let found = engine.core.name(job.rule()).zip(engine.core.rule(job.rule()));
+    let Some((name, rule)) = found else {
         return Ended { ending: Ending::Reached, failed: None };
     };
     let begun = RunStart {
         id: job.id.clone(),
-        rule: job.rule.to_string(),
+        rule: job.rule().to_owned(),
         cause: job.cause,
         started: shared.now(),
     };
@@ -170,13 +145,14 @@ pub(super) async fn carry_out(
         },
     );
     let running = metrics.begin();
-    shared.parts.history.begin(&begun);
     log::begins(&begun);
     let span = trace::run(&begun.rule, begun.id.as_str(), begun.cause.as_str());
     let underway = Underway {
         shared: &shared,
         engine: &engine,
+        rule: name,
         job: &job,
+        unseen_since,
         begun: &begun,
         flow,
         stop: &stop,
@@ -197,28 +173,14 @@ pub(super) async fn carry_out(
     }
     let Done { record, ending, failed, images } = done;
     count_end(&metrics, job.is_whole(), &record);
-    shared.parts.history.end(&record).await;
     if job.is_whole() {
-        settle(&shared, &job.rule, record, &images);
+        settle(&shared, name, record, &images);
     }
     let ending = match ending {
         Ending::Interrupted if !ends => Ending::Reached,
         ending => ending,
     };
     Ended { ending, failed }
-}
-
-/// What is known of a run that ended in a panic, whose own message has been printed.
-fn panicked(rule: &str, panic: &(dyn Any + Send)) -> Failure {
-    let words = panic.downcast_ref::<&str>().copied();
-    let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    Failure {
-        step: "finish".to_owned(),
-        subject: format!("rule `{rule}`"),
-        message: format!("tranship itself is at fault: {}", words.unwrap_or("no words")),
-        attempts: 1,
-        hint: Some("please report this with the log around it".to_owned()),
-    }
 }
 
 fn count_end(metrics: &RuleMetrics, whole: bool, record: &RunRecord) {
@@ -271,7 +233,7 @@ fn settle(shared: &Shared, rule: &Arc<str>, record: RunRecord, images: &[ImageRe
         board.engine.alerts.send(Alert::of_run(kind, &record, images));
     }
     // A reload may have removed it meanwhile.
-    if board.engine.rule(rule).is_some() {
+    if board.engine.core.rule(rule).is_some() {
         let shown = board.rule(rule);
         shown.last_success = now.last_success;
         shown.consecutive_failures = now.consecutive_failures;

@@ -2,11 +2,11 @@
 
 use tokio::time::Instant;
 
-use super::Job;
 use crate::alerts::Alert;
 use crate::daemon::Shared;
 use crate::daemon::engine::Engine;
 use crate::daemon::movement::News;
+use crate::daemon::queue::Job;
 use crate::sync::Snapshot;
 
 /// Who was told that the run is stuck hears that it has ended.
@@ -14,14 +14,14 @@ pub(super) fn end(shared: &Shared, job: &Job) {
     let mut board = shared.board.look();
     let news = board.active.get_mut(&job.id).and_then(|active| active.movement.end());
     if news.is_some() {
-        board.engine.alerts.send(Alert::moves_again(&job.rule, shared.now()));
+        board.engine.alerts.send(Alert::moves_again(job.rule(), shared.now()));
     }
 }
 
 /// Notices runs in which nothing has moved for too long, and that something does again.
 pub(in crate::daemon) fn report_stalls(shared: &Shared, engine: &Engine) {
     let now = Instant::now();
-    let limit = engine.config.daemon.stall_after;
+    let limit = engine.core.config.daemon.stall_after;
     let transfers = shared.parts.carrier.transfers();
     let mut stalled = Vec::new();
     for (id, active) in &mut shared.board.look().active {

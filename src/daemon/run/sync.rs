@@ -5,23 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use tracing::Instrument;
 
-use super::{Changed, Done, Failed, Underway, log};
+use super::{Done, Failed, Underway, log};
 use crate::alerts;
-use crate::cleanup::TagRemover;
 use crate::config::SyncRule;
 use crate::daemon::Shared;
 use crate::daemon::agenda::Ending;
 use crate::daemon::board::Active;
+use crate::daemon::changes::{Changes, Part};
+use crate::daemon::inbox::Batch;
 use crate::daemon::lag::Basis;
-use crate::daemon::wanted::{Part, Wanted};
-use crate::history::{RunId, RunRecord};
+use crate::daemon::queue::Work;
+use crate::history::RunId;
 use crate::metrics::RuleMetrics;
-use crate::removal::Actor;
-use crate::repository::Failure;
-use crate::sync::{
-    Action, Counts, ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot,
-};
+use crate::run::SyncOptions;
+use crate::sync::{Action, Counts, ImageReport, Keep, Mode, RuleReport, Scope};
 
 /// If more images than this fail of those that events told of, all are looked at again.
 const MAX_TRIED_AGAIN: usize = 1_000;
@@ -29,52 +28,38 @@ const MAX_TRIED_AGAIN: usize = 1_000;
 pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
     let (shared, job) = (run.shared, run.job);
     if job.is_whole() {
-        shared.lags().pass_begins(&job.rule);
+        shared.lags().pass_begins(run.rule);
     }
-    let scope = match &job.changed {
-        Changed::Since(_) => Scope::All,
-        Changed::Told(wanted) => scope(wanted),
+    let scope = match &job.work {
+        Work::Rule(_) => Scope::All,
+        Work::Events(batch) => scope(&batch.changes),
     };
     let watch = Watcher::new(run, rule);
-    let actor = Actor::of_process(run.begun.id.as_str(), run.begun.cause.as_str());
     let most = if job.is_whole() { alerts::MAX_DETAILS } else { MAX_TRIED_AGAIN };
-    let spec = RunSpec {
-        rule,
+    let options = SyncOptions {
         mode: Mode::Apply,
         scope: &scope,
-        stop: run.stop,
-        flow: run.flow,
-        progress: run.progress,
         keep: Keep::Failed(most),
-        watch: &|image: &ImageReport| watch.image(image),
-        remover: Some(&TagRemover { audit: &shared.parts.audit, actor: &actor }),
+        image: &|image| watch.image(image),
     };
-    let report = run.carry_out(shared.runner.sync(&run.engine.syncer, spec)).await;
-    let report = report.unwrap_or_else(|failure| panicked(rule, failure, run.progress));
-    let record = RunRecord::ended(run.begun, shared.now(), &report);
+    let carried_out = run.engine.core.sync(rule, run.run(), options);
+    let (report, record) = carried_out.instrument(run.span.clone()).await;
     log::sync_ends(&record, &report, run.span);
     if job.is_whole() && !report.interrupted {
-        shared.lags().pass_ends(&job.rule);
+        shared.lags().pass_ends(run.rule);
     }
     Done {
         record,
         ending: ending(&report),
-        failed: failed(rule, &job.changed, &report, run.is_ending()),
+        failed: failed(rule, &job.work, &report, run.is_ending()),
         images: report.images,
     }
 }
 
-/// The report of a run that was cut off by a fault of ours.
-fn panicked(rule: &SyncRule, failure: Failure, progress: &RunProgress) -> RuleReport {
-    let Snapshot { counts, bytes, .. } = progress.snapshot();
-    let report = RuleReport::new(&rule.name, Mode::Apply);
-    RuleReport { counts, bytes, failures: vec![failure], ..report }
-}
-
-fn scope(wanted: &Wanted) -> Scope {
-    match wanted {
-        Wanted::Rule { .. } => Scope::All,
-        Wanted::Repositories(repositories) => {
+fn scope(changes: &Changes) -> Scope {
+    match changes {
+        Changes::Rule { .. } => Scope::All,
+        Changes::Repositories(repositories) => {
             let tags = |part: &Part| match part {
                 Part::Whole { .. } => None,
                 Part::Tags(tags) => Some(tags.keys().cloned().collect::<BTreeSet<_>>()),
@@ -86,9 +71,9 @@ fn scope(wanted: &Wanted) -> Scope {
 }
 
 /// When images changed, by their source's name in reports.
-fn told(rule: &SyncRule, wanted: &Wanted) -> (HashMap<String, Timestamp>, Timestamp) {
+fn times(rule: &SyncRule, changes: &Changes) -> (HashMap<String, Timestamp>, Timestamp) {
     let mut by_source = HashMap::new();
-    if let Wanted::Repositories(repositories) = wanted {
+    if let Changes::Repositories(repositories) = changes {
         for (repository, part) in repositories {
             let Part::Tags(tags) = part else { continue };
             for (tag, at) in tags {
@@ -96,26 +81,26 @@ fn told(rule: &SyncRule, wanted: &Wanted) -> (HashMap<String, Timestamp>, Timest
             }
         }
     }
-    (by_source, wanted.since())
+    (by_source, changes.since())
 }
 
 /// What the run did not get done. `ends`: the daemon does. A run that somebody cancelled leaves
 /// nothing to be done.
-fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -> Option<Failed> {
+fn failed(rule: &SyncRule, work: &Work, report: &RuleReport, ends: bool) -> Option<Failed> {
     let is_done = report.is_success() || report.is_only_limited();
     if is_done || report.interrupted && !ends {
         return None;
     }
-    let Changed::Told(wanted) = changed else { return Some(Failed::Rule) };
+    let Work::Events(Batch { changes, .. }) = work else { return Some(Failed::Rule) };
     let images: Vec<_> =
         report.images.iter().filter(|image| image.action == Action::Failed).collect();
     let sources: BTreeSet<&str> = images.iter().map(|image| image.source.as_str()).collect();
     let is_all_told = report.counts.failed == images.len();
     if report.interrupted || !report.failures.is_empty() || !is_all_told {
-        return Some(Failed::Part(wanted.clone()));
+        return Some(Failed::Part(changes.clone()));
     }
     let registry = &rule.source.registry;
-    let part = wanted.part(|repository, tag| match tag {
+    let part = changes.part(|repository, tag| match tag {
         Some(tag) => sources.contains(format!("{registry}/{repository}:{tag}").as_str()),
         None => {
             let of_it = format!("{registry}/{repository}");
@@ -124,7 +109,7 @@ fn failed(rule: &SyncRule, changed: &Changed, report: &RuleReport, ends: bool) -
             })
         }
     });
-    Some(Failed::Part(part.unwrap_or_else(|| wanted.clone())))
+    Some(Failed::Part(part.unwrap_or_else(|| changes.clone())))
 }
 
 /// How the end of a run bears on the next one's beginning.
@@ -153,10 +138,10 @@ struct Watcher<'a> {
 
 impl<'a> Watcher<'a> {
     fn new(run: &Underway<'a>, rule: &'a SyncRule) -> Self {
-        let (changed, basis) = match &run.job.changed {
-            Changed::Since(since) => ((HashMap::new(), *since), Basis::Pass),
-            Changed::Told(wanted) => {
-                let (by_source, since) = told(rule, wanted);
+        let (changed, basis) = match &run.job.work {
+            Work::Rule(_) => ((HashMap::new(), run.unseen_since), Basis::Pass),
+            Work::Events(batch) => {
+                let (by_source, since) = times(rule, &batch.changes);
                 ((by_source, Some(since)), Basis::Event)
             }
         };
@@ -164,7 +149,7 @@ impl<'a> Watcher<'a> {
             shared: run.shared,
             rule,
             run: &run.job.id,
-            name: &run.job.rule,
+            name: run.rule,
             metrics: run.metrics,
             changed,
             basis,
@@ -172,7 +157,6 @@ impl<'a> Watcher<'a> {
     }
 
     fn image(&self, image: &ImageReport) {
-        self.shared.parts.history.image(self.run, image);
         let changed = self.changed.0.get(&image.source).copied().or(self.changed.1);
         {
             let mut lags = self.shared.lags();

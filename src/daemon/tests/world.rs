@@ -14,14 +14,14 @@ use tokio::time::Instant;
 
 use crate::cleanup::{Cleaner, CleanupReport, CleanupSpec, RepositoryReport};
 use crate::config::{self, cleanup};
-use crate::daemon::runner::Runner;
 use crate::daemon::view::RuleStatus;
-use crate::daemon::{Clock, Daemon, Handle, Parts, Watch};
+use crate::daemon::{Daemon, Handle, Parts, Watch};
 use crate::history::History;
 use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::removal::Audit;
 use crate::repository::Failure;
+use crate::run::{Clock, Runner};
 use crate::secret::Environment;
 use crate::state::{RuleMark, State};
 use crate::stop::StopSignal;

@@ -1,7 +1,7 @@
-//! Which rules a push concerns, and what each should look at because of it.
+//! Which rules a push affects, and which of their images. Pure.
 //!
-//! Pure. The event is a hint: what it leads to is an ordinary run over fewer images, which reads
-//! the registry for itself.
+//! The event is a hint: it leads to an ordinary run over fewer images, which reads the registry
+//! for itself.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,23 @@ use crate::oci::derived;
 use crate::oci::reference::Tag;
 use crate::oci::selection::Judgement;
 
-/// What a rule should look at in the repository of an event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Concern {
-    /// This tag, which the rule surely selects.
-    Tag(Tag),
-    /// Every image of the rule in this repository: which ones are meant cannot be told, because
-    /// the selection needs the whole list (`latest`), or because what was pushed belongs to
-    /// another image.
-    Repository,
-}
-
-/// What a push at `registry` means for a rule; `None` when nothing does.
+/// Which images of a rule a push at `registry` affects; `None`: none of them.
 ///
-/// - A deletion concerns no rule: rules copy what is there.
-/// - What was pushed by its digest alone concerns no rule either, unless it is known to be a
-///   referrer: it is a platform of an index, whose tag is yet to come, or nothing that a rule
-///   could select.
-/// - A referrer concerns the rules that copy referrers; which image it belongs to, its message
-///   seldom says.
-/// - A rule for one digest is only concerned by the referrers of that digest.
-pub fn concern(rule: &SyncRule, registry: &RegistryHost, event: &PushEvent) -> Option<Concern> {
+/// `Some(Some(tag))`: this tag, which the rule surely selects. `Some(None)`: every image of the
+/// rule in the event's repository, because the selection needs the whole list (`latest`), or
+/// because what was pushed belongs to another image.
+///
+/// - A deletion affects no rule: rules copy what is there.
+/// - A push by digest alone affects no rule either, unless it is known to be a referrer: it is a
+///   platform of an index whose tag is yet to come, or nothing that a rule could select.
+/// - A referrer affects the rules that copy referrers; its event seldom says to which image it
+///   belongs.
+/// - A rule for one digest is affected only by the referrers of that digest.
+pub fn affected<'a>(
+    rule: &SyncRule,
+    registry: &RegistryHost,
+    event: &'a PushEvent,
+) -> Option<Option<&'a Tag>> {
     if event.action == Action::Delete || rule.source.registry != *registry {
         return None;
     }
@@ -47,43 +43,34 @@ pub fn concern(rule: &SyncRule, registry: &RegistryHost, event: &PushEvent) -> O
         {
             let subject = tag.and_then(derived::parse);
             let its_own = subject.is_none_or(|subject| subject.belongs_to(digest));
-            return (event.referrer && rule.referrers && its_own).then_some(Concern::Repository);
+            return (event.referrer && rule.referrers && its_own).then_some(None);
         }
         _ => return None,
     }
     if event.referrer {
-        return rule.referrers.then_some(Concern::Repository);
+        return rule.referrers.then_some(None);
     }
     let tag = tag?;
     match rule.tags.judge(tag) {
-        Judgement::Selected => Some(Concern::Tag(tag.clone())),
-        Judgement::Depends => Some(Concern::Repository),
+        Judgement::Selected => Some(Some(tag)),
+        Judgement::Depends => Some(None),
         Judgement::Rejected => None,
     }
 }
 
-/// Pushes that mean the same to every rule.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Told<'a> {
-    pub event: &'a PushEvent,
-    pub times: usize,
-    /// When the first of them happened.
-    pub at: Timestamp,
-}
-
-/// What a message that arrived now tells of, each thing once: a burst must not cost every rule
-/// each of its events.
-pub fn each_once(events: &[PushEvent], arrived: Timestamp) -> Vec<Told<'_>> {
-    let mut told: BTreeMap<_, Told<'_>> = BTreeMap::new();
+/// The distinct events of a message that arrived now, each with how often it occurs and when it
+/// first happened: a burst must not cost every rule each of its events.
+pub fn distinct(events: &[PushEvent], arrived: Timestamp) -> Vec<(&PushEvent, usize, Timestamp)> {
+    let mut distinct = BTreeMap::new();
     for event in events {
         let PushEvent { repository, tag, referrer, action, .. } = event;
         let at = event.happened(arrived);
         let same = (repository, tag.as_ref(), *referrer, *action == Action::Delete);
-        let told = told.entry(same).or_insert(Told { event, times: 0, at });
-        told.times += 1;
-        told.at = told.at.min(at);
+        let (_, times, first) = distinct.entry(same).or_insert((event, 0, at));
+        *times += 1;
+        *first = at.min(*first);
     }
-    told.into_values().collect()
+    distinct.into_values().collect()
 }
 
 #[cfg(test)]
@@ -117,15 +104,15 @@ mod tests {
     }
 
     fn outcome(rule: &SyncRule, event: &PushEvent) -> String {
-        match concern(rule, &"r.example".parse().unwrap(), event) {
+        match affected(rule, &"r.example".parse().unwrap(), event) {
             None => "nothing".to_owned(),
-            Some(Concern::Repository) => "repository".to_owned(),
-            Some(Concern::Tag(tag)) => tag.to_string(),
+            Some(None) => "repository".to_owned(),
+            Some(Some(tag)) => tag.to_string(),
         }
     }
 
     #[test]
-    fn rules_are_concerned_by_what_they_would_copy() {
+    fn rules_are_affected_by_what_they_would_copy() {
         let signature = format!("acme/app:{}.sig", SUBJECT.replace(':', "-"));
         let fallback = format!("acme/app:{}", SUBJECT.replace(':', "-"));
         let other = format!("acme/app:{}", derived::fallback_tag(&Digest::of(b"other")));
@@ -166,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_again_is_one_thing_since_its_first_time() {
+    fn repeated_events_count_once_from_their_first_time() {
         let second = |second| Timestamp::from_second(second).unwrap();
         let at = |seconds, event| PushEvent { at: Some(second(seconds)), ..event };
         let deleted = PushEvent { action: Action::Delete, ..push("acme/app:v1") };
@@ -178,25 +165,23 @@ mod tests {
             deleted.clone(),
             at(99, push("acme/other:v1")),
         ];
-        let told = each_once(&events, second(50));
-        let told: Vec<_> = told.iter().map(|told| (told.event, told.times, told.at)).collect();
         let expected = [
             (&events[0], 3, second(10)),
             (&deleted, 1, second(50)),
             (&events[2], 1, second(30)),
             (&events[5], 1, second(50)),
         ];
-        assert_eq!(told, expected);
+        assert_eq!(distinct(&events, second(50)), expected);
     }
 
     #[test]
-    fn deletions_concern_nothing() {
+    fn deletions_affect_nothing() {
         let deleted = PushEvent { action: Action::Delete, ..push("acme/app:v1") };
         assert_eq!(outcome(&rule("r.example/acme/app", ""), &deleted), "nothing");
     }
 
     #[test]
-    fn a_referrer_without_a_tag_concerns_its_repository() {
+    fn a_referrer_without_a_tag_affects_its_repository() {
         let referrer = PushEvent { referrer: true, ..push(&format!("acme/app@{SUBJECT}")) };
         assert_eq!(outcome(&rule("r.example/acme/app", ""), &referrer), "repository");
         let pinned = rule(&format!("r.example/acme/app@{SUBJECT}"), "");

@@ -1,4 +1,4 @@
-//! What carries a run out: the rules themselves, or what the tests of the scheduler put in their
+//! What executes a run: the syncer and the cleaner, or what the scheduler's tests put in their
 //! place, so that months of schedules need neither months nor a network.
 
 use async_trait::async_trait;
@@ -6,18 +6,18 @@ use async_trait::async_trait;
 use crate::cleanup::{Cleaner, CleanupReport, CleanupSpec};
 use crate::sync::{RuleReport, RunSpec, Syncer};
 
-/// Carries one run out, to its end or until it is stopped.
+/// Executes one run, to its end or until it is stopped.
 #[async_trait]
-pub(super) trait Runner: Send + Sync {
+pub trait Runner: Send + Sync {
     async fn sync(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport;
     async fn clean(&self, cleaner: &Cleaner, spec: CleanupSpec<'_>) -> CleanupReport;
 }
 
 /// Does what the rule says.
-pub(super) struct AsTheRuleSays;
+pub struct RealRunner;
 
 #[async_trait]
-impl Runner for AsTheRuleSays {
+impl Runner for RealRunner {
     async fn sync(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport {
         syncer.run_rule(spec).await
     }

@@ -1,8 +1,8 @@
-//! The time of day, from outside: tests make it stand, jump and run.
+//! The time of day, passed in so that tests can stop it, set it and let it run.
 
 use jiff::Timestamp;
 
-/// What time it is. It may jump, forwards and backwards, as a machine's clock does.
+/// What time it is. It may jump forwards and backwards, as a machine's clock does.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }

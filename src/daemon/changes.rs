@@ -1,18 +1,18 @@
-//! What a rule should look at because of events, gathered: some tags, whole repositories, or
+//! Which part of a rule push events have reported as changed: some tags, whole repositories, or
 //! everything, with the time of the oldest event behind each.
 //!
-//! Bounded: where too many tags of a repository come together, the whole repository is meant, and
-//! where too many repositories do, the whole rule. More is looked at then, never less.
+//! Bounded: too many tags of a repository become the whole repository, and too many repositories
+//! the whole rule. A run then covers more than was reported, never less.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
-use super::concern::Concern;
 use crate::oci::{RepositoryName, Tag};
 
-/// How much is remembered one by one.
+/// How much is remembered individually.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Tags of one repository; above that, the whole repository is meant.
@@ -21,17 +21,17 @@ pub struct Bounds {
     pub repositories: usize,
 }
 
-/// A part of what a rule copies, never nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Wanted {
+/// A part of what a rule copies; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Changes {
     /// Everything that the rule copies.
     Rule { since: Timestamp },
     /// Never empty.
     Repositories(BTreeMap<RepositoryName, Part>),
 }
 
-/// A part of a repository, never nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A part of a repository; never empty.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Part {
     /// Every image of it that the rule copies.
     Whole { since: Timestamp },
@@ -39,18 +39,18 @@ pub enum Part {
     Tags(BTreeMap<Tag, Timestamp>),
 }
 
-impl Wanted {
-    /// What one event asks for.
-    pub fn new(repository: RepositoryName, concern: Concern, at: Timestamp) -> Self {
-        let part = match concern {
-            Concern::Tag(tag) => Part::Tags(BTreeMap::from([(tag, at)])),
-            Concern::Repository => Part::Whole { since: at },
+impl Changes {
+    /// What one event reported: a tag, or without one the whole repository.
+    pub fn new(repository: RepositoryName, tag: Option<Tag>, at: Timestamp) -> Self {
+        let part = match tag {
+            Some(tag) => Part::Tags(BTreeMap::from([(tag, at)])),
+            None => Part::Whole { since: at },
         };
         Self::Repositories(BTreeMap::from([(repository, part)]))
     }
 
-    /// The part of it for which `holds`: asked of each tag, and without a tag of what is wanted as
-    /// a whole. All of it, where the whole rule is wanted.
+    /// The part for which `holds`, which is called with each tag, and without a tag for a whole
+    /// repository. All of it, if it is the whole rule.
     pub fn part(&self, holds: impl Fn(&RepositoryName, Option<&Tag>) -> bool) -> Option<Self> {
         let Self::Repositories(repositories) = self else { return Some(self.clone()) };
         let part = |(repository, part): (&RepositoryName, &Part)| {
@@ -82,13 +82,18 @@ impl Wanted {
         }
     }
 
-    /// Whether this asks already for what an event asks for, whose time is remembered then.
-    pub fn has(&mut self, repository: &RepositoryName, concern: &Concern, at: Timestamp) -> bool {
+    /// Whether this covers already what an event reported, whose time is remembered then.
+    pub fn covers(
+        &mut self,
+        repository: &RepositoryName,
+        tag: Option<&Tag>,
+        at: Timestamp,
+    ) -> bool {
         let known = match self {
             Self::Rule { since } => Some(since),
-            Self::Repositories(parts) => match (parts.get_mut(repository), concern) {
+            Self::Repositories(parts) => match (parts.get_mut(repository), tag) {
                 (Some(Part::Whole { since }), _) => Some(since),
-                (Some(Part::Tags(tags)), Concern::Tag(tag)) => tags.get_mut(tag),
+                (Some(Part::Tags(tags)), Some(tag)) => tags.get_mut(tag),
                 _ => None,
             },
         };
@@ -97,7 +102,7 @@ impl Wanted {
         true
     }
 
-    /// Adds what the other wants.
+    /// Adds the other changes.
     pub fn merge(&mut self, other: Self, bounds: Bounds) {
         let since = match (&mut *self, other) {
             (Self::Rule { since }, other) => (*since).min(other.since()),
@@ -120,8 +125,8 @@ impl Wanted {
         *self = Self::Rule { since };
     }
 
-    /// Takes out what the other wants too; `None` if the two have nothing in common. What is left
-    /// of `self` is `None` when that was all of it.
+    /// Splits off what the other covers too: what is left, and what the two have in common; either
+    /// is `None` when there is nothing of it.
     pub fn without(self, other: &Self) -> (Option<Self>, Option<Self>) {
         let (parts, others) = match (self, other) {
             (Self::Repositories(parts), Self::Repositories(others)) => (parts, others),

@@ -1,14 +1,14 @@
-//! Which rules may copy from a repository, told without asking each of them: a burst of events
-//! must not cost rules times events. Pure.
+//! An index of sync rules by their sources: a burst of events must not cost rules times events.
+//! Pure.
 
 use std::collections::HashMap;
 
 use crate::config::{SourceRepositories, SyncRule};
 use crate::oci::{RegistryHost, RepositoryName};
 
-/// Rules, by their places in the configuration, as found by what they copy from.
+/// The rules, as indices into the configuration, by what they copy from.
 #[derive(Debug, Default)]
-pub struct BySource(HashMap<RegistryHost, OfRegistry>);
+pub struct SourceIndex(HashMap<RegistryHost, OfRegistry>);
 
 #[derive(Debug, Default)]
 struct OfRegistry {
@@ -18,10 +18,10 @@ struct OfRegistry {
     matching: HashMap<String, Vec<usize>>,
 }
 
-impl BySource {
+impl SourceIndex {
     pub fn new(rules: &[SyncRule]) -> Self {
         let mut all = Self::default();
-        for (place, rule) in rules.iter().enumerate() {
+        for (at, rule) in rules.iter().enumerate() {
             let of_registry = all.0.entry(rule.source.registry.clone()).or_default();
             let rules = match &rule.source.repositories {
                 SourceRepositories::One(repository)
@@ -32,12 +32,12 @@ impl BySource {
                     of_registry.matching.entry(pattern.literal_prefix().to_owned()).or_default()
                 }
             };
-            rules.push(place);
+            rules.push(at);
         }
         all
     }
 
-    /// The places of all rules that copy from this repository, and of a few more, whose pattern
+    /// The indices of all rules that copy from this repository, and of a few more whose pattern
     /// only begins like it.
     pub fn of(
         &self,
@@ -90,9 +90,9 @@ mod tests {
                 "other.example/team-7/**".to_owned(),
             ])
             .collect();
-        let by_source = BySource::new(&rules(&sources));
+        let index = SourceIndex::new(&rules(&sources));
         let registry = "r.example".parse().unwrap();
-        let mut found: Vec<_> = by_source.of(&registry, &"team-7/app".parse().unwrap()).collect();
+        let mut found: Vec<_> = index.of(&registry, &"team-7/app".parse().unwrap()).collect();
         found.sort_unstable();
         assert_eq!(found, [7, 1_000, 1_001, 1_002]);
     }
@@ -125,18 +125,18 @@ mod tests {
             path in proptest::collection::vec(part(), 1..5),
         ) {
             let rules = rules(&sources);
-            let by_source = BySource::new(&rules);
+            let index = SourceIndex::new(&rules);
             let repository: RepositoryName = path.join("/").parse().unwrap();
             for registry in ["r.example", "s.example", "none.example"] {
                 let registry: RegistryHost = registry.parse().unwrap();
-                let mut found: Vec<usize> = by_source.of(&registry, &repository).collect();
+                let mut found: Vec<usize> = index.of(&registry, &repository).collect();
                 found.sort_unstable();
                 let all = found.len();
                 found.dedup();
                 prop_assert_eq!(found.len(), all);
-                for (place, rule) in rules.iter().enumerate() {
+                for (at, rule) in rules.iter().enumerate() {
                     if rule.source.registry == registry && rule.source.matches(&repository) {
-                        prop_assert!(found.contains(&place), "{} {}", rule.source, repository);
+                        prop_assert!(found.contains(&at), "{} {}", rule.source, repository);
                     }
                 }
             }

@@ -1,11 +1,11 @@
-//! A rule of either kind, as the configuration in use has it.
+//! A rule of either kind, as a configuration has it.
 
 use crate::config::{CleanupRule, RuleKind, SyncRule};
 use crate::schedule::Timing;
 
-/// What the scheduler runs.
+/// A rule that can be run.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Rule<'a> {
+pub enum Rule<'a> {
     Sync(&'a SyncRule),
     Cleanup(&'a CleanupRule),
 }
@@ -18,7 +18,7 @@ impl<'a> Rule<'a> {
         }
     }
 
-    /// `None`: it runs only when it is asked for.
+    /// When it runs; `None`: only on request.
     pub fn timing(self) -> Option<&'a Timing> {
         match self {
             Self::Sync(rule) => rule.timing.as_ref(),

@@ -1,0 +1,79 @@
+//! Executes the jobs of the queue: each run is a task, which shares nothing with the scheduler.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use tokio::task::{Id, JoinSet};
+
+use super::Shared;
+use super::engine::Engine;
+use super::queue::Job;
+use super::run::{self, Ended};
+use crate::config::RuleKind;
+use crate::fair::Flow;
+use crate::history::RunId;
+use crate::stop::StopSignal;
+
+pub(super) struct Executor {
+    shared: Arc<Shared>,
+    tasks: JoinSet<Ended>,
+    jobs: HashMap<Id, Job>,
+    next_flow: u64,
+}
+
+impl Executor {
+    pub fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, tasks: JoinSet::new(), jobs: HashMap::new(), next_flow: 1 }
+    }
+
+    /// Begins a run. `unseen_since`: for a whole rule, changes before this time were seen by an
+    /// earlier run.
+    pub fn begin(&mut self, engine: &Arc<Engine>, job: Job, unseen_since: Option<Timestamp>) {
+        let flow = Flow::new(self.next_flow);
+        self.next_flow += 1;
+        let stop = StopSignal {
+            soon: self.shared.stop.soon.child_token(),
+            now: self.shared.stop.now.child_token(),
+        };
+        let (shared, engine) = (Arc::clone(&self.shared), Arc::clone(engine));
+        let run = run::carry_out(shared, engine, job.clone(), unseen_since, flow, stop);
+        self.jobs.insert(self.tasks.spawn(run).id(), job);
+    }
+
+    /// Waits until a run ends; `None`: there is none. Dropping the future loses nothing.
+    pub async fn ended(&mut self) -> Option<(Job, Ended)> {
+        let ended = self.tasks.join_next_with_id().await?;
+        let (id, ended) = ended.unwrap_or_else(|error| (error.id(), Ended::in_a_panic()));
+        let job = self.jobs.remove(&id)?;
+        if let Some(mut active) = self.shared.board.look().active.remove(&job.id) {
+            // It has been counted, unless the run was cut off.
+            run::count(&mut active);
+        }
+        Some((job, ended))
+    }
+
+    /// How many runs are under way.
+    pub fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub fn is_running(&self, run: &RunId) -> bool {
+        self.jobs.values().any(|job| job.id == *run)
+    }
+
+    /// Tells a run to stop; `false`: it is not under way.
+    pub fn cancel(&self, run: &RunId) -> bool {
+        match self.shared.board.look().active.get(run) {
+            Some(active) => {
+                match active.kind {
+                    RuleKind::Sync => active.stop.now.cancel(),
+                    // A deletion under way comes to its end, so that its outcome is known.
+                    RuleKind::Cleanup => active.stop.soon.cancel(),
+                }
+                true
+            }
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! One run of a rule, from its beginning to its end, whoever started it: executed, observed, and
+//! recorded in the history.
+
+use std::any::Any;
+use std::panic::AssertUnwindSafe;
+
+use futures_util::FutureExt;
+use jiff::Timestamp;
+
+use super::Engine;
+use crate::cleanup::{CleanupReport, CleanupSpec, Place, Plan, TagRemover};
+use crate::config::{CleanupRule, SyncRule, cleanup};
+use crate::fair::Flow;
+use crate::history::{History, RunRecord, RunStart};
+use crate::removal::{Actor, RemoveTags};
+use crate::repository::Failure;
+use crate::stop::StopSignal;
+use crate::sync::{ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot};
+
+/// What every run has, whatever its rule is about.
+#[derive(Clone, Copy)]
+pub struct Run<'a> {
+    pub begun: &'a RunStart,
+    /// Where the run is recorded; `None` for a plan.
+    pub history: Option<&'a History>,
+    pub flow: Flow,
+    pub stop: &'a StopSignal,
+    /// How far the run has come, for observers.
+    pub progress: &'a RunProgress,
+}
+
+/// What a run of a sync rule covers, and who observes it.
+#[derive(Clone, Copy)]
+pub struct SyncOptions<'a> {
+    pub mode: Mode,
+    pub scope: &'a Scope,
+    /// Which images the report lists.
+    pub keep: Keep,
+    /// Sees each image that was not simply in step, as soon as it is settled.
+    pub image: &'a (dyn Fn(&ImageReport) + Sync),
+}
+
+/// What a run of a cleanup rule covers, and who observes it.
+#[derive(Clone, Copy)]
+pub struct CleanupOptions<'a> {
+    pub mode: cleanup::Mode,
+    /// The only repository that the run is about; `None`: all of the rule's.
+    pub only: Option<&'a Place>,
+    /// Sees the plan of each repository, before anything of it is done.
+    pub plan: &'a (dyn Fn(&Plan<'_>) + Sync),
+}
+
+impl Engine {
+    /// Carries out a sync rule.
+    pub async fn sync(
+        &self,
+        rule: &SyncRule,
+        run: Run<'_>,
+        options: SyncOptions<'_>,
+    ) -> (RuleReport, RunRecord) {
+        let actor = run.actor();
+        let audit = self.audit.as_ref();
+        let remover = audit.map(|audit| TagRemover { audit, actor: &actor });
+        let image = |image: &ImageReport| {
+            if let Some(history) = run.history {
+                history.image(&run.begun.id, image);
+            }
+            (options.image)(image);
+        };
+        let spec = RunSpec {
+            rule,
+            mode: options.mode,
+            scope: options.scope,
+            stop: run.stop,
+            flow: run.flow,
+            progress: run.progress,
+            keep: options.keep,
+            watch: &image,
+            remover: remover.as_ref().map(|remover| remover as &dyn RemoveTags),
+        };
+        run.begin();
+        let report = unless_panicked(&rule.name, self.runner.sync(&self.syncer, spec)).await;
+        let report = report.unwrap_or_else(|failure| {
+            let Snapshot { counts, bytes, .. } = run.progress.snapshot();
+            let report = RuleReport::new(&rule.name, options.mode);
+            RuleReport { counts, bytes, failures: vec![failure], ..report }
+        });
+        let record = RunRecord::ended(run.begun, self.clock.now(), &report);
+        run.end(&record).await;
+        (report, record)
+    }
+
+    /// Carries out a cleanup rule.
+    pub async fn clean(
+        &self,
+        rule: &CleanupRule,
+        run: Run<'_>,
+        options: CleanupOptions<'_>,
+    ) -> (CleanupReport, RunRecord) {
+        let actor = run.actor();
+        let spec = CleanupSpec {
+            rule,
+            mode: options.mode,
+            only: options.only,
+            stop: run.stop,
+            flow: run.flow,
+            pulse: run.progress.pulse(),
+            actor: &actor,
+            now: whole_seconds(run.begun.started),
+            watch: options.plan,
+        };
+        run.begin();
+        let report = match &self.cleaner {
+            Some(cleaner) => unless_panicked(&rule.name, self.runner.clean(cleaner, spec)).await,
+            None => Err(Failure::new("clean up by", &rule.name, "there is no audit".to_owned())),
+        };
+        let report = report.unwrap_or_else(|failure| CleanupReport {
+            failures: vec![failure],
+            ..CleanupReport::new(&rule.name, options.mode)
+        });
+        let record = RunRecord::cleaned(run.begun, self.clock.now(), &report);
+        run.end(&record).await;
+        (report, record)
+    }
+}
+
+impl Run<'_> {
+    /// Who asked for the run, and which one it is: for the audit.
+    fn actor(&self) -> Actor {
+        Actor::of_process(self.begun.id.as_str(), self.begun.cause.as_str())
+    }
+
+    fn begin(&self) {
+        if let Some(history) = self.history {
+            history.begin(self.begun);
+        }
+    }
+
+    async fn end(&self, record: &RunRecord) {
+        if let Some(history) = self.history {
+            history.end(record).await;
+        }
+    }
+}
+
+/// The state keeps whole seconds, so the first plan reckons with no finer time than the next one.
+fn whole_seconds(now: Timestamp) -> Timestamp {
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+/// Executes a run. A bug costs this run, which fails like others do, and not the whole process.
+async fn unless_panicked<T>(rule: &str, run: impl Future<Output = T>) -> Result<T, Failure> {
+    let ended = AssertUnwindSafe(run).catch_unwind().await;
+    ended.map_err(|panic: Box<dyn Any + Send>| {
+        // The message itself was printed when the panic happened.
+        let words = panic.downcast_ref::<&str>().copied();
+        let words = words.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Failure {
+            step: "finish".to_owned(),
+            subject: format!("rule `{rule}`"),
+            message: format!("tranship itself is at fault: {}", words.unwrap_or("no words")),
+            attempts: 1,
+            hint: Some("please report this with the log around it".to_owned()),
+        }
+    })
+}
