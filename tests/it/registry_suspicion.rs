@@ -16,6 +16,7 @@ use tranship::registry::{Registries, Registry};
 use tranship::repository::{
     BlobBody, Cause, ErrorKind, Reference, Repository, Result, UploadStart,
 };
+use tranship::secret::Environment;
 
 use crate::support::scripted::Login;
 use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted};
