@@ -60,7 +60,7 @@ struct Document<'a> {
     rules: Vec<RuleDocument<'a>>,
 }
 
-/// What one rule would delete, and what became of it.
+/// What one rule would delete, and the results.
 #[derive(Serialize)]
 struct RuleDocument<'a> {
     rule: &'a str,

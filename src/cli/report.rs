@@ -6,7 +6,7 @@ use crate::history::{CleanupSummary, RunOutcome, StepCounts};
 use crate::repository::Failure;
 use crate::sync::{Action, ImageReport};
 
-/// What became of one image, in a line and its notes.
+/// The result for one image: one line, and its notes.
 pub fn image_line(image: &ImageReport) -> String {
     let verb = match image.action {
         Action::Copied => "copied",

@@ -107,7 +107,7 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
     listener.map_err(|error| CliError::Failed(format!("failed to listen on {address}: {error}")))
 }
 
-/// Whoever supervises the process starts it anew.
+/// The supervisor restarts the process.
 fn fault(what: &str) -> CliError {
     CliError::Failed(format!("the {what} has ended by an internal error: see above"))
 }

@@ -164,7 +164,8 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
     Ok(Work { tasks, failures, notes, repairer, _opened: Vec::new() })
 }
 
-/// What cleanup rules deleted, read at once so that whoever uses the state is not kept waiting.
+/// The images that cleanup rules deleted. The state is closed again at once, so that other processes
+/// need not wait for it.
 fn withdrawn(config: &Config) -> (State, Vec<String>) {
     let deletes = config.cleanup.iter().any(|rule| rule.mode == Mode::Apply);
     if !deletes || !config.daemon.state.exists() {
