@@ -13,7 +13,7 @@ use super::recheck::Rechecker;
 use super::report::RepositoryReport;
 use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, TagSelector};
 use crate::oci::selection::TagPatterns;
-use crate::oci::{Digest, Tag};
+use crate::oci::{Digest, Tag, derived};
 use crate::removal::{
     Actor, Audit, Order, RemoveTags, RemovedTags, STRETCH, StepOutcome, StepReport, TagRemoval,
     execute, recover,
@@ -110,12 +110,14 @@ fn stays(plan: &Plan<'_>) -> Vec<(Tag, Digest, String)> {
 
 /// A policy that deletes exactly these tags, with what belongs to them. `None`: there are none.
 fn these_tags(line: &str, tags: &[Tag], max_delete: MaxDelete) -> Option<Policy> {
-    if tags.is_empty() {
+    // Derived tags go with their images; patterns do not accept them.
+    let own = tags.iter().filter(|tag| derived::parse(tag).is_none());
+    // Tags have no characters that mean something in patterns.
+    let patterns = own.map(|tag| tag.as_str().parse()).collect::<Result<Vec<_>, _>>().ok()?;
+    if patterns.is_empty() {
         return None;
     }
-    // Tags have no characters that mean something in patterns.
-    let patterns = tags.iter().map(|tag| tag.as_str().parse()).collect::<Result<Vec<_>, _>>();
-    let tags = TagPatterns::new(patterns.ok()?).ok()?;
+    let tags = TagPatterns::new(patterns).ok()?;
     let selector = Box::new(TagSelector { tags: Some(tags), semver: None, per: None });
     let what = Doomed::Tags { selector, beyond_newest: None };
     Some(policy(vec![DeleteRule { id: line.to_owned(), what, older_than: None }], max_delete))
