@@ -14,16 +14,17 @@ use super::plan::{Plan, plan};
 use super::quarantine::{Quarantine, Spaces};
 use super::recheck::Rechecker;
 use super::report::{CleanupReport, RepositoryReport};
-use super::repositories::{Place, Selected, repositories};
+use super::repositories::{Selected, repositories};
 use super::spec::CleanupSpec;
 use super::upkeep::{Upkeep, collect};
 use super::usage::{Sources, UsageNow};
 use crate::config::cleanup::Mode;
 use crate::fair::{self, Flow, WriteLeases};
-use crate::layout::Layout;
+use crate::oci::Address;
 use crate::registry::Registries;
 use crate::removal::{Audit, KeepCopies, Order, STRETCH, StepOutcome, execute, recover};
 use crate::repository::{Cause, Error, Failure, Repository};
+use crate::stores::{Access, Stores};
 use crate::transfer::Carrier;
 
 /// How many repositories of one rule are cleaned up at once.
@@ -31,7 +32,7 @@ const REPOSITORIES: usize = 8;
 
 /// Carries cleanup rules out.
 pub struct Cleaner {
-    registries: Arc<Registries>,
+    stores: Stores,
     carrier: Arc<Carrier>,
     leases: WriteLeases,
     audit: Audit,
@@ -46,7 +47,8 @@ impl Cleaner {
         leases: WriteLeases,
         audit: Audit,
     ) -> Self {
-        Self { registries, carrier, leases, audit, sources: Sources::default() }
+        let stores = Stores::new(registries);
+        Self { stores, carrier, leases, audit, sources: Sources::default() }
     }
 
     /// The same, with the sources of what is in use. A rule that names a source which is not among
@@ -59,7 +61,7 @@ impl Cleaner {
     pub fn renewed(&self, registries: Arc<Registries>, sources: Sources) -> Self {
         Self {
             sources,
-            registries,
+            stores: Stores::new(registries),
             carrier: Arc::clone(&self.carrier),
             leases: self.leases.clone(),
             audit: self.audit.clone(),
@@ -72,7 +74,7 @@ impl Cleaner {
     pub async fn run(&self, spec: CleanupSpec<'_>) -> CleanupReport {
         let begin = Instant::now();
         let report = Mutex::new(CleanupReport::new(&spec.rule.name, spec.mode));
-        let _watched = self.registries.pulses().watch(spec.flow, spec.pulse);
+        let _watched = self.stores.registries().pulses().watch(spec.flow, spec.pulse);
         // One note for each registry at which something was deleted.
         let follow_ups = Mutex::new(BTreeSet::new());
         let selected = self.pass(&spec, &report, &follow_ups).await;
@@ -99,7 +101,7 @@ impl Cleaner {
         let mut selected = match spec.only {
             Some(place) => Selected::one(place.clone()),
             None => {
-                let selected = repositories(spec.rule, &self.registries, spec.flow);
+                let selected = repositories(spec.rule, &self.stores, spec.flow);
                 match spec.stop.soon.run_until_cancelled(selected).await {
                     Some(selected) => selected,
                     None => {
@@ -156,7 +158,7 @@ impl Cleaner {
         &self,
         spec: &CleanupSpec<'_>,
         usage: &UsageNow<'_>,
-        place: &Place,
+        place: &Address,
     ) -> Result<Seen, Vec<Failure>> {
         let CleanupSpec { rule, mode, stop, .. } = *spec;
         let applies = mode == Mode::Apply;
@@ -170,8 +172,8 @@ impl Cleaner {
                 Box::pin(async {
                     let usage = usage.read().await?;
                     Ok(match place {
-                        Place::Registry(host, name) => usage.of(host, name),
-                        Place::Layout(_) => usage.of_layout(),
+                        Address::Registry(host, name) => usage.of(host, name),
+                        _ => usage.of_layout(),
                     })
                 })
             },
@@ -212,7 +214,7 @@ impl Cleaner {
         spec: &CleanupSpec<'_>,
         context: &RepositoryContext<'_>,
         plan: &Plan<'_>,
-        place: &Place,
+        place: &Address,
         report: &mut RepositoryReport,
     ) -> Result<bool, Vec<Failure>> {
         let CleanupSpec { rule, actor, stop, .. } = *spec;
@@ -276,20 +278,16 @@ impl Cleaner {
     }
 
     fn spaces(&self, spec: &CleanupSpec<'_>) -> Spaces<'_> {
-        Spaces { registries: &self.registries, flow: spec.flow }
+        Spaces { stores: &self.stores, flow: spec.flow }
     }
 
     async fn open(
         &self,
-        place: &Place,
+        place: &Address,
         flow: Flow,
     ) -> crate::repository::Result<Arc<dyn Repository>> {
-        match place {
-            Place::Registry(host, name) => {
-                Ok(self.registries.open(host)?.repository_in(flow, name.clone(), false))
-            }
-            Place::Layout(folder) => Ok(Arc::new(Layout::open(folder).await?)),
-        }
+        let opened = self.stores.open(place, flow, Access::Read).await?;
+        Ok(Arc::clone(opened.repository()))
     }
 }
 

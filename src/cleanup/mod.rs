@@ -38,7 +38,7 @@ pub use plan::{
     explain, plan,
 };
 pub use report::{CleanupReport, Planned, RepositoryReport, Verdict};
-pub use repositories::{Place, Selected, repositories, resolved};
+pub use repositories::{Selected, repositories, resolved};
 pub use spec::CleanupSpec;
 pub use tag_removal::TagRemover;
 pub use usage::Sources;

@@ -15,18 +15,16 @@ use jiff::tz::TimeZone;
 
 use super::copying::Copying;
 use super::plan::snapshot::{Node, Snapshot};
-use super::repositories::Place;
 use crate::config;
 use crate::config::cleanup::QuarantinePlace;
 use crate::fair::Flow;
-use crate::layout::{Layout, Layouts};
 use crate::oci::reference::ReferenceError;
 use crate::oci::template::SourceContext;
 use crate::oci::{Address, Digest, ImageAddress, RegistryHost, RepositoryName, Tag};
-use crate::registry::Registries;
 use crate::removal::KeepCopies;
 use crate::removal::audit::Kept;
 use crate::repository::{Cause, Error, Placement, Repository, Result};
+use crate::stores::{Access, Stores};
 use crate::transfer::{Carrier, Condition};
 
 const PREFIX: &str = "expires-";
@@ -105,28 +103,21 @@ pub(super) struct Space {
 
 /// Opens quarantines.
 pub(super) struct Spaces<'a> {
-    pub registries: &'a Registries,
+    pub stores: &'a Stores,
     pub flow: Flow,
 }
 
 impl Spaces<'_> {
     /// The quarantine of a repository; created if it does not exist.
-    pub async fn open(&self, to: &QuarantinePlace, of: &Place) -> Result<Space> {
-        match to {
-            QuarantinePlace::Folder(folder) => {
-                let name = in_folder(of)?;
-                let layout = Layouts::open_or_create(folder).await?.get_or_create(&name).await?;
-                let name = layout.name().to_owned();
-                Ok(Space { repository: Arc::new(layout), name })
-            }
-            QuarantinePlace::Registry(target) => {
-                let path = in_registry(target, of)?;
-                let name = format!("{}/{path}", target.registry);
-                let registry = self.registries.open(&target.registry)?;
-                let repository = registry.repository_in(self.flow, path, true);
-                Ok(Space { repository, name })
-            }
-        }
+    pub async fn open(&self, to: &QuarantinePlace, of: &Address) -> Result<Space> {
+        self.open_at(&address(to, of)?).await
+    }
+
+    async fn open_at(&self, address: &Address) -> Result<Space> {
+        let opened = self.stores.open(address, self.flow, Access::Write).await?;
+        let repository = Arc::clone(opened.repository());
+        let name = repository.name().to_owned();
+        Ok(Space { repository, name })
     }
 
     /// A quarantine by its own name. `None`: there is none.
@@ -134,40 +125,37 @@ impl Spaces<'_> {
         let fail = |error: ReferenceError| {
             Error::new("open the quarantine", name, Cause::Unsupported(error.to_string()))
         };
-        let address: ImageAddress = name.parse().map_err(fail)?;
-        match address.repository {
-            Address::Layout(path) => {
-                if !tokio::fs::try_exists(&path).await.unwrap_or(true) {
-                    return Ok(None);
-                }
-                let repository = Arc::new(Layout::open(&path).await?);
-                Ok(Some(Space { repository, name: name.to_owned() }))
-            }
-            Address::Registry(host, repository) => {
-                let registry = self.registries.open(&host)?;
-                let repository = registry.repository_in(self.flow, repository, true);
-                Ok(Some(Space { repository, name: name.to_owned() }))
-            }
-            Address::LayoutIn(..) | Address::Archive(_) => Ok(None),
+        let ImageAddress { repository, .. } = name.parse().map_err(fail)?;
+        if let Address::Layout(folder) = &repository
+            && !tokio::fs::try_exists(folder).await.unwrap_or(true)
+        {
+            return Ok(None);
         }
+        Ok(Some(self.open_at(&repository).await?))
     }
 }
 
 /// The name of the quarantine of a repository, whether it exists or not; `None`: the repository cannot
 /// have one.
-pub(super) fn called(to: &QuarantinePlace, of: &Place) -> Option<String> {
+pub(super) fn called(to: &QuarantinePlace, of: &Address) -> Option<String> {
+    let address = match address(to, of).ok()? {
+        Address::LayoutIn(folder, name) => {
+            Address::LayoutIn(folder.canonicalize().unwrap_or(folder), name)
+        }
+        other => other,
+    };
+    Some(address.to_string())
+}
+
+/// Where the quarantine of a repository is.
+fn address(to: &QuarantinePlace, of: &Address) -> Result<Address> {
     match to {
-        QuarantinePlace::Folder(folder) => {
-            let folder = folder.canonicalize().unwrap_or_else(|_| folder.clone());
-            Some(format!("oci:{}", folder.join(in_folder(of).ok()?.as_str()).display()))
-        }
-        QuarantinePlace::Registry(target) => {
-            Some(format!("{}/{}", target.registry, in_registry(target, of).ok()?))
-        }
+        QuarantinePlace::Folder(folder) => Ok(Address::LayoutIn(folder.clone(), in_folder(of)?)),
+        QuarantinePlace::Registry(target) => Ok(target.store.address(&in_registry(target, of)?)),
     }
 }
 
-fn in_folder(of: &Place) -> Result<RepositoryName> {
+fn in_folder(of: &Address) -> Result<RepositoryName> {
     let name = name(of).and_then(|(registry, repository)| {
         // The colon of a port is the only character that repository names cannot have.
         format!("{}/{repository}", registry.as_str().replace(':', "_")).parse()
@@ -175,22 +163,24 @@ fn in_folder(of: &Place) -> Result<RepositoryName> {
     name.map_err(|error: ReferenceError| unnamed(of, error.to_string()))
 }
 
-fn in_registry(target: &config::Target, of: &Place) -> Result<RepositoryName> {
+fn in_registry(target: &config::Target, of: &Address) -> Result<RepositoryName> {
     let (registry, repository) = name(of).map_err(|error| unnamed(of, error.to_string()))?;
     let (registry, repository) = (&registry, &repository);
-    let path = target.template.render(&SourceContext { registry, repository, prefix: "" });
+    let path =
+        target.template.render(&SourceContext { registry: Some(registry), repository, prefix: "" });
     path.map_err(|error| unnamed(of, error.to_string()))
 }
 
-fn unnamed(of: &Place, reason: String) -> Error {
+fn unnamed(of: &Address, reason: String) -> Error {
     Error::new("name the quarantine of", of.to_string(), Cause::Unsupported(reason))
 }
 
 /// A name that is valid in a registry. For a layout, it is made of the path.
-fn name(of: &Place) -> std::result::Result<(RegistryHost, RepositoryName), ReferenceError> {
-    match of {
-        Place::Registry(host, name) => Ok((host.clone(), name.clone())),
-        Place::Layout(folder) => {
+fn name(of: &Address) -> std::result::Result<(RegistryHost, RepositoryName), ReferenceError> {
+    match (of, of.path()) {
+        (Address::Registry(host, name), _) => Ok((host.clone(), name.clone())),
+        (_, path) => {
+            let folder = path.unwrap_or_default();
             let text = folder.to_string_lossy().to_ascii_lowercase();
             let parts = text.split('/').map(|part| {
                 let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();

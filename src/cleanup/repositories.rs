@@ -2,59 +2,40 @@
 //! patterns.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::config::cleanup::{Exclusion, Included, Repositories};
 use crate::config::{CleanupRule, LayoutPattern, SourcePattern};
 use crate::fair::Flow;
 use crate::layout::Layouts;
-use crate::oci::{RegistryHost, RepositoryName};
-use crate::registry::Registries;
+use crate::oci::{Address, RegistryHost, RepositoryName};
 use crate::repository::Error;
-
-/// Where a repository is.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    Registry(RegistryHost, RepositoryName),
-    /// The folder of a layout; canonical if it exists.
-    Layout(PathBuf),
-}
-
-/// As people write it.
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Registry(host, name) => write!(f, "{host}/{name}"),
-            Self::Layout(folder) => write!(f, "oci:{}", folder.display()),
-        }
-    }
-}
+use crate::stores::Stores;
 
 /// The repositories of a rule, and the lists that could not be read.
 #[derive(Debug, Default)]
 pub struct Selected {
     /// Each once, sorted; `true`: the rule names it, so it should exist.
-    pub repositories: BTreeMap<Place, bool>,
+    pub repositories: BTreeMap<Address, bool>,
     pub failures: Vec<Error>,
 }
 
 impl Selected {
     /// This repository and no other.
-    pub fn one(place: Place) -> Self {
-        Self { repositories: BTreeMap::from([(place, true)]), failures: Vec::new() }
+    pub fn one(address: Address) -> Self {
+        Self { repositories: BTreeMap::from([(address, true)]), failures: Vec::new() }
     }
 }
 
 /// Lists each registry and each folder at most once.
-pub async fn repositories(rule: &CleanupRule, registries: &Registries, flow: Flow) -> Selected {
+pub async fn repositories(rule: &CleanupRule, stores: &Stores, flow: Flow) -> Selected {
     let mut selected = Selected::default();
     let (mut listed, mut walked) = (BTreeSet::new(), BTreeSet::new());
     let rule = resolved(&rule.repositories).await;
     for included in &rule.included {
         let added = match included {
             Included::Registry(pattern) => {
-                add_registry(pattern, &rule, (registries, flow), &mut listed, &mut selected).await
+                add_registry(pattern, &rule, (stores, flow), &mut listed, &mut selected).await
             }
             Included::Layouts(pattern) => {
                 add_layouts(pattern, &rule, &mut walked, &mut selected).await
@@ -70,20 +51,20 @@ pub async fn repositories(rule: &CleanupRule, registries: &Registries, flow: Flo
 async fn add_registry<'a>(
     pattern: &'a SourcePattern,
     rule: &Repositories,
-    (registries, flow): (&Registries, Flow),
+    (stores, flow): (&Stores, Flow),
     listed: &mut BTreeSet<&'a RegistryHost>,
     selected: &mut Selected,
 ) -> Result<(), Error> {
-    let host = &pattern.registry;
-    let place = |name: RepositoryName| Place::Registry(host.clone(), name);
+    let Some(host) = pattern.store.registry() else { return Ok(()) };
+    let address = |name: RepositoryName| Address::Registry(host.clone(), name);
     if let Some(repository) = pattern.repository() {
         if rule.matches(host, repository) {
-            selected.repositories.insert(place(repository.clone()), true);
+            selected.repositories.insert(address(repository.clone()), true);
         }
     } else if listed.insert(host) {
-        for name in registries.open(host)?.repositories(flow).await? {
+        for name in stores.repositories(&pattern.store, flow).await? {
             if rule.matches(host, &name) {
-                selected.repositories.entry(place(name)).or_insert(false);
+                selected.repositories.entry(address(name)).or_insert(false);
             }
         }
     }
@@ -99,27 +80,17 @@ async fn add_layouts<'a>(
     let root = pattern.root.as_path();
     if pattern.pattern.is_none() {
         if rule.matches_layout(root) {
-            selected.repositories.insert(Place::Layout(root.to_owned()), true);
+            selected.repositories.insert(Address::Layout(root.to_owned()), true);
         }
     } else if walked.insert(root) {
         for name in Layouts::below(root).await? {
             let folder = root.join(name.as_str());
             if rule.matches_layout(&folder) {
-                selected.repositories.entry(Place::Layout(folder)).or_insert(false);
+                selected.repositories.entry(Address::Layout(folder)).or_insert(false);
             }
         }
     }
     Ok(())
-}
-
-impl Repositories {
-    /// Whether a rule is about a place.
-    pub fn has(&self, place: &Place) -> bool {
-        match place {
-            Place::Registry(host, name) => self.matches(host, name),
-            Place::Layout(folder) => self.matches_layout(folder),
-        }
-    }
 }
 
 /// The same with the canonical paths of all folders that exist, so that an exclusion holds by
@@ -144,8 +115,11 @@ pub async fn resolved(repositories: &Repositories) -> Repositories {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::layout::Layout;
+    use crate::registry::Registries;
 
     async fn select(text: &str, folder: &Path) -> Selected {
         let text = format!(
@@ -160,7 +134,7 @@ mod tests {
             crate::secret::Environment::new(|_| None),
             || 0.0,
         );
-        repositories(&rule, &registries, Flow::ALONE).await
+        repositories(&rule, &Stores::new(Arc::new(registries)), Flow::ALONE).await
     }
 
     #[tokio::test]
@@ -180,10 +154,10 @@ mod tests {
         let found = |selected: Selected| -> Vec<(String, bool)> {
             assert!(selected.failures.is_empty(), "{:?}", selected.failures);
             let places = selected.repositories.into_iter().map(|(place, expected)| match place {
-                Place::Layout(path) => {
+                Address::Layout(path) => {
                     (path.strip_prefix(&folder).unwrap().display().to_string(), expected)
                 }
-                Place::Registry(..) => panic!("{place:?}"),
+                _ => panic!("{place:?}"),
             });
             places.collect()
         };
@@ -202,7 +176,7 @@ mod tests {
         let absent = select(r#"["oci:absent/**", "oci:nothing"]"#, &folder).await;
         assert_eq!(absent.failures.len(), 1);
         assert!(absent.failures[0].to_string().contains("absent"), "{:?}", absent.failures);
-        let named = Place::Layout(folder.join("nothing"));
+        let named = Address::Layout(folder.join("nothing"));
         assert_eq!(absent.repositories, BTreeMap::from([(named, true)]));
     }
 }

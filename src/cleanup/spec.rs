@@ -3,10 +3,10 @@
 use jiff::Timestamp;
 
 use super::plan::Plan;
-use super::repositories::Place;
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::fair::{Flow, Pulse};
+use crate::oci::Address;
 use crate::removal::Actor;
 use crate::stop::StopSignal;
 
@@ -18,7 +18,7 @@ pub struct CleanupSpec<'a> {
     /// allows.
     pub mode: Mode,
     /// The only repository that the run is about; `None`: all of them.
-    pub only: Option<&'a Place>,
+    pub only: Option<&'a Address>,
     pub stop: &'a StopSignal,
     pub flow: Flow,
     /// Signs of life go here.

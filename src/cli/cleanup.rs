@@ -11,7 +11,7 @@ use super::cleanup_text as text;
 use super::exit::{CliError, Exit};
 use super::report::print_failure;
 use super::{output, session, signals};
-use crate::cleanup::{CleanupReport, Place, Plan, RepositoryReport, Verdict, explain, resolved};
+use crate::cleanup::{CleanupReport, Plan, RepositoryReport, Verdict, explain, resolved};
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::fair::Flow;
@@ -78,7 +78,7 @@ struct RuleDocument<'a> {
 
 /// One image, about which the rules are asked.
 struct Asked {
-    place: Place,
+    address: Address,
     reference: Reference,
 }
 
@@ -168,7 +168,7 @@ async fn run_rule(
     };
     let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
     let run = Run { begun: &begun, history, flow: Flow::ALONE, stop, progress: &progress };
-    let only = asked.map(|asked| &asked.place);
+    let only = asked.map(|asked| &asked.address);
     let (report, _) = engine.clean(rule, run, CleanupOptions { mode, only, plan: &watch }).await;
     let Made { mut plans, mut texts, explanation, failed } = made.into_inner();
     if let Some(error) = failed {
@@ -236,9 +236,9 @@ fn document(ran: &Ran) -> RuleDocument<'_> {
 /// The image that --explain names. A layout's path is the canonical one, as rules have it.
 fn asked(image: ImageAddress) -> Result<Asked, CliError> {
     let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
-    let place = match image.repository {
-        Address::Registry(host, repository) => Place::Registry(host, repository),
-        Address::Layout(path) => Place::Layout(path.canonicalize().unwrap_or(path)),
+    let address = match image.repository {
+        address @ Address::Registry(..) => address,
+        Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
         _ => return usage("--explain is not about archives"),
     };
     let reference = match (image.tag, image.digest) {
@@ -247,7 +247,7 @@ fn asked(image: ImageAddress) -> Result<Asked, CliError> {
         (Some(_), Some(_)) => return usage("--explain takes a tag or a digest, not both"),
         (None, None) => return usage("--explain needs a tag or a digest"),
     };
-    Ok(Asked { place, reference })
+    Ok(Asked { address, reference })
 }
 
 /// The rules with these names, or all of them; of those, the ones that are about the image.
@@ -270,12 +270,12 @@ async fn choose<'a>(
     let Some(asked) = asked else { return Ok(named.collect()) };
     let mut chosen = Vec::new();
     for rule in named {
-        if resolved(&rule.repositories).await.has(&asked.place) {
+        if resolved(&rule.repositories).await.has(&asked.address) {
             chosen.push(rule);
         }
     }
     if chosen.is_empty() {
-        let message = format!("none of these rules is about {}", asked.place);
+        let message = format!("none of these rules is about {}", asked.address);
         return Err(CliError::Usage(message));
     }
     Ok(chosen)

@@ -21,10 +21,10 @@ pub fn check<'a>(
         let source = &rule.source;
         let Some(repository) = source.repository().filter(|_| node.is_sound()) else { continue };
         let prefix = source.literal_prefix();
-        let context = SourceContext { registry: &source.registry, repository, prefix };
+        let context = SourceContext { registry: source.store.registry(), repository, prefix };
         for (target, node) in rule.targets.iter().zip(node.get("target").items()) {
             let Ok(path) = target.template.render(&context) else { continue };
-            let others = writers.entry((&target.registry, path)).or_default();
+            let others = writers.entry(target.store.address(&path)).or_default();
             if let Some(other) = others.iter().find(|other| collide(rule, other)) {
                 let name = &other.name;
                 let message = format!(
@@ -40,6 +40,6 @@ pub fn check<'a>(
 
 fn collide(one: &SyncRule, other: &SyncRule) -> bool {
     let repository =
-        |rule: &SyncRule| (rule.source.registry.clone(), rule.source.repository().cloned());
+        |rule: &SyncRule| (rule.source.store.clone(), rule.source.repository().cloned());
     repository(one) != repository(other) && one.tags.surely_overlaps(&other.tags)
 }

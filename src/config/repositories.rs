@@ -12,7 +12,7 @@ use super::source::{Source, SourcePattern, SourceRepositories};
 use super::text::{self, hinted};
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::reference::split_host;
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::oci::{Address, RegistryHost, RepositoryName};
 
 /// Repositories of one or more registries, and layouts.
 #[derive(Debug, Clone, PartialEq)]
@@ -198,7 +198,7 @@ impl Repositories {
             odd.iter().all(|name| name.parse().is_ok_and(|name| self.matches(registry, &name)))
         };
         let registries = self.included.iter().filter_map(|included| match included {
-            Included::Registry(pattern) => Some(&pattern.registry),
+            Included::Registry(pattern) => pattern.store.registry(),
             Included::Layouts(_) => None,
         });
         self.excluded.is_empty() && registries.into_iter().any(is_whole)
@@ -211,10 +211,19 @@ impl Repositories {
     }
 
     /// Whether the rule is about this repository.
+    pub fn has(&self, repository: &Address) -> bool {
+        match (repository, repository.path()) {
+            (Address::Registry(host, name), _) => self.matches(host, name),
+            (Address::Archive(_), _) => false,
+            (_, path) => path.is_some_and(|path| self.matches_layout(&path)),
+        }
+    }
+
+    /// Whether the rule is about this repository of a registry.
     pub fn matches(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
         let included = |included: &Included| match included {
             Included::Registry(pattern) => {
-                pattern.registry == *registry && pattern.matches(repository)
+                pattern.store.registry() == Some(registry) && pattern.matches(repository)
             }
             Included::Layouts(_) => false,
         };

@@ -1,24 +1,25 @@
-//! Repositories of a registry as rules name them: the source of a rule, and the target of one.
+//! Repositories of a registry or on disk as rules name them: the source of a rule, and its targets.
 
 use std::fmt;
 use std::str::FromStr;
 
+use super::layout_pattern::LayoutPattern;
 use super::text::{self, hinted};
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::reference::split_host;
 use crate::oci::template::PathTemplate;
-use crate::oci::{Digest, ImageReference, RegistryHost, RepositoryName, Tag};
+use crate::oci::{Digest, ImageAddress, RegistryHost, RepositoryName, Store, Tag};
 
 const DOCKER_HUB: &str = "docker.io";
 
 /// The images that a rule copies, but for the selection of tags.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourcePattern {
-    pub registry: RegistryHost,
+    pub store: Store,
     pub repositories: SourceRepositories,
 }
 
-/// One repository of a registry, or some.
+/// One repository of a store, or some.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceRepositories {
     One(RepositoryName),
@@ -28,12 +29,12 @@ pub enum SourceRepositories {
         tag: Option<Tag>,
         digest: Digest,
     },
-    /// What the registry's list of repositories has of this.
+    /// What the store's list of repositories has of this.
     Matching(RepositoryPattern),
 }
 
 impl SourcePattern {
-    /// The repository, unless the registry's list is needed to know which ones there are.
+    /// The repository, unless the store's list is needed to know which ones there are.
     pub fn repository(&self) -> Option<&RepositoryName> {
         match &self.repositories {
             SourceRepositories::One(repository) | SourceRepositories::Pinned { repository, .. } => {
@@ -43,7 +44,7 @@ impl SourcePattern {
         }
     }
 
-    /// Whether a repository of the registry belongs to it.
+    /// Whether a repository of the store belongs to it.
     pub fn matches(&self, repository: &RepositoryName) -> bool {
         match &self.repositories {
             SourceRepositories::One(one) | SourceRepositories::Pinned { repository: one, .. } => {
@@ -76,7 +77,7 @@ pub struct Source {
 /// Where a rule puts what it copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Target {
-    pub registry: RegistryHost,
+    pub store: Store,
     pub template: PathTemplate,
 }
 
@@ -86,9 +87,12 @@ impl FromStr for Source {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(pattern) = layouts(text)? {
+            return Ok(Self { pattern, tag: None });
+        }
         let name = text.strip_prefix("docker://").unwrap_or(text);
         let (host, path) = split_host(name);
-        if RepositoryPattern::is_pattern(path) && !name.contains("://") {
+        if !is_on_disk(text) && RepositoryPattern::is_pattern(path) && !name.contains("://") {
             let registry: RegistryHost = text::parsed(host.unwrap_or(DOCKER_HUB))?;
             let path = if registry.is_docker_hub() && !path.contains('/') && path != "**" {
                 format!("library/{path}")
@@ -101,56 +105,106 @@ impl FromStr for Source {
                 return Err(hinted(message, "select tags with `tags`"));
             }
             let repositories = SourceRepositories::Matching(text::parsed(&path)?);
-            return Ok(Self { pattern: SourcePattern { registry, repositories }, tag: None });
+            let store = Store::Registry(registry);
+            return Ok(Self { pattern: SourcePattern { store, repositories }, tag: None });
         }
-        let ImageReference { registry, repository, tag, digest } = text::parsed(text)?;
+        let ImageAddress { repository, tag, digest } = text::parsed(text)?;
+        let (store, repository) = repository.split();
         let (repositories, tag) = match digest {
             Some(digest) => (SourceRepositories::Pinned { repository, tag, digest }, None),
             None => (SourceRepositories::One(repository), tag),
         };
-        Ok(Self { pattern: SourcePattern { registry, repositories }, tag })
+        Ok(Self { pattern: SourcePattern { store, repositories }, tag })
     }
+}
+
+fn is_on_disk(text: &str) -> bool {
+    text.starts_with("oci:") || text.starts_with("oci-archive:")
+}
+
+/// Some of the layouts below a folder: `oci:DIR/PATTERN`. `None`: the text is something else.
+fn layouts(text: &str) -> Result<Option<SourcePattern>, String> {
+    let is_pattern = is_on_disk(text) && RepositoryPattern::is_pattern(text);
+    let Some(read) = LayoutPattern::read(text).filter(|_| is_pattern) else { return Ok(None) };
+    let LayoutPattern { root, pattern } = read.map_err(|error| error.to_string())?;
+    let matching = |pattern| SourcePattern {
+        store: Store::Folder(root),
+        repositories: SourceRepositories::Matching(pattern),
+    };
+    Ok(pattern.map(matching))
 }
 
 impl FromStr for Target {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if is_on_disk(text) {
+            return target_on_disk(text);
+        }
         let name = text.strip_prefix("docker://").unwrap_or(text);
         let (Some(host), path) = split_host(name) else {
             let message = format!("the target `{name}` names no registry");
             let hint = "start it with the host, like registry.example.com/path or docker.io/path";
             return Err(hinted(message, hint));
         };
-        let registry = text::parsed(host)?;
+        let store = Store::Registry(text::parsed(host)?);
         if path.contains([':', '@']) {
-            let message = format!("the target `{name}` must not name a tag or digest");
-            return Err(hinted(message, "images keep their tags; choose them with `tags`"));
+            return Err(names_an_image(name));
         }
-        Ok(Self { registry, template: text::parsed(path)? })
+        Ok(Self { store, template: text::parsed(path)? })
     }
+}
+
+fn names_an_image(target: &str) -> String {
+    let message = format!("the target `{target}` must not name a tag or digest");
+    hinted(message, "images keep their tags; choose them with `tags`")
+}
+
+/// `oci:DIR/TEMPLATE`, `oci:DIR` or `oci-archive:FILE`.
+fn target_on_disk(text: &str) -> Result<Target, String> {
+    if let Some((folder, template)) = text.split_once('{')
+        && let Some(folder) = folder.strip_prefix("oci:")
+    {
+        // The template begins with the part of the path that has the first variable.
+        let start = folder.rfind('/').map_or(0, |slash| slash + 1);
+        let (folder, begin) = folder.split_at(start);
+        let template = format!("{begin}{{{template}");
+        if template.contains([':', '@']) {
+            return Err(names_an_image(text));
+        }
+        return Ok(Target {
+            store: Store::Folder(folder.into()),
+            template: text::parsed(&template)?,
+        });
+    }
+    let address: ImageAddress = text::parsed(text)?;
+    if address.names_image() {
+        return Err(names_an_image(text));
+    }
+    let (store, repository) = address.repository.split();
+    Ok(Target { store, template: text::parsed(repository.as_str())? })
 }
 
 /// As it stands in a rule.
 impl fmt::Display for SourcePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let registry = &self.registry;
-        match &self.repositories {
-            SourceRepositories::One(repository) => write!(f, "{registry}/{repository}"),
-            SourceRepositories::Matching(pattern) => write!(f, "{registry}/{pattern}"),
-            SourceRepositories::Pinned { repository, tag: None, digest } => {
-                write!(f, "{registry}/{repository}@{digest}")
+        let (repository, tag, digest) = match &self.repositories {
+            SourceRepositories::Matching(pattern) => return write!(f, "{}/{pattern}", self.store),
+            SourceRepositories::One(repository) => (repository, None, None),
+            SourceRepositories::Pinned { repository, tag, digest } => {
+                (repository, tag.clone(), Some(digest.clone()))
             }
-            SourceRepositories::Pinned { repository, tag: Some(tag), digest } => {
-                write!(f, "{registry}/{repository}:{tag}@{digest}")
-            }
-        }
+        };
+        ImageAddress { repository: self.store.address(repository), tag, digest }.fmt(f)
     }
 }
 
 /// As it stands in a rule.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.registry, self.template)
+        match &self.store {
+            Store::Layout(_) | Store::Archive(_) => self.store.fmt(f),
+            Store::Registry(_) | Store::Folder(_) => write!(f, "{}/{}", self.store, self.template),
+        }
     }
 }

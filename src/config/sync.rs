@@ -186,8 +186,13 @@ impl SyncKeys {
             jitter: self.jitter,
         };
         let tags = check_tags(self.tags, &self.source, node, checker);
-        let source = self.source.pattern;
-        check_targets(&self.target, &source, node.get("target"), checker);
+        let mut source = self.source.pattern;
+        source.store = source.store.below(&checker.folder);
+        let mut targets = self.target;
+        for target in &mut targets {
+            target.store = target.store.clone().below(&checker.folder);
+        }
+        check_targets(&targets, &source, node.get("target"), checker);
         let is_pinned = matches!(source.repositories, SourceRepositories::Pinned { .. });
         if self.remove_extra && is_pinned {
             let message = "`remove_extra` needs a source whose tags can go: a digest has none";
@@ -202,7 +207,7 @@ impl SyncKeys {
             name: self.name,
             timing: timing.check(node, checker),
             source,
-            targets: self.target,
+            targets,
             tags,
             platforms: self.platforms,
             index: self.index,
@@ -278,11 +283,11 @@ fn check_targets(
                     checker.report_with_hint(node.span(), message, hint);
                     continue;
                 }
-                target.template.as_str().to_owned()
+                target.to_string()
             }
             SourceRepositories::One(repository) | SourceRepositories::Pinned { repository, .. } => {
-                let registry = &source.registry;
                 let prefix = source.literal_prefix();
+                let registry = source.store.registry();
                 let context = SourceContext { registry, repository, prefix };
                 let path = match target.template.render(&context) {
                     Ok(path) => path,
@@ -291,13 +296,13 @@ fn check_targets(
                         continue;
                     }
                 };
-                if path == *repository && target.registry == *registry {
+                let address = target.store.address(&path);
+                if address == source.store.address(repository) {
                     checker.report(node.span(), "the target is the source itself");
                 }
-                path.to_string()
+                address.to_string()
             }
         };
-        let path = format!("{}/{path}", target.registry);
         if seen.contains(&path) {
             checker.report(node.span(), format!("the rule has the target `{path}` twice"));
         }

@@ -31,7 +31,7 @@ pub fn affected<'a>(
     registry: &RegistryHost,
     event: &'a PushEvent,
 ) -> Option<Option<&'a Tag>> {
-    if event.action == Action::Delete || rule.source.registry != *registry {
+    if event.action == Action::Delete || rule.source.store.registry() != Some(registry) {
         return None;
     }
     let tag = event.tag.as_ref();

@@ -22,7 +22,8 @@ impl SourceIndex {
     pub fn new(rules: &[SyncRule]) -> Self {
         let mut all = Self::default();
         for (at, rule) in rules.iter().enumerate() {
-            let of_registry = all.0.entry(rule.source.registry.clone()).or_default();
+            let Some(registry) = rule.source.store.registry() else { continue };
+            let of_registry = all.0.entry(registry.clone()).or_default();
             let rules = match &rule.source.repositories {
                 SourceRepositories::One(repository)
                 | SourceRepositories::Pinned { repository, .. } => {
@@ -135,7 +136,7 @@ mod tests {
                 found.dedup();
                 prop_assert_eq!(found.len(), all);
                 for (at, rule) in rules.iter().enumerate() {
-                    if rule.source.registry == registry && rule.source.matches(&repository) {
+                    if rule.source.store.registry() == Some(&registry) && rule.source.matches(&repository) {
                         prop_assert!(found.contains(&at), "{} {}", rule.source, repository);
                     }
                 }

@@ -53,6 +53,18 @@ impl Archive {
         Ok(Self { layout, _folder: folder })
     }
 
+    /// An archive without images that stands for one that does not exist, under its name.
+    pub async fn empty(name: String) -> Result<Self> {
+        let made = files::blocking(|| {
+            let folder = TempDir::with_prefix("tranship-")?;
+            listing::create(folder.path())?;
+            Ok(folder)
+        });
+        let folder = made.await.map_err(|error| failed("look at", &name, error))?;
+        let layout = Layout::open_as(folder.path(), name).await?;
+        Ok(Self { layout, _folder: folder })
+    }
+
     /// The archive's images. What is written there is lost.
     pub fn layout(&self) -> &Layout {
         &self.layout
@@ -60,14 +72,25 @@ impl Archive {
 }
 
 impl NewArchive {
-    /// Begins an archive that will be `file`.
+    /// Begins an archive that will be `file`, without images.
     pub async fn begin(file: impl AsRef<Path>) -> Result<Self> {
-        let file = file.as_ref().to_owned();
+        Self::new(file.as_ref().to_owned(), false).await
+    }
+
+    /// Begins an archive that will be `file`, with the images that `file` has now, if it exists.
+    pub async fn update(file: impl AsRef<Path>) -> Result<Self> {
+        Self::new(file.as_ref().to_owned(), true).await
+    }
+
+    async fn new(file: PathBuf, keep: bool) -> Result<Self> {
         let name = format!("oci-archive:{}", file.display());
-        let beside = parent(&file).to_owned();
+        let (beside, old) = (parent(&file).to_owned(), file.clone());
         let made = files::blocking(move || {
             let made = tempfile::Builder::new().prefix(".tranship-").tempdir_in(&beside);
             let folder = made.map_err(files::at(&beside))?;
+            if keep && old.try_exists().map_err(files::at(&old))? {
+                unpack(&old, folder.path())?;
+            }
             listing::create(folder.path())?;
             Ok(folder)
         });

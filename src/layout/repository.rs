@@ -203,6 +203,7 @@ impl Repository for Layout {
             tells_push_times: true,
             collects_garbage: true,
             exists: true,
+            is_local: true,
         }
     }
 

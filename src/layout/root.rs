@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use super::folder::{Layout, failed, open_folder};
 use super::{files, listing};
 use crate::oci::RepositoryName;
-use crate::oci::reference::ReferenceError;
+use crate::oci::address::repository_of;
 use crate::repository::{Cause, Error, Result};
 
 /// The layouts under one root.
@@ -36,8 +36,8 @@ impl Layouts {
                 return Err(io::ErrorKind::NotADirectory.into());
             }
             let marker = files::size(&root.join(files::MARKER))?;
-            let single = marker.map(|_| default_name(&root)).transpose();
-            Ok((root, single.map_err(io::Error::other)?))
+            let single = marker.map(|_| repository_of(&root));
+            Ok((root, single))
         });
         let (root, single) =
             opened.await.map_err(|error| failed("open layouts", subject, error))?;
@@ -143,12 +143,6 @@ impl Layouts {
 /// A layout's own files stand beside the layouts below it.
 fn is_reserved(name: &RepositoryName) -> bool {
     name.as_str().split('/').any(|part| [files::BLOBS, files::INDEX, files::MARKER].contains(&part))
-}
-
-fn default_name(folder: &Path) -> std::result::Result<RepositoryName, ReferenceError> {
-    let name = folder.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
-    // A folder may have a name that no repository can have; any valid one will do then.
-    name.parse().or_else(|_| "layout".parse())
 }
 
 /// Collects the layouts in and under a folder. Names are at most 255 characters long, which

@@ -1,11 +1,70 @@
-//! Addresses: where a repository is, and an image in it, as people type them.
+//! Addresses: where repositories are, one of them, and an image in it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::reference::{ImageReference, ReferenceError};
 use super::{Digest, RegistryHost, RepositoryName, Tag};
+
+/// What holds repositories: a registry, or something on disk.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Store {
+    Registry(RegistryHost),
+    /// A folder below which every layout is a repository, named by its path.
+    Folder(PathBuf),
+    /// `oci:DIR`: a layout is its only repository.
+    Layout(PathBuf),
+    /// `oci-archive:FILE`: an archive is its only repository.
+    Archive(PathBuf),
+}
+
+impl Store {
+    /// The address of a repository in it. Where there is only one, its name does not matter.
+    pub fn address(&self, name: &RepositoryName) -> Address {
+        match self {
+            Self::Registry(host) => Address::Registry(host.clone(), name.clone()),
+            Self::Folder(folder) => Address::LayoutIn(folder.clone(), name.clone()),
+            Self::Layout(folder) => Address::Layout(folder.clone()),
+            Self::Archive(file) => Address::Archive(file.clone()),
+        }
+    }
+
+    pub fn registry(&self) -> Option<&RegistryHost> {
+        match self {
+            Self::Registry(host) => Some(host),
+            Self::Folder(_) | Self::Layout(_) | Self::Archive(_) => None,
+        }
+    }
+
+    /// The same, with relative paths made to start at `folder`.
+    pub fn below(self, folder: &Path) -> Self {
+        match self {
+            Self::Registry(_) => self,
+            Self::Folder(path) => Self::Folder(folder.join(path)),
+            Self::Layout(path) => Self::Layout(folder.join(path)),
+            Self::Archive(path) => Self::Archive(folder.join(path)),
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry(host) => host.fmt(f),
+            Self::Folder(path) | Self::Layout(path) => write!(f, "oci:{}", path.display()),
+            Self::Archive(path) => write!(f, "oci-archive:{}", path.display()),
+        }
+    }
+}
+
+/// The name of the repository that is a layout or an archive by itself: the last part of its path
+/// without `.tar`, or `layout` where that cannot be a repository's name.
+pub fn repository_of(path: &Path) -> RepositoryName {
+    let last = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name = last.strip_suffix(".tar").unwrap_or(&last).parse();
+    name.unwrap_or_else(|_| RepositoryName::from_valid("layout"))
+}
 
 /// Where a repository is: in a registry, or on disk.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,6 +84,33 @@ pub struct ImageAddress {
     pub repository: Address,
     pub tag: Option<Tag>,
     pub digest: Option<Digest>,
+}
+
+impl Address {
+    /// The path of what is on disk.
+    pub fn path(&self) -> Option<PathBuf> {
+        match self {
+            Self::Registry(..) => None,
+            Self::Layout(path) | Self::Archive(path) => Some(path.clone()),
+            Self::LayoutIn(folder, name) => Some(folder.join(name.as_str())),
+        }
+    }
+
+    /// The store that holds the repository, and the repository's name in it.
+    pub fn split(self) -> (Store, RepositoryName) {
+        match self {
+            Self::Registry(host, name) => (Store::Registry(host), name),
+            Self::LayoutIn(folder, name) => (Store::Folder(folder), name),
+            Self::Layout(folder) => {
+                let name = repository_of(&folder);
+                (Store::Layout(folder), name)
+            }
+            Self::Archive(file) => {
+                let name = repository_of(&file);
+                (Store::Archive(file), name)
+            }
+        }
+    }
 }
 
 impl ImageAddress {

@@ -14,7 +14,7 @@ pub mod tag_pattern;
 pub mod template;
 pub mod version;
 
-pub use address::{Address, ImageAddress};
+pub use address::{Address, ImageAddress, Store};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Descriptor, Document, Manifest};
 pub use platform::Platform;

@@ -143,6 +143,12 @@ impl RepositoryName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// For names that are made, not parsed: the caller knows that the text is valid.
+    pub(crate) fn from_valid(text: &str) -> Self {
+        debug_assert!(text.parse::<Self>().is_ok(), "{text}");
+        Self(text.to_owned())
+    }
 }
 
 impl FromStr for RepositoryName {

@@ -9,7 +9,8 @@ use super::reference::{ReferenceError, RegistryHost, RepositoryName};
 /// What a template may refer to.
 #[derive(Debug, Clone, Copy)]
 pub struct SourceContext<'a> {
-    pub registry: &'a RegistryHost,
+    /// `None`: the source is on disk.
+    pub registry: Option<&'a RegistryHost>,
     pub repository: &'a RepositoryName,
     /// The path that `{tail}` leaves out: see [`RepositoryPattern::literal_prefix`].
     pub prefix: &'a str,
@@ -57,6 +58,8 @@ const FILTERS: [(&str, Filter); 2] = [("flatten", Filter::Flatten), ("lower", Fi
 /// Why a text is not a template, or what it makes of a source is not a repository name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
+    #[error("`{{registry}}` has no value: the source is on disk")]
+    NoRegistry,
     #[error("unknown variable `{0}`: allowed are {names}", names = listed(&VARIABLES))]
     Variable(String),
     #[error("unknown filter `{0}`: allowed are {names}", names = listed(&FILTERS))]
@@ -106,7 +109,7 @@ impl PathTemplate {
         for segment in &self.segments {
             let start = path.len();
             for piece in segment {
-                path.push_str(&piece.render(source));
+                path.push_str(&piece.render(source)?);
             }
             if path.len() > start {
                 path.push('/');
@@ -125,14 +128,15 @@ impl PathTemplate {
 }
 
 impl Piece {
-    fn render(&self, source: &SourceContext<'_>) -> String {
+    fn render(&self, source: &SourceContext<'_>) -> Result<String, TemplateError> {
         match self {
-            Self::Literal(text) => text.clone(),
+            Self::Literal(text) => Ok(text.clone()),
             Self::Variable { variable, filters } => {
-                filters.iter().fold(variable.value(source), |value, filter| match filter {
+                let value = variable.value(source)?;
+                Ok(filters.iter().fold(value, |value, filter| match filter {
                     Filter::Flatten => value.replace('/', "-"),
                     Filter::Lower => value.to_ascii_lowercase(),
-                })
+                }))
             }
         }
     }
@@ -155,18 +159,21 @@ fn find<T: Copy>(known: &[(&str, T)], name: &str) -> Option<T> {
 }
 
 impl Variable {
-    fn value(self, source: &SourceContext<'_>) -> String {
+    fn value(self, source: &SourceContext<'_>) -> Result<String, TemplateError> {
         let repository = source.repository.as_str();
         let (namespace, name) = repository.rsplit_once('/').unwrap_or(("", repository));
         let tail = repository.strip_prefix(source.prefix).and_then(|tail| tail.strip_prefix('/'));
-        match self {
+        Ok(match self {
             Self::Repository => repository.to_owned(),
             Self::Tail => tail.unwrap_or(repository).to_owned(),
             Self::Name => name.to_owned(),
             Self::Namespace => namespace.to_owned(),
             // Colons and the brackets of IPv6 addresses are not allowed in a path.
-            Self::Registry => source.registry.as_str().replace(':', "-").replace(['[', ']'], ""),
-        }
+            Self::Registry => {
+                let registry = source.registry.ok_or(TemplateError::NoRegistry)?;
+                registry.as_str().replace(':', "-").replace(['[', ']'], "")
+            }
+        })
     }
 }
 
@@ -219,8 +226,11 @@ impl PathTemplate {
         let (Ok(registry), Ok(repository)) = ("registry".parse(), "namespace/name".parse()) else {
             return Ok(()); // cannot happen: both are valid
         };
-        let source =
-            SourceContext { registry: &registry, repository: &repository, prefix: "namespace" };
+        let source = SourceContext {
+            registry: Some(&registry),
+            repository: &repository,
+            prefix: "namespace",
+        };
         self.render(&source).map(|_| ())
     }
 }
@@ -238,7 +248,7 @@ mod tests {
 
     fn render(template: &str, host: &str, repository: &str, prefix: &str) -> String {
         let (registry, repository) = (host.parse().unwrap(), repository.parse().unwrap());
-        let source = SourceContext { registry: &registry, repository: &repository, prefix };
+        let source = SourceContext { registry: Some(&registry), repository: &repository, prefix };
         template.parse::<PathTemplate>().unwrap().render(&source).unwrap().to_string()
     }
 
@@ -295,7 +305,8 @@ mod tests {
     fn an_outcome_that_is_no_name_is_an_error() {
         let repository = "a".repeat(250).parse().unwrap();
         let registry = "ghcr.io".parse().unwrap();
-        let source = SourceContext { registry: &registry, repository: &repository, prefix: "" };
+        let source =
+            SourceContext { registry: Some(&registry), repository: &repository, prefix: "" };
         let template: PathTemplate = "mirror/{repository}".parse().unwrap();
         assert!(template.render(&source).unwrap_err().to_string().contains("longer than"));
     }
@@ -344,7 +355,7 @@ mod tests {
             if one != other && pattern.matches(&one) && pattern.matches(&other) && template.tells_apart(&pattern) {
                 let registry = "ghcr.io".parse().unwrap();
                 let prefix = pattern.literal_prefix();
-                let render = |repository| template.render(&SourceContext { registry: &registry, repository, prefix });
+                let render = |repository| template.render(&SourceContext { registry: Some(&registry), repository, prefix });
                 prop_assert_ne!(render(&one), render(&other));
             }
         }

@@ -139,6 +139,8 @@ pub struct Capabilities {
     pub collects_garbage: bool,
     /// The repository is known to exist: if [`Repository::tags`] gives `None`, it is empty.
     pub exists: bool,
+    /// Looking at the repository costs no request, so nobody needs to remember what was seen.
+    pub is_local: bool,
 }
 
 /// Whether a single tag can be deleted while its manifest stays. The protocol allows it; many

@@ -8,10 +8,11 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 
 use super::Engine;
-use crate::cleanup::{CleanupReport, CleanupSpec, Place, Plan, TagRemover};
+use crate::cleanup::{CleanupReport, CleanupSpec, Plan, TagRemover};
 use crate::config::{CleanupRule, SyncRule, cleanup};
 use crate::fair::Flow;
 use crate::history::{History, RunRecord, RunStart};
+use crate::oci::Address;
 use crate::removal::{Actor, RemoveTags};
 use crate::repository::Failure;
 use crate::stop::StopSignal;
@@ -45,7 +46,7 @@ pub struct SyncOptions<'a> {
 pub struct CleanupOptions<'a> {
     pub mode: cleanup::Mode,
     /// The only repository that the run is about; `None`: all of the rule's.
-    pub only: Option<&'a Place>,
+    pub only: Option<&'a Address>,
     /// Sees the plan of each repository, before anything of it is done.
     pub plan: &'a (dyn Fn(&Plan<'_>) + Sync),
 }

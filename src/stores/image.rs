@@ -41,12 +41,12 @@ impl OpenImage {
     /// # Errors
     /// A layout has no image, or several and none was named.
     pub async fn image(&self) -> Result<Image> {
-        let reference = match (self.digest(), self.tag()) {
+        let tag = self.address.tag.clone();
+        let reference = match (&self.address.digest, tag) {
             (Some(digest), tag) => {
-                let reference = Reference::Digest(digest.clone());
-                return Ok(Image { reference, tag: tag.cloned() });
+                return Ok(Image { reference: Reference::Digest(digest.clone()), tag });
             }
-            (None, Some(tag)) => Reference::Tag(tag.clone()),
+            (None, Some(tag)) => Reference::Tag(tag),
             (None, None) => self.repository().default_image().await?,
         };
         let tag = match &reference {

@@ -5,12 +5,14 @@
 
 mod image;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::fair::Flow;
 use crate::layout::archive::{Archive, NewArchive};
 use crate::layout::{Layout, Layouts};
-use crate::oci::{Address, ImageAddress};
+use crate::oci::address::repository_of;
+use crate::oci::{Address, ImageAddress, RepositoryName, Store};
 use crate::registry::Registries;
 use crate::repository::{Repository, Result};
 
@@ -21,9 +23,20 @@ pub use image::{Image, OpenImage};
 pub enum Access {
     /// Images are read, or deleted. What is on disk must be there.
     Read,
-    /// Images are written. What is on disk is made where there is none; an archive is replaced as a
-    /// whole by [`OpenRepository::finish`].
+    /// It is looked at as [`Access::Write`] would find it, and nothing is changed. What is on disk and
+    /// not there is empty.
+    Preview,
+    /// Images are added or replaced. What is on disk is made where there is none. An archive is
+    /// unpacked, and written anew by [`OpenRepository::finish`].
     Write,
+    /// The same, but an archive begins empty and replaces the one that is there.
+    Create,
+}
+
+impl Access {
+    fn writes(self) -> bool {
+        matches!(self, Self::Write | Self::Create)
+    }
 }
 
 /// Everything that can be opened: the registries of a configuration, and whatever is on disk.
@@ -35,13 +48,14 @@ pub struct Stores {
 /// An open repository. What an archive holds is readable as long as this lives.
 pub struct OpenRepository {
     repository: Arc<dyn Repository>,
-    archive: ArchiveUse,
+    files: Files,
 }
 
-enum ArchiveUse {
+/// What is behind an open repository besides the repository itself.
+enum Files {
     None,
-    Read { _unpacked: Archive },
-    Written(NewArchive),
+    Temporary { _removed_when_dropped: Archive },
+    NewArchive(NewArchive),
 }
 
 impl Stores {
@@ -62,40 +76,31 @@ impl Stores {
         flow: Flow,
         access: Access,
     ) -> Result<OpenRepository> {
-        let writes = access == Access::Write;
         match address {
             Address::Registry(host, name) => {
                 let registry = self.registries.open(host)?;
-                Ok(OpenRepository {
-                    repository: registry.repository_in(flow, name.clone(), writes),
-                    archive: ArchiveUse::None,
-                })
+                let repository = registry.repository_in(flow, name.clone(), access.writes());
+                Ok(OpenRepository { repository, files: Files::None })
             }
-            Address::Layout(folder) if writes => {
-                Ok(OpenRepository::on_disk(Layout::open_or_create(folder).await?, ArchiveUse::None))
-            }
-            Address::Layout(folder) => {
-                Ok(OpenRepository::on_disk(Layout::open(folder).await?, ArchiveUse::None))
-            }
-            Address::LayoutIn(folder, name) if writes => {
+            Address::Layout(folder) => open_layout(folder, access).await,
+            Address::LayoutIn(folder, name) if access.writes() => {
                 let layouts = Layouts::open_or_create(folder).await?;
-                let layout = layouts.get_or_create(name).await?;
-                Ok(OpenRepository::on_disk(layout, ArchiveUse::None))
+                Ok(OpenRepository::of(layouts.get_or_create(name).await?))
             }
             Address::LayoutIn(folder, name) => {
-                let layout = Layout::open(folder.join(name.as_str())).await?;
-                Ok(OpenRepository::on_disk(layout, ArchiveUse::None))
+                open_layout(&folder.join(name.as_str()), access).await
             }
-            Address::Archive(file) if writes => {
-                let archive = NewArchive::begin(file).await?;
-                let layout = archive.layout().clone();
-                Ok(OpenRepository::on_disk(layout, ArchiveUse::Written(archive)))
-            }
-            Address::Archive(file) => {
-                let archive = Archive::unpack(file).await?;
-                let layout = archive.layout().clone();
-                Ok(OpenRepository::on_disk(layout, ArchiveUse::Read { _unpacked: archive }))
-            }
+            Address::Archive(file) => open_archive(file, access).await,
+        }
+    }
+
+    /// The names of all repositories that a store holds, in no order. For a store that holds one,
+    /// this is the name of its file or folder.
+    pub async fn repositories(&self, store: &Store, flow: Flow) -> Result<Vec<RepositoryName>> {
+        match store {
+            Store::Registry(host) => self.registries.open(host)?.repositories(flow).await,
+            Store::Folder(folder) => Layouts::below(folder).await,
+            Store::Layout(path) | Store::Archive(path) => Ok(vec![repository_of(path)]),
         }
     }
 }
@@ -114,8 +119,13 @@ impl Stores {
 }
 
 impl OpenRepository {
-    fn on_disk(layout: Layout, archive: ArchiveUse) -> Self {
-        Self { repository: Arc::new(layout), archive }
+    fn of(layout: Layout) -> Self {
+        Self { repository: Arc::new(layout), files: Files::None }
+    }
+
+    fn temporary(archive: Archive) -> Self {
+        let repository = Arc::new(archive.layout().clone());
+        Self { repository, files: Files::Temporary { _removed_when_dropped: archive } }
     }
 
     pub fn repository(&self) -> &Arc<dyn Repository> {
@@ -125,9 +135,43 @@ impl OpenRepository {
     /// Everything is written. An archive gets its name now, and not before; one that is dropped
     /// without this leaves nothing.
     pub async fn finish(self) -> Result<()> {
-        match self.archive {
-            ArchiveUse::Written(archive) => archive.finish().await,
-            ArchiveUse::None | ArchiveUse::Read { .. } => Ok(()),
+        match self.files {
+            Files::NewArchive(archive) => archive.finish().await,
+            Files::None | Files::Temporary { .. } => Ok(()),
         }
     }
+}
+
+async fn open_layout(folder: &Path, access: Access) -> Result<OpenRepository> {
+    let layout = match access {
+        Access::Write | Access::Create => Layout::open_or_create(folder).await?,
+        Access::Preview if !exists(folder).await => {
+            let name = Address::Layout(folder.to_owned()).to_string();
+            return Ok(OpenRepository::temporary(Archive::empty(name).await?));
+        }
+        Access::Read | Access::Preview => Layout::open(folder).await?,
+    };
+    Ok(OpenRepository::of(layout))
+}
+
+async fn open_archive(file: &Path, access: Access) -> Result<OpenRepository> {
+    let archive = match access {
+        Access::Read => Archive::unpack(file).await?,
+        Access::Preview if exists(file).await => Archive::unpack(file).await?,
+        Access::Preview => Archive::empty(Address::Archive(file.to_owned()).to_string()).await?,
+        Access::Write | Access::Create => {
+            let archive = match access {
+                Access::Write => NewArchive::update(file).await?,
+                _ => NewArchive::begin(file).await?,
+            };
+            let repository = Arc::new(archive.layout().clone());
+            return Ok(OpenRepository { repository, files: Files::NewArchive(archive) });
+        }
+    };
+    Ok(OpenRepository::temporary(archive))
+}
+
+/// Whether something has this path; also where that cannot be told, so that opening it says why.
+async fn exists(path: &Path) -> bool {
+    tokio::fs::try_exists(path).await.unwrap_or(true)
 }

@@ -28,12 +28,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{CleanupRule, SyncRule};
 use crate::fair::{Flow, Permits, WriteLeases};
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::oci::{RepositoryName, Store};
 use crate::registry::Registries;
 use crate::removal::RemoveTags;
 use crate::repository::{Error, Failure};
 use crate::single_flight::KeyedLocks;
 use crate::stop::StopSignal;
+use crate::stores::Stores;
 use crate::transfer::Carrier;
 use pair::Pair;
 use progress::Progress;
@@ -90,7 +91,7 @@ pub struct RunSpec<'a> {
 
 /// Carries rules out.
 pub struct Syncer {
-    registries: Arc<Registries>,
+    stores: Stores,
     carrier: Arc<Carrier>,
     /// Seconds since 1970.
     clock: fn() -> u64,
@@ -107,7 +108,7 @@ struct Common {
     at_work: KeyedLocks<(String, String)>,
     /// What each rule's pattern matched when its source was last listed: two repositories that
     /// would become one at the target are told by looking at all of them. By rule and registry.
-    listed: Mutex<HashMap<(String, RegistryHost), Vec<RepositoryName>>>,
+    listed: Mutex<HashMap<(String, Store), Vec<RepositoryName>>>,
 }
 
 impl Syncer {
@@ -129,7 +130,8 @@ impl Syncer {
             listed: Mutex::default(),
         };
         let retention = Retention::default();
-        Self { registries, carrier, clock, retention, common: Arc::new(common) }
+        let stores = Stores::new(registries);
+        Self { stores, carrier, clock, retention, common: Arc::new(common) }
     }
 
     /// The same beside these cleanup rules: what they deleted is not copied again.
@@ -141,7 +143,7 @@ impl Syncer {
     /// both heed each other.
     pub fn with_registries(&self, registries: Arc<Registries>) -> Self {
         Self {
-            registries,
+            stores: Stores::new(registries),
             carrier: self.carrier.clone(),
             clock: self.clock,
             retention: self.retention.clone(),
@@ -186,7 +188,7 @@ impl Syncer {
     pub async fn run_rule(&self, spec: RunSpec<'_>) -> RuleReport {
         let begin = Instant::now();
         let progress = Progress::new(&spec);
-        let _watched = self.registries.pulses().watch(spec.flow, spec.progress.pulse());
+        let _watched = self.stores.registries().pulses().watch(spec.flow, spec.progress.pulse());
         let finished = spec.stop.now.run_until_cancelled(self.pass(&spec, &progress)).await;
         self.carrier.state().storage.flush().await;
         let mut report = progress.into_report();
@@ -205,7 +207,7 @@ impl Syncer {
         progress.change(|report| report.repositories = pairs.len());
         futures_util::stream::iter(pairs)
             .for_each_concurrent(REPOSITORIES, |pair| async move {
-                match Pair::open(self, spec, &pair) {
+                match Pair::open(self, spec, &pair).await {
                     Ok(pair) => pair.run(progress).await,
                     Err(error) => progress.failure(Failure::of(&error)),
                 }
@@ -221,12 +223,11 @@ impl Syncer {
     ) -> Result<Vec<pairs::Pairing>, Error> {
         let RunSpec { rule, scope, .. } = spec;
         let listed = || self.common.listed.lock();
-        let key = || (rule.name.clone(), rule.source.registry.clone());
+        let key = || (rule.name.clone(), rule.source.store.clone());
         let (repositories, others) = match scope.repositories(rule) {
             Some(repositories) => (repositories, listed().get(&key()).cloned().unwrap_or_default()),
             None => {
-                let registry = self.registries.open(&rule.source.registry)?;
-                let mut all = registry.repositories(spec.flow).await?;
+                let mut all = self.stores.repositories(&rule.source.store, spec.flow).await?;
                 all.retain(|repository| rule.source.matches(repository));
                 listed().insert(key(), all.clone());
                 (all, Vec::new())

@@ -9,6 +9,7 @@ mod withdrawn;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use futures_util::StreamExt;
@@ -21,10 +22,11 @@ use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SyncRule};
 use crate::fair::{Flow, Permit, WriteLease};
-use crate::oci::{Digest, RepositoryName, Tag};
+use crate::oci::{Digest, Tag};
 use crate::removal::RemoveTags;
 use crate::repository::{Error, Failure, Placement, Reference, Repository, Result};
 use crate::stop::StopSignal;
+use crate::stores::{Access, OpenRepository};
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
 use items::Items;
 pub use selected::Selected;
@@ -48,6 +50,8 @@ pub(super) struct Pair<'a> {
     /// The only tags that the run is about; `None`: all of them.
     only: Option<&'a BTreeSet<Tag>>,
     source: Arc<dyn Repository>,
+    /// What an archive holds is readable as long as this lives.
+    _opened: OpenRepository,
     goals: Vec<Goal>,
     options: Arc<Options>,
     /// Of what is asked for: a record made under other options says nothing.
@@ -57,6 +61,9 @@ pub(super) struct Pair<'a> {
 /// One target repository.
 struct Goal {
     repository: Arc<dyn Repository>,
+    opened: OpenRepository,
+    /// Something was written or deleted there, so that an archive must be written anew.
+    changed: AtomicBool,
     /// Its tags, sorted; listed when the first tag is met that the state does not vouch for. Or why
     /// they cannot be had, which is not asked again for each tag.
     tags: OnceCell<Result<Option<Vec<Tag>>>>,
@@ -108,22 +115,26 @@ struct Ready<'g> {
 }
 
 impl<'a> Pair<'a> {
-    pub fn open(syncer: &'a Syncer, spec: &RunSpec<'a>, pairing: &Pairing) -> Result<Self> {
-        let rule = spec.rule;
-        let open = |registry, repository: &RepositoryName, writes| {
-            let registry = syncer.registries.open(registry)?;
-            Ok(registry.repository_in(spec.flow, repository.clone(), writes))
+    pub async fn open(syncer: &'a Syncer, spec: &RunSpec<'a>, pairing: &Pairing) -> Result<Self> {
+        let (rule, stores) = (spec.rule, &syncer.stores);
+        let source = rule.source.store.address(&pairing.source);
+        let opened = stores.open(&source, spec.flow, Access::Read).await?;
+        let access = match spec.mode {
+            Mode::Apply => Access::Write,
+            Mode::DryRun => Access::Preview,
         };
-        let goals = pairing
-            .targets
-            .iter()
-            .map(|(registry, path)| {
-                let policies = syncer.retention.policies(registry, path);
-                let repository = open(registry, path, true)?;
-                let (tags, derived) = (OnceCell::new(), OnceCell::new());
-                Ok(Goal { repository, tags, derived, policies })
-            })
-            .collect::<Result<_>>()?;
+        let mut goals = Vec::with_capacity(pairing.targets.len());
+        for target in &pairing.targets {
+            let opened = stores.open(target, spec.flow, access).await?;
+            goals.push(Goal {
+                repository: opened.repository().clone(),
+                opened,
+                changed: AtomicBool::new(false),
+                tags: OnceCell::new(),
+                derived: OnceCell::new(),
+                policies: syncer.retention.policies(target),
+            });
+        }
         let options = Options {
             platforms: rule.platforms.clone(),
             index: rule.index,
@@ -138,14 +149,24 @@ impl<'a> Pair<'a> {
             stop: spec.stop,
             remover: spec.remover,
             only: spec.scope.tags(&pairing.source),
-            source: open(&rule.source.registry, &pairing.source, false)?,
+            source: opened.repository().clone(),
+            _opened: opened,
             goals,
             options_mark: options.mark(),
             options: Arc::new(options),
         })
     }
 
-    pub async fn run(&self, progress: &Progress<'_>) {
+    pub async fn run(self, progress: &Progress<'_>) {
+        self.pass(progress).await;
+        for goal in self.goals.into_iter().filter(|goal| goal.changed.load(Ordering::Relaxed)) {
+            if let Err(error) = goal.opened.finish().await {
+                progress.failure(Failure::of(&error));
+            }
+        }
+    }
+
+    async fn pass(&self, progress: &Progress<'_>) {
         let begin = async {
             let leases = self.take_leases(progress).await;
             (leases, self.items().await)
@@ -317,6 +338,10 @@ impl Item {
 }
 
 impl Goal {
+    fn has_changed(&self) {
+        self.changed.store(true, Ordering::Relaxed);
+    }
+
     async fn derived(&self) -> Result<&TagIndex> {
         let tags = self.tags().await?.as_deref().unwrap_or_default();
         Ok(self.derived.get_or_init(|| async { TagIndex::new(tags) }).await)

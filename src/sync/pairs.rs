@@ -4,14 +4,14 @@ use std::collections::{BTreeSet, HashMap};
 
 use crate::config::SyncRule;
 use crate::oci::template::SourceContext;
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::oci::{Address, RepositoryName};
 use crate::repository::Failure;
 
 /// One source repository, and where it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pairing {
     pub source: RepositoryName,
-    pub targets: Vec<(RegistryHost, RepositoryName)>,
+    pub targets: Vec<Address>,
 }
 
 /// Pairs the source repositories with their targets. Two that would end up in one target
@@ -28,14 +28,14 @@ pub fn pair(
     let (mut pairings, mut failures) = (Vec::new(), Vec::new());
     for source in all {
         let context = SourceContext {
-            registry: &rule.source.registry,
+            registry: rule.source.store.registry(),
             repository: &source,
             prefix: rule.source.literal_prefix(),
         };
         let rendered: Result<Vec<_>, _> = rule
             .targets
             .iter()
-            .map(|target| Ok((target.registry.clone(), target.template.render(&context)?)))
+            .map(|target| Ok(target.store.address(&target.template.render(&context)?)))
             .collect();
         match rendered {
             Ok(targets) => pairings.push(Pairing { source, targets }),
@@ -49,7 +49,7 @@ pub fn pair(
             }
         }
     }
-    let mut users: HashMap<&(RegistryHost, RepositoryName), Vec<&RepositoryName>> = HashMap::new();
+    let mut users: HashMap<&Address, Vec<&RepositoryName>> = HashMap::new();
     for pairing in &pairings {
         for target in &pairing.targets {
             users.entry(target).or_default().push(&pairing.source);
@@ -61,10 +61,10 @@ pub fn pair(
     for pairing in &pairings {
         match pairing.targets.iter().find_map(|target| shared.get_key_value(target)) {
             None => good.push(pairing.clone()),
-            Some(((registry, repository), sources)) => {
+            Some((target, sources)) => {
                 let sources: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
                 let message = format!(
-                    "{} would all become {registry}/{repository}; use another template",
+                    "{} would all become {target}; use another template",
                     sources.join(", ")
                 );
                 messages.push(Failure::new("name the target of", pairing.source.as_str(), message));
@@ -102,8 +102,8 @@ mod tests {
             pair(&rule, names(&["acme/b/c", "acme/a", "acme/a"]), Vec::new());
         assert!(failures.is_empty());
         let targets: Vec<_> =
-            pairings.iter().map(|pairing| pairing.targets[0].1.as_str()).collect();
-        assert_eq!(targets, ["mirror/a", "mirror/b/c"]);
+            pairings.iter().map(|pairing| pairing.targets[0].to_string()).collect();
+        assert_eq!(targets, ["t.example/mirror/a", "t.example/mirror/b/c"]);
     }
 
     #[test]

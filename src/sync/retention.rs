@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use crate::config::CleanupRule;
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::oci::Address;
 use crate::state::Withdrawn;
 
 /// The cleanup rules of a configuration, in whatever mode: what only a person has deleted by one
@@ -25,9 +25,8 @@ impl Retention {
     }
 
     /// What holds for a repository.
-    pub fn policies(&self, registry: &RegistryHost, repository: &RepositoryName) -> Policies {
-        let of_it =
-            |(rule, _): &&(CleanupRule, u64)| rule.repositories.matches(registry, repository);
+    pub fn policies(&self, repository: &Address) -> Policies {
+        let of_it = |(rule, _): &&(CleanupRule, u64)| rule.repositories.has(repository);
         Policies(self.0.iter().filter(of_it).map(|(_, mark)| *mark).collect())
     }
 }
@@ -54,7 +53,8 @@ mod tests {
     }
 
     fn of(retention: &Retention, repository: &str) -> Policies {
-        retention.policies(&"t.example".parse().unwrap(), &repository.parse().unwrap())
+        let host = "t.example".parse().unwrap();
+        retention.policies(&Address::Registry(host, repository.parse().unwrap()))
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::retention::Retention;
 use crate::cleanup::{Abilities, Builder, Found, InUse, PlannedStep, Untag, plan};
 use crate::config::policy::ClockSource;
 use crate::config::{CleanupRule, OnConflict};
+use crate::oci::ImageAddress;
 use crate::oci::{Digest, Tag};
 use crate::state::{TagState, Withdrawn};
 
@@ -56,7 +57,7 @@ impl World {
     fn sync(&mut self, rules: &[CleanupRule]) -> Images {
         let retention = Retention::new(rules);
         let policies =
-            retention.policies(&"t.example".parse().unwrap(), &"acme/app".parse().unwrap());
+            retention.policies(&"t.example/acme/app".parse::<ImageAddress>().unwrap().repository);
         let mut copied = Images::new();
         for (tag, source) in self.source.clone() {
             let withdrawn = self.withdrawn.get(&tag).filter(|known| policies.uphold(known));

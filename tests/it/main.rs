@@ -58,6 +58,7 @@ mod metrics_docs;
 mod mirror_auth;
 mod mirror_images;
 mod mirror_kill;
+mod mirror_layouts;
 mod mirror_one_registry;
 mod mirror_platforms;
 mod mirror_referrers;

@@ -54,7 +54,7 @@ fn the_state_folder_follows_the_xdg_specification() {
 #[test]
 fn a_rule_has_the_documented_defaults() {
     let rule = rule("source = \"alpine\"");
-    assert_eq!(rule.source.registry.as_str(), "docker.io");
+    assert_eq!(rule.source.store.to_string(), "docker.io");
     assert_eq!(rule.source.repository().unwrap().as_str(), "library/alpine");
     assert!(rule.timing.is_none() && rule.tags.is_everything() && rule.platforms.is_empty());
     assert!(rule.referrers && rule.immutable.is_none());
@@ -106,7 +106,7 @@ fn patterns_are_read_with_their_host() {
         let SourceRepositories::Matching(found) = &source.repositories else {
             panic!("{source:?}")
         };
-        assert_eq!((source.registry.as_str(), found.as_str()), (registry, pattern));
+        assert_eq!((source.store.to_string().as_str(), found.as_str()), (registry, pattern));
         assert_eq!(source.literal_prefix(), prefix);
     }
 }

@@ -77,7 +77,7 @@ fn times(rule: &SyncRule, changes: &Changes) -> (HashMap<String, Timestamp>, Tim
         for (repository, part) in repositories {
             let Part::Tags(tags) = part else { continue };
             for (tag, at) in tags {
-                by_source.insert(format!("{}/{repository}:{tag}", rule.source.registry), *at);
+                by_source.insert(format!("{}/{repository}:{tag}", rule.source.store), *at);
             }
         }
     }
@@ -99,7 +99,7 @@ fn failed(rule: &SyncRule, work: &Work, report: &RuleReport, ends: bool) -> Opti
     if report.interrupted || !report.failures.is_empty() || !is_all_told {
         return Some(Failed::Part(changes.clone()));
     }
-    let registry = &rule.source.registry;
+    let registry = &rule.source.store;
     let part = changes.part(|repository, tag| match tag {
         Some(tag) => sources.contains(format!("{registry}/{repository}:{tag}").as_str()),
         None => {

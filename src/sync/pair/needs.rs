@@ -17,6 +17,9 @@ struct Look<'a, 'g> {
     record: Option<TagState>,
     /// The record was made under today's options.
     same_options: bool,
+    /// The record may stand for a look at the target. Where a look costs no request, only if the
+    /// target agrees.
+    may_vouch: bool,
     /// The deletion of the tag by a cleanup rule, if it was not put again since.
     withdrawn: Option<Withdrawn>,
 }
@@ -29,7 +32,7 @@ impl Look<'_, '_> {
 
     /// The same, unless the tag was deleted since.
     fn vouching_record(&self) -> Option<&TagState> {
-        self.valid_record().filter(|_| self.withdrawn.is_none())
+        self.valid_record().filter(|_| self.may_vouch && self.withdrawn.is_none())
     }
 
     /// The deletion, if a cleanup rule would delete the tag again.
@@ -48,8 +51,10 @@ impl Pair<'_> {
         few: bool,
         progress: &Progress<'_>,
     ) -> (Option<Digest>, Vec<Need<'g>>) {
-        let looks: Vec<Look<'_, 'g>> =
-            self.goals.iter().map(|goal| self.look(item, goal)).collect();
+        let mut looks: Vec<Look<'_, 'g>> = Vec::with_capacity(self.goals.len());
+        for goal in &self.goals {
+            looks.push(self.look(item, goal).await);
+        }
         if self.is_immutable(item) && looks.iter().all(|look| look.vouching_record().is_some()) {
             progress.unchanged(self.goals.len());
             return (None, Vec::new());
@@ -109,11 +114,18 @@ impl Pair<'_> {
         })
     }
 
-    fn look<'a, 'g>(&self, item: &'a Item, goal: &'g Goal) -> Look<'a, 'g> {
+    async fn look<'a, 'g>(&self, item: &'a Item, goal: &'g Goal) -> Look<'a, 'g> {
         let record = self.record(item, goal);
         let same_options = record.as_ref().is_some_and(|it| it.options == self.options_mark);
         let withdrawn = self.withdrawn(item, goal);
-        Look { item, goal, record, same_options, withdrawn }
+        let may_vouch = match (&record, &item.placement) {
+            (Some(record), Placement::Tag(tag)) if goal.repository.capabilities().is_local => {
+                let found = goal.repository.resolve(&Reference::Tag(tag.clone())).await;
+                found.is_ok_and(|found| found.is_some_and(|it| it.digest == record.target_digest))
+            }
+            _ => true,
+        };
+        Look { item, goal, record, same_options, may_vouch, withdrawn }
     }
 
     /// What was put at a target last.

@@ -50,7 +50,9 @@ impl Syncer {
             Err(error) => progress.failure(Failure::of(&error)),
             Ok(pairs) => {
                 let mut results = futures_util::stream::iter(pairs)
-                    .map(|pair| async move { Pair::open(self, spec, &pair)?.selected().await })
+                    .map(
+                        |pair| async move { Pair::open(self, spec, &pair).await?.selected().await },
+                    )
                     .buffered(REPOSITORIES);
                 while let Some(result) = results.next().await {
                     match result {

@@ -30,6 +30,7 @@ impl Pair<'_> {
                     progress.image(self.failed(item, need.goal, need.reason, error, seconds))
                 }
                 Ok(delivered) => {
+                    need.goal.has_changed();
                     let state = self.state_delivered(outcome, delivered, need.vouched_since);
                     self.remember(item, need.goal, state);
                     self.forget_withdrawn(item, need.goal);
