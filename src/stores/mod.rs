@@ -87,7 +87,9 @@ impl Stores {
                 let layouts = Layouts::open_or_create(folder).await?;
                 Ok(OpenRepository::of(layouts.get_or_create(name).await?))
             }
+            // As where it is written: the state knows repositories by their names.
             Address::LayoutIn(folder, name) => {
+                let folder = tokio::fs::canonicalize(folder).await.unwrap_or(folder.clone());
                 open_layout(&folder.join(name.as_str()), access).await
             }
             Address::Archive(file) => open_archive(file, access).await,

@@ -257,18 +257,40 @@ target = "r.io/{tail}"
 }
 
 #[test]
-fn a_source_that_is_no_registry() {
+fn a_source_of_an_unknown_kind() {
     let text = r#"
 [[sync]]
 name = "r"
-source = "oci:/srv/layout"
+source = "dir:/srv/image"
 target = "r.io/a"
 "#;
     insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:3:10: `oci:` is not a registry host: expected `host` or `host:port`
-        3 | source = "oci:/srv/layout"
-          |          ^^^^^^^^^^^^^^^^^
+    tranship.toml:3:10: `dir:` is not supported: use a registry reference, `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`
+        3 | source = "dir:/srv/image"
+          |          ^^^^^^^^^^^^^^^^
     "#);
+}
+
+#[test]
+fn layouts_that_cannot_be_sources_or_targets() {
+    let error = |source: &str, target: &str| {
+        let text =
+            format!("[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"\n");
+        errors(&text)
+    };
+    for (source, target, expected) in [
+        ("oci:/srv/app", "oci:/srv/app", "the target is the source itself"),
+        ("oci:/srv/**", "oci:/mirror/app", "puts different repositories"),
+        ("oci:/srv/**", "oci-archive:/mirror.tar", "puts different repositories"),
+        ("r.io/app", "oci:/mirror/app:v1", "must not name a tag or digest"),
+        ("r.io/app", "oci:/mirror/{name}:v1", "must not name a tag or digest"),
+        ("r.io/app", "oci:", "needs a path"),
+        ("oci:/srv/**:v1", "r.io/app/{tail}", "names an image"),
+        ("oci:/srv/app", "oci:/mirror/{registry}/{name}", "the source is on disk"),
+    ] {
+        let found = error(source, target);
+        assert!(found.contains(expected), "{source} to {target}: {found}");
+    }
 }
 
 #[test]

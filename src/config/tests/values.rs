@@ -10,6 +10,7 @@ use crate::config::{
     Config, ForeignLayers, IndexMode, Insecure, OnConflict, SecretSource, SourceRepositories,
     SyncRule, load,
 };
+use crate::oci::template::SourceContext;
 use crate::schedule::Trigger;
 
 fn good(text: &str) -> Config {
@@ -109,6 +110,32 @@ fn patterns_are_read_with_their_host() {
         assert_eq!((source.store.to_string().as_str(), found.as_str()), (registry, pattern));
         assert_eq!(source.literal_prefix(), prefix);
     }
+}
+
+#[test]
+fn layouts_and_archives_are_sources_and_targets() {
+    for (source, repository, target, address) in [
+        ("oci:/srv/**", "a/b", "oci:/mirror/x-{repository}", "oci:/mirror/x-a/b"),
+        ("oci:/srv/app", "app", "oci:/mirror/app", "oci:/mirror/app"),
+        ("oci-archive:/srv/App.tar", "app", "r.io/{name}", "r.io/app"),
+        ("r.io/a/b", "a/b", "oci-archive:/mirror/all.tar", "oci-archive:/mirror/all.tar"),
+    ] {
+        let text = format!("[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"");
+        let config = good(&text);
+        let (from, to) = (&config.sync[0].source, &config.sync[0].targets[0]);
+        let repository = repository.parse().unwrap();
+        assert!(from.matches(&repository), "{source}");
+        let prefix = from.literal_prefix();
+        let context =
+            SourceContext { registry: from.store.registry(), repository: &repository, prefix };
+        let found = to.store.address(&to.template.render(&context).unwrap());
+        assert_eq!(found.to_string(), address);
+        assert_eq!((from.to_string(), to.to_string()), (source.to_owned(), target.to_owned()));
+        assert_eq!(good(&config.show()), config);
+    }
+    let one = rule("source = \"oci:images/app:v1\"");
+    assert_eq!(literals(&one).unwrap(), ["v1"]);
+    assert!(one.source.to_string().ends_with("/images/app"), "{}", one.source);
 }
 
 #[test]
