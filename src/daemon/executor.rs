@@ -62,18 +62,15 @@ impl Executor {
         self.jobs.values().any(|job| job.id == *run)
     }
 
-    /// Tells a run to stop; `false`: it is not under way.
+    /// Tells a run to stop; `false`: it is not under way, or its outcome is recorded already.
     pub fn cancel(&self, run: &RunId) -> bool {
-        match self.shared.board.look().active.get(run) {
-            Some(active) => {
-                match active.kind {
-                    RuleKind::Sync => active.stop.now.cancel(),
-                    // A deletion under way comes to its end, so that its outcome is known.
-                    RuleKind::Cleanup => active.stop.soon.cancel(),
-                }
-                true
-            }
-            None => false,
+        let board = self.shared.board.look();
+        let Some(active) = board.active.get(run) else { return false };
+        match active.kind {
+            RuleKind::Sync => active.stop.now.cancel(),
+            // A deletion under way comes to its end, so that its outcome is known.
+            RuleKind::Cleanup => active.stop.soon.cancel(),
         }
+        !active.progress.has_ended()
     }
 }

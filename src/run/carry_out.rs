@@ -138,6 +138,7 @@ impl Run<'_> {
     }
 
     async fn end(&self, record: &RunRecord) {
+        self.progress.end();
         if let Some(history) = self.history {
             history.end(record).await;
         }

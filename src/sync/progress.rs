@@ -1,5 +1,7 @@
 //! What a run has done until now: it survives an interruption, and can be looked at meanwhile.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use parking_lot::Mutex;
 
 use serde::Serialize;
@@ -11,11 +13,12 @@ use crate::fair::{self, Pulse};
 use crate::repository::Failure;
 use crate::stop::StopSignal;
 
-/// How far a run has come, for who looks at it from outside.
+/// How far a run has come, for observers.
 #[derive(Debug, Default)]
 pub struct RunProgress {
     now: Mutex<Snapshot>,
     pulse: Pulse,
+    ended: AtomicBool,
 }
 
 /// A run at one moment.
@@ -32,6 +35,15 @@ pub struct Snapshot {
 impl RunProgress {
     pub fn snapshot(&self) -> Snapshot {
         *self.now.lock()
+    }
+
+    /// The run has ended, and its outcome is about to be recorded.
+    pub fn end(&self) {
+        self.ended.store(true, Ordering::Relaxed);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
     }
 
     /// Signs of life: requests that were answered well, and waits for other runs that go on.
