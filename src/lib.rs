@@ -4,35 +4,30 @@
 //! Each layer imports only what stands below it.
 //!
 //! - `cli`: one file a subcommand; arguments in, report out.
-//! - `copy`: one-off copies. `delete`: one tag or manifest, and nothing that was not meant.
-//! - `demo`: the whole thing on this machine: sample images, two registries, and every step checked.
+//! - `demo`: a demonstration on this machine: sample images, two registries, every step checked.
 //! - `server`: the daemon's metrics, health and API; layouts served as a registry.
-//! - `daemon`: the rules of the configuration, run at their times and on push events.
-//! - `run`: the composition root: one configuration made ready, and its rules carried out.
-//! - `verify`: source and target compared down to every blob, and repaired.
-//! - `alerts`: tells people, by webhook, what they should know of.
-//! - `history`: what each run did, kept on disk.
+//! - `daemon`: when rules run: schedules, push events, the run queue.
+//! - `run`: the composition root: a configuration made ready, and one run of a rule.
+//! - `alerts`: tells people by webhook what they should know. `history`: what each run did, on disk.
+//! - `copy`: one-off copies. `verify`: source and target compared down to every blob, and repaired.
 //! - `sync`: `[[sync]]` rules become plans, plans become transfers and a report.
-//! - `cleanup`: what of a repository a policy deletes: a snapshot is read, and a plan decided.
-//! - `removal`: steps that delete, carried out safely, with their audit: what sync and cleanup share.
-//! - `stores`: addresses (registry, layout, archive), opened as repositories.
+//! - `cleanup`: `[[cleanup]]` rules: a snapshot of a repository and a policy become a plan.
+//! - `stores`: addresses (registry, layout, archive), opened as repositories in one way.
+//! - `removal`: deletion steps as data, executed safely and audited.
 //! - `transfer`: moves one image: graph walk, blob dedupe and mount, streaming, resume.
-//! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, paging.
-//! - `layout`: an OCI image layout on disk, behind the same interface.
-//! - `state`: the embedded database: what is known, what was begun.
-//! - `events`: push notifications of registries, checked and read; pure.
-//! - `config`: TOML into validated types.
-//! - `schedule`: cron schedules and intervals, and the next time of each.
-//! - `repository`: the interface that `registry` and `layout` implement, and its errors.
-//! - `trace`: spans of runs, images and requests.
-//! - `http`: what all HTTP clients share: set-up, bounded reading, retries and backoff.
+//! - `registry`: one registry over HTTP: authentication, request pipeline, uploads, vendors.
+//! - `delete`: deletes one tag or manifest, and nothing else.
+//! - `layout`: an OCI image layout on disk, behind the same interface as a registry.
+//! - `state`: what is known and what was begun: a trait per purpose, and an embedded database.
+//! - `events`: push notifications of registries, authenticated and parsed; pure.
+//! - `secret`: secrets that the configuration names. `config`: TOML into validated types.
+//! - `repository`: the interface of every place that holds images, its capabilities and errors.
 //! - `metrics`: what is counted and measured, for Prometheus.
-//! - `fair`: what is scarce, shared between flows of work in turn.
-//! - `secret`: reads what the configuration names by variable, file or command.
-//! - `stop`: how work is stopped, soon or at once.
-//! - `process`: programs of the user's, run within bounds. `text`: words of others, for messages.
-//! - `single_flight`: work that many want at once and one does.
-//! - `oci`: pure data and rules: digests, references, manifests, platforms, tag selection.
+//! - `http`: HTTP to all that is no registry. `process`: programs of the user's, run within bounds.
+//! - `schedule`: cron schedules and intervals, and the next time of each.
+//! - `fair`: limited resources, shared between flows of work in turn. `stop`: stop signals.
+//! - `single_flight`: one fetch for many callers. `trace`: spans. `text`: words of strangers.
+//! - `oci`: pure data and rules: digests, references, addresses, manifests, tag selection.
 #![forbid(unsafe_code)]
 
 pub mod alerts;

@@ -146,11 +146,8 @@ mod tests {
         let failing = flights.get(&1, |_| true, || async { Err("away") });
         assert_eq!(failing.await, Err("away"));
         let good = || flights.get(&1, |_| true, || async { Ok::<_, Infallible>(7) });
-        let mut stuck = Box::pin(flights.get(
-            &1,
-            |_| true,
-            || std::future::pending::<Result<u8, Infallible>>(),
-        ));
+        let mut stuck =
+            Box::pin(flights.get(&1, |_| true, std::future::pending::<Result<u8, Infallible>>));
         assert!(futures_util::poll!(&mut stuck).is_pending());
         let mut waiting = Box::pin(good());
         assert!(futures_util::poll!(&mut waiting).is_pending());

@@ -138,7 +138,7 @@ impl Cleaner {
                         follow_ups.lock().extend(follow_up);
                         let mut report = report.lock();
                         report.interrupted |= interrupted;
-                        report.repositories.push(one);
+                        report.repositories.push(*one);
                     }
                     Ok(Seen::Stopped) => stopped(),
                     Ok(Seen::Nothing) if *expected => {
@@ -197,12 +197,13 @@ impl Cleaner {
         (spec.watch)(&plan);
         let mut report = RepositoryReport::of(&plan);
         if !applies {
+            let report = Box::new(report);
             return Ok(Seen::Report { report, interrupted: false, follow_up: None });
         }
         let interrupted = self.apply(spec, &context, &plan, place, &mut report).await?;
         let deleted = report.count(StepOutcome::Deleted) > 0;
         let follow_up = deleted.then(|| context.repository.follow_up()).flatten();
-        Ok(Seen::Report { report, interrupted, follow_up })
+        Ok(Seen::Report { report: Box::new(report), interrupted, follow_up })
     }
 
     /// Carries a plan out, with what else is due in the repository. Gives whether it was interrupted.
@@ -294,7 +295,7 @@ impl Cleaner {
 /// What was found of a repository.
 enum Seen {
     Report {
-        report: RepositoryReport,
+        report: Box<RepositoryReport>,
         interrupted: bool,
         /// What is left to do at its registry.
         follow_up: Option<String>,

@@ -52,8 +52,7 @@ impl TimingKeys {
             (None, Some(interval)) => Trigger::Every(interval),
             (None, None) => return None,
         };
-        let run_at_start =
-            self.run_at_start.unwrap_or_else(|| matches!(trigger, Trigger::Every(_)));
+        let run_at_start = self.run_at_start.unwrap_or(matches!(trigger, Trigger::Every(_)));
         Some(Timing { trigger, run_at_start, jitter })
     }
 }

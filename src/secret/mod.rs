@@ -149,7 +149,7 @@ mod tests {
 
     #[tokio::test]
     async fn commands_run_without_a_shell_and_give_their_first_line() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         scripts.add("vault", r#"printf '%s\nmore\n' "$1""#);
         scripts.add("silent", "exit 0");
         scripts.add("broken", "echo s3cret; echo 'no such vault' >&2; exit 3");
@@ -169,7 +169,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_command_that_hangs_is_given_up() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         scripts.add("hang", "exec sleep 60");
         let limits = Limits { time: Duration::from_millis(300), ..PROGRAM_LIMITS };
         let environment = scripts.environment();

@@ -20,7 +20,7 @@ pub fn environment(variables: &[(&str, &str)]) -> Environment {
 pub struct Scripts(TempDir);
 
 impl Scripts {
-    pub fn new() -> Self {
+    pub fn create() -> Self {
         Self(tempfile::tempdir().unwrap())
     }
 

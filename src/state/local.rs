@@ -11,7 +11,7 @@ use super::flusher::Flusher;
 use super::open::{self, StateError};
 use super::size::Size;
 use super::store::{Change, Store};
-use super::{Health, Storage, old};
+use super::{Health, Storage};
 
 /// Each purpose's file implements its trait for this. The fields are dropped in this order: what
 /// was written is flushed, the database is closed, the directory is unlocked.
@@ -34,7 +34,6 @@ impl Local {
     pub(super) fn open(dir: &Path) -> Result<Self, StateError> {
         let opened = open::open(dir)?;
         let store = Arc::new(Store::Disk(opened.disk));
-        old::convert(&store);
         let flusher = Flusher::start(Arc::clone(&store)).map_err(|error| StateError::Unusable {
             path: dir.to_owned(),
             cause: error.to_string(),

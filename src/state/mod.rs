@@ -104,7 +104,9 @@ impl State {
     /// # Errors
     /// Another process uses the directory, or it cannot be created or written to.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        Local::open(dir).map(Self::local)
+        let local = Local::open(dir)?;
+        old::convert(&local.store);
+        Ok(Self::local(local))
     }
 
     /// A state that lives as long as the process, for commands that do one thing.

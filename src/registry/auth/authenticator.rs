@@ -98,6 +98,9 @@ impl fmt::Debug for Authenticator {
     }
 }
 
+/// A token server, and the scope that its challenge names.
+type ServerAndScope = (Arc<TokenServer>, Option<String>);
+
 impl Authenticator {
     pub fn new(parts: Parts) -> Self {
         let Parts { token_client, clock, jitter, .. } = &parts;
@@ -223,10 +226,7 @@ impl Authenticator {
 
     /// The first token server among the challenges that may be asked, with the scope that its
     /// challenge names; else why the first one may not.
-    fn token_server(
-        &self,
-        challenges: &[Challenge],
-    ) -> Option<Result<(Arc<TokenServer>, Option<String>), AuthError>> {
+    fn token_server(&self, challenges: &[Challenge]) -> Option<Result<ServerAndScope, AuthError>> {
         let mut distrusted = None;
         for challenge in challenges {
             let Challenge::Bearer { realm, service, scope } = challenge else { continue };

@@ -211,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_is_asked_once_by_many_and_again_after_a_refusal() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         let (store, clock) = helper(&scripts, r#"{"credHelpers":{"docker.io":"x"}}"#);
         let hub: RegistryHost = "docker.io".parse().unwrap();
         answer(&scripts, "one");
@@ -238,7 +238,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_helper_is_an_error_for_its_registry_only() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         let config = r#"{"auths":{"s.io":{"auth":"ZjpmcA=="}},"credHelpers":{"r.io":"x"}}"#;
         let (store, clock) = helper(&scripts, config);
         let registries: [RegistryHost; 2] = ["r.io", "s.io"].map(|host| host.parse().unwrap());
@@ -256,7 +256,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_login_made_meanwhile_is_found() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         let (store, clock) = helper(&scripts, "{}");
         let registry: RegistryHost = "r.io".parse().unwrap();
         assert_eq!(store.find(&registry, None).await.unwrap(), None);

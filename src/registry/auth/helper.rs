@@ -123,7 +123,7 @@ mod tests {
 
     #[tokio::test]
     async fn speaks_the_helpers_protocol() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         scripts.add(
             "docker-credential-user",
             r#"[ "$1" = get ] && printf '{"ServerURL":"x","Username":"%s","Secret":"p:w"}' "$(cat)""#,
@@ -154,7 +154,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_that_hangs_is_killed() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         scripts.add("docker-credential-hang", "echo $$ > \"${0%/*}/pid\"; exec sleep 60");
         let here = scripts.environment();
         let mut helper = Helper::new("hang", "r.io", &here).unwrap();

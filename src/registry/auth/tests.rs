@@ -392,7 +392,7 @@ async fn basic_is_attached_at_once_and_harbors_catalog_is_on_its_own() {
 
 #[tokio::test]
 async fn a_rotated_password_is_taken_up_after_a_refusal() {
-    let scripts = Scripts::new();
+    let scripts = Scripts::create();
     scripts.add("vault", r#"cat "${0%/*}/password""#);
     let rotate = |password: &str| std::fs::write(scripts.path().join("password"), password);
     let secret = crate::config::SecretSource::Command(vec!["vault".into()]);

@@ -10,8 +10,22 @@ use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
 use super::Api;
-use super::endpoint::Access;
 use super::problem::Problem;
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Access {
+    /// Everybody who reaches the address, as often as they like: it costs nothing.
+    Free,
+    /// Everybody who reaches the address: probes and scrapers.
+    Open,
+    /// Everybody on this machine; elsewhere whoever has the token.
+    Read,
+    /// Whoever has the token.
+    Change,
+    /// Senders of push events, who have secrets of their own.
+    Events,
+}
 
 /// Lets a request through to its handler, or refuses it.
 pub(super) async fn guard(

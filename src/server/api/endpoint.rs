@@ -10,23 +10,9 @@ use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
 
+use super::Api;
+use super::access::{Access, guard};
 use super::problem::{PROBLEM, Problem};
-use super::{Api, access};
-
-/// Who may ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Access {
-    /// Everybody who reaches the address, as often as they like: it costs nothing.
-    Free,
-    /// Everybody who reaches the address: probes and scrapers.
-    Open,
-    /// Everybody on this machine; elsewhere whoever has the token.
-    Read,
-    /// Whoever has the token.
-    Change,
-    /// Senders of push events, who have secrets of their own.
-    Events,
-}
 
 /// What an answer's body is.
 pub(super) enum Body {
@@ -63,7 +49,7 @@ pub(super) fn either<A: JsonSchema, B: JsonSchema>() -> Body {
 /// The router of all endpoints, each guarded as its access says.
 pub(super) fn router(endpoints: Vec<Endpoint>, api: &Arc<Api>) -> Router<Arc<Api>> {
     endpoints.into_iter().fold(Router::new(), |router, endpoint| {
-        let guard = from_fn_with_state((Arc::clone(api), endpoint.access), access::guard);
+        let guard = from_fn_with_state((Arc::clone(api), endpoint.access), guard);
         router.route(endpoint.path, endpoint.handler.route_layer(guard))
     })
 }

@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use http::StatusCode;
 
-use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::access::Access;
+use super::endpoint::{Body, Endpoint, json as schema};
 use super::{Api, Problem, json_with, path::Name};
 use crate::daemon::{EventRefusal, EventsAccepted};
 

@@ -33,7 +33,8 @@ use tokio::sync::Semaphore;
 
 use super::Bounds;
 use crate::daemon::Handle;
-use endpoint::{Access, Body, Endpoint};
+use access::Access;
+use endpoint::{Body, Endpoint};
 use limit::Limits;
 pub use problem::Problem;
 pub use runs::MAX_RUNS;

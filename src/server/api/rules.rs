@@ -8,7 +8,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::StatusCode;
 
-use super::endpoint::{Access, Body, Endpoint, either, json as schema};
+use super::access::Access;
+use super::endpoint::{Body, Endpoint, either, json as schema};
 use super::path::Name;
 use super::{Api, Problem, json, json_with};
 use crate::daemon::view::{Accepted, CleanupPlans, RulePlan, RuleStatus};

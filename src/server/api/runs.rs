@@ -11,7 +11,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::endpoint::{Access, Body, Endpoint, json as schema};
+use super::access::Access;
+use super::endpoint::{Body, Endpoint, json as schema};
 use super::path::Name;
 use super::{Api, Problem, json};
 use crate::daemon::view::{ActiveRun, RunDetail};

@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, header};
 
-use super::endpoint::{Access, Body, Endpoint, json as schema};
-use super::{Api, Problem, access, json, json_with};
+use super::access::{Access, may_read};
+use super::endpoint::{Body, Endpoint, json as schema};
+use super::{Api, Problem, json, json_with};
 use crate::daemon::ReloadError;
 use crate::daemon::view::{Readiness, RegistryStatus, Status, Transfer};
 use crate::metrics;
@@ -103,7 +104,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn ready(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     let mut readiness = api.daemon.readiness();
-    if !access::may_read(&api, &headers) {
+    if !may_read(&api, &headers) {
         // Probes only want the status; paths and errors are nobody else's business.
         for check in &mut readiness.checks {
             check.message = if check.ok { "good" } else { "not good: the log says why" }.to_owned();

@@ -199,7 +199,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_helper_keeps_what_the_file_says_it_keeps() {
-        let scripts = Scripts::new();
+        let scripts = Scripts::create();
         let body = r#"d=${0%/*}; cat > "$d/$1.stdin"; [ "$1" = store ] || echo "credentials not found" >&2; [ "$1" = store ]"#;
         scripts.add("docker-credential-keys", body);
         let here = scripts.environment();
