@@ -41,7 +41,8 @@ impl Store {
     pub fn below(self, folder: &Path) -> Self {
         match self {
             Self::Registry(_) => self,
-            Self::Folder(path) => Self::Folder(folder.join(path)),
+            // Without the slash at the end that patterns leave.
+            Self::Folder(path) => Self::Folder(folder.join(path).components().collect()),
             Self::Layout(path) => Self::Layout(folder.join(path)),
             Self::Archive(path) => Self::Archive(folder.join(path)),
         }
