@@ -13,8 +13,10 @@ pub fn is_closed(error: &(dyn Error + 'static)) -> bool {
     if let Some(error) = error.downcast_ref::<hyper::Error>() {
         return error.is_canceled() || error.is_closed();
     }
+    // HTTP/2 has the error of its connection; hyper hands it on wrapped, or by itself.
     let of_http2 = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
-    of_http2.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    let of_connection = of_http2.or_else(|| error.downcast_ref::<io::Error>());
+    of_connection.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// An error and all its causes, the outermost first.

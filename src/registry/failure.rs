@@ -85,6 +85,9 @@ mod tests {
             assert_eq!(kind(&outer), expected, "{words}");
             assert_eq!(describe(&outer), words);
         }
+        let closed = Outer(io::ErrorKind::BrokenPipe.into());
+        assert_eq!(kind(&closed), ErrorKind::Closed);
+        assert_eq!(describe(&closed), "the server closed the connection without an answer");
         let refused = Outer(io::ErrorKind::ConnectionRefused.into());
         assert_eq!(kind(&refused), ErrorKind::Connection);
         assert_eq!(
