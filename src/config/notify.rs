@@ -148,7 +148,7 @@ fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WebhookUrl, D::Erro
     text::text_or_table(deserializer, expected, read, make)
 }
 
-/// What the schema says of [`url`].
+/// What the schema says of `url`.
 #[derive(JsonSchema)]
 #[schemars(untagged, inline)]
 #[expect(dead_code, reason = "nothing but its schema is used")]

@@ -37,7 +37,7 @@ pub struct Parts {
     pub client: Client,
     /// For token servers.
     pub token_client: Client,
-    /// Entries as [`realm::judge`] reads them.
+    /// Entries as `realm::judge` reads them.
     pub allowed_realms: Vec<String>,
     pub clock: Clock,
     /// Random numbers from 0 to 1 that spread retries.
