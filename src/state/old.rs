@@ -277,7 +277,7 @@ mod tests {
     fn a_state_of_the_version_before_loses_nothing() {
         let dir = tempfile::TempDir::new().unwrap();
         write(&Local::open(dir.path()).unwrap());
-        drop(Local::open(dir.path()).unwrap());
+        drop(State::open(dir.path()).unwrap());
         let local = Local::open(dir.path()).unwrap();
         let left: Vec<u8> = local.store.scan(&[], usize::MAX, |key, _| key.first().copied());
         assert!(!left.iter().any(|kind| b"tmc".contains(kind)), "{left:?}");
