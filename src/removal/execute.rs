@@ -107,7 +107,7 @@ pub async fn execute<'a>(steps: &'a [Step], order: Order<'a>) -> Executed {
         order,
         doomed: steps.iter().flat_map(|step| &step.tags).collect(),
         stays: HashSet::new(),
-        tags_gone: 0,
+        tags_gone: HashSet::new(),
         done: Executed::default(),
         in_a_row: 0,
         halted: None,
@@ -127,8 +127,8 @@ struct Execution<'a> {
     doomed: HashSet<&'a Tag>,
     /// Manifests that were to be deleted, and were not.
     stays: HashSet<&'a Digest>,
-    /// How many tags are gone.
-    tags_gone: usize,
+    /// The tags that are gone. One that was taken away before its manifest counts once.
+    tags_gone: HashSet<&'a Tag>,
     done: Executed,
     /// Failures without a success in between.
     in_a_row: usize,
@@ -192,7 +192,7 @@ impl<'a> Execution<'a> {
     }
 
     async fn recheck(&mut self, left: &[Step], next: usize) -> Option<Rechecked> {
-        match self.order.recheck.recheck(left, next, self.tags_gone).await {
+        match self.order.recheck.recheck(left, next, self.tags_gone.len()).await {
             Ok(rechecked) => Some(rechecked),
             Err(reason) => {
                 self.halted = Some(reason);
@@ -365,7 +365,7 @@ impl<'a> Execution<'a> {
         let Became { outcome, reason } = became;
         let is_gone = outcome.is_gone();
         if is_gone {
-            self.tags_gone += step.tags.len();
+            self.tags_gone.extend(&step.tags);
         }
         match step.action {
             StepAction::Delete if is_gone => {
