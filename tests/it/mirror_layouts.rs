@@ -113,6 +113,24 @@ async fn an_archive_keeps_what_it_has_and_is_a_source_too() {
 }
 
 #[tokio::test]
+async fn what_is_gone_at_the_source_goes_from_an_archive() {
+    let source = registry().await;
+    let mirror = Mirror::new().http(&source).rule(
+        "pack",
+        &format!(
+            "source = \"{}/acme/app\"\ntarget = \"oci-archive:app.tar\"\nremove_extra = true\nmax_delete = {{ percent = 100 }}",
+            source.host()
+        ),
+    );
+    mirror.sync().await.assert_copied(2, 0);
+    let deleted = source.endpoint().delete("acme/app", &image("two").digest).await;
+    assert_eq!(deleted, 202);
+    mirror.sync().await.assert_copied(0, 1);
+    let listed = mirror.tranship.run(["list-tags", "oci-archive:app.tar"]).await;
+    assert_eq!(listed.stdout.trim(), "v1", "{listed:?}");
+}
+
+#[tokio::test]
 async fn one_source_goes_into_a_registry_and_a_layout_and_is_read_once() {
     let (source, target) = tokio::join!(registry(), DockerRegistry::start());
     let mirror = Mirror::new().http(&source).http(&target).rule(

@@ -16,7 +16,7 @@ use crate::cleanup::quarantine::{Quarantine, Space};
 use crate::cleanup::recheck::Rechecker;
 use crate::cleanup::restore::{Wanted, choose, restorable};
 use crate::cleanup::{InUse, PlannedStep, TagFate, TagRemover, plan};
-use crate::config::policy::{ClockSource, MaxDelete, Policy};
+use crate::config::policy::{ClockSource, Doomed, MaxDelete, Policy};
 use crate::fair::Flow;
 use crate::http::RetryPolicy as Retries;
 use crate::oci::{Digest, Tag, derived};
@@ -251,17 +251,25 @@ proptest! {
                     outcomes.keys().collect::<Vec<_>>()
                 );
             }
-            // Cut off or not, no more goes. Less may: what belonged to something that had gone by
-            // then is for rules about orphans.
+            // Cut off or not, no tag goes that an undisturbed run does not plan to delete. Less may
+            // go: what belonged to something that is gone by then is for rules about orphans.
             let undisturbed = Scene::new(world.clone(), policy.clone(), used.clone());
             if !able {
                 undisturbed.registry.only_by_digest();
             }
             undisturbed.registry.refuse(refused.iter().map(|n| digest(*n)).collect());
-            undisturbed.run(|_| {}, None).await;
+            let (planned, _) = undisturbed.run(|_| {}, None).await;
             let (left, undisturbed) = (scene.registry.world(), undisturbed.registry.world());
-            assert!(undisturbed.tags.keys().all(|tag| left.tags.contains_key(tag)));
-            assert!(undisturbed.items.keys().all(|digest| left.items.contains_key(digest)));
+            let stays = |tag: &&Tag| !planned.tags.contains(*tag);
+            assert!(world.tags.keys().filter(stays).all(|tag| left.tags.contains_key(tag)));
+            // Nor is anything lost that its tags lead to. What no tag leads to may go: the second
+            // process cannot see it. And where a digest is refused, its tags may be deleted one by one
+            // after the interruption: once its owner is gone, a tag of that owner keeps the manifest.
+            if refused.is_empty() {
+                for tag in undisturbed.tags.keys().filter(|tag| !is_trial(tag)) {
+                    assert_eq!(undisturbed.closure(tag), left.closure(tag), "{tag}");
+                }
+            }
         });
     }
 
@@ -337,18 +345,27 @@ proptest! {
         });
     }
 
-    /// However often it is looked in between, the same goes.
+    /// However often the repository is observed in between, nothing else is deleted, and nothing is
+    /// left, unless a line counts the newest. Then an image may stay that had just too many newer
+    /// ones: the count is made anew, without those that are deleted by now.
     #[test]
-    fn i11_looks_in_between_change_nothing(
+    fn i11_observations_in_between_delete_nothing_else(
         world in registry_world(), policy in policy(), used in in_use(),
     ) {
         block_on(async {
             let scene = Scene::new(world.clone(), policy.clone(), used.clone());
             scene.run(|_| {}, None).await;
+            let counts = policy.delete.iter().any(|line| {
+                matches!(&line.what, Doomed::Tags { beyond_newest: Some(_), .. })
+            });
             let mut often = Scene::new(world, policy, used);
             often.stretch = 1;
             often.run(|_| {}, None).await;
-            prop_assert_eq!(scene.registry.deleted(), often.registry.deleted());
+            let (once, often) = (scene.registry.deleted(), often.registry.deleted());
+            match counts {
+                true => prop_assert!(often.iter().all(|it| once.contains(it)), "{often:?} {once:?}"),
+                false => prop_assert_eq!(once, often),
+            }
             Ok(())
         })?;
     }

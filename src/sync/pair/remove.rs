@@ -174,6 +174,7 @@ impl Pair<'_> {
             }
             for tag in step.tags.iter().filter(|tag| derived::parse(tag).is_none()) {
                 if outcome == WhatBecame::Removed {
+                    goal.has_changed();
                     self.forget(goal, tag);
                 }
                 all.push(removed(tag, &step.digest, outcome, step.reason.clone()));

@@ -30,7 +30,6 @@ impl Pair<'_> {
                     progress.image(self.failed(item, need.goal, need.reason, error, seconds))
                 }
                 Ok(delivered) => {
-                    need.goal.has_changed();
                     let state = self.state_delivered(outcome, delivered, need.vouched_since);
                     self.remember(item, need.goal, state);
                     self.forget_withdrawn(item, need.goal);
@@ -42,6 +41,7 @@ impl Pair<'_> {
                         progress.unchanged(1);
                         continue;
                     }
+                    need.goal.has_changed();
                     progress.image(self.copied(item, &need, outcome, delivered, seconds));
                 }
             }
