@@ -7,15 +7,15 @@ use crate::state::{Announced, RuleMark};
 /// What people should be told when a run of a rule ended like this. `previous` is the rule's mark;
 /// its `announced` is what reached them. So what did not reach anybody is said again after the next run.
 pub fn decide(previous: Option<&RuleMark>, outcome: RunOutcome) -> Option<AlertKind> {
-    let told = previous.map_or(Announced::Works, |mark| mark.announced);
-    let (now, news) = match outcome {
-        RunOutcome::Failed => (Announced::Fails, AlertKind::Failure),
-        RunOutcome::Limited => (Announced::HeldBack, AlertKind::Safety),
-        RunOutcome::Succeeded => (Announced::Works, AlertKind::Recovery),
+    let announced = previous.map_or(Announced::Works, |mark| mark.announced);
+    let news = match outcome {
+        RunOutcome::Failed => AlertKind::Failure,
+        RunOutcome::Limited => AlertKind::Safety,
+        RunOutcome::Succeeded => AlertKind::Recovery,
         // A run that was stopped says nothing about the rule.
         RunOutcome::Running | RunOutcome::Interrupted => return None,
     };
-    (now != told).then_some(news)
+    (told(news) != announced).then_some(news)
 }
 
 /// What people know of a rule once this has reached them.

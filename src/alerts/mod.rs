@@ -3,7 +3,7 @@
 //!
 //! - `alert`: what people are told. `decide`: whether they are told about a run (pure).
 //! - `message`: how an alert is written. `deliver`: one attempt to deliver it.
-//! - `sender`: queues and retries, so that nobody waits for a webhook.
+//! - `sender`: queues and retries, so that nothing waits for a webhook.
 
 mod alert;
 mod decide;

@@ -1,11 +1,11 @@
-//! Sends alerts. Each receiver has a queue and a task of its own, so that nobody waits for a
+//! Sends alerts. Each receiver has a queue and a task of its own, so that nothing waits for a
 //! webhook, and no webhook waits for another.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
@@ -125,7 +125,7 @@ impl Sender {
         }
         let alert = Arc::new(alert);
         for lane in self.lanes.iter().filter(|lane| lane.wants(alert.kind, &alert.subject)) {
-            if let Some(dropped) = lane.queue().push(Arc::clone(&alert)) {
+            if let Some(dropped) = lane.queue.lock().push(Arc::clone(&alert)) {
                 tracing::warn!(
                     "a notification was dropped, because too many wait for {}: {}",
                     lane.name,
@@ -155,7 +155,7 @@ impl Sender {
     /// Accepts no more alerts. The tasks end when they have sent those that wait.
     fn close(&self) -> Vec<AbortOnDropHandle<()>> {
         for lane in &self.lanes {
-            lane.queue().closed = true;
+            lane.queue.lock().closed = true;
             lane.changed.notify_one();
         }
         std::mem::take(&mut *self.tasks.lock())
@@ -180,7 +180,7 @@ async fn finish(lanes: &[Arc<Lane>], tasks: Vec<AbortOnDropHandle<()>>, grace: D
     let all = futures_util::future::join_all(tasks);
     if tokio::time::timeout(grace, all).await.is_err() {
         for lane in lanes {
-            let queue = lane.queue();
+            let queue = lane.queue.lock();
             let left = queue.waiting.len() + usize::from(queue.busy.is_some());
             if left > 0 {
                 tracing::warn!("{left} notifications to {} were not sent in time", lane.name);
@@ -200,10 +200,6 @@ impl Lane {
             subject.rule().is_some_and(|rule| rules.iter().any(|pattern| pattern.matches(rule)))
         };
         self.receiver.on.contains(&kind) && self.receiver.rules.as_ref().is_none_or(is_of_rule)
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock()
     }
 }
 
@@ -259,7 +255,7 @@ async fn run(lane: Arc<Lane>, context: Context) {
     loop {
         let changed = lane.changed.notified();
         let (next, closed, expires) = {
-            let mut queue = lane.queue();
+            let mut queue = lane.queue.lock();
             let now = Instant::now();
             queue.delivered.retain(|_, at| now.duration_since(*at) < context.quiet);
             let oldest = queue.delivered.values().min().copied();
@@ -271,7 +267,7 @@ async fn run(lane: Arc<Lane>, context: Context) {
                 if was_delivered {
                     note(&*context.marks, &alert);
                 }
-                lane.queue().settled(&alert, was_delivered, Instant::now());
+                lane.queue.lock().settled(&alert, was_delivered, Instant::now());
                 let delivery = if was_delivered { Delivery::Delivered } else { Delivery::Failed };
                 (context.watch)(&alert, delivery);
             }
@@ -285,7 +281,7 @@ async fn run(lane: Arc<Lane>, context: Context) {
     }
 }
 
-/// Notes that people know how a rule stands.
+/// Records what was announced of a rule.
 fn note(marks: &dyn RuleMarks, alert: &Alert) {
     if let Subject::Rule(rule) = &alert.subject {
         marks.update(rule, &mut |mark| mark.announced = told(alert.kind));

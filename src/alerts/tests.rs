@@ -99,11 +99,10 @@ struct Setup {
 }
 
 fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
-    let marks = State::in_memory().marks;
     let outcomes: Arc<Mutex<Vec<_>>> = Arc::default();
     let seen = Arc::clone(&outcomes);
     let environment = Environment::new(|name| Some(format!("value of {name}").into()));
-    let mut context = Context::new(marks.clone(), environment, || 0.0);
+    let mut context = Context::new(State::in_memory().marks, environment, || 0.0);
     context.policy = RetryPolicy {
         attempts: 3,
         backoff: Backoff::new(Duration::from_millis(1), Duration::from_secs(15)),
@@ -113,7 +112,15 @@ fn setup(receivers: Vec<Receiver>, change: impl FnOnce(&mut Context)) -> Setup {
     context.quiet = Duration::ZERO;
     context.watch = Arc::new(move |alert, delivery| seen.lock().push((alert.kind, delivery)));
     change(&mut context);
+    let marks = Arc::clone(&context.marks);
     Setup { sender: Sender::start(receivers, &context), context, marks, outcomes }
+}
+
+/// A receiver of everything, and a sender to it.
+async fn one_receiver(answers: &[Answer]) -> (Hook, Setup) {
+    let hook = Hook::start(answers).await;
+    let setup = setup(receivers(&hook, PLAIN), |_| {});
+    (hook, setup)
 }
 
 impl Setup {
@@ -145,19 +152,20 @@ fn run(rule: &str, outcome: RunOutcome) -> RunRecord {
     RunRecord::unended(begun, outcome)
 }
 
+/// A receiver of everything.
+const PLAIN: &str = "[[notify]]\nurl = \"URL\"";
 const DELIVERED: Delivery = Delivery::Delivered;
 
 #[tokio::test]
 async fn ten_failing_runs_are_one_alert_and_recovery_is_another() {
-    let hook = Hook::start(&[]).await;
-    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let (hook, setup) = one_receiver(&[]).await;
     for count in 0..10 {
         setup.end_run("a", RunOutcome::Failed);
         if count == 4 {
             setup.outcomes(1).await;
         }
     }
-    // An interrupted run is no news.
+    // An interrupted run is not announced.
     setup.end_run("a", RunOutcome::Interrupted);
     for _ in 0..3 {
         setup.end_run("a", RunOutcome::Succeeded);
@@ -177,8 +185,7 @@ async fn ten_failing_runs_are_one_alert_and_recovery_is_another() {
 
 #[tokio::test]
 async fn a_rule_that_is_held_back_is_told_once_and_when_it_fails_or_works() {
-    let hook = Hook::start(&[]).await;
-    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let (hook, setup) = one_receiver(&[]).await;
     for (count, outcome) in [
         (1, RunOutcome::Limited),
         (1, RunOutcome::Limited),
@@ -202,15 +209,13 @@ async fn a_rule_that_is_held_back_is_told_once_and_when_it_fails_or_works() {
 /// The state, not the process, knows what people were told.
 #[tokio::test]
 async fn a_restart_repeats_nothing() {
-    let hook = Hook::start(&[]).await;
-    let first = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let (hook, first) = one_receiver(&[]).await;
     first.end_run("a", RunOutcome::Failed);
     first.outcomes(1).await;
     let marks = first.marks.clone();
-    let mut second = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
-        context.marks = marks.clone();
+    let second = setup(receivers(&hook, PLAIN), |context| {
+        context.marks = marks;
     });
-    second.marks = marks.clone();
     second.end_run("a", RunOutcome::Failed);
     second.end_run("a", RunOutcome::Succeeded);
     assert_eq!(second.outcomes(1).await, [(AlertKind::Recovery, DELIVERED)]);
@@ -220,7 +225,7 @@ async fn a_restart_repeats_nothing() {
 #[tokio::test]
 async fn a_rule_that_is_stuck_is_told_once_and_when_it_is_not() {
     let hook = Hook::start(&[]).await;
-    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
+    let setup = setup(receivers(&hook, PLAIN), |context| {
         context.quiet = Duration::from_secs(600);
     });
     let at = Timestamp::UNIX_EPOCH;
@@ -241,55 +246,41 @@ async fn a_rule_that_is_stuck_is_told_once_and_when_it_is_not() {
     assert_eq!(bodies[1]["kind"], "recovery");
 }
 
-/// Who wants to hear of failures only hears of each.
+/// A receiver of one kind of notification gets each of them.
 #[tokio::test]
-async fn failures_alone_are_told_each_time() {
-    let hook = Hook::start(&[]).await;
-    let text = "[[notify]]\nurl = \"URL\"\non = [\"failure\"]";
-    let setup = setup(receivers(&hook, text), |_| {});
-    for count in 1..=3 {
-        setup.end_run("a", RunOutcome::Failed);
-        setup.outcomes(count).await;
-        setup.end_run("a", RunOutcome::Failed);
-        setup.end_run("a", RunOutcome::Succeeded);
+async fn one_kind_alone_is_told_each_time() {
+    const FAILED: RunOutcome = RunOutcome::Failed;
+    const SUCCEEDED: RunOutcome = RunOutcome::Succeeded;
+    // The runs until the alert, and the ones after it.
+    for (kind, before, after) in [
+        (AlertKind::Failure, vec![FAILED], vec![FAILED, SUCCEEDED]),
+        (AlertKind::Recovery, vec![FAILED, FAILED, SUCCEEDED], vec![SUCCEEDED]),
+    ] {
+        let hook = Hook::start(&[]).await;
+        let text = format!("{PLAIN}\non = [\"{}\"]", kind.as_str());
+        let setup = setup(receivers(&hook, &text), |_| {});
+        for count in 1..=3 {
+            before.iter().for_each(|outcome| setup.end_run("a", *outcome));
+            setup.outcomes(count).await;
+            after.iter().for_each(|outcome| setup.end_run("a", *outcome));
+        }
+        setup.sender.stop(Duration::from_secs(20)).await;
+        assert_eq!(setup.outcomes(3).await, [(kind, DELIVERED); 3]);
     }
-    setup.sender.stop(Duration::from_secs(20)).await;
-    assert_eq!(setup.outcomes(3).await, [(AlertKind::Failure, DELIVERED); 3]);
 }
 
-#[tokio::test]
-async fn recoveries_alone_are_told_each_time() {
-    let hook = Hook::start(&[]).await;
-    let text = "[[notify]]\nurl = \"URL\"\non = [\"recovery\"]";
-    let setup = setup(receivers(&hook, text), |_| {});
-    for count in 1..=3 {
-        setup.end_run("a", RunOutcome::Failed);
-        setup.end_run("a", RunOutcome::Failed);
-        setup.end_run("a", RunOutcome::Succeeded);
-        setup.outcomes(count).await;
-        setup.end_run("a", RunOutcome::Succeeded);
-    }
-    setup.sender.stop(Duration::from_secs(20)).await;
-    assert_eq!(setup.outcomes(3).await, [(AlertKind::Recovery, DELIVERED); 3]);
-}
-
-/// Receivers come and go while a rule fails: those that come are told how it stands.
+/// Receivers are added and removed while a rule fails: new ones are told its present state.
 #[tokio::test]
 async fn a_receiver_that_comes_back_is_told_again() {
-    let hook = Hook::start(&[]).await;
-    let first = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let (hook, first) = one_receiver(&[]).await;
     first.end_run("a", RunOutcome::Failed);
     first.outcomes(1).await;
     let marks = first.marks.clone();
-    let of_state = |receivers| {
-        let mut next = setup(receivers, |context| context.marks = marks.clone());
-        next.marks = marks.clone();
-        next
-    };
+    let of_state = |receivers| setup(receivers, |context| context.marks = marks.clone());
     let none = of_state(Vec::new());
     none.end_run("a", RunOutcome::Succeeded);
     none.end_run("a", RunOutcome::Failed);
-    let back = of_state(receivers(&hook, "[[notify]]\nurl = \"URL\""));
+    let back = of_state(receivers(&hook, PLAIN));
     back.end_run("a", RunOutcome::Failed);
     assert_eq!(back.outcomes(1).await, [(AlertKind::Failure, DELIVERED)]);
 }
@@ -298,7 +289,7 @@ async fn a_receiver_that_comes_back_is_told_again() {
 #[tokio::test]
 async fn what_waits_survives_its_sender() {
     let hook = Hook::start(&[Answer::Status(503), Answer::Status(503)]).await;
-    let mut setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let mut setup = setup(receivers(&hook, PLAIN), |_| {});
     setup.end_run("a", RunOutcome::Failed);
     setup.end_run("b", RunOutcome::Failed);
     drop(std::mem::replace(&mut setup.sender, Sender::start(Vec::new(), &setup.context)));
@@ -308,8 +299,8 @@ async fn what_waits_survives_its_sender() {
 
 #[tokio::test]
 async fn a_receiver_that_fails_is_asked_again_and_told_the_same() {
-    let hook = Hook::start(&[Answer::Status(500), Answer::With(429, "retry-after", "0.2")]).await;
-    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let (hook, setup) =
+        one_receiver(&[Answer::Status(500), Answer::With(429, "retry-after", "0.2")]).await;
     let before = std::time::Instant::now();
     setup.end_run("a", RunOutcome::Failed);
     assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, DELIVERED)]);
@@ -321,8 +312,8 @@ async fn a_receiver_that_fails_is_asked_again_and_told_the_same() {
 
 #[tokio::test]
 async fn what_reached_nobody_is_said_again_after_the_next_run() {
-    let hook = Hook::start(&[Answer::Status(500), Answer::Status(500), Answer::Status(502)]).await;
-    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let (hook, setup) =
+        one_receiver(&[Answer::Status(500), Answer::Status(500), Answer::Status(502)]).await;
     setup.end_run("a", RunOutcome::Failed);
     assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, Delivery::Failed)]);
     assert_eq!(setup.marks.get("a"), None);
@@ -335,7 +326,7 @@ async fn what_reached_nobody_is_said_again_after_the_next_run() {
 async fn answers_that_will_not_change_are_not_asked_for_again() {
     for answer in [Answer::Status(404), Answer::With(302, "location", "http://127.0.0.1:1/")] {
         let hook = Hook::start(&[answer]).await;
-        let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+        let setup = setup(receivers(&hook, PLAIN), |_| {});
         setup.end_run("a", RunOutcome::Failed);
         assert_eq!(setup.outcomes(1).await, [(AlertKind::Failure, Delivery::Failed)]);
         assert_eq!(hook.bodies().len(), 1);
@@ -347,9 +338,9 @@ async fn one_that_hangs_or_refuses_holds_up_nobody_else() {
     let hook = Hook::start(&[]).await;
     let hanging = Hook::start(&[Answer::Hang, Answer::Hang, Answer::Hang]).await;
     let closed = Hook::start(&[]).await;
-    let mut all = receivers(&hanging, "[[notify]]\nurl = \"URL\"");
-    all.extend(receivers(&closed, "[[notify]]\nurl = \"URL\""));
-    all.extend(receivers(&hook, "[[notify]]\nurl = \"URL\""));
+    let mut all = receivers(&hanging, PLAIN);
+    all.extend(receivers(&closed, PLAIN));
+    all.extend(receivers(&hook, PLAIN));
     drop(closed);
     let setup = setup(all, |context| context.time_limit = Duration::from_secs(5));
     setup.end_run("a", RunOutcome::Failed);
@@ -363,8 +354,7 @@ async fn one_that_hangs_or_refuses_holds_up_nobody_else() {
 
 #[tokio::test]
 async fn too_many_drop_the_oldest_and_are_counted() {
-    let hook = Hook::start(&[Answer::Hang]).await;
-    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |_| {});
+    let (_hook, setup) = one_receiver(&[Answer::Hang]).await;
     for number in 0..70 {
         let rule = format!("rule-{number}");
         setup.sender.send(Alert::stalled(&rule, "a.io/app:1", Timestamp::UNIX_EPOCH, "no byte"));
@@ -378,7 +368,7 @@ async fn too_many_drop_the_oldest_and_are_counted() {
 #[tokio::test]
 async fn the_same_news_is_not_told_twice_within_a_while() {
     let hook = Hook::start(&[]).await;
-    let setup = setup(receivers(&hook, "[[notify]]\nurl = \"URL\""), |context| {
+    let setup = setup(receivers(&hook, PLAIN), |context| {
         context.quiet = Duration::from_secs(600);
     });
     let at = Timestamp::UNIX_EPOCH;

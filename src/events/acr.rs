@@ -23,12 +23,12 @@ pub fn parse(body: &[u8]) -> Result<Vec<PushEvent>, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::super::Action;
-    use super::super::testing::{DIGEST, event, push};
+    use super::super::testing::{DIGEST, assert_refused, body, event, push};
     use super::*;
     use serde_json::{Value, json};
 
     fn message(action: &str, target: Value) -> Vec<u8> {
-        json!({
+        body(&json!({
             "id": "cb8c3971-9adc-488b-xxxx-43cbb4974ff5",
             "timestamp": "2017-11-17T16:52:01.343145347Z",
             "action": action,
@@ -38,9 +38,7 @@ mod tests {
                 "method": "PUT",
                 "useragent": "docker/17.09.0-ce go/go1.8.3 kernel/4.10.0 os/linux arch/amd64"
             }
-        })
-        .to_string()
-        .into_bytes()
+        }))
     }
 
     fn image(tag: Option<&str>) -> Value {
@@ -78,8 +76,7 @@ mod tests {
             (b"7".to_vec(), "not what Azure Container Registry sends"),
             (message("explode", image(None)), "of the kind `explode` about images"),
         ] {
-            let refusal = parse(&body).unwrap_err().to_string();
-            assert!(refusal.contains(expected), "{refusal}");
+            assert_refused(parse(&body), expected);
         }
     }
 }

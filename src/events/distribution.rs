@@ -62,7 +62,7 @@ pub fn read(event: Event) -> Option<Result<PushEvent, Refusal>> {
         return None;
     }
     let Some(repository) = repository else {
-        let hint = "an event without it tells of nothing";
+        let hint = "an event must name its repository";
         return Some(Err(Refusal::Missing { field: "target.repository", hint }));
     };
     let at = json::moment(&event.timestamp);
@@ -77,8 +77,8 @@ fn is_manifest(media_type: &str) -> bool {
     media_type::is_manifest(media_type) || media_type::DOCKER_SCHEMA1.contains(&media_type)
 }
 
-/// Whether a manifest, by what it points at, is no image, and so most likely refers to one: it has
-/// something, but neither an image's configuration nor, as an index has, other manifests.
+/// Whether a manifest, by what it points at, is not an image, and so most likely refers to one: it
+/// has something, but neither an image's configuration nor, as an index has, other manifests.
 fn is_artifact(references: Option<&[Reference]>) -> bool {
     let types = || references.unwrap_or_default().iter().filter_map(|r| r.media_type.as_deref());
     let of_image = |t: &str| media_type::is_image_config(t) || is_manifest(t);
@@ -87,11 +87,11 @@ fn is_artifact(references: Option<&[Reference]>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{DIGEST, event, push};
+    use super::super::testing::{DIGEST, assert_refused, event, push};
     use super::*;
     use serde_json::json;
 
-    /// As a docker-registry 2.8 sends it, with the fields that nobody reads.
+    /// As a docker-registry 2.8 sends it, with the fields that are not read.
     fn envelope(action: &str, target: Value) -> Vec<u8> {
         let event = json!({
             "id": "320678d8-ca14-430f-8bb6-4ca139cd83f7",
@@ -194,8 +194,7 @@ mod tests {
             (envelope("push", manifest(json!({ "tag": "-x" }))), "`-x` is not a tag"),
         ];
         for (body, expected) in cases {
-            let refusal = parse(&body).unwrap_err().to_string();
-            assert!(refusal.contains(expected), "{refusal}");
+            assert_refused(parse(&body), expected);
         }
         let many = format!(r#"{{"events":[{}{{}}]}}"#, "{},".repeat(super::super::MAX_EVENTS));
         assert_eq!(parse(many.as_bytes()), Err(Refusal::TooMany));

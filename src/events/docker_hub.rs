@@ -38,12 +38,12 @@ pub fn parse(body: &[u8]) -> Result<Vec<PushEvent>, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::push;
+    use super::super::testing::{assert_refused, body, push};
     use super::*;
     use serde_json::json;
 
     fn message(repository: &str, tag: &str) -> Vec<u8> {
-        json!({
+        body(&json!({
             "callback_url": "https://registry.hub.docker.com/u/acme/app/hook/2141b5bi5i5b02bec/",
             "push_data": { "pushed_at": 1_417_566_161, "pusher": "builder", "tag": tag },
             "repository": {
@@ -53,9 +53,7 @@ mod tests {
                 "repo_name": repository, "repo_url": "https://registry.hub.docker.com/r/acme/app/",
                 "star_count": 0, "status": "Active"
             }
-        })
-        .to_string()
-        .into_bytes()
+        }))
     }
 
     #[test]
@@ -76,8 +74,7 @@ mod tests {
             (message("acme/app", "a:b"), "is not a tag"),
         ];
         for (body, expected) in cases {
-            let refusal = parse(&body).unwrap_err().to_string();
-            assert!(refusal.contains(expected), "{refusal}");
+            assert_refused(parse(&body), expected);
         }
     }
 }

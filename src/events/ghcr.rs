@@ -102,19 +102,16 @@ pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Vec<PushEvent>, Refusal
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{DIGEST, event, push};
+    use super::super::testing::{self, DIGEST, assert_refused, body, event, push};
     use super::*;
     use serde_json::json;
 
     fn headers(kind: &str) -> HeaderMap {
-        [("x-github-event", kind), ("content-type", "application/json")]
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
-            .into_iter()
-            .collect()
+        testing::headers(&[("x-github-event", kind), ("content-type", "application/json")])
     }
 
     fn message(kind: &str, package_type: &str, tag: &str) -> Vec<u8> {
-        json!({
+        body(&json!({
             "action": "published",
             kind: {
                 "id": 1_062_531, "name": "charts/app", "namespace": "Acme", "description": "",
@@ -136,9 +133,7 @@ mod tests {
             },
             "organization": { "login": "Acme" },
             "sender": { "login": "octocat" }
-        })
-        .to_string()
-        .into_bytes()
+        }))
     }
 
     #[test]
@@ -179,8 +174,7 @@ mod tests {
             (form, &body, "content type to application/json"),
         ];
         for (headers, body, expected) in cases {
-            let refusal = parse(&headers, body).unwrap_err().to_string();
-            assert!(refusal.contains(expected), "{refusal}");
+            assert_refused(parse(&headers, body), expected);
         }
     }
 }

@@ -79,7 +79,7 @@ fn read(action: Action, data: Data, at: Option<Timestamp>) -> Result<Vec<PushEve
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{DIGEST, event, push};
+    use super::super::testing::{DIGEST, assert_refused, body, event, headers, push};
     use super::*;
     use serde_json::json;
 
@@ -95,23 +95,19 @@ mod tests {
     }
 
     fn default(kind: &str, data: Value) -> Vec<u8> {
-        json!({
+        body(&json!({
             "type": kind, "occur_at": 1_680_501_893, "operator": "robot$ci", "event_data": data
-        })
-        .to_string()
-        .into_bytes()
+        }))
     }
 
     fn structured(kind: &str, data: Value) -> Vec<u8> {
-        json!({
+        body(&json!({
             "specversion": "1.0", "id": "8b9ce3ff-3e3f-4d8b-bc4b-3bcae9bd0b47",
             "requestid": "2b9ee4ef-a6d4-4ff6-9c93-df5fbe65dda3",
             "source": "/projects/2/webhook/policies/15", "type": kind,
             "datacontenttype": "application/json", "time": "2023-04-03T06:04:53Z",
             "operator": "robot$ci", "data": data
-        })
-        .to_string()
-        .into_bytes()
+        }))
     }
 
     fn nginx(tag: &str) -> Value {
@@ -131,9 +127,8 @@ mod tests {
         assert_eq!(parse(&none, &body), Ok(expected.clone()));
         let body = structured("harbor.artifact.pushed", data.clone());
         assert_eq!(parse(&none, &body), Ok(expected.clone()));
-        let headers = [("ce-type", "harbor.artifact.pushed"), ("ce-time", "2023-04-03T06:04:53Z")]
-            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        let headers = HeaderMap::from_iter(headers);
+        let headers =
+            headers(&[("ce-type", "harbor.artifact.pushed"), ("ce-time", "2023-04-03T06:04:53Z")]);
         assert_eq!(parse(&headers, data.to_string().as_bytes()), Ok(expected));
     }
 
@@ -174,8 +169,7 @@ mod tests {
             (structured("harbor.artifact.pushed", json!(7)), "its data: "),
         ];
         for (body, expected) in cases {
-            let refusal = parse(&HeaderMap::new(), &body).unwrap_err().to_string();
-            assert!(refusal.contains(expected), "{refusal}");
+            assert_refused(parse(&HeaderMap::new(), &body), expected);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What registries tell of pushes: their notifications, checked and read into one shape.
 //!
-//! Pure: a request's headers, query and body in, events or a refusal out. Whoever listens first
+//! Pure: a request's headers, query and body in, events or a refusal out. The server first
 //! asks [`authenticate()`] whether the message comes from a sender that knows the secret, then
 //! [`parse`] what it says. What a push means for a rule is decided elsewhere. A message is a
 //! hint: it says where to look, and nothing in it is believed beyond that.
@@ -143,50 +143,18 @@ mod tests {
             Just(serde_json::Value::Null),
             any::<bool>().prop_map(Into::into),
             any::<f64>().prop_map(Into::into),
-            prop::sample::select(vec![
-                "push",
-                "published",
-                "CONTAINER",
-                "PUSH_ARTIFACT",
-                "a/b",
-                DIGEST
-            ])
-            .prop_map(Into::into),
+            "push|published|CONTAINER|PUSH_ARTIFACT|a/b".prop_map(Into::into),
+            Just(DIGEST.into()),
             "\\PC{0,12}".prop_map(Into::into),
         ];
-        let keys = vec![
-            "events",
-            "action",
-            "target",
-            "mediaType",
-            "repository",
-            "tag",
-            "digest",
-            "references",
-            "type",
-            "event_data",
-            "resources",
-            "repo_full_name",
-            "push_data",
-            "repo_name",
-            "package",
-            "package_type",
-            "owner",
-            "login",
-            "name",
-            "package_version",
-            "container_metadata",
-            "updated_tags",
-            "specversion",
-            "data",
-            "reference",
-            "manifest",
-        ];
+        let keys = "events|action|target|mediaType|repository|tag|digest|references|type|event_data\
+            |resources|repo_full_name|push_data|repo_name|package|package_type|owner|login|name\
+            |package_version|container_metadata|updated_tags|specversion|data|reference|manifest";
         leaf.prop_recursive(5, 60, 6, move |inner| {
             prop_oneof![
                 proptest::collection::vec(inner.clone(), 0..4).prop_map(Into::into),
-                proptest::collection::btree_map(prop::sample::select(keys.clone()), inner, 0..6)
-                    .prop_map(|map| map.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
+                proptest::collection::btree_map(keys, inner, 0..6)
+                    .prop_map(|map| map.into_iter().collect()),
             ]
         })
     }

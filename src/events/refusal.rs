@@ -1,4 +1,4 @@
-//! Why a message of a registry is of no use, for the operator who set it up.
+//! Why a message of a registry is refused, for the operator who set it up.
 
 use crate::oci::reference::ReferenceError;
 
@@ -18,7 +18,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A kind of message that nobody should have asked for.
+    /// A kind of message that the registry should not be set up to send.
     pub(super) fn kind(sender: &'static str, kind: &str, hint: &'static str) -> Self {
         Self::Kind { sender, kind: shorten(kind), hint }
     }

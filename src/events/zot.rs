@@ -1,5 +1,5 @@
 //! zot's events extension: CloudEvents in either mode, `zotregistry.image.updated` and others
-//! (zotregistry.dev, "Event Support for zot"). What stands before `.image.updated` is zot's
+//! (zotregistry.dev, "Event Support for zot"). What comes before `.image.updated` is zot's
 //! setting `typePrefix`.
 
 use http::HeaderMap;
@@ -52,18 +52,16 @@ fn has_subject(manifest: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{DIGEST, event, push};
+    use super::super::testing::{DIGEST, body, event, headers, push};
     use super::*;
     use serde_json::{Value, json};
 
     fn structured(kind: &str, data: &Value) -> Vec<u8> {
-        json!({
+        body(&json!({
             "specversion": "1.0", "id": "f7a2b0f0-3f86-4b0c-8c0b-c3a1a4b1a9a3",
             "source": "zotregistry.dev", "type": kind, "datacontenttype": "application/json",
             "time": "2025-05-06T07:08:09.123456789Z", "data": data
-        })
-        .to_string()
-        .into_bytes()
+        }))
     }
 
     fn data(reference: &str, manifest: &Value) -> Value {
@@ -81,12 +79,10 @@ mod tests {
         let data = data("latest", &json!({ "schemaVersion": 2 }));
         let body = structured("zotregistry.image.updated", &data);
         assert_eq!(parse(&HeaderMap::new(), &body), Ok(expected.clone()));
-        let headers = [
+        let headers = headers(&[
             ("ce-type", "zotregistry.image.updated"),
             ("ce-time", "2025-05-06T07:08:09.123456789Z"),
-        ];
-        let headers = headers.map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-        let headers = HeaderMap::from_iter(headers);
+        ]);
         assert_eq!(parse(&headers, data.to_string().as_bytes()), Ok(expected));
     }
 

@@ -5,12 +5,14 @@
 //! agree. Here weekdays are 0–7 (0 and 7 are Sunday) or names, and when day of month and weekday
 //! are both restricted, either is enough, as in every crontab since Vixie's.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
-use chrono::{Datelike, Timelike};
 use cron::TimeUnitSpec;
+use jiff::Timestamp;
 use jiff::civil::DateTime;
+use jiff::tz::Offset;
 
 /// A schedule that fires sooner or later.
 #[derive(Clone, PartialEq, Eq)]
@@ -99,9 +101,12 @@ impl Schedule {
     /// The first time after `time` on the calendar. `None` where calendars end, which is in 2100
     /// for the `cron` crate.
     pub(super) fn first_after(&self, time: DateTime) -> Option<DateTime> {
-        let time = to_chrono(time)?;
+        // The crate wants a time zone; UTC is the one without surprises.
+        let second = Offset::UTC.to_timestamp(time).ok()?.as_millisecond().div_euclid(1000);
+        let time = chrono::DateTime::from_timestamp(second, 0)?;
         let next = self.alternatives.iter().filter_map(|one| one.after(&time).next()).min()?;
-        from_chrono(next)
+        let next = Timestamp::from_second(next.timestamp()).ok()?;
+        Some(Offset::UTC.to_datetime(next))
     }
 
     /// Whether a time that the clock shows twice counts twice.
@@ -113,32 +118,6 @@ impl Schedule {
     pub(super) fn catches_up(&self) -> bool {
         !self.hourly
     }
-}
-
-/// The crate wants a time zone; UTC is the one without surprises.
-fn to_chrono(time: DateTime) -> Option<chrono::DateTime<chrono::Utc>> {
-    let part = |n: i8| u32::try_from(n).ok();
-    let date = chrono::NaiveDate::from_ymd_opt(
-        time.year().into(),
-        part(time.month())?,
-        part(time.day())?,
-    )?;
-    let time = date.and_hms_opt(part(time.hour())?, part(time.minute())?, part(time.second())?)?;
-    Some(time.and_utc())
-}
-
-fn from_chrono(time: chrono::DateTime<chrono::Utc>) -> Option<DateTime> {
-    let part = |n: u32| i8::try_from(n).ok();
-    DateTime::new(
-        time.year().try_into().ok()?,
-        part(time.month())?,
-        part(time.day())?,
-        part(time.hour())?,
-        part(time.minute())?,
-        part(time.second())?,
-        0,
-    )
-    .ok()
 }
 
 /// Keeps out what the crate reads but cron does not know (`?`), and what makes it work for long.
@@ -156,7 +135,7 @@ fn weekday_names(field: &str) -> Option<String> {
     if field == "*" {
         return Some("*".to_owned());
     }
-    let mut wanted = [false; 7];
+    let mut wanted = BTreeSet::new();
     for part in field.split(',') {
         let (range, step) = match part.split_once('/') {
             Some((range, step)) => (range, Some(step.parse().ok().filter(|&step| step > 0)?)),
@@ -173,12 +152,10 @@ fn weekday_names(field: &str) -> Option<String> {
         if last < first {
             return None;
         }
-        for day in (first..=last).step_by(step.unwrap_or(1)) {
-            wanted[day % 7] = true;
-        }
+        wanted.extend((first..=last).step_by(step.unwrap_or(1)).map(|day| day % 7));
     }
-    let names: Vec<_> = WEEKDAYS.iter().zip(wanted).filter(|(_, wanted)| *wanted).collect();
-    Some(names.into_iter().map(|(name, _)| *name).collect::<Vec<_>>().join(","))
+    let names: Vec<_> = wanted.into_iter().map(|day| WEEKDAYS[day]).collect();
+    Some(names.join(","))
 }
 
 fn weekday(text: &str) -> Option<usize> {

@@ -31,7 +31,7 @@ pub enum SecretError {
     VariableEncoding { name: String },
     #[error("the secret file {} {problem}", path.display())]
     File { path: PathBuf, problem: String },
-    #[error("the command `{program}`, which gives the password for {whose}, {problem}")]
+    #[error("the command `{program}`, which prints the secret for {whose}, {problem}")]
     Command { program: String, whose: String, problem: String },
 }
 

@@ -16,7 +16,7 @@ pub fn environment(variables: &[(&str, &str)]) -> Environment {
     Environment::new(move |name| variables.get(name).cloned())
 }
 
-/// Programs in a directory of their own, which stands first in `PATH` and is `HOME`.
+/// Programs in a directory of their own, which comes first in `PATH` and is `HOME`.
 pub struct Scripts(TempDir);
 
 impl Scripts {
