@@ -1,10 +1,8 @@
 //! Checks of the parts of images at targets: is a manifest there, is a blob there, are its bytes
 //! right? Each part is checked once, however many images share it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use futures_util::StreamExt;
-
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 
 use super::memo::Memo;
@@ -26,16 +24,7 @@ pub(super) struct TargetChecks {
     blobs: Memo,
     bytes: Memo,
     downloads: Semaphore,
-    counts: CheckCounts,
-}
-
-/// `Checked`, while it grows.
-#[derive(Debug, Default)]
-struct CheckCounts {
-    manifests: AtomicU64,
-    blobs: AtomicU64,
-    bytes: AtomicU64,
-    bytes_read: AtomicU64,
+    counts: Mutex<Checked>,
 }
 
 impl TargetChecks {
@@ -46,24 +35,18 @@ impl TargetChecks {
             blobs: Memo::default(),
             bytes: Memo::default(),
             downloads: Semaphore::new(DOWNLOADS),
-            counts: CheckCounts::default(),
+            counts: Mutex::default(),
         }
     }
 
     /// How much was checked until now.
     pub fn checked(&self) -> Checked {
-        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Checked {
-            manifests: read(&self.counts.manifests),
-            blobs: read(&self.counts.blobs),
-            bytes: read(&self.counts.bytes),
-            bytes_read: read(&self.counts.bytes_read),
-        }
+        *self.counts.lock()
     }
 
     /// Counts a manifest that was read and compared elsewhere: the root of an image.
     pub fn count_manifest(&self) {
-        self.counts.manifests.fetch_add(1, Ordering::Relaxed);
+        self.counts.lock().manifests += 1;
     }
 
     /// Forgets what was found wrong, so that it is checked again.
@@ -104,7 +87,7 @@ impl TargetChecks {
     }
 
     async fn look_up(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
-        self.counts.blobs.fetch_add(1, Ordering::Relaxed);
+        self.counts.lock().blobs += 1;
         match target.blob_size(&blob.digest).await {
             Err(error) => Some(Problem::unreadable(&error)),
             Ok(None) => Some(Problem::new(
@@ -117,7 +100,7 @@ impl TargetChecks {
                 Some(Problem::new(ProblemKind::BlobSize, subject(target, blob), message))
             }
             Ok(Some(size)) => {
-                self.counts.bytes.fetch_add(size, Ordering::Relaxed);
+                self.counts.lock().bytes += size;
                 None
             }
         }
@@ -153,7 +136,7 @@ impl TargetChecks {
                     let chunk = chunk?;
                     hasher.update(&chunk);
                     read += chunk.len() as u64;
-                    self.counts.bytes_read.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                    self.counts.lock().bytes_read += chunk.len() as u64;
                 }
                 Ok(())
             };

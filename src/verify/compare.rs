@@ -170,11 +170,10 @@ impl Comparison<'_> {
         };
         self.compared.report.referrers += 1;
         let listed = there.contains(found);
-        if !listed {
-            self.note(Some(self.unlisted(found, there)));
-        }
         if listed {
             self.note(self.checks.manifest(&*self.pair.target, &graph.root).await);
+        } else {
+            self.note(Some(self.unlisted(found, there)));
         }
         self.below(&graph, &options, listed).await;
         Ok(())
@@ -202,8 +201,7 @@ impl Comparison<'_> {
     }
 
     fn note(&self, problem: Option<Problem>) {
-        let mut problems = self.problems.lock();
-        problems.extend(problem);
+        self.problems.lock().extend(problem);
     }
 }
 
@@ -215,15 +213,6 @@ fn blank(pair: &RepositoryPair, item: &Item) -> ImageReport {
     ImageReport {
         source: format!("{}{}", pair.source.name(), item.reference.suffix()),
         target: format!("{}{placed}", pair.target.name()),
-        outcome: ImageOutcome::Equal,
-        source_digest: None,
-        expected_digest: None,
-        manifests: 0,
-        blobs: 0,
-        bytes: 0,
-        referrers: 0,
-        problems: Vec::new(),
-        repair: None,
-        notes: Vec::new(),
+        ..ImageReport::default()
     }
 }

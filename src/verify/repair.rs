@@ -97,7 +97,7 @@ impl Repairer {
     }
 
     /// Notes an image that was found to be equal after its repair. Without the note, the next run
-    /// would take a rewritten index for somebody else's.
+    /// would take a rewritten index for one that someone else has pushed.
     pub(super) fn remember(&self, pair: &RepositoryPair, item: &Item, repaired: &Repaired) {
         if let (Some(key), Some(record)) = (key(pair, item), &repaired.record) {
             self.carrier.state().tags.set(&key, record);

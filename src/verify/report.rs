@@ -52,7 +52,7 @@ pub struct Checked {
 }
 
 /// One image at one target.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct ImageReport {
     pub source: String,
     pub target: String,
@@ -77,9 +77,10 @@ pub struct ImageReport {
 }
 
 /// The outcome for one image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ImageOutcome {
+    #[default]
     Equal,
     Repaired,
     Different,
@@ -152,14 +153,11 @@ impl Problem {
     }
 
     pub(super) fn unreadable(error: &Error) -> Self {
-        let hint = error.hint();
         Self {
-            hint,
-            ..Self::new(
-                ProblemKind::Unreadable,
-                error.subject().to_owned(),
-                error.cause().to_string(),
-            )
+            kind: ProblemKind::Unreadable,
+            subject: error.subject().to_owned(),
+            message: error.cause().to_string(),
+            hint: error.hint(),
         }
     }
 }
