@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use futures_util::StreamExt;
 use parking_lot::Mutex;
+use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use crate::fair::Flow;
@@ -31,7 +32,7 @@ pub enum Extent {
 }
 
 /// What was done.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct CopyReport {
     /// The copy was stopped before its end.
     pub interrupted: bool,

@@ -5,32 +5,26 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
-use crate::config::{IndexMode, Insecure};
+use crate::config::Insecure;
 use crate::oci::RegistryHost;
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
 pub struct Global {
     /// Configuration file [default: tranship.toml]
-    #[arg(
-        long,
-        short,
-        global = true,
-        env = "TRANSHIP_CONFIG",
-        value_name = "FILE",
-        help_heading = "Common options"
-    )]
+    #[arg(long, short, global = true, env = "TRANSHIP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Format of the result on standard output
-    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT", help_heading = "Common options")]
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text, value_name = "FORMAT")]
     pub output: Output,
     /// Format of the log on standard error
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT", help_heading = "Common options")]
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// Log more details; -vv also logs every request
-    #[arg(long, short, global = true, action = clap::ArgAction::Count, help_heading = "Common options")]
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// Print only errors
-    #[arg(long, short, global = true, conflicts_with = "verbose", help_heading = "Common options")]
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
 }
 
@@ -82,11 +76,8 @@ impl FromStr for Exposed {
                 return Err("expected `http` or `no-verify`, or `HOST=` and one of them".to_owned());
             }
         };
-        let host = host.map(str::parse).transpose();
-        Ok(Self {
-            host: host.map_err(|error: crate::oci::reference::ReferenceError| error.to_string())?,
-            mode,
-        })
+        let host = host.map(str::parse::<RegistryHost>).transpose();
+        Ok(Self { host: host.map_err(|error| error.to_string())?, mode })
     }
 }
 
@@ -107,24 +98,6 @@ mod tests {
         );
         for text in ["", "https", "r.io=", "=http", "r.io/x=http", "no", "r.io"] {
             assert!(text.parse::<Exposed>().is_err(), "{text}");
-        }
-    }
-}
-
-/// What becomes of an index of which some platforms are taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Index {
-    /// Write a smaller index, with a new digest
-    Rewrite,
-    /// Write the original index without the other platforms; some registries reject that
-    Sparse,
-}
-
-impl From<Index> for IndexMode {
-    fn from(index: Index) -> Self {
-        match index {
-            Index::Rewrite => Self::Rewrite,
-            Index::Sparse => Self::Sparse,
         }
     }
 }

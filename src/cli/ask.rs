@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
 
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, failed};
 use crate::config::Config;
 use crate::daemon::view::{ActiveRun, RuleStatus, RunDetail, Status, Transfer};
 use crate::history::{Filter, RunId, RunRecord};
@@ -93,7 +93,7 @@ impl Daemon {
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(TIMEOUT)
             .build()
-            .map_err(|error| CliError::Failed(format!("failed to set up HTTP: {error}")))?;
+            .map_err(failed("set up HTTP"))?;
         Ok(Self { client, address: reachable(listen), token })
     }
 

@@ -1,15 +1,16 @@
 //! `tranship cleanup`: what the `[[cleanup]]` rules would delete now, and why; and with `--apply`,
 //! that it is deleted.
 
-use parking_lot::Mutex;
+use std::collections::BTreeMap;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::args::{Global, Output};
 use super::cleanup_text as text;
-use super::exit::{CliError, Exit};
-use super::report::print_failure;
+use super::exit::{CliError, Exit, failed};
+use super::report::{print_failure, print_failures};
 use super::{output, session, signals};
 use crate::cleanup::{CleanupReport, Plan, RepositoryReport, Verdict, explain, resolved};
 use crate::config::CleanupRule;
@@ -66,7 +67,7 @@ struct RuleDocument<'a> {
     rule: &'a str,
     mode: Mode,
     interrupted: bool,
-    plans: &'a [Box<RawValue>],
+    plans: Vec<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     explanation: Option<&'a RawValue>,
     /// What was done, where plans were carried out.
@@ -82,21 +83,16 @@ struct Asked {
     reference: Reference,
 }
 
-/// A rule's run, with its plans as they are printed: the plans themselves are too large to be held.
+/// A rule's run, with its plans as they are printed, by repository.
 struct Ran {
     report: CleanupReport,
-    plans: Vec<Box<RawValue>>,
-    explanation: Option<Box<RawValue>>,
-    text: String,
+    plans: Vec<Printed>,
 }
 
-/// What is printed of plans, as they are made, by repository.
-#[derive(Default)]
-struct Made {
-    plans: Vec<(String, Box<RawValue>)>,
-    texts: Vec<(String, String)>,
-    explanation: Option<Box<RawValue>>,
-    failed: Option<serde_json::Error>,
+/// What is printed of a plan: the plan itself is too large to be held.
+enum Printed {
+    Json { plan: Box<RawValue>, explanation: Option<Box<RawValue>> },
+    Text(String),
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -111,7 +107,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         return Err(CliError::Hinted {
             exit: Exit::Usage,
             message: format!(
-                "rule `{}` is about every repository of a registry, and would delete in all of them",
+                "rule `{}` covers every repository of a registry, and would delete in all of them",
                 rule.name
             ),
             hint: "name the part of the registry that is meant, or leave some out with `!`",
@@ -122,30 +118,21 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         Mode::Apply => Some(session::history(&engine.config)?),
     };
     let stop = StopSignal { soon: signals::stop_token(), ..StopSignal::default() };
+    let wanted = Wanted { mode, asked: asked.as_ref(), stop: &stop, output: global.output };
     let mut ran = Vec::new();
     for rule in rules {
-        let wanted =
-            Wanted { rule, mode, asked: asked.as_ref(), stop: &stop, output: global.output };
-        ran.push(run_rule(&engine, history.as_ref(), &wanted).await?);
+        ran.push(run_rule(&engine, history.as_ref(), rule, &wanted).await?);
     }
     let exit = exit(&ran);
-    match global.output {
-        Output::Json => {
-            let rules = ran.iter().map(document).collect();
-            output::print_json(&Document { success: exit == Exit::Done, rules })?;
-        }
-        Output::Text => {
-            for one in &ran {
-                print_rule(one, asked.as_ref(), global.quiet)?;
-            }
-        }
-    }
+    let rules = ran.iter().map(document).collect();
+    output::print(global, &Document { success: exit == Exit::Done, rules }, || {
+        ran.iter().try_for_each(|one| print_rule(one, asked.as_ref(), global.quiet))
+    })?;
     Ok(exit)
 }
 
-/// What is wanted of one rule.
+/// What is wanted of each rule.
 struct Wanted<'a> {
-    rule: &'a CleanupRule,
     mode: Mode,
     asked: Option<&'a Asked>,
     stop: &'a StopSignal,
@@ -156,62 +143,46 @@ struct Wanted<'a> {
 async fn run_rule(
     engine: &Engine,
     history: Option<&History>,
+    rule: &CleanupRule,
     wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
-    let Wanted { rule, mode, asked, stop, output } = *wanted;
-    let made = Mutex::new(Made::default());
+    let Wanted { mode, asked, stop, output } = *wanted;
+    let printed = Mutex::new(BTreeMap::<String, Vec<_>>::new());
     let watch = |plan: &Plan<'_>| {
-        let result = note(&made, rule, plan, asked, output);
-        if let Err(error) = result {
-            made.lock().failed.get_or_insert(error);
-        }
+        let text = print_plan(&rule.name, plan, asked, output);
+        let repository = plan.snapshot.repository().to_owned();
+        printed.lock().entry(repository).or_default().push(text);
     };
     let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
     let run = Run { begun: &begun, history, flow: Flow::ALONE, stop, progress: &progress };
     let only = asked.map(|asked| &asked.address);
     let (report, _) = engine.clean(rule, run, CleanupOptions { mode, only, plan: &watch }).await;
-    let Made { mut plans, mut texts, explanation, failed } = made.into_inner();
-    if let Some(error) = failed {
-        return Err(CliError::Failed(format!("failed to write JSON: {error}")));
-    }
-    plans.sort_by(|(a, _), (b, _)| a.cmp(b));
-    texts.sort();
-    let plans = plans.into_iter().map(|(_, plan)| plan).collect();
-    let text = texts.into_iter().map(|(_, text)| text).collect();
-    Ok(Ran { report, plans, explanation, text })
+    let plans = printed.into_inner().into_values().flatten().collect::<Result<_, _>>();
+    Ok(Ran { report, plans: plans.map_err(failed("write JSON"))? })
 }
 
-/// Keeps of a plan what will be printed.
-fn note(
-    made: &Mutex<Made>,
-    rule: &CleanupRule,
+fn print_plan(
+    rule: &str,
     plan: &Plan<'_>,
     asked: Option<&Asked>,
     output: Output,
-) -> serde_json::Result<()> {
-    let name = plan.snapshot.repository().to_owned();
+) -> serde_json::Result<Printed> {
     let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
-    match output {
-        Output::Json => {
-            let plan = pretty(plan)?;
-            let explanation = explanation.as_ref().map(pretty).transpose()?;
-            let mut made = made.lock();
-            made.plans.push((name, plan));
-            made.explanation = explanation;
+    Ok(match (output, asked, explanation) {
+        (Output::Json, _, explanation) => Printed::Json {
+            plan: pretty(plan)?,
+            explanation: explanation.as_ref().map(pretty).transpose()?,
+        },
+        (Output::Text, None, _) => Printed::Text(text::plan(rule, plan)),
+        (Output::Text, Some(_), Some(explanation)) => {
+            Printed::Text(text::explanation(rule, &explanation))
         }
-        Output::Text => {
-            let text = match (asked, explanation) {
-                (None, _) => text::plan(&rule.name, plan),
-                (Some(_), Some(explanation)) => text::explanation(&rule.name, &explanation),
-                (Some(asked), None) if plan.refusals.is_empty() => {
-                    format!("{}: {name}{} is not there\n", rule.name, asked.reference.suffix())
-                }
-                (Some(_), None) => String::new(),
-            };
-            made.lock().texts.push((name, text));
+        (Output::Text, Some(asked), None) if plan.refusals.is_empty() => {
+            let (repository, image) = (plan.snapshot.repository(), asked.reference.suffix());
+            Printed::Text(format!("{rule}: {repository}{image} is not there\n"))
         }
-    }
-    Ok(())
+        (Output::Text, Some(_), None) => Printed::Text(String::new()),
+    })
 }
 
 /// With a line for each value: plans are compared line by line.
@@ -220,13 +191,20 @@ fn pretty(document: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
 }
 
 fn document(ran: &Ran) -> RuleDocument<'_> {
+    let (mut plans, mut found) = (Vec::new(), None);
+    for printed in &ran.plans {
+        if let Printed::Json { plan, explanation } = printed {
+            plans.push(&**plan);
+            found = explanation.as_deref();
+        }
+    }
     let CleanupReport { rule, mode, interrupted, repositories, failures, notes, .. } = &ran.report;
     RuleDocument {
         rule,
         mode: *mode,
         interrupted: *interrupted,
-        plans: &ran.plans,
-        explanation: ran.explanation.as_deref(),
+        plans,
+        explanation: found,
         repositories: if *mode == Mode::Apply { repositories } else { &[] },
         failures,
         notes,
@@ -235,11 +213,11 @@ fn document(ran: &Ran) -> RuleDocument<'_> {
 
 /// The image that --explain names. A layout's path is the canonical one, as rules have it.
 fn asked(image: ImageAddress) -> Result<Asked, CliError> {
-    let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
+    let usage = |message| Err(CliError::usage(message));
     let address = match image.repository {
         address @ Address::Registry(..) => address,
         Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
-        _ => return usage("--explain is not about archives"),
+        _ => return usage("--explain does not support archives"),
     };
     let reference = match (image.tag, image.digest) {
         (Some(tag), None) => Reference::Tag(tag),
@@ -256,18 +234,8 @@ async fn choose<'a>(
     names: &[String],
     asked: Option<&Asked>,
 ) -> Result<Vec<&'a CleanupRule>, CliError> {
-    if all.is_empty() {
-        return Err(CliError::Usage("the configuration has no [[cleanup]] rule".to_owned()));
-    }
-    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|rule| rule.name == **name)) {
-        let listed: Vec<&str> = all.iter().map(|rule| rule.name.as_str()).collect();
-        let listed = listed.join(", ");
-        return Err(CliError::Usage(format!(
-            "there is no [[cleanup]] rule `{unknown}`: the rules are {listed}"
-        )));
-    }
-    let named = all.iter().filter(|rule| names.is_empty() || names.contains(&rule.name));
-    let Some(asked) = asked else { return Ok(named.collect()) };
+    let named = session::choose("cleanup", all, |rule| &rule.name, names)?;
+    let Some(asked) = asked else { return Ok(named) };
     let mut chosen = Vec::new();
     for rule in named {
         if resolved(&rule.repositories).await.has(&asked.address) {
@@ -275,7 +243,7 @@ async fn choose<'a>(
         }
     }
     if chosen.is_empty() {
-        let message = format!("none of these rules is about {}", asked.address);
+        let message = format!("none of these rules covers {}", asked.address);
         return Err(CliError::Usage(message));
     }
     Ok(chosen)
@@ -295,10 +263,7 @@ fn exit(ran: &[Ran]) -> Exit {
 
 fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliError> {
     let report = &ran.report;
-    for failure in &report.failures {
-        eprintln!("FAILED rule {}", report.rule);
-        print_failure(failure);
-    }
+    print_failures(&report.rule, &report.failures);
     for repository in &report.repositories {
         text::print_refusals(&report.rule, repository);
         text::print_failures(&report.rule, repository);
@@ -311,7 +276,11 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
         return Ok(());
     }
     if report.mode == Mode::Plan || asked.is_some() {
-        return output::print_text(&ran.text);
+        let texts = ran.plans.iter().filter_map(|printed| match printed {
+            Printed::Text(text) => Some(text.as_str()),
+            Printed::Json { .. } => None,
+        });
+        return output::print_text(&texts.collect::<String>());
     }
     for repository in report.repositories.iter().filter(|one| one.refused.is_empty()) {
         output::print_text(&text::applied(&report.rule, repository))?;

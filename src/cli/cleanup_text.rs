@@ -1,4 +1,4 @@
-//! Plans of cleanup rules, and what became of them, as people read them.
+//! Plans of cleanup rules and their results, as text.
 
 use std::collections::BTreeMap;
 
@@ -17,11 +17,14 @@ pub fn print_refusals(rule: &str, report: &RepositoryReport) {
         return;
     }
     eprintln!("REFUSED {rule}: nothing of {} may be deleted", report.repository);
-    for refusal in refused.iter().take(MAX_REASONS) {
-        eprintln!("  {refusal}");
-    }
-    if refused.len() > MAX_REASONS {
-        eprintln!("  and {} more", refused.len() - MAX_REASONS);
+    print_first(refused.iter().map(ToString::to_string));
+}
+
+/// Prints the first of these reasons, and how many more there are.
+fn print_first(mut reasons: impl ExactSizeIterator<Item = String>) {
+    reasons.by_ref().take(MAX_REASONS).for_each(|reason| eprintln!("  {reason}"));
+    if reasons.len() > 0 {
+        eprintln!("  and {} more", reasons.len());
     }
 }
 
@@ -35,16 +38,13 @@ pub fn print_failures(rule: &str, report: &RepositoryReport) {
     }
     let count = failed.len();
     eprintln!("FAILED {rule}: {count} of {} steps in {}", report.steps.len(), report.repository);
-    for step in failed.iter().take(MAX_REASONS) {
+    print_first(failed.iter().map(|step| {
         let reason = step.reason.as_deref().unwrap_or("no reason is known");
-        eprintln!("  {}: {reason}", what(step.action, &step.tags));
-    }
-    if count > MAX_REASONS {
-        eprintln!("  and {} more", count - MAX_REASONS);
-    }
+        format!("{}: {reason}", what(step.action, &step.tags))
+    }));
 }
 
-/// What was done, as people read it.
+/// What was done, as text.
 pub fn applied(rule: &str, report: &RepositoryReport) -> String {
     let counts = StepOutcome::ALL.map(|outcome| (outcome, report.count(outcome)));
     let counts: Vec<String> = counts
@@ -87,7 +87,7 @@ fn what(action: StepAction, tags: &[Tag]) -> String {
     }
 }
 
-/// A plan as people read it: what would go and why, what stays and why.
+/// A plan as text: what would be deleted and why, what is kept and why.
 pub fn plan(rule: &str, plan: &Plan<'_>) -> String {
     let Some(totals) = plan.totals() else { return String::new() };
     let mut text = format!(

@@ -6,10 +6,10 @@ use std::time::Instant;
 
 use serde::Serialize;
 
-use super::args::{Global, Output};
+use super::args::Global;
 use super::exit::{CliError, Exit};
 use super::{output, session};
-use crate::config::{Config, ConfigError, SecretSource};
+use crate::config::{Config, ConfigError, Problem, SecretSource};
 use crate::registry::auth::{CredentialStore, ExplicitCredential};
 use crate::secret::Environment;
 
@@ -53,18 +53,6 @@ struct Report {
     problems: Vec<Problem>,
 }
 
-#[derive(Serialize)]
-struct Problem {
-    message: String,
-    /// From 1; absent for what has no place in the file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    column: Option<usize>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    hint: Option<String>,
-}
-
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     match args.command {
         Command::Check => check(global).await,
@@ -94,21 +82,12 @@ async fn check(global: &Global) -> Result<Exit, CliError> {
         Err(CliError::Config(error)) => (failed(file, &error), vec![error.to_string()]),
         Err(error) => return Err(error),
     };
-    match global.output {
-        Output::Json => output::print_json(&report)?,
-        Output::Text => print_report(&report, &told, global.quiet)?,
-    }
+    output::print(global, &report, || print_report(&report, &told, global.quiet))?;
     Ok(if report.success { Exit::Done } else { Exit::Usage })
 }
 
 fn failed(file: PathBuf, error: &ConfigError) -> Report {
-    let problem = |problem: &crate::config::Problem| Problem {
-        message: problem.message.clone(),
-        line: problem.position().map(|(line, _)| line),
-        column: problem.position().map(|(_, column)| column),
-        hint: problem.hint.clone(),
-    };
-    let problems = error.problems().iter().map(problem).collect();
+    let problems = error.problems().to_vec();
     Report { success: false, file, rules: Vec::new(), registries: Vec::new(), problems }
 }
 
@@ -127,8 +106,8 @@ async fn missing_secrets(config: &Config) -> Vec<Problem> {
         let explicit = [(host.clone(), explicit)];
         let store = CredentialStore::new(explicit, environment, Arc::new(Instant::now));
         if let Err(error) = store.find(host, None).await {
-            let message = format!("the password for {host} cannot be had: {error}");
-            problems.push(Problem { message, line: None, column: None, hint: None });
+            let message = format!("failed to get the password for {host}: {error}");
+            problems.push(Problem::without_place(message));
         }
     }
     problems

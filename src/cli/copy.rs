@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::args::{Global, Index, Output, Reach};
+use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failure};
 use super::{output, session, signals};
-use crate::config::ForeignLayers;
+use crate::config::{ForeignLayers, IndexMode};
 use crate::copy::{self, CopyReport, Extent};
 use crate::fair::Flow;
 use crate::oci::ImageAddress;
 use crate::oci::Platform;
-use crate::repository::Failure;
 use crate::state::State;
 use crate::stores::Access;
 use crate::sync::{Action, Counts, ImageReport};
@@ -48,24 +47,16 @@ pub struct Args {
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]")]
     platforms: Vec<Platform>,
     /// How to write an index without the other platforms
-    #[arg(long, value_enum, default_value_t = Index::Rewrite, requires = "platforms")]
-    index: Index,
+    #[arg(long, value_enum, default_value_t = IndexMode::Rewrite, requires = "platforms")]
+    index: IndexMode,
     /// Do not copy signatures, SBOMs and attestations
     #[arg(long)]
     no_referrers: bool,
     /// Whether to copy layers that are stored outside the registry
-    #[arg(long, value_enum, default_value_t = Foreign::Skip)]
-    foreign_layers: Foreign,
+    #[arg(long, value_enum, default_value_t = ForeignLayers::Skip)]
+    foreign_layers: ForeignLayers,
     #[command(flatten)]
     reach: Reach,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Foreign {
-    /// Do not copy them
-    Skip,
-    /// Copy them
-    Copy,
 }
 
 /// The document that `--output json` prints.
@@ -73,12 +64,8 @@ enum Foreign {
 struct Report<'a> {
     success: bool,
     moved: TransferTotals,
-    interrupted: bool,
-    counts: Counts,
-    bytes: u64,
-    seconds: f64,
-    images: &'a [ImageReport],
-    failures: &'a [Failure],
+    #[serde(flatten)]
+    report: &'a CopyReport,
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -88,27 +75,17 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let extent = if args.all_tags { Extent::AllTags } else { Extent::Image };
     let options = Options {
         platforms: args.platforms,
-        index: args.index.into(),
+        index: args.index,
         referrers: !args.no_referrers,
-        foreign_layers: match args.foreign_layers {
-            Foreign::Skip => ForeignLayers::Skip,
-            Foreign::Copy => ForeignLayers::Copy,
-        },
+        foreign_layers: args.foreign_layers,
     };
     let cancel = signals::stop_token();
-    let places = async {
+    let (source, target) = signals::unless(&cancel, async {
         // The source first: a mistyped one should not make a folder for the target.
         let source = stores.open_image(&args.source, Flow::ALONE, Access::Read).await?;
-        Ok::<_, CliError>((
-            source,
-            stores.open_image(&args.target, Flow::ALONE, Access::Write).await?,
-        ))
-    };
-    let (source, target) = tokio::select! {
-        biased;
-        () = cancel.cancelled() => return Err(CliError::Failed("interrupted".to_owned())),
-        places = places => places?,
-    };
+        Ok((source, stores.open_image(&args.target, Flow::ALONE, Access::Write).await?))
+    })
+    .await?;
     let report = {
         let progress = Progress::start(global, Arc::clone(&carrier));
         let quiet = global.quiet || global.output == Output::Json;
@@ -120,43 +97,23 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         copy::run(&carrier, &source, target, extent, options, &cancel, &watch).await
     };
     let success = report.is_success();
-    match global.output {
-        Output::Json => {
-            let CopyReport { interrupted, counts, bytes, seconds, images, failures } = &report;
-            output::print_json(&Report {
-                success,
-                moved: carrier.totals(),
-                interrupted: *interrupted,
-                counts: *counts,
-                bytes: *bytes,
-                seconds: *seconds,
-                images,
-                failures,
-            })?;
-        }
-        Output::Text => print_report(&report, args.all_tags && !global.quiet)?,
-    }
+    let document = Report { success, moved: carrier.totals(), report: &report };
+    output::print(global, &document, || print_report(&report, args.all_tags && !global.quiet))?;
     Ok(if success { Exit::Done } else { Exit::Failed })
 }
 
 /// What the command line alone shows to be wrong.
 fn check(args: &Args) -> Result<(), CliError> {
-    let usage = |message: &str| Err(CliError::Usage(message.to_owned()));
-    if args.target.digest.is_some() {
-        return usage("the target cannot have a digest: what is copied decides it");
-    }
-    if !args.all_tags {
+    let problem = if args.target.digest.is_some() {
+        "the target cannot have a digest: what is copied decides it"
+    } else if args.all_tags && args.source.names_image() {
+        "--all-tags copies a whole repository: leave out the source's tag and digest"
+    } else if args.all_tags && args.target.names_image() {
+        "--all-tags keeps every tag's name: leave out the target's tag"
+    } else {
         return Ok(());
-    }
-    if args.source.names_image() {
-        return usage(
-            "--all-tags copies a whole repository: leave out the source's tag and digest",
-        );
-    }
-    if args.target.names_image() {
-        return usage("--all-tags keeps every tag's name: leave out the target's tag");
-    }
-    Ok(())
+    };
+    Err(CliError::usage(problem))
 }
 
 fn print_report(report: &CopyReport, summary: bool) -> Result<(), CliError> {
@@ -176,7 +133,7 @@ fn print_report(report: &CopyReport, summary: bool) -> Result<(), CliError> {
         return Ok(());
     }
     let Counts { copied, unchanged, failed, .. } = report.counts;
-    let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
+    let failed = output::counts([(failed, "failed")]);
     output::print_text(&format!(
         "{copied} copied, {unchanged} unchanged{failed}; {} sent in {}\n",
         output::bytes(report.bytes),

@@ -1,6 +1,6 @@
 //! `tranship delete`: a tag, or a manifest with all its tags.
 
-use super::args::{Global, Output, Reach};
+use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::delete::{self, Action, Deletion, What};
@@ -40,7 +40,7 @@ pub struct Args {
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     if matches!(args.reference.repository, Address::Archive(_)) {
         let message = "nothing can be deleted from an archive: copy what should stay to a new one";
-        return Err(CliError::Usage(message.to_owned()));
+        return Err(CliError::usage(message));
     }
     let stores = session::stores(global, &args.reach)?;
     let deletion = signals::unless_stopped(async {
@@ -62,12 +62,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         deleted.map_err(|error| explain(error, &what))
     })
     .await?;
-    let refused = deletion.action == Action::Refused;
-    match global.output {
-        Output::Json => output::print_json(&deletion)?,
-        Output::Text => print_report(&deletion, global.quiet)?,
-    }
-    Ok(if refused { Exit::Refused } else { Exit::Done })
+    output::print(global, &deletion, || print_report(&deletion, global.quiet))?;
+    Ok(if deletion.action == Action::Refused { Exit::Refused } else { Exit::Done })
 }
 
 /// Registries that have deletion switched off and those that delete by digest only may answer

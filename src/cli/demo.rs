@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use super::args::{Global, Output};
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, failed};
 use super::{output, session, signals};
 use crate::demo::{self, DemoReport, Step, World};
 use crate::secret::Environment;
@@ -27,23 +27,24 @@ pub struct Args {
     keep: Option<PathBuf>,
 }
 
-/// Where the demo plays.
-enum Folder {
-    Kept(PathBuf),
-    /// Gone when dropped.
-    Temporary(TempDir),
-}
-
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let folder = Folder::make(args.keep)?;
+    let (folder, temporary) = match args.keep {
+        Some(folder) => (empty_folder(folder)?, None),
+        None => {
+            let made = TempDir::with_prefix("tranship-demo-");
+            let place = std::env::temp_dir();
+            let made = made.map_err(failed(format!("create {}", place.display())))?;
+            (made.path().to_owned(), Some(made))
+        }
+    };
     let text = global.output == Output::Text && !global.quiet;
     if text {
         output::print_text("tranship demo: from one registry to another, all on this machine\n")?;
     }
-    let number = std::sync::atomic::AtomicUsize::new(1);
-    let watch = |step: &Step| {
+    let mut number = 0;
+    let mut watch = |step: &Step| {
+        number += 1;
         if text {
-            let number = number.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             // A reader that has gone is noticed when the report is finished.
             let _ = output::print_text(&step_text(number, step));
         }
@@ -55,49 +56,33 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         jitter: session::jitter,
         clock: session::now,
     };
-    let cancel = signals::stop_token();
-    let mut report = tokio::select! {
-        () = cancel.cancelled() => return Err(CliError::Failed("interrupted".to_owned())),
-        report = demo::run(folder.path(), world, &program, &watch) => report.map_err(|error| CliError::Failed(error.to_string()))?,
-    };
-    if matches!(folder, Folder::Temporary(_)) {
+    let mut report = signals::unless_stopped(async {
+        let report = demo::run(&folder, world, &program, &mut watch).await;
+        report.map_err(|error| CliError::Failed(error.to_string()))
+    })
+    .await?;
+    // A temporary folder is removed when it is dropped.
+    if temporary.is_some() {
         report.next.clear();
         (report.source.folder, report.target.folder) = (None, None);
     }
-    match global.output {
-        Output::Json => output::print_json(&report)?,
-        Output::Text if text => output::print_text(&closing(&report, folder.path(), &program))?,
-        Output::Text => {}
-    }
+    output::print(global, &report, || match global.quiet {
+        true => Ok(()),
+        false => output::print_text(&closing(&report, &folder, &program)),
+    })?;
     Ok(if report.success { Exit::Done } else { Exit::Failed })
 }
 
-impl Folder {
-    fn make(keep: Option<PathBuf>) -> Result<Self, CliError> {
-        let failed = |error: std::io::Error, path: &Path| {
-            CliError::Failed(format!("failed to create {}: {error}", path.display()))
-        };
-        let Some(path) = keep else {
-            let made = TempDir::with_prefix("tranship-demo-");
-            return made.map(Self::Temporary).map_err(|error| failed(error, &std::env::temp_dir()));
-        };
-        std::fs::create_dir_all(&path).map_err(|error| failed(error, &path))?;
-        let mut entries = std::fs::read_dir(&path).map_err(|error| failed(error, &path))?;
-        if entries.next().is_some() {
-            return Err(CliError::Usage(format!(
-                "{} is not empty: name a folder that is empty or not there yet",
-                path.display()
-            )));
-        }
-        Ok(Self::Kept(path))
+fn empty_folder(path: PathBuf) -> Result<PathBuf, CliError> {
+    let failed = failed(format!("create {}", path.display()));
+    std::fs::create_dir_all(&path).map_err(&failed)?;
+    if std::fs::read_dir(&path).map_err(&failed)?.next().is_some() {
+        return Err(CliError::Usage(format!(
+            "{} is not empty: name a folder that is empty or not there yet",
+            path.display()
+        )));
     }
-
-    fn path(&self) -> &Path {
-        match self {
-            Self::Kept(path) => path,
-            Self::Temporary(folder) => folder.path(),
-        }
-    }
+    Ok(path)
 }
 
 fn step_text(number: usize, step: &Step) -> String {

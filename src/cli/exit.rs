@@ -1,5 +1,6 @@
 //! Exit codes, and the errors that lead to them.
 
+use std::fmt::Display;
 use std::process::ExitCode;
 
 use crate::config::ConfigError;
@@ -47,17 +48,18 @@ pub enum CliError {
     Hinted { exit: Exit, message: String, hint: &'static str },
 }
 
+/// Makes errors of what goes wrong with something: `failed to {what}: {error}`.
+pub fn failed<E: Display>(what: impl Display) -> impl Fn(E) -> CliError {
+    move |error| CliError::Failed(format!("failed to {what}: {error}"))
+}
+
 impl CliError {
-    pub fn exit(&self) -> Exit {
-        match self {
-            Self::Hinted { exit, .. } => *exit,
-            Self::Config(_) | Self::Usage(_) => Exit::Usage,
-            Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
-        }
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage(message.into())
     }
 
-    /// Tells the person in front of the terminal.
-    pub fn print(&self) {
+    /// Tells the person in front of the terminal, and says how the command ends.
+    pub fn print(&self) -> Exit {
         match self {
             // A configuration's errors come with file, line and column in front.
             Self::Config(error) => eprintln!("{error}"),
@@ -70,6 +72,11 @@ impl CliError {
         };
         if let Some(hint) = hint {
             eprintln!("hint: {hint}");
+        }
+        match self {
+            Self::Hinted { exit, .. } => *exit,
+            Self::Config(_) | Self::Usage(_) => Exit::Usage,
+            Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
         }
     }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::args::{Global, Output};
+use super::args::Global;
 use super::ask::{Daemon, Found};
-use super::exit::{CliError, Exit};
-use super::report::{cleaned, image_line, outcome, print_failed_image, print_failure};
+use super::exit::{CliError, Exit, failed};
+use super::report::{cleaned, image_line, outcome, print_failed_image, print_failures};
 use super::{output, session};
 use crate::daemon::view::RunDetail;
 use crate::history::{Filter, RunId, RunOutcome, RunRecord, read_run, read_runs};
 use crate::server::api::MAX_RUNS;
-use crate::sync::{Action, Counts, ImageReport};
+use crate::sync::{Action, Counts};
 
 /// Show past runs of the rules
 ///
@@ -46,15 +46,10 @@ pub struct Args {
     limit: usize,
 }
 
-/// The document that `--output json` prints: one of the two.
-#[derive(Default, Serialize)]
+/// The document that `--output json` prints of several runs. Of one run it is [`RunDetail`].
+#[derive(Serialize)]
 struct Report<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    runs: Option<&'a [RunRecord]>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    run: Option<&'a RunRecord>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    images: Option<&'a [ImageReport]>,
+    runs: &'a [RunRecord],
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -70,22 +65,12 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let state = &config.daemon.state;
     if let Some(id) = &args.run {
         let found = one(daemon.as_ref(), state, id).await?;
-        let RunDetail { run, images } = found.ok_or_else(|| unknown(id, state))?;
-        match global.output {
-            Output::Json => output::print_json(&Report {
-                run: Some(&run),
-                images: Some(&images),
-                ..Report::default()
-            })?,
-            Output::Text => print_run(&run, &images)?,
-        }
+        let found = found.ok_or_else(|| unknown(id, state))?;
+        output::print(global, &found, || print_run(&found))?;
         return Ok(Exit::Done);
     }
     let runs = list(daemon.as_ref(), state, filter(args, Timestamp::now())).await?;
-    match global.output {
-        Output::Json => output::print_json(&Report { runs: Some(&runs), ..Report::default() })?,
-        Output::Text => output::print_text(&table(&runs))?,
-    }
+    output::print(global, &Report { runs: &runs }, || output::print_text(&table(&runs)))?;
     Ok(Exit::Done)
 }
 
@@ -98,7 +83,8 @@ async fn one(
     match daemon {
         Some(daemon) => daemon.run(id).await,
         None => {
-            let found = read_run(state, id).map_err(|error| unreadable(state, &error))?;
+            let reading = format!("read the history in {}", state.display());
+            let found = read_run(state, id).map_err(failed(reading))?;
             Ok(found.map(|(run, images)| RunDetail { run, images }))
         }
     }
@@ -114,15 +100,12 @@ async fn list(
     if let Some(daemon) = daemon.filter(|_| at_once) {
         return daemon.runs(&filter).await;
     }
-    let read = read_runs(state, &filter).map_err(|error| unreadable(state, &error))?;
+    let reading = format!("read the history in {}", state.display());
+    let read = read_runs(state, &filter).map_err(failed(reading))?;
     if read.garbage > 0 {
         tracing::warn!("{} lines of the history could not be understood", read.garbage);
     }
     Ok(read.runs)
-}
-
-fn unreadable(state: &Path, error: &std::io::Error) -> CliError {
-    CliError::Failed(format!("failed to read the history in {}: {error}", state.display()))
 }
 
 fn filter(args: Args, now: Timestamp) -> Filter {
@@ -173,7 +156,7 @@ fn row(run: &RunRecord) -> [String; 10] {
     ]
 }
 
-fn print_run(run: &RunRecord, images: &[ImageReport]) -> Result<(), CliError> {
+fn print_run(RunDetail { run, images }: &RunDetail) -> Result<(), CliError> {
     let mut text = table(std::slice::from_ref(run));
     for image in images.iter().filter(|image| image.action != Action::Failed) {
         text.push_str(&image_line(image));
@@ -192,9 +175,6 @@ fn print_run(run: &RunRecord, images: &[ImageReport]) -> Result<(), CliError> {
     for image in images.iter().filter(|image| image.action == Action::Failed) {
         print_failed_image(image);
     }
-    for failure in &run.failures {
-        eprintln!("FAILED rule {}", run.rule);
-        print_failure(failure);
-    }
+    print_failures(&run.rule, &run.failures);
     Ok(())
 }

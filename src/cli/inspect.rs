@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use futures_util::{StreamExt, TryStreamExt};
 use serde::{Deserialize, Serialize};
 
-use super::args::{Global, Output, Reach};
+use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::fair::Flow;
@@ -73,29 +73,28 @@ struct Report {
 struct Child {
     #[serde(skip_serializing_if = "Option::is_none")]
     platform: Option<String>,
-    digest: Digest,
-    media_type: String,
-    /// Of the manifest, in bytes.
-    size: u64,
+    #[serde(flatten)]
+    manifest: Blob,
     /// The sibling that this attestation is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     attests: Option<Digest>,
 }
 
+/// A blob or a manifest, as the manifest above it describes it.
 #[derive(Debug, Serialize)]
 struct Blob {
     digest: Digest,
     media_type: String,
+    /// In bytes.
     size: u64,
 }
 
 /// What of an image's configuration is shown (image-spec config.md). Not its environment, which
-/// may hold what is nobody's business.
+/// may hold secrets.
 #[derive(Debug, Serialize)]
 struct Config {
-    digest: Digest,
-    media_type: String,
-    size: u64,
+    #[serde(flatten)]
+    blob: Blob,
     #[serde(skip_serializing_if = "Option::is_none")]
     created: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -108,7 +107,7 @@ struct Referrer {
     digest: Digest,
     /// What it refers to: the image, or another referrer.
     subject: Digest,
-    /// cosign's tag under which it stands.
+    /// The cosign tag that names it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tag: Option<Tag>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -128,10 +127,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             return Ok(Exit::Done);
         }
         let report = describe(repository, image.tag, &manifest, args.referrers).await?;
-        match global.output {
-            Output::Json => output::print_json(&report)?,
-            Output::Text => output::print_text(&as_text(&report))?,
-        }
+        output::print(global, &report, || output::print_text(&as_text(&report)))?;
         Ok(Exit::Done)
     })
     .await
@@ -182,9 +178,7 @@ async fn describe(
 fn child(descriptor: &Descriptor) -> Child {
     Child {
         platform: descriptor.platform.as_ref().map(ToString::to_string),
-        digest: descriptor.digest.clone(),
-        media_type: descriptor.media_type.clone(),
-        size: descriptor.size,
+        manifest: blob(descriptor),
         attests: descriptor.attested(),
     }
 }
@@ -212,10 +206,9 @@ async fn read_config(repository: &dyn Repository, config: &Descriptor) -> Result
         #[serde(rename = "Labels")]
         labels: Option<BTreeMap<String, String>>,
     }
-    let Blob { digest, media_type, size } = blob(config);
-    if !media_type::is_image_config(&media_type) {
-        let labels = BTreeMap::new();
-        return Ok(Config { digest, media_type, size, created: None, platform: None, labels });
+    let blob = blob(config);
+    if !media_type::is_image_config(&blob.media_type) {
+        return Ok(Config { blob, created: None, platform: None, labels: BTreeMap::new() });
     }
     let bytes = read_small_blob(repository, &config.digest).await?;
     let document: Document = serde_json::from_slice(&bytes).map_err(|error| {
@@ -225,9 +218,7 @@ async fn read_config(repository: &dyn Repository, config: &Descriptor) -> Result
     let parts = [document.os, document.architecture, document.variant];
     let parts: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
     Ok(Config {
-        digest,
-        media_type,
-        size,
+        blob,
         created: document.created,
         platform: (!parts.is_empty()).then(|| parts.join("/")),
         labels: document.config.and_then(|settings| settings.labels).unwrap_or_default(),
@@ -299,10 +290,11 @@ fn as_text(report: &Report) -> String {
 }
 
 fn child_line(child: &Child) -> String {
-    let platform = child.platform.as_deref().unwrap_or(&child.media_type);
-    match &child.attests {
-        Some(attested) => format!("{} attestation of {attested}", child.digest),
-        None => format!("{} {platform}", child.digest),
+    let Blob { digest, media_type, .. } = &child.manifest;
+    match (&child.attests, &child.platform) {
+        (Some(attested), _) => format!("{digest} attestation of {attested}"),
+        (None, Some(platform)) => format!("{digest} {platform}"),
+        (None, None) => format!("{digest} {media_type}"),
     }
 }
 

@@ -4,7 +4,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
-use super::args::{Global, Output, Reach};
+use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::fair::Flow;
@@ -95,16 +95,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     repositories.retain(|repository| filter.matches(repository));
     repositories.sort_unstable();
     repositories.dedup();
-    match global.output {
-        Output::Json => {
-            output::print_json(&Report { registry: &host, repositories: &repositories })?;
-        }
-        Output::Text => {
-            let lines: String =
-                repositories.iter().map(|repository| format!("{host}/{repository}\n")).collect();
-            output::print_text(&lines)?;
-        }
-    }
+    let report = Report { registry: &host, repositories: &repositories };
+    output::print(global, &report, || {
+        let lines = repositories.iter().map(|repository| format!("{host}/{repository}\n"));
+        output::print_text(&lines.collect::<String>())
+    })?;
     Ok(Exit::Done)
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::args::{Global, Output, Reach};
+use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::{output, session, signals};
 use crate::fair::Flow;
@@ -56,15 +56,10 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         }
         let hidden = before - tags.len();
         tags.sort_unstable();
-        match global.output {
-            Output::Json => {
-                output::print_json(&Report { repository: repository.name(), tags: &tags, hidden })?;
-            }
-            Output::Text => {
-                let lines: String = tags.iter().map(|tag| format!("{tag}\n")).collect();
-                output::print_text(&lines)?;
-            }
-        }
+        let report = Report { repository: repository.name(), tags: &tags, hidden };
+        output::print(global, &report, || {
+            output::print_text(&tags.iter().map(|tag| format!("{tag}\n")).collect::<String>())
+        })?;
         Ok(Exit::Done)
     })
     .await

@@ -106,32 +106,13 @@ fn priority(level: Level) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use parking_lot::Mutex;
-
     use super::*;
-
-    #[derive(Clone, Default)]
-    struct Written(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Written {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     #[test]
     fn the_journal_gets_priorities_and_no_time() {
-        let written = Written::default();
-        let to = written.clone();
+        let file = tempfile::NamedTempFile::new().unwrap();
         let layer = tracing_subscriber::fmt::layer()
-            .with_writer(move || to.clone())
+            .with_writer(file.reopen().unwrap())
             .event_format(Journal::new());
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
@@ -140,8 +121,7 @@ mod tests {
             tracing::error!("bad");
             tracing::debug!("small");
         });
-        let written = written.0.lock().clone();
-        let written = String::from_utf8(written).unwrap();
+        let written = std::fs::read_to_string(file.path()).unwrap();
         assert_eq!(written, "<6>begins rule=a\n<4>two\n<4>lines\n<3>bad\n<7>small\n");
     }
 

@@ -8,8 +8,8 @@ use std::path::Path;
 use secrecy::SecretString;
 use serde::Serialize;
 
-use super::args::{Global, Output, Reach};
-use super::exit::{CliError, Exit};
+use super::args::{Global, Reach};
+use super::exit::{CliError, Exit, failed};
 use super::{output, session, signals};
 use crate::oci::RegistryHost;
 use crate::registry::auth::Credential;
@@ -92,7 +92,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let environment = Environment::of_process();
     let file = docker_config::auth_file_to_write(&environment).ok_or_else(|| {
         let message = "there is no place for an auth file: neither HOME nor DOCKER_CONFIG is set";
-        CliError::Usage(message.to_owned())
+        CliError::usage(message)
     })?;
     let host = args.registry;
     let (username, password) = ask(&host, args.username, args.password_stdin)?;
@@ -110,7 +110,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     .await?;
     let keeper = docker_config::store(&file, &host, &credential, &environment)
         .await
-        .map_err(|error| CliError::Failed(format!("failed to keep the login: {error}")))?;
+        .map_err(failed("store the login"))?;
     let mut notes = Vec::new();
     if !checked {
         notes.push("the registry asks nobody for credentials, so they were not checked".to_owned());
@@ -130,15 +130,14 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     };
     let report =
         Report { registry: &host, username: &username, checked, file: &file, helper, notes };
-    match global.output {
-        Output::Json => output::print_json(&report)?,
-        Output::Text if global.quiet => {}
-        Output::Text => print_report(&report)?,
-    }
+    output::print(global, &report, || print_report(&report, global.quiet))?;
     Ok(Exit::Done)
 }
 
-fn print_report(report: &Report<'_>) -> Result<(), CliError> {
+fn print_report(report: &Report<'_>, quiet: bool) -> Result<(), CliError> {
+    if quiet {
+        return Ok(());
+    }
     let place = match &report.helper {
         Some(helper) => format!("with {helper}, as {} says", report.file.display()),
         None => format!("in {}", report.file.display()),
@@ -163,40 +162,38 @@ fn ask(
         Some(username) => username,
         None if terminal && !password_stdin => prompt(&format!("User name for {host}: "))?,
         None => {
-            let message = "nobody can be asked for the user name".to_owned();
+            let message = "cannot ask for the user name".to_owned();
             return Err(CliError::Hinted { exit: Exit::Usage, message, hint });
         }
     };
     if username.is_empty() {
-        return Err(CliError::Usage("the user name is empty".to_owned()));
+        return Err(CliError::usage("the user name is empty"));
     }
     // In an auth file the first colon separates it from the password.
     if username.contains(':') {
-        return Err(CliError::Usage("a user name cannot have a colon".to_owned()));
+        return Err(CliError::usage("a user name cannot have a colon"));
     }
     let password = if password_stdin {
         read_password()?
     } else if terminal {
         let asked = rpassword::prompt_password(format!("Password for {username} at {host}: "));
-        asked
-            .map_err(|error| CliError::Failed(format!("failed to read the password: {error}")))?
-            .into()
+        asked.map_err(failed("read the password"))?.into()
     } else {
-        let message = "nobody can be asked for the password".to_owned();
+        let message = "cannot ask for the password".to_owned();
         return Err(CliError::Hinted { exit: Exit::Usage, message, hint });
     };
     if secrecy::ExposeSecret::expose_secret(&password).is_empty() {
-        return Err(CliError::Usage("the password is empty".to_owned()));
+        return Err(CliError::usage("the password is empty"));
     }
     Ok((username, password))
 }
 
 fn prompt(question: &str) -> Result<String, CliError> {
-    let failed = |error| CliError::Failed(format!("failed to read the user name: {error}"));
+    let failed = failed("read the user name");
     eprint!("{question}");
-    std::io::stderr().flush().map_err(failed)?;
+    std::io::stderr().flush().map_err(&failed)?;
     let mut line = String::new();
-    std::io::stdin().lock().take(1 << 10).read_line(&mut line).map_err(failed)?;
+    std::io::stdin().lock().take(1 << 10).read_line(&mut line).map_err(&failed)?;
     Ok(line.trim().to_owned())
 }
 
@@ -204,10 +201,9 @@ fn prompt(question: &str) -> Result<String, CliError> {
 fn read_password() -> Result<SecretString, CliError> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(MAX_PASSWORD + 1).read_to_string(&mut text);
-    let read =
-        read.map_err(|error| CliError::Failed(format!("failed to read the password: {error}")))?;
+    let read = read.map_err(failed("read the password"))?;
     if read as u64 > MAX_PASSWORD {
-        return Err(CliError::Usage("the password is longer than 64 KiB".to_owned()));
+        return Err(CliError::usage("the password is longer than 64 KiB"));
     }
     Ok(text
         .strip_suffix('\n')

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::args::{Global, Output};
-use super::exit::{CliError, Exit};
+use super::args::Global;
+use super::exit::{CliError, Exit, failed};
 use super::output;
 use crate::oci::RegistryHost;
 use crate::registry::auth::docker_config;
@@ -38,27 +38,19 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let mut removed_from = Vec::new();
     for file in docker_config::auth_files(&environment) {
         let erased = docker_config::erase(&file, &args.registry, &environment).await;
-        let failed = |error| CliError::Failed(format!("failed to remove the login: {error}"));
-        if erased.map_err(failed)? {
+        if erased.map_err(failed("remove the login"))? {
             removed_from.push(file);
         }
     }
     let report = Report { registry: &args.registry, removed_from: &removed_from };
-    match global.output {
-        Output::Json => output::print_json(&report)?,
-        Output::Text if global.quiet => {}
-        Output::Text if removed_from.is_empty() => {
-            output::print_text(&format!("there was no login for {}\n", args.registry))?;
+    output::print(global, &report, || match &removed_from[..] {
+        _ if global.quiet => Ok(()),
+        [] => output::print_text(&format!("there was no login for {}\n", args.registry)),
+        files => {
+            let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
+            let (host, files) = (&args.registry, files.join(" and "));
+            output::print_text(&format!("logged out of {host}, removed from {files}\n"))
         }
-        Output::Text => {
-            let files: Vec<_> =
-                removed_from.iter().map(|file| file.display().to_string()).collect();
-            let files = files.join(" and ");
-            output::print_text(&format!(
-                "logged out of {}, removed from {files}\n",
-                args.registry
-            ))?;
-        }
-    }
+    })?;
     Ok(Exit::Done)
 }

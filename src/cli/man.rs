@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::exit::{CliError, Exit};
+use super::exit::{CliError, Exit, failed};
 use super::output;
 
 /// Print the manual page, or write one for each command
@@ -18,16 +18,16 @@ pub struct Args {
 }
 
 pub fn run(args: &Args) -> Result<Exit, CliError> {
-    let failed = |error| CliError::Failed(format!("failed to write the manual: {error}"));
+    let failed = failed("write the manual");
     match &args.dir {
         None => {
             let mut page = Vec::new();
-            clap_mangen::Man::new(super::command()).render(&mut page).map_err(failed)?;
+            clap_mangen::Man::new(super::command()).render(&mut page).map_err(&failed)?;
             output::print_bytes(&page)?;
         }
         Some(folder) => {
-            std::fs::create_dir_all(folder).map_err(failed)?;
-            clap_mangen::generate_to(super::command(), folder).map_err(failed)?;
+            std::fs::create_dir_all(folder).map_err(&failed)?;
+            clap_mangen::generate_to(super::command(), folder).map_err(&failed)?;
         }
     }
     Ok(Exit::Done)

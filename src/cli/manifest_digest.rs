@@ -5,8 +5,8 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use super::args::{Global, Output, Reach};
-use super::exit::{CliError, Exit};
+use super::args::{Global, Reach};
+use super::exit::{CliError, Exit, failed};
 use super::{output, session, signals};
 use crate::fair::Flow;
 use crate::oci::Digest;
@@ -45,8 +45,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let digest = if name == "-" {
         of_bytes(name, std::io::stdin().lock())?
     } else if Path::new(name).is_file() {
-        let file = std::fs::File::open(name)
-            .map_err(|error| CliError::Failed(format!("failed to read {name}: {error}")))?;
+        let file = std::fs::File::open(name).map_err(failed(format!("read {name}")))?;
         of_bytes(name, file)?
     } else if let Some(location) = location(name)? {
         let stores = session::stores(global, &args.reach)?;
@@ -66,17 +65,15 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             hint: "a reference needs its host here, or docker:// in front",
         });
     };
-    match global.output {
-        Output::Json => output::print_json(&Report { manifest: name, digest })?,
-        Output::Text => output::print_text(&format!("{digest}\n"))?,
-    }
+    let report = Report { manifest: name, digest };
+    output::print(global, &report, || output::print_text(&format!("{}\n", report.digest)))?;
     Ok(Exit::Done)
 }
 
 fn of_bytes(name: &str, from: impl Read) -> Result<Digest, CliError> {
     let mut bytes = Vec::new();
     let read = from.take(MAX_MANIFEST_BYTES as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| CliError::Failed(format!("failed to read {name}: {error}")))?;
+    read.map_err(failed(format!("read {name}")))?;
     if bytes.len() > MAX_MANIFEST_BYTES {
         let message = format!("{name} is no manifest: it has more than {MAX_MANIFEST_BYTES} bytes");
         return Err(CliError::Failed(message));

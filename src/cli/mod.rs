@@ -52,7 +52,7 @@ mod watch;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
-
+use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 
 use args::Global;
@@ -112,26 +112,20 @@ const GROUPS: [(&str, &[&str]); 6] = [
 /// Runs the program. All that it needs from outside comes from here: arguments, environment,
 /// standard streams.
 pub fn main() -> ExitCode {
-    let matches = match login::with_refused_password(command()).try_get_matches() {
-        Ok(matches) => matches,
+    let matches = login::with_refused_password(command()).try_get_matches();
+    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
-            // Help and version are no errors; clap knows which stream each belongs to.
+            // Help and version are not errors; clap knows the right stream for each.
             let _ = error.print();
             return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
         }
     };
-    let cli = match Cli::from_arg_matches(&matches) {
-        Ok(cli) => cli,
-        Err(error) => {
-            let _ = error.print();
-            return Exit::Usage.into();
-        }
-    };
     if let Err(error) = login::check_password(&matches) {
-        error.print();
-        return error.exit().into();
+        return error.print().into();
     }
-    let runtime = match runtime() {
+    let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("error: failed to start: {error}");
@@ -139,7 +133,7 @@ pub fn main() -> ExitCode {
         }
     };
     let serves = matches!(cli.command, Command::Serve(_));
-    // A daemon's log is all that there is to be seen of it.
+    // A daemon has no other output.
     let usual = if serves { LevelFilter::INFO } else { LevelFilter::WARN };
     let level = log::level(&cli.global, usual);
     #[cfg(feature = "otlp")]
@@ -193,17 +187,10 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match exit {
         Ok(Ok(exit)) => exit.into(),
-        Ok(Err(error)) => {
-            error.print();
-            error.exit().into()
-        }
+        Ok(Err(error)) => error.print().into(),
         // It panicked, and the panic's own message has been printed.
         Err(_) => Exit::Failed.into(),
     }
-}
-
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
 }
 
 /// The definition of the command line, from which help, completions and the man page are made.

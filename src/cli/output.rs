@@ -4,13 +4,25 @@ use std::io::Write;
 
 use serde::Serialize;
 
-use super::exit::CliError;
+use super::args::{Global, Output};
+use super::exit::{CliError, failed};
 use crate::oci::{Digest, Tag};
+
+/// Prints a report in the format that the user wants: as one JSON document, or with `text`.
+pub fn print(
+    global: &Global,
+    document: &impl Serialize,
+    text: impl FnOnce() -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    match global.output {
+        Output::Json => print_json(document),
+        Output::Text => text(),
+    }
+}
 
 /// Prints one JSON document on standard output.
 pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
-    let mut text = serde_json::to_string_pretty(document)
-        .map_err(|error| CliError::Failed(format!("failed to write JSON: {error}")))?;
+    let mut text = serde_json::to_string_pretty(document).map_err(failed("write JSON"))?;
     text.push('\n');
     print_text(&text)
 }
@@ -20,7 +32,7 @@ pub fn print_text(text: &str) -> Result<(), CliError> {
     print_bytes(text.as_bytes())
 }
 
-/// Prints exactly these bytes on standard output. A reader that has gone (`| head`) is no failure.
+/// Prints exactly these bytes on standard output. A reader that has gone (`| head`) is not an error.
 pub fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
     print_if_read(bytes).map(drop)
 }
@@ -31,7 +43,7 @@ pub fn print_if_read(bytes: &[u8]) -> Result<bool, CliError> {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(CliError::Failed(format!("failed to write to standard output: {error}"))),
+        Err(error) => Err(failed("write to standard output")(error)),
     }
 }
 
@@ -58,6 +70,12 @@ pub fn tags<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> String {
     tags.into_iter().map(Tag::as_str).collect::<Vec<_>>().join(", ")
 }
 
+/// The counts that are not zero, each with a comma before it: `, 3 kept, 1 failed`.
+pub fn counts<'a>(counts: impl IntoIterator<Item = (usize, &'a str)>) -> String {
+    let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+    counts.map(|(count, what)| format!(", {count} {what}")).collect()
+}
+
 /// Enough of a digest to tell it from the others.
 pub fn short(digest: &Digest) -> String {
     let mut hex = digest.hex();
@@ -65,7 +83,7 @@ pub fn short(digest: &Digest) -> String {
     format!("{}:{hex}", digest.algorithm())
 }
 
-/// Bytes as people read them: `3.4 MiB`.
+/// Bytes in a readable form: `3.4 MiB`.
 pub fn bytes(count: u64) -> String {
     bytesize::ByteSize(count).display().iec().to_string()
 }
@@ -84,7 +102,7 @@ pub fn span(seconds: f64) -> String {
     small.map_or(large.clone(), |small| format!("{large} {small}"))
 }
 
-/// Seconds as people read them.
+/// Seconds in a readable form.
 pub fn seconds(seconds: f64) -> String {
     if seconds < 60.0 {
         return format!("{seconds:.1} s");

@@ -20,7 +20,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Shows what a carrier moves, if somebody is there to see it.
+    /// Shows what a carrier moves, if standard error is a terminal.
     pub fn start(global: &Global, carrier: Arc<Carrier>) -> Self {
         let mut before = 0;
         Self::show(global, move || {
@@ -38,7 +38,7 @@ impl Progress {
         })
     }
 
-    /// Shows what `message` says, again and again, if somebody is there to see it.
+    /// Shows what `message` says, again and again, if standard error is a terminal.
     pub fn show(global: &Global, mut message: impl FnMut() -> String + Send + 'static) -> Self {
         if global.quiet || global.output == Output::Json || !std::io::stderr().is_terminal() {
             return Self { bar: ProgressBar::hidden(), refresher: None };

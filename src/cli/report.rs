@@ -1,4 +1,4 @@
-//! Images, deletions, failures and runs as people read them, the same in every command.
+//! Images, deletions, failures and runs as text, the same in every command.
 
 use super::output;
 use crate::config::cleanup::Mode;
@@ -34,6 +34,14 @@ pub fn print_failed_image(image: &ImageReport) {
     }
 }
 
+/// Tells what went wrong with a rule as a whole.
+pub fn print_failures(rule: &str, failures: &[Failure]) {
+    for failure in failures {
+        eprintln!("FAILED rule {rule}");
+        print_failure(failure);
+    }
+}
+
 /// Tells one failure, and what to do about it.
 pub fn print_failure(failure: &Failure) {
     eprintln!("  {failure}");
@@ -57,16 +65,12 @@ pub fn cleaned(cleaned: &CleanupSummary) -> String {
         ),
         Mode::Apply => format!("deleted {deleted}, which freed {}", output::bytes(*bytes_freed)),
     };
-    for (count, what) in [
+    words += &output::counts([
         (*gone, "gone before"),
         (skipped + refused, "left alone"),
         (*failed, "FAILED"),
         (*not_done, "not done"),
-    ] {
-        if count > 0 {
-            words.push_str(&format!(", {count} {what}"));
-        }
-    }
+    ]);
     for (count, what) in [(*limited, "beyond the limits"), (*incomplete, "not known in full")] {
         if count > 0 {
             words.push_str(&format!("; repositories {what}: {count}"));

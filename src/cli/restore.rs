@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::args::{Global, Output};
-use super::exit::{CliError, Exit};
+use super::args::Global;
+use super::exit::{CliError, Exit, failed};
 use super::report::print_failure;
 use super::{output, session, signals};
 use crate::cleanup::restore::{Restored, Restorer, Wanted, choose, restorable};
@@ -72,9 +72,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     };
     let config = session::required_config(global)?;
     let now = Timestamp::now();
-    let failed =
-        |error: std::io::Error| CliError::Failed(format!("failed to read the audit: {error}"));
-    let all = restorable(&config.daemon.state, now).map_err(failed)?;
+    let failed = failed("read the audit");
+    let all = restorable(&config.daemon.state, now).map_err(&failed)?;
     let chosen = choose(&all, &wanted);
     if wants_all || args.dry_run {
         list(global, &chosen)?;
@@ -83,12 +82,12 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     if chosen.is_empty() {
         return Err(CliError::Hinted {
             exit: Exit::Failed,
-            message: "nothing of that can be brought back".to_owned(),
+            message: "nothing of that can be restored".to_owned(),
             hint: "`tranship restore` lists what can: only what a rule with a `quarantine` deleted, until it expires",
         });
     }
     let state = State::open(&config.daemon.state)?;
-    let audit = Audit::open(&config.daemon.state, now).map_err(failed)?;
+    let audit = Audit::open(&config.daemon.state, now).map_err(&failed)?;
     let registries = session::registries(config.registries, RegistryConfig::default());
     let carrier = session::carrier(state.clone());
     let run = RunId::new(now, fastrand::u32(..));
@@ -103,10 +102,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     state.storage.flush().await;
     let restored = restored?;
     let success = restored.iter().all(|one| one.restored);
-    match global.output {
-        Output::Json => output::print_json(&Document { success, restored: &restored })?,
-        Output::Text => print(&restored, global.quiet)?,
-    }
+    let document = Document { success, restored: &restored };
+    output::print(global, &document, || print(&restored, global.quiet))?;
     Ok(if success { Exit::Done } else { Exit::Failed })
 }
 
@@ -116,7 +113,7 @@ fn image(image: ImageAddress) -> Result<(String, Option<Reference>), CliError> {
         // Rules have canonical paths, and so does the audit.
         Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
         Address::Archive(_) => {
-            return Err(CliError::Usage("nothing is ever deleted from an archive".to_owned()));
+            return Err(CliError::usage("nothing is ever deleted from an archive"));
         }
         other => other,
     };
@@ -125,9 +122,6 @@ fn image(image: ImageAddress) -> Result<(String, Option<Reference>), CliError> {
 }
 
 fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {
-    if global.output == Output::Json {
-        return output::print_json(&List { restorable: intents });
-    }
     let heads = ["DELETED", "RUN", "REPOSITORY", "TAGS", "DIGEST", "UNTIL"];
     let rows = intents.iter().map(|intent| {
         let until = intent.quarantine.as_ref().map(|kept| kept.until.to_string());
@@ -140,7 +134,8 @@ fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {
             until.unwrap_or_default(),
         ]
     });
-    output::print_text(&output::table(heads, rows))
+    let document = List { restorable: intents };
+    output::print(global, &document, || output::print_text(&output::table(heads, rows)))
 }
 
 fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {

@@ -1,6 +1,5 @@
 //! `tranship serve`: the daemon.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -8,8 +7,8 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::Signal;
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Global, Output};
-use super::exit::{CliError, Exit};
+use super::args::Global;
+use super::exit::{self, CliError, Exit};
 use super::{output, session, signals};
 use crate::daemon::{Daemon, Handle, Parts, Watch};
 use crate::http::RetryPolicy;
@@ -48,16 +47,18 @@ struct Serving {
 }
 
 pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
-    let failed = |error: std::io::Error| CliError::Failed(format!("failed to start: {error}"));
+    let failed = exit::failed("start");
     // Before anything that takes time, so that no signal and no change is missed.
     let stop = signals::stop_softly();
-    let hangups = signals::hangups().map_err(failed)?;
+    let hangups = signals::hangups().map_err(&failed)?;
     let watch = Watch::start(session::config_path(global));
     let config = session::required_config(global)?;
     let rules = config.sync.len() + config.cleanup.len();
     // The port first: a second daemon is told so, whatever it shares with the first.
-    let listener = listen(config.daemon.listen).await?;
-    let address = listener.local_addr().map_err(failed)?;
+    let listen = config.daemon.listen;
+    let listener = TcpListener::bind(listen).await;
+    let listener = listener.map_err(exit::failed(format!("listen on {listen}")))?;
+    let address = listener.local_addr().map_err(&failed)?;
     let state = State::open(&config.daemon.state)?;
     let history = session::history(&config)?;
     let audit = session::audit(&config)?;
@@ -83,8 +84,10 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
         }
     };
     let reloading = tokio::spawn(reload_at(hangups, daemon.handle().clone()));
-    announce(global, &address.to_string(), rules)?;
-    // The API goes on while runs come to their end: who watches wants to see that.
+    output::print(global, &Serving { address: address.to_string(), rules }, || {
+        output::print_text(&format!("listening on {address}, {rules} rules\n"))
+    })?;
+    // The API answers while the last runs end, so that they can be watched.
     let over = CancellationToken::new();
     let router = api::router(daemon.handle().clone());
     let serving = server::serve(listener, router, api::BOUNDS, over.clone().cancelled_owned());
@@ -102,26 +105,14 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     ended.map(|()| Exit::Done)
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, CliError> {
-    let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| CliError::Failed(format!("failed to listen on {address}: {error}")))
-}
-
 /// The supervisor restarts the process.
 fn fault(what: &str) -> CliError {
-    CliError::Failed(format!("the {what} has ended by an internal error: see above"))
+    CliError::Failed(format!("the {what} ended because of an internal error: see above"))
 }
 
 async fn reload_at(mut hangups: Signal, daemon: Handle) {
     while hangups.recv().await.is_some() {
         // What is wrong is in the log, the metrics and the health.
         let _ = daemon.reload().await;
-    }
-}
-
-fn announce(global: &Global, address: &str, rules: usize) -> Result<(), CliError> {
-    match global.output {
-        Output::Json => output::print_json(&Serving { address: address.to_owned(), rules }),
-        Output::Text => output::print_text(&format!("listening on {address}, {rules} rules\n")),
     }
 }

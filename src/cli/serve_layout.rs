@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use tokio::net::TcpListener;
 
-use super::args::{Global, Output};
-use super::exit::{CliError, Exit};
+use super::args::Global;
+use super::exit::{CliError, Exit, failed};
 use super::{output, signals};
 use crate::layout::Layouts;
 use crate::oci::RepositoryName;
@@ -61,16 +61,24 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     }
     let layouts = open(&args).await?;
     let names: Vec<String> = layouts.names().await?.iter().map(ToString::to_string).collect();
-    let failed = |error| CliError::Failed(format!("failed to listen on {}: {error}", args.listen));
-    let listener = TcpListener::bind(args.listen).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let failed = failed(format!("listen on {}", args.listen));
+    let listener = TcpListener::bind(args.listen).await.map_err(&failed)?;
+    let address = listener.local_addr().map_err(&failed)?;
     let stop = signals::stop_token();
     let options = Options { writable: args.writable, ..Options::default() };
     let router = server::registry(layouts, options);
-    announce(global, &args, address, names)?;
+    let (writable, count) = (args.writable, names.len());
+    let listening = Listening { address: address.to_string(), writable, repositories: names };
+    output::print(global, &listening, || {
+        let access = if writable { "writable" } else { "read-only" };
+        let folder = args.folder.display();
+        output::print_text(&format!(
+            "listening on {address}, serving {folder} ({access}, {count} repositories)\n"
+        ))
+    })?;
     server::serve(listener, router, Bounds::default(), stop.cancelled_owned())
         .await
-        .map_err(failed)?;
+        .map_err(&failed)?;
     Ok(Exit::Done)
 }
 
@@ -89,27 +97,4 @@ async fn open(args: &Args) -> Result<Layouts, CliError> {
         )));
     }
     Ok(layouts)
-}
-
-fn announce(
-    global: &Global,
-    args: &Args,
-    address: SocketAddr,
-    repositories: Vec<String>,
-) -> Result<(), CliError> {
-    match global.output {
-        Output::Json => output::print_json(&Listening {
-            address: address.to_string(),
-            writable: args.writable,
-            repositories,
-        }),
-        Output::Text => {
-            let access = if args.writable { "writable" } else { "read-only" };
-            let folder = args.folder.display();
-            output::print_text(&format!(
-                "listening on {address}, serving {folder} ({access}, {} repositories)\n",
-                repositories.len()
-            ))
-        }
-    }
 }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 
 use super::args::{Global, Reach};
-use super::exit::CliError;
+use super::exit::{CliError, failed};
 use crate::config::{self, Config, RegistryConfig};
 use crate::history::{Cause, History, RunId, RunStart};
 use crate::http::RetryPolicy;
@@ -109,7 +109,30 @@ pub fn audit(config: &Config) -> Result<Audit, CliError> {
 /// The history of runs in the state directory.
 pub fn history(config: &Config) -> Result<History, CliError> {
     let opened = History::open(&config.daemon.state, config.daemon.history, Timestamp::now());
-    opened.map_err(|error| CliError::Failed(format!("failed to open the history: {error}")))
+    opened.map_err(failed("open the history"))
+}
+
+/// The rules with these names, or all of them. `table`: what the configuration calls them.
+///
+/// # Errors
+/// There are no rules, or none with one of the names.
+pub fn choose<'a, R>(
+    table: &str,
+    all: &'a [R],
+    name: impl Fn(&R) -> &String,
+    names: &[String],
+) -> Result<Vec<&'a R>, CliError> {
+    if all.is_empty() {
+        return Err(CliError::Usage(format!("the configuration has no [[{table}]] rule")));
+    }
+    let known: Vec<&str> = all.iter().map(|rule| name(rule).as_str()).collect();
+    if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let known = known.join(", ");
+        return Err(CliError::Usage(format!(
+            "there is no [[{table}]] rule `{unknown}`: the rules are {known}"
+        )));
+    }
+    Ok(all.iter().filter(|rule| names.is_empty() || names.contains(name(rule))).collect())
 }
 
 /// A run of a rule that this command begins.

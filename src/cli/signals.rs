@@ -10,7 +10,14 @@ use crate::stop::StopSignal;
 pub async fn unless_stopped<T>(
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    let stopped = stop_token();
+    unless(&stop_token(), work).await
+}
+
+/// Does something until this token is cancelled.
+pub async fn unless<T>(
+    stopped: &CancellationToken,
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
     tokio::select! {
         biased;
         () = stopped.cancelled() => Err(CliError::Failed("interrupted".to_owned())),

@@ -30,7 +30,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     if args.watch {
         if global.output == Output::Json {
             let message = "--watch is for people: ask again for another JSON document";
-            return Err(CliError::Usage(message.to_owned()));
+            return Err(CliError::usage(message));
         }
         watch::run(&config).await?;
         return Ok(Exit::Done);
@@ -39,9 +39,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         Found::Daemon(daemon) => of_daemon(&daemon).await?,
         Found::Nobody(why) => of_state(&config, why)?,
     };
-    match global.output {
-        Output::Json => output::print_json(&report)?,
-        Output::Text => output::print_text(&status_text::text(&report, Timestamp::now()))?,
-    }
+    output::print(global, &report, || {
+        output::print_text(&status_text::text(&report, Timestamp::now()))
+    })?;
     Ok(Exit::Done)
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::ask::Daemon;
-use super::exit::CliError;
+use super::exit::{CliError, failed};
 use crate::config::Config;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::{Cause, Filter, RunOutcome, RunRecord, read_runs};
@@ -45,9 +45,8 @@ pub fn of_state(config: &Config, why: String) -> Result<Report, CliError> {
     let folder = &config.daemon.state;
     let mut notes = vec![why, format!("what is shown is in the state in {}", folder.display())];
     let filter = Filter { limit: Some(REMEMBERED_RUNS), ..Filter::default() };
-    let runs = read_runs(folder, &filter).map_err(|error| {
-        CliError::Failed(format!("failed to read the history in {}: {error}", folder.display()))
-    })?;
+    let runs = read_runs(folder, &filter);
+    let runs = runs.map_err(failed(format!("read the history in {}", folder.display())))?;
     let state = marks(folder, &mut notes);
     let sync = config.sync.iter().map(RuleStatus::of_sync);
     let rules = sync.chain(config.cleanup.iter().map(RuleStatus::of_cleanup)).map(|rule| {

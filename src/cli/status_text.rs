@@ -128,7 +128,7 @@ fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
             run.rule.clone(),
             run.cause.as_str().to_owned(),
             span(between(run.started, now)),
-            of_images(format!("{} of {}", settled(run), run.considered)),
+            of_images(format!("{} of {}", run.counts.settled(), run.considered)),
             of_images(copied.to_string()),
             of_images(unchanged.to_string()),
             of_images(kept.to_string()),
@@ -163,7 +163,7 @@ pub fn bars(report: &Report) -> Vec<Bar> {
             RuleKind::Cleanup => "cleanup".to_owned(),
             RuleKind::Sync => format!(
                 "{} of {} images, {} copied, {} sent",
-                settled(run),
+                run.counts.settled(),
                 run.considered,
                 run.counts.copied,
                 bytes(run.bytes)
@@ -175,7 +175,7 @@ pub fn bars(report: &Report) -> Vec<Bar> {
         if let Some(stalled) = stalled(run) {
             tail.push_str(&format!(", {stalled}"));
         }
-        let (done, total) = (settled(run) as u64, run.considered as u64);
+        let (done, total) = (run.counts.settled() as u64, run.considered as u64);
         Bar { label: end_of(&run.rule), done, total, tail }
     });
     let transfers = report.transfers.iter().map(|transfer| Bar {
@@ -216,15 +216,11 @@ fn end_of(name: &str) -> String {
     }
 }
 
-fn settled(run: &ActiveRun) -> usize {
-    run.counts.settled()
-}
-
 fn stalled(run: &ActiveRun) -> Option<String> {
     run.stalled_seconds.map(|still| format!("nothing has moved for {}", span(still)))
 }
 
-/// `None`: nobody knows of how much.
+/// `None`: the total is not known.
 fn percent(done: u64, total: u64) -> Option<u64> {
     (total > 0).then(|| (u128::from(done) * 100 / u128::from(total)) as u64)
 }

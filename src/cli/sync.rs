@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
-use super::report::{image_line, print_failed_image, print_failure};
+use super::report::{image_line, print_failed_image, print_failures};
 use super::{output, session, signals};
 use crate::config::SyncRule;
 use crate::fair::Flow;
@@ -92,17 +92,10 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         reports.into_iter().map(|(_, report)| report).collect::<Vec<_>>()
     };
     let success = reports.iter().all(RuleReport::is_success);
-    match global.output {
-        Output::Json => {
-            let moved = carrier.totals();
-            output::print_json(&Report { success, moved, rules: &reports })?;
-        }
-        Output::Text => {
-            for report in &reports {
-                print_report(report, global.quiet)?;
-            }
-        }
-    }
+    let document = Report { success, moved: carrier.totals(), rules: &reports };
+    output::print(global, &document, || {
+        reports.iter().try_for_each(|report| print_report(report, global.quiet))
+    })?;
     Ok(exit(&reports))
 }
 
@@ -119,17 +112,7 @@ fn exit(reports: &[RuleReport]) -> Exit {
 
 /// The rules with these names, or all of them.
 pub fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncRule>, CliError> {
-    let listed = || all.iter().map(|rule| rule.name.as_str()).collect::<Vec<_>>().join(", ");
-    if all.is_empty() {
-        return Err(CliError::Usage("the configuration has no [[sync]] rule".to_owned()));
-    }
-    if let Some(unknown) = names.iter().find(|name| !all.iter().any(|rule| rule.name == **name)) {
-        return Err(CliError::Usage(format!(
-            "there is no rule `{unknown}`: the rules are {}",
-            listed()
-        )));
-    }
-    Ok(all.iter().filter(|rule| names.is_empty() || names.contains(&rule.name)).collect())
+    session::choose("sync", all, |rule| &rule.name, names)
 }
 
 fn removed_line(removed: &Removed) -> String {
@@ -146,10 +129,7 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     for image in report.images.iter().filter(|image| image.action == Action::Failed) {
         print_failed_image(image);
     }
-    for failure in &report.failures {
-        eprintln!("FAILED rule {}", report.rule);
-        print_failure(failure);
-    }
+    print_failures(&report.rule, &report.failures);
     if quiet {
         return Ok(());
     }
@@ -160,28 +140,18 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
         output::print_text(&format!("{}: note: {note}\n", report.rule))?;
     }
     let Counts { copied, unchanged, kept, withheld, failed, removed } = report.counts;
-    let copied_word = if report.dry_run { "to copy" } else { "copied" };
-    let mut line = format!("{}: {copied} {copied_word}, {unchanged} unchanged", report.rule);
-    if kept > 0 {
-        line.push_str(&format!(", {kept} kept"));
-    }
-    if withheld > 0 {
-        line.push_str(&format!(", {withheld} withheld (cleaned up)"));
-    }
-    if removed > 0 {
-        let word = if report.dry_run { "to remove" } else { "removed" };
-        line.push_str(&format!(", {removed} {word}"));
-    }
-    if failed > 0 {
-        line.push_str(&format!(", {failed} failed"));
-    }
-    line.push_str(&format!(
-        "; {} sent in {}",
-        output::bytes(report.bytes),
-        output::seconds(report.seconds)
-    ));
-    if report.interrupted {
-        line.push_str("; interrupted, the next run goes on");
-    }
-    output::print_text(&format!("{line}\n"))
+    let (to_copy, to_remove) =
+        if report.dry_run { ("to copy", "to remove") } else { ("copied", "removed") };
+    let others = output::counts([
+        (kept, "kept"),
+        (withheld, "withheld (cleaned up)"),
+        (removed, to_remove),
+        (failed, "failed"),
+    ]);
+    let (bytes, seconds) = (output::bytes(report.bytes), output::seconds(report.seconds));
+    let end = if report.interrupted { "; interrupted, the next run goes on" } else { "" };
+    output::print_text(&format!(
+        "{}: {copied} {to_copy}, {unchanged} unchanged{others}; {bytes} sent in {seconds}{end}\n",
+        report.rule
+    ))
 }

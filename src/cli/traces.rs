@@ -132,15 +132,10 @@ impl HttpClient for Client {
                 Ok(answer) => Some(format!("the collector answered {}", answer.status())),
                 Err(error) => Some(error.clone()),
             };
-            match (wrong, failing.load(Ordering::Relaxed)) {
-                (Some(error), false) => {
-                    failing.store(true, Ordering::Relaxed);
-                    tracing::warn!(error, "traces cannot be sent");
-                }
-                (None, true) => {
-                    failing.store(false, Ordering::Relaxed);
-                    tracing::info!("traces can be sent again");
-                }
+            let was_failing = failing.swap(wrong.is_some(), Ordering::Relaxed);
+            match wrong {
+                Some(error) if !was_failing => tracing::warn!(error, "traces cannot be sent"),
+                None if was_failing => tracing::info!("traces can be sent again"),
                 _ => {}
             }
             answer

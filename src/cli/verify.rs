@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::args::{Global, Index, Output, Reach};
+use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::{output, session, signals};
 use crate::config::cleanup::Mode;
-use crate::config::{Config, ForeignLayers, OnConflict, RegistryConfig, SyncRule};
+use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
 use crate::fair::Flow;
 use crate::oci::{Address, ImageAddress};
 use crate::oci::{Platform, Tag, derived};
@@ -19,7 +19,8 @@ use crate::stores::{Access, Image, OpenImage};
 use crate::sync::Syncer;
 use crate::transfer::{Options, TagIndex};
 use crate::verify::{
-    self, ImageOutcome, ImageReport, Item, Repairer, RepositoryPair, Task, Verifier, VerifyReport,
+    self, Checked, ImageOutcome, ImageReport, Item, Repairer, RepositoryPair, Task, Verifier,
+    VerifyReport,
 };
 
 /// Check that targets have the same images as their sources
@@ -63,8 +64,8 @@ pub struct Args {
     #[arg(long = "platform", value_name = "OS/ARCH", requires = "source")]
     platforms: Vec<Platform>,
     /// How the index was written without the other platforms
-    #[arg(long, value_enum, default_value_t = Index::Rewrite, requires = "platforms")]
-    index: Index,
+    #[arg(long, value_enum, default_value_t = IndexMode::Rewrite, requires = "platforms")]
+    index: IndexMode,
     /// Do not check signatures, SBOMs and attestations
     #[arg(long, requires = "source")]
     no_referrers: bool,
@@ -87,22 +88,15 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let work = async {
         match (&args.source, &args.target) {
             (Some(source), Some(target)) => of_references(global, &args, source, target).await,
-            _ if !args.reach.insecure.is_empty() => Err(CliError::Usage(
-                "--insecure is for SOURCE and TARGET: rules have the settings of their registries"
-                    .to_owned(),
+            _ if !args.reach.insecure.is_empty() => Err(CliError::usage(
+                "--insecure is for SOURCE and TARGET: rules have the settings of their registries",
             )),
             _ => of_rules(global, &args).await,
         }
     };
-    let work = tokio::select! {
-        () = cancel.cancelled() => return Err(CliError::Failed("interrupted".to_owned())),
-        work = work => work?,
-    };
+    let work = signals::unless(&cancel, work).await?;
     let report = compare(global, &args, work, &cancel).await;
-    match global.output {
-        Output::Json => output::print_json(&report)?,
-        Output::Text => print_report(&report, global.quiet)?,
-    }
+    output::print(global, &report, || print_report(&report, global.quiet))?;
     Ok(if report.success { Exit::Done } else { Exit::Failed })
 }
 
@@ -116,11 +110,7 @@ async fn compare(
     let shown = Arc::clone(&verifier);
     let progress = Progress::show(global, move || {
         let checked = shown.checked();
-        let (size, read) = (output::bytes(checked.bytes), output::bytes(checked.bytes_read));
-        format!(
-            "{} manifests hashed, {} blobs looked up ({size}), {read} read;",
-            checked.manifests, checked.blobs
-        )
+        format!("{}, {} read;", counted(&checked), output::bytes(checked.bytes_read))
     });
     let text = global.output == Output::Text;
     let watch = |image: &ImageReport| {
@@ -226,13 +216,13 @@ fn check_usage(args: &Args, source: &ImageAddress, target: &ImageAddress) -> Res
     } else {
         return Ok(());
     };
-    Err(CliError::Usage(problem.to_owned()))
+    Err(CliError::usage(problem))
 }
 
 fn options(args: &Args) -> Options {
     Options {
         platforms: args.platforms.clone(),
-        index: args.index.into(),
+        index: args.index,
         referrers: !args.no_referrers,
         foreign_layers: ForeignLayers::default(),
     }
@@ -298,6 +288,12 @@ fn image_lines(image: &ImageReport) -> String {
     text
 }
 
+fn counted(checked: &Checked) -> String {
+    let Checked { manifests, blobs, bytes, .. } = checked;
+    let bytes = output::bytes(*bytes);
+    format!("{manifests} manifests hashed, {blobs} blobs looked up ({bytes})")
+}
+
 fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
     for failure in &report.failures {
         eprintln!("FAILED {failure}");
@@ -311,25 +307,15 @@ fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
     for note in &report.notes {
         output::print_text(&format!("note: {note}\n"))?;
     }
-    let counts = report.counts;
+    let (counts, checked) = (report.counts, report.checked);
     let mut line = format!("{} of {} images equal", counts.equal, counts.total());
-    for (count, word) in [
+    line += &output::counts([
         (counts.repaired, "repaired"),
         (counts.different, "different"),
         (counts.failed, "failed"),
         (counts.withheld, "withheld (cleaned up)"),
-    ] {
-        if count > 0 {
-            line.push_str(&format!(", {count} {word}"));
-        }
-    }
-    let checked = report.checked;
-    line.push_str(&format!(
-        "; {} manifests hashed, {} blobs looked up ({})",
-        checked.manifests,
-        checked.blobs,
-        output::bytes(checked.bytes)
-    ));
+    ]);
+    line.push_str(&format!("; {}", counted(&checked)));
     if report.read {
         line.push_str(&format!(", {} read and hashed", output::bytes(checked.bytes_read)));
     }

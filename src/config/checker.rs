@@ -1,4 +1,4 @@
-//! What the checks of a configuration have at hand: its text, the folder of the file, the
+//! What the checks of a configuration work with: its text, the folder of the file, the
 //! environment, and where to report problems.
 
 use std::fmt::Display;
@@ -6,15 +6,14 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use super::Environment;
-use super::document::Node;
-use super::problem::Problems;
+use super::problem::Reported;
 
 pub struct Checker<'a> {
     pub text: &'a str,
     /// Absolute; relative paths in the file start here.
     pub folder: PathBuf,
     pub env: Environment<'a>,
-    pub problems: Problems,
+    pub problems: Vec<Reported>,
 }
 
 impl Checker<'_> {
@@ -33,27 +32,12 @@ impl Checker<'_> {
         }
     }
 
+    /// `span` is in bytes of the text.
     pub fn report(&mut self, span: Range<usize>, message: impl Display) {
-        self.problems.report(span, message);
+        self.problems.push((span, message.to_string(), None));
     }
 
     pub fn report_with_hint(&mut self, span: Range<usize>, message: impl Display, hint: &str) {
-        self.problems.report_with_hint(span, message, hint);
-    }
-
-    /// Reports the names of sources of `what`, the keys of a table, that are not short and plain.
-    /// The hint says `why` they have to be.
-    pub fn check_names_of_sources(&mut self, sources: Node<'_>, what: &str, why: &str) {
-        for (name, _) in sources.entries() {
-            let text = name.get_ref();
-            let valid = !text.is_empty()
-                && text.len() <= 64
-                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
-            if !valid {
-                let message = format!("`{text}` is not a name for a source of {what}");
-                let hint = format!("{why}at most 64 letters, digits, `-` and `_`");
-                self.report_with_hint(name.span(), message, &hint);
-            }
-        }
+        self.problems.push((span, message.to_string(), Some(hint.to_owned())));
     }
 }

@@ -17,7 +17,7 @@ use super::repositories::{self, RepositoryEntry};
 pub use super::repositories::{ExcludedPath, Exclusion, Included, Repositories};
 use super::show::{Writer, inline_table, list, quoted, shown_duration};
 use super::source::Target;
-use super::text::{self, hinted};
+use super::text::{self, Period, hinted};
 use super::timing::{self, TimingKeys};
 use super::{in_use, policy_mark};
 use crate::schedule::{Schedule, Timing};
@@ -106,15 +106,11 @@ pub(super) struct CleanupKeys {
     #[schemars(with = "Option<String>")]
     timezone: Option<TimeZone>,
     /// Interval between runs, such as `24h`; instead of `schedule`.
-    #[serde(default, deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    every: Option<Duration>,
+    every: Option<Period>,
     /// Also run the rule when the daemon starts. Default: true with `every`, false with `schedule`.
     run_at_start: Option<bool>,
     /// Delay each run by a random time of at most this long, such as `5m`. Default: `0s`.
-    #[serde(default, deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    jitter: Option<Duration>,
+    jitter: Option<Period>,
     /// Repositories, patterns of repositories, and layouts such as `oci:/srv/images/**`. Entries
     /// with a leading `!` are excluded.
     repositories: Vec<RepositoryEntry>,
@@ -130,9 +126,7 @@ pub(super) struct CleanupKeys {
     /// `first_seen`.
     clock: Option<Vec<ClockSource>>,
     /// Never delete anything younger than this. Default: `48h`.
-    #[serde(default = "default_grace", deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    grace: Duration,
+    grace: Option<Period>,
     /// Limit on what one run may delete in one repository; a plan beyond it deletes nothing.
     /// Default: 200 and 20 percent.
     max_delete: Option<MaxDelete>,
@@ -147,9 +141,7 @@ pub(super) struct CleanupKeys {
     untag: Untag,
 }
 
-fn default_grace() -> Duration {
-    Duration::from_secs(48 * 60 * 60)
-}
+const DEFAULT_GRACE: Duration = Duration::from_hours(48);
 
 fn default_ttl() -> Duration {
     Duration::from_secs(30 * 24 * 60 * 60)
@@ -158,7 +150,7 @@ fn default_ttl() -> Duration {
 fn ttl<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     match text::duration(deserializer)? {
         Duration::ZERO => {
-            Err(serde::de::Error::custom("what is kept for no time cannot be brought back"))
+            Err(serde::de::Error::custom("what is kept for no time cannot be restored"))
         }
         ttl => Ok(ttl),
     }
@@ -217,7 +209,7 @@ impl CleanupKeys {
             keep,
             delete,
             clock: check_clock(self.clock, node.get("clock"), checker),
-            grace: self.grace,
+            grace: self.grace.map_or(DEFAULT_GRACE, Duration::from),
             max_delete: limits::check(self.max_delete, node.get("max_delete"), checker),
             untag_by_overwriting: self.untag == Untag::Overwrite,
         };
@@ -243,11 +235,11 @@ fn check_clock(
 ) -> Vec<ClockSource> {
     let Some(clock) = clock else { return vec![ClockSource::Pushed, ClockSource::FirstSeen] };
     if clock.is_empty() && node.is_sound() {
-        let message = "an empty list tells no age: leave the key out or name a clock";
+        let message = "an empty list gives no age: leave the key out or name a clock";
         checker.report(node.span(), message);
     }
     if clock.iter().enumerate().any(|(n, source)| clock[..n].contains(source)) {
-        checker.report(node.span(), "a clock stands here twice");
+        checker.report(node.span(), "a clock is listed twice");
     }
     clock
 }

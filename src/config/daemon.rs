@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::checker::Checker;
 use super::document::Node;
-use super::secret::SecretSource;
+use super::secret::{SecretKeys, SecretSource};
 use super::show::{Writer, path, quoted, shown_duration, shown_size};
 use super::{Environment, text};
 
@@ -27,6 +27,7 @@ pub struct Daemon {
     pub state: PathBuf,
     /// Bearer token of the API. Without it, the API is read-only and `listen` must be a loopback
     /// address.
+    #[schemars(with = "Option<SecretKeys>")]
     pub token: Option<SecretSource>,
     /// How long to wait for transfers in progress when the daemon is told to stop. Default: 20s.
     #[serde(deserialize_with = "text::duration")]
@@ -46,7 +47,7 @@ pub struct Daemon {
 
 fn state_folder<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     text::from_text(deserializer, |text| match text {
-        "" => Err("the folder of the state is empty".to_owned()),
+        "" => Err("the path of the state directory is empty".to_owned()),
         text => Ok(text.into()),
     })
 }

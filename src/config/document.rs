@@ -1,4 +1,4 @@
-//! Reads the text of a configuration into typed tables, and says where in the text a value stands.
+//! Reads the text of a configuration into typed tables, and finds the place of each value in it.
 //!
 //! serde stops at the first value that it cannot use. To report all of them at once, each one is
 //! reported and taken out, and the rest is read again. Checks that need more than one key come
@@ -10,13 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_spanned::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
-use super::problem::Problems;
+use super::checker::Checker;
 use super::text::HINT;
 
 /// Reading ends after this many wrong values: each of them costs another reading.
 const MAX_REFUSED: usize = 100;
 
-/// The TOML of a configuration as it stands in the file.
+/// The TOML of a configuration as the file has it.
 pub struct Document<'a> {
     root: Spanned<DeValue<'a>>,
     /// Spans of keys and values that were taken out, each of them reported.
@@ -30,16 +30,13 @@ pub struct Node<'a> {
     refused: &'a [Range<usize>],
 }
 
-/// Reads the text, and reports whatever in it is not TOML or does not fit `T`. `None`: nothing
-/// can be made of it.
-pub fn read<'a, T: DeserializeOwned>(
-    text: &'a str,
-    problems: &mut Problems,
-) -> Option<(T, Document<'a>)> {
-    let root = match DeTable::parse(text) {
+/// Reads the text of `checker`, and reports whatever in it is not TOML or does not fit `T`. `None`:
+/// nothing can be made of it.
+pub fn read<'a, T: DeserializeOwned>(checker: &mut Checker<'a>) -> Option<(T, Document<'a>)> {
+    let root = match DeTable::parse(checker.text) {
         Ok(table) => Spanned::new(table.span(), DeValue::Table(table.into_inner())),
         Err(error) => {
-            problems.report(error.span().unwrap_or(0..0), error.message());
+            checker.report(error.span().unwrap_or(0..0), error.message());
             return None;
         }
     };
@@ -51,7 +48,7 @@ pub fn read<'a, T: DeserializeOwned>(
             Err(error) => error,
         };
         let span = error.span().unwrap_or(0..0);
-        document.report(error.message(), &span, text, problems);
+        document.report(error.message(), &span, checker);
         if !take_out(&mut rest, &span) {
             break;
         }
@@ -92,7 +89,7 @@ impl<'a> Document<'a> {
 
     /// Reports an error of serde in the words of the configuration, unless it only follows from
     /// what was taken out before.
-    fn report(&self, error: &str, span: &Range<usize>, text: &str, problems: &mut Problems) {
+    fn report(&self, error: &str, span: &Range<usize>, checker: &mut Checker<'_>) {
         let mut path = Vec::new();
         let node = self.root().find(span, &mut path);
         if let Some((key, known)) = parts(error, "unknown field ") {
@@ -102,19 +99,16 @@ impl<'a> Document<'a> {
             let nearest = did_you_mean(key, &known);
             let message = format!("unknown key `{key}` {}{nearest}", describe(&path));
             let hint = format!("allowed here: {}", known.join(", "));
-            problems.report_with_hint(span.clone(), message, hint);
+            checker.report_with_hint(span.clone(), message, &hint);
         } else if let Some(key) = error.strip_prefix("missing field ") {
             if !node.has(key.trim_matches('`')) {
                 let message = format!("key {key} is missing {}", describe(&path));
-                problems.report(span.clone(), message);
+                checker.report(span.clone(), message);
             }
         } else if node.is_sound() {
-            let header = text.get(span.clone());
+            let header = checker.text.get(span.clone());
             let (message, hint) = explain(error, header.unwrap_or_default());
-            match hint {
-                Some(hint) => problems.report_with_hint(span.clone(), message, hint),
-                None => problems.report(span.clone(), message),
-            }
+            checker.problems.push((span.clone(), message, hint));
         }
     }
 }
@@ -186,7 +180,7 @@ fn expected_kind(expected: &str) -> &str {
     }
 }
 
-/// Where something with this path stands, like ``in `tags` of [[sync]]``.
+/// The place of something with this path, in words: ``in `tags` of [[sync]]``.
 fn describe(path: &[&str]) -> String {
     let (table, inside) = match path {
         [] => return "at the top level".to_owned(),
@@ -235,7 +229,7 @@ impl<'a> Node<'a> {
         self.get(key).span()
     }
 
-    /// The items of a list. What is no list counts as a list of itself.
+    /// The items of a list. Any other value counts as a list with itself as the only item.
     pub fn all_items(self) -> impl Iterator<Item = Self> {
         let items = match self.value.map(|value| (value, value.get_ref())) {
             Some((_, DeValue::Array(items))) => &items[..],
@@ -257,8 +251,24 @@ impl<'a> Node<'a> {
         entries.map(move |(key, value)| (key, self.with(Some(value))))
     }
 
+    /// Reports the keys of this table, names of sources of `what`, that are not short and plain.
+    /// The hint says `why` they have to be.
+    pub fn check_names(self, what: &str, why: &str, checker: &mut Checker<'_>) {
+        for (name, _) in self.entries() {
+            let text = name.get_ref();
+            let valid = !text.is_empty()
+                && text.len() <= 64
+                && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+            if !valid {
+                let message = format!("`{text}` is not a name for a source of {what}");
+                let hint = format!("{why}at most 64 letters, digits, `-` and `_`");
+                checker.report_with_hint(name.span(), message, &hint);
+            }
+        }
+    }
+
     /// Whether nothing in this value was refused. Where something was, a list or table means less
-    /// than its author wrote, and there is no sense in judging it as a whole.
+    /// than its author wrote, so it cannot be judged as a whole.
     pub fn is_sound(self) -> bool {
         let is_refused = |span: Range<usize>| self.refused.contains(&span);
         let Some(value) = self.value else { return true };

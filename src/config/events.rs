@@ -9,7 +9,7 @@ use serde_spanned::Spanned;
 
 use super::checker::Checker;
 use super::document::Node;
-use super::secret::SecretSource;
+use super::secret::{SecretKeys, SecretSource};
 use super::show::{Writer, quoted};
 use crate::oci::RegistryHost;
 
@@ -26,6 +26,7 @@ pub struct EventSource {
     pub registry: RegistryHost,
     /// Source of the secret that the sender must present. Without it, anyone who reaches the
     /// address could send events, so the daemon must listen on a loopback address.
+    #[schemars(with = "Option<SecretKeys>")]
     pub secret: Option<SecretSource>,
 }
 
@@ -82,8 +83,8 @@ pub(super) fn check_all(
     node: Node<'_>,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<String, EventSource> {
-    // The name stands in the address of a webhook, in logs and in metrics.
-    checker.check_names_of_sources(node, "events", "it is a part of an address: ");
+    // The name is part of the address of a webhook, and is used in logs and in metrics.
+    node.check_names("events", "it is a part of an address: ", checker);
     let mut checked = BTreeMap::new();
     for (name, mut source) in sources {
         let node = node.get(name.get_ref());
@@ -93,7 +94,7 @@ pub(super) fn check_all(
         if !node.has("secret") && !listen.ip().is_loopback() {
             let name_text = name.get_ref();
             let message = format!(
-                "other machines could reach {listen}, and the events `{name_text}` would be believed from anybody"
+                "other machines could reach {listen}, and the events `{name_text}` would be accepted from anybody"
             );
             let hint = "set `secret` here, or `listen` on 127.0.0.1 in [daemon]";
             checker.report_with_hint(name.span(), message, hint);

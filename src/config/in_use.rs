@@ -1,4 +1,4 @@
-//! `[in_use.NAME]`: where to learn what runs somewhere, so that no cleanup deletes it.
+//! `[in_use.NAME]`: a list of images in use, which no cleanup deletes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use super::checker::Checker;
 use super::document::{Node, did_you_mean};
 pub use super::image_path::{ImagePath, ImagePathError};
 use super::show::{Writer, inline_table, list, quoted, shown_duration};
-use super::text::{self, OneOrMany};
+use super::text::{self, OneOrMany, Period};
 use crate::oci::ImagePrefix;
 
 /// A validated `[in_use.NAME]` table.
@@ -77,9 +77,7 @@ pub(super) struct InUseKeys {
     #[schemars(with = "BTreeMap<String, String>")]
     aliases: BTreeMap<Spanned<String>, ImagePrefix>,
     /// How long an image stays protected after it was last listed. Default: `14d`.
-    #[serde(default = "default_remember", deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    remember: Duration,
+    remember: Option<Period>,
     /// Time after which `command` is killed. Default: `60s`.
     #[serde(default = "default_timeout", deserialize_with = "text::positive_duration")]
     #[schemars(with = "Option<String>")]
@@ -97,9 +95,7 @@ enum Format {
     List,
 }
 
-fn default_remember() -> Duration {
-    Duration::from_secs(14 * 24 * 60 * 60)
-}
+const DEFAULT_REMEMBER: Duration = Duration::from_hours(14 * 24);
 
 fn default_timeout() -> Duration {
     Duration::from_secs(60)
@@ -111,8 +107,8 @@ pub(super) fn check_all(
     node: Node<'_>,
     checker: &mut Checker<'_>,
 ) -> BTreeMap<String, InUseSource> {
-    // The name stands in front of where something was seen, in plans and in the state.
-    checker.check_names_of_sources(node, "what is in use", "");
+    // In plans and in the state, the name is the prefix of where something was seen.
+    node.check_names("what is in use", "", checker);
     let mut checked = BTreeMap::new();
     for (name, keys) in sources {
         let source = keys.check(&name, node.get(name.get_ref()), checker);
@@ -161,7 +157,7 @@ impl InUseKeys {
             format,
             from,
             aliases: check_aliases(self.aliases, node.get("aliases"), checker),
-            remember: self.remember,
+            remember: self.remember.map_or(DEFAULT_REMEMBER, Duration::from),
             allow_empty: self.allow_empty,
         }
     }
@@ -178,7 +174,7 @@ fn check_files(files: Vec<PathBuf>, node: Node<'_>, checker: &mut Checker<'_>) -
         if file.as_os_str().is_empty() {
             checker.report(node.span(), "the path is empty");
         } else if paths.contains(&path) {
-            checker.report(node.span(), format!("{} stands here twice", path.display()));
+            checker.report(node.span(), format!("{} is listed twice", path.display()));
         }
         paths.push(path);
     }
@@ -229,12 +225,12 @@ pub(super) fn check_names(
     for (name, node) in names.iter().zip(node.items()) {
         let line = checker.line(node.span().start);
         if let Some(first) = lines.insert(name, line) {
-            let message = format!("`{name}` stands here twice, the first time on line {first}");
+            let message = format!("`{name}` is listed twice, first on line {first}");
             checker.report(node.span(), message);
         } else if !known.contains(&name.as_str()) {
             let message = format!("there is no [in_use.{name}]{}", did_you_mean(name, known));
             let hint = match known {
-                [] => format!("say in [in_use.{name}] where to learn what runs"),
+                [] => format!("define [in_use.{name}]: where to read what is in use"),
                 known => format!("there are: {}", known.join(", ")),
             };
             checker.report_with_hint(node.span(), message, &hint);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::oci::RepositoryName;
 use crate::oci::pattern::{PatternError, RepositoryPattern};
 
-/// What stands before the path.
+/// The prefix of the path.
 const TRANSPORT: &str = "oci:";
 
 /// One layout, or some of those below a folder.
@@ -76,7 +76,7 @@ impl LayoutPattern {
 }
 
 impl fmt::Display for LayoutPattern {
-    /// As it stands in a rule.
+    /// As written in a rule.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = match &self.pattern {
             Some(pattern) => self.root.join(pattern.as_str()),

@@ -27,7 +27,7 @@ const DEFAULT: MaxDelete = MaxDelete { count: Some(200), percent: Some(20) };
 
 fn percent<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u8>, D::Error> {
     match u8::deserialize(deserializer)? {
-        101.. => Err(D::Error::custom("there are no more than 100 percent")),
+        101.. => Err(D::Error::custom("a percentage cannot be above 100")),
         percent => Ok(Some(percent)),
     }
 }

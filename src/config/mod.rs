@@ -63,7 +63,6 @@ use checker::Checker;
 use cleanup::CleanupKeys;
 use document::Node;
 use in_use::InUseKeys;
-use problem::Problems;
 use sync::SyncKeys;
 
 /// Configuration of tranship.
@@ -100,16 +99,16 @@ struct ConfigKeys {
 /// Looks up an environment variable.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A configuration with nothing wrong in it, as far as that shows without a network.
+/// A valid configuration, as far as that can be checked without a network.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
     pub daemon: Daemon,
     pub registries: BTreeMap<RegistryHost, RegistryConfig>,
     /// Senders of push notifications, by name.
     pub events: BTreeMap<String, EventSource>,
-    /// Who is told what people should know of.
+    /// Receivers of notifications.
     pub notify: Vec<Receiver>,
-    /// Where to learn what is in use, by name.
+    /// Lists of images in use, by name.
     pub in_use: BTreeMap<String, InUseSource>,
     /// In the order of the file; may be empty.
     pub sync: Vec<SyncRule>,
@@ -117,7 +116,7 @@ pub struct Config {
     pub cleanup: Vec<CleanupRule>,
 }
 
-/// A larger file is no configuration.
+/// Larger files are refused.
 const MAX_SIZE: u64 = 16 << 20;
 
 /// Reads and validates a configuration file.
@@ -144,10 +143,10 @@ pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
 pub fn parse(text: &str, file: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
     let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
     let folder = absolute.parent().unwrap_or(&absolute).to_owned();
-    let mut checker = Checker { text, folder, env, problems: Problems::default() };
-    let config = document::read::<ConfigKeys>(text, &mut checker.problems)
+    let mut checker = Checker { text, folder, env, problems: Vec::new() };
+    let config = document::read::<ConfigKeys>(&mut checker)
         .map(|(keys, document)| keys.check(document.root(), &mut checker));
-    match (checker.problems.into_error(text, file), config) {
+    match (ConfigError::of(checker.problems, text, file), config) {
         (Some(error), _) => Err(error),
         (None, Some(config)) => Ok(config),
         (None, None) => Err(ConfigError::unreadable(file, &"it could not be understood")),

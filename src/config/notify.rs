@@ -1,10 +1,10 @@
-//! `[[notify]]`: who is told when a rule fails, and how.
+//! `[[notify]]`: a receiver of notifications about rules and the daemon.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
-use globset::{GlobBuilder, GlobMatcher};
+use globset::{Glob, GlobMatcher};
 use http::HeaderName;
 use schemars::JsonSchema;
 use serde::de::Error;
@@ -13,7 +13,7 @@ use url::{Host, Url};
 
 use super::checker::Checker;
 use super::document::Node;
-use super::secret::{SecretKeys, SecretSource};
+use super::secret::{SecretKeys, SecretSource, text_or_secret};
 use super::show::{Writer, inline_table, list, quoted, word};
 use super::text;
 
@@ -37,6 +37,7 @@ pub struct Receiver {
     pub rules: Option<Vec<RulePattern>>,
     /// Additional request headers, with the sources of their values.
     #[serde(default, deserialize_with = "headers")]
+    #[schemars(with = "BTreeMap<String, SecretKeys>")]
     pub headers: BTreeMap<String, SecretSource>,
 }
 
@@ -85,16 +86,19 @@ impl AlertKind {
     }
 }
 
-/// The name of a rule, or a glob of names.
-#[derive(Clone)]
-pub struct RulePattern {
-    text: String,
-    matcher: GlobMatcher,
+impl From<SecretSource> for WebhookUrl {
+    fn from(source: SecretSource) -> Self {
+        Self::Secret(source)
+    }
 }
+
+/// The name of a rule, or a glob of names.
+#[derive(Debug, Clone)]
+pub struct RulePattern(GlobMatcher);
 
 impl RulePattern {
     pub fn matches(&self, rule: &str) -> bool {
-        self.text == rule || self.matcher.is_match(rule)
+        self.0.glob().glob() == rule || self.0.is_match(rule)
     }
 }
 
@@ -102,27 +106,21 @@ impl FromStr for RulePattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let glob = GlobBuilder::new(text).build();
+        let glob = Glob::new(text);
         let glob = glob.map_err(|error| format!("`{text}` is not a pattern: {}", error.kind()))?;
-        Ok(Self { text: text.to_owned(), matcher: glob.compile_matcher() })
+        Ok(Self(glob.compile_matcher()))
     }
 }
 
 impl fmt::Display for RulePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for RulePattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RulePattern({:?})", self.text)
+        self.0.glob().fmt(f)
     }
 }
 
 impl PartialEq for RulePattern {
     fn eq(&self, other: &Self) -> bool {
-        self.text == other.text
+        self.0.glob() == other.0.glob()
     }
 }
 
@@ -143,9 +141,7 @@ const AS_A_SECRET: &str = "it may be a secret: write { env = \"VARIABLE\" }, { f
 /// A literal address, or the source of a secret one.
 fn url<'de, D: Deserializer<'de>>(deserializer: D) -> Result<WebhookUrl, D::Error> {
     let expected = "a string, or a table with `env`, `file` or `command`";
-    let read = |text: &str| literal(text).map(WebhookUrl::Literal);
-    let make = |keys: SecretKeys| keys.source().map(WebhookUrl::Secret);
-    text::text_or_table(deserializer, expected, read, make)
+    text_or_secret(deserializer, expected, |text| literal(text).map(WebhookUrl::Literal))
 }
 
 /// What the schema says of `url`.
@@ -183,7 +179,7 @@ fn all_kinds() -> BTreeSet<AlertKind> {
 fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<AlertKind>, D::Error> {
     let kinds = BTreeSet::deserialize(deserializer)?;
     if kinds.is_empty() {
-        return Err(D::Error::custom("an empty list tells nobody of anything"));
+        return Err(D::Error::custom("an empty list selects no notification"));
     }
     Ok(kinds)
 }
@@ -193,7 +189,7 @@ fn patterns<'de, D: Deserializer<'de>>(
 ) -> Result<Option<Vec<RulePattern>>, D::Error> {
     let patterns = Vec::deserialize(deserializer)?;
     if patterns.is_empty() {
-        return Err(D::Error::custom("an empty list is of no rule: leave the key out for all"));
+        return Err(D::Error::custom("an empty list selects no rule: leave the key out for all"));
     }
     Ok(Some(patterns))
 }

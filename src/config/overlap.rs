@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use super::checker::Checker;
 use super::document::Node;
 use super::sync::SyncRule;
-use crate::oci::template::SourceContext;
 
 /// Reports each target at which a rule meets an earlier one. `nodes` are those of the rules.
 pub fn check<'a>(
@@ -20,11 +19,9 @@ pub fn check<'a>(
     for (rule, node) in rules.iter().zip(nodes) {
         let source = &rule.source;
         let Some(repository) = source.repository().filter(|_| node.is_sound()) else { continue };
-        let prefix = source.literal_prefix();
-        let context = SourceContext { registry: source.store.registry(), repository, prefix };
         for (target, node) in rule.targets.iter().zip(node.get("target").items()) {
-            let Ok(path) = target.template.render(&context) else { continue };
-            let others = writers.entry(target.store.address(&path)).or_default();
+            let Ok(address) = target.address(source, repository) else { continue };
+            let others = writers.entry(address).or_default();
             if let Some(other) = others.iter().find(|other| collide(rule, other)) {
                 let name = &other.name;
                 let message = format!(

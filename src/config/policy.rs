@@ -14,7 +14,7 @@ use super::checker::Checker;
 use super::document::Node;
 pub use super::limits::MaxDelete;
 use super::show::{Writer, list, quoted, shown_duration};
-use super::text;
+use super::text::{self, Period};
 use crate::oci::Tag;
 use crate::oci::selection::TagPatterns;
 use crate::oci::version;
@@ -32,7 +32,7 @@ pub struct Policy {
     /// Whatever is younger, or of unknown age, is not touched. Zero: no such protection.
     pub grace: Duration,
     pub max_delete: MaxDelete,
-    /// Where the registry cannot take one tag away, the tag is moved to something of no use, which
+    /// Where the registry cannot take one tag away, the tag is moved to a placeholder, which
     /// is deleted with it.
     pub untag_by_overwriting: bool,
 }
@@ -55,7 +55,7 @@ pub struct DeleteRule {
     pub older_than: Option<Duration>,
 }
 
-/// What a delete rule is about.
+/// What a delete rule selects.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Doomed {
     Tags {
@@ -99,10 +99,10 @@ impl PartialEq for Per {
     }
 }
 
-/// Why a text says no grouping.
+/// Why a text is not a grouping.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PerError {
-    #[error("`{0}` is no grouping: expected `major`, `minor` or a `/regular expression/`")]
+    #[error("`{0}` is not a grouping: expected `major`, `minor` or a `/regular expression/`")]
     Unknown(String),
     #[error(
         "`{0}` must have exactly one group in parentheses: images are grouped by what it holds"
@@ -154,7 +154,7 @@ impl std::fmt::Display for Per {
 
 text::text_values!(Per);
 
-/// Who says how old a manifest is.
+/// Where the age of a manifest comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ClockSource {
@@ -169,7 +169,7 @@ pub enum ClockSource {
 impl ClockSource {
     pub const ALL: [Self; 3] = [Self::Pushed, Self::FirstSeen, Self::Created];
 
-    /// As it stands in a rule.
+    /// As written in a rule.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Pushed => "pushed",
@@ -244,9 +244,7 @@ pub(super) struct DeleteKeys {
     #[schemars(with = "Option<String>")]
     semver: Option<VersionReq>,
     /// Select only what is at least this old, such as `30d`.
-    #[serde(default, deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    older_than: Option<Duration>,
+    older_than: Option<Period>,
     /// Do not select this many of the newest images.
     beyond_newest: Option<NonZeroU32>,
     /// Count `beyond_newest` separately for each `major` or `minor` version, or for each text
@@ -310,7 +308,7 @@ impl DeleteKeys {
             }
             what = Some(doomed);
         }
-        let (id, older_than, beyond_newest) = (self.id, self.older_than, self.beyond_newest);
+        let (id, beyond_newest) = (self.id, self.beyond_newest);
         let what = what.unwrap_or_else(|| {
             let selector = TagSelector { tags: self.tags, semver: self.semver, per: self.per };
             let selects = selector.check(&id, "beyond_newest", node, checker);
@@ -321,7 +319,7 @@ impl DeleteKeys {
             }
             Doomed::Tags { selector: Box::new(selector), beyond_newest }
         });
-        DeleteRule { id, what, older_than }
+        DeleteRule { id, what, older_than: self.older_than.map(Duration::from) }
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::policy::{Doomed, Policy, TagSelector};
 use crate::oci::Digest;
 
-/// Different where other images would go, the limits aside.
+/// Differs if other images would be deleted; limits do not matter.
 pub fn mark(policy: &Policy) -> u64 {
     let mut encoding = String::new();
     // Writing to a string cannot fail.

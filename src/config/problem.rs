@@ -1,11 +1,16 @@
-//! What is wrong with a configuration, for the person who must mend it: all of it at once, each
+//! What is wrong with a configuration, for the person who corrects it: all of it at once, each
 //! with its place, the line as typed, and a hint where one helps.
 
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::snippet::Snippet;
+
+/// The span of a problem in bytes of the text, its message, and a hint.
+pub(super) type Reported = (Range<usize>, String, Option<String>);
 
 /// Why a configuration cannot be used. Nothing is started with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,20 +20,39 @@ pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
-/// One thing that is wrong.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One thing that is wrong, as JSON for programs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Problem {
     pub message: String,
+    /// From 1; absent for what has no place in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub line: Option<usize>,
+    /// From 1, in characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
-    /// `None` when the file could not be read at all.
+    #[serde(skip)]
     snippet: Option<Snippet>,
 }
 
 impl ConfigError {
     pub(super) fn unreadable(file: &Path, reason: &dyn fmt::Display) -> Self {
         let message = format!("cannot read the configuration: {reason}");
-        let problem = Problem { message, hint: None, snippet: None };
+        let problem = Problem::without_place(message);
         Self { file: file.to_owned(), problems: vec![problem] }
+    }
+
+    /// The error that holds what was reported, if anything was.
+    pub(super) fn of(mut reported: Vec<Reported>, text: &str, file: &Path) -> Option<Self> {
+        reported.sort_by_key(|(span, ..)| span.start);
+        let problem = |(span, message, hint)| {
+            let snippet = Snippet::new(text, span);
+            let (line, column) = (Some(snippet.line), Some(snippet.column));
+            Problem { message, line, column, hint, snippet: Some(snippet) }
+        };
+        let problems: Vec<_> = reported.into_iter().map(problem).collect();
+        (!problems.is_empty()).then(|| Self { file: file.to_owned(), problems })
     }
 
     pub fn problems(&self) -> &[Problem] {
@@ -37,9 +61,9 @@ impl ConfigError {
 }
 
 impl Problem {
-    /// Line and column, both counted from 1, the latter in characters.
-    pub fn position(&self) -> Option<(usize, usize)> {
-        self.snippet.as_ref().map(|snippet| (snippet.line, snippet.column))
+    /// A problem that is not one of the text.
+    pub fn without_place(message: String) -> Self {
+        Self { message, ..Self::default() }
     }
 }
 
@@ -66,35 +90,3 @@ impl fmt::Display for ConfigError {
 }
 
 impl std::error::Error for ConfigError {}
-
-/// Gathers problems while a configuration is read on.
-#[derive(Default)]
-pub struct Problems(Vec<(Range<usize>, String, Option<String>)>);
-
-impl Problems {
-    /// `span` is in bytes of the text.
-    pub fn report(&mut self, span: Range<usize>, message: impl fmt::Display) {
-        self.0.push((span, message.to_string(), None));
-    }
-
-    pub fn report_with_hint(
-        &mut self,
-        span: Range<usize>,
-        message: impl fmt::Display,
-        hint: impl fmt::Display,
-    ) {
-        self.0.push((span, message.to_string(), Some(hint.to_string())));
-    }
-
-    /// The error that holds them, if there are any.
-    pub fn into_error(mut self, text: &str, file: &Path) -> Option<ConfigError> {
-        self.0.sort_by_key(|(span, ..)| span.start);
-        let problem = |(span, message, hint)| Problem {
-            message,
-            hint,
-            snippet: Some(Snippet::new(text, span)),
-        };
-        let problems: Vec<_> = self.0.into_iter().map(problem).collect();
-        (!problems.is_empty()).then(|| ConfigError { file: file.to_owned(), problems })
-    }
-}

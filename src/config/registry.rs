@@ -12,7 +12,7 @@ use serde_spanned::Spanned;
 
 use super::checker::Checker;
 use super::document::Node;
-use super::secret::SecretSource;
+use super::secret::{SecretKeys, SecretSource};
 use super::show::{Writer, list, path, quoted, shown_duration, word};
 use super::text;
 use crate::oci::RegistryHost;
@@ -26,6 +26,7 @@ pub struct RegistryConfig {
     #[serde(deserialize_with = "username")]
     pub username: Option<String>,
     /// Source of the password or access token; never the password itself.
+    #[schemars(with = "Option<SecretKeys>")]
     pub password: Option<SecretSource>,
     /// Connect without protection: `http` uses plain HTTP, `no-verify` accepts any certificate.
     pub insecure: Insecure,

@@ -22,7 +22,7 @@ pub struct Repositories {
     pub excluded: Vec<Exclusion>,
 }
 
-/// Repositories that a rule is about.
+/// Repositories that a rule covers.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Included {
     /// It names no tag or digest.
@@ -54,7 +54,7 @@ impl ExcludedPath {
     }
 }
 
-/// As it stands in a rule.
+/// As written in a rule.
 impl fmt::Display for Included {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,7 +64,7 @@ impl fmt::Display for Included {
     }
 }
 
-/// As it stands in a rule.
+/// As written in a rule.
 impl fmt::Display for Exclusion {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -136,7 +136,7 @@ fn exclusion(text: &str, excluded: &str) -> Result<Exclusion, String> {
     })
 }
 
-/// The layouts that `pattern`, which is `text` or a part of it, names; `None` if it is about
+/// The layouts that `pattern`, which is `text` or a part of it, names; `None` if it names
 /// registries.
 fn layouts(text: &str, pattern: &str) -> Result<Option<LayoutPattern>, String> {
     if pattern.starts_with("oci-archive:") {
@@ -151,7 +151,7 @@ fn layouts(text: &str, pattern: &str) -> Result<Option<LayoutPattern>, String> {
 
 fn names_an_image(text: &str) -> String {
     let error = LayoutPatternError::Image(text.to_owned());
-    hinted(error, "say what goes in `delete`")
+    hinted(error, "say in `delete` which images are deleted")
 }
 
 /// The repositories of a rule, with the folders of layouts made absolute. `deletes` says whether
@@ -189,8 +189,8 @@ pub(super) fn check(
 }
 
 impl Repositories {
-    /// Whether the rule is about all that some registry holds, and leaves nothing out. Such a rule
-    /// may plan, and must not delete. A folder of layouts is always meant as such.
+    /// Whether the rule covers everything that some registry holds. Such a rule may plan, and must
+    /// not delete. A folder of layouts is always meant as a whole.
     pub fn is_sweeping(&self) -> bool {
         // Names that have nothing in common but what patterns of everything match together.
         let odd = ["a", "b-1/x", "c/d_e/f.g/0"];
@@ -210,7 +210,7 @@ impl Repositories {
         included.chain(self.excluded.iter().map(ToString::to_string)).collect()
     }
 
-    /// Whether the rule is about this repository.
+    /// Whether the rule covers this repository.
     pub fn has(&self, repository: &Address) -> bool {
         match (repository, repository.path()) {
             (Address::Registry(host, name), _) => self.matches(host, name),
@@ -219,13 +219,11 @@ impl Repositories {
         }
     }
 
-    /// Whether the rule is about this repository of a registry.
+    /// Whether the rule covers this repository of a registry.
     pub fn matches(&self, registry: &RegistryHost, repository: &RepositoryName) -> bool {
-        let included = |included: &Included| match included {
-            Included::Registry(pattern) => {
-                pattern.store.registry() == Some(registry) && pattern.matches(repository)
-            }
-            Included::Layouts(_) => false,
+        let included = |included: &Included| {
+            matches!(included, Included::Registry(pattern)
+                if pattern.store.registry() == Some(registry) && pattern.matches(repository))
         };
         let excluded = |exclusion: &Exclusion| match exclusion {
             Exclusion::Registry(host, path) => host == registry && path.matches(repository),
@@ -235,7 +233,7 @@ impl Repositories {
         self.included.iter().any(included) && !self.excluded.iter().any(excluded)
     }
 
-    /// Whether the rule is about the layout in this folder. Only texts are compared: what leads
+    /// Whether the rule covers the layout in this folder. Only texts are compared: what leads
     /// to the same folder by a link has to be resolved before, here and there.
     pub fn matches_layout(&self, layout: &Path) -> bool {
         let names = self.included.iter().filter_map(|included| match included {

@@ -1,10 +1,11 @@
 //! Where a secret comes from. Secrets are never written into the configuration itself.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::path::PathBuf;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use super::checker::Checker;
@@ -42,42 +43,59 @@ const HOW_TO_WRITE_IT: &str = "write where it comes from: { env = \"VARIABLE\" }
 
 impl<'de> Deserialize<'de> for SecretSource {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let refuse = |_: &str| {
+        text_or_secret(deserializer, "a table with `env`, `file` or `command`", |_| {
             let message = "a secret is never written into the configuration itself";
             Err(text::hinted(message, HOW_TO_WRITE_IT))
-        };
-        let expected = "a table with `env`, `file` or `command`";
-        text::text_or_table(deserializer, expected, refuse, SecretKeys::source)
+        })
     }
 }
 
+/// A string, which `read` makes a value of, or a table that names the source of a secret.
+pub(super) fn text_or_secret<'de, D: Deserializer<'de>, T: From<SecretSource>>(
+    deserializer: D,
+    expected: &'static str,
+    read: impl FnOnce(&str) -> Result<T, String>,
+) -> Result<T, D::Error> {
+    struct Either<R>(&'static str, R);
+    impl<'de, T: From<SecretSource>, R: FnOnce(&str) -> Result<T, String>> Visitor<'de> for Either<R> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+            (self.1)(text).map_err(E::custom)
+        }
+
+        // serde's own errors would quote numbers, and these may be passwords.
+        fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
+            self.visit_str(&number.to_string())
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            let keys = SecretKeys::deserialize(MapAccessDeserializer::new(map))?;
+            keys.source().map(T::from).map_err(A::Error::custom)
+        }
+    }
+    deserializer.deserialize_any(Either(expected, read))
+}
+
 impl SecretKeys {
-    pub fn source(self) -> Result<SecretSource, String> {
-        match self {
-            Self { env: Some(name), file: None, command: None } => Ok(SecretSource::Env(name)),
-            Self { env: None, file: Some(file), command: None } => Ok(SecretSource::File(file)),
-            Self { env: None, file: None, command: Some(words) } => {
-                Ok(SecretSource::Command(words))
-            }
+    fn source(self) -> Result<SecretSource, String> {
+        match (self.env, self.file, self.command) {
+            (Some(name), None, None) => Ok(SecretSource::Env(name)),
+            (None, Some(file), None) => Ok(SecretSource::File(file)),
+            (None, None, Some(words)) => Ok(SecretSource::Command(words)),
             _ => {
                 let message = "a secret has exactly one of `env`, `file` and `command`";
                 Err(text::hinted(message, HOW_TO_WRITE_IT))
             }
         }
-    }
-}
-
-impl JsonSchema for SecretSource {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> Cow<'static, str> {
-        "Secret".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        generator.subschema_for::<SecretKeys>()
     }
 }
 

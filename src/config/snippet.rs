@@ -23,7 +23,7 @@ pub struct Snippet {
 /// Longer lines are cut.
 const MAX_SHOWN: usize = 160;
 
-/// The keys of a registry whose values are no secrets.
+/// The keys of a registry whose values are not secrets.
 const OPEN_KEYS: [&str; 9] = [
     "username",
     "insecure",
@@ -36,7 +36,7 @@ const OPEN_KEYS: [&str; 9] = [
     "auth_realms",
 ];
 
-/// The keys of a source of events whose values are no secrets.
+/// The keys of a source of events whose values are not secrets.
 const OPEN_EVENT_KEYS: [&str; 2] = ["format", "registry"];
 /// The same of a webhook.
 const OPEN_NOTIFY_KEYS: [&str; 3] = ["format", "on", "rules"];
@@ -68,7 +68,7 @@ impl Snippet {
     }
 }
 
-/// Whether the line may hold a secret: it speaks of a password, or it stands in the table of a
+/// Whether the line may hold a secret: it mentions a password, or is in the table of a
 /// registry, a source of events or a webhook and is not known to hold something else.
 fn is_private(text: &str, line_start: usize, line: &str) -> bool {
     let line = line.trim_start();

@@ -7,8 +7,8 @@ use super::layout_pattern::LayoutPattern;
 use super::text::{self, hinted};
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::reference::split_host;
-use crate::oci::template::PathTemplate;
-use crate::oci::{Digest, ImageAddress, RegistryHost, RepositoryName, Store, Tag};
+use crate::oci::template::{PathTemplate, SourceContext, TemplateError};
+use crate::oci::{Address, Digest, ImageAddress, RegistryHost, RepositoryName, Store, Tag};
 
 const DOCKER_HUB: &str = "docker.io";
 
@@ -47,10 +47,8 @@ impl SourcePattern {
     /// Whether a repository of the store belongs to it.
     pub fn matches(&self, repository: &RepositoryName) -> bool {
         match &self.repositories {
-            SourceRepositories::One(one) | SourceRepositories::Pinned { repository: one, .. } => {
-                one == repository
-            }
             SourceRepositories::Matching(pattern) => pattern.matches(repository),
+            _ => self.repository() == Some(repository),
         }
     }
 
@@ -82,6 +80,22 @@ pub struct Target {
 }
 
 text::text_values!(Source, Target);
+
+impl Target {
+    /// Where a repository of a source goes.
+    ///
+    /// # Errors
+    /// The template makes no repository name of this repository.
+    pub fn address(
+        &self,
+        source: &SourcePattern,
+        repository: &RepositoryName,
+    ) -> Result<Address, TemplateError> {
+        let (registry, prefix) = (source.store.registry(), source.literal_prefix());
+        let path = self.template.render(&SourceContext { registry, repository, prefix })?;
+        Ok(self.store.address(&path))
+    }
+}
 
 impl FromStr for Source {
     type Err = String;
@@ -185,7 +199,7 @@ fn target_on_disk(text: &str) -> Result<Target, String> {
     Ok(Target { store, template: text::parsed(repository.as_str())? })
 }
 
-/// As it stands in a rule.
+/// As written in a rule.
 impl fmt::Display for SourcePattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (repository, tag, digest) = match &self.repositories {
@@ -199,7 +213,7 @@ impl fmt::Display for SourcePattern {
     }
 }
 
-/// As it stands in a rule.
+/// As written in a rule.
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.store {

@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use semver::VersionReq;
@@ -13,11 +14,10 @@ use super::document::Node;
 use super::limits::{self, MaxDelete};
 use super::show::{Writer, inline_table, list, quoted, shown_duration, word};
 use super::source::{Source, SourcePattern, SourceRepositories, Target};
-use super::text::{self, OneOrMany};
+use super::text::{self, OneOrMany, Period};
 use super::timing::{self, TimingKeys};
 use crate::oci::Platform;
 use crate::oci::selection::{TagPatterns, TagSelection};
-use crate::oci::template::SourceContext;
 use crate::schedule::{Schedule, Timing};
 
 /// A validated `[[sync]]` rule.
@@ -48,13 +48,15 @@ pub struct SyncRule {
 }
 
 /// How to write an index when `platforms` excludes some of its children.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum IndexMode {
     /// Write a smaller index, with a new digest.
     #[default]
     Rewrite,
-    /// Write the original index without the excluded children.
+    /// Write the original index without the other platforms; some registries reject that.
     Sparse,
 }
 
@@ -69,11 +71,15 @@ pub enum OnConflict {
 }
 
 /// Whether to copy layers that are stored outside the registry.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum ForeignLayers {
+    /// Do not copy them.
     #[default]
     Skip,
+    /// Copy them.
     Copy,
 }
 
@@ -92,15 +98,11 @@ pub(super) struct SyncKeys {
     #[schemars(with = "Option<String>")]
     timezone: Option<TimeZone>,
     /// Interval between runs, such as `15m`; instead of `schedule`.
-    #[serde(default, deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    every: Option<Duration>,
+    every: Option<Period>,
     /// Also run the rule when the daemon starts. Default: true with `every`, false with `schedule`.
     run_at_start: Option<bool>,
     /// Delay each run by a random time of at most this long, such as `5m`. Default: `0s`.
-    #[serde(default, deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    jitter: Option<Duration>,
+    jitter: Option<Period>,
     /// Repository, optionally with `:tag` or `@digest`, or a pattern of repositories.
     source: Source,
     /// Registry and path template, or a list of them.
@@ -124,9 +126,7 @@ pub(super) struct SyncKeys {
     #[serde(default)]
     on_conflict: OnConflict,
     /// Time after which the target is asked again about an unchanged image. Default: `24h`.
-    #[serde(default = "default_recheck", deserialize_with = "text::duration")]
-    #[schemars(with = "Option<String>")]
-    recheck: Duration,
+    recheck: Option<Period>,
     /// Whether to copy layers that are stored outside the registry, as in Windows images. Default:
     /// `skip`.
     #[serde(default)]
@@ -172,9 +172,7 @@ fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TagSelection, D::E
     Tags::deserialize(deserializer)
 }
 
-fn default_recheck() -> Duration {
-    Duration::from_secs(24 * 60 * 60)
-}
+const DEFAULT_RECHECK: Duration = Duration::from_hours(24);
 
 impl SyncKeys {
     pub fn check(self, node: Node<'_>, checker: &mut Checker<'_>) -> SyncRule {
@@ -198,7 +196,7 @@ impl SyncKeys {
             let message = "`remove_extra` needs a source whose tags can go: a digest has none";
             checker.report(node.span_of("remove_extra"), message);
         } else if node.has("max_delete") && !self.remove_extra {
-            let message = "`max_delete` limits `remove_extra`, which is not there";
+            let message = "`max_delete` limits `remove_extra`, which is not set";
             let span = node.span_of("max_delete");
             checker.report_with_hint(span, message, "add remove_extra = true");
         }
@@ -213,7 +211,7 @@ impl SyncKeys {
             index: self.index,
             referrers: self.referrers.unwrap_or(true),
             on_conflict: self.on_conflict,
-            recheck: self.recheck,
+            recheck: self.recheck.map_or(DEFAULT_RECHECK, Duration::from),
             foreign_layers: self.foreign_layers,
             immutable: self.immutable,
             remove_extra: self.remove_extra.then_some(max_delete),
@@ -286,17 +284,13 @@ fn check_targets(
                 target.to_string()
             }
             SourceRepositories::One(repository) | SourceRepositories::Pinned { repository, .. } => {
-                let prefix = source.literal_prefix();
-                let registry = source.store.registry();
-                let context = SourceContext { registry, repository, prefix };
-                let path = match target.template.render(&context) {
-                    Ok(path) => path,
+                let address = match target.address(source, repository) {
+                    Ok(address) => address,
                     Err(error) => {
                         checker.report(node.span(), error);
                         continue;
                     }
                 };
-                let address = target.store.address(&path);
                 if address == source.store.address(repository) {
                     checker.report(node.span(), "the target is the source itself");
                 }

@@ -12,14 +12,14 @@ use std::time::Duration;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use semver::VersionReq;
-use serde::de::value::{MapAccessDeserializer, StrDeserializer};
-use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::value::{SeqAccessDeserializer, StrDeserializer};
+use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
 
 use crate::oci::selection::{TagPattern, TagPatterns};
 use crate::oci::{ImagePrefix, Platform, RegistryHost};
 use crate::schedule::Schedule;
 
-/// What stands between the message of an error and a hint.
+/// Separates the message of an error from its hint.
 pub const HINT: &str = "\nhint: ";
 
 /// The text of an error with a hint.
@@ -49,45 +49,25 @@ impl<T, F: FnOnce(&str) -> Result<T, String>> Visitor<'_> for Text<F> {
     }
 }
 
-/// Reads a list of strings.
-fn list<'de, D: Deserializer<'de>, T>(
-    deserializer: D,
-    read: impl Fn(&str) -> Result<T, String>,
-) -> Result<Vec<T>, D::Error> {
-    deserializer.deserialize_seq(List(read))
-}
-
-struct List<F>(F);
-
-impl<'de, T, F: Fn(&str) -> Result<T, String>> Visitor<'de> for List<F> {
-    type Value = Vec<T>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sequence")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
-        let mut values = Vec::new();
-        while let Some(value) = seq.next_element_seed(Item(&self.0))? {
-            values.push(value);
-        }
-        Ok(values)
-    }
-}
-
-struct Item<'a, F>(&'a F);
-
-impl<'de, T, F: Fn(&str) -> Result<T, String>> DeserializeSeed<'de> for Item<'_, F> {
-    type Value = T;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
-        from_text(deserializer, self.0)
-    }
-}
-
 /// Reads a value from its text.
 pub fn parsed<T: FromStr<Err: fmt::Display>>(text: &str) -> Result<T, String> {
     text.parse().map_err(|error: T::Err| error.to_string())
+}
+
+/// A value that is read from its text, for types that deserialise differently elsewhere.
+struct Parsed<T>(T);
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Parsed<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, parsed).map(Self)
+    }
+}
+
+fn parsed_list<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    let values = Vec::<Parsed<T>>::deserialize(deserializer)?;
+    Ok(values.into_iter().map(|Parsed(value)| value).collect())
 }
 
 /// Makes types that are read from a text into values of the configuration.
@@ -118,7 +98,7 @@ macro_rules! text_values {
 }
 pub(super) use text_values;
 
-text_values!(ImagePrefix, RegistryHost, Schedule, TagPattern);
+text_values!(ImagePrefix, RegistryHost, Schedule, Period, TagPattern);
 
 /// One string or a list of them.
 pub fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
@@ -136,12 +116,8 @@ pub fn one_or_many<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
             Ok(vec![T::deserialize(StrDeserializer::new(text))?])
         }
 
-        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
-            let mut values = Vec::new();
-            while let Some(value) = seq.next_element()? {
-                values.push(value);
-            }
-            Ok(values)
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Vec<T>, A::Error> {
+            Vec::deserialize(SeqAccessDeserializer::new(seq))
         }
     }
     deserializer.deserialize_any(Texts(PhantomData))
@@ -156,68 +132,38 @@ pub enum OneOrMany {
     Many(#[schemars(length(min = 1))] Vec<String>),
 }
 
-/// A string, which `read` makes a value of, or a table.
-pub fn text_or_table<'de, D: Deserializer<'de>, T, K: Deserialize<'de>>(
-    deserializer: D,
-    expected: &'static str,
-    read: impl FnOnce(&str) -> Result<T, String>,
-    make: impl FnOnce(K) -> Result<T, String>,
-) -> Result<T, D::Error> {
-    struct Either<R, M, K>(&'static str, R, M, PhantomData<K>);
-    impl<'de, T, K, R, M> Visitor<'de> for Either<R, M, K>
-    where
-        K: Deserialize<'de>,
-        R: FnOnce(&str) -> Result<T, String>,
-        M: FnOnce(K) -> Result<T, String>,
-    {
-        type Value = T;
+/// A duration like `15m`.
+pub struct Period(Duration);
 
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str(self.0)
-        }
+impl FromStr for Period {
+    type Err = String;
 
-        fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-            (self.1)(text).map_err(E::custom)
-        }
-
-        // serde's own errors would quote numbers, and these may be passwords.
-        fn visit_i64<E: Error>(self, number: i64) -> Result<T, E> {
-            self.visit_str(&number.to_string())
-        }
-
-        fn visit_f64<E: Error>(self, number: f64) -> Result<T, E> {
-            self.visit_str(&number.to_string())
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
-            let keys = K::deserialize(MapAccessDeserializer::new(map))?;
-            (self.2)(keys).map_err(A::Error::custom)
-        }
+    fn from_str(text: &str) -> Result<Self, String> {
+        humantime::parse_duration(text).map(Self).map_err(|_| {
+            let hint = "write a number with its unit, like 90s, 15m, 24h or 7d";
+            hinted(format_args!("`{text}` is not a duration"), hint)
+        })
     }
-    deserializer.deserialize_any(Either(expected, read, make, PhantomData))
 }
 
-/// A duration like `15m`. `T` is the duration itself or an option of it.
-pub fn duration<'de, D: Deserializer<'de>, T: From<Duration>>(
-    deserializer: D,
-) -> Result<T, D::Error> {
-    from_text(deserializer, |text| read_duration(text).map(T::from))
+impl From<Period> for Duration {
+    fn from(period: Period) -> Self {
+        period.0
+    }
 }
 
-/// A duration longer than zero.
+/// The same, for types that are not read from keys of their own.
+pub fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    Period::deserialize(deserializer).map(Duration::from)
+}
+
+/// A duration longer than zero: itself or an option of it.
 pub fn positive_duration<'de, D: Deserializer<'de>, T: From<Duration>>(
     deserializer: D,
 ) -> Result<T, D::Error> {
-    from_text(deserializer, |text| match read_duration(text)? {
-        Duration::ZERO => Err("this must be longer than nothing".to_owned()),
-        duration => Ok(duration.into()),
-    })
-}
-
-fn read_duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|_| {
-        let hint = "write a number with its unit, like 90s, 15m, 24h or 7d";
-        hinted(format_args!("`{text}` is not a duration"), hint)
+    from_text(deserializer, |text| match parsed(text)? {
+        Period(Duration::ZERO) => Err("this must be longer than 0s".to_owned()),
+        Period(duration) => Ok(duration.into()),
     })
 }
 
@@ -282,7 +228,7 @@ pub fn tag_patterns<'de, D: Deserializer<'de>>(
 
 /// A list of at least one platform. [`Platform`]'s own serialisation is that of manifests.
 pub fn platforms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Platform>, D::Error> {
-    let platforms = list(deserializer, parsed)?;
+    let platforms = parsed_list(deserializer)?;
     if platforms.is_empty() {
         let message = "an empty list selects no platform: leave the key out for all";
         return Err(D::Error::custom(message));
@@ -302,23 +248,31 @@ pub fn command<'de, D: Deserializer<'de>>(
 }
 
 /// A list of hosts that may be token services, some with a scheme in front.
-///
-/// They are not normalised like registries: Docker Hub's other names are different hosts to a
-/// token service. With a scheme it is what errors suggest to write here.
 pub fn realms<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    list(deserializer, |text| {
-        let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-        if bare.is_some_and(|bare| bare.parse::<RegistryHost>().is_ok()) {
-            return Ok(text.to_ascii_lowercase());
-        }
-        match text.parse::<RegistryHost>() {
-            Ok(_) => Ok(text.to_ascii_lowercase()),
-            Err(error) => Err(hinted(error, "name the host only, like auth.example.com")),
-        }
-    })
+    let realms = parsed_list::<_, Realm>(deserializer)?;
+    Ok(realms.into_iter().map(|Realm(text)| text).collect())
 }
 
-/// The name of a rule, which stands in logs, metrics and on the command line.
+/// A host that may be a token service, perhaps with a scheme in front.
+///
+/// It is not normalised like a registry: Docker Hub's other names are different hosts to a token
+/// service. With a scheme it is what errors suggest to write here.
+struct Realm(String);
+
+impl FromStr for Realm {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bare = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+        let with_scheme = bare.is_some_and(|bare| bare.parse::<RegistryHost>().is_ok());
+        if !with_scheme && let Err(error) = text.parse::<RegistryHost>() {
+            return Err(hinted(error, "name the host only, like auth.example.com"));
+        }
+        Ok(Self(text.to_ascii_lowercase()))
+    }
+}
+
+/// The name of a rule, which is used in logs, in metrics and on the command line.
 pub fn rule_name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     from_text(deserializer, |text| {
         if text.trim().is_empty() {

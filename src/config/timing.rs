@@ -7,15 +7,16 @@ use jiff::tz::TimeZone;
 use super::checker::Checker;
 use super::document::Node;
 use super::show::{Writer, quoted, shown_duration};
+use super::text::Period;
 use crate::schedule::{Schedule, Timing, Trigger};
 
 /// The keys of a rule that say when it runs.
 pub struct TimingKeys {
     pub schedule: Option<Schedule>,
     pub timezone: Option<TimeZone>,
-    pub every: Option<Duration>,
+    pub every: Option<Period>,
     pub run_at_start: Option<bool>,
-    pub jitter: Option<Duration>,
+    pub jitter: Option<Period>,
 }
 
 impl TimingKeys {
@@ -36,8 +37,9 @@ impl TimingKeys {
             let message = "`timezone` belongs to a `schedule`, and there is none";
             checker.report(node.span_of("timezone"), message);
         }
-        let jitter = self.jitter.unwrap_or_default();
-        if let Some(interval) = self.every {
+        let (every, jitter) = (self.every.map(Duration::from), self.jitter.map(Duration::from));
+        let jitter = jitter.unwrap_or_default();
+        if let Some(interval) = every {
             if interval < Duration::from_secs(1) {
                 checker.report(node.span_of("every"), "`every` must be a second or more");
             }
@@ -45,7 +47,7 @@ impl TimingKeys {
                 checker.report(node.span_of("jitter"), "`jitter` must be shorter than `every`");
             }
         }
-        let trigger = match (self.schedule, self.every) {
+        let trigger = match (self.schedule, every) {
             (Some(schedule), _) => {
                 Trigger::Cron { schedule, timezone: self.timezone.unwrap_or(TimeZone::UTC) }
             }

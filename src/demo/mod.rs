@@ -31,14 +31,14 @@ pub async fn run(
     folder: &Path,
     world: World,
     program: &str,
-    watch: &(dyn Fn(&Step) + Sync),
+    watch: &mut (dyn FnMut(&Step) + Send),
 ) -> Result<DemoReport, DemoError> {
     let begin = Instant::now();
     let scene = Scene::set_up(folder, world).await?;
     let mut steps = Vec::new();
-    for name in steps::ALL {
+    for step in steps::all(&scene) {
         let begin = Instant::now();
-        let mut step = steps::play(&scene, name).await?;
+        let mut step = step.await?;
         step.seconds = begin.elapsed().as_secs_f64();
         watch(&step);
         steps.push(step);

@@ -29,7 +29,7 @@ pub struct RegistryAddress {
 }
 
 /// One step.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Step {
     pub name: &'static str,
     pub title: &'static str,
@@ -76,19 +76,12 @@ pub struct Next {
 
 impl Step {
     pub(super) fn new(name: &'static str, title: &'static str) -> Self {
-        Self {
-            name,
-            title,
-            story: Vec::new(),
-            source_requests: BTreeMap::new(),
-            target_requests: BTreeMap::new(),
-            images: Images::default(),
-            blobs_sent: 0,
-            blobs_mounted: 0,
-            bytes_sent: 0,
-            seconds: 0.0,
-            checks: Vec::new(),
-        }
+        Self { name, title, ..Self::default() }
+    }
+
+    /// Adds a line to the story.
+    pub(super) fn tell(&mut self, line: impl Into<String>) {
+        self.story.push(line.into());
     }
 
     pub fn passed(&self) -> bool {

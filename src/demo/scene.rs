@@ -21,7 +21,7 @@ pub(super) struct Scene {
     pub source: Registry,
     pub target: Registry,
     folder: PathBuf,
-    world: World,
+    pub world: World,
 }
 
 impl Scene {
@@ -60,10 +60,6 @@ impl Scene {
         Ok((Arc::new(registries), Arc::new(Carrier::new(state, RetryPolicy::default(), *jitter))))
     }
 
-    pub fn clock(&self) -> fn() -> u64 {
-        self.world.clock
-    }
-
     /// The source's layouts, to push to them although the source's registry is read-only.
     pub async fn source_layouts(&self) -> Result<Layouts, DemoError> {
         Ok(Layouts::open(self.folder.join("source")).await?)
@@ -83,42 +79,28 @@ impl Scene {
         let program = quoted(program);
         let path = |path: &Path| quoted(&path.to_string_lossy());
         let config = path(&self.config_file());
-        let next = |what, command| Next { what, command };
-        vec![
-            next("read the rules", format!("cat {config}")),
-            next(
-                "serve the source",
-                format!(
-                    "{program} serve-layout {} --listen {}",
-                    path(&self.folder.join("source")),
-                    source
-                ),
-            ),
-            next(
+        let [from, to] = ["source", "target"].map(|name| path(&self.folder.join(name)));
+        let tags = format!("http://{target}/v2/mirror/acme/web/tags/list");
+        let image = format!("docker://{target}/mirror/acme/web:latest");
+        let commands = [
+            ("read the rules", format!("cat {config}")),
+            ("serve the source", format!("{program} serve-layout {from} --listen {source}")),
+            (
                 "serve the target (in another terminal)",
-                format!(
-                    "{program} serve-layout {} --listen {} --writable",
-                    path(&self.folder.join("target")),
-                    target
-                ),
+                format!("{program} serve-layout {to} --listen {target} --writable"),
             ),
-            next("bring the target up to date", format!("{program} sync --config {config}")),
-            next(
+            ("bring the target up to date", format!("{program} sync --config {config}")),
+            (
                 "compare both, down to every byte",
                 format!("{program} verify --config {config} --read"),
             ),
-            next(
-                "list what was mirrored",
-                format!("curl http://{}/v2/mirror/acme/web/tags/list", target),
-            ),
-            next(
+            ("list what was mirrored", format!("curl {tags}")),
+            (
                 "look at an image with another tool",
-                format!(
-                    "skopeo inspect --tls-verify=false docker://{}/mirror/acme/web:latest",
-                    target
-                ),
+                format!("skopeo inspect --tls-verify=false {image}"),
             ),
-        ]
+        ];
+        commands.map(|(what, command)| Next { what, command }).into()
     }
 }
 

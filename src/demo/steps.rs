@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 
 use super::image::Image;
@@ -22,27 +24,15 @@ use crate::verify::{self, Verifier};
 /// Images that the rules select: five of acme's, and one release of the tool.
 const SELECTED: usize = 6;
 
-/// The steps, in their order.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Act {
-    Prepare,
-    FirstSync,
-    SecondSync,
-    MovedTag,
-    Verify,
-}
-
-pub(super) const ALL: [Act; 5] =
-    [Act::Prepare, Act::FirstSync, Act::SecondSync, Act::MovedTag, Act::Verify];
-
-pub(super) async fn play(scene: &Scene, act: Act) -> Result<Step, DemoError> {
-    match act {
-        Act::Prepare => prepare(scene).await,
-        Act::FirstSync => first_sync(scene).await,
-        Act::SecondSync => second_sync(scene).await,
-        Act::MovedTag => moved_tag(scene).await,
-        Act::Verify => verify(scene).await,
-    }
+/// The steps, in their order: each begins when it is awaited.
+pub(super) fn all(scene: &Scene) -> [BoxFuture<'_, Result<Step, DemoError>>; 5] {
+    [
+        prepare(scene).boxed(),
+        first_sync(scene).boxed(),
+        second_sync(scene).boxed(),
+        moved_tag(scene).boxed(),
+        verify(scene).boxed(),
+    ]
 }
 
 async fn prepare(scene: &Scene) -> Result<Step, DemoError> {
@@ -53,7 +43,7 @@ async fn prepare(scene: &Scene) -> Result<Step, DemoError> {
         stock::put(&layouts, sample).await?;
     }
     let (source, target) = scene.addresses();
-    step.story.push(format!("source {}, read-only, with sample images:", source.address));
+    step.tell(format!("source {}, read-only, with sample images:", source.address));
     let (registries, _) = scene.open(&scene.config()?)?;
     let host = host(&source.address)?;
     let mut found = BTreeSet::new();
@@ -64,17 +54,14 @@ async fn prepare(scene: &Scene) -> Result<Step, DemoError> {
         tags.sort();
         found.extend(tags.iter().map(|tag| format!("{name}:{tag}")));
         let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
-        step.story.push(format!("  {name}: {}", tags.join(", ")));
+        step.tell(format!("  {name}: {}", tags.join(", ")));
     }
-    step.story.push(
-        "  (indexes for several platforms with attestations of their build; acme/web:1.1 is signed)"
-            .to_owned(),
+    step.tell(
+        "  (indexes for several platforms with attestations of their build; acme/web:1.1 is signed)",
     );
-    step.story.push(format!("target {}, empty; the rules that fill it:", target.address));
-    step.story
-        .push("  acme: acme/** goes to mirror/acme/…, bit for bit, signatures included".to_owned());
-    step.story
-        .push("  cli: of tools/cli only the newest release, for linux/amd64 alone".to_owned());
+    step.tell(format!("target {}, empty; the rules that fill it:", target.address));
+    step.tell("  acme: acme/** goes to mirror/acme/…, bit for bit, signatures included");
+    step.tell("  cli: of tools/cli only the newest release, for linux/amd64 alone");
     let expected = samples.iter().filter_map(name).collect();
     step.check("the source lists its images", found, expected);
     note_requests(scene, &mut step);
@@ -109,12 +96,8 @@ async fn first_sync(scene: &Scene) -> Result<Step, DemoError> {
 async fn second_sync(scene: &Scene) -> Result<Step, DemoError> {
     let mut step = Step::new("second_sync", "Second sync: nothing has changed");
     sync(scene, &mut step).await?;
-    step.story.push(
-        "the source is asked for each tag and its signatures; the target not at all,".to_owned(),
-    );
-    step.story.push(
-        "because the state knows what is there (a rule's `recheck` says for how long)".to_owned(),
-    );
+    step.tell("the source is asked for each tag and its signatures; the target not at all,");
+    step.tell("because the state knows what is there (a rule's `recheck` says for how long)");
     check_counts(&mut step, 0, SELECTED);
     step.check("no blob was sent", step.blobs_sent, 0);
     let written = scene.target.requests();
@@ -147,7 +130,7 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
     let mut step = Step::new("verify", "Verify: both sides compared down to every byte");
     let config = scene.config()?;
     let (registries, carrier) = scene.open(&config)?;
-    let syncer = Syncer::new(registries, carrier, scene.clock());
+    let syncer = Syncer::new(registries, carrier, scene.world.clock);
     let mut tasks = Vec::new();
     for rule in &config.sync {
         let (selected, failures) = syncer.select(rule).await;
@@ -161,14 +144,14 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
     step.images.verified = report.counts.equal;
     step.images.failed = report.counts.total() - report.counts.equal;
     let checked = report.checked;
-    step.story.push(format!(
+    step.tell(format!(
         "{} manifests hashed on both sides, {} blobs of the target read and hashed ({})",
         checked.manifests,
         checked.blobs,
         bytesize::ByteSize(checked.bytes_read).display().iec()
     ));
     for problem in report.images.iter().flat_map(|image| &image.problems) {
-        step.story.push(problem.to_string());
+        step.tell(problem.to_string());
     }
     step.check("both sides could be read", report.success, true);
     step.check("every image is equal", step.images.verified, SELECTED);
@@ -182,7 +165,7 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
 async fn sync(scene: &Scene, step: &mut Step) -> Result<(), DemoError> {
     let config = scene.config()?;
     let (registries, carrier) = scene.open(&config)?;
-    let syncer = Syncer::new(registries, Arc::clone(&carrier), scene.clock());
+    let syncer = Syncer::new(registries, Arc::clone(&carrier), scene.world.clock);
     let rules: Vec<_> = config.sync.iter().collect();
     let reports = syncer.run(&rules, Mode::Apply, &CancellationToken::new(), &|_| {}).await;
     for report in &reports {
@@ -201,13 +184,13 @@ async fn sync(scene: &Scene, step: &mut Step) -> Result<(), DemoError> {
 
 fn tell(report: &RuleReport, step: &mut Step) {
     let counts = report.counts;
-    step.story.push(format!(
+    step.tell(format!(
         "rule {}: {} copied, {} unchanged",
         report.rule, counts.copied, counts.unchanged
     ));
     let errors = report.images.iter().flat_map(|image| &image.errors);
     for failure in errors.chain(&report.failures) {
-        step.story.push(failure.to_string());
+        step.tell(failure.to_string());
     }
     let notes = report.images.iter().flat_map(|image| &image.notes);
     step.story.extend(notes.map(|note| format!("  note: {note}")));

@@ -1,4 +1,4 @@
-//! Puts samples into layouts on disk, as somebody's `docker push` would have done.
+//! Puts samples into layouts on disk, as `docker push` would have done.
 
 use bytes::Bytes;
 use futures_util::StreamExt;

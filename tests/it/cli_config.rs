@@ -129,7 +129,7 @@ async fn a_secret_that_cannot_be_read_is_told() {
     tranship.write("token", "\n");
     let finished = tranship.run(["config", "check"]).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
-    let words = "error: the password for ghcr.io cannot be had: the secret file ";
+    let words = "error: failed to get the password for ghcr.io: the secret file ";
     assert!(finished.stderr.starts_with(words), "{finished:?}");
     assert!(finished.stderr.ends_with("/token is empty\n"), "{finished:?}");
     tranship.write("tranship.toml", GOOD);

@@ -145,9 +145,9 @@ async fn passwords_on_the_command_line_are_refused() {
 async fn what_is_not_given_and_cannot_be_asked_for_is_told() {
     let tranship = Tranship::new();
     let cases: [(&[&str], &str, &str); 5] = [
-        (&["r.example"], "", "nobody can be asked for the user name"),
-        (&["r.example", "-uu"], "", "nobody can be asked for the password"),
-        (&["r.example", "--password-stdin"], "p", "nobody can be asked for the user name"),
+        (&["r.example"], "", "cannot ask for the user name"),
+        (&["r.example", "-uu"], "", "cannot ask for the password"),
+        (&["r.example", "--password-stdin"], "p", "cannot ask for the user name"),
         (&["r.example", "-uu", "--password-stdin"], "\n", "the password is empty"),
         (&["r.example", "-ua:b", "--password-stdin"], "p", "a user name cannot have a colon"),
     ];

@@ -241,7 +241,7 @@ async fn only_the_rules_that_are_named_run() {
     let mark = source.mark().await;
     let unknown = mirror.run(&["--rule", "one", "--rule", "four"]).await;
     assert_eq!(unknown.code, Some(2), "{unknown:?}");
-    assert!(unknown.stderr.contains("there is no rule `four`"), "{unknown:?}");
+    assert!(unknown.stderr.contains("there is no [[sync]] rule `four`"), "{unknown:?}");
     assert!(unknown.stderr.contains("one, two, three"), "{unknown:?}");
     assert!(source.requests_since(mark).await.is_empty());
 }

@@ -122,7 +122,7 @@ delete = [
 }
 
 #[test]
-fn what_is_left_out_is_careful() {
+fn defaults_are_cautious() {
     let text = "[[cleanup]]\nname = \"a\"\nrepositories = [\"r.example/a\"]\ndelete = [{ id = \"u\", untagged = true }]\n";
     let rule = good(text);
     assert_eq!((rule.mode, rule.timing), (Mode::Plan, None));
@@ -164,7 +164,7 @@ fn layouts_are_named_by_their_paths() {
         ("/srv/images/kept", false),
         ("/srv/images/kept/below", true),
         ("/srv/images/team/base-x", false),
-        // Only what is below the root is no repository of its own.
+        // The root itself is not a repository, only what is below it.
         ("/srv/images", false),
         ("/srv/images/Upper", false),
         // A single layout has the last part of its path as its name.
@@ -202,47 +202,43 @@ fn wrong(lines: &str) -> String {
 const HERE: &str = "repositories = [\"r.example/a\"]";
 
 #[test]
-fn lines_that_cannot_be_meant_are_errors() {
-    let cases = [
+fn policy_lines_with_mistakes_are_errors() {
+    // Conditions of a line of `delete`.
+    let conditions = [
         (
-            r#"delete = [{ id = "x", older_than = "7d" }]"#,
+            r#"older_than = "7d""#,
             "4:18: `x` selects nothing: it has neither `tags` nor `semver`\nhint: for all tags write tags = [\"*\"]",
         ),
-        (r#"delete = [{ id = "x", tags = [] }]"#, "4:30: an empty list selects no tags"),
+        ("tags = []", "4:30: an empty list selects no tags"),
         (
-            r#"delete = [{ id = "x", tags = ["*"], older_than = "7d" }]"#,
+            r#"tags = ["*"], older_than = "7d""#,
             "4:30: this deletes every tag in time, and the rule keeps none\nhint: say in `keep`",
         ),
-        (r#"delete = [{ id = "x", tags = ["/.*/"] }]"#, "this deletes every tag"),
-        (r#"delete = [{ id = "x", tags = ["/^.*$/"] }]"#, "this deletes every tag"),
-        (r#"delete = [{ id = "x", tags = ["?*"] }]"#, "this deletes every tag"),
-        (r#"delete = [{ id = "x", tags = ["[a-zA-Z]*", "[0-9_]*"] }]"#, "this deletes every tag"),
+        (r#"tags = ["/.*/"]"#, "this deletes every tag"),
+        (r#"tags = ["/^.*$/"]"#, "this deletes every tag"),
+        (r#"tags = ["?*"]"#, "this deletes every tag"),
+        (r#"tags = ["[a-zA-Z]*", "[0-9_]*"]"#, "this deletes every tag"),
         (
-            r#"delete = [{ id = "x", tags = ["latest"], semver = ">=1" }]"#,
+            r#"tags = ["latest"], semver = ">=1""#,
             "4:51: none of the tags named beside it is such a version",
         ),
+        (r#"tags = ["a"], per = "major""#, "4:43: `per` belongs to `beyond_newest`"),
+        (r#"tags = ["a"], per = "/a.*/", beyond_newest = 1"#, "exactly one group"),
+        (r#"tags = ["a"], per = "week", beyond_newest = 1"#, "`week` is not a grouping"),
+        (r#"tags = ["a"], beyond_newest = 0"#, "expected a whole number of 1 or more"),
+        (r#"untagged = true, tags = ["a"]"#, "4:34: `untagged` stands alone"),
+        ("untagged = true, orphans = true", "`orphans` stands alone"),
+        ("untagged = false", "4:34: `untagged` is true or left out"),
         (
-            r#"delete = [{ id = "x", tags = ["a"], per = "major" }]"#,
-            "4:43: `per` belongs to `beyond_newest`",
+            r#"untagged = true, pulled_within = "3d""#,
+            "unknown key `pulled_within` in `delete` of [[cleanup]]",
         ),
-        (
-            r#"delete = [{ id = "x", tags = ["a"], per = "/a.*/", beyond_newest = 1 }]"#,
-            "exactly one group",
-        ),
-        (
-            r#"delete = [{ id = "x", tags = ["a"], per = "week", beyond_newest = 1 }]"#,
-            "`week` is no grouping",
-        ),
-        (
-            r#"delete = [{ id = "x", tags = ["a"], beyond_newest = 0 }]"#,
-            "expected a whole number of 1 or more",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true, tags = ["a"] }]"#,
-            "4:34: `untagged` stands alone",
-        ),
-        (r#"delete = [{ id = "x", untagged = true, orphans = true }]"#, "`orphans` stands alone"),
-        (r#"delete = [{ id = "x", untagged = false }]"#, "4:34: `untagged` is true or left out"),
+    ];
+    for (conditions, expected) in conditions {
+        let found = wrong(&format!("{HERE}\ndelete = [{{ id = \"x\", {conditions} }}]"));
+        assert!(found.contains(expected), "{conditions}\n{found}");
+    }
+    let cases = [
         (
             r#"delete = [{ id = "x", untagged = true }, { id = "x", orphans = true }]"#,
             "duplicate id `x`: line 4",
@@ -253,55 +249,33 @@ fn lines_that_cannot_be_meant_are_errors() {
 delete = [{ id = "x", untagged = true }]"#,
             "4:41: `per` belongs to `newest`",
         ),
-        (
-            r#"delete = [{ id = "x", untagged = true, pulled_within = "3d" }]"#,
-            "unknown key `pulled_within` in `delete` of [[cleanup]]",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true }]
-clock = []"#,
-            "5:9: an empty list tells no age",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true }]
-clock = ["pushed", "pushed"]"#,
-            "5:9: a clock stands here twice",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true }]
-clock = ["pulled"]"#,
-            "`pulled` is not allowed here",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true }]
-max_delete = {}"#,
-            "5:14: an empty table limits nothing",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true }]
-max_delete = { percent = 120 }"#,
-            "5:26: there are no more than 100 percent",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true }]
-quarantine = { to = "backup" }"#,
-            "5:21: the target `backup` names no registry",
-        ),
-        (
-            r#"delete = [{ id = "x", untagged = true }]
-schedule = "0 3 * * *"
-every = "1h""#,
-            "6:9: a rule has either `schedule` or `every`, not both",
-        ),
     ];
     for (lines, expected) in cases {
         let found = wrong(&format!("{HERE}\n{lines}"));
         assert!(found.contains(expected), "{lines}\n{found}");
     }
+    // Lines that are wrong beside a deletion without mistakes.
+    let beside = [
+        ("clock = []", "5:9: an empty list gives no age"),
+        (r#"clock = ["pushed", "pushed"]"#, "5:9: a clock is listed twice"),
+        (r#"clock = ["pulled"]"#, "`pulled` is not allowed here"),
+        ("max_delete = {}", "5:14: an empty table limits nothing"),
+        ("max_delete = { percent = 120 }", "5:26: a percentage cannot be above 100"),
+        (r#"quarantine = { to = "backup" }"#, "5:21: the target `backup` names no registry"),
+        (
+            r#"schedule = "0 3 * * *"
+every = "1h""#,
+            "6:9: a rule has either `schedule` or `every`, not both",
+        ),
+    ];
+    for (line, expected) in beside {
+        let found = wrong(&format!("{HERE}\ndelete = [{{ id = \"x\", untagged = true }}]\n{line}"));
+        assert!(found.contains(expected), "{line}\n{found}");
+    }
 }
 
 #[test]
-fn repositories_that_cannot_be_meant_are_errors() {
+fn repositories_with_mistakes_are_errors() {
     let cases = [
         (r#"[]"#, "", "no repository is named here"),
         (r#"["!r.example/a"]"#, "", "no repository is named here"),
@@ -309,7 +283,7 @@ fn repositories_that_cannot_be_meant_are_errors() {
         (
             r#"["oci:/srv/a:v1"]"#,
             "",
-            "3:17: `oci:/srv/a:v1` names an image, and not a repository\nhint: say what goes",
+            "3:17: `oci:/srv/a:v1` names an image, and not a repository\nhint: say in `delete`",
         ),
         (r#"["oci:/srv/**:v1"]"#, "", "3:17: `oci:/srv/**:v1` names an image"),
         (r#"["oci:/srv/**", "!oci:/srv/a:v1"]"#, "", "3:32: `!oci:/srv/a:v1` names an image"),

@@ -26,7 +26,7 @@ fn sources_are_read_and_shown() {
 }
 
 #[test]
-fn strangers_are_believed_on_this_machine_only() {
+fn without_a_secret_the_daemon_must_listen_on_loopback() {
     let events = "[events.open]\nformat = \"quay\"\nregistry = \"quay.io\"\n\
                   [events.closed]\nformat = \"quay\"\nregistry = \"quay.io\"\nsecret = { env = \"SET\" }\n";
     let listening = |listen: &str| {
@@ -39,78 +39,62 @@ fn strangers_are_believed_on_this_machine_only() {
         assert_eq!(parse(&listening(listen)).unwrap_err().problems().len(), 1, "{listen}");
     }
     insta::assert_snapshot!(errors(&listening("0.0.0.0:1")), @r#"
-    tranship.toml:4:9: other machines could reach 0.0.0.0:1, and the events `open` would be believed from anybody
+    tranship.toml:4:9: other machines could reach 0.0.0.0:1, and the events `open` would be accepted from anybody
         4 | [events.open]
           |         ^^^^
     hint: set `secret` here, or `listen` on 127.0.0.1 in [daemon]
     "#);
 }
 
-#[test]
-fn everything_wrong_at_once() {
-    let text = r#"
+refused!(everything_wrong_at_once, r#"
 [events."a b"]
 format = "quay"
 registry = "https://quay.io"
 secret = "hunter2"
-"#;
-    insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:1:9: `a b` is not a name for a source of events
-        1 | [events."a b"]
-          |         ^^^^^
-    hint: it is a part of an address: at most 64 letters, digits, `-` and `_`
+"#, @r#"
+tranship.toml:1:9: `a b` is not a name for a source of events
+    1 | [events."a b"]
+      |         ^^^^^
+hint: it is a part of an address: at most 64 letters, digits, `-` and `_`
 
-    tranship.toml:3:12: `https://quay.io` is not a registry host: expected `host` or `host:port`
-        3 | registry = "https://quay.io"
-          |            ^^^^^^^^^^^^^^^^^
+tranship.toml:3:12: `https://quay.io` is not a registry host: expected `host` or `host:port`
+    3 | registry = "https://quay.io"
+      |            ^^^^^^^^^^^^^^^^^
 
-    tranship.toml:4:10: a secret is never written into the configuration itself
-        4 | secret = …
-          |          ^
-    hint: write where it comes from: { env = "VARIABLE" }, { file = "path" } or { command = ["program", "argument"] }
-    "#);
-}
+tranship.toml:4:10: a secret is never written into the configuration itself
+    4 | secret = …
+      |          ^
+hint: write where it comes from: { env = "VARIABLE" }, { file = "path" } or { command = ["program", "argument"] }
+"#);
 
-#[test]
-fn an_unknown_format() {
-    let text = r#"
+refused!(an_unknown_format, r#"
 [events.hub]
 format = "dockerhub"
 registry = "docker.io"
-"#;
-    insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:2:10: `dockerhub` is not allowed here (did you mean `docker-hub`?)
-        2 | format = "dockerhub"
-          |          ^^^^^^^^^^^
-    hint: allowed here: distribution, harbor, docker-hub, ghcr, quay, acr, zot
-    "#);
-}
+"#, @r#"
+tranship.toml:2:10: `dockerhub` is not allowed here (did you mean `docker-hub`?)
+    2 | format = "dockerhub"
+      |          ^^^^^^^^^^^
+hint: allowed here: distribution, harbor, docker-hub, ghcr, quay, acr, zot
+"#);
 
-#[test]
-fn a_source_without_a_registry() {
-    let text = r#"
+refused!(a_source_without_a_registry, r#"
 [events.hub]
 format = "docker-hub"
-"#;
-    insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:1:1: key `registry` is missing in [events.hub]
-        1 | [events.hub]
-          | ^^^^^^^^^^^^
-    "#);
-}
+"#, @r#"
+tranship.toml:1:1: key `registry` is missing in [events.hub]
+    1 | [events.hub]
+      | ^^^^^^^^^^^^
+"#);
 
-#[test]
-fn an_unknown_key() {
-    let text = r#"
+refused!(an_unknown_key, r#"
 [events.hub]
 format = "docker-hub"
 registry = "docker.io"
 secrets = "hunter2"
-"#;
-    insta::assert_snapshot!(errors(text), @r#"
-    tranship.toml:4:1: unknown key `secrets` in [events.hub] (did you mean `secret`?)
-        4 | secrets = …
-          | ^^^^^^^
-    hint: allowed here: format, registry, secret
-    "#);
-}
+"#, @r#"
+tranship.toml:4:1: unknown key `secrets` in [events.hub] (did you mean `secret`?)
+    4 | secrets = …
+      | ^^^^^^^
+hint: allowed here: format, registry, secret
+"#);

@@ -59,7 +59,7 @@ fn what_is_shown_means_the_same() {
 }
 
 #[test]
-fn sources_that_cannot_be_meant_are_errors() {
+fn sources_with_mistakes_are_errors() {
     const LIST: &str = "[in_use.a]\nformat = \"list\"\n";
     const PODS: &str = "[in_use.a]\nformat = \"kubernetes\"\ncommand = [\"kubectl\"]\n";
     let cases = [
@@ -76,7 +76,7 @@ fn sources_that_cannot_be_meant_are_errors() {
             "4:9: `paths` belongs to the format `kubernetes`",
         ),
         (PODS, "paths = [\"$.a\", \"spec.image\"]", "4:17: `spec.image` is not a JSONPath: "),
-        (PODS, "timeout = \"0s\"", "4:11: this must be longer than nothing"),
+        (PODS, "timeout = \"0s\"", "4:11: this must be longer than 0s"),
         (PODS, "remember = \"long\"", "4:12: `long` is not a duration"),
         (
             PODS,
@@ -115,7 +115,7 @@ fn sources_that_cannot_be_meant_are_errors() {
 }
 
 #[test]
-fn rules_name_sources_that_there_are() {
+fn rules_name_existing_sources() {
     let rule = |names: &str| {
         errors(&format!(
             "[in_use.prod]\nformat = \"list\"\nfile = \"x\"\n[in_use.staging]\nformat = \"list\"\nfile = \"x\"\n\
@@ -130,7 +130,7 @@ fn rules_name_sources_that_there_are() {
     hint: there are: prod, staging
     "#);
     let twice = rule("[\"prod\", \"prod\"]");
-    assert!(twice.contains("10:19: `prod` stands here twice"), "{twice}");
+    assert!(twice.contains("10:19: `prod` is listed twice"), "{twice}");
     let none = rule("[]");
     assert!(none.contains("10:10: an empty list protects nothing"), "{none}");
     // A source with a mistake in it is there all the same.
@@ -143,12 +143,15 @@ fn rules_name_sources_that_there_are() {
         "[[cleanup]]\nname = \"a\"\nrepositories = [\"r.example/a\"]\nin_use = [\"prod\"]\n\
          delete = [{ id = \"u\", untagged = true }]\n",
     );
-    assert!(without.contains("hint: say in [in_use.prod] where to learn what runs"), "{without}");
+    assert!(
+        without.contains("hint: define [in_use.prod]: where to read what is in use"),
+        "{without}"
+    );
 }
 
 /// The parser's time grows without bounds by the depth of brackets, so that is bounded.
 #[test]
-fn paths_that_take_for_ever_are_not_read() {
+fn paths_that_take_too_long_to_parse_are_refused() {
     for (open, close) in [("(", ")"), ("!(", ")"), ("@[?", "]"), ("$[?", "]"), ("f(", ")")] {
         let path = |depth: usize| {
             let text = format!("$[?{}@.a{}]", open.repeat(depth), close.repeat(depth));

@@ -1,5 +1,15 @@
 //! The configuration as a whole: every error in full, values and defaults, and the documents.
 
+/// A test that a configuration is refused with exactly these errors.
+macro_rules! refused {
+    ($name:ident, $text:expr, @$errors:literal) => {
+        #[test]
+        fn $name() {
+            insta::assert_snapshot!($crate::config::tests::errors(&$text), @$errors);
+        }
+    };
+}
+
 mod cleanup;
 mod documents;
 mod events;
@@ -28,7 +38,40 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
     super::parse(text.trim_start(), &folder.path().join("tranship.toml"), &env)
 }
 
-/// What is wrong, with the folder left out.
+/// A configuration of one rule with these lines besides, the first of them on line 5.
+fn rule(lines: &str) -> String {
+    rules([lines])
+}
+
+/// A configuration of rules that differ in their name and in these lines.
+fn rules<const N: usize>(lines: [&str; N]) -> String {
+    let rule = |(name, lines): (&str, &str)| {
+        let lines = lines.trim();
+        format!(
+            "[[sync]]\nname = \"{name}\"\nsource = \"ghcr.io/acme/app\"\ntarget = \"r.io/app\"\n{lines}\n"
+        )
+    };
+    let rules: Vec<String> = ["r", "s"].into_iter().zip(lines).map(rule).collect();
+    rules.join("\n")
+}
+
+/// A configuration of one rule. `target` is a text or a list.
+fn copying(source: &str, target: impl std::fmt::Debug) -> String {
+    // Rust writes both as TOML does.
+    format!("[[sync]]\nname = \"r\"\nsource = {source:?}\ntarget = {target:?}\n")
+}
+
+/// A configuration of one registry with these lines.
+fn registry(lines: &str) -> String {
+    format!("[registry.\"ghcr.io\"]\n{lines}\n")
+}
+
+/// A configuration of one registry with this value as the password.
+fn password(value: &str) -> String {
+    registry(&format!("username = \"u\"\npassword = {value}"))
+}
+
+/// All errors, with the folder left out.
 fn errors(text: &str) -> String {
     let error = parse(text).expect_err("the configuration has errors").to_string();
     let folder = error.split("/tranship.toml:").next().unwrap().to_owned();

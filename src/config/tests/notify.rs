@@ -1,4 +1,4 @@
-//! Who is told: what is read, and what is wrong.
+//! `[[notify]]`: what is read, and what is wrong.
 
 use super::{errors, parse};
 use crate::config::{AlertKind, NotifyFormat, Receiver, SecretSource, WebhookUrl};
@@ -48,7 +48,7 @@ fn only_the_host_is_ever_shown() {
 }
 
 #[test]
-fn what_is_wrong_is_said_without_the_address() {
+fn errors_do_not_show_the_address() {
     for (text, expected) in [
         ("url = \"s3cret\"", "not the address of a webhook"),
         ("url = \"ftp://s3cret/\"", "not the address of a webhook"),
@@ -69,7 +69,7 @@ fn what_is_wrong_is_said_without_the_address() {
             "url = \"https://a.io\"\nheaders = { \"a b\" = { env = \"SET\" } }",
             "not the name of a header",
         ),
-        ("url = \"https://a.io\"\non = []", "an empty list tells nobody"),
+        ("url = \"https://a.io\"\non = []", "an empty list selects no notification"),
         ("url = \"https://a.io\"\nrules = []", "leave the key out for all"),
         ("url = \"https://a.io\"\nrules = [\"[\"]", "is not a pattern"),
         ("url = \"https://a.io\"\nrules = [\"prod\"]", "there is no rule `prod`"),
