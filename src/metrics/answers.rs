@@ -15,14 +15,7 @@ const STATUSES: [&str; 24] = [
 /// The label of a status.
 fn label(status: StatusCode) -> usize {
     let at = |label: &str| STATUSES.iter().position(|known| *known == label);
-    let class = || match status.as_u16() / 100 {
-        1 => at("1xx"),
-        2 => at("2xx"),
-        3 => at("3xx"),
-        4 => at("4xx"),
-        5 => at("5xx"),
-        _ => None,
-    };
+    let class = || at(&format!("{}xx", status.as_u16() / 100));
     at(status.as_str()).or_else(class).unwrap_or(STATUSES.len() - 1)
 }
 

@@ -43,18 +43,15 @@ pub(super) struct Opened {
 }
 
 /// A request under way.
-pub(super) struct Busy {
-    connections: Connections,
-    id: u64,
-}
+pub(super) struct Busy(Arc<Opened>);
 
 impl Connections {
     /// A new connection, idle.
-    pub fn join(&self) -> Opened {
+    pub fn join(&self) -> Arc<Opened> {
         let mut open = self.open();
         let change = open.next_change();
         open.by_id.insert(change, Connection { end: None, requests: 0, since: change });
-        Opened { connections: self.clone(), id: change }
+        Arc::new(Opened { connections: self.clone(), id: change })
     }
 
     /// Registers how a connection is closed, if it is still open.
@@ -105,11 +102,11 @@ impl Opened {
     }
 
     /// A request has come.
-    pub fn busy(&self) -> Busy {
+    pub fn busy(self: &Arc<Self>) -> Busy {
         if let Some(connection) = self.connections.open().by_id.get_mut(&self.id) {
             connection.requests += 1;
         }
-        Busy { connections: self.connections.clone(), id: self.id }
+        Busy(Arc::clone(self))
     }
 }
 
@@ -121,12 +118,13 @@ impl Drop for Opened {
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        let mut open = self.connections.open();
+        let Opened { connections, id } = &*self.0;
+        let mut open = connections.open();
         let change = open.next_change();
-        if let Some(connection) = open.by_id.get_mut(&self.id) {
+        if let Some(connection) = open.by_id.get_mut(id) {
             connection.requests -= 1;
             connection.since = change;
-            self.connections.0.idle.notify_one();
+            connections.0.idle.notify_one();
         }
     }
 }
@@ -137,7 +135,7 @@ mod tests {
 
     /// A connection that never ends by itself.
     fn connect(connections: &Connections) -> (Arc<Opened>, tokio::task::JoinHandle<()>) {
-        let opened = Arc::new(connections.join());
+        let opened = connections.join();
         let task = tokio::spawn(std::future::pending());
         connections.ended_by(opened.id(), task.abort_handle());
         (opened, task)

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -90,7 +89,7 @@ pub async fn serve(
         }
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(bounds.write_timeout));
-        let opened = Arc::new(open.join());
+        let opened = open.join();
         let id = opened.id();
         let service = TowerToHyperService::new(router.clone());
         let service = hyper::service::service_fn(move |request| {

@@ -19,9 +19,9 @@ pub(super) enum Access {
     Free,
     /// Everybody who reaches the address: probes and scrapers.
     Open,
-    /// Everybody on this machine; elsewhere whoever has the token.
+    /// Everybody on this machine; elsewhere clients with the token.
     Read,
-    /// Whoever has the token.
+    /// Clients with the token.
     Change,
     /// Senders of push events, who have secrets of their own.
     Events,
@@ -42,19 +42,19 @@ pub(super) async fn guard(
 fn admit(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
     match access {
         Access::Free => Ok(()),
-        Access::Open => api.limits.probe(),
-        Access::Events => api.limits.event(),
-        Access::Read | Access::Change => match know(api, access, headers) {
-            Ok(()) => api.limits.request(),
-            // Whoever guesses tokens is slowed down, and slows down nobody else.
-            Err(problem) => api.limits.refusal().and(Err(problem)),
+        Access::Open => api.limits.probes.admit(),
+        Access::Events => api.limits.events.admit(),
+        Access::Read | Access::Change => match authorize(api, access, headers) {
+            Ok(()) => api.limits.requests.admit(),
+            // Clients that guess tokens are slowed down, and slow down nobody else.
+            Err(problem) => api.limits.refusals.admit().and(Err(problem)),
         },
     }
 }
 
-/// Whether whoever asks may read the API.
+/// Whether a client may read the API.
 pub(super) fn may_read(api: &Api, headers: &HeaderMap) -> bool {
-    know(api, Access::Read, headers).is_ok()
+    authorize(api, Access::Read, headers).is_ok()
 }
 
 /// A page in a browser on this machine can send requests here, in the name of nobody: what is open
@@ -66,6 +66,7 @@ fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
             .is_some_and(|site| !matches!(site, "none" | "same-origin"));
     // A name that leads here may lead elsewhere for the page that it belongs to.
     let host = text(header::HOST).unwrap_or_default();
+    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
     let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(h, _)| h);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     let is_here =
@@ -79,12 +80,8 @@ fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
     Ok(())
 }
 
-fn is_port(text: &str) -> bool {
-    text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
-/// Whether whoever asks may.
-fn know(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
+/// Checks that a client has this access.
+fn authorize(api: &Api, access: Access, headers: &HeaderMap) -> Result<(), Problem> {
     let guarded = api.daemon.guarded();
     let Some(token) = guarded.token else {
         return match access {

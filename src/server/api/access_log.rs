@@ -1,4 +1,4 @@
-//! A line for each request, for whoever wants to know who asks what, and how long answers take.
+//! A line of the log for each request: what was asked, and how long the answer took.
 
 use axum::extract::{MatchedPath, Request};
 use axum::middleware::Next;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::post;
 use http::StatusCode;
 
@@ -34,18 +34,17 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     }]
 }
 
-async fn receive(State(api): State<Arc<Api>>, Name(source): Name, request: Request) -> Response {
+async fn receive(
+    State(api): State<Arc<Api>>,
+    Name(source): Name,
+    request: Request,
+) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let (headers, query) = (&head.headers, head.uri.query());
-    let take = async {
-        let intake = api.daemon.intake(&source, headers, query).map_err(refused)?;
-        let body = api.limits.body(body).await?;
-        intake.take(headers, query, &body).await.map_err(refused)
-    };
-    match take.await {
-        Ok(accepted) => json_with(StatusCode::ACCEPTED, &accepted),
-        Err(problem) => problem.into_response(),
-    }
+    let intake = api.daemon.intake(&source, headers, query).map_err(refused)?;
+    let body = api.limits.body(body).await?;
+    let accepted = intake.take(headers, query, &body).await.map_err(refused)?;
+    Ok(json_with(StatusCode::ACCEPTED, &accepted))
 }
 
 fn refused(refusal: EventRefusal) -> Problem {

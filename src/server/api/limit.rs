@@ -33,45 +33,28 @@ const BODIES: usize = 64;
 
 /// The rates of one server, over all its clients.
 pub(super) struct Limits {
-    requests: Rate,
-    refusals: Rate,
-    probes: Rate,
-    events: Rate,
+    pub requests: Rate,
+    /// Of requests by somebody unknown, which are refused anyway.
+    pub refusals: Rate,
+    pub probes: Rate,
+    /// Of notifications, which their senders send again.
+    pub events: Rate,
     /// Bodies that are being received.
     bodies: Semaphore,
 }
 
-type Rate = RateLimiter<NotKeyed, InMemoryState, DefaultClock>;
+/// A limited number of requests a second.
+pub(super) struct Rate(RateLimiter<NotKeyed, InMemoryState, DefaultClock>);
 
 impl Limits {
     pub fn new() -> Self {
         Self {
-            requests: limiter(REQUESTS),
-            refusals: limiter(REFUSALS),
-            probes: limiter(PROBES),
-            events: limiter(EVENTS),
+            requests: Rate::new(REQUESTS),
+            refusals: Rate::new(REFUSALS),
+            probes: Rate::new(PROBES),
+            events: Rate::new(EVENTS),
             bodies: Semaphore::new(BODIES),
         }
-    }
-
-    /// Counts a request, or refuses it.
-    pub fn request(&self) -> Result<(), Problem> {
-        admit(&self.requests)
-    }
-
-    /// Counts a request of somebody unknown, or refuses it even that.
-    pub fn refusal(&self) -> Result<(), Problem> {
-        admit(&self.refusals)
-    }
-
-    /// Counts a probe or a scrape, or refuses it.
-    pub fn probe(&self) -> Result<(), Problem> {
-        admit(&self.probes)
-    }
-
-    /// Counts a notification, or refuses it; its sender tries again.
-    pub fn event(&self) -> Result<(), Problem> {
-        admit(&self.events)
     }
 
     /// The whole body, if there is room for it, and it is not too large and comes in time.
@@ -86,16 +69,18 @@ impl Limits {
     }
 }
 
-fn limiter((a_second, at_once): (u32, u32)) -> Rate {
-    let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-    let quota = Quota::per_second(at_least_one(a_second)).allow_burst(at_least_one(at_once));
-    RateLimiter::direct(quota)
-}
+impl Rate {
+    fn new((a_second, at_once): (u32, u32)) -> Self {
+        let at_least_one = |n| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
+        let quota = Quota::per_second(at_least_one(a_second)).allow_burst(at_least_one(at_once));
+        Self(RateLimiter::direct(quota))
+    }
 
-fn admit(limiter: &Rate) -> Result<(), Problem> {
-    limiter.check().map_err(|_| {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests at once: try again shortly")
-    })
+    /// Counts a request, or refuses it.
+    pub fn admit(&self) -> Result<(), Problem> {
+        let detail = "too many requests at once: try again shortly";
+        self.0.check().map_err(|_| Problem::new(StatusCode::TOO_MANY_REQUESTS, detail))
+    }
 }
 
 /// Reads all of a body.

@@ -110,8 +110,7 @@ fn json_with(status: StatusCode, document: &impl Serialize) -> Response {
             (status, [(header::CONTENT_TYPE, json)], body).into_response()
         }
         Err(error) => {
-            let detail = format!("the answer cannot be written: {error}");
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+            Problem::internal(format!("the answer cannot be written: {error}")).into_response()
         }
     }
 }

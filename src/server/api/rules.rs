@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use http::StatusCode;
 
@@ -74,36 +74,30 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
     ]
 }
 
-fn unknown(name: &str) -> Response {
+fn unknown(name: &str) -> Problem {
     Problem::not_found(format!("there is no rule `{name}`: GET /api/v1/rules lists them"))
-        .into_response()
 }
 
-async fn one(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
-    api.daemon.rule(&name).map_or_else(|| unknown(&name), |rule| json(&rule))
+async fn one(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, Problem> {
+    Ok(json(&api.daemon.rule(&name).ok_or_else(|| unknown(&name))?))
 }
 
-async fn plan(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
+async fn plan(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, Problem> {
+    let unavailable = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
     let Ok(_place) = api.plans.try_acquire() else {
-        let detail = "other plans are being made: try again when they are done";
-        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response();
+        return Err(unavailable("other plans are being made: try again when they are done"));
     };
     match tokio::time::timeout(PLAN_TIMEOUT, api.daemon.plan(&name)).await {
-        Ok(Some(RulePlan::Sync(report))) => json(&report),
-        Ok(Some(RulePlan::Cleanup(plans))) => json(&plans),
-        Ok(None) => unknown(&name),
-        Err(_) => {
-            let detail = "the plan took too long: `tranship sync --dry-run` and `tranship cleanup` \
-                          have no limit";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail).into_response()
-        }
+        Ok(Some(RulePlan::Sync(report))) => Ok(json(&report)),
+        Ok(Some(RulePlan::Cleanup(plans))) => Ok(json(&plans)),
+        Ok(None) => Err(unknown(&name)),
+        Err(_) => Err(unavailable(
+            "the plan took too long: `tranship sync --dry-run` and `tranship cleanup` have no limit",
+        )),
     }
 }
 
-async fn run(State(api): State<Arc<Api>>, Name(name): Name) -> Response {
-    match api.daemon.run_rule(&name).await {
-        Ok(Some(accepted)) => json_with(StatusCode::ACCEPTED, &accepted),
-        Ok(None) => unknown(&name),
-        Err(stopping) => Problem::from(stopping).into_response(),
-    }
+async fn run(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, Problem> {
+    let accepted = api.daemon.run_rule(&name).await?.ok_or_else(|| unknown(&name))?;
+    Ok(json_with(StatusCode::ACCEPTED, &accepted))
 }

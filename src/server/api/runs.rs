@@ -1,11 +1,10 @@
 //! Runs: those of the past, those under way, and the request to stop one.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use axum::routing::{get, post};
 use http::StatusCode;
 use jiff::Timestamp;
@@ -99,48 +98,37 @@ struct Wanted {
 async fn list(
     State(api): State<Arc<Api>>,
     wanted: Result<Query<Wanted>, QueryRejection>,
-) -> Response {
-    let Query(wanted) = match wanted {
-        Ok(wanted) => wanted,
-        Err(rejection) => return Problem::bad_request(rejection.body_text()).into_response(),
-    };
-    let filter = Filter {
-        rule: wanted.rule,
-        outcome: wanted.outcome,
-        since: wanted.since,
-        limit: Some(wanted.limit.unwrap_or(RUNS).min(MAX_RUNS)),
-    };
-    match api.daemon.runs(filter).await {
-        Ok(runs) => json(&runs),
-        Err(error) => unreadable(&error),
+) -> Result<Response, Problem> {
+    let Query(Wanted { rule, outcome, since, limit }) =
+        wanted.map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+    let limit = Some(limit.unwrap_or(RUNS).min(MAX_RUNS));
+    let runs = api.daemon.runs(Filter { rule, outcome, since, limit }).await;
+    Ok(json(&runs.map_err(unreadable)?))
+}
+
+async fn one(State(api): State<Arc<Api>>, Name(id): Name) -> Result<Response, Problem> {
+    let run = api.daemon.run(parse(&id)?).await.map_err(unreadable)?;
+    Ok(json(&run.ok_or_else(|| unknown(&id))?))
+}
+
+async fn cancel(
+    State(api): State<Arc<Api>>,
+    Name(id): Name,
+) -> Result<(StatusCode, &'static str), Problem> {
+    match api.daemon.cancel(parse(&id)?).await? {
+        true => Ok((StatusCode::ACCEPTED, "it stops\n")),
+        false => Err(Problem::not_found(format!("{id} is neither under way nor waiting"))),
     }
 }
 
-async fn one(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
-    let Ok(id) = RunId::from_str(&id) else { return unknown(&id) };
-    match api.daemon.run(id.clone()).await {
-        Ok(Some(run)) => json(&run),
-        Ok(None) => unknown(id.as_str()),
-        Err(error) => unreadable(&error),
-    }
+fn parse(id: &str) -> Result<RunId, Problem> {
+    id.parse().map_err(|_| unknown(id))
 }
 
-async fn cancel(State(api): State<Arc<Api>>, Name(id): Name) -> Response {
-    let Ok(run) = RunId::from_str(&id) else { return unknown(&id) };
-    match api.daemon.cancel(run).await {
-        Ok(true) => (StatusCode::ACCEPTED, "it stops\n").into_response(),
-        Ok(false) => {
-            Problem::not_found(format!("{id} is neither under way nor waiting")).into_response()
-        }
-        Err(stopping) => Problem::from(stopping).into_response(),
-    }
+fn unknown(id: &str) -> Problem {
+    Problem::not_found(format!("there is no run `{id}` in the history"))
 }
 
-fn unknown(id: &str) -> Response {
-    Problem::not_found(format!("there is no run `{id}` in the history")).into_response()
-}
-
-fn unreadable(error: &std::io::Error) -> Response {
-    let detail = format!("the history cannot be read: {error}");
-    Problem::new(StatusCode::INTERNAL_SERVER_ERROR, detail).into_response()
+fn unreadable(error: std::io::Error) -> Problem {
+    Problem::internal(format!("the history cannot be read: {error}"))
 }

@@ -114,23 +114,19 @@ async fn ready(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     json_with(status, &readiness)
 }
 
-async fn render(State(api): State<Arc<Api>>) -> Response {
-    match api.daemon.render_metrics() {
-        Ok(text) => ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response(),
-        Err(error) => {
-            Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response()
-        }
-    }
+async fn render(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Problem> {
+    let text = api.daemon.render_metrics().map_err(|error| Problem::internal(error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text))
 }
 
-async fn config(State(api): State<Arc<Api>>) -> Response {
-    ([(header::CONTENT_TYPE, "application/toml")], api.daemon.config()).into_response()
+async fn config(State(api): State<Arc<Api>>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "application/toml")], api.daemon.config())
 }
 
-async fn reload(State(api): State<Arc<Api>>) -> Response {
+async fn reload(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     match api.daemon.reload().await {
-        Ok(()) => json(&api.daemon.status()),
-        Err(ReloadError::Stopping(stopping)) => Problem::from(stopping).into_response(),
-        Err(why) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string()).into_response(),
+        Ok(()) => Ok(json(&api.daemon.status())),
+        Err(ReloadError::Stopping(stopping)) => Err(stopping.into()),
+        Err(why) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why.to_string())),
     }
 }

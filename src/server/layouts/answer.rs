@@ -112,15 +112,15 @@ pub(super) fn json(value: &serde_json::Value) -> Response {
 }
 
 /// An answer with headers.
-pub(super) fn with_headers<'a>(
+pub(super) fn with_headers(
     status: StatusCode,
-    headers: impl IntoIterator<Item = (HeaderName, &'a str)>,
+    headers: impl IntoIterator<Item = (HeaderName, impl AsRef<str>)>,
     body: impl Into<Body>,
 ) -> Response {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     for (name, value) in headers {
-        response.headers_mut().insert(name, text(value));
+        response.headers_mut().insert(name, text(value.as_ref()));
     }
     response
 }

@@ -21,12 +21,11 @@ impl Registry {
             let message = format!("there is no blob {digest} in `{name}`");
             return Err(Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", message));
         };
-        let (digest_text, etag) = (digest.to_string(), answer::etag(digest));
         let mut headers = vec![
-            (CONTENT_DIGEST, digest_text.as_str()),
-            (header::ETAG, &etag),
-            (header::ACCEPT_RANGES, "bytes"),
-            (header::CONTENT_TYPE, "application/octet-stream"),
+            (CONTENT_DIGEST, digest.to_string()),
+            (header::ETAG, answer::etag(digest)),
+            (header::ACCEPT_RANGES, "bytes".to_owned()),
+            (header::CONTENT_TYPE, "application/octet-stream".to_owned()),
         ];
         if answer::is_known(&head.headers, digest) {
             return Ok(answer::with_headers(StatusCode::NOT_MODIFIED, headers, Body::empty()));
@@ -44,11 +43,10 @@ impl Registry {
                         .with(header::CONTENT_RANGE, &format!("bytes */{size}")));
                 }
             };
-        let length_text = length.to_string();
-        headers.push((header::CONTENT_LENGTH, &length_text));
-        let content_range = format!("bytes {first}-{}/{size}", (first + length).saturating_sub(1));
+        headers.push((header::CONTENT_LENGTH, length.to_string()));
         if status == StatusCode::PARTIAL_CONTENT {
-            headers.push((header::CONTENT_RANGE, &content_range));
+            let last = first + length - 1;
+            headers.push((header::CONTENT_RANGE, format!("bytes {first}-{last}/{size}")));
         }
         let body = if head.method == Method::HEAD || length == 0 {
             Body::empty()

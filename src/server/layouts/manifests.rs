@@ -1,6 +1,7 @@
 //! Manifests (distribution-spec "Pulling manifests", "Pushing Manifests", "Deleting Manifests").
 
 use axum::body::Body;
+use axum::response::IntoResponse;
 use futures_util::StreamExt;
 use http::{HeaderName, Method, StatusCode, header};
 
@@ -32,17 +33,15 @@ impl Registry {
             }
             Err(error) => return Err(error.into()),
         };
-        let digest = manifest.digest.to_string();
-        let (etag, length) = (answer::etag(&manifest.digest), manifest.raw.len().to_string());
         let mut headers = vec![
-            (CONTENT_DIGEST, digest.as_str()),
-            (header::ETAG, &etag),
-            (header::CONTENT_TYPE, &manifest.media_type),
+            (CONTENT_DIGEST, manifest.digest.to_string()),
+            (header::ETAG, answer::etag(&manifest.digest)),
+            (header::CONTENT_TYPE, manifest.media_type.clone()),
         ];
         if answer::is_known(&head.headers, &manifest.digest) {
             return Ok(answer::with_headers(StatusCode::NOT_MODIFIED, headers, Body::empty()));
         }
-        headers.push((header::CONTENT_LENGTH, &length));
+        headers.push((header::CONTENT_LENGTH, manifest.raw.len().to_string()));
         let body =
             if head.method == Method::HEAD { Body::empty() } else { manifest.raw.clone().into() };
         Ok(answer::with_headers(StatusCode::OK, headers, body))
@@ -74,9 +73,8 @@ impl Registry {
         let digest = manifest.digest.to_string();
         let location = format!("/v2/{name}/manifests/{digest}");
         let subject = manifest.subject.filter(|_| stored.lists_referrer);
-        let subject = subject.map(|subject| subject.digest.to_string());
-        let mut headers = vec![(header::LOCATION, location.as_str()), (CONTENT_DIGEST, &digest)];
-        headers.extend(subject.as_deref().map(|subject| (SUBJECT, subject)));
+        let mut headers = vec![(header::LOCATION, location), (CONTENT_DIGEST, digest)];
+        headers.extend(subject.map(|subject| (SUBJECT, subject.digest.to_string())));
         Ok(answer::with_headers(StatusCode::CREATED, headers, Body::empty()))
     }
 
@@ -88,7 +86,7 @@ impl Registry {
         if !self.repository(name).await?.delete(reference).await? {
             return Err(unknown(name, reference));
         }
-        Ok(answer::with_headers(StatusCode::ACCEPTED, [], Body::empty()))
+        Ok(StatusCode::ACCEPTED.into_response())
     }
 }
 

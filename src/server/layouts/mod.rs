@@ -17,7 +17,6 @@ mod route;
 mod uploads;
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,15 +55,6 @@ pub struct Options {
 impl Default for Options {
     fn default() -> Self {
         Self { writable: false, idle_timeout: Duration::from_secs(60), on_request: None }
-    }
-}
-
-impl fmt::Debug for Options {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("writable", &self.writable)
-            .field("idle_timeout", &self.idle_timeout)
-            .finish_non_exhaustive()
     }
 }
 

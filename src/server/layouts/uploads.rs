@@ -2,7 +2,7 @@
 //! up again after a break.
 
 use axum::body::Body;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use http::{HeaderName, StatusCode, header};
 
 use super::answer::{self, Answer, CONTENT_DIGEST, Refusal};
@@ -74,7 +74,7 @@ impl Registry {
         let layout = self.repository(name).await?;
         let upload = layout.upload(id).await?;
         layout.discard_upload(id, upload).await?;
-        Ok(answer::with_headers(StatusCode::NO_CONTENT, [], Body::empty()))
+        Ok(StatusCode::NO_CONTENT.into_response())
     }
 }
 
@@ -154,13 +154,11 @@ fn progress(status: StatusCode, name: &RepositoryName, id: &UploadId, length: u6
         (header::RANGE, received(length)),
         (UPLOAD_ID, id.to_string()),
     ];
-    let headers = headers.each_ref().map(|(name, value)| (name.clone(), value.as_str()));
     answer::with_headers(status, headers, Body::empty())
 }
 
 fn created(name: &RepositoryName, digest: &Digest) -> Response {
     let location = format!("/v2/{name}/blobs/{digest}");
-    let digest = digest.to_string();
-    let headers = [(header::LOCATION, location.as_str()), (CONTENT_DIGEST, &digest)];
+    let headers = [(header::LOCATION, location), (CONTENT_DIGEST, digest.to_string())];
     answer::with_headers(StatusCode::CREATED, headers, Body::empty())
 }

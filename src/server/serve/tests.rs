@@ -16,6 +16,16 @@ struct Running {
     task: JoinHandle<io::Result<()>>,
 }
 
+async fn start(
+    router: Router,
+    bounds: Bounds,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> (SocketAddr, JoinHandle<io::Result<()>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (address, tokio::spawn(serve(listener, router, bounds, shutdown)))
+}
+
 /// A server whose only answer waits for `answer`, and says when it `began` to.
 async fn run(began: Arc<Notify>, answer: Arc<Notify>, head: Duration, grace: Duration) -> Running {
     let router = Router::new().fallback(move || {
@@ -26,14 +36,12 @@ async fn run(began: Arc<Notify>, answer: Arc<Notify>, head: Duration, grace: Dur
             "answered"
         }
     });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async {
         let _ = stopped.await;
     };
     let bounds = Bounds { head_timeout: head, grace, ..Bounds::default() };
-    let task = tokio::spawn(serve(listener, router, bounds, shutdown));
+    let (address, task) = start(router, bounds, shutdown).await;
     Running { address, stop, task }
 }
 
@@ -81,10 +89,8 @@ async fn a_request_without_end_is_cut_off() {
 #[tokio::test]
 async fn an_answer_that_nobody_reads_is_not_kept() {
     let router = Router::new().fallback(async || vec![b'x'; 64 << 20]);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let bounds = Bounds { write_timeout: SHORT, connections: 1, ..Bounds::default() };
-    let task = tokio::spawn(serve(listener, router, bounds, std::future::pending()));
+    let (address, task) = start(router, bounds, std::future::pending()).await;
     let mut deaf = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
     // There is one place, and so an answer for somebody else only when that is free again.
     let mut other = send(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
@@ -101,10 +107,8 @@ async fn an_answer_that_nobody_reads_is_not_kept() {
 #[tokio::test]
 async fn an_idle_connection_is_closed_for_a_new_one() {
     let router = Router::new().fallback(async || "answered");
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
     let bounds = Bounds { head_timeout: LONG * 10, connections: 2, ..Bounds::default() };
-    let task = tokio::spawn(serve(listener, router, bounds, std::future::pending()));
+    let (address, task) = start(router, bounds, std::future::pending()).await;
     let (first, _second) = (send(address, "").await, send(address, "GET").await);
     let third = "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     assert!(rest(send(address, third).await).await.ends_with("answered"));
