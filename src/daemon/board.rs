@@ -1,5 +1,5 @@
-//! What there is to be seen of the daemon: written by the scheduler and the runs, looked at by
-//! everybody. Nothing is decided by what stands here.
+//! What can be seen of the daemon: written by the scheduler and the runs, read by everybody. No
+//! decision depends on it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -68,7 +68,6 @@ impl Board {
     }
 
     pub fn look(&self) -> MutexGuard<'_, Content> {
-        // Whoever panicked left plain data behind, of which any mixture can be shown.
         self.0.lock()
     }
 

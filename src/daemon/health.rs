@@ -2,7 +2,7 @@
 
 use super::view::{Check, Readiness};
 
-/// What there is to be known about it.
+/// What readiness depends on.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
     /// Why the configuration file as it is now is not in use.
@@ -19,7 +19,7 @@ pub struct Facts {
     pub scheduler_silent: bool,
 }
 
-/// Ready is what works on all accounts.
+/// Ready if every check is good.
 pub fn readiness(facts: &Facts) -> Readiness {
     let Facts { succeeding, failing, .. } = *facts;
     let check = |name: &str, wrong: Option<String>, good: &str| Check {

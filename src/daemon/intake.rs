@@ -5,19 +5,18 @@
 //! secret stands in the head is known before the body is read.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::engine::Engine;
 use super::scheduler::Command;
 use super::{Handle, Stopping};
-use crate::config::EventFormat;
+use crate::config::{EventFormat, EventSource};
 use crate::events::{self, Forged};
 use crate::metrics::EventOutcome;
 
@@ -50,8 +49,10 @@ pub enum EventRefusal {
 /// The head of a message that may be believed.
 pub struct Intake {
     daemon: Handle,
-    engine: Arc<Engine>,
-    source: String,
+    /// The name of the source.
+    name: String,
+    source: EventSource,
+    secret: Option<SecretString>,
 }
 
 impl Handle {
@@ -61,20 +62,23 @@ impl Handle {
     /// There is no such source, or it is not believed.
     pub fn intake(
         &self,
-        source: &str,
+        name: &str,
         headers: &HeaderMap,
         query: Option<&str>,
     ) -> Result<Intake, EventRefusal> {
         let engine = self.0.board.engine();
-        let Some(from) = engine.core.config.events.get(source) else {
+        let Some(source) = engine.core.config.events.get(name) else {
             self.0.parts.metrics.daemon().event_of_unknown_source();
-            return Err(EventRefusal::UnknownSource(source.to_owned()));
+            return Err(EventRefusal::UnknownSource(name.to_owned()));
+        };
+        let intake = Intake {
+            daemon: self.clone(),
+            name: name.to_owned(),
+            source: source.clone(),
+            secret: engine.event_secrets.get(name).cloned(),
         };
         // A signature is about the body.
-        let is_signed = from.format == EventFormat::Ghcr;
-        let intake =
-            Intake { daemon: self.clone(), engine: Arc::clone(&engine), source: source.to_owned() };
-        if !is_signed {
+        if source.format != EventFormat::Ghcr {
             intake.check(headers, query, b"")?;
         }
         Ok(intake)
@@ -95,18 +99,15 @@ impl Intake {
         self.check(headers, query, body)?;
         let shared = &self.daemon.0;
         let metrics = shared.parts.metrics.daemon();
-        let source = self.source.as_str();
-        let Some(from) = self.engine.core.config.events.get(source) else {
-            return Err(EventRefusal::UnknownSource(self.source));
-        };
-        let pushed = events::parse(from.format, headers, body).map_err(|refusal| {
+        let source = self.name.as_str();
+        let pushed = events::parse(self.source.format, headers, body).map_err(|refusal| {
             metrics.event(source, EventOutcome::Malformed);
             if let Some(before) = shared.refusals.tell(source, Instant::now()) {
                 tracing::warn!(source, before, %refusal, "an event was not understood");
             }
             EventRefusal::Malformed(refusal.to_string())
         })?;
-        let (all, registry) = (pushed.len(), from.registry.clone());
+        let (all, registry) = (pushed.len(), self.source.registry.clone());
         let taken = self.daemon.ask(|reply| Command::Pushed { registry, events: pushed, reply });
         let taken = taken.await?;
         if taken.noted {
@@ -126,11 +127,8 @@ impl Intake {
         query: Option<&str>,
         body: &[u8],
     ) -> Result<(), EventRefusal> {
-        let source = self.source.as_str();
-        let format = self.engine.core.config.events.get(source).map(|from| from.format);
-        let (Some(format), Some(secret)) = (format, self.engine.event_secrets.get(source)) else {
-            return Ok(());
-        };
+        let (source, format) = (self.name.as_str(), self.source.format);
+        let Some(secret) = &self.secret else { return Ok(()) };
         events::authenticate(format, secret, headers, query, body).map_err(|forged: Forged| {
             let shared = &self.daemon.0;
             shared.parts.metrics.daemon().event(source, EventOutcome::Forged);
@@ -142,7 +140,7 @@ impl Intake {
     }
 }
 
-/// Which refusals were logged, so that whoever causes many does not fill the log.
+/// Which refusals were logged, so that a sender that causes many does not fill the log.
 #[derive(Debug, Default)]
 pub(super) struct Refusals {
     /// By source, of which the configuration has a few: when it was last logged, and how many were

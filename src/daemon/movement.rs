@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// signs of life.
 pub type Reading = (usize, u64, u64);
 
-/// What there is to be told of a run.
+/// A change that is reported once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum News {
     /// Nothing has moved for too long.

@@ -1,7 +1,7 @@
 //! The configuration, loaded anew while runs go on.
 //!
 //! Validated first: if anything is wrong with the file, the configuration in use stays, and the
-//! log, a metric, the health and whoever is to be notified say so.
+//! log, a metric, the health and the notifications say so.
 
 use std::sync::Arc;
 

@@ -29,7 +29,7 @@ pub(super) fn stopping() {
     tell(&[NotifyState::Stopping, NotifyState::Status("runs under way end")]);
 }
 
-/// The scheduler is alive, for whoever wants to hear that.
+/// The scheduler is alive, if systemd wants to hear that.
 pub(super) fn alive(watchdog: Option<Duration>) {
     if watchdog.is_none() {
         return;

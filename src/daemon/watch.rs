@@ -117,6 +117,15 @@ mod tests {
 
     use super::*;
 
+    /// A folder with a file of this content, which is watched.
+    fn watched(content: &str) -> (tempfile::TempDir, PathBuf, Watch) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let path = dir.path().join("tranship.toml");
+        fs::write(&path, content).unwrap();
+        let watch = Watch::start(&path);
+        (dir, path, watch)
+    }
+
     /// The change is noticed, within the time that a test waits.
     async fn noticed(watch: &mut Watch) {
         tokio::time::timeout(Duration::from_secs(20), watch.changed()).await.unwrap();
@@ -124,10 +133,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_is_noticed_when_written_replaced_and_swapped_behind_a_link() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("tranship.toml");
-        fs::write(&path, "one").unwrap();
-        let mut watch = Watch::start(&path);
+        let (dir, path, mut watch) = watched("one");
         fs::write(&path, "two").unwrap();
         noticed(&mut watch).await;
 
@@ -155,10 +161,7 @@ mod tests {
     /// Else the daemon would be at it four times a second.
     #[tokio::test]
     async fn a_look_does_not_lead_to_the_next_one() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("tranship.toml");
-        fs::write(&path, "one").unwrap();
-        let mut watch = Watch::start(&path);
+        let (dir, path, mut watch) = watched("one");
         fs::write(dir.path().join("other"), "a change in the folder").unwrap();
         tokio::time::timeout(Duration::from_secs(20), watch.events.recv()).await.unwrap();
         while watch.events.try_recv().is_ok() {}
@@ -169,13 +172,10 @@ mod tests {
         assert!(watch.seen.look(&path));
     }
 
-    /// Changed and changed back before it was looked at: whoever loaded it in between must hear.
+    /// Changed and changed back before it was looked at: if it was loaded in between, that is a change.
     #[tokio::test]
     async fn what_somebody_else_saw_counts() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("tranship.toml");
-        fs::write(&path, "good").unwrap();
-        let mut watch = Watch::start(&path);
+        let (_dir, path, mut watch) = watched("good");
         fs::write(&path, "bad").unwrap();
         assert!(watch.seen().look(&path));
         fs::write(&path, "good").unwrap();
@@ -184,10 +184,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_content_and_a_missing_file_are_no_change() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let path = dir.path().join("tranship.toml");
-        fs::write(&path, "one").unwrap();
-        let watch = Watch::start(&path);
+        let (_dir, path, watch) = watched("one");
         fs::write(&path, "one").unwrap();
         assert!(!watch.seen.look(&path));
         fs::remove_file(&path).unwrap();

@@ -162,18 +162,12 @@ impl Agenda {
     /// The run has ended. For a rule that was due but did not run after all, it is due again.
     pub fn finished(&mut self, rule: &str, now: Timestamp, ending: Ending) {
         self.change(rule, now, |entry, _| entry.finish(now, ending));
-        if self.rules.get(rule).is_some_and(Entry::is_over) {
-            self.rules.remove(rule);
-        }
     }
 
     /// The rule was handed out and will not be run for that: its slots until now are taken care of
     /// by this decision. Nothing happens to a rule that is not due.
     pub fn skip(&mut self, rule: &str, now: Timestamp) {
         self.change(rule, now, |entry, random| entry.skip(now, random));
-        if self.rules.get(rule).is_some_and(Entry::is_over) {
-            self.rules.remove(rule);
-        }
     }
 
     /// When the rule begins next, jitter and backing off included; at the earliest, if it runs
@@ -201,6 +195,10 @@ impl Agenda {
             self.waiting.remove(&(due_at, Arc::clone(&name)));
         }
         change(entry, &mut self.random);
+        if entry.is_over() {
+            self.rules.remove(rule);
+            return;
+        }
         if let Some(due_at) = entry.waits_for() {
             self.waiting.insert((due_at, name));
         }

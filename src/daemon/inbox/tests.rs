@@ -38,8 +38,7 @@ fn taken(inbox: &mut Inbox, now: Instant) -> (Vec<String>, Vec<Ticket>) {
 
 #[test]
 fn a_burst_becomes_one_run_for_each_rule() {
-    let mut inbox = Inbox::new(Settings::default());
-    let start = Instant::now();
+    let (mut inbox, start) = (Inbox::new(Settings::default()), Instant::now());
     assert_eq!(inbox.next_ready(), None);
     push(&mut inbox, start, "one", "a:1", 10);
     push(&mut inbox, start + 50 * MS, "one", "a:1", 7);
@@ -58,8 +57,7 @@ fn a_burst_becomes_one_run_for_each_rule() {
 
 #[test]
 fn what_is_pushed_again_during_its_run_gets_one_more() {
-    let mut inbox = Inbox::new(Settings::default());
-    let start = Instant::now();
+    let (mut inbox, start) = (Inbox::new(Settings::default()), Instant::now());
     push(&mut inbox, start, "one", "a:1", 1);
     let (_, first) = taken(&mut inbox, start + 100 * MS);
     for second in 2..5 {
@@ -83,8 +81,7 @@ fn what_is_pushed_again_during_its_run_gets_one_more() {
 
 #[test]
 fn a_whole_repository_waits_for_its_tags_and_they_for_it() {
-    let mut inbox = Inbox::new(Settings::default());
-    let start = Instant::now();
+    let (mut inbox, start) = (Inbox::new(Settings::default()), Instant::now());
     push(&mut inbox, start, "one", "a:1", 1);
     let (_, tag) = taken(&mut inbox, start + 100 * MS);
     push(&mut inbox, start + 100 * MS, "one", "a", 2);
@@ -99,8 +96,7 @@ fn a_whole_repository_waits_for_its_tags_and_they_for_it() {
 
 #[test]
 fn what_failed_is_tried_again_apart_from_the_rest() {
-    let mut inbox = Inbox::new(Settings::default());
-    let start = Instant::now();
+    let (mut inbox, start) = (Inbox::new(Settings::default()), Instant::now());
     push(&mut inbox, start, "one", "a:1", 1);
     push(&mut inbox, start, "one", "a:2", 2);
     let ready = inbox.take(start + 100 * MS).remove(0);
@@ -121,8 +117,7 @@ fn what_failed_is_tried_again_apart_from_the_rest() {
 
 #[test]
 fn rules_that_are_gone_are_forgotten() {
-    let mut inbox = Inbox::new(Settings::default());
-    let start = Instant::now();
+    let (mut inbox, start) = (Inbox::new(Settings::default()), Instant::now());
     push(&mut inbox, start, "gone", "a:1", 1);
     push(&mut inbox, start, "kept", "a:1", 1);
     let (_, tickets) = taken(&mut inbox, start + 100 * MS);
@@ -153,8 +148,7 @@ fn too_much_is_remembered_as_a_whole() {
 /// A burst must not become quadratic.
 #[test]
 fn ten_thousand_events_for_a_hundred_rules_take_no_time() {
-    let mut inbox = Inbox::new(Settings::default());
-    let start = Instant::now();
+    let (mut inbox, start) = (Inbox::new(Settings::default()), Instant::now());
     let clock = std::time::Instant::now();
     for rule in 0..100 {
         let rule = format!("rule-{rule}");
