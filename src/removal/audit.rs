@@ -150,16 +150,14 @@ impl Audit {
         let log = Log::open(&dir, Limits::keep_all())?;
         let left = unsettled(&dir)?;
         let opened = Line::Opened { at: now, unsettled: left.clone() };
-        let mut unsettled: BTreeMap<String, Vec<Intent>> = BTreeMap::new();
-        for intent in left {
-            unsettled.entry(intent.repository.clone()).or_default().push(intent);
-        }
-        Ok(Self(Arc::new(Inner {
+        let audit = Self(Arc::new(Inner {
             log: Mutex::new((log, Some(opened))),
             dir,
             next: AtomicU64::new(0),
-            unsettled: Mutex::new(unsettled),
-        })))
+            unsettled: Mutex::default(),
+        }));
+        audit.give_back(left);
+        Ok(audit)
     }
 
     /// A name for an intent of this run.

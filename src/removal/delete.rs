@@ -5,7 +5,7 @@
 
 use super::failure::StepFailure;
 use crate::oci::{Digest, Manifest, Tag};
-use crate::repository::{Error, ErrorKind, Placement, Reference, Repository, Result};
+use crate::repository::{ErrorKind, Placement, Reference, Repository, Result};
 
 /// What became of a manifest.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,47 +29,41 @@ pub(super) struct ManifestDeletion<'a> {
 
 impl ManifestDeletion<'_> {
     pub async fn run(&self) -> Deleted {
-        let reference = Reference::Digest(self.digest.clone());
-        match self.repository.delete(&reference).await {
-            Ok(true) => Deleted::Done,
-            Ok(false) => self.is_it_gone().await,
-            Err(error) if error.kind() == ErrorKind::Tagged => self.tags_first().await,
-            Err(error) => self.look_again(&error).await,
-        }
-    }
-
-    /// Some registries answer 404 to every deletion.
-    async fn is_it_gone(&self) -> Deleted {
-        match self.resolve(&Reference::Digest(self.digest.clone())).await {
-            Ok(None) => Deleted::Gone,
-            Ok(Some(_)) => {
-                let reason = "the registry answers that it is not there, and shows it all the same: it may not be able to delete";
-                Deleted::Stays(StepFailure::failed(reason))
-            }
+        match self.delete().await {
+            Ok(deleted) => deleted,
             Err(error) => Deleted::Stays(StepFailure::of(&error)),
         }
     }
 
-    /// If the answer was lost or the server failed, it may be gone all the same.
-    async fn look_again(&self, error: &Error) -> Deleted {
-        if error.kind().is_uncertain()
-            && let Ok(None) = self.resolve(&Reference::Digest(self.digest.clone())).await
-        {
-            return Deleted::Done;
+    async fn delete(&self) -> Result<Deleted> {
+        let by_digest = Reference::Digest(self.digest.clone());
+        match self.repository.delete(&by_digest).await {
+            Ok(true) => Ok(Deleted::Done),
+            // Some registries answer 404 to every deletion.
+            Ok(false) => Ok(match self.resolve(&by_digest).await? {
+                None => Deleted::Gone,
+                Some(_) => Deleted::Stays(StepFailure::failed(
+                    "the registry answers that it is not there, and shows it all the same: it may not be able to delete",
+                )),
+            }),
+            Err(error) if error.kind() == ErrorKind::Tagged => self.tags_first().await,
+            // If the answer was lost or the server failed, it may be gone all the same.
+            Err(error) if error.kind().is_uncertain() => match self.resolve(&by_digest).await {
+                Ok(None) => Ok(Deleted::Done),
+                _ => Err(error),
+            },
+            Err(error) => Err(error),
         }
-        Deleted::Stays(StepFailure::of(error))
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Digest>> {
         Ok(self.repository.resolve(reference).await?.map(|resolved| resolved.digest))
     }
 
-    async fn tags_first(&self) -> Deleted {
-        let reference = Reference::Digest(self.digest.clone());
-        let manifest = match self.repository.manifest(&reference).await {
-            Ok(Some(manifest)) => manifest,
-            Ok(None) => return Deleted::Gone,
-            Err(error) => return Deleted::Stays(StepFailure::of(&error)),
+    async fn tags_first(&self) -> Result<Deleted> {
+        let by_digest = Reference::Digest(self.digest.clone());
+        let Some(manifest) = self.repository.manifest(&by_digest).await? else {
+            return Ok(Deleted::Gone);
         };
         let mut taken: Vec<&Tag> = Vec::new();
         for tag in self.tags {
@@ -88,21 +82,21 @@ impl ManifestDeletion<'_> {
                 Ok(None) => continue,
                 Ok(Some(_)) => {
                     let moved = Deleted::Moved((*tag).clone());
-                    return self.put_back(&manifest, &taken, moved).await;
+                    return Ok(self.put_back(&manifest, &taken, moved).await);
                 }
                 Err(error) => error,
             };
             let stays = Deleted::Stays(StepFailure::of(&error));
-            return self.put_back(&manifest, &taken, stays).await;
+            return Ok(self.put_back(&manifest, &taken, stays).await);
         }
-        match self.repository.delete(&reference).await {
+        Ok(match self.repository.delete(&by_digest).await {
             Ok(true) => Deleted::Done,
             Ok(false) => Deleted::Gone,
             Err(error) => {
                 let stays = Deleted::Stays(StepFailure::of(&error));
                 self.put_back(&manifest, &taken, stays).await
             }
-        }
+        })
     }
 
     /// Gives the manifest its tags again.

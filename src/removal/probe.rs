@@ -73,8 +73,14 @@ impl Probe<'_> {
     async fn delete(&self, tag: &Tag) -> Result<std::result::Result<(), String>> {
         match self.repository.delete(&Reference::Tag(tag.clone())).await {
             Ok(_) => Ok(Ok(())),
-            Err(error) if says_no(&error) => Ok(Err(error.cause().to_string())),
-            Err(error) => Err(error),
+            // Where deletion is switched off, the answer is the same; the next deletion by digest will
+            // show that.
+            Err(error) => match error.kind() {
+                ErrorKind::Unsupported | ErrorKind::DigestOnly => {
+                    Ok(Err(error.cause().to_string()))
+                }
+                _ => Err(error),
+            },
         }
     }
 
@@ -85,12 +91,6 @@ impl Probe<'_> {
             tracing::warn!(%error, "a manifest that was only pushed to try something stays");
         }
     }
-}
-
-/// Whether the answer means that single tags cannot be deleted. If deletion is switched off, the
-/// answer is the same; the next deletion by digest will show that.
-fn says_no(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::DigestOnly)
 }
 
 /// The placeholder for a tag of a digest: always the same manifest, and nobody else's.

@@ -1,5 +1,5 @@
-//! What earlier processes began to delete and left without an outcome in the audit: the repository
-//! is asked what became of it, and the audit is told.
+//! Deletions that earlier processes began and that have no outcome in the audit: the repository is
+//! asked what became of them, and the outcome is written to the audit.
 
 use jiff::Timestamp;
 
@@ -19,63 +19,56 @@ pub async fn recover(
 ) -> Result<Vec<String>, Failure> {
     let mut notes = Vec::new();
     let mut left = audit.take_unsettled(repository.name());
-    while let Some(intent) = left.pop() {
-        let found = match find(repository, &intent).await {
-            Ok(found) => found,
+    while let Some(intent) = left.last() {
+        match settle(audit, repository, intent, now).await {
+            Ok(note) => notes.push(note),
             Err(failure) => {
-                left.push(intent);
                 audit.give_back(left);
                 return Err(failure);
             }
-        };
-        let (outcome, words) = match found {
-            CutOff::Gone => (StepOutcome::Deleted, "it is gone".to_owned()),
-            CutOff::There => (StepOutcome::NotDone, "it is still there".to_owned()),
-            CutOff::Moved => (StepOutcome::NotDone, "it points at something else".to_owned()),
-            CutOff::Lost(tags) => (
-                StepOutcome::Failed,
-                format!("it is gone, and so is what should have stayed: {}", tags.join(", ")),
-            ),
-        };
-        let reason = Some(format!("the process was cut off; found later: {words}"));
-        let line = Line::Outcome { id: intent.id.clone(), at: now, outcome, reason };
-        if let Err(error) = audit.write(vec![line]).await {
-            left.push(intent);
-            audit.give_back(left);
-            return Err(cannot_write(&error));
         }
-        let name = name(repository, &intent);
-        notes
-            .push(format!("run {} was cut off while it deleted {name}: {words}", intent.actor.run));
+        left.pop();
     }
     Ok(notes)
 }
 
-/// What has become of something whose deletion was cut off.
-enum CutOff {
-    Gone,
-    There,
-    Moved,
-    /// Tags went along that should have stayed.
-    Lost(Vec<String>),
+async fn settle(
+    audit: &Audit,
+    repository: &dyn Repository,
+    intent: &Intent,
+    now: Timestamp,
+) -> Result<String, Failure> {
+    let (outcome, words) = find(repository, intent).await?;
+    let reason = Some(format!("the process was cut off; found later: {words}"));
+    let line = Line::Outcome { id: intent.id.clone(), at: now, outcome, reason };
+    audit.write(vec![line]).await.map_err(|error| cannot_write(&error))?;
+    let (run, name) = (&intent.actor.run, name(repository, intent));
+    Ok(format!("run {run} was cut off while it deleted {name}: {words}"))
 }
 
-async fn find(repository: &dyn Repository, intent: &Intent) -> Result<CutOff, Failure> {
+/// What has become of something whose deletion was cut off, also in words.
+async fn find(
+    repository: &dyn Repository,
+    intent: &Intent,
+) -> Result<(StepOutcome, String), Failure> {
+    let gone = || Ok((StepOutcome::Deleted, "it is gone".to_owned()));
+    let not_done = |words: &str| Ok((StepOutcome::NotDone, words.to_owned()));
+    let there = || not_done("it is still there");
     let resolve = async |reference: Reference| {
         let found = repository.resolve(&reference).await;
         found.map(|found| found.map(|it| it.digest)).map_err(|error| Failure::of(&error))
     };
     let (StepAction::Untag, Some(tag)) = (intent.action, intent.tags.first()) else {
         let found = resolve(Reference::Digest(intent.digest.clone())).await?;
-        return Ok(if found.is_some() { CutOff::There } else { CutOff::Gone });
+        return if found.is_some() { there() } else { gone() };
     };
     match resolve(Reference::Tag(tag.clone())).await? {
-        Some(digest) if digest == intent.digest => return Ok(CutOff::There),
+        Some(digest) if digest == intent.digest => return there(),
         Some(digest) => {
             // It may point at the placeholder that was to be deleted with it.
             let placeholder = placeholder(tag, &intent.digest);
             if !placeholder.is_ok_and(|placeholder| placeholder.digest == digest) {
-                return Ok(CutOff::Moved);
+                return not_done("it points at something else");
             }
             let deleted = repository.delete(&Reference::Digest(digest)).await;
             deleted.map_err(|error| Failure::of(&error))?;
@@ -88,7 +81,11 @@ async fn find(repository: &dyn Repository, intent: &Intent) -> Result<CutOff, Fa
             lost.push(format!("`{tag}`"));
         }
     }
-    Ok(if lost.is_empty() { CutOff::Gone } else { CutOff::Lost(lost) })
+    if lost.is_empty() {
+        return gone();
+    }
+    let lost = lost.join(", ");
+    Ok((StepOutcome::Failed, format!("it is gone, and so is what should have stayed: {lost}")))
 }
 
 fn name(repository: &dyn Repository, intent: &Intent) -> String {

@@ -33,6 +33,12 @@ fn append_all(log: &mut Log, records: &[String]) {
     log.sync().unwrap();
 }
 
+/// From now on the log finds the disk full. Gives the file that it wrote to.
+fn fill_disk(log: &mut Log) -> fs::File {
+    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
+    std::mem::replace(&mut log.current.as_mut().unwrap().file, full)
+}
+
 fn last_segment(dir: &Path) -> std::path::PathBuf {
     list(dir).unwrap().pop().unwrap().path
 }
@@ -152,9 +158,7 @@ fn nothing_is_lost_while_the_disk_is_full() {
     let dir = TempDir::new().unwrap();
     let mut log = open(dir.path(), 1 << 20);
     append_all(&mut log, &["before".to_owned()]);
-    // Every write to this device finds the disk full.
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let real = std::mem::replace(&mut log.current.as_mut().unwrap().file, full);
+    let real = fill_disk(&mut log);
     log.append(&"meanwhile").unwrap();
     assert_eq!(log.sync().unwrap_err().kind(), std::io::ErrorKind::StorageFull);
     // The first half of a line had room.
@@ -171,8 +175,7 @@ fn a_full_disk_does_not_fill_the_memory() {
     let dir = TempDir::new().unwrap();
     let mut log = open(dir.path(), 1 << 20);
     append_all(&mut log, &["before".to_owned()]);
-    let full = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let real = std::mem::replace(&mut log.current.as_mut().unwrap().file, full);
+    let real = fill_disk(&mut log);
     let large = "x".repeat(MAX_LINE / 2);
     let mut taken = 0;
     while log.append(&large).is_ok() {
