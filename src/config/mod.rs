@@ -153,6 +153,20 @@ pub fn parse(text: &str, file: &Path, env: Environment<'_>) -> Result<Config, Co
     }
 }
 
+/// The configuration of a test.
+#[cfg(test)]
+pub(crate) fn sample(text: &str) -> Config {
+    let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+    parse(text, "/tranship.toml".as_ref(), &env).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The sync rule `r` of a test, with further lines.
+#[cfg(test)]
+pub(crate) fn sample_rule(source: &str, target: &str, lines: &str) -> SyncRule {
+    let text = format!("name = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"\n{lines}\n");
+    sample(&format!("[[sync]]\n{text}")).sync.remove(0)
+}
+
 /// The JSON schema of the configuration file, for editors. Defaults are told in the descriptions.
 pub fn json_schema() -> serde_json::Value {
     let without_defaults = RecursiveTransform(|schema: &mut schemars::Schema| {

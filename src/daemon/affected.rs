@@ -76,18 +76,14 @@ pub fn distinct(events: &[PushEvent], arrived: Timestamp) -> Vec<(&PushEvent, us
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::config::sample_rule;
     use crate::oci::Digest;
 
     const SUBJECT: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 
     /// The rule of a configuration with this source and these further lines.
     fn rule(source: &str, lines: &str) -> SyncRule {
-        let text = format!(
-            "[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"t.example/{{repository}}\"\n{lines}\n"
-        );
-        let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
-        config::parse(&text, "x.toml".as_ref(), &env).unwrap().sync.remove(0)
+        sample_rule(source, "t.example/{repository}", lines)
     }
 
     /// A push written as `repository:tag` or `repository@digest`.

@@ -76,8 +76,7 @@ mod tests {
             )
         };
         let text: String = sources.iter().enumerate().map(rule).collect();
-        let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
-        config::parse(&text, "x.toml".as_ref(), &env).unwrap_or_else(|e| panic!("{e}")).sync
+        config::sample(&text).sync
     }
 
     #[test]

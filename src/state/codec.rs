@@ -28,6 +28,17 @@ pub(super) fn decode<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     rest.is_empty().then_some(value)
 }
 
+/// Any digest, for tests of records.
+#[cfg(test)]
+pub(super) fn digest() -> impl proptest::strategy::Strategy<Value = crate::oci::Digest> {
+    use crate::oci::Digest;
+    use proptest::prelude::*;
+    prop_oneof![
+        any::<[u8; 32]>().prop_map(Digest::Sha256),
+        any::<u8>().prop_map(|byte| Digest::Sha512(Box::new([byte; 64]))),
+    ]
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::{ManifestFacts, RuleMark, Withdrawn};

@@ -77,6 +77,19 @@ impl TagState {
         codec::encode(&(source, rewritten, self.verified_at, options, below, &self.referrers))
     }
 
+    /// The state of a tag in a test, without anything beyond its digests.
+    #[cfg(test)]
+    pub(crate) fn sample(source: &Digest, target: &Digest) -> Self {
+        Self {
+            source_digest: source.clone(),
+            target_digest: target.clone(),
+            verified_at: 0,
+            options: 0,
+            subjects: Vec::new(),
+            referrers: None,
+        }
+    }
+
     /// `None` if these are not the bytes of a tag state, which then is not known.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         type Stored = (Digest, Option<Digest>, u64, [u8; 8], Vec<Digest>, Option<Digest>);
@@ -92,15 +105,9 @@ impl TagState {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::digest;
     use super::*;
     use proptest::prelude::*;
-
-    fn digest() -> impl Strategy<Value = Digest> {
-        prop_oneof![
-            any::<[u8; 32]>().prop_map(Digest::Sha256),
-            any::<u8>().prop_map(|byte| Digest::Sha512(Box::new([byte; 64]))),
-        ]
-    }
 
     fn tag_state() -> impl Strategy<Value = TagState> {
         let below = prop::collection::vec(digest(), 0..5);
@@ -124,12 +131,10 @@ mod tests {
     fn the_record_of_an_image_without_platforms_is_small() {
         let digest = Digest::of(b"image");
         let mut state = TagState {
-            source_digest: digest.clone(),
-            target_digest: digest.clone(),
             verified_at: 1_800_000_000,
             options: u64::MAX,
             subjects: vec![digest.clone()],
-            referrers: None,
+            ..TagState::sample(&digest, &digest)
         };
         assert_eq!(state.encode().len(), 49);
         state.subjects.push(Digest::of(b"child"));

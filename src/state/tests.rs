@@ -20,24 +20,23 @@ const PATIENCE: Duration = Duration::from_secs(60);
 fn tag_state(number: u64) -> TagState {
     let digest = Digest::of(&number.to_be_bytes());
     TagState {
-        source_digest: digest.clone(),
-        target_digest: digest.clone(),
         verified_at: number,
         options: 7,
-        subjects: vec![digest, Digest::of(b"child")],
-        referrers: None,
+        subjects: vec![digest.clone(), Digest::of(b"child")],
+        ..TagState::sample(&digest, &digest)
     }
 }
 
+fn key(tag: &Tag) -> TagKey<'_> {
+    TagKey { source: "ghcr.io/acme/app", target: "quay.io/acme/app", tag }
+}
+
 fn put(state: &State, number: u64) {
-    let tag: Tag = format!("v{number}").parse().unwrap();
-    let key = TagKey { source: "ghcr.io/acme/app", target: "quay.io/acme/app", tag: &tag };
-    state.tags.set(&key, &tag_state(number));
+    state.tags.set(&key(&format!("v{number}").parse().unwrap()), &tag_state(number));
 }
 
 fn get(state: &State, number: u64) -> Option<TagState> {
-    let tag: Tag = format!("v{number}").parse().unwrap();
-    state.tags.get(&TagKey { source: "ghcr.io/acme/app", target: "quay.io/acme/app", tag: &tag })
+    state.tags.get(&key(&format!("v{number}").parse().unwrap()))
 }
 
 /// Runs `work` and returns what it logged.
@@ -98,11 +97,7 @@ async fn everything_is_there_when_opened_again() {
     }
     put(&state, 1);
     put(&state, 2);
-    state.tags.forget(&TagKey {
-        source: "ghcr.io/acme/app",
-        target: "quay.io/acme/app",
-        tag: &"v2".parse().unwrap(),
-    });
+    state.tags.forget(&key(&"v2".parse().unwrap()));
     state.blobs.add("quay.io", "acme/app", &blob);
     state.blobs.add("quay.io", "acme/other", &blob);
     state.blobs.add("quay.io", "acme/other", &Digest::of(b"other"));

@@ -107,14 +107,7 @@ mod tests {
     }
 
     fn record(source: &str, target: &str) -> TagState {
-        TagState {
-            source_digest: digest(source),
-            target_digest: digest(target),
-            verified_at: 0,
-            options: 0,
-            subjects: Vec::new(),
-            referrers: None,
-        }
+        TagState::sample(&digest(source), &digest(target))
     }
 
     #[test]

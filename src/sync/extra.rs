@@ -50,17 +50,14 @@ pub fn split<'a>(tags: impl IntoIterator<Item = (&'a Tag, &'a TagState, &'a Dige
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::sample_rule;
 
     fn tags(text: &str) -> Vec<Tag> {
         text.split_whitespace().map(|tag| tag.parse().unwrap()).collect()
     }
 
     fn selection(tags: &str) -> TagSelection {
-        let text = format!(
-            "[[sync]]\nname = \"r\"\nsource = \"s.io/a\"\ntarget = \"t.io/a\"\ntags = {{ {tags} }}\n"
-        );
-        let home = |_: &str| Some("/home/x".to_owned());
-        crate::config::parse(&text, "x.toml".as_ref(), &home).unwrap().sync.remove(0).tags
+        sample_rule("s.io/a", "t.io/a", &format!("tags = {{ {tags} }}")).tags
     }
 
     #[test]
@@ -98,14 +95,7 @@ mod tests {
     fn what_somebody_else_put_there_is_told_apart() {
         let (a, b) = (Digest::of(b"a"), Digest::of(b"b"));
         // Rewritten on its way.
-        let record = TagState {
-            source_digest: Digest::of(b"source"),
-            target_digest: a.clone(),
-            verified_at: 0,
-            options: 0,
-            subjects: Vec::new(),
-            referrers: None,
-        };
+        let record = TagState::sample(&Digest::of(b"source"), &a);
         let names = tags("ours theirs");
         let extra = split([(&names[0], &record, &a), (&names[1], &record, &b)]);
         assert_eq!(extra, Extra { gone: tags("ours"), others: tags("theirs") });

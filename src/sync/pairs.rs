@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::config::SyncRule;
-use crate::oci::template::SourceContext;
+use crate::config::{SyncRule, Target};
+use crate::oci::template::{SourceContext, TemplateError};
 use crate::oci::{Address, RepositoryName};
 use crate::repository::Failure;
 
@@ -25,28 +25,14 @@ pub fn pair(
     let asked: BTreeSet<RepositoryName> = repositories.into_iter().collect();
     let mut all = asked.clone();
     all.extend(others.into_iter().filter(|repository| rule.source.matches(repository)));
+    let failure = |source: &RepositoryName, why: String| {
+        Failure::new("name the target of", source.as_str(), why)
+    };
     let (mut pairings, mut failures) = (Vec::new(), Vec::new());
     for source in all {
-        let context = SourceContext {
-            registry: rule.source.store.registry(),
-            repository: &source,
-            prefix: rule.source.literal_prefix(),
-        };
-        let rendered: Result<Vec<_>, _> = rule
-            .targets
-            .iter()
-            .map(|target| Ok(target.store.address(&target.template.render(&context)?)))
-            .collect();
-        match rendered {
+        match targets(rule, &source) {
             Ok(targets) => pairings.push(Pairing { source, targets }),
-            Err(error) => {
-                let error: crate::oci::template::TemplateError = error;
-                failures.push(Failure::new(
-                    "name the target of",
-                    source.as_str(),
-                    error.to_string(),
-                ));
-            }
+            Err(error) => failures.push(failure(&source, error.to_string())),
         }
     }
     let mut users: HashMap<&Address, Vec<&RepositoryName>> = HashMap::new();
@@ -55,41 +41,39 @@ pub fn pair(
             users.entry(target).or_default().push(&pairing.source);
         }
     }
-    let shared: HashMap<_, _> =
-        users.into_iter().filter(|(_, sources)| sources.len() > 1).collect();
-    let (mut good, mut messages) = (Vec::new(), Vec::new());
+    users.retain(|_, sources| sources.len() > 1);
+    let mut good = Vec::new();
     for pairing in &pairings {
-        match pairing.targets.iter().find_map(|target| shared.get_key_value(target)) {
+        match pairing.targets.iter().find_map(|target| users.get_key_value(target)) {
             None => good.push(pairing.clone()),
             Some((target, sources)) => {
                 let sources: Vec<&str> = sources.iter().map(|source| source.as_str()).collect();
-                let message = format!(
-                    "{} would all become {target}; use another template",
-                    sources.join(", ")
-                );
-                messages.push(Failure::new("name the target of", pairing.source.as_str(), message));
+                let sources = sources.join(", ");
+                let why = format!("{sources} would all become {target}; use another template");
+                failures.push(failure(&pairing.source, why));
             }
         }
     }
-    failures.append(&mut messages);
     good.retain(|pairing| asked.contains(&pairing.source));
     let asked: BTreeSet<&str> = asked.iter().map(RepositoryName::as_str).collect();
     failures.retain(|failure| asked.contains(failure.subject.as_str()));
     (good, failures)
 }
 
+fn targets(rule: &SyncRule, source: &RepositoryName) -> Result<Vec<Address>, TemplateError> {
+    let context = SourceContext {
+        registry: rule.source.store.registry(),
+        repository: source,
+        prefix: rule.source.literal_prefix(),
+    };
+    let target = |target: &Target| Ok(target.store.address(&target.template.render(&context)?));
+    rule.targets.iter().map(target).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rule(source: &str, target: &str) -> SyncRule {
-        let text =
-            format!("[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"{target}\"\n");
-        let mut config =
-            crate::config::parse(&text, "x.toml".as_ref(), &|_| Some("/home/x".to_owned()))
-                .unwrap();
-        config.sync.remove(0)
-    }
+    use crate::config::sample_rule;
 
     fn names(names: &[&str]) -> Vec<RepositoryName> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -97,7 +81,7 @@ mod tests {
 
     #[test]
     fn templates_name_the_targets() {
-        let rule = rule("s.example/acme/**", "t.example/mirror/{tail}");
+        let rule = sample_rule("s.example/acme/**", "t.example/mirror/{tail}", "");
         let (pairings, failures) =
             pair(&rule, names(&["acme/b/c", "acme/a", "acme/a"]), Vec::new());
         assert!(failures.is_empty());
@@ -108,7 +92,7 @@ mod tests {
 
     #[test]
     fn sources_that_collide_are_left_alone() {
-        let rule = rule("s.example/**", "t.example/{repository|flatten}");
+        let rule = sample_rule("s.example/**", "t.example/{repository|flatten}", "");
         let (pairings, failures) = pair(&rule, names(&["a/b", "a-b", "c"]), Vec::new());
         assert_eq!(pairings.len(), 1);
         assert_eq!(failures.len(), 2);
@@ -117,7 +101,7 @@ mod tests {
 
     #[test]
     fn what_nobody_asks_for_counts_where_sources_collide() {
-        let rule = rule("s.example/**", "t.example/{repository|flatten}");
+        let rule = sample_rule("s.example/**", "t.example/{repository|flatten}", "");
         let others = names(&["a-b", "c", "d"]);
         let (pairings, failures) = pair(&rule, names(&["a/b", "c"]), others);
         assert_eq!(pairings.len(), 1);

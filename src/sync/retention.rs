@@ -48,8 +48,7 @@ mod tests {
             "[[cleanup]]\nname = \"c\"\nmode = \"{mode}\"\ndelete = [{{ id = \"d\", {delete} }}]\n\
              repositories = [\"t.example/acme/**\", \"!**/base\"]\n"
         );
-        let home = |_: &str| Some("/home/x".to_owned());
-        Retention::new(&crate::config::parse(&text, "x.toml".as_ref(), &home).unwrap().cleanup)
+        Retention::new(&crate::config::sample(&text).cleanup)
     }
 
     fn of(retention: &Retention, repository: &str) -> Policies {

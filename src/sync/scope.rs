@@ -41,14 +41,7 @@ impl Scope {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn rule(source: &str) -> SyncRule {
-        let text = format!(
-            "[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = \"t.example/{{repository}}\"\n"
-        );
-        let home = |_: &str| Some("/home/x".to_owned());
-        crate::config::parse(&text, "x.toml".as_ref(), &home).unwrap().sync.remove(0)
-    }
+    use crate::config::sample_rule;
 
     fn names(names: &[&str]) -> Vec<RepositoryName> {
         names.iter().map(|name| name.parse().unwrap()).collect()
@@ -70,7 +63,8 @@ mod tests {
             ("s.example/acme/**", &Scope::All, None),
         ];
         for (source, scope, expected) in cases {
-            assert_eq!(scope.repositories(&rule(source)), expected, "{source} {scope:?}");
+            let rule = sample_rule(source, "t.example/{repository}", "");
+            assert_eq!(scope.repositories(&rule), expected, "{source} {scope:?}");
         }
         let of = |name: &str| some.tags(&name.parse().unwrap());
         assert_eq!(of("acme/a"), Some(&tags));
