@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, criterion_group};
 use jiff::{SignedDuration, Timestamp};
-use tranship::cleanup::{Abilities, Builder, Found, InUse, Snapshot, Untag, plan};
+use tranship::cleanup::{Abilities, Builder, InUse, Snapshot, Untag, plan};
 use tranship::config::policy::{ClockSource, Policy};
 use tranship::oci::Digest;
+use tranship::state::ManifestSummary;
 
 /// Images with a tag; a quarter as many tags again are second names.
 const IMAGES: usize = 80_000;
@@ -27,10 +28,10 @@ fn digest(kind: u8, number: usize) -> Digest {
 }
 
 /// Two blobs of its own, and three that a hundred images share.
-fn image(number: usize) -> Found {
+fn image(number: usize) -> ManifestSummary {
     let own = (0..2).map(|n| (digest(b'o', number * 2 + n), 1 << 20));
     let shared = (0..3).map(|n| (digest(b's', number / 100 * 3 + n), 10 << 20));
-    Found {
+    ManifestSummary {
         is_index: false,
         children: Vec::new(),
         subject: None,
@@ -55,9 +56,13 @@ fn snapshot(images: usize) -> Snapshot {
         for (n, child) in children.iter().enumerate() {
             add(child, number, image(number * 3 + n));
         }
-        let nothing = Found { artifact_type: None, blobs: Vec::new(), ..image(0) };
-        add(&index, number, Found { is_index: true, children, ..nothing.clone() });
-        add(&digest(b'r', number), number, Found { subject: Some(index.clone()), ..nothing });
+        let nothing = ManifestSummary { artifact_type: None, blobs: Vec::new(), ..image(0) };
+        add(&index, number, ManifestSummary { is_index: true, children, ..nothing.clone() });
+        add(
+            &digest(b'r', number),
+            number,
+            ManifestSummary { subject: Some(index.clone()), ..nothing },
+        );
         // A quarter as many images without a tag.
         if number % 4 < 1 {
             let loose = images * 3 + number;

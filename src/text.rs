@@ -1,4 +1,16 @@
-//! Makes text from servers and programs fit for a message.
+//! Makes text from servers and programs fit for a message, and names of enums.
+
+/// Displays enums of plain names as they are serialized.
+macro_rules! display_as_serialized {
+    ($($name:ty),+) => {
+        $(impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                serde::Serialize::serialize(self, f)
+            }
+        })+
+    };
+}
+pub(crate) use display_as_serialized;
 
 /// The beginning of a text: one line of at most `limit` characters, without control characters.
 pub fn shorten(text: &str, limit: usize) -> String {

@@ -11,19 +11,19 @@ use parking_lot::Mutex;
 
 use super::observe::{Observation, ObserveOptions, RepositoryContext};
 use super::plan::{Plan, plan};
-use super::quarantine::{Quarantine, Spaces};
+use super::quarantine::{Quarantine, open as open_quarantine};
 use super::recheck::Rechecker;
-use super::report::{CleanupReport, RepositoryReport};
-use super::repositories::{Selected, repositories};
+use super::report::{CleanupReport, RepositoryReport, failed};
+use super::repositories::{Selected, open, repositories};
 use super::spec::CleanupSpec;
 use super::upkeep::{Upkeep, collect};
 use super::usage::{Sources, UsageNow};
 use crate::config::cleanup::Mode;
-use crate::fair::{self, Flow, WriteLeases};
+use crate::fair::{self, WriteLeases};
 use crate::oci::Address;
 use crate::registry::Registries;
 use crate::removal::{Audit, KeepCopies, Order, STRETCH, StepOutcome, execute, recover};
-use crate::repository::{Cause, Error, Failure, Repository};
+use crate::repository::{Cause, Error, Failure};
 use crate::stores::{Access, Stores};
 use crate::transfer::Carrier;
 
@@ -40,32 +40,16 @@ pub struct Cleaner {
 }
 
 impl Cleaner {
-    /// `leases` are shared by all rules that write to repositories.
+    /// `leases` are shared by all rules that write to repositories. A rule that names a source which
+    /// is not among `sources` deletes nothing.
     pub fn new(
         registries: Arc<Registries>,
         carrier: Arc<Carrier>,
         leases: WriteLeases,
         audit: Audit,
+        sources: Sources,
     ) -> Self {
-        let stores = Stores::new(registries);
-        Self { stores, carrier, leases, audit, sources: Sources::default() }
-    }
-
-    /// The same, with the sources of what is in use. A rule that names a source which is not among
-    /// these deletes nothing.
-    pub fn with_sources(self, sources: Sources) -> Self {
-        Self { sources, ..self }
-    }
-
-    /// A cleaner for later runs, after a change of the configuration. Both share leases and audit.
-    pub fn renewed(&self, registries: Arc<Registries>, sources: Sources) -> Self {
-        Self {
-            sources,
-            stores: Stores::new(registries),
-            carrier: Arc::clone(&self.carrier),
-            leases: self.leases.clone(),
-            audit: self.audit.clone(),
-        }
+        Self { stores: Stores::new(registries), carrier, leases, audit, sources }
     }
 
     /// One run of one rule. When it returns, what it learnt is on the disk.
@@ -73,11 +57,13 @@ impl Cleaner {
     /// If it is stopped, a deletion that is under way is completed, so that its outcome is known.
     pub async fn run(&self, spec: CleanupSpec<'_>) -> CleanupReport {
         let begin = Instant::now();
-        let report = Mutex::new(CleanupReport::new(&spec.rule.name, spec.mode));
         let _watched = self.stores.registries().pulses().watch(spec.flow, spec.pulse);
-        // One note for each registry at which something was deleted.
-        let follow_ups = Mutex::new(BTreeSet::new());
-        let selected = self.pass(&spec, &report, &follow_ups).await;
+        let progress = Progress {
+            report: Mutex::new(CleanupReport::new(&spec.rule.name, spec.mode)),
+            follow_ups: Mutex::default(),
+        };
+        let selected = self.pass(&spec, &progress).await;
+        let Progress { report, follow_ups } = progress;
         let mut report = report.into_inner();
         if let (Some(selected), Mode::Apply) = (selected, spec.mode) {
             self.upkeep(&spec).empty_quarantines(&selected, &mut report).await;
@@ -90,14 +76,7 @@ impl Cleaner {
     }
 
     /// The repositories of the rule; `None`: it ended before any was observed.
-    async fn pass(
-        &self,
-        spec: &CleanupSpec<'_>,
-        report: &Mutex<CleanupReport>,
-        follow_ups: &Mutex<BTreeSet<String>>,
-    ) -> Option<Selected> {
-        let stopped = || report.lock().interrupted = true;
-        let fail = |failures: Vec<Failure>| report.lock().failures.extend(failures);
+    async fn pass(&self, spec: &CleanupSpec<'_>, progress: &Progress) -> Option<Selected> {
         let mut selected = match spec.only {
             Some(place) => Selected::one(place.clone()),
             None => {
@@ -105,66 +84,62 @@ impl Cleaner {
                 match spec.stop.soon.run_until_cancelled(selected).await {
                     Some(selected) => selected,
                     None => {
-                        stopped();
+                        progress.stopped();
                         return None;
                     }
                 }
             }
         };
-        fail(selected.failures.iter().map(Failure::of).collect());
+        progress.failed(selected.failures.iter().map(Failure::of).collect());
         let spared = self.upkeep(spec).spare_quarantines(&mut selected);
         if spared > 0 {
             let note = format!("{spared} repositories are quarantines and are left alone");
-            report.lock().notes.push(note);
+            progress.report.lock().notes.push(note);
         }
         let usage = UsageNow::new(&self.sources, spec.rule, self.carrier.state(), spec.now);
         // Once for all repositories: if it cannot be read, nothing is deleted anywhere.
         match spec.stop.soon.run_until_cancelled(usage.read()).await {
             Some(Ok(_)) => {}
             Some(Err(failures)) => {
-                fail(failures);
+                progress.failed(failures);
                 return None;
             }
             None => {
-                stopped();
+                progress.stopped();
                 return None;
             }
         }
         let usage = &usage;
         futures_util::stream::iter(&selected.repositories)
             .for_each_concurrent(REPOSITORIES, |(place, expected)| async move {
-                match self.place(spec, usage, place).await {
-                    Ok(Seen::Report { report: one, interrupted, follow_up }) => {
-                        follow_ups.lock().extend(follow_up);
-                        let mut report = report.lock();
-                        report.interrupted |= interrupted;
-                        report.repositories.push(*one);
-                    }
-                    Ok(Seen::Stopped) => stopped(),
-                    Ok(Seen::Nothing) if *expected => {
+                match self.place(spec, usage, place, progress).await {
+                    Ok(true) => {}
+                    Ok(false) if *expected => {
                         let missing = Error::new("list tags of", place.to_string(), Cause::Missing);
-                        fail(vec![Failure::of(&missing)]);
+                        progress.failed(failed(missing));
                     }
-                    Ok(Seen::Nothing) => {}
-                    Err(failures) => fail(failures),
+                    Ok(false) => {}
+                    Err(failures) => progress.failed(failures),
                 }
             })
             .await;
         Some(selected)
     }
 
-    /// Plans one repository and, if the run applies plans, carries the plan out.
+    /// Plans one repository and, if the run applies plans, carries the plan out. `false`: there is no
+    /// such repository.
     async fn place(
         &self,
         spec: &CleanupSpec<'_>,
         usage: &UsageNow<'_>,
         place: &Address,
-    ) -> Result<Seen, Vec<Failure>> {
+        progress: &Progress,
+    ) -> Result<bool, Vec<Failure>> {
         let CleanupSpec { rule, mode, stop, .. } = *spec;
         let applies = mode == Mode::Apply;
-        let opened = self.open(place, spec.flow).await;
+        let opened = open(&self.stores, place, spec.flow, Access::Read).await;
         let context = RepositoryContext {
-            repository: opened.map_err(|error| vec![Failure::of(&error)])?,
+            repository: opened.map_err(failed)?,
             state: self.carrier.state(),
             policy: &rule.policy,
             now: spec.now,
@@ -190,20 +165,23 @@ impl Cleaner {
             (lease, context.observe(options).await)
         };
         let Some((_lease, observed)) = stop.soon.run_until_cancelled(begin).await else {
-            return Ok(Seen::Stopped);
+            progress.stopped();
+            return Ok(true);
         };
-        let Some(Observation { snapshot, in_use }) = observed? else { return Ok(Seen::Nothing) };
+        let Some(Observation { snapshot, in_use }) = observed? else { return Ok(false) };
         let plan = plan(&snapshot, &rule.policy, &in_use, spec.now);
         (spec.watch)(&plan);
         let mut report = RepositoryReport::of(&plan);
-        if !applies {
-            let report = Box::new(report);
-            return Ok(Seen::Report { report, interrupted: false, follow_up: None });
+        if applies {
+            if self.apply(spec, &context, &plan, place, &mut report).await? {
+                progress.stopped();
+            }
+            if report.count(StepOutcome::Deleted) > 0 {
+                progress.follow_ups.lock().extend(context.repository.follow_up());
+            }
         }
-        let interrupted = self.apply(spec, &context, &plan, place, &mut report).await?;
-        let deleted = report.count(StepOutcome::Deleted) > 0;
-        let follow_up = deleted.then(|| context.repository.follow_up()).flatten();
-        Ok(Seen::Report { report: Box::new(report), interrupted, follow_up })
+        progress.report.lock().repositories.push(report);
+        Ok(true)
     }
 
     /// Carries a plan out, with what else is due in the repository. Gives whether it was interrupted.
@@ -222,24 +200,23 @@ impl Cleaner {
         let notes = recover(&self.audit, &*context.repository, spec.now).await;
         report.notes.extend(notes.map_err(|failure| vec![failure])?);
         if !plan.steps.is_empty() {
-            let space = match &rule.quarantine {
+            let mut copies = match &rule.quarantine {
                 Some(quarantine) => {
-                    let opened = self.spaces(spec).open(&quarantine.to, place).await;
-                    let space = opened.map_err(|error| vec![Failure::of(&error)])?;
-                    context.state.quarantines.note(&rule.name, &space.name);
-                    Some((quarantine.ttl, space))
+                    let target = open_quarantine(&self.stores, spec.flow, &quarantine.to, place);
+                    let target = target.await.map_err(failed)?;
+                    context.state.quarantines.note(&rule.name, target.name());
+                    Some(Quarantine {
+                        carrier: &self.carrier,
+                        flow: spec.flow,
+                        source: Arc::clone(&context.repository),
+                        snapshot: plan.snapshot,
+                        target,
+                        until: spec.now.checked_add(quarantine.ttl).unwrap_or(Timestamp::MAX),
+                        copies: HashMap::new(),
+                    })
                 }
                 None => None,
             };
-            let mut copies = space.as_ref().map(|(ttl, space)| Quarantine {
-                carrier: &self.carrier,
-                flow: spec.flow,
-                source: Arc::clone(&context.repository),
-                snapshot: plan.snapshot,
-                space,
-                until: spec.now.checked_add(*ttl).unwrap_or(Timestamp::MAX),
-                copies: HashMap::new(),
-            });
             let order = Order {
                 repository: &*context.repository,
                 state: context.state,
@@ -271,36 +248,27 @@ impl Cleaner {
     fn upkeep<'a>(&'a self, spec: &'a CleanupSpec<'a>) -> Upkeep<'a> {
         Upkeep {
             spec,
-            spaces: self.spaces(spec),
+            stores: &self.stores,
             state: self.carrier.state(),
             audit: &self.audit,
             leases: &self.leases,
         }
     }
-
-    fn spaces(&self, spec: &CleanupSpec<'_>) -> Spaces<'_> {
-        Spaces { stores: &self.stores, flow: spec.flow }
-    }
-
-    async fn open(
-        &self,
-        place: &Address,
-        flow: Flow,
-    ) -> crate::repository::Result<Arc<dyn Repository>> {
-        let opened = self.stores.open(place, flow, Access::Read).await?;
-        Ok(Arc::clone(opened.repository()))
-    }
 }
 
-/// What was found of a repository.
-enum Seen {
-    Report {
-        report: Box<RepositoryReport>,
-        interrupted: bool,
-        /// What is left to do at its registry.
-        follow_up: Option<String>,
-    },
-    /// There is no such repository.
-    Nothing,
-    Stopped,
+/// What a run has done until now.
+struct Progress {
+    report: Mutex<CleanupReport>,
+    /// What is left to do at registries at which something was deleted.
+    follow_ups: Mutex<BTreeSet<String>>,
+}
+
+impl Progress {
+    fn stopped(&self) {
+        self.report.lock().interrupted = true;
+    }
+
+    fn failed(&self, failures: Vec<Failure>) {
+        self.report.lock().failures.extend(failures);
+    }
 }

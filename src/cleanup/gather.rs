@@ -11,11 +11,11 @@ use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::plan::{Abilities, Builder, Found, Snapshot};
+use super::plan::{Abilities, Builder, Snapshot};
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{ErrorKind, Reference, Repository, Result, Times, read_small_blob};
-use crate::state::{Created, KnownManifests, ListedReferrers, ManifestFacts};
+use crate::state::{Created, KnownManifests, ListedReferrers, ManifestFacts, ManifestSummary};
 
 /// How many tags or manifests are requested at once; the registry's connection limit may lower it.
 const PARALLEL: usize = 32;
@@ -40,13 +40,6 @@ pub struct Gathering<'a> {
     pub created: bool,
     /// Whether every list of referrers is requested, even if that was done a moment ago.
     pub all_referrers: bool,
-}
-
-/// What was found under a digest.
-enum Examined {
-    Found { seen: Box<ManifestFacts>, referrers: Result<Vec<Digest>> },
-    Absent,
-    Unreadable(String),
 }
 
 impl Gathering<'_> {
@@ -125,10 +118,11 @@ impl Gathering<'_> {
             let mut examined = std::pin::pin!(examined.buffer_unordered(PARALLEL));
             while let Some((digest, examined, times)) = examined.next().await {
                 match examined {
-                    Examined::Absent => builder.absent(&digest),
-                    Examined::Unreadable(reason) => builder.unreadable(&digest, reason),
-                    Examined::Found { seen, referrers } => {
-                        next.extend(seen.children.iter().chain(&seen.subject).cloned());
+                    Ok(None) => builder.absent(&digest),
+                    Err(reason) => builder.unreadable(&digest, reason),
+                    Ok(Some((seen, referrers))) => {
+                        let ManifestSummary { children, subject, .. } = &seen.summary;
+                        next.extend(children.iter().chain(subject).cloned());
                         match referrers {
                             Ok(referrers) => next.extend(referrers),
                             Err(error) => builder.cut_short(error.to_string()),
@@ -141,14 +135,21 @@ impl Gathering<'_> {
                         if let Some(Created::At(at)) = seen.created {
                             builder.time(&digest, ClockSource::Created, at);
                         }
-                        builder.manifest(&digest, found(*seen));
+                        builder.manifest(&digest, seen.summary);
                     }
                 }
             }
         }
     }
 
-    async fn examine(&self, digest: &Digest) -> Examined {
+    /// A manifest and the referrers that the registry lists. `None`: it is not there.
+    ///
+    /// # Errors
+    /// Why it cannot be read, in words.
+    async fn examine(
+        &self,
+        digest: &Digest,
+    ) -> std::result::Result<Option<(ManifestFacts, Result<Vec<Digest>>)>, String> {
         let name = self.repository.name();
         let known = self.known.get(name, digest);
         let is_enough = |seen: &&ManifestFacts| !self.created || seen.created.is_some();
@@ -156,15 +157,10 @@ impl Gathering<'_> {
             Some(seen) => seen.clone(),
             None => {
                 let manifest = self.repository.manifest(&Reference::Digest(digest.clone())).await;
-                let read = match manifest {
-                    Ok(None) => return Examined::Absent,
-                    Ok(Some(manifest)) => self.read(&manifest).await,
-                    Err(error) => Err(error.to_string()),
+                let Some(manifest) = manifest.map_err(|error| error.to_string())? else {
+                    return Ok(None);
                 };
-                match read {
-                    Ok(read) => read,
-                    Err(reason) => return Examined::Unreadable(reason),
-                }
+                self.read(&manifest).await?
             }
         };
         if let Some(known) = &known {
@@ -174,28 +170,17 @@ impl Gathering<'_> {
         if known.as_ref() != Some(&seen) {
             self.known.set(name, digest, &seen);
         }
-        Examined::Found { seen: Box::new(seen), referrers }
+        Ok(Some((seen, referrers)))
     }
 
     /// What a manifest and its configuration say; it is first seen now.
     async fn read(&self, manifest: &Manifest) -> std::result::Result<ManifestFacts, String> {
-        let Found { is_index, children, subject, artifact_type, size, blobs } =
-            Found::of(manifest)?;
+        let summary = ManifestSummary::of(manifest)?;
         let created = match self.created {
             true => Some(self.created(manifest).await.map_err(|error| error.to_string())?),
             false => None,
         };
-        Ok(ManifestFacts {
-            first_seen: self.now,
-            size,
-            is_index,
-            children,
-            subject,
-            artifact_type,
-            blobs,
-            created,
-            referrers: None,
-        })
+        Ok(ManifestFacts { first_seen: self.now, summary, created, referrers: None })
     }
 
     /// When an image was created, by its configuration. Other manifests do not say.
@@ -239,9 +224,4 @@ impl Gathering<'_> {
         seen.referrers = Some(ListedReferrers { at: self.now, digests: digests.clone() });
         Ok(digests)
     }
-}
-
-fn found(seen: ManifestFacts) -> Found {
-    let ManifestFacts { size, is_index, children, subject, artifact_type, blobs, .. } = seen;
-    Found { is_index, children, subject, artifact_type, size, blobs }
 }

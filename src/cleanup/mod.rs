@@ -6,14 +6,14 @@
 //!   [`repositories()`]: which ones a rule is about.
 //! - [`in_use`]: what runs somewhere, read from where the configuration says; `usage`: while a rule
 //!   runs.
-//! - [`Cleaner`] plans and deletes for a rule (`spec`), by the room [`removal`](crate::removal), which
+//! - [`Cleaner`] plans and deletes for a rule (`spec`), by way of [`removal`](crate::removal), which
 //!   has the plan rechecked again and again (`recheck`). `tag_removal`: the same for chosen tags.
-//! - `quarantine`: copies of what is deleted; `expire`: their end; [`restore`] brings them back.
-//! - `upkeep`: what is due besides. [`report`]: what was done, as JSON.
+//! - `quarantine`: copies of what is deleted; [`restore`] brings them back.
+//! - `upkeep`: what is due besides, such as the end of these copies. [`report`]: what was done, as
+//!   JSON.
 
 mod cleaner;
 mod copying;
-mod expire;
 mod gather;
 pub mod in_use;
 mod observe;
@@ -33,11 +33,10 @@ mod usage;
 pub use cleaner::Cleaner;
 pub use gather::Gathering;
 pub use plan::{
-    Abilities, Blocker, Blockers, Builder, Explanation, Fate, Found, InUse, Incomplete,
-    ManifestVerdict, Node, Plan, PlannedStep, Refusal, Snapshot, TagFate, TagVerdict, Untag,
-    explain, plan,
+    Abilities, Blocker, Blockers, Builder, Explanation, Fate, InUse, Incomplete, ManifestVerdict,
+    Node, Plan, Planned, PlannedStep, Refusal, Snapshot, TagFate, TagVerdict, Untag, explain, plan,
 };
-pub use report::{CleanupReport, Planned, RepositoryReport, Verdict};
+pub use report::{CleanupReport, RepositoryReport};
 pub use repositories::{Selected, repositories, resolved};
 pub use spec::CleanupSpec;
 pub use tag_removal::TagRemover;

@@ -11,7 +11,7 @@ use super::plan::{Abilities, InUse, Snapshot};
 use crate::config::policy::{ClockSource, Policy};
 use crate::oci::{Digest, Tag};
 use crate::repository::{Capabilities, Failure, Repository, Untag};
-use crate::state::{Ability, State};
+use crate::state::State;
 
 /// Reads what is in use in the repository now.
 pub(super) type ReadInUse<'a> =
@@ -76,7 +76,7 @@ impl RepositoryContext<'_> {
     /// allows instead.
     fn abilities(&self) -> Abilities {
         let Capabilities { untag, lists_untagged, .. } = self.repository.capabilities();
-        let known = || self.state.abilities.get(self.repository.name(), Ability::Untag, self.now);
+        let known = || self.state.abilities.can_untag(self.repository.name(), self.now);
         let untag = match untag {
             Untag::Yes => Untag::Yes,
             _ if self.policy.untag_by_overwriting => Untag::Yes,

@@ -15,12 +15,12 @@ use jiff::tz::TimeZone;
 
 use super::copying::Copying;
 use super::plan::snapshot::{Node, Snapshot};
-use crate::config;
+use super::repositories;
 use crate::config::cleanup::QuarantinePlace;
 use crate::fair::Flow;
 use crate::oci::reference::ReferenceError;
 use crate::oci::template::SourceContext;
-use crate::oci::{Address, Digest, ImageAddress, RegistryHost, RepositoryName, Tag};
+use crate::oci::{Address, Digest, RegistryHost, RepositoryName, Tag};
 use crate::removal::KeepCopies;
 use crate::removal::audit::Kept;
 use crate::repository::{Cause, Error, Placement, Repository, Result};
@@ -37,7 +37,7 @@ pub(super) struct Quarantine<'a> {
     pub source: Arc<dyn Repository>,
     /// The source, as it was when the plan was made.
     pub snapshot: &'a Snapshot,
-    pub space: &'a Space,
+    pub target: Arc<dyn Repository>,
     pub until: Timestamp,
     /// For each manifest that is about to be deleted: its copy, or why there is none.
     pub copies: HashMap<Node, std::result::Result<Kept, String>>,
@@ -85,54 +85,23 @@ impl Quarantine<'_> {
             flow: self.flow,
             source: &self.source,
             digest,
-            target: &self.space.repository,
+            target: &self.target,
             placement: Placement::Tag(tag.clone()),
             condition: Condition::Always,
         };
         copying.run().await.map_err(|error| error.to_string())?;
-        Ok(Kept { place: self.space.name.clone(), tag, until: self.until })
+        Ok(Kept { place: self.target.name().to_owned(), tag, until: self.until })
     }
 }
 
-/// The quarantine of one repository.
-pub(super) struct Space {
-    pub repository: Arc<dyn Repository>,
-    /// As people can type it.
-    pub name: String,
-}
-
-/// Opens quarantines.
-pub(super) struct Spaces<'a> {
-    pub stores: &'a Stores,
-    pub flow: Flow,
-}
-
-impl Spaces<'_> {
-    /// The quarantine of a repository; created if it does not exist.
-    pub async fn open(&self, to: &QuarantinePlace, of: &Address) -> Result<Space> {
-        self.open_at(&address(to, of)?).await
-    }
-
-    async fn open_at(&self, address: &Address) -> Result<Space> {
-        let opened = self.stores.open(address, self.flow, Access::Write).await?;
-        let repository = Arc::clone(opened.repository());
-        let name = repository.name().to_owned();
-        Ok(Space { repository, name })
-    }
-
-    /// A quarantine by its own name. `None`: there is none.
-    pub async fn reopen(&self, name: &str) -> Result<Option<Space>> {
-        let fail = |error: ReferenceError| {
-            Error::new("open the quarantine", name, Cause::Unsupported(error.to_string()))
-        };
-        let ImageAddress { repository, .. } = name.parse().map_err(fail)?;
-        if let Address::Layout(folder) = &repository
-            && !tokio::fs::try_exists(folder).await.unwrap_or(true)
-        {
-            return Ok(None);
-        }
-        Ok(Some(self.open_at(&repository).await?))
-    }
+/// Opens the quarantine of a repository; it is created if it does not exist.
+pub(super) async fn open(
+    stores: &Stores,
+    flow: Flow,
+    to: &QuarantinePlace,
+    of: &Address,
+) -> Result<Arc<dyn Repository>> {
+    repositories::open(stores, &address(to, of)?, flow, Access::Write).await
 }
 
 /// The name of the quarantine of a repository, whether it exists or not; `None`: the repository cannot
@@ -149,30 +118,24 @@ pub(super) fn called(to: &QuarantinePlace, of: &Address) -> Option<String> {
 
 /// Where the quarantine of a repository is.
 fn address(to: &QuarantinePlace, of: &Address) -> Result<Address> {
+    let unnamed = |reason: String| {
+        Error::new("name the quarantine of", of.to_string(), Cause::Unsupported(reason))
+    };
+    let (registry, repository) = name(of).map_err(|error| unnamed(error.to_string()))?;
     match to {
-        QuarantinePlace::Folder(folder) => Ok(Address::LayoutIn(folder.clone(), in_folder(of)?)),
-        QuarantinePlace::Registry(target) => Ok(target.store.address(&in_registry(target, of)?)),
+        QuarantinePlace::Folder(folder) => {
+            // The colon of a port is the only character that repository names cannot have.
+            let path = format!("{}/{repository}", registry.as_str().replace(':', "_"));
+            let name = path.parse().map_err(|error: ReferenceError| unnamed(error.to_string()))?;
+            Ok(Address::LayoutIn(folder.clone(), name))
+        }
+        QuarantinePlace::Registry(target) => {
+            let (registry, repository) = (Some(&registry), &repository);
+            let context = SourceContext { registry, repository, prefix: "" };
+            let name = target.template.render(&context);
+            Ok(target.store.address(&name.map_err(|error| unnamed(error.to_string()))?))
+        }
     }
-}
-
-fn in_folder(of: &Address) -> Result<RepositoryName> {
-    let name = name(of).and_then(|(registry, repository)| {
-        // The colon of a port is the only character that repository names cannot have.
-        format!("{}/{repository}", registry.as_str().replace(':', "_")).parse()
-    });
-    name.map_err(|error: ReferenceError| unnamed(of, error.to_string()))
-}
-
-fn in_registry(target: &config::Target, of: &Address) -> Result<RepositoryName> {
-    let (registry, repository) = name(of).map_err(|error| unnamed(of, error.to_string()))?;
-    let (registry, repository) = (&registry, &repository);
-    let path =
-        target.template.render(&SourceContext { registry: Some(registry), repository, prefix: "" });
-    path.map_err(|error| unnamed(of, error.to_string()))
-}
-
-fn unnamed(of: &Address, reason: String) -> Error {
-    Error::new("name the quarantine of", of.to_string(), Cause::Unsupported(reason))
 }
 
 /// A name that is valid in a registry. For a layout, it is made of the path.

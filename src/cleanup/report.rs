@@ -1,16 +1,15 @@
 //! What one run of a cleanup rule did. These types are the JSON that `cleanup --output json`
 //! prints, see docs/json.md.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::plan::{Plan, Refusal, Totals};
+use super::plan::{Plan, Planned, Refusal};
 use crate::config::cleanup::Mode;
 use crate::removal::{Executed, StepAction, StepOutcome, StepReport};
-use crate::repository::Failure;
+use crate::repository::{Error, Failure};
 
 /// One run of one rule.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct CleanupReport {
     pub rule: String,
     pub mode: Mode,
@@ -26,7 +25,7 @@ pub struct CleanupReport {
 }
 
 /// One repository.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct RepositoryReport {
     pub repository: String,
     /// Why nothing was deleted at all.
@@ -48,29 +47,7 @@ pub struct RepositoryReport {
     pub notes: Vec<String>,
 }
 
-/// The sums of a plan.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Planned {
-    /// Tags made by people.
-    pub tags: u64,
-    pub tags_deleted: u64,
-    pub manifests: u64,
-    pub manifests_deleted: u64,
-    pub bytes_freed: u64,
-}
-
-impl From<Totals> for Planned {
-    fn from(totals: Totals) -> Self {
-        let Totals { tags, tags_deleted, manifests, manifests_deleted } = totals;
-        Self { tags, tags_deleted, manifests, manifests_deleted, bytes_freed: 0 }
-    }
-}
-
 impl Planned {
-    pub fn of(plan: &Plan<'_>) -> Self {
-        Self { bytes_freed: plan.bytes(), ..plan.totals().unwrap_or_default().into() }
-    }
-
     /// Adds the sums of another plan.
     pub fn add(&mut self, other: Self) {
         self.tags += other.tags;
@@ -89,11 +66,8 @@ impl RepositoryReport {
             repository: plan.snapshot.repository().to_owned(),
             refused: plan.refusals.iter().map(ToString::to_string).collect(),
             limited: !plan.refusals.is_empty() && plan.refusals.iter().all(limit),
-            planned: Planned::of(plan),
-            steps: Vec::new(),
-            bytes_freed: 0,
-            failures: Vec::new(),
-            notes: Vec::new(),
+            planned: plan.totals().unwrap_or_default(),
+            ..Self::default()
         }
     }
 
@@ -118,44 +92,31 @@ impl RepositoryReport {
     }
 }
 
-/// How a run as a whole went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Everything that the rule asks for was done, or the registry refused it for a reason of its own.
-    Succeeded,
-    /// Something could not be read or done.
-    Failed,
-    /// Nothing failed, and in some repository nothing was deleted because of the rule's limits.
-    Limited,
+/// The failure that an error is, where several may have occurred.
+pub(super) fn failed(error: Error) -> Vec<Failure> {
+    vec![Failure::of(&error)]
 }
 
 impl CleanupReport {
     pub fn new(rule: &str, mode: Mode) -> Self {
-        Self {
-            rule: rule.to_owned(),
-            mode,
-            interrupted: false,
-            repositories: Vec::new(),
-            failures: Vec::new(),
-            notes: Vec::new(),
-            seconds: 0.0,
-        }
+        Self { rule: rule.to_owned(), mode, ..Self::default() }
     }
 
-    pub fn verdict(&self) -> Verdict {
-        let unread = |repository: &RepositoryReport| {
+    /// Something could not be read or done. That the registry refused a step for a reason of its own
+    /// is no failure.
+    pub fn is_failed(&self) -> bool {
+        let failed = |repository: &RepositoryReport| {
             !repository.refused.is_empty() && !repository.limited
                 || !repository.failures.is_empty()
                 || repository.count(StepOutcome::Failed) + repository.count(StepOutcome::NotDone)
                     > 0
         };
-        if self.interrupted || !self.failures.is_empty() || self.repositories.iter().any(unread) {
-            Verdict::Failed
-        } else if self.repositories.iter().any(|repository| repository.limited) {
-            Verdict::Limited
-        } else {
-            Verdict::Succeeded
-        }
+        self.interrupted || !self.failures.is_empty() || self.repositories.iter().any(failed)
+    }
+
+    /// In some repository nothing was deleted because of the rule's limits.
+    pub fn is_limited(&self) -> bool {
+        self.repositories.iter().any(|repository| repository.limited)
     }
 
     /// How many steps had this outcome, in all repositories.

@@ -3,14 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::cleanup::{Exclusion, Included, Repositories};
 use crate::config::{CleanupRule, LayoutPattern, SourcePattern};
 use crate::fair::Flow;
 use crate::layout::Layouts;
 use crate::oci::{Address, RegistryHost, RepositoryName};
-use crate::repository::Error;
-use crate::stores::Stores;
+use crate::repository::{Error, Repository};
+use crate::stores::{Access, Stores};
 
 /// The repositories of a rule, and the lists that could not be read.
 #[derive(Debug, Default)]
@@ -25,6 +26,17 @@ impl Selected {
     pub fn one(address: Address) -> Self {
         Self { repositories: BTreeMap::from([(address, true)]), failures: Vec::new() }
     }
+}
+
+/// Opens a repository that is cleaned up, or the quarantine of one. Neither is in an archive, so
+/// nothing else has to be kept open.
+pub(super) async fn open(
+    stores: &Stores,
+    address: &Address,
+    flow: Flow,
+    access: Access,
+) -> Result<Arc<dyn Repository>, Error> {
+    Ok(Arc::clone(stores.open(address, flow, access).await?.repository()))
 }
 
 /// Lists each registry and each folder at most once.
@@ -115,8 +127,6 @@ pub async fn resolved(repositories: &Repositories) -> Repositories {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::layout::Layout;
     use crate::registry::Registries;

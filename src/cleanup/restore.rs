@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::copying::Copying;
+use super::repositories;
 use crate::fair::Flow;
 use crate::oci::{Digest, ImageAddress, Tag, derived};
 use crate::removal::audit::{self, Actor, Audit, Intent, Line};
@@ -138,8 +139,8 @@ pub struct Restorer<'a> {
 struct Route {
     source: Arc<dyn Repository>,
     target: Arc<dyn Repository>,
-    /// The tags that are missing, each with the condition under which it is put.
-    tags: Vec<(Tag, Condition)>,
+    /// What is missing, each with the condition under which it is put.
+    placements: Vec<(Placement, Condition)>,
 }
 
 impl Restorer<'_> {
@@ -177,25 +178,29 @@ impl Restorer<'_> {
             Some(kept) => self.open(&kept.place).await?,
             None => Arc::clone(&target),
         };
-        let mut tags = Vec::new();
+        let mut placements = Vec::new();
+        if intent.tags.is_empty() {
+            let is_part = intent.with.is_some();
+            let placement = if is_part { Placement::Part } else { Placement::Digest };
+            placements.push((placement, Condition::Always));
+        }
         for tag in &intent.tags {
             let found = target.resolve(&Reference::Tag(tag.clone())).await?;
-            match found.map(|found| found.digest) {
+            let condition = match found.map(|found| found.digest) {
                 // A list of referrers that is created meanwhile may be replaced by the former one.
-                None if derived::parse(tag).is_some() => {
-                    tags.push((tag.clone(), Condition::Always));
-                }
-                None => tags.push((tag.clone(), Condition::Absent)),
-                Some(found) if found == intent.digest => {}
-                Some(found) if self.overwrite => tags.push((tag.clone(), Condition::Is(found))),
+                None if derived::parse(tag).is_some() => Condition::Always,
+                None => Condition::Absent,
+                Some(found) if found == intent.digest => continue,
+                Some(found) if self.overwrite => Condition::Is(found),
                 Some(found) => {
                     let name = format!("{}:{tag}", intent.repository);
                     let reason = format!("the tag points at {found} now: --overwrite moves it");
                     return Err(Error::new("restore", name, Cause::Unsupported(reason)));
                 }
-            }
+            };
+            placements.push((Placement::Tag(tag.clone()), condition));
         }
-        Ok(Route { source, target, tags })
+        Ok(Route { source, target, placements })
     }
 
     /// A repository as the audit names it.
@@ -204,29 +209,19 @@ impl Restorer<'_> {
             let cause = Cause::Unsupported(format!("{error}"));
             Error::new("open", place, cause)
         })?;
-        let opened = self.stores.open(&address.repository, Flow::ALONE, Access::Read).await?;
-        Ok(Arc::clone(opened.repository()))
+        repositories::open(self.stores, &address.repository, Flow::ALONE, Access::Read).await
     }
 
     async fn bring_back(&self, intent: &Intent, route: &Route) -> Result<()> {
-        let is_part = intent.with.is_some();
-        let placements: Vec<(Placement, Condition)> = match (&route.tags[..], &intent.tags[..]) {
-            ([], []) if is_part => vec![(Placement::Part, Condition::Always)],
-            ([], []) => vec![(Placement::Digest, Condition::Always)],
-            (tags, _) => tags
-                .iter()
-                .map(|(tag, condition)| (Placement::Tag(tag.clone()), condition.clone()))
-                .collect(),
-        };
-        for (placement, condition) in placements {
+        for (placement, condition) in &route.placements {
             let copying = Copying {
                 carrier: self.carrier,
                 flow: Flow::ALONE,
                 source: &route.source,
                 digest: &intent.digest,
                 target: &route.target,
-                placement,
-                condition,
+                placement: placement.clone(),
+                condition: condition.clone(),
             };
             copying.run().await?;
         }

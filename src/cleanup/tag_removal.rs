@@ -45,14 +45,7 @@ impl RemoveTags for TagRemover<'_> {
         let plan = plan(&snapshot, &policy, &in_use, now);
         let RepositoryReport { refused, limited, .. } = RepositoryReport::of(&plan);
         let stays = stays(&plan);
-        let mut removed = RemovedTags {
-            refused,
-            limited,
-            steps: Vec::new(),
-            notes: Vec::new(),
-            stays,
-            interrupted: false,
-        };
+        let mut removed = RemovedTags { refused, limited, stays, ..RemovedTags::default() };
         let steps: Vec<_> = plan.to_steps().collect();
         if !applies {
             let not_done = |step| StepReport::of(step, StepOutcome::NotDone, None);

@@ -7,16 +7,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::expire::{Copies, copies, remove};
-use super::quarantine::{Spaces, called};
-use super::report::CleanupReport;
-use super::repositories::Selected;
+use super::quarantine::{called, expiry};
+use super::report::{CleanupReport, failed};
+use super::repositories::{Selected, open};
 use super::spec::CleanupSpec;
 use super::tag_removal::TagRemover;
 use crate::fair::WriteLeases;
-use crate::removal::{Audit, TagRemoval};
-use crate::repository::{Failure, Garbage, Repository, Result};
+use crate::oci::reference::ReferenceError;
+use crate::oci::{Address, ImageAddress, Tag};
+use crate::removal::{Audit, RemoveTags, RemovedTags, StepOutcome, StepReport, TagRemoval};
+use crate::repository::{self, Cause, Error, Failure, Garbage, Repository};
 use crate::state::State;
+use crate::stores::{Access, Stores};
 
 /// Blobs are garbage when nobody has touched them for so long: until then, the image that they
 /// belong to may be under way.
@@ -25,7 +27,7 @@ const GARBAGE_AGE: Duration = Duration::from_secs(60 * 60);
 /// What upkeep needs of a run.
 pub(super) struct Upkeep<'a> {
     pub spec: &'a CleanupSpec<'a>,
-    pub spaces: Spaces<'a>,
+    pub stores: &'a Stores,
     pub state: &'a State,
     pub audit: &'a Audit,
     pub leases: &'a WriteLeases,
@@ -65,21 +67,20 @@ impl Upkeep<'_> {
     }
 
     /// How many copies were removed. `None`: none are left.
-    async fn empty(&self, name: &str) -> std::result::Result<Option<usize>, Vec<Failure>> {
+    async fn empty(&self, name: &str) -> Result<Option<usize>, Vec<Failure>> {
         let CleanupSpec { rule, actor, stop, now, .. } = *self.spec;
-        let space = self.spaces.reopen(name).await;
-        let Some(space) = space.map_err(|error| vec![Failure::of(&error)])? else {
-            return Ok(None);
-        };
-        let repository = &space.repository;
-        let copies = copies(&**repository, now).await;
-        let Copies { expired, kept } = copies.map_err(|failure| vec![failure])?;
+        let Some(quarantine) = self.reopen(name).await.map_err(failed)? else { return Ok(None) };
+        let tags = quarantine.tags().await.map_err(failed)?;
+        // Each copy's tag says until when it is kept.
+        let copies = tags.into_iter().flatten().filter_map(|tag| Some((expiry(&tag)?, tag)));
+        let (expired, kept): (Vec<_>, Vec<_>) = copies.partition(|(until, _)| *until <= now);
         if expired.is_empty() {
-            return Ok((kept > 0).then_some(0));
+            return Ok((!kept.is_empty()).then_some(0));
         }
-        let _lease = self.leases.take(repository.name(), &rule.name).await;
+        let expired: Vec<Tag> = expired.into_iter().map(|(_, tag)| tag).collect();
+        let _lease = self.leases.take(quarantine.name(), &rule.name).await;
         let removal = TagRemoval {
-            repository: Arc::clone(repository),
+            repository: Arc::clone(&quarantine),
             rule: &rule.name,
             line: "expired",
             choose: &|_| expired.clone(),
@@ -89,10 +90,40 @@ impl Upkeep<'_> {
             stop,
             now,
         };
-        let removed = remove(&TagRemover { audit: self.audit, actor }, removal).await?;
-        collect(&**repository, now).await.map_err(|error| vec![Failure::of(&error)])?;
+        let removed = match (TagRemover { audit: self.audit, actor }).remove(removal).await? {
+            Some(removed) => removed_copies(removed, quarantine.name())?,
+            None => 0,
+        };
+        collect(&*quarantine, now).await.map_err(failed)?;
         Ok(Some(removed))
     }
+
+    /// A quarantine by its own name. `None`: there is none.
+    async fn reopen(&self, name: &str) -> repository::Result<Option<Arc<dyn Repository>>> {
+        let ImageAddress { repository: address, .. } =
+            name.parse().map_err(|error: ReferenceError| {
+                let cause = Cause::Unsupported(error.to_string());
+                Error::new("open the quarantine", name, cause)
+            })?;
+        if let Address::Layout(folder) = &address
+            && !tokio::fs::try_exists(folder).await.unwrap_or(true)
+        {
+            return Ok(None);
+        }
+        open(self.stores, &address, self.spec.flow, Access::Write).await.map(Some)
+    }
+}
+
+/// How many copies are gone, or why one of them is not.
+fn removed_copies(removed: RemovedTags, quarantine: &str) -> Result<usize, Vec<Failure>> {
+    let RemovedTags { refused, steps, .. } = removed;
+    let failed = steps.iter().find(|step| step.outcome == StepOutcome::Failed);
+    let reason = failed.and_then(|step| step.reason.as_ref()).or(refused.first());
+    if let Some(reason) = reason {
+        return Err(vec![Failure::new("empty the quarantine", quarantine, reason.clone())]);
+    }
+    let is_copy = |step: &&StepReport| step.outcome.is_gone() && !step.tags.is_empty();
+    Ok(steps.iter().filter(is_copy).count())
 }
 
 /// What the quarantines of the selected repositories are called.
@@ -104,7 +135,10 @@ fn own_quarantines(spec: &CleanupSpec<'_>, selected: &Selected) -> BTreeSet<Stri
 
 /// Removes the blobs that no image needs any more, where that is ours to do; a note if there were
 /// some.
-pub(super) async fn collect(repository: &dyn Repository, now: Timestamp) -> Result<Option<String>> {
+pub(super) async fn collect(
+    repository: &dyn Repository,
+    now: Timestamp,
+) -> repository::Result<Option<String>> {
     let Garbage { blobs, bytes, .. } = repository.collect_garbage(now, GARBAGE_AGE, false).await?;
     let size = bytesize::ByteSize(bytes).display().iec();
     Ok((blobs > 0).then(|| format!("{blobs} blobs that no image has any more are gone: {size}")))

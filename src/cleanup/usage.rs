@@ -31,13 +31,6 @@ impl Sources {
     }
 }
 
-impl Default for Sources {
-    /// No source.
-    fn default() -> Self {
-        Self::new(BTreeMap::new(), Environment::of_process())
-    }
-}
-
 /// What is in use while a rule runs.
 pub(super) struct UsageNow<'a> {
     sources: &'a Sources,
@@ -66,7 +59,8 @@ impl<'a> UsageNow<'a> {
     pub async fn read(&self) -> Result<Arc<Usage>, Vec<Failure>> {
         let read = || async {
             let Sources { by_name, environment } = self.sources;
-            let read = in_use::read(by_name, &self.rule.in_use, self.state, environment, self.now);
+            let (names, limit) = (&self.rule.in_use, in_use::SIZE_LIMIT);
+            let read = in_use::read(limit, by_name, names, self.state, environment, self.now);
             let usage =
                 read.await.map_err(|errors| errors.iter().map(failure).collect::<Vec<_>>())?;
             Ok::<_, Vec<Failure>>((Instant::now(), Arc::new(usage)))

@@ -112,7 +112,7 @@ impl Daemon {
 
     /// The runs that match this filter.
     pub async fn runs(&self, filter: &Filter) -> Result<Vec<RunRecord>, CliError> {
-        let outcome = filter.outcome.map(|outcome| outcome.as_str().to_owned());
+        let outcome = filter.outcome.map(|outcome| outcome.to_string());
         let query = [
             ("rule", filter.rule.clone()),
             ("outcome", outcome),

@@ -12,7 +12,7 @@ use super::cleanup_text as text;
 use super::exit::{CliError, Exit, failed};
 use super::report::{print_failure, print_failures};
 use super::{output, session, signals};
-use crate::cleanup::{CleanupReport, Plan, RepositoryReport, Verdict, explain, resolved};
+use crate::cleanup::{CleanupReport, Plan, RepositoryReport, explain, resolved};
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::fair::Flow;
@@ -251,10 +251,9 @@ async fn choose<'a>(
 
 /// What failed weighs more than what is too much.
 fn exit(ran: &[Ran]) -> Exit {
-    let verdicts = || ran.iter().map(|one| one.report.verdict());
-    if verdicts().any(|verdict| verdict == Verdict::Failed) {
+    if ran.iter().any(|one| one.report.is_failed()) {
         Exit::Failed
-    } else if verdicts().any(|verdict| verdict == Verdict::Limited) {
+    } else if ran.iter().any(|one| one.report.is_limited()) {
         Exit::Refused
     } else {
         Exit::Done

@@ -50,7 +50,7 @@ pub fn applied(rule: &str, report: &RepositoryReport) -> String {
     let counts: Vec<String> = counts
         .into_iter()
         .filter(|(outcome, count)| *count > 0 || *outcome == StepOutcome::Deleted)
-        .map(|(outcome, count)| format!("{count} {}", outcome.as_str().replace('_', " ")))
+        .map(|(outcome, count)| format!("{count} {}", outcome.to_string().replace('_', " ")))
         .collect();
     let mut text = format!(
         "{rule}: {}: {}; {} no longer used\n",
@@ -62,8 +62,8 @@ pub fn applied(rule: &str, report: &RepositoryReport) -> String {
         let heads = ["  WHAT", "DIGEST", "WHY", "OUTCOME"];
         let row = |step: &StepReport| {
             let outcome = match &step.reason {
-                Some(reason) => format!("{}: {reason}", step.outcome.as_str()),
-                None => step.outcome.as_str().to_owned(),
+                Some(reason) => format!("{}: {reason}", step.outcome),
+                None => step.outcome.to_string(),
             };
             let why = step.line.clone().unwrap_or_default();
             let what = what(step.action, &step.tags);

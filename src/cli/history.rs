@@ -145,8 +145,8 @@ fn row(run: &RunRecord) -> [String; 10] {
     [
         run.id.to_string(),
         run.rule.clone(),
-        run.cause.as_str().to_owned(),
-        outcome(run.outcome).to_owned(),
+        run.cause.to_string(),
+        outcome(run.outcome),
         of_images(copied.to_string()),
         of_images(unchanged.to_string()),
         known((failed + run.failures.len()).to_string()),

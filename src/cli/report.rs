@@ -80,10 +80,10 @@ pub fn cleaned(cleaned: &CleanupSummary) -> String {
 }
 
 /// How a run ended, in a word.
-pub fn outcome(outcome: RunOutcome) -> &'static str {
+pub fn outcome(outcome: RunOutcome) -> String {
     match outcome {
-        RunOutcome::Failed => "FAILED",
-        RunOutcome::Limited => "LIMITED",
-        other => other.as_str(),
+        RunOutcome::Failed => "FAILED".to_owned(),
+        RunOutcome::Limited => "LIMITED".to_owned(),
+        other => other.to_string(),
     }
 }

@@ -95,7 +95,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         stores: &Stores::new(registries),
         carrier: &carrier,
         audit: &audit,
-        actor: &Actor::of_process(run.as_str(), Cause::Command.as_str()),
+        actor: &Actor::of_process(run.as_str(), Cause::Command.to_string()),
         overwrite: args.overwrite,
     };
     let restored = signals::unless_stopped(async { Ok(restorer.run(chosen).await) }).await;

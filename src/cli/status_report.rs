@@ -10,6 +10,7 @@ use super::exit::{CliError, failed};
 use crate::config::Config;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::{Cause, Filter, RunOutcome, RunRecord, read_runs};
+use crate::run::Rule;
 use crate::state::{RuleMark, State};
 
 /// Past runs that are read where no daemon runs.
@@ -48,8 +49,9 @@ pub fn of_state(config: &Config, why: String) -> Result<Report, CliError> {
     let runs = read_runs(folder, &filter);
     let runs = runs.map_err(failed(format!("read the history in {}", folder.display())))?;
     let state = marks(folder, &mut notes);
-    let sync = config.sync.iter().map(RuleStatus::of_sync);
-    let rules = sync.chain(config.cleanup.iter().map(RuleStatus::of_cleanup)).map(|rule| {
+    let sync = config.sync.iter().map(Rule::Sync);
+    let rules = sync.chain(config.cleanup.iter().map(Rule::Cleanup)).map(RuleStatus::of);
+    let rules = rules.map(|rule| {
         let mark = state.as_ref().and_then(|state| state.marks.get(&rule.name));
         remembered(rule, mark.as_ref(), &runs.runs)
     });
@@ -114,7 +116,7 @@ mod tests {
     fn what_is_remembered_of_a_rule() {
         let text = "[daemon]\nstate = \"/s\"\n[[sync]]\nname = \"a\"\nsource = \"r.io/a\"\ntarget = \"t.io/a\"\n";
         let config = crate::config::parse(text, Path::new("/t.toml"), &|_| None).unwrap();
-        let rule = || RuleStatus::of_sync(&config.sync[0]);
+        let rule = || RuleStatus::of(Rule::Sync(&config.sync[0]));
         let runs = [
             run("a", Cause::Command, RunOutcome::Running, 90),
             run("a", Cause::Event, RunOutcome::Succeeded, 80),

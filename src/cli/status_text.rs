@@ -85,7 +85,7 @@ fn rule_row(rule: &RuleStatus, now: Timestamp) -> [String; 7] {
             let ended = ago(run.finished.unwrap_or(run.started), now);
             format!("{ended}, {}", seconds(run.seconds))
         }),
-        last(&|run| outcome(run.outcome).to_owned()),
+        last(&|run| outcome(run.outcome)),
         rule.consecutive_failures.to_string(),
         next,
         cleanup(rule).unwrap_or_default(),
@@ -126,7 +126,7 @@ fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
         [
             run.id.to_string(),
             run.rule.clone(),
-            run.cause.as_str().to_owned(),
+            run.cause.to_string(),
             span(between(run.started, now)),
             of_images(format!("{} of {}", run.counts.settled(), run.considered)),
             of_images(copied.to_string()),

@@ -30,9 +30,11 @@ pub(super) struct Engine {
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    #[error("{what}: {why}")]
-    Secret { what: String, why: String },
+#[error("{secret}: {why}")]
+pub struct EngineError {
+    /// The secret that cannot be read.
+    secret: String,
+    why: String,
 }
 
 impl Engine {
@@ -66,7 +68,7 @@ impl Engine {
         // Notifications in the queue are not lost where nothing has changed for their receivers.
         let unchanged = config.notify == self.core.config.notify;
         let alerts = if unchanged { Arc::clone(&self.alerts) } else { sender(&config, parts) };
-        Self::with(self.core.renewed(config, &parts.environment), alerts, parts, now).await
+        Self::with(self.core.renewed(config), alerts, parts, now).await
     }
 
     async fn with(
@@ -118,5 +120,5 @@ async fn secret(
     parts: &Parts,
 ) -> Result<SecretString, EngineError> {
     let secret = read_secret(source, what, &parts.environment).await;
-    secret.map_err(|why| EngineError::Secret { what: what.to_owned(), why: why.to_string() })
+    secret.map_err(|why| EngineError { secret: what.to_owned(), why: why.to_string() })
 }

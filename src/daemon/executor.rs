@@ -44,7 +44,7 @@ impl Executor {
     /// Waits until a run ends; `None`: there is none. Dropping the future loses nothing.
     pub async fn ended(&mut self) -> Option<(Job, Ended)> {
         let ended = self.tasks.join_next_with_id().await?;
-        let (id, ended) = ended.unwrap_or_else(|error| (error.id(), Ended::in_a_panic()));
+        let (id, ended) = ended.unwrap_or_else(|error| (error.id(), Ended::NOTHING));
         let job = self.jobs.remove(&id)?;
         if let Some(mut active) = self.shared.board.look().active.remove(&job.id) {
             // It has been counted, unless the run was cut off.

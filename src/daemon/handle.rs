@@ -1,4 +1,4 @@
-//! The daemon as seen from outside: what there is to be seen, and what can be asked for.
+//! The daemon as seen from outside: what can be queried, and what can be requested.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,10 +39,6 @@ pub struct Guarded {
 }
 
 impl Handle {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self(shared)
-    }
-
     pub fn guarded(&self) -> Guarded {
         let engine = self.0.board.engine();
         Guarded { token: engine.token.clone(), local: self.0.listen.ip().is_loopback() }

@@ -12,8 +12,8 @@
 //!   `intake`: messages about pushes.
 //! - `systemd`: the service manager.
 //!
-//! The scheduler and the runs talk by messages; what they share is the board, which is only
-//! looked at.
+//! The scheduler and the runs talk by messages; what they share is the board, on which no decision
+//! depends.
 
 mod affected;
 pub mod agenda;
@@ -46,7 +46,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use parking_lot::{Mutex, MutexGuard};
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::task::{JoinError, JoinHandle};
 
@@ -111,11 +111,6 @@ impl Shared {
     fn now(&self) -> Timestamp {
         self.parts.clock.now()
     }
-
-    fn lags(&self) -> MutexGuard<'_, Lags> {
-        // Plain data, of which any mixture is fit for a metric.
-        self.lags.lock()
-    }
 }
 
 /// A running daemon.
@@ -127,8 +122,8 @@ pub struct Daemon {
 
 impl Daemon {
     /// Starts to run the rules of this configuration. Cancelling `stop.soon` makes it end in
-    /// good order: images and deletions under way come to their end, as long as the configuration's grace lasts.
-    /// `stop.now` ends it at once.
+    /// good order: images and deletions under way come to their end, as long as the configuration's
+    /// grace lasts. `stop.now` ends it at once.
     ///
     /// `watch` began before the configuration was read, so that no change of it is missed.
     ///
@@ -174,7 +169,7 @@ impl Daemon {
             commands,
         });
         let scheduler = Scheduler::new(Arc::clone(&shared), engine).await;
-        let handle = Handle::new(Arc::clone(&shared));
+        let handle = Handle(Arc::clone(&shared));
         let scheduler = tokio::spawn(scheduler.run(inbox));
         let reloader = tokio::spawn(reload::on_change(handle.clone(), watch));
         Ok(Self { handle, scheduler, reloader })

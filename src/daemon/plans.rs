@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::handle::Handle;
+use crate::cleanup::plan::document::Document;
 use crate::cleanup::{CleanupReport, Plan};
 use crate::config::{CleanupRule, SyncRule, cleanup};
 use crate::fair::Flow;
@@ -36,7 +37,7 @@ pub struct CleanupPlans {
     /// The daemon ended before all plans were made.
     pub interrupted: bool,
     /// One for each repository, by name.
-    #[schemars(with = "Vec<shape::Plan>")]
+    #[schemars(with = "Vec<Document<'static>>")]
     pub plans: Vec<Box<RawValue>>,
     /// What could not be looked at.
     pub failures: Vec<Failure>,
@@ -105,97 +106,5 @@ impl Written {
         failures.extend(self.unwritten);
         let plans = self.plans.into_values().collect();
         CleanupPlans { rule, mode, interrupted, plans, failures, notes }
-    }
-}
-
-/// How a plan is written, for the description of the API: docs/json.md has the same in words. A
-/// test holds plans to it.
-#[expect(dead_code, reason = "a description, of which no value is ever made")]
-mod shape {
-    use jiff::Timestamp;
-    use schemars::JsonSchema;
-
-    /// What would be done in one repository now.
-    #[derive(JsonSchema)]
-    pub struct Plan {
-        repository: String,
-        /// The time for which it was decided.
-        now: Timestamp,
-        /// Whether one tag of several can be deleted there: `yes`, `no` or `unknown`.
-        untag: String,
-        /// Why nothing is deleted; empty if the plan may be carried out.
-        refused: Vec<String>,
-        /// Tags made by people.
-        tags: u64,
-        /// How many of them the rule wants to go, also where a limit refuses it.
-        tags_deleted: u64,
-        manifests: u64,
-        manifests_deleted: u64,
-        /// What the steps free in this repository.
-        bytes_freed: u64,
-        /// What is to be done, in this order; empty if refused.
-        steps: Vec<Step>,
-        tag_verdicts: Vec<TagVerdict>,
-        manifest_verdicts: Vec<ManifestVerdict>,
-    }
-
-    #[derive(JsonSchema)]
-    #[schemars(rename = "CleanupStep")]
-    struct Step {
-        /// `delete` a manifest with its tags, or `untag`: take one tag from a manifest that stays.
-        action: String,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        tag: Option<String>,
-        digest: String,
-        /// The tags that go with the manifest.
-        #[schemars(skip_serializing_if = "Vec::is_empty")]
-        tags: Vec<String>,
-        /// The line of the rule that asks for it.
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        rule: Option<String>,
-        /// The manifest that it belongs to and goes with.
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        with: Option<String>,
-        clock: Clock,
-        bytes_freed: u64,
-    }
-
-    #[derive(JsonSchema)]
-    struct TagVerdict {
-        tag: String,
-        digest: String,
-        action: String,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        kept_by: Option<String>,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        condemned_by: Option<String>,
-        #[schemars(skip_serializing_if = "Vec::is_empty")]
-        blockers: Vec<String>,
-    }
-
-    #[derive(JsonSchema)]
-    struct ManifestVerdict {
-        digest: String,
-        kind: String,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        artifact_type: Option<String>,
-        action: String,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        condemned_by: Option<String>,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        owner: Option<String>,
-        #[schemars(skip_serializing_if = "Vec::is_empty")]
-        blockers: Vec<String>,
-        clock: Clock,
-    }
-
-    #[derive(JsonSchema)]
-    struct Clock {
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        time: Option<Timestamp>,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        source: Option<String>,
-        #[schemars(skip_serializing_if = "Option::is_none")]
-        impossible: Option<Timestamp>,
     }
 }

@@ -1,7 +1,6 @@
 //! What the scheduler knows, put on the board and into the metrics for everybody to see.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use tokio::time::Instant;
 
@@ -21,13 +20,13 @@ pub(super) fn show(shared: &Shared, engine: &Engine, agenda: &Agenda, queue: &dy
     board.alive = Instant::now();
     board.queued = queue.waiting().count();
     metrics.daemon().queue_length(board.queued);
-    for (name, kind) in named(engine) {
+    for (name, rule) in engine.core.named_rules() {
         let next_run = agenda.next(name);
-        let rule = board.rule(name);
-        rule.queued = queued.contains(&**name);
-        if rule.next_run != next_run {
-            rule.next_run = next_run;
-            metrics.rule(name, kind == RuleKind::Cleanup).next_run(next_run);
+        let shown = board.rule(name);
+        shown.queued = queued.contains(&**name);
+        if shown.next_run != next_run {
+            shown.next_run = next_run;
+            metrics.rule(name, rule.kind() == RuleKind::Cleanup).next_run(next_run);
         }
     }
 }
@@ -40,21 +39,15 @@ pub(super) async fn remember(shared: &Shared, engine: &Engine) {
         HashMap::new()
     });
     let mut board = shared.board.look();
-    for (name, kind) in named(engine) {
+    for (name, rule) in engine.core.named_rules() {
         let mark = shared.parts.state.marks.get(name).unwrap_or_default();
-        let rule = board.rule(name);
-        rule.last_run = last.remove(&**name);
-        rule.last_success = mark.last_success;
-        rule.consecutive_failures = mark.consecutive_failures;
-        let metrics = shared.parts.metrics.rule(name, kind == RuleKind::Cleanup);
-        let ended = rule.last_run.as_ref().and_then(|run| run.finished);
+        let metrics = shared.parts.metrics.rule(name, rule.kind() == RuleKind::Cleanup);
+        let shown = board.rule(name);
+        shown.last_run = last.remove(&**name);
+        shown.last_success = mark.last_success;
+        shown.consecutive_failures = mark.consecutive_failures;
+        let ended = shown.last_run.as_ref().and_then(|run| run.finished);
         metrics.remember(ended, mark.last_success, mark.consecutive_failures.into());
-        rule.last_run.iter().for_each(|run| run::show_plan(&metrics, run));
+        shown.last_run.iter().for_each(|run| run::show_plan(&metrics, run));
     }
-}
-
-/// The rules with the shared copies of their names.
-fn named(engine: &Engine) -> impl Iterator<Item = (&Arc<str>, RuleKind)> {
-    let core = &engine.core;
-    core.rules().filter_map(|rule| Some((core.name(rule.name())?, rule.kind())))
 }

@@ -124,7 +124,7 @@ impl Scheduler {
                 () = tokio::time::sleep(nap) => {}
             }
         }
-        // Whoever asks for something now is told that it is too late.
+        // Further commands are answered: the daemon is stopping.
         drop(commands);
         self.end().await;
     }
@@ -310,7 +310,7 @@ impl Scheduler {
         let is_sync = |rule: &str| engine.core.is_sync(rule);
         self.inbox.keep_rules(is_sync);
         self.pending.keep_rules(is_sync);
-        self.shared.lags().keep_rules(is_sync);
+        self.shared.lags.lock().keep_rules(is_sync);
         self.engine = engine;
         self.adopted();
         systemd::ready(self.engine.core.rules().count());
@@ -399,8 +399,8 @@ impl Scheduler {
         }
     }
 
-    /// Notes that a rule has events to look at, for the case that this process does not come to
-    /// it: whoever sent them was told that they are taken care of. `true`: that is news.
+    /// Notes that a rule has events to look at, in case this process does not come to it: their
+    /// sender was told that they are taken care of. `true`: that is news.
     fn note_pending(&mut self, rule: &str) -> bool {
         let Some(rule) = self.engine.core.name(rule) else { return false };
         let is_news = self.pending.note(rule);
@@ -456,9 +456,8 @@ impl Scheduler {
 }
 
 fn timings(engine: &Engine) -> impl Iterator<Item = (Arc<str>, Option<crate::schedule::Timing>)> {
-    engine.core.rules().filter_map(|rule| {
-        Some((Arc::clone(engine.core.name(rule.name())?), rule.timing().cloned()))
-    })
+    let rules = engine.core.named_rules();
+    rules.map(|(name, rule)| (Arc::clone(name), rule.timing().cloned()))
 }
 
 /// What the agenda wants to know, of a rule that was on it before.

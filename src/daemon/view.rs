@@ -5,8 +5,8 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::config::RuleKind;
 use crate::config::cleanup::Mode;
-use crate::config::{CleanupRule, RuleKind, SyncRule};
 use crate::history::{Cause, RunId, RunRecord};
 use crate::run::Rule;
 use crate::sync::{Counts, ImageReport};
@@ -43,7 +43,7 @@ pub struct ConfigStatus {
 }
 
 /// One rule, and how it fares.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RuleStatus {
     pub name: String,
     #[serde(default)]
@@ -79,46 +79,24 @@ pub struct RuleStatus {
 
 impl RuleStatus {
     /// A rule of which nothing more is known than what the configuration says.
-    pub(super) fn of(rule: Rule<'_>) -> Self {
-        match rule {
-            Rule::Sync(rule) => Self::of_sync(rule),
-            Rule::Cleanup(rule) => Self::of_cleanup(rule),
-        }
-    }
-
-    /// The same of a sync rule.
-    pub fn of_sync(rule: &SyncRule) -> Self {
-        Self {
-            source: Some(rule.source.to_string()),
-            targets: rule.targets.iter().map(ToString::to_string).collect(),
-            ..Self::unknown(Rule::Sync(rule))
-        }
-    }
-
-    /// The same of a cleanup rule.
-    pub fn of_cleanup(rule: &CleanupRule) -> Self {
-        Self {
-            mode: Some(rule.mode),
-            repositories: rule.repositories.as_written(),
-            ..Self::unknown(Rule::Cleanup(rule))
-        }
-    }
-
-    fn unknown(rule: Rule<'_>) -> Self {
-        Self {
+    pub fn of(rule: Rule<'_>) -> Self {
+        let status = Self {
             name: rule.name().to_owned(),
             kind: rule.kind(),
             schedule: rule.timing().map(ToString::to_string),
-            source: None,
-            targets: Vec::new(),
-            mode: None,
-            repositories: Vec::new(),
-            next_run: None,
-            running: Vec::new(),
-            queued: false,
-            last_run: None,
-            last_success: None,
-            consecutive_failures: 0,
+            ..Self::default()
+        };
+        match rule {
+            Rule::Sync(rule) => Self {
+                source: Some(rule.source.to_string()),
+                targets: rule.targets.iter().map(ToString::to_string).collect(),
+                ..status
+            },
+            Rule::Cleanup(rule) => Self {
+                mode: Some(rule.mode),
+                repositories: rule.repositories.as_written(),
+                ..status
+            },
         }
     }
 }

@@ -110,7 +110,7 @@ pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
         failed.map(|step| {
             let subject = format!("{}@{}", one.repository, step.digest);
             let reason = step.reason.as_deref().unwrap_or("for an unknown reason");
-            Failure::new(step.action.as_str(), &subject, reason.to_owned())
+            Failure::new(&step.action.to_string(), &subject, reason.to_owned())
         })
     });
     let whole = report.repositories.iter().flat_map(|one| &one.failures);

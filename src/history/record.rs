@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 use super::RunId;
 use super::bounds::{MAX_ENTRIES, shorten, shorten_failure};
 use super::cleaned::{self, CleanupSummary};
-use crate::cleanup::{CleanupReport, Verdict};
+use crate::cleanup::CleanupReport;
 use crate::repository::Failure;
 use crate::sync::{Counts, RuleReport};
+use crate::text::display_as_serialized;
 
 /// The start of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,19 +39,7 @@ pub enum Cause {
     Command,
 }
 
-impl Cause {
-    /// As it is written in JSON and in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Schedule => "schedule",
-            Self::Missed => "missed",
-            Self::Start => "start",
-            Self::Event => "event",
-            Self::Api => "api",
-            Self::Command => "command",
-        }
-    }
-}
+display_as_serialized!(Cause, RunOutcome);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -155,17 +144,6 @@ impl RunRecord {
 }
 
 impl RunOutcome {
-    /// As it is written in JSON and in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Limited => "limited",
-            Self::Interrupted => "interrupted",
-        }
-    }
-
     pub fn of(report: &RuleReport) -> Self {
         if report.interrupted {
             Self::Interrupted
@@ -179,11 +157,14 @@ impl RunOutcome {
     }
 
     pub fn of_cleanup(report: &CleanupReport) -> Self {
-        match report.verdict() {
-            _ if report.interrupted => Self::Interrupted,
-            Verdict::Succeeded => Self::Succeeded,
-            Verdict::Failed => Self::Failed,
-            Verdict::Limited => Self::Limited,
+        if report.interrupted {
+            Self::Interrupted
+        } else if report.is_failed() {
+            Self::Failed
+        } else if report.is_limited() {
+            Self::Limited
+        } else {
+            Self::Succeeded
         }
     }
 }

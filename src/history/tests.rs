@@ -43,21 +43,19 @@ fn ended(begun: &RunStart, failed: usize) -> RunRecord {
     RunRecord::ended(begun, finished, &report(&begun.rule, failed))
 }
 
+/// Writes the beginning and the end of a run.
+async fn record(history: &History, begun: &RunStart, failed: usize) {
+    history.begin(begun);
+    history.end(&ended(begun, failed)).await;
+}
+
 fn image(tag: &str, action: Action) -> ImageReport {
     ImageReport {
-        source: format!("a.io/app:{tag}"),
-        target: format!("b.io/app:{tag}"),
-        action,
-        reason: "new".to_owned(),
         source_digest: Some("sha256:00".to_owned()),
-        target_digest: None,
         bytes: 7,
-        blobs_sent: 1,
-        blobs_mounted: 0,
-        blobs_present: 0,
         seconds: 0.5,
-        notes: Vec::new(),
         errors: vec![Failure::new("put manifest", "b.io/app", "no".to_owned())],
+        ..ImageReport::sample(tag, action)
     }
 }
 
@@ -96,8 +94,7 @@ async fn filters_choose() {
     let history = open(dir.path());
     for second in 0..10 {
         let run = begun(if second % 2 == 0 { "even" } else { "odd" }, second * 100);
-        history.begin(&run);
-        history.end(&ended(&run, usize::from(second % 3 == 0))).await;
+        record(&history, &run, usize::from(second % 3 == 0)).await;
     }
     let read = |filter: Filter| {
         let runs = read_runs(dir.path(), &filter).unwrap().runs;
@@ -115,7 +112,7 @@ async fn filters_choose() {
     assert_eq!(read(Filter { since: Some(at(706)), ..all }), [9, 8]);
 }
 
-/// Whoever asks for a run that is not there has only those around its time read.
+/// For a run that is not there, only the runs around its time are read.
 #[tokio::test]
 async fn a_run_that_is_not_there_is_not_looked_for_among_all() {
     const DAY: i64 = 86_400;
@@ -126,8 +123,7 @@ async fn a_run_that_is_not_there_is_not_looked_for_among_all() {
     for second in runs.chain([10 * DAY]) {
         let id = RunId::new(at(second), 9);
         let run = RunStart { id, started: at(second), ..begun("a", 0) };
-        history.begin(&run);
-        history.end(&ended(&run, 0)).await;
+        record(&history, &run, 0).await;
     }
     let found = async |second| {
         history.run(RunId::new(at(second), 9)).await.unwrap().map(|(run, _)| run.started)
@@ -135,7 +131,7 @@ async fn a_run_that_is_not_there_is_not_looked_for_among_all() {
     assert_eq!(found(3).await, Some(at(3)), "behind the wrong clock");
     assert_eq!(found(-500 * DAY).await, Some(at(-500 * DAY)));
     assert_eq!(found(5).await, Some(at(5)));
-    // Whoever reads to the end meets something that cannot be read.
+    // A reader that goes on to the end meets something that cannot be read.
     fs::create_dir(dir.path().join(FOLDER).join(format!("{:012}.jsonl", 0))).unwrap();
     for second in [3 * DAY, 9 * DAY, 900 * DAY] {
         assert_eq!(found(second).await, None);
@@ -149,14 +145,11 @@ async fn the_last_complete_run_of_each_rule_is_found_among_events() {
     let dir = TempDir::new().unwrap();
     let history = open(dir.path());
     let (old, lost, new) = (begun("often", 1), begun("seldom", 2), begun("often", 3));
-    history.begin(&old);
-    history.end(&ended(&old, 1)).await;
+    record(&history, &old, 1).await;
     history.begin(&lost);
-    history.begin(&new);
-    history.end(&ended(&new, 0)).await;
+    record(&history, &new, 0).await;
     let event = RunStart { cause: Cause::Event, ..begun("often", 4) };
-    history.begin(&event);
-    history.end(&ended(&event, 1)).await;
+    record(&history, &event, 1).await;
     let rules = || ["often", "seldom", "never"].map(str::to_owned).into();
     let last = history.last_runs(rules()).await.unwrap();
     assert_eq!(last, [("often".to_owned(), ended(&new, 0))].into());
@@ -175,8 +168,7 @@ async fn what_never_ended_was_interrupted_once_its_process_is_gone() {
         history.begin(&lost);
         history.image(&lost.id, &image("1", Action::Copied));
         let done = begun("done", 2);
-        history.begin(&done);
-        history.end(&ended(&done, 0)).await;
+        record(&history, &done, 0).await;
         let running = ("lost".to_owned(), RunOutcome::Running);
         assert_eq!(all(dir.path()), [("done".to_owned(), RunOutcome::Succeeded), running]);
     }
@@ -184,8 +176,7 @@ async fn what_never_ended_was_interrupted_once_its_process_is_gone() {
     assert_eq!(all(dir.path())[1], interrupted);
     let history = open(dir.path());
     let next = begun("next", 3);
-    history.begin(&next);
-    history.end(&ended(&next, 1)).await;
+    record(&history, &next, 1).await;
     let (run, images) = history.run(lost.id).await.unwrap().unwrap();
     assert_eq!((run.outcome, run.finished, images.len()), (RunOutcome::Interrupted, None, 1));
     assert_eq!(all(dir.path())[0], ("next".to_owned(), RunOutcome::Failed));
@@ -198,16 +189,14 @@ async fn a_directory_that_cannot_be_written_fails_no_run_and_is_tried_again() {
     fs::write(dir.path().join(FOLDER), "in the way").unwrap();
     let history = open(dir.path());
     let run = begun("a", 1);
-    history.begin(&run);
-    history.end(&ended(&run, 0)).await;
+    record(&history, &run, 0).await;
     let health = history.health();
     assert!(health.failing.unwrap().contains(FOLDER));
     assert_eq!(health.lost, 2);
 
     fs::remove_file(dir.path().join(FOLDER)).unwrap();
     let run = begun("b", 2);
-    history.begin(&run);
-    history.end(&ended(&run, 0)).await;
+    record(&history, &run, 0).await;
     assert_eq!(history.health(), Health { failing: None, lost: 2 });
     assert_eq!(all(dir.path()), [("b".to_owned(), RunOutcome::Succeeded)]);
 }
@@ -228,12 +217,10 @@ async fn it_stays_within_its_limit_and_can_be_read_meanwhile() {
     };
     for second in 0..4000 {
         let run = begun("often", second);
-        history.begin(&run);
-        history.end(&ended(&run, 0)).await;
+        record(&history, &run, 0).await;
     }
     let last = begun("last", 4000);
-    history.begin(&last);
-    history.end(&ended(&last, 0)).await;
+    record(&history, &last, 0).await;
     tokio::task::spawn_blocking(|| reading.join().unwrap()).await.unwrap();
     let files = fs::read_dir(dir.path().join(FOLDER)).unwrap();
     let size: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
@@ -274,12 +261,11 @@ fn cleaned(repositories: usize) -> CleanupReport {
     let repository = |at: usize| RepositoryReport {
         repository: format!("r.io/{at}"),
         refused: vec!["ü".repeat(100_000); at % 2 * 9],
-        limited: false,
         planned: cleanup::Planned { tags_deleted: 1, ..cleanup::Planned::default() },
         steps: vec![step.clone()],
         bytes_freed: 1,
-        failures: Vec::new(),
         notes: vec!["something".to_owned()],
+        ..RepositoryReport::default()
     };
     let mut report = CleanupReport::new("old", CleanupMode::Apply);
     report.repositories = (0..repositories).map(repository).collect();

@@ -9,7 +9,7 @@
 //! - `families`: creates and registers all families but those of rules.
 //!
 //! Labels are bounded: by the configuration (rules, registries, sources of events), or by closed
-//! sets of words that stand here, in docs/metrics.md and in the rooms that pass them. Tags, digests
+//! sets of words that stand here, in docs/metrics.md and in the modules that pass them. Tags, digests
 //! and repositories never become labels.
 
 mod answers;

@@ -1,4 +1,4 @@
-//! Deletes safely what a plan asks for: the room below `sync` and `cleanup`.
+//! Deletes safely what a plan asks for: the layer below `sync` and `cleanup`.
 //!
 //! Plans come in as data ([`Step`]) and reports go out as data ([`StepReport`]). Nothing in here
 //! decides what should go; that is the planner's job, which is asked again before each stretch of
@@ -12,7 +12,7 @@
 //! - `failure`: what it means for the next steps that one failed.
 //! - [`audit`]: what is written down, before and after. `recover`: settles what an earlier process
 //!   was cut off in.
-//! - `tags`: how those who are no cleanup rule have tags removed.
+//! - `tags`: deletions of chosen tags on behalf of sync rules and quarantines.
 
 pub mod audit;
 mod delete;

@@ -2,9 +2,11 @@
 //! them.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::{Digest, Tag};
+use crate::text::display_as_serialized;
 
 /// One thing to delete.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,18 +35,10 @@ pub enum StepAction {
     Untag,
 }
 
-impl StepAction {
-    /// As it is written in JSON and in the log; fits after "failed to".
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Delete => "delete",
-            Self::Untag => "untag",
-        }
-    }
-}
+display_as_serialized!(StepAction, StepOutcome);
 
 /// How old a manifest is, and who says so.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Clock {
     /// `None`: not known, or impossible.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -75,18 +69,6 @@ pub enum StepOutcome {
 impl StepOutcome {
     pub const ALL: [Self; 6] =
         [Self::Deleted, Self::Gone, Self::Skipped, Self::Refused, Self::Failed, Self::NotDone];
-
-    /// As it is written in JSON, in the log and in metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Deleted => "deleted",
-            Self::Gone => "gone",
-            Self::Skipped => "skipped",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-            Self::NotDone => "not_done",
-        }
-    }
 
     /// The thing is not there any more.
     pub fn is_gone(self) -> bool {

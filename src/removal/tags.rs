@@ -1,6 +1,6 @@
-//! How those who are no cleanup rule have tags removed: what a sync rule no longer finds at its
-//! source, what has expired in a quarantine. Planned, limited and audited like all deletions, by
-//! whoever implements [`RemoveTags`].
+//! Deletions of chosen tags on behalf of others than cleanup rules: a sync rule removes what its
+//! source no longer has, and what has expired in a quarantine is removed. They are planned, limited
+//! and audited like all deletions, by the implementation of [`RemoveTags`].
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ pub struct TagRemoval<'a> {
 pub type ChooseTags<'a> = dyn Fn(Option<&[(&Tag, &Digest)]>) -> Vec<Tag> + Send + Sync + 'a;
 
 /// What became of the chosen tags.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct RemovedTags {
     /// Why nothing was deleted at all.
     pub refused: Vec<String>,

@@ -12,7 +12,7 @@ use super::probe::{Probe, placeholder};
 use super::step::StepOutcome;
 use crate::oci::{Digest, Manifest, Tag};
 use crate::repository::{Cause, Error, Placement, Reference, Repository, Result, Untag};
-use crate::state::{Ability, RegistryAbilities};
+use crate::state::RegistryAbilities;
 
 /// What became of a tag.
 #[derive(Debug, PartialEq, Eq)]
@@ -79,13 +79,13 @@ impl Untagging<'_> {
             return Ok(Err("it deletes by digest only".to_owned()));
         }
         let name = self.repository.name();
-        match self.abilities.get(name, Ability::Untag, self.now) {
+        match self.abilities.can_untag(name, self.now) {
             Some(true) => return Ok(Ok(())),
             Some(false) => return Ok(Err("it was tried before".to_owned())),
             None => {}
         }
         let found = Probe { repository: self.repository }.can_untag().await?;
-        self.abilities.set(name, Ability::Untag, found.is_ok(), self.now);
+        self.abilities.set_can_untag(name, found.is_ok(), self.now);
         Ok(found)
     }
 
@@ -121,7 +121,7 @@ impl Untagging<'_> {
                 Err(error) => Err(error),
             };
         }
-        self.abilities.set(self.repository.name(), Ability::Untag, false, self.now);
+        self.abilities.set_can_untag(self.repository.name(), false, self.now);
         self.put_back(&manifest, &lost).await
     }
 

@@ -60,7 +60,7 @@ impl Engine {
         options: SyncOptions<'_>,
     ) -> (RuleReport, RunRecord) {
         let actor = run.actor();
-        let audit = self.audit.as_ref();
+        let audit = self.resources.audit.as_ref();
         let remover = audit.map(|audit| TagRemover { audit, actor: &actor });
         let image = |image: &ImageReport| {
             if let Some(history) = run.history {
@@ -86,7 +86,7 @@ impl Engine {
             let report = RuleReport::new(&rule.name, options.mode);
             RuleReport { counts, bytes, failures: vec![failure], ..report }
         });
-        let record = RunRecord::ended(run.begun, self.clock.now(), &report);
+        let record = RunRecord::ended(run.begun, self.resources.clock.now(), &report);
         run.end(&record).await;
         (report, record)
     }
@@ -119,7 +119,7 @@ impl Engine {
             failures: vec![failure],
             ..CleanupReport::new(&rule.name, options.mode)
         });
-        let record = RunRecord::cleaned(run.begun, self.clock.now(), &report);
+        let record = RunRecord::cleaned(run.begun, self.resources.clock.now(), &report);
         run.end(&record).await;
         (report, record)
     }
@@ -128,7 +128,7 @@ impl Engine {
 impl Run<'_> {
     /// Who asked for the run, and which one it is: for the audit.
     fn actor(&self) -> Actor {
-        Actor::of_process(self.begun.id.as_str(), self.begun.cause.as_str())
+        Actor::of_process(self.begun.id.as_str(), self.begun.cause.to_string())
     }
 
     fn begin(&self) {

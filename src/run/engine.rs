@@ -16,6 +16,7 @@ use crate::sync::Syncer;
 use crate::transfer::Carrier;
 
 /// What an engine is built from.
+#[derive(Clone)]
 pub struct Resources {
     pub carrier: Arc<Carrier>,
     /// Where deletions are recorded. Without it nothing is deleted, and no cleanup rule runs.
@@ -37,8 +38,7 @@ pub struct Engine {
     pub(super) syncer: Syncer,
     /// `None`: there is no audit.
     pub(super) cleaner: Option<Cleaner>,
-    pub(super) audit: Option<Audit>,
-    pub(super) clock: Arc<dyn Clock>,
+    pub(super) resources: Resources,
     pub(super) runner: Arc<dyn Runner>,
     indices: HashMap<Arc<str>, Index>,
 }
@@ -58,7 +58,7 @@ impl Engine {
 
     /// The same with something else that executes runs.
     pub fn with_runner(runner: Arc<dyn Runner>, config: Config, resources: &Resources) -> Self {
-        let Resources { carrier, audit, metrics, environment, clock, random } = resources;
+        let Resources { carrier, metrics, environment, random, .. } = resources;
         let default = RegistryConfig::default();
         let registries =
             Registries::new(config.registries.clone(), default, environment.clone(), *random);
@@ -66,52 +66,42 @@ impl Engine {
             Some(metrics) => registries.with_metrics(metrics.clone()),
             None => registries,
         });
-        let transfers = config.daemon.transfers.get();
         let syncer = Syncer::with_images(
             Arc::clone(&registries),
             Arc::clone(carrier),
             seconds_since_1970,
-            transfers,
-        )
-        .with_cleanup(&config.cleanup);
-        let cleaner = audit.clone().map(|audit| {
-            // Rules of both kinds share the leases of the repositories that they write to.
-            let leases = syncer.leases().clone();
-            Cleaner::new(Arc::clone(&registries), Arc::clone(carrier), leases, audit)
-                .with_sources(Sources::new(config.in_use.clone(), environment.clone()))
-        });
-        Self {
-            indices: indices(&config),
-            config,
-            registries,
-            syncer,
-            cleaner,
-            audit: audit.clone(),
-            clock: Arc::clone(clock),
-            runner,
-        }
+            config.daemon.transfers.get(),
+        );
+        Self::assemble(runner, config, resources.clone(), registries, syncer)
     }
 
     /// An engine for the runs to come. Credentials are read anew; what was learnt about how much
     /// each registry can take stays.
-    pub fn renewed(&self, config: Config, environment: &Environment) -> Self {
+    pub fn renewed(&self, config: Config) -> Self {
         let default = RegistryConfig::default();
         let registries = Arc::new(self.registries.renewed(config.registries.clone(), default));
-        let sources = Sources::new(config.in_use.clone(), environment.clone());
-        let cleaner = self.cleaner.as_ref();
-        Self {
-            indices: indices(&config),
-            syncer: self
-                .syncer
-                .with_registries(Arc::clone(&registries))
-                .with_cleanup(&config.cleanup),
-            cleaner: cleaner.map(|cleaner| cleaner.renewed(Arc::clone(&registries), sources)),
-            config,
-            registries,
-            audit: self.audit.clone(),
-            clock: Arc::clone(&self.clock),
-            runner: Arc::clone(&self.runner),
-        }
+        let syncer = self.syncer.with_registries(Arc::clone(&registries));
+        let (runner, resources) = (Arc::clone(&self.runner), self.resources.clone());
+        Self::assemble(runner, config, resources, registries, syncer)
+    }
+
+    fn assemble(
+        runner: Arc<dyn Runner>,
+        config: Config,
+        resources: Resources,
+        registries: Arc<Registries>,
+        syncer: Syncer,
+    ) -> Self {
+        let syncer = syncer.with_cleanup(&config.cleanup);
+        let cleaner = resources.audit.clone().map(|audit| {
+            // Rules of both kinds share the leases of the repositories that they write to.
+            let leases = syncer.leases().clone();
+            let carrier = Arc::clone(&resources.carrier);
+            let sources = Sources::new(config.in_use.clone(), resources.environment.clone());
+            Cleaner::new(Arc::clone(&registries), carrier, leases, audit, sources)
+        });
+        let indices = indices(&config);
+        Self { config, registries, syncer, cleaner, resources, runner, indices }
     }
 
     pub fn rule(&self, name: &str) -> Option<Rule<'_>> {
@@ -139,6 +129,11 @@ impl Engine {
 
     pub fn names(&self) -> impl Iterator<Item = &Arc<str>> {
         self.indices.keys()
+    }
+
+    /// All rules, each with the shared copy of its name.
+    pub fn named_rules(&self) -> impl Iterator<Item = (&Arc<str>, Rule<'_>)> {
+        self.rules().filter_map(|rule| Some((self.name(rule.name())?, rule)))
     }
 }
 

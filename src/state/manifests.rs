@@ -20,6 +20,16 @@ pub struct ManifestFacts {
     /// In whole seconds.
     #[serde(with = "second::required")]
     pub first_seen: Timestamp,
+    pub summary: ManifestSummary,
+    /// When the image was made, according to its configuration. `None`: nobody has looked.
+    pub created: Option<Created>,
+    /// The registry's last answer about its referrers.
+    pub referrers: Option<ListedReferrers>,
+}
+
+/// What a manifest says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ManifestSummary {
     /// Of the document itself, in bytes.
     pub size: u64,
     pub is_index: bool,
@@ -29,10 +39,6 @@ pub struct ManifestFacts {
     pub artifact_type: Option<String>,
     /// Digest and size of the configuration and layers.
     pub blobs: Vec<(Digest, u64)>,
-    /// When the image was made, according to its configuration. `None`: nobody has looked.
-    pub created: Option<Created>,
-    /// The registry's last answer about its referrers.
-    pub referrers: Option<ListedReferrers>,
 }
 
 /// When an image was made, according to its configuration.
@@ -96,56 +102,41 @@ fn encode_key(repository: &str, digest: &Digest) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::codec::digest;
     use super::*;
     use proptest::prelude::*;
 
-    fn digest() -> impl Strategy<Value = Digest> {
-        prop_oneof![
-            any::<[u8; 32]>().prop_map(Digest::Sha256),
-            any::<u8>().prop_map(|byte| Digest::Sha512(Box::new([byte; 64]))),
-        ]
+    fn summary() -> impl Strategy<Value = ManifestSummary> {
+        let children = prop::collection::vec(digest(), 0..4);
+        let blobs = prop::collection::vec((digest(), any::<u64>()), 0..4);
+        let (subject, artifact_type) = (prop::option::of(digest()), prop::option::of(".{0,20}"));
+        (any::<u64>(), any::<bool>(), children, subject, artifact_type, blobs).prop_map(
+            |(size, is_index, children, subject, artifact_type, blobs)| ManifestSummary {
+                size,
+                is_index,
+                children,
+                subject,
+                artifact_type,
+                blobs,
+            },
+        )
     }
 
     fn manifest() -> impl Strategy<Value = ManifestFacts> {
-        (
-            (0_i64..4_000_000_000, any::<u64>(), any::<bool>()),
-            prop::collection::vec(digest(), 0..4),
-            prop::option::of(digest()),
-            prop::option::of(".{0,20}"),
-            prop::collection::vec((digest(), any::<u64>()), 0..4),
-            prop::option::of(prop::option::of(-62_000_000_000_000_000_i64..62_000_000_000_000_000)),
-            prop::option::of((0_i64..4_000_000_000, prop::collection::vec(digest(), 0..3))),
+        let second = || (0_i64..4_000_000_000).prop_map(|at| Timestamp::from_second(at).unwrap());
+        let microsecond = (-62_000_000_000_000_000_i64..62_000_000_000_000_000)
+            .prop_map(|at| Timestamp::from_microsecond(at).unwrap());
+        let created = prop_oneof![Just(Created::Silent), microsecond.prop_map(Created::At)];
+        let referrers = (second(), prop::collection::vec(digest(), 0..3))
+            .prop_map(|(at, digests)| ListedReferrers { at, digests });
+        (second(), summary(), prop::option::of(created), prop::option::of(referrers)).prop_map(
+            |(first_seen, summary, created, referrers)| ManifestFacts {
+                first_seen,
+                summary,
+                created,
+                referrers,
+            },
         )
-            .prop_map(
-                |(
-                    (seen, size, is_index),
-                    children,
-                    subject,
-                    artifact_type,
-                    blobs,
-                    created,
-                    referrers,
-                )| {
-                    let first_seen = Timestamp::from_second(seen).unwrap();
-                    ManifestFacts {
-                        first_seen,
-                        size,
-                        is_index,
-                        children,
-                        subject,
-                        artifact_type,
-                        blobs,
-                        created: created.map(|at| {
-                            let at = at.map(|at| Timestamp::from_microsecond(at).unwrap());
-                            at.map_or(Created::Silent, Created::At)
-                        }),
-                        referrers: referrers.map(|(at, digests)| ListedReferrers {
-                            at: Timestamp::from_second(at).unwrap(),
-                            digests,
-                        }),
-                    }
-                },
-            )
     }
 
     #[test]
@@ -154,12 +145,7 @@ mod tests {
         let (one, other) = (Digest::of(b"1"), Digest::of(b"2"));
         let manifest = ManifestFacts {
             first_seen: Timestamp::from_second(1).unwrap(),
-            size: 1,
-            is_index: false,
-            children: Vec::new(),
-            subject: None,
-            artifact_type: None,
-            blobs: Vec::new(),
+            summary: ManifestSummary::default(),
             created: None,
             referrers: None,
         };

@@ -46,18 +46,18 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use local::Local;
 
-pub use abilities::{Ability, RegistryAbilities};
+pub use abilities::RegistryAbilities;
 pub use blobs::BlobLocations;
 pub use in_use::{InUseHistory, RememberedImage, UnexpectedlyEmpty};
 pub use journal::{Checkpoint, Journal, UploadJournals, UploadKey};
-pub use manifests::{Created, KnownManifests, ListedReferrers, ManifestFacts};
+pub use manifests::{Created, KnownManifests, ListedReferrers, ManifestFacts, ManifestSummary};
 pub use marks::{Announced, RuleMark, RuleMarks};
 pub use open::StateError;
 pub use quarantines::Quarantines;
 pub use tags::{TagKey, TagState, TagStates};
 pub use withdrawn::{Withdrawn, WithdrawnTags};
 
-/// The state of one process, by purpose. Clones are the same state. Whoever needs one purpose only
+/// The state of one process, by purpose. Clones are the same state. Code that needs one purpose only
 /// takes that part.
 #[derive(Debug, Clone)]
 pub struct State {

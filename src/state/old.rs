@@ -9,7 +9,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 
 use super::store::{Change, Store};
-use super::{Announced, Created, ListedReferrers, ManifestFacts, RuleMark, TagState};
+use super::{
+    Announced, Created, ListedReferrers, ManifestFacts, ManifestSummary, RuleMark, TagState,
+};
 use super::{codec, manifests, marks, tags};
 
 /// How many records are converted at once.
@@ -117,14 +119,14 @@ fn manifest(mut old: Reader<'_>) -> Option<ManifestFacts> {
     const HAS_REFERRERS: u8 = 32;
     let flags: u8 = old.next()?;
     let has = |flag: u8| flags & flag != 0;
+    let first_seen = old.second()?;
+    let size = old.next()?;
+    let (subject, artifact_type) = (old.next_if(has(HAS_SUBJECT))?, old.next_if(has(HAS_TYPE))?);
+    let (children, blobs) = (old.next()?, old.next()?);
+    let is_index = has(INDEX);
     let manifest = ManifestFacts {
-        first_seen: old.second()?,
-        size: old.next()?,
-        is_index: has(INDEX),
-        subject: old.next_if(has(HAS_SUBJECT))?,
-        artifact_type: old.next_if(has(HAS_TYPE))?,
-        children: old.next()?,
-        blobs: old.next()?,
+        first_seen,
+        summary: ManifestSummary { size, is_index, children, subject, artifact_type, blobs },
         created: if has(HAS_CREATED) {
             let at = Timestamp::from_microsecond(old.ordered()? as i64).ok()?;
             Some(Created::At(at))
@@ -196,12 +198,10 @@ mod tests {
         });
         let options = 0x0102_0304_0506_0708;
         let expected = TagState {
-            source_digest: a.clone(),
-            target_digest: a.clone(),
             verified_at: 1_800_000_000,
             options,
             subjects: vec![a.clone()],
-            referrers: None,
+            ..TagState::sample(&a, &a)
         };
         assert_eq!(plain, expected);
         let expected = TagState {
@@ -228,24 +228,26 @@ mod tests {
 
         let expected = ManifestFacts {
             first_seen: at(1_700_000_000),
-            size: 528,
-            is_index: false,
-            children: vec![],
-            subject: Some(b.clone()),
-            artifact_type: Some("application/x".to_owned()),
-            blobs: vec![(a.clone(), 70_000), (long, 1)],
+            summary: ManifestSummary {
+                size: 528,
+                is_index: false,
+                children: vec![],
+                subject: Some(b.clone()),
+                artifact_type: Some("application/x".to_owned()),
+                blobs: vec![(a.clone(), 70_000), (long, 1)],
+            },
             created: Some(Created::At("1969-12-31T23:59:59.5Z".parse().unwrap())),
             referrers: Some(ListedReferrers { at: at(1_800_000_000), digests: vec![b.clone()] }),
         };
         assert_eq!(state.manifests.get("r/a", &a), Some(expected));
         let expected = ManifestFacts {
             first_seen: at(1),
-            size: 1,
-            is_index: true,
-            children: vec![a.clone()],
-            subject: None,
-            artifact_type: None,
-            blobs: vec![],
+            summary: ManifestSummary {
+                size: 1,
+                is_index: true,
+                children: vec![a.clone()],
+                ..ManifestSummary::default()
+            },
             created: Some(Created::Silent),
             referrers: None,
         };
@@ -259,7 +261,7 @@ mod tests {
         assert_eq!(state.uploads.get(&key), Some(Journal { session, checkpoints }));
         let withdrawn = Withdrawn { digest: a, policy: options, at: 1_800_000_000 };
         assert_eq!(state.withdrawn.get("r/a", &tags[0]), Some(withdrawn));
-        let able = state.abilities.get("r/a", Ability::Untag, at(1_800_000_001));
+        let able = state.abilities.can_untag("r/a", at(1_800_000_001));
         assert_eq!(able, Some(true));
         assert_eq!(state.quarantines.of_rule("apps"), ["oci:/q/a".to_owned()].into());
         let (none, minute) = (BTreeMap::new(), Duration::from_secs(60));

@@ -56,7 +56,8 @@ impl RunProgress {
     }
 }
 
-/// One run's own view of the same: its report as it grows.
+/// One run's own view of the same: its report as it grows. What is counted is in `live` only, until
+/// the report is complete.
 pub(super) struct Progress<'a> {
     report: Mutex<RuleReport>,
     keep: Keep,
@@ -83,8 +84,6 @@ impl<'a> Progress<'a> {
             now.bytes += image.bytes;
         });
         self.change(|report| {
-            report.counts.add(image.action);
-            report.bytes += image.bytes;
             let has_room = match self.keep {
                 Keep::All => true,
                 Keep::First(most) => report.images.len() < most,
@@ -109,13 +108,11 @@ impl<'a> Progress<'a> {
     /// Images in step are counted, not listed: there may be very many.
     pub fn unchanged(&self, images: usize) {
         self.live.change(|now| now.counts.unchanged += images);
-        self.change(|report| report.counts.unchanged += images);
     }
 
     /// The same for images that cleanup rules deleted and would delete again.
     pub fn withheld(&self, images: usize) {
         self.live.change(|now| now.counts.withheld += images);
-        self.change(|report| report.counts.withheld += images);
     }
 
     /// What became of tags that are gone at the source.
@@ -124,10 +121,7 @@ impl<'a> Progress<'a> {
             |one: &&Removed| matches!(one.outcome, WhatBecame::Removed | WhatBecame::WouldRemove);
         let gone = removed.iter().filter(is_gone).count();
         self.live.change(|now| now.counts.removed += gone);
-        self.change(|report| {
-            report.counts.removed += gone;
-            report.removed.extend(removed);
-        });
+        self.change(|report| report.removed.extend(removed));
     }
 
     /// Nothing is removed in one repository. `limited`: because of the rule's limits.
@@ -166,6 +160,7 @@ impl<'a> Progress<'a> {
     /// The report, with its images by name.
     pub fn into_report(self) -> RuleReport {
         let mut report = self.report.into_inner();
+        Snapshot { counts: report.counts, bytes: report.bytes, .. } = self.live.snapshot();
         report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
         report.removed.sort_by(|a, b| a.target.cmp(&b.target));
         let Counts { copied, kept, failed, .. } = report.counts;
@@ -179,39 +174,22 @@ impl<'a> Progress<'a> {
     }
 }
 
-/// Plain data, valid after any panic.
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::sample_rule;
     use crate::fair::Flow;
     use crate::sync::{Mode, Scope};
 
     fn image(tag: &str, action: Action) -> ImageReport {
-        ImageReport {
-            source: format!("a.io/app:{tag}"),
-            target: format!("b.io/app:{tag}"),
-            action,
-            reason: "new".to_owned(),
-            source_digest: None,
-            target_digest: None,
-            bytes: 3,
-            blobs_sent: 1,
-            blobs_mounted: 0,
-            blobs_present: 0,
-            seconds: 0.0,
-            notes: Vec::new(),
-            errors: Vec::new(),
-        }
+        ImageReport { bytes: 3, ..ImageReport::sample(tag, action) }
     }
 
     /// The report of a run that copies or fails to copy these in turns.
     fn report(keep: Keep, tags: &[&str]) -> (RuleReport, usize) {
-        let text = "[daemon]\nstate = \"/s\"\n\
-                    [[sync]]\nname = \"r\"\nsource = \"a.io/app\"\ntarget = \"b.io/app\"\n";
-        let config = crate::config::parse(text, "/t.toml".as_ref(), &|_| None).unwrap();
         let seen = Mutex::new(0);
         let spec = RunSpec {
-            rule: &config.sync[0],
+            rule: &sample_rule("a.io/app", "b.io/app", ""),
             mode: Mode::Apply,
             scope: &Scope::All,
             stop: &StopSignal::default(),

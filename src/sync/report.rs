@@ -6,10 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use super::Mode;
 use crate::repository::{Failure, Placement, Reference, Repository};
+use crate::text::display_as_serialized;
 use crate::transfer::{Delivered, TransferOutcome};
 
 /// One run of one rule.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 pub struct RuleReport {
     pub rule: String,
     /// Nothing was changed: `copied` counts what would be.
@@ -73,18 +74,6 @@ pub enum WhatBecame {
     Failed,
 }
 
-impl WhatBecame {
-    /// As it is written in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Removed => "removed",
-            Self::WouldRemove => "would_remove",
-            Self::Stays => "stays",
-            Self::Failed => "failed",
-        }
-    }
-}
-
 /// One image at one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ImageReport {
@@ -116,9 +105,21 @@ impl ImageReport {
         action: Action,
         reason: &str,
     ) -> Self {
+        let source = format!("{}{}", source.0.name(), source.1.suffix());
+        let target = format!("{}{}", target.0.name(), target.1.suffix());
+        Self::blank(source, target, action, reason)
+    }
+
+    /// An image of a test.
+    #[cfg(test)]
+    pub(crate) fn sample(tag: &str, action: Action) -> Self {
+        Self::blank(format!("a.io/app:{tag}"), format!("b.io/app:{tag}"), action, "new")
+    }
+
+    fn blank(source: String, target: String, action: Action, reason: &str) -> Self {
         Self {
-            source: format!("{}{}", source.0.name(), source.1.suffix()),
-            target: format!("{}{}", target.0.name(), target.1.suffix()),
+            source,
+            target,
             action,
             reason: reason.to_owned(),
             source_digest: None,
@@ -163,35 +164,11 @@ pub enum Action {
     Failed,
 }
 
-impl Action {
-    /// As it is written in JSON and in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Copied => "copied",
-            Self::WouldCopy => "would_copy",
-            Self::Unchanged => "unchanged",
-            Self::Kept => "kept",
-            Self::Failed => "failed",
-        }
-    }
-}
+display_as_serialized!(Action);
 
 impl RuleReport {
     pub fn new(rule: &str, mode: Mode) -> Self {
-        Self {
-            rule: rule.to_owned(),
-            dry_run: mode == Mode::DryRun,
-            interrupted: false,
-            repositories: 0,
-            counts: Counts::default(),
-            bytes: 0,
-            seconds: 0.0,
-            images: Vec::new(),
-            removed: Vec::new(),
-            limited: 0,
-            failures: Vec::new(),
-            notes: Vec::new(),
-        }
+        Self { rule: rule.to_owned(), dry_run: mode == Mode::DryRun, ..Self::default() }
     }
 
     /// Nothing failed, but for what the rule's own limits held back.

@@ -10,19 +10,18 @@ use proptest::sample::select;
 
 use super::decide::{AtTarget, Known, Verdict, decide};
 use super::retention::Retention;
-use crate::cleanup::{Abilities, Builder, Found, InUse, PlannedStep, Untag, plan};
+use crate::cleanup::{Abilities, Builder, InUse, PlannedStep, Untag, plan};
 use crate::config::policy::ClockSource;
-use crate::config::{CleanupRule, OnConflict};
-use crate::oci::ImageAddress;
-use crate::oci::{Digest, Tag};
-use crate::state::{TagState, Withdrawn};
+use crate::config::{CleanupRule, OnConflict, sample};
+use crate::oci::{Digest, ImageAddress, Tag};
+use crate::state::{ManifestSummary, TagState, Withdrawn};
 
 const TAGS: [&str; 8] = ["latest", "v1.0", "v1.1", "v2.0", "v2.1", "pr-1", "pr-2", "pr-3"];
 /// Ages of what is at the target before, in days.
 const DAYS: [i64; 4] = [0, 3, 10, 40];
 
 /// Everything that a round changes, and what it is about.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 struct World {
     source: BTreeMap<Tag, Digest>,
     target: BTreeMap<Tag, Digest>,
@@ -71,7 +70,7 @@ impl World {
             let at_target = self.target.get(&tag).cloned().map_or(AtTarget::Lacks, AtTarget::Has);
             if let Verdict::Copy(_) = decide(&known, &at_target, self.on_conflict) {
                 let put = self.put(&source);
-                self.records.insert(tag.clone(), record(&source, &put));
+                self.records.insert(tag.clone(), TagState::sample(&source, &put));
                 self.withdrawn.remove(&tag);
                 self.seen.entry(put.clone()).or_insert_with(now);
                 if self.target.insert(tag.clone(), put.clone()).as_ref() != Some(&put) {
@@ -90,7 +89,7 @@ impl World {
             let abilities = Abilities { untag, lists_untagged: true };
             let mut builder = Builder::new("t.example/acme/app", abilities);
             for (digest, seen) in &self.seen {
-                builder.manifest(digest, image());
+                builder.manifest(digest, ManifestSummary { size: 1, ..ManifestSummary::default() });
                 builder.time(digest, ClockSource::FirstSeen, *seen);
             }
             for (tag, digest) in &self.target {
@@ -123,28 +122,6 @@ impl World {
     }
 }
 
-fn record(source: &Digest, target: &Digest) -> TagState {
-    TagState {
-        source_digest: source.clone(),
-        target_digest: target.clone(),
-        verified_at: 0,
-        options: 0,
-        subjects: Vec::new(),
-        referrers: None,
-    }
-}
-
-fn image() -> Found {
-    Found {
-        is_index: false,
-        children: Vec::new(),
-        subject: None,
-        artifact_type: None,
-        size: 1,
-        blobs: Vec::new(),
-    }
-}
-
 fn tags() -> impl Strategy<Value = BTreeMap<Tag, u8>> {
     btree_map(select(&TAGS[..]).prop_map(|tag| tag.parse().unwrap()), 0..6_u8, 0..TAGS.len())
 }
@@ -155,16 +132,7 @@ fn world() -> impl Strategy<Value = World> {
     (tags(), target, any::<bool>(), conflict, any::<bool>()).prop_map(
         |(source, (target, days, known), rewrites, on_conflict, untag)| {
             let source: BTreeMap<_, _> = source.into_iter().map(|(t, n)| (t, digest(n))).collect();
-            let mut world = World {
-                source,
-                target: BTreeMap::new(),
-                seen: BTreeMap::new(),
-                records: BTreeMap::new(),
-                withdrawn: BTreeMap::new(),
-                rewrites,
-                on_conflict,
-                untag,
-            };
+            let mut world = World { source, rewrites, on_conflict, untag, ..World::default() };
             for (at, (tag, number)) in target.into_iter().enumerate() {
                 // As the source has it, or had it, or as somebody else has put it.
                 let from = if known[at] { digest(number) } else { digest(number + 100) };
@@ -172,7 +140,7 @@ fn world() -> impl Strategy<Value = World> {
                 let days = SignedDuration::from_hours(24 * days[usize::from(number)]);
                 world.seen.insert(put.clone(), now() - days);
                 if known[at] {
-                    world.records.insert(tag.clone(), record(&from, &put));
+                    world.records.insert(tag.clone(), TagState::sample(&from, &put));
                 }
                 world.target.insert(tag, put);
             }
@@ -205,8 +173,7 @@ fn rules() -> impl Strategy<Value = Vec<CleanupRule>> {
             )
         };
         let text: String = rules.iter().enumerate().map(text).collect();
-        let home = |_: &str| Some("/home/x".to_owned());
-        crate::config::parse(&text, "x.toml".as_ref(), &home).unwrap().cleanup
+        sample(&text).cleanup
     })
 }
 
@@ -262,17 +229,11 @@ fn without_a_memory_they_would_not_rest() {
     let text = "[[cleanup]]\nname = \"c\"\nmode = \"apply\"\ngrace = \"0s\"\n\
                 repositories = [\"t.example/acme/app\"]\nmax_delete = { percent = 100 }\n\
                 delete = [{ id = \"d\", tags = [\"pr-*\"] }]\n";
-    let home = |_: &str| Some("/home/x".to_owned());
-    let rules = crate::config::parse(text, "x.toml".as_ref(), &home).unwrap().cleanup;
+    let rules = sample(text).cleanup;
     let mut world = World {
         source: BTreeMap::from([("pr-1".parse().unwrap(), digest(1))]),
-        target: BTreeMap::new(),
-        seen: BTreeMap::new(),
-        records: BTreeMap::new(),
-        withdrawn: BTreeMap::new(),
-        rewrites: false,
         on_conflict: OnConflict::Overwrite,
-        untag: false,
+        ..World::default()
     };
     for _ in 0..3 {
         assert_eq!(world.sync(&rules).len(), 1);

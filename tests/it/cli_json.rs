@@ -8,10 +8,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::Child;
-use tranship::cleanup::{Abilities, Builder, Found, InUse, Planned, RepositoryReport, Untag};
+use tranship::cleanup::{Abilities, Builder, InUse, RepositoryReport, Untag};
 use tranship::demo::Check;
 use tranship::removal::Clock;
 use tranship::repository::Failure;
+use tranship::state::ManifestSummary;
 
 use crate::support::process::Running;
 use crate::support::scripted::Fault;
@@ -322,17 +323,13 @@ async fn clean_up_and_restore(runs: &mut Runs) {
     // What befalls layouts and what is left by processes that were cut off.
     let besides = RepositoryReport {
         repository: "oci:/srv/images/app".to_owned(),
-        refused: Vec::new(),
-        limited: false,
-        planned: Planned::default(),
-        steps: Vec::new(),
-        bytes_freed: 0,
         failures: vec![Failure::new(
             "collect garbage in",
             "oci:/srv/images/app",
             "full".to_owned(),
         )],
         notes: vec!["run 20261121T030000Z-0a1b2c was cut off".to_owned()],
+        ..RepositoryReport::default()
     };
     runs.documented.check("cleaned-repository", &serde_json::to_value(besides).unwrap());
 }
@@ -346,15 +343,7 @@ fn plan_of_a_shared_digest(untag: Untag) -> Value {
     let config = tranship::config::parse(text, "x.toml".as_ref(), &|_| None).unwrap();
     let mut builder = Builder::new("r.example/a", Abilities { untag, lists_untagged: false });
     let digest = tranship::oci::Digest::of(b"image");
-    let found = Found {
-        is_index: false,
-        children: Vec::new(),
-        subject: None,
-        artifact_type: None,
-        size: 1,
-        blobs: Vec::new(),
-    };
-    builder.manifest(&digest, found);
+    builder.manifest(&digest, ManifestSummary { size: 1, ..ManifestSummary::default() });
     for tag in ["kept", "gone"] {
         builder.tag(tag.parse().unwrap(), &digest, false);
     }

@@ -27,7 +27,7 @@ pub fn touched() -> Metrics {
     rule.lag("pass", second * 3600);
     let cleanup = metrics.rule("old", true);
     for outcome in tranship::removal::StepOutcome::ALL {
-        cleanup.steps(outcome.as_str(), 3);
+        cleanup.steps(&outcome.to_string(), 3);
     }
     cleanup.freed(1 << 20);
     cleanup.planned(now, LastPlan { tags: 3, sound: 1, ..LastPlan::default() });

@@ -8,7 +8,7 @@ use crate::text::shorten;
 /// Notes all images of a list. `place` is the list's own name.
 ///
 /// # Errors
-/// A line names no image. Whoever wrote it meant something.
+/// A line names no image. It was written for a reason, so it is not passed over.
 pub fn read(bytes: &[u8], place: &str, sightings: &mut Sightings) -> Result<(), Unreadable> {
     let text = std::str::from_utf8(bytes).map_err(|_| Unreadable::NotText)?;
     for (at, line) in text.lines().enumerate() {

@@ -6,11 +6,10 @@
 //!
 //! - `used`: what a text names: an image or a digest. `sightings`: where each was seen.
 //! - `kubernetes`, `pods`, `list`: what a source's text says; pure.
-//! - `alias`: the other name of an image that a mirror gives out.
-//! - `usage`: what all sources of a rule come to, asked for one repository.
+//! - `usage`: what all sources of a rule come to, asked for one repository; by the name that an
+//!   image has where it is kept, too, if it is run by the name of a mirror.
 //! - [`read()`] does the I/O. `error`: why a source cannot be had.
 
-mod alias;
 mod error;
 mod kubernetes;
 mod list;
@@ -23,5 +22,5 @@ mod usage;
 mod used;
 
 pub use error::{InUseError, Problem, Unreadable};
-pub use read::read;
+pub use read::{SIZE_LIMIT, read};
 pub use usage::Usage;

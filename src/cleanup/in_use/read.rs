@@ -20,26 +20,16 @@ use crate::state::State;
 
 /// The most that one file or program may say, in bytes: several times what the objects of the
 /// largest clusters come to.
-const SIZE_LIMIT: u64 = 256 << 20;
+pub const SIZE_LIMIT: u64 = 256 << 20;
 
 /// What the sources of these names say is in use at `now`, and what the state remembers of them.
-/// What they list now is noted in the state. `environment` is where programs are looked for.
+/// What they list now is noted in the state. `environment` is where programs are looked for, `limit`
+/// the most that one file or program may say, in bytes.
 ///
 /// # Errors
 /// Everything that is wrong with any of the sources. Then it is not known what is in use, and
 /// nothing must be deleted.
 pub async fn read(
-    sources: &BTreeMap<String, InUseSource>,
-    names: &[String],
-    state: &State,
-    environment: &Environment,
-    now: Timestamp,
-) -> Result<Usage, Vec<InUseError>> {
-    read_within(SIZE_LIMIT, sources, names, state, environment, now).await
-}
-
-/// `limit` in bytes is for each file and each program.
-pub(super) async fn read_within(
     limit: u64,
     sources: &BTreeMap<String, InUseSource>,
     names: &[String],

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::alias::other_name;
 use super::used::Used;
 use crate::cleanup::plan::InUse;
 use crate::oci::{Digest, ImagePrefix, ImageReference, RegistryHost, RepositoryName, Tag};
@@ -72,6 +71,17 @@ impl Usage {
             note(&mut named.digests, digest, place);
         }
     }
+}
+
+/// The other name of an image: the longest alias that fits is put in its place. `None`: none fits,
+/// or what it makes cannot be the name of an image, so that there is none.
+pub(super) fn other_name(
+    image: &ImageReference,
+    aliases: &BTreeMap<ImagePrefix, ImagePrefix>,
+) -> Option<ImageReference> {
+    let fitting = aliases.iter().filter_map(|(run, kept)| Some((run, kept, run.strip(image)?)));
+    let (_, kept, rest) = fitting.max_by_key(|(run, ..)| run.length())?;
+    kept.join(rest, image)
 }
 
 fn note<K: Clone + Ord>(places: &mut BTreeMap<K, BTreeSet<String>>, key: &K, place: &str) {

@@ -11,23 +11,10 @@ use super::snapshot::{
 };
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Document, Manifest, Tag, derived, media_type};
+use crate::state::ManifestSummary;
 
-/// A manifest that was found.
-#[derive(Debug, Clone)]
-pub struct Found {
-    /// `true`: an index, with the digests that it lists.
-    pub is_index: bool,
-    pub children: Vec<Digest>,
-    pub subject: Option<Digest>,
-    pub artifact_type: Option<String>,
-    /// The document itself, in bytes.
-    pub size: u64,
-    /// Digest and size of the configuration and layers.
-    pub blobs: Vec<(Digest, u64)>,
-}
-
-impl Found {
-    /// What a manifest says of itself.
+impl ManifestSummary {
+    /// The summary of a manifest.
     ///
     /// # Errors
     /// Names the media type of an entry of an index that cannot be walked: what it refers to is
@@ -49,7 +36,7 @@ impl Found {
 }
 
 /// A snapshot that is being built. It does not matter if something is added twice.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Builder {
     repository: String,
     abilities: Abilities,
@@ -69,24 +56,11 @@ pub struct Builder {
 
 impl Builder {
     pub fn new(repository: impl Into<String>, abilities: Abilities) -> Self {
-        Self {
-            repository: repository.into(),
-            abilities,
-            numbers: HashMap::new(),
-            facts: Vec::new(),
-            children: Vec::new(),
-            subjects: Vec::new(),
-            blob_numbers: HashMap::new(),
-            blob_sizes: Vec::new(),
-            blobs: Vec::new(),
-            tags: BTreeMap::new(),
-            artifact_types: BTreeMap::new(),
-            incomplete: BTreeSet::new(),
-        }
+        Self { repository: repository.into(), abilities, ..Self::default() }
     }
 
     /// A manifest that is there.
-    pub fn manifest(&mut self, digest: &Digest, found: Found) {
+    pub fn manifest(&mut self, digest: &Digest, found: ManifestSummary) {
         let number = self.number(digest);
         for child in &found.children {
             let child = self.number(child);
@@ -195,10 +169,8 @@ impl Builder {
         for (rank, (_, number)) in sorted.iter().enumerate() {
             ranks[*number as usize] = rank as u32;
         }
-        let mut facts: Vec<Facts> = Vec::with_capacity(sorted.len());
-        for (_, number) in &sorted {
-            facts.push(self.facts[*number as usize].clone());
-        }
+        let facts = sorted.iter().map(|(_, number)| self.facts[*number as usize].clone());
+        let mut facts: Vec<Facts> = facts.collect();
         drop(self.facts);
         let digests: Vec<Digest> = sorted.into_iter().map(|(digest, _)| digest).collect();
         // From the order of discovery to the order of names.
@@ -317,10 +289,9 @@ fn tags(
             (Some((_, Presence::Unknown)) | None, _) => TagKind::OfUnknown,
         }
     };
-    let mut rows = Vec::with_capacity(tags.len());
-    for (name, (number, locked)) in tags {
-        let kind = kind(&name);
-        rows.push(TagRow { name, node: Node(ranks[number as usize]), kind, locked });
-    }
-    rows
+    let row = |(name, (number, locked)): (Tag, (u32, bool))| {
+        let (kind, node) = (kind(&name), Node(ranks[number as usize]));
+        TagRow { name, node, kind, locked }
+    };
+    tags.into_iter().map(row).collect()
 }

@@ -4,11 +4,11 @@
 use super::InUse;
 use super::blockers::{Blocker, Blockers, protections};
 use super::clock::Reading;
-use super::ground::{Ground, Ranked};
+use super::ground::{Applied, Ground};
 use super::live::Doom;
 use super::owners::Owners;
 use super::snapshot::{Node, TagKind};
-use crate::config::policy::{DeleteRule, Doomed, Policy};
+use crate::config::policy::{Doomed, Policy};
 use crate::repository::Untag;
 
 /// What becomes of a tag.
@@ -68,17 +68,16 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
     let (mut kept_by, mut condemned_by) =
         (vec![None; snapshot.tags().len()], vec![None; snapshot.tags().len()]);
     for at in by_id(&policy.keep, |rule| &rule.id) {
-        let (ranked, kept) = ground.keeps(&policy.keep[at]);
-        note(&ranked, &kept, at, &mut kept_by);
+        note(&ground.keeps(&policy.keep[at]), at, &mut kept_by);
     }
     let delete = by_id(&policy.delete, |rule| &rule.id);
     for at in &delete {
-        if let Some((ranked, condemned)) = ground.condemns(&policy.delete[*at]) {
-            note(&ranked, &condemned, *at, &mut condemned_by);
+        if let Some(condemned) = ground.condemns(&policy.delete[*at]) {
+            note(&condemned, *at, &mut condemned_by);
         }
     }
     let mut blockers = protections(&ground, policy, in_use);
-    let loose = loose(policy, &delete);
+    let loose = |what, node| loose(&ground, policy, &delete, what, node);
     let mut tags: Vec<TagVerdict> = Vec::with_capacity(snapshot.tags().len());
     for (at, row) in snapshot.tags().iter().enumerate() {
         let mut own = blockers[row.node.at()];
@@ -90,7 +89,7 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
         }
         let condemned_by = match row.kind {
             TagKind::Own => condemned_by[at],
-            TagKind::Dangling => loose.tags(&ground, row.node),
+            TagKind::Dangling => loose(Doomed::Orphans, row.node),
             TagKind::Of(_) | TagKind::OfUnknown => None,
         };
         let kept_by = kept_by[at];
@@ -114,7 +113,12 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
         }
     }
     for node in snapshot.manifests().filter(|node| !tagged[node.at()]) {
-        condemned[node.at()] = loose.manifest(&ground, node);
+        if !ground.owners.has_owner(node) {
+            // What has a subject would have an owner if its subject were there.
+            let is_orphan = snapshot.subject(node).is_some();
+            let what = if is_orphan { Doomed::Orphans } else { Doomed::Untagged };
+            condemned[node.at()] = loose(what, node);
+        }
     }
     let doom = Doom::spread(
         &ground.owners,
@@ -169,50 +173,25 @@ pub fn by_id<T>(rules: &[T], id: impl Fn(&T) -> &String) -> Vec<usize> {
     order
 }
 
-/// Notes the rule at each tag that it means and that no earlier rule has.
-fn note(ranked: &Ranked, meant: &[bool], rule: usize, rules: &mut [Option<u32>]) {
-    for (entry, meant) in ranked.entries.iter().zip(meant) {
-        let noted = &mut rules[entry.tag as usize];
-        if *meant && noted.is_none() {
-            *noted = Some(rule as u32);
-        }
+/// Notes the rule at each tag for which it holds and that no earlier rule has.
+fn note(applied: &[Applied], rule: usize, rules: &mut [Option<u32>]) {
+    for applied in applied.iter().filter(|applied| applied.holds) {
+        rules[applied.tag as usize].get_or_insert(rule as u32);
     }
 }
 
-/// The rules about what nothing refers to, by id.
-struct Loose<'a> {
-    untagged: Vec<(u32, &'a DeleteRule)>,
-    orphans: Vec<(u32, &'a DeleteRule)>,
-}
-
-fn loose<'a>(policy: &'a Policy, order: &[usize]) -> Loose<'a> {
-    let of = |what: Doomed| {
-        let rules = order.iter().map(|at| (*at as u32, &policy.delete[*at]));
-        rules.filter(|(_, rule)| rule.what == what).collect()
+/// The first of the rules about what nothing refers to that selects a manifest. `order`: the delete
+/// rules by id.
+fn loose(
+    ground: &Ground<'_>,
+    policy: &Policy,
+    order: &[usize],
+    what: Doomed,
+    node: Node,
+) -> Option<u32> {
+    let holds = |at: &&usize| {
+        let rule = &policy.delete[**at];
+        rule.what == what && ground.is_old(rule, node)
     };
-    Loose { untagged: of(Doomed::Untagged), orphans: of(Doomed::Orphans) }
-}
-
-impl Loose<'_> {
-    /// The rule that condemns a manifest without tags; `None` for what belongs to something.
-    fn manifest(&self, ground: &Ground<'_>, node: Node) -> Option<u32> {
-        if ground.owners.has_owner(node) {
-            return None;
-        }
-        match ground.snapshot.subject(node) {
-            // It would have an owner if it were there.
-            Some(_) => Self::first(&self.orphans, ground, node),
-            None => Self::first(&self.untagged, ground, node),
-        }
-    }
-
-    /// The rule that condemns a tag whose subject is gone.
-    fn tags(&self, ground: &Ground<'_>, node: Node) -> Option<u32> {
-        Self::first(&self.orphans, ground, node)
-    }
-
-    fn first(rules: &[(u32, &DeleteRule)], ground: &Ground<'_>, node: Node) -> Option<u32> {
-        let old = |(_, rule): &&(u32, &DeleteRule)| ground.is_old(rule, node);
-        rules.iter().find(old).map(|(at, _)| *at)
-    }
+    order.iter().find(holds).map(|at| *at as u32)
 }

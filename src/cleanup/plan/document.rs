@@ -2,48 +2,68 @@
 //! line by line. docs/cleanup.md describes it.
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Serialize, Serializer};
 
-use super::Plan;
 use super::blockers::Blockers;
 use super::decide::{Fate, ManifestVerdict, TagFate, TagVerdict};
+use super::{Plan, Planned};
 use crate::oci::{Digest, Tag};
 use crate::removal::{Clock, Step, StepAction};
 use crate::repository::Untag;
 
-#[derive(Serialize)]
-struct Document<'a> {
+/// What would be done in one repository now.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "Plan")]
+pub struct Document<'a> {
     repository: &'a str,
+    /// The time for which it was decided.
     now: Timestamp,
-    /// Whether the registry can take a single tag away.
+    /// Whether one tag of several can be deleted there: `yes`, `no` or `unknown`.
+    #[schemars(with = "String")]
     untag: Untag,
+    /// Why nothing is deleted; empty if the plan may be carried out.
     refused: Vec<String>,
+    /// Tags made by people.
     tags: u64,
+    /// How many of them the rule wants to go, also where a limit refuses it.
     tags_deleted: u64,
     manifests: u64,
     manifests_deleted: u64,
+    /// What the steps free in this repository.
     bytes_freed: u64,
+    /// What is to be done, in this order; empty if refused.
+    #[schemars(with = "Vec<StepLine>")]
     steps: Items<'a, StepLine>,
+    #[schemars(with = "Vec<TagLine<'a>>")]
     tag_verdicts: Items<'a, TagLine<'a>>,
+    #[schemars(with = "Vec<ManifestLine<'a>>")]
     manifest_verdicts: Items<'a, ManifestLine<'a>>,
 }
 
 /// One step, with all that bears on it.
-#[derive(Serialize)]
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "CleanupStep")]
 struct StepLine {
+    /// `delete` a manifest with its tags, or `untag`: take one tag from a manifest that stays.
+    #[schemars(with = "String")]
     action: StepAction,
     /// The tag that is taken away.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     tag: Option<Tag>,
+    #[schemars(with = "String")]
     digest: Digest,
     /// The tags that go with the manifest.
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     tags: Vec<Tag>,
-    /// The rule that asks for it.
+    /// The line of the rule that asks for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
-    /// What it belongs to and goes with.
+    /// The manifest that it belongs to and goes with.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     with: Option<Digest>,
     clock: Clock,
     bytes_freed: u64,
@@ -59,9 +79,12 @@ impl From<Step> for StepLine {
 }
 
 /// The verdict on one tag.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, JsonSchema)]
+#[schemars(rename = "TagVerdict")]
 pub struct TagLine<'a> {
+    #[schemars(with = "String")]
     pub tag: &'a Tag,
+    #[schemars(with = "String")]
     pub digest: &'a Digest,
     /// `keep`, `delete` or `untag`.
     pub action: &'static str,
@@ -73,9 +96,13 @@ pub struct TagLine<'a> {
     pub blockers: Vec<&'static str>,
 }
 
-#[derive(Serialize)]
+/// The verdict on one manifest.
+#[derive(Serialize, JsonSchema)]
+#[schemars(rename = "ManifestVerdict")]
 struct ManifestLine<'a> {
+    #[schemars(with = "String")]
     digest: &'a Digest,
+    #[schemars(with = "String")]
     kind: super::snapshot::Kind,
     #[serde(skip_serializing_if = "Option::is_none")]
     artifact_type: Option<&'a str>,
@@ -83,6 +110,7 @@ struct ManifestLine<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     condemned_by: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     owner: Option<&'a Digest>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     blockers: Vec<&'static str>,
@@ -100,17 +128,18 @@ impl<T: Serialize> Serialize for Items<'_, T> {
 
 impl Serialize for Plan<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let totals = self.totals().unwrap_or_default();
+        let Planned { tags, tags_deleted, manifests, manifests_deleted, bytes_freed } =
+            self.totals().unwrap_or_default();
         Document {
             repository: self.snapshot.repository(),
             now: self.now,
             untag: self.snapshot.abilities().untag,
             refused: self.refusals.iter().map(ToString::to_string).collect(),
-            tags: totals.tags,
-            tags_deleted: totals.tags_deleted,
-            manifests: totals.manifests,
-            manifests_deleted: totals.manifests_deleted,
-            bytes_freed: self.bytes(),
+            tags,
+            tags_deleted,
+            manifests,
+            manifests_deleted,
+            bytes_freed,
             steps: Items(Box::new(|| Box::new(self.to_steps().map(StepLine::from)))),
             tag_verdicts: Items(Box::new(|| Box::new(self.tag_lines()))),
             manifest_verdicts: Items(Box::new(|| Box::new(self.manifest_lines()))),

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::decide::by_id;
 use super::document::{action, names, tag_action};
-use super::ground::{Ground, Ranked};
+use super::ground::{Applied, Ground};
 use super::snapshot::{Node, TagKind};
 use super::{Plan, PlannedStep};
 use crate::config::policy::Doomed;
@@ -117,15 +117,15 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
 fn tag_answers<'a>(plan: &Plan<'a>, ground: &Ground<'a>, tag: u32, node: Node) -> Vec<Answer<'a>> {
     let policy = plan.policy;
     let mut answers = Vec::new();
-    let mut answer = |rule: &'a str, keeps, (ranked, holds): (Ranked, Vec<bool>), not_before| {
-        let at = ranked.entries.iter().position(|entry| entry.tag == tag);
+    let mut answer = |rule: &'a str, keeps, applied: Vec<Applied>, not_before| {
+        let found = applied.iter().find(|applied| applied.tag == tag);
         answers.push(Answer {
             rule,
             keeps,
-            holds: at.is_some_and(|at| holds[at]),
-            newer: at.and_then(|at| ranked.newer[at]),
-            not_before: at.and(not_before),
-            selects: at.is_some(),
+            holds: found.is_some_and(|applied| applied.holds),
+            newer: found.and_then(|applied| applied.newer),
+            not_before: found.and(not_before),
+            selects: found.is_some(),
         });
     };
     for at in by_id(&policy.keep, |rule| &rule.id) {

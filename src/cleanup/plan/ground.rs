@@ -10,11 +10,14 @@ use super::snapshot::{Node, Snapshot, TagKind};
 use super::{rank, select};
 use crate::config::policy::{DeleteRule, Doomed, KeepRule, Policy, TagSelector};
 
-/// A rule's answer about the tags that its names select.
-pub struct Ranked {
-    pub entries: Vec<select::Selected>,
-    /// How many images are newer than each; `None` if that is not known, or not asked.
-    pub newer: Vec<Option<u32>>,
+/// A rule's answer about a tag that its names select.
+pub struct Applied {
+    /// Place among the snapshot's tags.
+    pub tag: u32,
+    /// How many images of its group are newer; `None` if that is not known, or not asked.
+    pub newer: Option<u32>,
+    /// Whether all conditions of the rule hold.
+    pub holds: bool,
 }
 
 /// A snapshot, prepared so that single rules can be applied to it.
@@ -37,42 +40,45 @@ impl<'a> Ground<'a> {
         Ok(Self { snapshot, now, clock, owners, families })
     }
 
-    /// What a keep rule's names select, and whether each is among the newest it keeps.
-    pub fn keeps(&self, rule: &KeepRule) -> (Ranked, Vec<bool>) {
-        let ranked = self.ranked(&rule.selector, rule.newest.is_some());
-        // Images of unknown age are kept in addition to the newest.
-        let kept = |newer: &Option<u32>| match (rule.newest, newer) {
-            (Some(newest), Some(newer)) => *newer < newest.get(),
+    /// What a keep rule's names select. It holds for those that are among the newest it keeps.
+    pub fn keeps(&self, rule: &KeepRule) -> Vec<Applied> {
+        self.apply(&rule.selector, rule.newest.is_some(), |_, newer| match (rule.newest, newer) {
+            (Some(newest), Some(newer)) => newer < newest.get(),
+            // Images of unknown age are kept in addition to the newest.
             _ => true,
-        };
-        let kept = ranked.newer.iter().map(kept).collect();
-        (ranked, kept)
+        })
     }
 
-    /// What a delete rule's names select, and whether its other conditions hold for each; `None`
-    /// if it is not about tags.
-    pub fn condemns(&self, rule: &DeleteRule) -> Option<(Ranked, Vec<bool>)> {
+    /// What a delete rule's names select; `None` if it is not about tags.
+    pub fn condemns(&self, rule: &DeleteRule) -> Option<Vec<Applied>> {
         let Doomed::Tags { selector, beyond_newest } = &rule.what else { return None };
-        let ranked = self.ranked(selector, beyond_newest.is_some());
-        let condemned = |(entry, newer): (&select::Selected, &Option<u32>)| {
+        Some(self.apply(selector, beyond_newest.is_some(), |node, newer| {
             let beyond = match (beyond_newest, newer) {
-                (Some(newest), Some(newer)) => *newer >= newest.get(),
+                (Some(newest), Some(newer)) => newer >= newest.get(),
                 (Some(_), None) => false,
                 (None, _) => true,
             };
-            beyond && self.is_old(rule, entry.node)
-        };
-        let condemned = ranked.entries.iter().zip(&ranked.newer).map(condemned).collect();
-        Some((ranked, condemned))
+            beyond && self.is_old(rule, node)
+        }))
     }
 
-    fn ranked(&self, selector: &TagSelector, rank: bool) -> Ranked {
+    /// `rank`: whether `holds` needs to know how many images are newer.
+    fn apply(
+        &self,
+        selector: &TagSelector,
+        rank: bool,
+        holds: impl Fn(Node, Option<u32>) -> bool,
+    ) -> Vec<Applied> {
         let entries = select::select(self.snapshot, selector, &self.clock);
         let newer = match rank {
             true => rank::count_newer(&entries, &self.families),
             false => vec![None; entries.len()],
         };
-        Ranked { entries, newer }
+        let applied = |(entry, newer): (select::Selected, Option<u32>)| {
+            let holds = holds(entry.node, newer);
+            Applied { tag: entry.tag, newer, holds }
+        };
+        entries.into_iter().zip(newer).map(applied).collect()
     }
 
     pub fn is_old(&self, rule: &DeleteRule, node: Node) -> bool {

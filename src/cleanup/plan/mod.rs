@@ -28,9 +28,10 @@ pub mod snapshot;
 pub(in crate::cleanup) mod steps;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use crate::config::policy::{Doomed, MaxDelete, Policy};
 use crate::oci::{Digest, Tag};
@@ -40,7 +41,7 @@ use snapshot::TagKind;
 
 pub use crate::repository::Untag;
 pub use blockers::{Blocker, Blockers};
-pub use builder::{Builder, Found};
+pub use builder::Builder;
 pub use decide::{Fate, ManifestVerdict, TagFate, TagVerdict};
 pub use explain::{Explanation, explain};
 pub use snapshot::{Abilities, Incomplete, Node, Snapshot};
@@ -86,17 +87,22 @@ pub enum PlannedStep {
 }
 
 /// Why nothing is deleted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
+    #[error(transparent)]
     Incomplete(Incomplete),
-    /// The rule is about manifests that this registry does not list.
-    NotListed {
-        rule: String,
-    },
+    #[error("rule `{rule}` is about manifests without tags, which this registry does not list")]
+    NotListed { rule: String },
     /// Something runs an image of which it is not known whether it is here.
+    #[error("{0} is in use, and was not looked at")]
     InUseUnknown(Digest),
     /// Too many ways from image to image to rank them.
+    #[error("the images contain each other in too many ways to be ranked")]
     TooTangled,
+    #[error(
+        "{wanted} of {total} {what} would go, and `max_delete` allows {}",
+        percent.map_or(limit.to_string(), |percent| format!("{percent} percent, which is {limit}"))
+    )]
     TooMany {
         what: &'static str,
         wanted: u64,
@@ -107,41 +113,15 @@ pub enum Refusal {
     },
 }
 
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Incomplete(reason) => reason.fmt(f),
-            Self::NotListed { rule } => {
-                write!(
-                    f,
-                    "rule `{rule}` is about manifests without tags, which this registry does not list"
-                )
-            }
-            Self::InUseUnknown(digest) => {
-                write!(f, "{digest} is in use, and was not looked at")
-            }
-            Self::TooTangled => {
-                f.write_str("the images contain each other in too many ways to be ranked")
-            }
-            Self::TooMany { what, wanted, total, limit, percent: None } => {
-                write!(f, "{wanted} of {total} {what} would go, and `max_delete` allows {limit}")
-            }
-            Self::TooMany { what, wanted, total, limit, percent: Some(percent) } => write!(
-                f,
-                "{wanted} of {total} {what} would go, and `max_delete` allows {percent} percent, which is {limit}"
-            ),
-        }
-    }
-}
-
-/// What a plan comes to.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Tags made by people, and how many of them go.
+/// The sums of a plan.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Planned {
+    /// Tags made by people.
     pub tags: u64,
     pub tags_deleted: u64,
     pub manifests: u64,
     pub manifests_deleted: u64,
+    pub bytes_freed: u64,
 }
 
 /// Decides what is to be deleted at `now`: a pure function, whatever the order in which the
@@ -173,8 +153,9 @@ pub fn plan<'a>(
 
 impl Plan<'_> {
     /// What the rules ask for, also where the limits refuse it; `None` without verdicts.
-    pub fn totals(&self) -> Option<Totals> {
-        self.verdicts.as_ref().map(|verdicts| totals(self.snapshot, verdicts))
+    pub fn totals(&self) -> Option<Planned> {
+        let totals = totals(self.snapshot, self.verdicts.as_ref()?);
+        Some(Planned { bytes_freed: self.bytes(), ..totals })
     }
 
     /// The verdict on each tag, by its place in the snapshot; none where nothing could be decided.
@@ -207,8 +188,9 @@ fn unsound(snapshot: &Snapshot, policy: &Policy, in_use: &InUse) -> Vec<Refusal>
     refusals
 }
 
-fn totals(snapshot: &Snapshot, verdicts: &Verdicts) -> Totals {
-    let mut totals = Totals::default();
+/// What the verdicts ask for, without its bytes.
+fn totals(snapshot: &Snapshot, verdicts: &Verdicts) -> Planned {
+    let mut totals = Planned::default();
     for (row, tag) in snapshot.tags().iter().zip(&verdicts.tags) {
         if row.kind == TagKind::Own {
             totals.tags += 1;
@@ -223,7 +205,7 @@ fn totals(snapshot: &Snapshot, verdicts: &Verdicts) -> Totals {
 }
 
 /// The limits that these deletions exceed.
-fn exceeded(totals: Totals, limits: MaxDelete) -> Vec<Refusal> {
+fn exceeded(totals: Planned, limits: MaxDelete) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     for (what, wanted, total) in [
         ("tags", totals.tags_deleted, totals.tags),

@@ -1,8 +1,6 @@
 //! One repository as data: its tags and manifests, what points at what, and how much of it is
 //! known. Compact enough for half a million manifests; made by a [`Builder`](super::Builder).
 
-use std::fmt;
-
 use serde::Serialize;
 
 use super::lists::Lists;
@@ -21,7 +19,7 @@ impl Node {
 }
 
 /// What the repository's registry can do, as far as a plan depends on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Abilities {
     /// Whether it can take one tag from a manifest that has others, or that stays.
     pub untag: Untag,
@@ -30,26 +28,17 @@ pub struct Abilities {
 }
 
 /// Why a snapshot does not tell everything. Nothing is deleted then.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub enum Incomplete {
     /// A list ended before its end, or changed while it was read.
+    #[error("the list is not whole: {0}")]
     List(String),
     /// A manifest that is there could not be had or understood.
+    #[error("{digest} cannot be read: {reason}")]
     Unreadable { digest: Digest, reason: String },
     /// Something refers to a manifest that nobody looked at.
+    #[error("{0} is referred to, and was not looked at")]
     NotLookedAt(Digest),
-}
-
-impl fmt::Display for Incomplete {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::List(reason) => write!(f, "the list is not whole: {reason}"),
-            Self::Unreadable { digest, reason } => write!(f, "{digest} cannot be read: {reason}"),
-            Self::NotLookedAt(digest) => {
-                write!(f, "{digest} is referred to, and was not looked at")
-            }
-        }
-    }
 }
 
 /// Whether a manifest that is mentioned is there.

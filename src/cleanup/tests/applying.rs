@@ -12,7 +12,7 @@ use super::generate::{digest, in_use, policy, world};
 use super::registry::{Registry, is_trial};
 use super::world::{World, now};
 use crate::cleanup::observe::{Observation, ObserveOptions, RepositoryContext};
-use crate::cleanup::quarantine::{Quarantine, Space};
+use crate::cleanup::quarantine::Quarantine;
 use crate::cleanup::recheck::Rechecker;
 use crate::cleanup::restore::{Wanted, choose, restorable};
 use crate::cleanup::{InUse, PlannedStep, TagFate, TagRemover, plan};
@@ -27,7 +27,7 @@ use crate::removal::{
 };
 use crate::repository::{Reference, Repository};
 use crate::state::jsonl::NewestFirst;
-use crate::state::{Ability, ManifestFacts, State};
+use crate::state::{ManifestFacts, State};
 use crate::stop::StopSignal;
 use crate::transfer::Carrier;
 
@@ -60,15 +60,9 @@ impl Scene {
             let Some((_, first_seen)) = seen.filter(|(_, at)| at.as_second() >= 0) else {
                 continue;
             };
-            let found = item.found.clone();
             let seen = ManifestFacts {
                 first_seen: *first_seen,
-                size: found.size,
-                is_index: found.is_index,
-                children: found.children,
-                subject: found.subject,
-                artifact_type: found.artifact_type,
-                blobs: found.blobs,
+                summary: item.found.clone(),
                 created: None,
                 referrers: None,
             };
@@ -96,7 +90,7 @@ impl Scene {
     async fn run(
         &self,
         meddle: impl FnOnce(&Registry),
-        quarantine: Option<&Space>,
+        quarantine: Option<&Arc<Registry>>,
     ) -> (Planned, Option<Executed>) {
         let repository: Arc<dyn Repository> = Arc::clone(&self.registry) as _;
         let context = RepositoryContext {
@@ -136,12 +130,12 @@ impl Scene {
         let carrier = Carrier::new(self.state.clone(), Retries::default(), || 0.0);
         let actor = Actor::of_process("run", "command");
         let stop = StopSignal::default();
-        let mut quarantine = quarantine.map(|space| Quarantine {
+        let mut quarantine = quarantine.map(|target| Quarantine {
             carrier: &carrier,
             flow: Flow::ALONE,
             source: Arc::clone(&repository),
             snapshot: &snapshot,
-            space,
+            target: Arc::clone(target) as Arc<dyn Repository>,
             until: "2026-07-01T00:00:00Z".parse().unwrap(),
             copies: Default::default(),
         });
@@ -390,13 +384,9 @@ proptest! {
         block_on(async {
             let scene = Scene::new(world.clone(), policy, used);
             // Whose ability is known: a tag that stays untaken is none of this test's business.
-            scene.state.abilities.set(scene.registry.name(), Ability::Untag, false, now());
+            scene.state.abilities.set_can_untag(scene.registry.name(), false, now());
             let quarantine = Registry::new("quarantine.example.com/acme/app", World::new());
-            let space = Space {
-                repository: Arc::clone(&quarantine) as _,
-                name: quarantine.name().to_owned(),
-            };
-            scene.run(|_| {}, Some(&space)).await;
+            scene.run(|_| {}, Some(&quarantine)).await;
             let after = scene.registry.world();
             let all = restorable(scene.folder.path(), now()).unwrap();
             let chosen = choose(&all, &Wanted::default());

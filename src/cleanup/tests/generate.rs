@@ -12,12 +12,13 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::world::{Item, World, days_ago, nothing};
-use crate::cleanup::{Abilities, Found, InUse, Untag};
+use crate::cleanup::{Abilities, InUse, Untag};
 use crate::config::policy::{
     ClockSource, DeleteRule, Doomed, KeepRule, MaxDelete, Per, Policy, TagSelector,
 };
 use crate::oci::selection::TagPatterns;
 use crate::oci::{Digest, derived};
+use crate::state::ManifestSummary;
 
 const NAMES: [&str; 14] = [
     "latest", "main", "v1.0", "v1.1", "v1.1.0", "1.2.3", "v2.0", "v2.1-rc1", "pr-1", "pr-2",
@@ -56,7 +57,7 @@ fn item(number: usize) -> impl Strategy<Value = Item> {
                 };
                 let children =
                     if is_index { children.into_iter().map(earlier).collect() } else { Vec::new() };
-                let found = Found {
+                let found = ManifestSummary {
                     is_index,
                     children,
                     subject: subject.map(earlier),

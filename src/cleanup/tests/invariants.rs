@@ -10,16 +10,18 @@ use super::generate::{delete_rule, digest, in_use, keep_rule, policy, world};
 use super::world::{World, days_ago, now};
 use crate::cleanup::plan::clock::Reading;
 use crate::cleanup::plan::snapshot::{Kind, NO_TIME, TagKind};
-use crate::cleanup::{Fate, InUse, Plan, PlannedStep, Refusal, Snapshot, TagFate, plan};
+use crate::cleanup::{
+    Builder, Fate, InUse, Node, Plan, PlannedStep, Refusal, Snapshot, TagFate, plan,
+};
 use crate::config::policy::{ClockSource, Doomed, KeepRule, MaxDelete, Per, Policy};
-use crate::oci::{Digest, Tag, version};
+use crate::oci::{Digest, Tag, derived, version};
 
 /// What goes by the verdicts, before limits.
 fn doomed(plan: &Plan<'_>) -> (BTreeSet<Tag>, BTreeSet<Digest>) {
     let rows = plan.snapshot.tags().iter().zip(plan.tags());
     let tags = rows.filter(|(_, verdict)| verdict.fate != TagFate::Keep);
     let tags = tags.map(|(row, _)| row.name.clone()).collect();
-    let fate = |node: &crate::cleanup::Node| {
+    let fate = |node: &Node| {
         let verdicts = plan.verdicts.as_ref();
         verdicts.is_some_and(|verdicts| verdicts.manifests[node.at()].fate != Fate::Keep)
     };
@@ -46,7 +48,7 @@ fn within(
 fn groups(world: &World, rule: &KeepRule) -> BTreeMap<String, BTreeSet<Digest>> {
     let mut groups: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
     for (tag, (digest, _)) in &world.tags {
-        if !rule.selector.matches(tag) || crate::oci::derived::parse(tag).is_some() {
+        if !rule.selector.matches(tag) || derived::parse(tag).is_some() {
             continue;
         }
         let version = version::parse(tag);
@@ -172,7 +174,7 @@ proptest! {
 
     #[test]
     fn i05_what_is_incomplete_deletes_nothing(world in world(), policy in policy()) {
-        let mut builder = crate::cleanup::Builder::new("r", world.abilities);
+        let mut builder = Builder::new("r", world.abilities);
         for (digest, item) in &world.items {
             builder.manifest(digest, item.found.clone());
         }
@@ -196,12 +198,9 @@ proptest! {
         policy.max_delete = MaxDelete { count, percent };
         let (snapshot, in_use) = (world.snapshot(), InUse::default());
         let plan = plan(&snapshot, &policy, &in_use, now());
-        let mut after = world.clone();
-        for step in &plan.steps {
-            after.apply(&plan, step);
-        }
+        let after = world.after(&plan);
         let own = |world: &World| {
-            world.tags.keys().filter(|tag| crate::oci::derived::parse(tag).is_none()).count()
+            world.tags.keys().filter(|tag| derived::parse(tag).is_none()).count()
         };
         for (before, after) in [(own(&world), own(&after)), (world.items.len(), after.items.len())] {
             let gone = before - after;
@@ -211,7 +210,7 @@ proptest! {
         // And no refusal without need.
         let unlimited = Policy { max_delete: MaxDelete::default(), ..policy.clone() };
         let (tags, manifests) = doomed_in(&world, &unlimited, &in_use);
-        let own_tags = tags.iter().filter(|tag| crate::oci::derived::parse(tag).is_none()).count();
+        let own_tags = tags.iter().filter(|tag| derived::parse(tag).is_none()).count();
         let too_many = [(own_tags, own(&world)), (manifests.len(), world.items.len())];
         let too_many = too_many.iter().any(|(gone, total)| {
             count.is_some_and(|count| *gone > count as usize)
@@ -226,10 +225,7 @@ proptest! {
     fn i07_the_newest_remain(world in world(), policy in policy(), in_use in in_use()) {
         let snapshot = world.snapshot();
         let plan = plan(&snapshot, &policy, &in_use, now());
-        let mut after = world.clone();
-        for step in &plan.steps {
-            after.apply(&plan, step);
-        }
+        let after = world.after(&plan);
         for rule in &policy.keep {
             let wanted = rule.newest.map_or(usize::MAX, |n| n.get() as usize);
             let remaining = groups(&after, rule);
@@ -250,10 +246,7 @@ proptest! {
         let policy = Policy { keep: Vec::new(), delete: vec![delete.clone()], ..policy };
         let snapshot = world.snapshot();
         let plan = plan(&snapshot, &policy, &in_use, now());
-        let mut after = world.clone();
-        for step in &plan.steps {
-            after.apply(&plan, step);
-        }
+        let after = world.after(&plan);
         let remaining = groups(&after, &rule);
         for (group, images) in groups(&world, &rule) {
             let remaining = remaining.get(&group).map_or(0, BTreeSet::len);
@@ -331,7 +324,7 @@ proptest! {
             }
         }
         for (tag, (digest, _)) in &world.tags {
-            let subject = crate::oci::derived::parse(tag).and_then(|derived| derived.subject());
+            let subject = derived::parse(tag).and_then(|derived| derived.subject());
             if let Some(subject) = subject
                 && world.items.contains_key(&subject)
                 && subject != *digest
@@ -346,11 +339,7 @@ proptest! {
     fn i11_a_second_plan_has_nothing_to_do(world in world(), policy in policy(), in_use in in_use()) {
         let snapshot = world.snapshot();
         let first = plan(&snapshot, &policy, &in_use, now());
-        let mut after = world.clone();
-        for step in &first.steps {
-            after.apply(&first, step);
-        }
-        let snapshot = after.snapshot();
+        let snapshot = world.after(&first).snapshot();
         let second = plan(&snapshot, &policy, &in_use, now());
         // A digest in use that was never here stays unknown to a registry that lists nothing.
         prop_assert_eq!(&second.steps, &[]);
@@ -369,10 +358,7 @@ proptest! {
         };
         let snapshot = world.snapshot();
         let plan = plan(&snapshot, &policy, &in_use, now());
-        let mut after = world.clone();
-        for step in &plan.steps {
-            after.apply(&plan, step);
-        }
+        let after = world.after(&plan);
         prop_assert_eq!(plan.bytes(), size(&world) - size(&after));
     }
 }
@@ -397,9 +383,8 @@ fn what_is_generated_has_something_to_decide() {
         let known: Vec<i64> = clock.iter().filter_map(|reading| reading.known()).collect();
         let equal = known.iter().collect::<BTreeSet<_>>().len() < known.len();
         let unknown = |reading: &Reading| matches!(reading, Reading::Impossible { .. });
-        let is_index = |node: &crate::cleanup::Node| {
-            snapshot.is_present(*node) && snapshot.kind(*node) == Kind::Index
-        };
+        let is_index =
+            |node: &Node| snapshot.is_present(*node) && snapshot.kind(*node) == Kind::Index;
         let mut indexes = snapshot.manifests().filter(is_index);
         let nested = indexes.any(|index| snapshot.children(index).any(|child| is_index(&child)));
         for (what, is_so) in [

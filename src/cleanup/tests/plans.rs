@@ -207,8 +207,8 @@ fn one_reference_is_explained() {
 
 #[test]
 fn manifests_are_read_into_what_a_snapshot_needs() {
-    use crate::cleanup::Found;
     use crate::oci::{Manifest, media_type};
+    use crate::state::ManifestSummary;
     let child = |kind: &str| serde_json::json!({ "mediaType": kind, "digest": Digest::of(b"c"), "size": 7 });
     let index = |kind: &str| {
         let document = serde_json::json!({
@@ -217,10 +217,10 @@ fn manifests_are_read_into_what_a_snapshot_needs() {
         });
         Manifest::parse(document.to_string().into(), None, None).unwrap()
     };
-    let found = Found::of(&index(media_type::OCI_MANIFEST)).unwrap();
+    let found = ManifestSummary::of(&index(media_type::OCI_MANIFEST)).unwrap();
     assert!(found.is_index && found.subject.is_some());
     assert_eq!(found.children, [Digest::of(b"c")]);
-    let unknown = Found::of(&index("application/x-new")).unwrap_err();
+    let unknown = ManifestSummary::of(&index("application/x-new")).unwrap_err();
     assert_eq!(unknown, "it lists something of the unknown type `application/x-new`");
 }
 

@@ -11,12 +11,12 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::world::{Item, World};
-use crate::cleanup::Found;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
 use crate::repository::{
     BlobBody, BlobReader, Cause, Error, ErrorKind, Placement, Reference, Repository, Resolved,
     Result, Stored, UploadSession, UploadStart,
 };
+use crate::state::ManifestSummary;
 
 /// One repository of it.
 #[derive(Debug)]
@@ -197,7 +197,7 @@ fn descriptor(digest: &Digest, media_type: &str, size: u64) -> Descriptor {
 }
 
 /// A manifest whose digest is only claimed: who asks for it by that has it verified.
-fn manifest(digest: Digest, found: &Found) -> Manifest {
+fn manifest(digest: Digest, found: &ManifestSummary) -> Manifest {
     let part = |digest: &Digest| descriptor(digest, media_type::OCI_MANIFEST, 100);
     let blob =
         |(digest, size): &(Digest, u64)| descriptor(digest, "application/octet-stream", *size);
@@ -285,9 +285,9 @@ impl Repository for Registry {
     async fn cancel_upload(&self, _: &UploadSession) {}
 
     async fn put_manifest(&self, placement: &Placement, manifest: &Manifest) -> Result<Stored> {
-        let found = Found {
+        let found = ManifestSummary {
             subject: manifest.subject.as_ref().map(|subject| subject.digest.clone()),
-            ..Found::of(manifest).unwrap()
+            ..ManifestSummary::of(manifest).unwrap()
         };
         let mut inner = self.asked_for("write");
         assert!(found.blobs.iter().all(|(digest, _)| inner.blobs.contains_key(digest)));
@@ -311,7 +311,7 @@ impl Repository for Registry {
     }
 
     async fn delete(&self, reference: &Reference) -> Result<bool> {
-        let dies = {
+        {
             let mut inner = self.asked_for("write");
             if matches!(reference, Reference::Tag(_)) && inner.digests_only {
                 return Err(self.error(ErrorKind::Unsupported));
@@ -319,20 +319,17 @@ impl Repository for Registry {
             if matches!(reference, Reference::Digest(digest) if inner.refused.contains(digest)) {
                 return Err(self.error(ErrorKind::Policy));
             }
-            let dies = inner.lives == 0;
-            if !dies {
+            if inner.lives > 0 {
                 inner.lives -= 1;
-            }
-            if !dies || inner.dies_after {
                 let found = inner.delete(reference);
                 inner.change();
-                if !dies {
-                    return Ok(found);
-                }
+                return Ok(found);
             }
-            dies
-        };
-        assert!(dies);
+            if inner.dies_after {
+                inner.delete(reference);
+                inner.change();
+            }
+        }
         self.died.notify_one();
         std::future::pending().await
     }

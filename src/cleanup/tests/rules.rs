@@ -3,21 +3,18 @@
 use super::world::{World, now};
 use crate::cleanup::{InUse, plan};
 use crate::config::policy::Policy;
+use crate::config::sample;
 use crate::oci::Digest;
 
 /// A policy without limits and without a grace period; `more` is added to the rule.
 pub fn policy(keep: &str, delete: &str, more: &str) -> Policy {
     let text = format!(
-        "[daemon]\nstate = \"state\"\n[[cleanup]]\nname = \"r\"\nrepositories = [\"registry.example.com/acme/app\"]\nkeep = [{keep}]\ndelete = [{delete}]\n{more}\n"
+        "[[cleanup]]\nname = \"r\"\nrepositories = [\"registry.example.com/acme/app\"]\nkeep = [{keep}]\ndelete = [{delete}]\n{more}\n"
     );
     let defaults = [("grace", "\"0s\""), ("max_delete", "{ count = 1000000, percent = 100 }")];
     let missing = defaults.iter().filter(|(key, _)| !more.contains(key));
     let text = missing.fold(text, |text, (key, value)| text + &format!("{key} = {value}\n"));
-    crate::config::parse(&text, "x.toml".as_ref(), &|_| None)
-        .unwrap_or_else(|e| panic!("{e}"))
-        .cleanup
-        .remove(0)
-        .policy
+    sample(&text).cleanup.remove(0).policy
 }
 
 /// What is left, as tags and manifests; the plan must not be refused.
@@ -25,11 +22,7 @@ pub fn cleaned(world: &World, policy: &Policy) -> World {
     let (snapshot, in_use) = (world.snapshot(), InUse::default());
     let plan = plan(&snapshot, policy, &in_use, now());
     assert_eq!(plan.refusals, []);
-    let mut after = world.clone();
-    for step in &plan.steps {
-        after.apply(&plan, step);
-    }
-    after
+    world.after(&plan)
 }
 
 pub fn tags(world: &World) -> Vec<&str> {

@@ -306,8 +306,7 @@ fn story_19_what_is_deployed_stays() {
     };
     let snapshot = world.snapshot();
     let plan = plan(&snapshot, &policy, &in_use, now());
-    let mut after = world.clone();
-    plan.steps.iter().for_each(|step| after.apply(&plan, step));
+    let after = world.after(&plan);
     assert!(has(&after, &deployed));
     assert_eq!(tags(&after), ["sha-1", "sha-2", "sha-20", "sha-3", "sha-30", "sha-4", "sha-5"]);
 }

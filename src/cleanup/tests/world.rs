@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::cleanup::{Abilities, Builder, Found, Plan, PlannedStep, Snapshot, Untag};
+use crate::cleanup::{Abilities, Builder, Plan, PlannedStep, Snapshot, Untag};
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Tag, derived};
+use crate::state::ManifestSummary;
 
 #[derive(Debug, Clone)]
 pub struct Item {
-    pub found: Found,
+    pub found: ManifestSummary,
     pub times: Vec<(ClockSource, Timestamp)>,
     pub locked: bool,
 }
@@ -38,7 +39,7 @@ impl World {
         Self { items: BTreeMap::new(), tags: BTreeMap::new(), abilities }
     }
 
-    fn add(&mut self, name: &str, days: i64, found: Found) -> Digest {
+    fn add(&mut self, name: &str, days: i64, found: ManifestSummary) -> Digest {
         let digest = Digest::of(name.as_bytes());
         let times = vec![(ClockSource::Pushed, days_ago(days))];
         self.items.insert(digest.clone(), Item { found, times, locked: false });
@@ -48,16 +49,16 @@ impl World {
     /// An image of 1000 bytes of its own, pushed so many days ago.
     pub fn image(&mut self, name: &str, days: i64) -> Digest {
         let blob = (Digest::of(format!("blob of {name}").as_bytes()), 1000);
-        self.add(name, days, Found { blobs: vec![blob], ..nothing() })
+        self.add(name, days, ManifestSummary { blobs: vec![blob], ..nothing() })
     }
 
     pub fn index(&mut self, name: &str, days: i64, children: &[&Digest]) -> Digest {
         let children = children.iter().map(|child| (*child).clone()).collect();
-        self.add(name, days, Found { is_index: true, children, ..nothing() })
+        self.add(name, days, ManifestSummary { is_index: true, children, ..nothing() })
     }
 
     pub fn referrer(&mut self, name: &str, days: i64, subject: &Digest) -> Digest {
-        self.add(name, days, Found { subject: Some(subject.clone()), ..nothing() })
+        self.add(name, days, ManifestSummary { subject: Some(subject.clone()), ..nothing() })
     }
 
     pub fn tag(&mut self, tag: &str, digest: &Digest) {
@@ -80,6 +81,13 @@ impl World {
     /// A snapshot gathered in another order.
     pub fn snapshot_backwards(&self) -> Snapshot {
         self.gather(true)
+    }
+
+    /// What remains when a plan is carried out.
+    pub fn after(&self, plan: &Plan<'_>) -> Self {
+        let mut after = self.clone();
+        plan.steps.iter().for_each(|step| after.apply(plan, step));
+        after
     }
 
     fn gather(&self, backwards: bool) -> Snapshot {
@@ -153,13 +161,6 @@ impl World {
     }
 }
 
-pub fn nothing() -> Found {
-    Found {
-        is_index: false,
-        children: Vec::new(),
-        subject: None,
-        artifact_type: None,
-        size: 100,
-        blobs: Vec::new(),
-    }
+pub fn nothing() -> ManifestSummary {
+    ManifestSummary { size: 100, ..ManifestSummary::default() }
 }

@@ -12,10 +12,13 @@ use crate::run::CleanupOptions;
 
 pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
     let options = CleanupOptions { mode: rule.mode, only: None, plan: &|_| {} };
-    let carried_out = run.engine.core.clean(rule, run.run(), options);
+    let carried_out = run.engine.core.clean(rule, run.run, options);
     let (report, record) = carried_out.instrument(run.span.clone()).await;
     log::cleanup_ends(&record, &report, run.span);
-    count(run, &report);
+    for outcome in StepOutcome::ALL {
+        run.metrics.steps(&outcome.to_string(), report.count(outcome) as u64);
+    }
+    run.metrics.freed(report.bytes_freed());
     show_plan(run.metrics, &record);
     let is_done = match record.outcome {
         RunOutcome::Succeeded | RunOutcome::Limited => true,
@@ -29,13 +32,6 @@ pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
         record,
         images: Vec::new(),
     }
-}
-
-fn count(run: &Underway<'_>, report: &CleanupReport) {
-    for outcome in StepOutcome::ALL {
-        run.metrics.steps(outcome.as_str(), report.count(outcome) as u64);
-    }
-    run.metrics.freed(report.bytes_freed());
 }
 
 /// How the end of a run bears on the next one's beginning.

@@ -11,44 +11,48 @@ use crate::repository::Failure;
 use crate::sync::{Action, Counts, ImageReport, RuleReport};
 use crate::trace;
 
+/// Logs the same fields at the first level if something is wrong, else at the second.
+macro_rules! log_if {
+    ($is_wrong:expr, $wrong:ident, $well:ident, $($fields:tt)+) => {
+        if $is_wrong {
+            tracing::$wrong!($($fields)+);
+        } else {
+            tracing::$well!($($fields)+);
+        }
+    };
+}
+
 pub(super) fn begins(run: &RunStart) {
     let RunStart { id, rule, cause, .. } = run;
-    tracing::info!(%rule, run = %id.as_str(), cause = %cause.as_str(), "run begins");
+    tracing::info!(%rule, run = %id.as_str(), %cause, "run begins");
 }
 
 /// One line an image at a target, with everything that one looks for afterwards.
 pub(super) fn image(rule: &str, run: &RunId, image: &ImageReport) {
     let ImageReport { source, target, bytes, reason, .. } = image;
     let digest = image.source_digest.as_deref().map(display);
-    let outcome = image.action.as_str();
     let seconds = milliseconds(image.seconds);
-    if image.action == Action::Failed {
-        let error = image.errors.first().map(ToString::to_string);
-        let hint = image.errors.first().and_then(|error| error.hint.as_deref());
-        tracing::warn!(
-            outcome = %outcome, %source, %target, digest, bytes, seconds, %rule, run = %run.as_str(),
-            reason, error, hint, "image"
-        );
-    } else {
-        tracing::info!(
-            outcome = %outcome, %source, %target, digest, bytes, seconds, %rule, run = %run.as_str(),
-            reason, "image"
-        );
-    }
+    let is_failed = image.action == Action::Failed;
+    let error = image.errors.first().filter(|_| is_failed);
+    let (error, hint) = (error.map(ToString::to_string), error.and_then(|it| it.hint.as_deref()));
+    log_if!(
+        is_failed, warn, info, outcome = %image.action, %source, %target, digest, bytes, seconds, %rule,
+        run = %run.as_str(), reason, error, hint, "image"
+    );
 }
 
 pub(super) fn sync_ends(record: &RunRecord, report: &RuleReport, span: &Span) {
     let Counts { copied, unchanged, kept, withheld, failed, removed } = record.counts;
     let (rule, run, bytes) = (record.rule.as_str(), record.id.as_str(), record.bytes);
     failures(record, &report.failures);
-    let outcome = record.outcome.as_str();
+    let outcome = record.outcome;
     let seconds = milliseconds(record.seconds);
     tracing::info!(
-        outcome = %outcome, %rule, %run, copied, unchanged, kept, withheld, failed, removed, bytes,
+        %outcome, %rule, %run, copied, unchanged, kept, withheld, failed, removed, bytes,
         seconds,
         "run ends"
     );
-    span.record("outcome", outcome);
+    span.record("outcome", display(outcome));
     for (field, images) in [
         ("copied", copied),
         ("unchanged", unchanged),
@@ -74,16 +78,16 @@ pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Sp
     let Some(cleaned) = &record.cleanup else { return };
     let StepCounts { deleted, gone, skipped, refused, failed, not_done } = cleaned.steps;
     let (limited, incomplete, bytes) = (cleaned.limited, cleaned.incomplete, cleaned.bytes_freed);
-    let (outcome, mode) = (record.outcome.as_str(), report.mode.as_str());
+    let (outcome, mode) = (record.outcome, report.mode.as_str());
     let seconds = milliseconds(record.seconds);
     tracing::info!(
-        outcome = %outcome, mode = %mode, %rule, %run, repositories = record.repositories, limited,
+        %outcome, mode = %mode, %rule, %run, repositories = record.repositories, limited,
         incomplete, planned_tags = cleaned.planned.tags_deleted,
         planned_manifests = cleaned.planned.manifests_deleted,
         planned_bytes = cleaned.planned.bytes_freed, deleted, gone, skipped, refused, failed,
         not_done, bytes, seconds, "cleanup ends"
     );
-    span.record("outcome", outcome);
+    span.record("outcome", display(outcome));
     span.record("deleted", deleted);
     span.record("failed", failed);
     span.record("bytes", bytes);
@@ -108,41 +112,23 @@ fn repository(record: &RunRecord, one: &RepositoryReport) {
         StepCounts::of(|outcome| one.count(outcome));
     let (repository, planned, bytes) = (one.repository.as_str(), one.planned, one.bytes_freed);
     let reason = one.refused.first();
-    if one.refused.is_empty() && one.failures.is_empty() && failed == 0 {
-        tracing::info!(
-            outcome = %outcome, %repository, tags = planned.tags,
-            planned_tags = planned.tags_deleted, manifests = planned.manifests,
-            planned_manifests = planned.manifests_deleted, planned_bytes = planned.bytes_freed,
-            deleted, gone, skipped, refused, failed, not_done, bytes, %rule, %run, reason,
-            "repository"
-        );
-    } else {
-        tracing::warn!(
-            outcome = %outcome, %repository, tags = planned.tags,
-            planned_tags = planned.tags_deleted, manifests = planned.manifests,
-            planned_manifests = planned.manifests_deleted, planned_bytes = planned.bytes_freed,
-            deleted, gone, skipped, refused, failed, not_done, bytes, %rule, %run, reason,
-            "repository"
-        );
-    }
+    log_if!(
+        !one.refused.is_empty() || !one.failures.is_empty() || failed > 0, warn, info,
+        %outcome, %repository, tags = planned.tags, planned_tags = planned.tags_deleted,
+        manifests = planned.manifests, planned_manifests = planned.manifests_deleted,
+        planned_bytes = planned.bytes_freed, deleted, gone, skipped, refused, failed, not_done,
+        bytes, %rule, %run, reason, "repository"
+    );
 }
 
 fn deletion(rule: &str, run: &str, one: &RepositoryReport, step: &StepReport) {
     let StepReport { action, tags, digest, line, outcome, reason, bytes_freed } = step;
     let repository = one.repository.as_str();
     let tags = tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
-    let action = action.as_str();
-    if *outcome == StepOutcome::Failed {
-        tracing::warn!(
-            outcome = %outcome.as_str(), %action, %repository, %digest, %tags, line, reason,
-            bytes = bytes_freed, %rule, %run, "deletion"
-        );
-    } else {
-        tracing::debug!(
-            outcome = %outcome.as_str(), %action, %repository, %digest, %tags, line, reason,
-            bytes = bytes_freed, %rule, %run, "deletion"
-        );
-    }
+    log_if!(
+        *outcome == StepOutcome::Failed, warn, debug, %outcome, %action,
+        %repository, %digest, %tags, line, reason, bytes = bytes_freed, %rule, %run, "deletion"
+    );
 }
 
 /// What went wrong with more than one image or repository.

@@ -45,10 +45,9 @@ pub(super) struct Ended {
 }
 
 impl Ended {
-    /// The code around the run is at fault: that inside of it is caught.
-    pub fn in_a_panic() -> Self {
-        Self { ending: Ending::Reached, failed: None }
-    }
+    /// Nothing was done, and nothing is to be done again: the rule does not exist any more, or there
+    /// was a panic in the code around the run; one in the run itself is caught.
+    pub const NOTHING: Self = Self { ending: Ending::Reached, failed: None };
 }
 
 /// What a run did not get done.
@@ -75,10 +74,7 @@ struct Underway<'a> {
     rule: &'a Arc<str>,
     job: &'a Job,
     unseen_since: Option<Timestamp>,
-    begun: &'a RunStart,
-    flow: Flow,
-    stop: &'a StopSignal,
-    progress: &'a RunProgress,
+    run: Run<'a>,
     metrics: &'a RuleMetrics,
     span: &'a Span,
 }
@@ -93,16 +89,6 @@ struct Done {
 }
 
 impl Underway<'_> {
-    fn run(&self) -> Run<'_> {
-        Run {
-            begun: self.begun,
-            history: Some(&self.shared.parts.history),
-            flow: self.flow,
-            stop: self.stop,
-            progress: self.progress,
-        }
-    }
-
     /// The daemon ends. A run that ends because somebody cancelled it is over; what the daemon's
     /// own end cut off goes on.
     fn is_ending(&self) -> bool {
@@ -121,7 +107,7 @@ pub(super) async fn carry_out(
 ) -> Ended {
     let found = engine.core.name(job.rule()).zip(engine.core.rule(job.rule()));
     let Some((name, rule)) = found else {
-        return Ended { ending: Ending::Reached, failed: None };
+        return Ended::NOTHING;
     };
     let begun = RunStart {
         id: job.id.clone(),
@@ -146,17 +132,20 @@ pub(super) async fn carry_out(
     );
     let running = metrics.begin();
     log::begins(&begun);
-    let span = trace::run(&begun.rule, begun.id.as_str(), begun.cause.as_str());
+    let span = trace::run(&begun.rule, begun.id.as_str(), &begun.cause.to_string());
     let underway = Underway {
         shared: &shared,
         engine: &engine,
         rule: name,
         job: &job,
         unseen_since,
-        begun: &begun,
-        flow,
-        stop: &stop,
-        progress: &progress,
+        run: Run {
+            begun: &begun,
+            history: Some(&shared.parts.history),
+            flow,
+            stop: &stop,
+            progress: &progress,
+        },
         metrics: &metrics,
         span: &span,
     };
@@ -172,7 +161,8 @@ pub(super) async fn carry_out(
         count(active);
     }
     let Done { record, ending, failed, images } = done;
-    count_end(&metrics, job.is_whole(), &record);
+    let (at, took) = (ended_at(&record), Duration::from_secs_f64(record.seconds));
+    metrics.ended(job.is_whole(), &record.outcome.to_string(), at, took);
     if job.is_whole() {
         settle(&shared, name, record, &images);
     }
@@ -183,9 +173,8 @@ pub(super) async fn carry_out(
     Ended { ending, failed }
 }
 
-fn count_end(metrics: &RuleMetrics, whole: bool, record: &RunRecord) {
-    let at = record.finished.unwrap_or(record.started);
-    metrics.ended(whole, record.outcome.as_str(), at, Duration::from_secs_f64(record.seconds));
+fn ended_at(record: &RunRecord) -> Timestamp {
+    record.finished.unwrap_or(record.started)
 }
 
 /// Shows what the plans of a run came to, which may be one of a process before this one.
@@ -206,12 +195,12 @@ pub(super) fn show_plan(metrics: &RuleMetrics, record: &RunRecord) {
         limited: cleaned.limited,
         incomplete: cleaned.incomplete,
     };
-    metrics.planned(record.finished.unwrap_or(record.started), plan);
+    metrics.planned(ended_at(record), plan);
 }
 
 /// Keeps how a whole rule fared.
 fn settle(shared: &Shared, rule: &Arc<str>, record: RunRecord, images: &[ImageReport]) {
-    let finished = record.finished.unwrap_or(record.started);
+    let finished = ended_at(&record);
     let mut now = RuleMark::default();
     let mut news = None;
     shared.parts.state.marks.update(rule, &mut |mark| {

@@ -1,7 +1,6 @@
 //! A run of a sync rule: of all that it selects, or of what push events told of.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -10,15 +9,12 @@ use tracing::Instrument;
 use super::{Done, Failed, Underway, log};
 use crate::alerts;
 use crate::config::SyncRule;
-use crate::daemon::Shared;
 use crate::daemon::agenda::Ending;
 use crate::daemon::board::Active;
 use crate::daemon::changes::{Changes, Part};
 use crate::daemon::inbox::Batch;
 use crate::daemon::lag::Basis;
 use crate::daemon::queue::Work;
-use crate::history::RunId;
-use crate::metrics::RuleMetrics;
 use crate::run::SyncOptions;
 use crate::sync::{Action, Counts, ImageReport, Keep, Mode, RuleReport, Scope};
 
@@ -28,7 +24,7 @@ const MAX_TRIED_AGAIN: usize = 1_000;
 pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
     let (shared, job) = (run.shared, run.job);
     if job.is_whole() {
-        shared.lags().pass_begins(run.rule);
+        shared.lags.lock().pass_begins(run.rule);
     }
     let scope = match &job.work {
         Work::Rule(_) => Scope::All,
@@ -42,11 +38,11 @@ pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
         keep: Keep::Failed(most),
         image: &|image| watch.image(image),
     };
-    let carried_out = run.engine.core.sync(rule, run.run(), options);
+    let carried_out = run.engine.core.sync(rule, run.run, options);
     let (report, record) = carried_out.instrument(run.span.clone()).await;
     log::sync_ends(&record, &report, run.span);
     if job.is_whole() && !report.interrupted {
-        shared.lags().pass_ends(run.rule);
+        shared.lags.lock().pass_ends(run.rule);
     }
     Done {
         record,
@@ -70,8 +66,8 @@ fn scope(changes: &Changes) -> Scope {
     }
 }
 
-/// When images changed, by their source's name in reports.
-fn times(rule: &SyncRule, changes: &Changes) -> (HashMap<String, Timestamp>, Timestamp) {
+/// When the images of these changes changed, by their source's name in reports.
+fn times(rule: &SyncRule, changes: &Changes) -> HashMap<String, Timestamp> {
     let mut by_source = HashMap::new();
     if let Changes::Repositories(repositories) = changes {
         for (repository, part) in repositories {
@@ -81,7 +77,7 @@ fn times(rule: &SyncRule, changes: &Changes) -> (HashMap<String, Timestamp>, Tim
             }
         }
     }
-    (by_source, changes.since())
+    by_source
 }
 
 /// What the run did not get done. `ends`: the daemon does. A run that somebody cancelled leaves
@@ -126,56 +122,46 @@ fn ending(report: &RuleReport) -> Ending {
 
 /// Sees each image as soon as it is settled.
 struct Watcher<'a> {
-    shared: &'a Shared,
-    rule: &'a SyncRule,
-    run: &'a RunId,
-    name: &'a Arc<str>,
-    metrics: &'a RuleMetrics,
-    /// By source; and for those that are not in it.
-    changed: (HashMap<String, Timestamp>, Option<Timestamp>),
+    run: &'a Underway<'a>,
+    /// When images changed, by source.
+    changed: HashMap<String, Timestamp>,
+    /// When the other images changed at the earliest.
+    others: Option<Timestamp>,
     basis: Basis,
 }
 
 impl<'a> Watcher<'a> {
-    fn new(run: &Underway<'a>, rule: &'a SyncRule) -> Self {
-        let (changed, basis) = match &run.job.work {
-            Work::Rule(_) => ((HashMap::new(), run.unseen_since), Basis::Pass),
-            Work::Events(batch) => {
-                let (by_source, since) = times(rule, &batch.changes);
-                ((by_source, Some(since)), Basis::Event)
+    fn new(run: &'a Underway<'a>, rule: &SyncRule) -> Self {
+        let (changed, others, basis) = match &run.job.work {
+            Work::Rule(_) => (HashMap::new(), run.unseen_since, Basis::Pass),
+            Work::Events(Batch { changes, .. }) => {
+                (times(rule, changes), Some(changes.since()), Basis::Event)
             }
         };
-        Self {
-            shared: run.shared,
-            rule,
-            run: &run.job.id,
-            name: run.rule,
-            metrics: run.metrics,
-            changed,
-            basis,
-        }
+        Self { run, changed, others, basis }
     }
 
     fn image(&self, image: &ImageReport) {
-        let changed = self.changed.0.get(&image.source).copied().or(self.changed.1);
+        let Underway { shared, rule, metrics, job, .. } = *self.run;
+        let changed = self.changed.get(&image.source).copied().or(self.others);
         {
-            let mut lags = self.shared.lags();
+            let mut lags = shared.lags.lock();
             match (image.action, changed) {
                 (Action::Failed, Some(changed)) => {
-                    lags.failed(self.name, &image.target, changed, self.basis);
+                    lags.failed(rule, &image.target, changed, self.basis);
                 }
                 (Action::Copied, changed) => {
                     let changed = changed.map(|changed| (changed, self.basis));
                     if let Some((seconds, basis)) =
-                        lags.copied(self.name, &image.target, changed, self.shared.now())
+                        lags.copied(rule, &image.target, changed, shared.now())
                     {
-                        self.metrics.lag(basis.as_str(), Duration::from_secs_f64(seconds));
+                        metrics.lag(basis.as_str(), Duration::from_secs_f64(seconds));
                     }
                 }
                 _ => {}
             }
         }
-        log::image(&self.rule.name, self.run, image);
+        log::image(rule, &job.id, image);
     }
 }
 

@@ -37,8 +37,7 @@ fn repository(refused: &[&str], limited: bool, outcomes: &[StepOutcome]) -> Repo
         },
         steps: outcomes.iter().map(step).collect(),
         bytes_freed: 40,
-        failures: Vec::new(),
-        notes: Vec::new(),
+        ..RepositoryReport::default()
     }
 }
 

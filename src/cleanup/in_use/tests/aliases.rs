@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::cleanup::in_use::alias::other_name;
-use crate::cleanup::in_use::usage::Usage;
+use crate::cleanup::in_use::usage::{Usage, other_name};
 use crate::cleanup::in_use::used::Used;
 use crate::oci::{ImagePrefix, ImageReference};
 

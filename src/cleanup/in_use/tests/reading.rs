@@ -7,8 +7,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
 
-use crate::cleanup::in_use::read::read_within;
-use crate::cleanup::in_use::{Problem, Usage};
+use crate::cleanup::in_use::{Problem, Usage, read};
 use crate::config::in_use::{InUseFormat, InUseFrom, InUseSource};
 use crate::secret::Environment;
 use crate::state::State;
@@ -75,12 +74,12 @@ impl Bench {
     async fn read(&self, names: &[&str]) -> Result<Usage, String> {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let environment = Environment::new(|name| (name == "PATH").then(|| "/usr/bin:/bin".into()));
-        read_within(LIMIT, &self.sources, &names, &self.state, &environment, self.now)
-            .await
-            .map_err(|errors| {
+        read(LIMIT, &self.sources, &names, &self.state, &environment, self.now).await.map_err(
+            |errors| {
                 let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
                 errors.join("\n").replace(self.folder.path().to_str().unwrap(), "DIR")
-            })
+            },
+        )
     }
 
     /// The tags of `r.io/app` that are in use, with where.
