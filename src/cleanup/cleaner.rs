@@ -13,7 +13,7 @@ use super::observe::{Observation, ObserveOptions, RepositoryContext};
 use super::plan::{Plan, plan};
 use super::quarantine::{Quarantine, open as open_quarantine};
 use super::recheck::Rechecker;
-use super::report::{CleanupReport, RepositoryReport, failed};
+use super::report::{CleanupReport, RepositoryReport, failures_of};
 use super::repositories::{Selected, open, repositories};
 use super::spec::CleanupSpec;
 use super::upkeep::{Upkeep, collect};
@@ -116,7 +116,7 @@ impl Cleaner {
                     Ok(true) => {}
                     Ok(false) if *expected => {
                         let missing = Error::new("list tags of", place.to_string(), Cause::Missing);
-                        progress.failed(failed(missing));
+                        progress.failed(failures_of(missing));
                     }
                     Ok(false) => {}
                     Err(failures) => progress.failed(failures),
@@ -139,7 +139,7 @@ impl Cleaner {
         let applies = mode == Mode::Apply;
         let opened = open(&self.stores, place, spec.flow, Access::Read).await;
         let context = RepositoryContext {
-            repository: opened.map_err(failed)?,
+            repository: opened.map_err(failures_of)?,
             state: self.carrier.state(),
             policy: &rule.policy,
             now: spec.now,
@@ -203,7 +203,7 @@ impl Cleaner {
             let mut copies = match &rule.quarantine {
                 Some(quarantine) => {
                     let target = open_quarantine(&self.stores, spec.flow, &quarantine.to, place);
-                    let target = target.await.map_err(failed)?;
+                    let target = target.await.map_err(failures_of)?;
                     context.state.quarantines.note(&rule.name, target.name());
                     Some(Quarantine {
                         carrier: &self.carrier,

@@ -106,7 +106,7 @@ pub(super) async fn open(
 
 /// The name of the quarantine of a repository, whether it exists or not; `None`: the repository cannot
 /// have one.
-pub(super) fn called(to: &QuarantinePlace, of: &Address) -> Option<String> {
+pub(super) fn quarantine_name(to: &QuarantinePlace, of: &Address) -> Option<String> {
     let address = match address(to, of).ok()? {
         Address::LayoutIn(folder, name) => {
             Address::LayoutIn(folder.canonicalize().unwrap_or(folder), name)

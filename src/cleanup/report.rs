@@ -92,8 +92,8 @@ impl RepositoryReport {
     }
 }
 
-/// The failure that an error is, where several may have occurred.
-pub(super) fn failed(error: Error) -> Vec<Failure> {
+/// An error as the failures of a run, of which there may be several.
+pub(super) fn failures_of(error: Error) -> Vec<Failure> {
     vec![Failure::of(&error)]
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::quarantine::{called, expiry};
-use super::report::{CleanupReport, failed};
+use super::quarantine::{expiry, quarantine_name};
+use super::report::{CleanupReport, failures_of};
 use super::repositories::{Selected, open};
 use super::spec::CleanupSpec;
 use super::tag_removal::TagRemover;
@@ -69,8 +69,10 @@ impl Upkeep<'_> {
     /// How many copies were removed. `None`: none are left.
     async fn empty(&self, name: &str) -> Result<Option<usize>, Vec<Failure>> {
         let CleanupSpec { rule, actor, stop, now, .. } = *self.spec;
-        let Some(quarantine) = self.reopen(name).await.map_err(failed)? else { return Ok(None) };
-        let tags = quarantine.tags().await.map_err(failed)?;
+        let Some(quarantine) = self.reopen(name).await.map_err(failures_of)? else {
+            return Ok(None);
+        };
+        let tags = quarantine.tags().await.map_err(failures_of)?;
         // Each copy's tag says until when it is kept.
         let copies = tags.into_iter().flatten().filter_map(|tag| Some((expiry(&tag)?, tag)));
         let (expired, kept): (Vec<_>, Vec<_>) = copies.partition(|(until, _)| *until <= now);
@@ -94,7 +96,7 @@ impl Upkeep<'_> {
             Some(removed) => removed_copies(removed, quarantine.name())?,
             None => 0,
         };
-        collect(&*quarantine, now).await.map_err(failed)?;
+        collect(&*quarantine, now).await.map_err(failures_of)?;
         Ok(Some(removed))
     }
 
@@ -130,7 +132,7 @@ fn removed_copies(removed: RemovedTags, quarantine: &str) -> Result<usize, Vec<F
 fn own_quarantines(spec: &CleanupSpec<'_>, selected: &Selected) -> BTreeSet<String> {
     let Some(quarantine) = &spec.rule.quarantine else { return BTreeSet::new() };
     let places = selected.repositories.keys();
-    places.filter_map(|place| called(&quarantine.to, place)).collect()
+    places.filter_map(|place| quarantine_name(&quarantine.to, place)).collect()
 }
 
 /// Removes the blobs that no image needs any more, where that is ours to do; a note if there were
