@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::reference::{ImageReference, ReferenceError};
+use super::reference::{ImageReference, ReferenceError, write_image};
 use super::{Digest, RegistryHost, RepositoryName, Tag};
 
 /// What holds repositories: a registry, or something on disk.
@@ -126,9 +126,7 @@ impl fmt::Display for Address {
         match self {
             Self::Registry(host, repository) => write!(f, "{host}/{repository}"),
             Self::Layout(folder) => write!(f, "oci:{}", folder.display()),
-            Self::LayoutIn(folder, name) => {
-                write!(f, "oci:{}", folder.join(name.as_str()).display())
-            }
+            Self::LayoutIn(folder, name) => Self::Layout(folder.join(name.as_str())).fmt(f),
             Self::Archive(file) => write!(f, "oci-archive:{}", file.display()),
         }
     }
@@ -137,13 +135,7 @@ impl fmt::Display for Address {
 impl fmt::Display for ImageAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.repository.fmt(f)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        if let Some(digest) = &self.digest {
-            write!(f, "@{digest}")?;
-        }
-        Ok(())
+        write_image(f, self.tag.as_ref(), self.digest.as_ref())
     }
 }
 
@@ -159,12 +151,10 @@ impl FromStr for ImageAddress {
             let (path, tag) = split_path(rest, "oci")?;
             return Ok(Self { repository: Address::Layout(path), tag, digest: None });
         }
-        for other in
-            ["dir:", "docker-archive:", "docker-daemon:", "containers-storage:", "ostree:", "sif:"]
-        {
-            if text.starts_with(other) {
-                return Err(ReferenceError::Transport(other.to_owned()));
-            }
+        let others =
+            ["dir:", "docker-archive:", "docker-daemon:", "containers-storage:", "ostree:", "sif:"];
+        if let Some(other) = others.into_iter().find(|other| text.starts_with(other)) {
+            return Err(ReferenceError::Transport(other.to_owned()));
         }
         let ImageReference { registry, repository, tag, digest } = text.parse()?;
         Ok(Self { repository: Address::Registry(registry, repository), tag, digest })

@@ -31,6 +31,18 @@ pub struct Descriptor {
 }
 
 impl Descriptor {
+    /// A descriptor with nothing but what all of them have.
+    pub fn new(media_type: &str, digest: Digest, size: u64) -> Self {
+        Self {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+            platform: None,
+            artifact_type: None,
+            annotations: None,
+        }
+    }
+
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }
@@ -188,14 +200,7 @@ impl Manifest {
 
     /// A descriptor that points at this document.
     pub fn descriptor(&self) -> Descriptor {
-        Descriptor {
-            media_type: self.media_type.clone(),
-            digest: self.digest.clone(),
-            size: self.raw.len() as u64,
-            platform: None,
-            artifact_type: None,
-            annotations: None,
-        }
+        Descriptor::new(&self.media_type, self.digest.clone(), self.raw.len() as u64)
     }
 
     /// The descriptor that a referrers list shows for this referrer (distribution-spec,
@@ -230,12 +235,8 @@ impl Manifest {
     /// between the parts is dropped. The same input gives the same bytes on every machine.
     pub fn with_children(&self, keep: impl Fn(usize) -> bool) -> Result<Self, ManifestError> {
         self.edited(|entries| {
-            entries
-                .into_iter()
-                .enumerate()
-                .filter(|(at, _)| keep(*at))
-                .map(|(_, entry)| entry)
-                .collect()
+            let entries = entries.into_iter().enumerate();
+            entries.filter_map(|(at, entry)| keep(at).then_some(entry)).collect()
         })
     }
 
@@ -291,67 +292,51 @@ mod tests {
 
     const CONFIG: &str = r#"{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a","size":2}"#;
 
-    fn parse(json: String, content_type: Option<&str>) -> Result<Manifest, ManifestError> {
-        Manifest::parse(json.into(), content_type, None)
+    fn parse(json: &str, content_type: Option<&str>) -> Result<Manifest, ManifestError> {
+        Manifest::parse(json.to_owned().into(), content_type, None)
     }
 
     #[test]
     fn an_image_is_walked_config_first() {
-        let manifest = parse(
-            format!(
-                r#"{{"schemaVersion":2,"mediaType":"{}","config":{CONFIG},"layers":[]}}"#,
-                media_type::OCI_MANIFEST
-            ),
-            Some("application/vnd.oci.image.manifest.v1+json; charset=utf-8"),
-        )
-        .unwrap();
-        assert_eq!(manifest.blobs().len(), 1);
-        assert_eq!(
-            manifest.artifact_type.as_deref(),
-            Some("application/vnd.oci.image.config.v1+json")
+        let media_type = media_type::OCI_MANIFEST;
+        let json = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{media_type}","config":{CONFIG},"layers":[]}}"#
         );
+        let content_type = format!("{media_type}; charset=utf-8");
+        let manifest = parse(&json, Some(&content_type)).unwrap();
+        assert_eq!(manifest.blobs().len(), 1);
+        let expected = Some("application/vnd.oci.image.config.v1+json");
+        assert_eq!(manifest.artifact_type.as_deref(), expected);
     }
 
     #[test]
     fn documents_that_mislead_are_refused() {
+        use media_type::{DOCKER_LIST, DOCKER_SCHEMA1, OCI_INDEX, OCI_MANIFEST};
+        let both = format!(r#"{{"manifests":[],"layers":[],"config":{CONFIG}}}"#);
+        let index_with_config = format!(r#"{{"manifests":[],"config":{CONFIG}}}"#);
+        let image = format!(r#"{{"mediaType":"{OCI_MANIFEST}","config":{CONFIG},"layers":[]}}"#);
+        let without_layers = format!(r#"{{"config":{CONFIG}}}"#);
+        let of_config = |digest: &str, size: i32| {
+            let config = serde_json::json!({ "mediaType": "x", "digest": digest, "size": size });
+            format!(r#"{{"config":{config},"layers":[]}}"#)
+        };
         let cases = [
-            (r#"{"schemaVersion":1,"fsLayers":[]}"#.to_owned(), None, "schema 1"),
-            ("{}".to_owned(), Some(media_type::DOCKER_SCHEMA1[0]), "schema 1"),
-            (
-                format!(r#"{{"manifests":[],"layers":[],"config":{CONFIG}}}"#),
-                Some(media_type::OCI_INDEX),
-                "two ways",
-            ),
-            (format!(r#"{{"manifests":[],"config":{CONFIG}}}"#), None, "two ways"),
-            (
-                format!(
-                    r#"{{"mediaType":"{}","config":{CONFIG},"layers":[]}}"#,
-                    media_type::OCI_MANIFEST
-                ),
-                Some(media_type::OCI_INDEX),
-                "Content-Type says",
-            ),
-            (r#"{"layers":[]}"#.to_owned(), None, "lacks `config`"),
-            (format!(r#"{{"config":{CONFIG}}}"#), None, "lacks `layers`"),
-            ("{}".to_owned(), Some(media_type::DOCKER_LIST), "lacks `manifests`"),
-            (r#"{"mediaType":"text/html"}"#.to_owned(), None, "none that can be walked"),
-            ("[]".to_owned(), None, "not a valid manifest"),
-            ("{".to_owned(), None, "not a valid manifest"),
-            (
-                r#"{"config":{"mediaType":"x","digest":"../../etc","size":1},"layers":[]}"#
-                    .to_owned(),
-                None,
-                "not a digest",
-            ),
-            (
-                r#"{"config":{"mediaType":"x","digest":"sha256:00","size":-1},"layers":[]}"#
-                    .to_owned(),
-                None,
-                "not a valid manifest",
-            ),
+            (r#"{"schemaVersion":1,"fsLayers":[]}"#, None, "schema 1"),
+            ("{}", Some(DOCKER_SCHEMA1[0]), "schema 1"),
+            (&both, Some(OCI_INDEX), "two ways"),
+            (&index_with_config, None, "two ways"),
+            (&image, Some(OCI_INDEX), "Content-Type says"),
+            (r#"{"layers":[]}"#, None, "lacks `config`"),
+            (&without_layers, None, "lacks `layers`"),
+            ("{}", Some(DOCKER_LIST), "lacks `manifests`"),
+            (r#"{"mediaType":"text/html"}"#, None, "none that can be walked"),
+            ("[]", None, "not a valid manifest"),
+            ("{", None, "not a valid manifest"),
+            (&of_config("../../etc", 1), None, "not a digest"),
+            (&of_config("sha256:00", -1), None, "not a valid manifest"),
         ];
         for (json, content_type, expected) in cases {
-            let message = parse(json.clone(), content_type).unwrap_err().to_string();
+            let message = parse(json, content_type).unwrap_err().to_string();
             assert!(message.contains(expected), "{json}: {message}");
         }
     }
@@ -374,11 +359,13 @@ mod tests {
                 Digest::of(&[n])
             )
         };
-        let index = parse(
-            format!(r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}, {}],"annotations":{{"z":"1"}}}}"#, media_type::OCI_INDEX, entry(1), entry(2)),
-            None,
-        )
-        .unwrap();
+        let json = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[{}, {}],"annotations":{{"z":"1"}}}}"#,
+            media_type::OCI_INDEX,
+            entry(1),
+            entry(2)
+        );
+        let index = parse(&json, None).unwrap();
         let smaller = index.with_children(|at| at == 1).unwrap();
         assert_eq!(smaller.children(), &index.children()[1..]);
         assert!(String::from_utf8_lossy(&smaller.raw).contains(&entry(2)));

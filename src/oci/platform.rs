@@ -64,17 +64,17 @@ impl FromStr for Platform {
             !part.is_empty()
                 && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
         };
-        let mut parts = text.split('/');
-        let mut next = || parts.next().filter(|part| valid(part)).map(str::to_ascii_lowercase);
-        let (os, architecture, variant) = (next(), next(), next());
-        match (os, architecture) {
-            (Some(os), Some(architecture))
-                if text.matches('/').count() == if variant.is_some() { 2 } else { 1 } =>
-            {
-                Ok(Self { os, architecture, variant })
-            }
-            _ => Err(PlatformError(text.to_owned())),
+        let lower = text.to_ascii_lowercase();
+        let parts: Vec<&str> = lower.split('/').collect();
+        let (os, architecture, variant) = match parts[..] {
+            [os, architecture] => (os, architecture, None),
+            [os, architecture, variant] => (os, architecture, Some(variant.to_owned())),
+            _ => return Err(PlatformError(text.to_owned())),
+        };
+        if !parts.into_iter().all(valid) {
+            return Err(PlatformError(text.to_owned()));
         }
+        Ok(Self { os: os.to_owned(), architecture: architecture.to_owned(), variant })
     }
 }
 
@@ -101,11 +101,8 @@ mod tests {
             ("linux/amd64", "unknown/unknown", false),
         ];
         for (wanted, candidate, expected) in cases {
-            assert_eq!(
-                platform(wanted).selects(&platform(candidate)),
-                expected,
-                "{wanted} {candidate}"
-            );
+            let selects = platform(wanted).selects(&platform(candidate));
+            assert_eq!(selects, expected, "{wanted} {candidate}");
         }
     }
 

@@ -68,10 +68,6 @@ pub enum ReferenceError {
 const DOCKER_HUB: &str = "docker.io";
 
 impl RegistryHost {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// Whether this is Docker Hub, whose API lives on another host.
     pub fn is_docker_hub(&self) -> bool {
         self.0 == DOCKER_HUB
@@ -97,13 +93,12 @@ impl FromStr for RegistryHost {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         let error = || ReferenceError::Host(shorten(text));
-        let (name, port) = if let Some(v6) = text.strip_prefix('[') {
+        let port = if let Some(v6) = text.strip_prefix('[') {
             let (address, rest) = v6.split_once(']').ok_or_else(error)?;
             address.parse::<std::net::Ipv6Addr>().map_err(|_| error())?;
             match rest.strip_prefix(':') {
-                Some(port) => (text, Some(port)),
-                None if rest.is_empty() => (text, None),
-                None => return Err(error()),
+                None if !rest.is_empty() => return Err(error()),
+                port => port,
             }
         } else {
             let (name, port) = match text.split_once(':') {
@@ -119,11 +114,11 @@ impl FromStr for RegistryHost {
             if !name.split('.').all(label) {
                 return Err(error());
             }
-            (name, port)
+            port
         };
-        if port.is_some_and(|port| {
-            !port.bytes().all(|b| b.is_ascii_digit()) || port.parse::<u16>().is_err()
-        }) {
+        let is_port =
+            |port: &str| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        if !port.is_none_or(is_port) {
             return Err(error());
         }
         if text.len() > 255 {
@@ -131,19 +126,11 @@ impl FromStr for RegistryHost {
         }
         let lower = text.to_ascii_lowercase();
         let hub = ["index.docker.io", "registry-1.docker.io", "registry.hub.docker.com"];
-        Ok(Self(if port.is_none() && hub.contains(&name.to_ascii_lowercase().as_str()) {
-            DOCKER_HUB.to_owned()
-        } else {
-            lower
-        }))
+        Ok(Self(if hub.contains(&lower.as_str()) { DOCKER_HUB.to_owned() } else { lower }))
     }
 }
 
 impl RepositoryName {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// For names that are made, not parsed: the caller knows that the text is valid.
     pub(crate) fn from_valid(text: &str) -> Self {
         debug_assert!(text.parse::<Self>().is_ok(), "{text}");
@@ -190,10 +177,6 @@ impl Tag {
         Self("latest".to_owned())
     }
 
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
     /// For tags that are made, not parsed: the caller knows that the text is valid.
     pub(crate) fn from_valid(text: String) -> Self {
         debug_assert!(text.parse::<Self>().is_ok(), "{text}");
@@ -225,6 +208,11 @@ fn shorten(text: &str) -> String {
 
 macro_rules! text_type {
     ($($name:ident),*) => {$(
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(&self.0)
@@ -298,14 +286,20 @@ pub fn split_host(name: &str) -> (Option<&str>, &str) {
 impl fmt::Display for ImageReference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.registry, self.repository)?;
-        if let Some(tag) = &self.tag {
-            write!(f, ":{tag}")?;
-        }
-        match &self.digest {
-            Some(digest) => write!(f, "@{digest}"),
-            None => Ok(()),
-        }
+        write_image(f, self.tag.as_ref(), self.digest.as_ref())
     }
+}
+
+/// What stands behind the name of a repository to name an image: `[:tag][@digest]`.
+pub(super) fn write_image(
+    f: &mut fmt::Formatter<'_>,
+    tag: Option<&Tag>,
+    digest: Option<&Digest>,
+) -> fmt::Result {
+    if let Some(tag) = tag {
+        write!(f, ":{tag}")?;
+    }
+    digest.map_or(Ok(()), |digest| write!(f, "@{digest}"))
 }
 
 #[cfg(test)]
@@ -379,7 +373,7 @@ mod tests {
 
         /// The independent parser of oci-client agrees wherever we accept.
         #[test]
-        fn what_is_accepted_oci_client_accepts(text in "([a-z]{1,5}[.:][a-z0-9]{1,4}/)?[a-z0-9_.-]{1,8}(/[a-z0-9_.-]{1,8})?(:[A-Za-z0-9_.-]{1,8})?") {
+        fn oci_client_accepts_the_same_references(text in "([a-z]{1,5}[.:][a-z0-9]{1,4}/)?[a-z0-9_.-]{1,8}(/[a-z0-9_.-]{1,8})?(:[A-Za-z0-9_.-]{1,8})?") {
             if let Ok(reference) = text.parse::<ImageReference>() {
                 let theirs: oci_client::Reference = text.parse().unwrap();
                 prop_assert_eq!(theirs.repository(), reference.repository.as_str());

@@ -223,11 +223,8 @@ mod tests {
             ("/.*/", "anything", true),
         ];
         for (pattern, tag, expected) in cases {
-            assert_eq!(
-                patterns(&[pattern]).matches(&tag.parse().unwrap()),
-                expected,
-                "{pattern} {tag}"
-            );
+            let matches = patterns(&[pattern]).matches(&tag.parse().unwrap());
+            assert_eq!(matches, expected, "{pattern} {tag}");
         }
     }
 

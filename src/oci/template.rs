@@ -119,6 +119,16 @@ impl PathTemplate {
         path.parse().map_err(|reason| TemplateError::Name { template: self.text.clone(), reason })
     }
 
+    /// Renders a plain source, so that literal text that no repository name can have is found
+    /// when the template is read, not when the first repository is copied.
+    fn try_out(&self) -> Result<(), TemplateError> {
+        let (Ok(registry), Ok(repository)) = ("registry".parse(), "namespace/name".parse()) else {
+            return Ok(()); // cannot happen: both are valid
+        };
+        let (registry, repository, prefix) = (Some(&registry), &repository, "namespace");
+        self.render(&SourceContext { registry, repository, prefix }).map(|_| ())
+    }
+
     fn variables(&self) -> impl Iterator<Item = Variable> {
         self.segments.iter().flatten().filter_map(|piece| match piece {
             Piece::Variable { variable, .. } => Some(*variable),
@@ -181,57 +191,36 @@ impl FromStr for PathTemplate {
     type Err = TemplateError;
 
     fn from_str(text: &str) -> Result<Self, TemplateError> {
-        let mut segments = vec![Vec::new()];
+        let (mut segments, mut segment) = (Vec::new(), Vec::new());
         let mut rest = text;
         while !rest.is_empty() {
             let end = rest.find(['/', '{', '}']).unwrap_or(rest.len());
             let (literal, behind) = rest.split_at(end);
             if !literal.is_empty() {
-                push(&mut segments, Piece::Literal(literal.to_owned()));
+                segment.push(Piece::Literal(literal.to_owned()));
             }
-            rest = if let Some(behind) = behind.strip_prefix('/') {
-                segments.push(Vec::new());
-                behind
-            } else if let Some(behind) = behind.strip_prefix('{') {
-                let (variable, behind) = behind
-                    .split_once('}')
-                    .ok_or_else(|| TemplateError::Unclosed(text.to_owned()))?;
-                push(&mut segments, Piece::parse_variable(variable)?);
-                behind
-            } else if behind.is_empty() {
-                behind
-            } else {
-                return Err(TemplateError::Unopened(text.to_owned()));
+            rest = match behind.split_at_checked(1) {
+                None => behind,
+                Some(("/", behind)) => {
+                    segments.push(std::mem::take(&mut segment));
+                    behind
+                }
+                Some(("{", behind)) => {
+                    let unclosed = || TemplateError::Unclosed(text.to_owned());
+                    let (variable, behind) = behind.split_once('}').ok_or_else(unclosed)?;
+                    segment.push(Piece::parse_variable(variable)?);
+                    behind
+                }
+                Some(_) => return Err(TemplateError::Unopened(text.to_owned())),
             };
         }
+        segments.push(segment);
         if segments.iter().any(Vec::is_empty) {
             return Err(TemplateError::EmptyPart(text.to_owned()));
         }
         let template = Self { text: text.to_owned(), segments };
         template.try_out()?;
         Ok(template)
-    }
-}
-
-fn push(segments: &mut [Vec<Piece>], piece: Piece) {
-    if let Some(last) = segments.last_mut() {
-        last.push(piece);
-    }
-}
-
-impl PathTemplate {
-    /// Renders a plain source, so that literal text that no repository name can have is found
-    /// when the template is read, not when the first repository is copied.
-    fn try_out(&self) -> Result<(), TemplateError> {
-        let (Ok(registry), Ok(repository)) = ("registry".parse(), "namespace/name".parse()) else {
-            return Ok(()); // cannot happen: both are valid
-        };
-        let source = SourceContext {
-            registry: Some(&registry),
-            repository: &repository,
-            prefix: "namespace",
-        };
-        self.render(&source).map(|_| ())
     }
 }
 
@@ -312,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_template_drops_is_known() {
+    fn templates_tell_whether_names_stay_apart() {
         let cases = [
             ("x", "acme/*", false),
             ("{registry}/x", "acme/*", false),

@@ -44,7 +44,7 @@ impl Graph {
         let mut seen: HashSet<Digest> = HashSet::from([root.digest.clone()]);
         let mut met: Vec<Manifest> = Vec::new();
         let mut bytes = root.raw.len();
-        let mut next = wanted_children(&root, options);
+        let mut next: Vec<Descriptor> = wanted_children(&root, options).cloned().collect();
         for depth in 0.. {
             next.retain(|child| {
                 media_type::is_manifest(&child.media_type) && seen.insert(child.digest.clone())
@@ -94,10 +94,7 @@ pub(super) fn blobs<'a>(
     let mut blobs = Vec::new();
     for manifest in manifests {
         // Indexes may point at plain blobs (BuildKit's cache does).
-        let keep = platforms::select(manifest.children(), &options.platforms);
-        let wanted = manifest.children().iter().zip(keep).filter(|(_, keep)| *keep);
-        let listed = wanted
-            .map(|(child, _)| child)
+        let listed = wanted_children(manifest, options)
             .filter(|child| !media_type::is_manifest(&child.media_type));
         for blob in manifest.blobs().iter().chain(listed) {
             if media_type::is_nondistributable(&blob.media_type)
@@ -127,7 +124,7 @@ pub async fn subjects(
     root: Manifest,
     options: &Options,
 ) -> Result<Vec<Digest>> {
-    let mut children = wanted_children(&root, options);
+    let mut children: Vec<Descriptor> = wanted_children(&root, options).cloned().collect();
     let mut found = vec![root.digest];
     for _ in 0..MAX_DEPTH {
         let manifests = children.iter().filter(|child| media_type::is_manifest(&child.media_type));
@@ -146,15 +143,12 @@ pub async fn subjects(
 }
 
 /// The children that will be copied. The filter applies to children that have a platform.
-fn wanted_children(manifest: &Manifest, options: &Options) -> Vec<Descriptor> {
+fn wanted_children<'a>(
+    manifest: &'a Manifest,
+    options: &Options,
+) -> impl Iterator<Item = &'a Descriptor> + use<'a> {
     let keep = platforms::select(manifest.children(), &options.platforms);
-    manifest
-        .children()
-        .iter()
-        .zip(keep)
-        .filter(|(_, keep)| *keep)
-        .map(|(child, _)| child.clone())
-        .collect()
+    manifest.children().iter().zip(keep).filter_map(|(child, keep)| keep.then_some(child))
 }
 
 /// Sorts the manifests below a root by the longest path to them, so that each stands deeper than
@@ -255,14 +249,8 @@ mod tests {
     fn dag(edges: &[Vec<bool>]) -> Vec<Manifest> {
         let mut all: Vec<Manifest> = Vec::new();
         for (at, points_at) in edges.iter().enumerate() {
-            let own = Descriptor {
-                media_type: "application/octet-stream".to_owned(),
-                digest: Digest::of(at.to_string().as_bytes()),
-                size: 1,
-                platform: None,
-                artifact_type: None,
-                annotations: None,
-            };
+            let digest = Digest::of(at.to_string().as_bytes());
+            let own = Descriptor::new("application/octet-stream", digest, 1);
             let below = all.iter().zip(points_at).filter(|(_, points)| **points);
             let children: Vec<_> =
                 std::iter::once(own).chain(below.map(|(child, _)| child.descriptor())).collect();

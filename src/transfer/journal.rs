@@ -77,8 +77,8 @@ impl UploadJournal {
         }
     }
 
-    /// Waits until the noted sessions are on the disk: bytes that are sent to a session which
-    /// nobody remembers are sent in vain.
+    /// Waits until the noted sessions are on disk: bytes that are sent to a session which is not
+    /// recorded are lost with the process.
     pub async fn flush(&self, blob: &Descriptor) {
         if blob.size >= MIN_SIZE {
             self.state.storage.flush().await;

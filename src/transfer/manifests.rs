@@ -74,7 +74,7 @@ impl ManifestWriter<'_> {
         let repository = target.repository();
         let found = repository.resolve(&Reference::Tag(tag.clone())).await?;
         let found = found.map(|resolved| resolved.digest);
-        // Somebody who put the same there meanwhile did no harm.
+        // It does no harm if the same image has been put there meanwhile.
         if found.as_ref() == expected || found.as_ref() == Some(&root.digest) {
             return Ok(());
         }

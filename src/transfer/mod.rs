@@ -1,7 +1,7 @@
 //! Moves one image from a source to one or several targets.
 //!
 //! From the outside in:
-//! - `carrier`: the entrance; `job`, `options`: what it is asked and answers.
+//! - `carrier`: the entry point; `job`, `options`: what it is asked and answers.
 //! - `order`: what is put when, so that a tag never points at something incomplete.
 //! - `graph`: every manifest of an image, read once. `platforms`: which children are wanted.
 //!   `referrers`: what refers to an image. `manifests`: manifests are put. `target`: what became
@@ -10,7 +10,7 @@
 //! - `stream`: one blob over the wire to several targets, and how a target resumes. `pipe`: every
 //!   byte passes here. `source_reader`: how a source resumes. `checkpoints`, `journal`: going on
 //!   in mid-blob, in this process and the next. `retry`: whether and when.
-//! - `events`, `reporter`: the one way to count; `progress`, `totals`: who counts.
+//! - `events`, `reporter`: the one way to count; `progress`, `totals`: what counts.
 
 mod blobs;
 mod carrier;

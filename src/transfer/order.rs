@@ -3,7 +3,6 @@
 //! incomplete.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
@@ -29,8 +28,6 @@ pub(super) struct Delivery<'a> {
     surveyed: Mutex<HashSet<Digest>>,
     referrers: Mutex<Vec<Referrer>>,
     notes: Mutex<Vec<String>>,
-    /// How deep in referrers of referrers the delivery is just now.
-    nested: AtomicUsize,
 }
 
 impl<'a> Delivery<'a> {
@@ -48,7 +45,6 @@ impl<'a> Delivery<'a> {
             surveyed: Mutex::default(),
             referrers: Mutex::default(),
             notes: Mutex::default(),
-            nested: AtomicUsize::new(0),
         }
     }
 
@@ -57,7 +53,7 @@ impl<'a> Delivery<'a> {
     pub async fn run(self, source_digest: Digest, graph: Graph) -> Result<TransferOutcome> {
         let digest = graph.root.digest.clone();
         let subjects = graph.manifests().map(|manifest| manifest.digest.clone()).collect();
-        self.deliver(graph, Role::Image).await?;
+        self.deliver(graph, Role::Image, 0).await?;
         let finish = |target: TargetTransfer<'_>| {
             let unchanged = target.target.current.as_ref() == Some(&digest);
             target.finish(digest.clone(), unchanged)
@@ -71,9 +67,9 @@ impl<'a> Delivery<'a> {
         })
     }
 
-    /// Delivers an image and everything that belongs to it. Boxed, because what belongs to an
-    /// image is an image again.
-    fn deliver(&self, mut graph: Graph, role: Role) -> BoxFuture<'_, Result<()>> {
+    /// Delivers an image and everything that belongs to it. `depth`: how deep in referrers of
+    /// referrers it is. Boxed, because what belongs to an image is an image again.
+    fn deliver(&self, mut graph: Graph, role: Role, depth: usize) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let notes = std::mem::take(&mut graph.notes);
             notes.into_iter().for_each(|note| self.note(note));
@@ -85,7 +81,7 @@ impl<'a> Delivery<'a> {
             self.deliver_parts(&graph, &lacking).await;
             if self.job.options.referrers {
                 let subjects = graph.manifests().map(|manifest| manifest.digest.clone());
-                self.deliver_referrers(subjects.collect()).await?;
+                self.deliver_referrers(subjects.collect(), depth).await?;
             }
             for target in lacking {
                 self.writer.put_root(target, &graph.root, &role).await;
@@ -120,7 +116,7 @@ impl<'a> Delivery<'a> {
     }
 
     /// Delivers what refers to these subjects, each with everything below it.
-    async fn deliver_referrers(&self, mut subjects: Vec<Digest>) -> Result<()> {
+    async fn deliver_referrers(&self, mut subjects: Vec<Digest>, depth: usize) -> Result<()> {
         {
             let mut surveyed = self.surveyed.lock();
             subjects.retain(|subject| surveyed.insert(subject.clone()));
@@ -138,7 +134,7 @@ impl<'a> Delivery<'a> {
             match found {
                 Ok(found) => {
                     for referrer in found {
-                        self.deliver_referrer(referrer).await?;
+                        self.deliver_referrer(referrer, depth).await?;
                     }
                 }
                 Err(error) if is_unreadable(&error) => {
@@ -153,11 +149,9 @@ impl<'a> Delivery<'a> {
 
     /// Delivers one referrer. One that cannot be read, now or ever, is reported, and the image
     /// goes without it.
-    async fn deliver_referrer(&self, referrer: Referrer) -> Result<()> {
+    async fn deliver_referrer(&self, referrer: Referrer, depth: usize) -> Result<()> {
         let count = self.referrers.lock().len();
-        if self.nested.load(Ordering::Relaxed) >= referrers::MAX_DEPTH
-            || count >= referrers::MAX_REFERRERS
-        {
+        if depth >= referrers::MAX_DEPTH || count >= referrers::MAX_REFERRERS {
             self.refuse(&referrers::too_many(self.source(), &referrer.digest));
             return Ok(());
         }
@@ -178,10 +172,7 @@ impl<'a> Delivery<'a> {
         let role = referrer.tag.clone().map_or(Role::Referrer, Role::Derived);
         self.referrers.lock().push(referrer);
         let live = self.live();
-        self.nested.fetch_add(1, Ordering::Relaxed);
-        let delivered = self.deliver(graph, role).await;
-        self.nested.fetch_sub(1, Ordering::Relaxed);
-        delivered?;
+        self.deliver(graph, role, depth + 1).await?;
         let blob_of_source = format!("{}@", self.source().name());
         for target in live {
             target.excuse(|error| {

@@ -31,26 +31,20 @@ pub fn select(children: &[Descriptor], wanted: &[Platform]) -> Vec<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oci::media_type;
     use proptest::prelude::*;
 
     fn child(name: &str, platform: Option<&str>, attests: Option<&str>) -> Descriptor {
-        Descriptor {
-            media_type: crate::oci::media_type::OCI_MANIFEST.to_owned(),
-            digest: Digest::of(name.as_bytes()),
-            size: 1,
-            platform: platform.map(|platform| platform.parse().unwrap()),
-            artifact_type: None,
-            annotations: attests.map(|name| {
-                [
-                    ("vnd.docker.reference.type".to_owned(), "attestation-manifest".to_owned()),
-                    (
-                        "vnd.docker.reference.digest".to_owned(),
-                        Digest::of(name.as_bytes()).to_string(),
-                    ),
-                ]
+        let annotations = attests.map(|name| {
+            let digest = Digest::of(name.as_bytes()).to_string();
+            let kind = "attestation-manifest".to_owned();
+            [("vnd.docker.reference.type", kind), ("vnd.docker.reference.digest", digest)]
+                .map(|(key, value)| (key.to_owned(), value))
                 .into()
-            }),
-        }
+        });
+        let platform = platform.map(|platform| platform.parse().unwrap());
+        let digest = Digest::of(name.as_bytes());
+        Descriptor { platform, annotations, ..Descriptor::new(media_type::OCI_MANIFEST, digest, 1) }
     }
 
     #[test]

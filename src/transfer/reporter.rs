@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_stall_shows_and_waiting_for_a_turn_is_none() {
+    async fn a_stall_shows_but_waiting_for_a_turn_is_not_one() {
         let transfers = ActiveTransfers::new(Vec::new());
         let transfer = transfers.begin_as(id());
         let status = || transfers.list().remove(0);

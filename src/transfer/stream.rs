@@ -28,15 +28,13 @@ struct Unfinished<'a> {
 
 /// How reading the source went in one attempt.
 enum ReadOutcome {
-    Whole,
-    Unwanted,
+    Ended(ReadEnd),
     /// Wrong bytes came: worth another attempt from the start.
     Anew,
     Failed(Error),
 }
 
 /// What an attempt means for one upload.
-#[derive(PartialEq, Eq)]
 enum Next {
     /// The target has the blob.
     Done,
@@ -101,7 +99,7 @@ impl Streamer {
     ) -> Result<Next> {
         let upload = &mut one.upload;
         match (sent, read) {
-            (Ok(()), ReadOutcome::Whole) => Ok(Next::Done),
+            (Ok(()), ReadOutcome::Ended(ReadEnd::Whole)) => Ok(Next::Done),
             (_, ReadOutcome::Failed(error)) => {
                 upload.target.cancel_upload(&upload.session).await;
                 Err(error.clone())
@@ -110,7 +108,7 @@ impl Streamer {
                 upload.target.cancel_upload(&upload.session).await;
                 self.begin(blob, upload).await
             }
-            (Ok(()), ReadOutcome::Unwanted) => {
+            (Ok(()), ReadOutcome::Ended(ReadEnd::Unwanted)) => {
                 let error = answered_early(upload.target, blob);
                 self.resume(blob, one, error).await
             }
@@ -166,8 +164,7 @@ impl Streamer {
 /// a few times.
 fn read_outcome(read: Result<ReadEnd>, corrupt_reads: &mut u32) -> ReadOutcome {
     match read {
-        Ok(ReadEnd::Whole) => ReadOutcome::Whole,
-        Ok(ReadEnd::Unwanted) => ReadOutcome::Unwanted,
+        Ok(end) => ReadOutcome::Ended(end),
         Err(error) if is_corrupt(&error) && *corrupt_reads < MAX_FRUITLESS / 2 => {
             *corrupt_reads += 1;
             tracing::debug!(%error, "reading the blob anew");

@@ -186,14 +186,7 @@ fn content(digest: &Digest, size: u64) -> Bytes {
 }
 
 fn descriptor(digest: &Digest, media_type: &str, size: u64) -> Descriptor {
-    Descriptor {
-        media_type: media_type.to_owned(),
-        digest: digest.clone(),
-        size,
-        platform: None,
-        artifact_type: None,
-        annotations: None,
-    }
+    Descriptor::new(media_type, digest.clone(), size)
 }
 
 /// A manifest whose digest is only claimed: who asks for it by that has it verified.

@@ -96,14 +96,7 @@ impl Repository for Hasty {
 
 async fn streamed(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
     let bytes = Bytes::from(vec![7; 100 * CHUNK]);
-    let blob = Descriptor {
-        media_type: "application/octet-stream".to_owned(),
-        digest: Digest::of(&bytes),
-        size: bytes.len() as u64,
-        platform: None,
-        artifact_type: None,
-        annotations: None,
-    };
+    let blob = Descriptor::new("application/octet-stream", Digest::of(&bytes), bytes.len() as u64);
     let hasty = Hasty { blob: bytes, refusal, has_it, unread: Mutex::default() };
     let backoff = Backoff::new(Duration::ZERO, Duration::ZERO);
     let streamer = Streamer {
