@@ -14,7 +14,7 @@ use super::alert::{Alert, Subject};
 use super::decide::told;
 use super::deliver::{deliver, name};
 use crate::config::{AlertKind, Receiver, RulePattern};
-use crate::http::{Backoff, RetryPolicy, retry};
+use crate::http::{Backoff, RetryPolicy};
 use crate::secret::Environment;
 use crate::state::RuleMarks;
 
@@ -294,22 +294,16 @@ async fn persist(lane: &Lane, alert: &Alert, context: &Context) -> bool {
     loop {
         let result = deliver(&lane.receiver, alert, &context.environment, context.time_limit).await;
         let Err(error) = result else { return true };
-        let decision = error.failure.map_or(retry::Decision::GiveUp, |failure| {
-            context.policy.decide(attempt, failure, (context.jitter)())
-        });
+        let decide = |failure| context.policy.decide(attempt, failure, (context.jitter)());
         let (name, message, summary) = (&lane.name, &error.message, &alert.summary);
-        match decision {
-            retry::Decision::GiveUp => {
-                tracing::warn!(
-                    "failed to notify {name} of this, after {attempt} tries: {summary}: {message}"
-                );
-                return false;
-            }
-            retry::Decision::Again(wait) => {
-                tracing::debug!("failed to notify {name}, trying again: {message}");
-                tokio::time::sleep(wait).await;
-                attempt += 1;
-            }
-        }
+        let Some(wait) = error.failure.and_then(decide) else {
+            tracing::warn!(
+                "failed to notify {name} of this, after {attempt} tries: {summary}: {message}"
+            );
+            return false;
+        };
+        tracing::debug!("failed to notify {name}, trying again: {message}");
+        tokio::time::sleep(wait).await;
+        attempt += 1;
     }
 }

@@ -186,12 +186,12 @@ impl Handle {
     pub fn registries(&self) -> Vec<RegistryStatus> {
         let engine = self.0.board.engine();
         let opened = engine.core.registries.opened().into_iter().map(|registry| {
-            let limits = registry.limits().read();
+            let limits = registry.limits();
             RegistryStatus {
                 host: registry.host().to_string(),
-                window: limits.window,
-                in_flight: limits.in_flight,
-                closed: registry.closed().map(|cause| cause.to_string()),
+                window: limits.window(),
+                in_flight: limits.in_flight(),
+                closed: limits.closed().map(|cause| cause.to_string()),
             }
         });
         opened.collect()

@@ -48,7 +48,7 @@ async fn prepare(scene: &Scene) -> Result<Step, DemoError> {
     let host = host(&source.address)?;
     let mut found = BTreeSet::new();
     for name in registries.open(&host)?.repositories(Flow::ALONE).await? {
-        let repository = registries.open(&host)?.repository(name.clone(), false);
+        let repository = registries.open(&host)?.repository(Flow::ALONE, name.clone(), false);
         let mut tags: Vec<Tag> = repository.tags().await?.unwrap_or_default();
         tags.retain(|tag| derived::parse(tag).is_none());
         tags.sort();
@@ -229,7 +229,7 @@ fn target(
 ) -> Result<Arc<dyn Repository>, DemoError> {
     let registry = registries.open(&host(&scene.target.address.to_string())?)?;
     let name = format!("mirror/{name}").parse().map_err(std::io::Error::other)?;
-    Ok(registry.repository(name, false))
+    Ok(registry.repository(Flow::ALONE, name, false))
 }
 
 /// `repository:tag`, for what people have tagged.

@@ -20,6 +20,7 @@ pub enum BodyError {
 /// It is longer than `limit` bytes, or the connection broke.
 pub async fn whole(mut response: Response, limit: usize) -> Result<Vec<u8>, BodyError> {
     let mut body = Vec::new();
+    let broken = |error: reqwest::Error| BodyError::Broken(describe(&error));
     while let Some(chunk) = response.chunk().await.map_err(broken)? {
         if body.len() + chunk.len() > limit {
             return Err(BodyError::TooLong(limit));
@@ -38,8 +39,4 @@ pub async fn beginning(mut response: Response, limit: usize) -> Vec<u8> {
         body.extend_from_slice(&chunk[..chunk.len().min(limit - body.len())]);
     }
     body
-}
-
-fn broken(error: reqwest::Error) -> BodyError {
-    BodyError::Broken(describe(&error))
 }

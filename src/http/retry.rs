@@ -41,32 +41,26 @@ pub enum Failure {
     Status(StatusCode, Option<Duration>),
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    GiveUp,
-    /// Try again after this wait.
-    Again(Duration),
-}
-
 /// Whether the same request may get another answer than this one if it is repeated.
 pub fn is_transient(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 425 | 429 | 500 | 502 | 503 | 504)
 }
 
 impl RetryPolicy {
-    /// What to do after try number `attempt` (from 1) failed. `random` is between 0 and 1.
-    pub fn decide(&self, attempt: u32, failure: Failure, random: f64) -> Decision {
+    /// How long to wait before the next try, after try number `attempt` (from 1) failed. `None`:
+    /// give up. `random` is between 0 and 1.
+    pub fn decide(&self, attempt: u32, failure: Failure, random: f64) -> Option<Duration> {
         if attempt >= self.attempts {
-            return Decision::GiveUp;
+            return None;
         }
         let backoff = self.backoff.jittered(attempt, random);
         match failure {
-            Failure::Unsent | Failure::Connection => Decision::Again(backoff),
-            Failure::Status(status, _) if !is_transient(status) => Decision::GiveUp,
-            Failure::Status(_, Some(asked)) if asked > self.patience => Decision::GiveUp,
+            Failure::Unsent | Failure::Connection => Some(backoff),
+            Failure::Status(status, _) if !is_transient(status) => None,
+            Failure::Status(_, Some(asked)) if asked > self.patience => None,
             // A little more than was asked for, because clocks differ.
-            Failure::Status(_, Some(asked)) => Decision::Again(asked + backoff / 4),
-            Failure::Status(..) => Decision::Again(backoff),
+            Failure::Status(_, Some(asked)) => Some(asked + backoff / 4),
+            Failure::Status(..) => Some(backoff),
         }
     }
 
@@ -79,7 +73,7 @@ impl RetryPolicy {
         failure: Failure,
         elapsed: Duration,
         random: f64,
-    ) -> Decision {
+    ) -> Option<Duration> {
         let was_not_done = match failure {
             Failure::Unsent => true,
             Failure::Connection => false,
@@ -87,12 +81,8 @@ impl RetryPolicy {
                 matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
             }
         };
-        match self.decide(attempt, failure, random) {
-            Decision::Again(wait) if was_not_done && elapsed + wait <= DELETION_LIMIT => {
-                Decision::Again(wait)
-            }
-            _ => Decision::GiveUp,
-        }
+        let wait = self.decide(attempt, failure, random)?;
+        (was_not_done && elapsed + wait <= DELETION_LIMIT).then_some(wait)
     }
 }
 
@@ -112,46 +102,48 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn status(code: u16, asked: Option<Duration>) -> Failure {
+        Failure::Status(StatusCode::from_u16(code).unwrap(), asked)
+    }
+
     #[test]
     fn decisions() {
         let policy = RetryPolicy::default();
-        let status = |code, asked| Failure::Status(StatusCode::from_u16(code).unwrap(), asked);
         let second = Duration::from_secs(1);
         let cases = [
-            (1, Failure::Connection, Decision::Again(Duration::from_millis(250))),
-            (3, Failure::Connection, Decision::Again(second)),
-            (5, Failure::Connection, Decision::GiveUp),
-            (1, status(404, None), Decision::GiveUp),
-            (1, status(401, Some(second)), Decision::GiveUp),
-            (1, status(503, None), Decision::Again(Duration::from_millis(250))),
-            (4, status(429, Some(second * 10)), Decision::Again(second * 10 + second / 2)),
-            (1, status(429, Some(second * 3600)), Decision::GiveUp),
+            (1, Failure::Connection, Some(Duration::from_millis(250))),
+            (3, Failure::Connection, Some(second)),
+            (5, Failure::Connection, None),
+            (1, status(404, None), None),
+            (1, status(401, Some(second)), None),
+            (1, status(503, None), Some(Duration::from_millis(250))),
+            (4, status(429, Some(second * 10)), Some(second * 10 + second / 2)),
+            (1, status(429, Some(second * 3600)), None),
         ];
         for (attempt, failure, expected) in cases {
             assert_eq!(policy.decide(attempt, failure, 1.0), expected, "{attempt} {failure:?}");
         }
-        assert_eq!(policy.decide(1, Failure::Connection, 0.0), Decision::Again(Duration::ZERO));
+        assert_eq!(policy.decide(1, Failure::Connection, 0.0), Some(Duration::ZERO));
     }
 
     #[test]
     fn deletions_are_repeated_only_soon_and_if_they_were_not_done() {
         let policy = RetryPolicy::default();
-        let status = |code, asked| Failure::Status(StatusCode::from_u16(code).unwrap(), asked);
         let (second, quarter) = (Duration::from_secs(1), Duration::from_millis(250));
         let cases = [
-            (1, Failure::Unsent, 0, Decision::Again(quarter)),
-            (5, Failure::Unsent, 0, Decision::GiveUp),
-            (1, Failure::Unsent, 5, Decision::GiveUp),
-            (1, Failure::Connection, 0, Decision::GiveUp),
-            (1, status(429, None), 0, Decision::Again(quarter)),
-            (1, status(503, Some(second * 2)), 2, Decision::Again(second * 2 + quarter / 4)),
-            (1, status(503, Some(second * 2)), 3, Decision::GiveUp),
-            (1, status(429, Some(second * 30)), 0, Decision::GiveUp),
-            (1, status(500, None), 0, Decision::GiveUp),
-            (1, status(502, None), 0, Decision::GiveUp),
-            (1, status(504, None), 0, Decision::GiveUp),
-            (1, status(408, None), 0, Decision::GiveUp),
-            (1, status(404, None), 0, Decision::GiveUp),
+            (1, Failure::Unsent, 0, Some(quarter)),
+            (5, Failure::Unsent, 0, None),
+            (1, Failure::Unsent, 5, None),
+            (1, Failure::Connection, 0, None),
+            (1, status(429, None), 0, Some(quarter)),
+            (1, status(503, Some(second * 2)), 2, Some(second * 2 + quarter / 4)),
+            (1, status(503, Some(second * 2)), 3, None),
+            (1, status(429, Some(second * 30)), 0, None),
+            (1, status(500, None), 0, None),
+            (1, status(502, None), 0, None),
+            (1, status(504, None), 0, None),
+            (1, status(408, None), 0, None),
+            (1, status(404, None), 0, None),
         ];
         for (attempt, failure, elapsed, expected) in cases {
             let decision = policy.decide_deletion(attempt, failure, second * elapsed, 1.0);

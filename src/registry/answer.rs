@@ -1,6 +1,7 @@
 //! What a registry answered, and its own words when the answer was no.
 
 use bytes::Bytes;
+use http::header::AsHeaderName;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use url::Url;
@@ -9,6 +10,7 @@ use super::classify;
 use super::dialect::Dialect;
 use super::operation::Operation;
 use crate::repository::Cause;
+use crate::text::shorten;
 
 /// An answer, read to its end.
 #[derive(Debug)]
@@ -21,7 +23,7 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: impl AsHeaderName) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
@@ -70,7 +72,7 @@ pub fn words(body: &[u8]) -> (Vec<String>, String) {
         let codes: Vec<String> = envelope.errors.iter().filter_map(code).collect();
         let mut parts: Vec<String> = envelope.errors.iter().map(sentence).collect();
         parts.extend(envelope.message.into_iter().chain(envelope.details));
-        return (codes, tidy(&parts.join("; ")));
+        return (codes, shorten(&parts.join("; "), LONGEST));
     }
     let text = String::from_utf8_lossy(body);
     let text = match text.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")) {
@@ -78,27 +80,19 @@ pub fn words(body: &[u8]) -> (Vec<String>, String) {
         None if text.trim_start().starts_with('<') => "",
         None => &text,
     };
-    (Vec::new(), tidy(text))
+    (Vec::new(), shorten(text, LONGEST))
 }
 
 fn code(entry: &Entry) -> Option<String> {
     match &entry.code {
-        serde_json::Value::String(code) => Some(tidy(code)),
+        serde_json::Value::String(code) => Some(shorten(code, LONGEST)),
         _ => None,
     }
 }
 
 fn sentence(entry: &Entry) -> String {
-    let mut sentence = code(entry).unwrap_or_default();
-    for part in [entry.message.as_deref(), detail(&entry.detail).as_deref()].into_iter().flatten() {
-        if !part.is_empty() {
-            if !sentence.is_empty() {
-                sentence.push_str(": ");
-            }
-            sentence.push_str(part);
-        }
-    }
-    sentence
+    let parts = [code(entry), entry.message.clone(), detail(&entry.detail)].into_iter().flatten();
+    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
 }
 
 fn detail(detail: &serde_json::Value) -> Option<String> {
@@ -109,17 +103,6 @@ fn detail(detail: &serde_json::Value) -> Option<String> {
             Some(other.to_string()).filter(|text| text.len() <= 200 && text != "{}" && text != "[]")
         }
     }
-}
-
-/// One line, printable, of bounded length.
-fn tidy(text: &str) -> String {
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.retain(|c| !c.is_control());
-    if let Some((cut, _)) = line.char_indices().nth(LONGEST) {
-        line.truncate(cut);
-        line.push('…');
-    }
-    line
 }
 
 #[cfg(test)]
@@ -155,10 +138,8 @@ mod tests {
             ("no space left on device\n", &[], "no space left on device"),
         ];
         for (body, codes, message) in cases {
-            assert_eq!(
-                words(body.as_bytes()),
-                (codes.iter().map(|&c| c.to_owned()).collect(), message.to_owned())
-            );
+            let codes = codes.iter().map(|&code| code.to_owned()).collect();
+            assert_eq!(words(body.as_bytes()), (codes, message.to_owned()));
         }
     }
 

@@ -17,11 +17,8 @@ use crate::metrics::RegistryMetrics;
 use crate::repository::{BlobBody, BodyAborted};
 
 /// How much of a body has been sent.
-#[derive(Debug, Clone)]
-pub(super) struct Progress(Arc<Shared>);
-
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Progress {
     length: u64,
     sent: AtomicU64,
     /// More could be sent, but the source has not delivered it yet.
@@ -32,27 +29,21 @@ struct Streamed {
     /// Never locked: the mutex only makes the stream `Sync`, which reqwest wants of a body.
     chunks: Mutex<BoxStream<'static, Result<Bytes, BodyAborted>>>,
     left: u64,
-    progress: Progress,
+    progress: Arc<Progress>,
     metrics: Arc<RegistryMetrics>,
 }
 
 /// A request body that announces its exact length, so that no chunked encoding is used.
-pub(super) fn streamed(body: BlobBody, metrics: Arc<RegistryMetrics>) -> (reqwest::Body, Progress) {
-    let progress = Progress(Arc::new(Shared {
-        length: body.length,
-        sent: AtomicU64::new(0),
-        starved: AtomicBool::new(false),
-    }));
-    let left = body.length;
-    (
-        reqwest::Body::wrap(Streamed {
-            chunks: Mutex::new(body.chunks),
-            left,
-            progress: progress.clone(),
-            metrics,
-        }),
-        progress,
-    )
+pub(super) fn streamed(
+    body: BlobBody,
+    metrics: Arc<RegistryMetrics>,
+) -> (reqwest::Body, Arc<Progress>) {
+    let BlobBody { length, chunks } = body;
+    let (sent, starved) = Default::default();
+    let progress = Arc::new(Progress { length, sent, starved });
+    let chunks = Mutex::new(chunks);
+    let body = Streamed { chunks, left: length, progress: progress.clone(), metrics };
+    (reqwest::Body::wrap(body), progress)
 }
 
 impl http_body::Body for Streamed {
@@ -68,13 +59,13 @@ impl http_body::Body for Streamed {
         }
         let chunks = self.chunks.get_mut();
         let polled = chunks.as_mut().poll_next(cx);
-        self.progress.0.starved.store(polled.is_pending(), Ordering::Relaxed);
+        self.progress.starved.store(polled.is_pending(), Ordering::Relaxed);
         let Poll::Ready(item) = polled else { return Poll::Pending };
         Poll::Ready(match item {
             // More or less than was announced is the sender's failure, never a valid message.
             Some(Ok(chunk)) if chunk.len() as u64 <= self.left => {
                 self.left -= chunk.len() as u64;
-                self.progress.0.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
+                self.progress.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 self.metrics.sent(chunk.len());
                 Some(Ok(Frame::data(chunk)))
             }
@@ -97,11 +88,11 @@ impl Progress {
     pub async fn stalled(&self, timeouts: Timeouts) -> Duration {
         let (mut known, mut since) = (0, Instant::now());
         loop {
-            let all = known == self.0.length;
+            let all = known == self.length;
             let allowed = if all { timeouts.commit_of(known) } else { timeouts.idle };
             tokio::time::sleep_until(since + allowed).await;
-            let sent = self.0.sent.load(Ordering::Relaxed);
-            if sent == known && !self.0.starved.load(Ordering::Relaxed) {
+            let sent = self.sent.load(Ordering::Relaxed);
+            if sent == known && !self.starved.load(Ordering::Relaxed) {
                 return allowed;
             }
             (known, since) = (sent, Instant::now());

@@ -57,27 +57,15 @@ mod tests {
 
     #[test]
     fn errors_are_told_apart_by_their_types() {
+        use ErrorKind::*;
+        use rustls::Error::*;
+        use rustls::{CertificateError, InvalidMessage as Invalid};
         let cases = [
-            (
-                rustls::Error::AlertReceived(AlertDescription::CertificateRequired),
-                ErrorKind::ClientCertificate,
-            ),
-            (
-                rustls::Error::AlertReceived(AlertDescription::BadCertificate),
-                ErrorKind::ClientCertificate,
-            ),
-            (
-                rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer),
-                ErrorKind::UntrustedCertificate,
-            ),
-            (
-                rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType),
-                ErrorKind::NotTls,
-            ),
-            (
-                rustls::Error::AlertReceived(AlertDescription::HandshakeFailure),
-                ErrorKind::Connection,
-            ),
+            (AlertReceived(AlertDescription::CertificateRequired), ClientCertificate),
+            (AlertReceived(AlertDescription::BadCertificate), ClientCertificate),
+            (InvalidCertificate(CertificateError::UnknownIssuer), UntrustedCertificate),
+            (InvalidMessage(Invalid::InvalidContentType), NotTls),
+            (AlertReceived(AlertDescription::HandshakeFailure), Connection),
         ];
         for (error, expected) in cases {
             let words = error.to_string();
@@ -86,13 +74,11 @@ mod tests {
             assert_eq!(describe(&outer), words);
         }
         let closed = Outer(io::ErrorKind::BrokenPipe.into());
-        assert_eq!(kind(&closed), ErrorKind::Closed);
+        assert_eq!(kind(&closed), Closed);
         assert_eq!(describe(&closed), "the server closed the connection without an answer");
         let refused = Outer(io::ErrorKind::ConnectionRefused.into());
-        assert_eq!(kind(&refused), ErrorKind::Connection);
-        assert_eq!(
-            kind(&Outer(io::Error::other(NotResolved(io::Error::other("no such host"))))),
-            ErrorKind::NameResolution
-        );
+        assert_eq!(kind(&refused), Connection);
+        let unknown = Outer(io::Error::other(NotResolved(io::Error::other("no such host"))));
+        assert_eq!(kind(&unknown), NameResolution);
     }
 }

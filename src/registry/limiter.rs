@@ -71,12 +71,10 @@ impl Limiter {
     /// Waits for the pace and for pauses, without a permit of the window.
     pub async fn turn(&self, flow: Flow) {
         loop {
-            // Who waits for long has no time yet, so that the flows take turns at getting one.
+            // A request that waits for long has no time slot yet, so that the flows take turns at
+            // getting one.
             let head = self.row.acquire(flow).await;
-            let slot = {
-                let mut state = self.state();
-                state.pace.slot(Instant::now())
-            };
+            let slot = self.state().pace.slot(Instant::now());
             if slot > Instant::now() + NEAR {
                 tokio::time::sleep_until(slot - NEAR).await;
             }
@@ -134,10 +132,8 @@ impl Permit<'_> {
 
     /// The registry refused the request because there were too many.
     pub fn throttled(self) {
-        let mut state = self.limiter.state();
-        let in_flight = self.limiter.in_flight(&state);
-        state.window.overload(in_flight);
-        state.pace.refused(self.sent, Instant::now());
+        self.limiter.refused(self.sent);
+        self.overloaded();
     }
 
     /// The registry is overloaded (502, 503, 504): fewer at once, without a verdict on the pace.
@@ -167,29 +163,25 @@ impl Drop for Permit<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU32, Ordering};
 
+    use futures_util::future::join_all;
+
+    use super::*;
+
     #[tokio::test(start_paused = true)]
     async fn no_more_are_under_way_than_the_window_allows() {
-        let limiter = Arc::new(Limiter::new(Some(3), None));
-        let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
-        let tasks: Vec<_> = (0..50)
-            .map(|_| {
-                let (limiter, now, most) = (limiter.clone(), now.clone(), most.clone());
-                tokio::spawn(async move {
-                    let permit = limiter.acquire(Flow::ALONE).await;
-                    most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-                    tokio::time::sleep(Duration::from_millis(5)).await;
-                    now.fetch_sub(1, Ordering::SeqCst);
-                    permit.good(Kind::Probe);
-                })
-            })
-            .collect();
-        for task in tasks {
-            task.await.unwrap();
-        }
+        let limiter = Limiter::new(Some(3), None);
+        let (now, most) = (AtomicU32::new(0), AtomicU32::new(0));
+        let request = || async {
+            let permit = limiter.acquire(Flow::ALONE).await;
+            most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+            now.fetch_sub(1, Ordering::SeqCst);
+            permit.good(Kind::Probe);
+        };
+        join_all((0..50).map(|_| request())).await;
         assert_eq!(most.load(Ordering::SeqCst), 3);
         assert_eq!(limiter.in_flight(&limiter.state()), 0);
     }
@@ -218,27 +210,22 @@ mod tests {
         assert!(start.elapsed() >= Duration::from_secs(7));
     }
 
-    /// Who stood in the row when the pause began must not all leave at its end.
+    /// Requests that stood in the row when the pause began must not all leave at its end.
     #[tokio::test(start_paused = true)]
     async fn after_a_pause_the_pace_is_kept() {
-        let limiter = Arc::new(Limiter::new(None, Some(10.0)));
+        let limiter = Limiter::new(None, Some(10.0));
         limiter.acquire(Flow::ALONE).await.good(Kind::Read);
         let start = Instant::now();
-        let tasks: Vec<_> = (0..5)
-            .map(|_| {
-                let limiter = limiter.clone();
-                tokio::spawn(async move {
-                    limiter.acquire(Flow::ALONE).await.good(Kind::Read);
-                    start.elapsed().as_secs_f64()
-                })
-            })
-            .collect();
-        tokio::task::yield_now().await;
-        limiter.pause(Duration::from_secs(3));
-        let mut left = Vec::new();
-        for task in tasks {
-            left.push(task.await.unwrap());
-        }
+        let request = || async {
+            limiter.acquire(Flow::ALONE).await.good(Kind::Read);
+            start.elapsed().as_secs_f64()
+        };
+        let requests = join_all((0..5).map(|_| request()));
+        let pause = async {
+            tokio::task::yield_now().await;
+            limiter.pause(Duration::from_secs(3));
+        };
+        let (mut left, ()) = tokio::join!(requests, pause);
         left.sort_by(f64::total_cmp);
         assert!(left[0] >= 3.0, "{left:?}");
         assert!(left.windows(2).all(|pair| pair[1] - pair[0] > 0.09), "{left:?}");
@@ -254,33 +241,32 @@ mod tests {
         assert!((start.elapsed().as_secs_f64() - 2.0).abs() < 0.1, "{:?}", start.elapsed());
     }
 
-    /// Somebody with many requests has them all in the row of a slow registry; somebody with a few
-    /// comes later.
+    /// A flow with many requests has them all in the row of a slow registry; one with a few comes
+    /// later.
     #[tokio::test(start_paused = true)]
     async fn the_row_for_the_pace_is_shared_between_flows() {
-        let limiter = Arc::new(Limiter::new(None, Some(10.0)));
-        let left = Arc::new(Mutex::new(Vec::new()));
-        let start = |flow: Flow| {
-            let (limiter, left) = (limiter.clone(), left.clone());
-            tokio::spawn(async move {
+        let limiter = Limiter::new(None, Some(10.0));
+        let left = Mutex::new(Vec::new());
+        let request = |flow: Flow| {
+            let (limiter, left) = (&limiter, &left);
+            async move {
                 limiter.turn(flow).await;
                 left.lock().push(flow.number());
-            })
+            }
         };
-        let mut tasks: Vec<_> = (0..50).map(|_| start(Flow::new(1))).collect();
-        tokio::time::sleep(Duration::from_millis(550)).await;
-        tasks.extend((0..3).map(|_| start(Flow::new(2))));
-        for task in tasks {
-            task.await.unwrap();
-        }
+        let many = join_all((0..50).map(|_| request(Flow::new(1))));
+        let few = async {
+            tokio::time::sleep(Duration::from_millis(550)).await;
+            join_all((0..3).map(|_| request(Flow::new(2)))).await;
+        };
+        tokio::join!(many, few);
         let left = left.lock();
         let last = left.iter().rposition(|flow| *flow == 2).unwrap();
         assert!(last <= 6 + 2 * 3 + 1, "{left:?}");
     }
 
-    /// One that has a time already goes; who waits for one after it is not forgotten.
     #[tokio::test(start_paused = true)]
-    async fn who_gives_up_at_the_head_of_the_row_lets_the_next_one_go() {
+    async fn giving_up_at_the_head_of_the_row_lets_the_next_one_go() {
         let limiter = Arc::new(Limiter::new(None, Some(1.0)));
         limiter.turn(Flow::ALONE).await;
         let other = limiter.clone();

@@ -2,7 +2,6 @@
 //! They outlive a reload of the configuration, because what was learnt stays true.
 
 use parking_lot::Mutex;
-
 use tokio::time::Instant;
 
 use super::limiter::Limiter;
@@ -19,15 +18,6 @@ pub struct Limits {
     pub(super) uploads: Limiter,
     /// The registry asked for a pause that is longer than requests wait: its end, and the refusal.
     closed: Mutex<Option<(Instant, Cause)>>,
-}
-
-/// The limits and their use at one time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LimitsReading {
-    /// Requests that may be under way at once.
-    pub window: u32,
-    /// Requests and uploads that are.
-    pub in_flight: u32,
 }
 
 impl Limits {
@@ -60,17 +50,14 @@ impl Limits {
         closed.map(|(_, cause)| cause.clone())
     }
 
-    pub fn read(&self) -> LimitsReading {
-        LimitsReading {
-            window: self.requests.window(),
-            in_flight: self.requests.under_way() + self.uploads.under_way(),
-        }
+    /// How many requests may be under way at once.
+    pub fn window(&self) -> u32 {
+        self.requests.window()
     }
-}
 
-impl Default for Limits {
-    fn default() -> Self {
-        Self::new(None, None)
+    /// How many requests and uploads are under way.
+    pub fn in_flight(&self) -> u32 {
+        self.requests.under_way() + self.uploads.under_way()
     }
 }
 
@@ -82,7 +69,7 @@ mod tests {
 
     #[test]
     fn a_closed_registry_opens_by_itself() {
-        let limits = Limits::default();
+        let limits = Limits::new(None, None);
         assert_eq!(limits.closed(), None);
         let cause = Cause::Protocol("come back in three hours".to_owned());
         limits.close(Instant::now() + Duration::from_secs(10_800), cause.clone());

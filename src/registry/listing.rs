@@ -2,7 +2,9 @@
 //! "Content Discovery").
 
 use std::collections::HashSet;
+use std::str::FromStr;
 
+use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -28,23 +30,11 @@ const MAX_PAGES: usize = 10_000;
 const MAX_ENTRIES: usize = 5_000_000;
 /// One page. Registries that ignore the page size send 100 000 tags at once.
 const MAX_PAGE_BYTES: usize = 64 << 20;
-/// One page of referrers, which is an index.
-const MAX_INDEX_BYTES: usize = MAX_MANIFEST_BYTES;
-/// Pages without entries that are followed in a row: registries that leave out what is not to be
-/// seen send some.
+/// Pages without entries that are followed in a row: registries that leave out what the credentials
+/// may not see send some.
 const MAX_EMPTY_PAGES: u32 = 100;
 
-/// A page of a list.
-trait Page: DeserializeOwned {
-    type Entry;
-
-    fn entries(self) -> Vec<Self::Entry>;
-
-    /// What `last` has to say for the entries behind this one; nothing in lists that have no
-    /// such parameter.
-    fn name(entry: &Self::Entry) -> Option<&str>;
-}
-
+/// A page of tags or repositories.
 #[derive(Deserialize)]
 struct Names {
     // `null` for a repository without tags, and, in Nexus, in the middle of the list.
@@ -52,51 +42,21 @@ struct Names {
     tags: Option<Vec<Option<String>>>,
 }
 
-impl Page for Names {
-    type Entry = Option<String>;
-
-    fn entries(self) -> Vec<Option<String>> {
-        self.tags.unwrap_or_default()
-    }
-
-    fn name(entry: &Option<String>) -> Option<&str> {
-        entry.as_deref()
-    }
-}
-
+/// A page of referrers, which is an index.
 #[derive(Deserialize)]
 struct Referrers {
     manifests: Option<Vec<Descriptor>>,
-}
-
-impl Page for Referrers {
-    type Entry = Descriptor;
-
-    fn entries(self) -> Vec<Descriptor> {
-        self.manifests.unwrap_or_default()
-    }
-
-    fn name(_: &Descriptor) -> Option<&str> {
-        None
-    }
 }
 
 impl RemoteRepository {
     pub(super) async fn list_tags(&self) -> Result<Option<Vec<Tag>>> {
         let mut url = self.url("tags/list");
         url.set_query(Some(&format!("n={PAGE}")));
-        let mut tags = Vec::new();
         let what = What::Name(self.name());
         let call = self.call(Operation::ListTags, what, Method::GET, url, &self.reads);
         let pages = Pages::new(&self.registry.origin, call, MAX_PAGE_BYTES);
-        let found = pages
-            .each::<Names>(|page| {
-                // Artifactory lists digests among the tags: they do not parse as such.
-                tags.extend(page.into_iter().flatten().filter_map(|tag| tag.parse::<Tag>().ok()));
-            })
-            .await?;
-        match found {
-            Ok(()) => Ok(Some(tags)),
+        match pages.names().await? {
+            Ok(tags) => Ok(Some(tags)),
             Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
             Err(answer) => Err(pages.first.refused(&answer)),
         }
@@ -121,15 +81,12 @@ impl RemoteRepository {
         let what = What::Blob(self.name(), subject);
         let url = self.url(&format!("referrers/{subject}"));
         let call = self.call(Operation::ListReferrers, what, Method::GET, url, &self.reads);
-        let mut pages = Pages::new(&self.registry.origin, call, MAX_INDEX_BYTES);
+        let mut pages = Pages::new(&self.registry.origin, call, MAX_MANIFEST_BYTES);
         pages.media_type = Some(media_type::OCI_INDEX);
         let mut referrers = Vec::new();
-        let found = pages
-            .each::<Referrers>(|page| {
-                referrers.extend(page);
-            })
-            .await?;
-        // Where setting fails, somebody else has found out before.
+        let entries = |page: Referrers| page.manifests.unwrap_or_default();
+        let found = pages.each(entries, |_| None, |page| referrers.extend(page)).await?;
+        // Setting fails if another request has found out before.
         let api = &self.registry.facts.referrers_api;
         let Err(answer) = found else {
             let _ = api.set(true);
@@ -163,15 +120,8 @@ impl Registry {
         let operation = Operation::ListRepositories;
         let call = self.origin.request(operation, what, Method::GET, url, &scope, flow);
         let pages = Pages::new(&self.origin, call, MAX_PAGE_BYTES);
-        let mut names = Vec::new();
-        let found = pages
-            .each::<Names>(|page| {
-                let page = page.into_iter().flatten();
-                names.extend(page.filter_map(|name| name.parse::<RepositoryName>().ok()));
-            })
-            .await?;
-        match found {
-            Ok(()) => Ok(names),
+        match pages.names().await? {
+            Ok(names) => Ok(names),
             Err(answer) if answer.status == StatusCode::NOT_FOUND => {
                 Err(pages.first.error(Cause::Unsupported(
                     "this registry does not list its repositories: name each one in a rule of its own"
@@ -197,12 +147,29 @@ impl<'a> Pages<'a> {
         Self { origin, first, media_type: None }
     }
 
+    /// All names in the list, but for those that are not valid: Artifactory lists digests among the
+    /// tags. `Err` of `Ok`: see `each`.
+    async fn names<N: FromStr>(&self) -> Result<std::result::Result<Vec<N>, Answer>> {
+        let mut names = Vec::new();
+        let entries = |page: Names| page.tags.unwrap_or_default();
+        let take = |page: Vec<Option<String>>| {
+            names.extend(page.into_iter().flatten().filter_map(|name| name.parse().ok()));
+        };
+        let found = self.each(entries, |name| name.as_deref(), take).await?;
+        Ok(found.map(|()| names))
+    }
+
     /// Follows `Link` headers from page to page, and asks for what stands behind a full page
     /// that has none; `take` gets the entries of each. A list that may lack something is an error.
     /// `Err` of `Ok`: the answer that came instead of the first page.
-    async fn each<P: Page>(
+    ///
+    /// `name`: what `last` has to say for the entries behind this one; nothing in lists that have
+    /// no such parameter.
+    async fn each<P: DeserializeOwned, E>(
         &self,
-        mut take: impl FnMut(Vec<P::Entry>),
+        entries: fn(P) -> Vec<E>,
+        name: fn(&E) -> Option<&str>,
+        mut take: impl FnMut(Vec<E>),
     ) -> Result<std::result::Result<(), Answer>> {
         let (mut seen, mut all, mut empty_ones) = (HashSet::new(), 0, 0);
         // `None`: there was a link, so it means something where there is none.
@@ -212,17 +179,18 @@ impl<'a> Pages<'a> {
             if seen.len() > MAX_PAGES {
                 return Err(self.broken(format!("the registry sends more than {MAX_PAGES} pages")));
             }
-            let answer = self.page(&url).await?;
+            let call = Call { url: url.clone(), ..self.first.clone() };
+            let answer = self.origin.call(&call).await?;
             if !self.is_page(&answer) {
                 if seen.len() == 1 {
                     return Ok(Err(answer));
                 }
                 return Err(self.first.refused(&answer));
             }
-            let page: P = serde_json::from_slice(&answer.body).map_err(|error| {
+            let page = serde_json::from_slice(&answer.body).map_err(|error| {
                 self.broken(format!("the registry's answer is not such a list: {error}"))
             })?;
-            let mut entries = page.entries();
+            let mut entries = entries(page);
             empty_ones = if entries.is_empty() { empty_ones + 1 } else { 0 };
             let next = match (self.next_link(&answer)?, &mut pagination) {
                 // An empty page that leads to itself says that there is nothing behind it.
@@ -235,9 +203,9 @@ impl<'a> Pages<'a> {
                 (None, Some(list)) => {
                     let known: Vec<bool> = entries
                         .iter()
-                        .map(|entry| P::name(entry).is_some_and(|name| list.knows(name)))
+                        .map(|entry| name(entry).is_some_and(|name| list.knows(name)))
                         .collect();
-                    let next = list.next(entries.len(), entries.iter().filter_map(P::name));
+                    let next = list.next(entries.len(), entries.iter().filter_map(name));
                     let mut known = known.into_iter();
                     entries.retain(|_| !known.next().unwrap_or_default());
                     self.behind(next)
@@ -245,9 +213,8 @@ impl<'a> Pages<'a> {
             };
             all += entries.len();
             if all > MAX_ENTRIES {
-                return Err(
-                    self.broken(format!("the registry lists more than {MAX_ENTRIES} entries"))
-                );
+                let message = format!("the registry lists more than {MAX_ENTRIES} entries");
+                return Err(self.broken(message));
             }
             take(entries);
             match next? {
@@ -267,13 +234,12 @@ impl<'a> Pages<'a> {
         let Some(next) = link::next(&answer.headers) else { return Ok(None) };
         let next = link::resolve(&answer.url, &next)
             .filter(|next| link::same_origin(next, &self.origin.base));
-        match next {
-            Some(next) => Ok(Some(next)),
-            None => Err(self.broken("the link to the next page leads to another host".to_owned())),
-        }
+        let elsewhere =
+            || self.broken("the link to the next page leads to another host".to_owned());
+        next.map(Some).ok_or_else(elsewhere)
     }
 
-    /// Where a list without links goes on.
+    /// Where a list without links continues.
     fn behind(&self, next: Next) -> Result<Option<Url>> {
         match next {
             Next::End => Ok(None),
@@ -293,13 +259,8 @@ impl<'a> Pages<'a> {
         }
     }
 
-    async fn page(&self, url: &Url) -> Result<Answer> {
-        let call = Call { url: url.clone(), ..self.first.clone() };
-        self.origin.call(&call).await
-    }
-
     fn is_page(&self, answer: &Answer) -> bool {
-        let is = answer.header("content-type").map(media_type::essence);
+        let is = answer.header(CONTENT_TYPE).map(media_type::essence);
         answer.status == StatusCode::OK
             && self.media_type.is_none_or(|wanted| is.is_some_and(|is| is == wanted))
     }

@@ -5,7 +5,6 @@
 
 mod answer;
 pub mod auth;
-mod blobs;
 mod body;
 mod call;
 mod classify;
@@ -16,7 +15,6 @@ mod limits;
 pub mod link;
 mod listing;
 mod login;
-mod manifests;
 mod mounts;
 mod operation;
 mod origin;
@@ -31,20 +29,21 @@ mod vendor;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, AtomicU64};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
-use crate::repository::{Cause, Repository};
-pub use limits::{Limits, LimitsReading};
+use crate::repository::Repository;
+pub use limits::Limits;
 use mounts::Mounts;
 use origin::Origin;
-pub use origin::Settings;
+use origin::Settings;
 pub use pool::Registries;
-pub use transport::{Timeouts, Tls};
+use transport::{Timeouts, Tls};
+use uploads::Style;
 
 /// One registry. Shared by all transfers that touch it.
 pub struct Registry {
@@ -59,11 +58,11 @@ struct Facts {
     mounts: Mutex<Mounts>,
     /// The same, where the repository itself was named: some ask for its existence first.
     self_mounts: Mutex<Mounts>,
-    /// `uploads::Style` that it accepts.
-    upload_style: AtomicU8,
+    /// The form of upload that it accepts.
+    upload_style: Mutex<Style>,
     /// `OCI-Chunk-Min-Length`, in bytes.
     chunk_min: AtomicU64,
-    /// Whether it has a referrers API, and that somebody has tried to find out.
+    /// Whether it has a referrers API, and that a request has tried to find out.
     referrers_api: OnceLock<bool>,
     asked_for_referrers: tokio::sync::OnceCell<()>,
 }
@@ -79,23 +78,12 @@ impl Registry {
 
     /// How many requests it takes, and how many are under way.
     pub fn limits(&self) -> &Limits {
-        &self.origin.limits
+        &self.origin.settings.limits
     }
 
-    /// The refusal because of which no request is sent to it at the moment.
-    pub fn closed(&self) -> Option<Cause> {
-        self.origin.closed()
-    }
-
-    /// One of its repositories, for a process that does nothing else. `writes`: tokens that allow
+    /// One of its repositories, whose requests take the flow's turns. `writes`: tokens that allow
     /// writing are requested from the start.
-    pub fn repository(self: &Arc<Self>, name: RepositoryName, writes: bool) -> Arc<dyn Repository> {
-        self.repository_in(Flow::ALONE, name, writes)
-    }
-
-    /// The same for a flow that shares the registry with others: its requests take the flow's
-    /// turns.
-    pub fn repository_in(
+    pub fn repository(
         self: &Arc<Self>,
         flow: Flow,
         name: RepositoryName,

@@ -1,6 +1,6 @@
 //! Lists whose pages have no `Link` to the next one, because the registry sends none or a proxy
-//! removes it: whether there is more. Pure. Whoever takes half a list for the whole deletes what the
-//! other half would keep, so a list counts as complete only if that is certain.
+//! removes it: whether there is more. Pure. A cleanup that takes half a list for the whole deletes what
+//! the other half would keep, so a list counts as complete only if that is certain.
 
 use std::collections::HashSet;
 
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_shows_to_be_all_is_all() {
+    fn a_list_ends_only_where_that_is_certain() {
         let behind = |number: usize| Next::Behind(format!("{number:05}"));
         assert_eq!(follow(std::slice::from_ref(&(0..0))), [Next::End]);
         assert_eq!(follow(std::slice::from_ref(&(0..999))), [Next::End]);
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(follow(&[0..1000, 1000..1001]), [behind(999), Next::End]);
         let three = [0..1000, 1000..1999, 1999..2000];
         assert_eq!(follow(&three), [behind(999), behind(1998), Next::End]);
-        // Neither `n` nor `last` mean anything to it, and somebody pushed or deleted meanwhile.
+        // It ignores `n` and `last`, and tags are pushed or deleted meanwhile.
         assert_eq!(follow(&[0..1000, 0..1000]), [behind(999), Next::End]);
         assert_eq!(follow(&[0..5000, 0..5001]), [behind(4999), Next::End]);
         assert_eq!(follow(&[0..5000, 0..4999]), [behind(4999), Next::End]);

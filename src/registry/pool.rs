@@ -114,7 +114,7 @@ impl Registries {
         Ok(registry)
     }
 
-    /// The registry at this host for somebody with this credential, whatever else is configured.
+    /// The registry at this host with this credential, whatever else is configured.
     /// For `login`, which tries a credential before it is kept.
     pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
         Ok(Registry::new(self.origin(host, Arc::new(CredentialStore::only(credential)))?))
@@ -123,18 +123,21 @@ impl Registries {
     /// A host of its own: its configuration, limits and metrics.
     fn origin(&self, host: &RegistryHost, credentials: Arc<CredentialStore>) -> Result<Origin> {
         let config = self.configs.get(host).unwrap_or(&self.default);
-        let settings =
-            settings(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
-        let limits = self.limits(host, config);
-        let settings =
-            Settings { policy: self.policy, limits, pulses: self.pulses.clone(), ..settings };
+        let tls = tls(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
+        let settings = Settings {
+            tls,
+            limits: self.limits(host, config),
+            pulses: self.pulses.clone(),
+            auth_realms: config.auth_realms.clone(),
+            timeouts: Timeouts::new(config.idle_timeout),
+            policy: self.policy,
+            jitter: self.jitter,
+        };
         let metrics = self.metrics.registry(host);
-        let dialect = vendor::dialect(host);
-        Origin::new(host.clone(), dialect, settings, credentials, self.jitter, metrics)
+        let dialect = vendor::of(host).dialect();
+        Origin::new(host.clone(), dialect, settings, credentials, metrics)
     }
-}
 
-impl Registries {
     /// The limits that hold at this host already, if they are as configured; else new ones.
     fn limits(&self, host: &RegistryHost, config: &RegistryConfig) -> Arc<Limits> {
         let parallel = config.parallel.map(std::num::NonZeroU32::get);
@@ -151,7 +154,7 @@ impl Registries {
     }
 }
 
-fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
+fn tls(config: &RegistryConfig) -> std::result::Result<Tls, Cause> {
     let identity = match (&config.client_cert, &config.client_key) {
         (Some(certificate), Some(key)) => {
             let mut pem = read(certificate)?;
@@ -161,25 +164,11 @@ fn settings(config: &RegistryConfig) -> std::result::Result<Settings, Cause> {
         }
         _ => None,
     };
-    let defaults = Timeouts::default();
-    Ok(Settings {
-        tls: Tls {
-            http: config.insecure == Insecure::Http,
-            no_verify: config.insecure == Insecure::NoVerify,
-            ca: config.ca_file.as_deref().map(read).transpose()?,
-            identity,
-        },
-        limits: Arc::default(),
-        pulses: Pulses::default(),
-        auth_realms: config.auth_realms.clone(),
-        timeouts: Timeouts {
-            idle: config.idle_timeout.unwrap_or(defaults.idle),
-            connect: config
-                .idle_timeout
-                .map_or(defaults.connect, |idle| idle.min(defaults.connect)),
-            ..defaults
-        },
-        policy: RetryPolicy::default(),
+    Ok(Tls {
+        http: config.insecure == Insecure::Http,
+        no_verify: config.insecure == Insecure::NoVerify,
+        ca: config.ca_file.as_deref().map(read).transpose()?,
+        identity,
     })
 }
 
@@ -195,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_registry_that_wants_to_be_left_alone_is_after_a_reload_too() {
+    fn a_long_pause_holds_after_a_reload() {
         let none = || (BTreeMap::new(), RegistryConfig::default());
         let environment = Environment::new(|_| None);
         let registries = Registries::new(none().0, none().1, environment, || 0.0);
@@ -204,7 +193,7 @@ mod tests {
         let until = tokio::time::Instant::now() + Duration::from_secs(10_800);
         registries.open(&host).unwrap().limits().close(until, cause.clone());
         let renewed = registries.renewed(none().0, none().1);
-        assert_eq!(renewed.open(&host).unwrap().closed(), Some(cause));
-        assert_eq!(renewed.open(&"s.example".parse().unwrap()).unwrap().closed(), None);
+        assert_eq!(renewed.open(&host).unwrap().limits().closed(), Some(cause));
+        assert_eq!(renewed.open(&"s.example".parse().unwrap()).unwrap().limits().closed(), None);
     }
 }

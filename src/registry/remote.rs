@@ -1,21 +1,30 @@
-//! `Repository` over HTTP. Other files implement the methods; this one joins them.
+//! One repository of a registry: its manifests and blobs (distribution-spec, "Pull", "Push",
+//! "Content Management"). `listing` has its lists, `uploads` how blobs get there.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use http::Method;
+use http::header::{
+    ACCEPT, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, HeaderName, HeaderValue, RANGE,
+};
+use http::{Method, StatusCode};
 use url::Url;
 
 use super::Registry;
+use super::answer::Answer;
 use super::auth::Scope;
 use super::call::{Call, What};
 use super::operation::Operation;
 use crate::fair::Flow;
-use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag};
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
+use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, media_type};
 use crate::repository::{
-    BlobBody, BlobReader, Placement, Reference, Repository, Resolved, Result, Stored,
-    UploadSession, UploadStart,
+    BlobBody, BlobReader, Cause, ErrorKind, Placement, Reference, Repository, Resolved, Result,
+    Stored, UploadSession, UploadStart,
 };
+
+const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
+const ACCEPTED: HeaderValue = HeaderValue::from_static(media_type::ACCEPT);
 
 /// One repository of a registry.
 #[derive(Debug)]
@@ -24,12 +33,12 @@ pub(super) struct RemoteRepository {
     /// `host/path`, for people.
     name: String,
     path: RepositoryName,
-    pub flow: Flow,
+    flow: Flow,
     /// The scope of requests that only read. Where the repository will be written to, it is the scope
     /// for writing too, which saves a token.
     pub reads: Scope,
     pub writes: Scope,
-    pub deletes: Scope,
+    deletes: Scope,
 }
 
 impl RemoteRepository {
@@ -65,6 +74,42 @@ impl RemoteRepository {
     ) -> Call<'a> {
         self.registry.origin.request(operation, what, method, url, scope, self.flow)
     }
+
+    fn manifest_call<'a>(
+        &'a self,
+        operation: Operation,
+        method: Method,
+        reference: &'a Reference,
+        scope: &'a Scope,
+    ) -> Call<'a> {
+        let url = self.url(&format!("manifests/{reference}"));
+        self.call(operation, What::Manifest(&self.name, reference), method, url, scope)
+    }
+
+    fn blob_call<'a>(
+        &'a self,
+        operation: Operation,
+        method: Method,
+        digest: &'a Digest,
+    ) -> Call<'a> {
+        let url = self.url(&format!("blobs/{digest}"));
+        self.call(operation, What::Blob(&self.name, digest), method, url, &self.reads)
+    }
+
+    /// The answer to a request, whatever it says.
+    pub async fn send(&self, call: &Call<'_>) -> Result<Answer> {
+        self.registry.origin.call(call).await
+    }
+
+    /// The answer that has what was asked for; `None`: it is not there.
+    async fn find(&self, call: &Call<'_>) -> Result<Option<Answer>> {
+        let answer = self.send(call).await?;
+        match answer.status {
+            StatusCode::OK => Ok(Some(answer)),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(call.refused(&answer)),
+        }
+    }
 }
 
 #[async_trait]
@@ -86,19 +131,89 @@ impl Repository for RemoteRepository {
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {
-        self.head_manifest(reference).await
+        let call = self
+            .manifest_call(Operation::LookUpManifest, Method::HEAD, reference, &self.reads)
+            .header(ACCEPT, ACCEPTED);
+        let Some(answer) = self.find(&call).await? else { return Ok(None) };
+        let digest = match (reference, claimed_digest(&answer)) {
+            // A digest is what pins an image: no header puts another in its place.
+            (Reference::Digest(asked), Some(claimed))
+                if claimed != *asked && claimed.algorithm() == asked.algorithm() =>
+            {
+                return Err(call.error(Cause::Corrupt(format!(
+                    "the registry says that its digest is {claimed}"
+                ))));
+            }
+            (Reference::Digest(asked), _) => Some(asked.clone()),
+            (Reference::Tag(_), claimed) => claimed,
+        };
+        if let Some(digest) = digest {
+            let media_type = answer.header(CONTENT_TYPE).map(media_type::essence);
+            return Ok(Some(Resolved { digest, media_type }));
+        }
+        // The header is only a SHOULD in 1.1: without it, the bytes must be had.
+        let manifest = self.manifest(reference).await?;
+        Ok(manifest.map(|manifest| Resolved {
+            digest: manifest.digest,
+            media_type: Some(manifest.media_type),
+        }))
     }
 
     async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
-        self.get_manifest(reference).await
+        let mut call = self
+            .manifest_call(Operation::GetManifest, Method::GET, reference, &self.reads)
+            .header(ACCEPT, ACCEPTED);
+        call.limit = MAX_MANIFEST_BYTES;
+        let Some(answer) = self.find(&call).await? else { return Ok(None) };
+        let wanted = match reference {
+            Reference::Digest(digest) => Some(digest),
+            Reference::Tag(_) => None,
+        };
+        let manifest = Manifest::parse(answer.body.clone(), answer.header(CONTENT_TYPE), wanted)
+            .map_err(|error| call.error(error.into()))?;
+        match claimed_digest(&answer) {
+            Some(claimed) if !claimed.matches(&manifest.raw) => {
+                Err(call.error(Cause::Corrupt(format!(
+                    "the registry says that its digest is {claimed}, but its bytes have {}",
+                    manifest.digest
+                ))))
+            }
+            _ => Ok(Some(manifest)),
+        }
     }
 
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        self.head_blob(digest).await
+        let call = self.blob_call(Operation::LookUpBlob, Method::HEAD, digest);
+        let Some(answer) = self.find(&call).await? else { return Ok(None) };
+        let length = answer.header(CONTENT_LENGTH).and_then(|text| text.parse().ok());
+        length.map(Some).ok_or_else(|| {
+            call.error(Cause::Protocol("the registry does not say how long it is".to_owned()))
+        })
     }
 
     async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
-        self.get_blob(digest, offset).await
+        let mut call = self.blob_call(Operation::GetBlob, Method::GET, digest);
+        if offset > 0 {
+            let range = HeaderValue::from_str(&format!("bytes={offset}-"));
+            let range = range.map_err(|error| call.error(Cause::Protocol(error.to_string())))?;
+            call = call.header(RANGE, range);
+        }
+        let response = match self.registry.origin.open(&call).await? {
+            Ok(response) => response,
+            Err(answer) => return Err(call.refused(&answer)),
+        };
+        let mut begins = 0;
+        if response.status() == StatusCode::PARTIAL_CONTENT {
+            let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
+            begins =
+                range.and_then(first_byte).filter(|first| *first == offset).ok_or_else(|| {
+                    let range = range.unwrap_or("none");
+                    call.error(Cause::Protocol(format!(
+                    "asked for the bytes from {offset} on, the registry sends the range `{range}`"
+                )))
+                })?;
+        }
+        Ok(BlobReader { offset: begins, chunks: self.registry.origin.chunks(&call, response) })
     }
 
     async fn start_upload(&self, digest: &Digest, from: Option<&str>) -> Result<UploadStart> {
@@ -123,7 +238,27 @@ impl Repository for RemoteRepository {
     }
 
     async fn put_manifest(&self, placement: &Placement, manifest: &Manifest) -> Result<Stored> {
-        self.store_manifest(placement, manifest).await
+        let reference = match placement {
+            Placement::Part | Placement::Digest => Reference::Digest(manifest.digest.clone()),
+            Placement::Tag(tag) => Reference::Tag(tag.clone()),
+        };
+        let mut call =
+            self.manifest_call(Operation::PutManifest, Method::PUT, &reference, &self.writes);
+        let content_type = HeaderValue::from_str(&manifest.media_type).map_err(|_| {
+            call.error(Cause::Protocol("its media type cannot be sent in a header".to_owned()))
+        })?;
+        call = call.header(CONTENT_TYPE, content_type);
+        call.body = manifest.raw.clone();
+        let answer = self.send(&call).await?;
+        if !answer.status.is_success() {
+            return Err(call.refused(&answer));
+        }
+        match claimed_digest(&answer) {
+            Some(claimed) if !claimed.matches(&manifest.raw) => Err(call.error(Cause::Corrupt(
+                format!("the registry stored something else: it answers with the digest {claimed}"),
+            ))),
+            _ => Ok(Stored { lists_referrer: answer.headers.contains_key("oci-subject") }),
+        }
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
@@ -131,10 +266,48 @@ impl Repository for RemoteRepository {
     }
 
     async fn delete(&self, reference: &Reference) -> Result<bool> {
-        self.delete_manifest(reference).await
+        let operation = match reference {
+            Reference::Tag(_) => Operation::DeleteTag,
+            Reference::Digest(_) => Operation::DeleteManifest,
+        };
+        let call = self.manifest_call(operation, Method::DELETE, reference, &self.deletes);
+        let answer = self.send(&call).await?;
+        if answer.status.is_success() {
+            return Ok(true);
+        }
+        match call.refusal(&answer) {
+            _ if answer.status == StatusCode::NOT_FOUND => Ok(false),
+            cause if cause.kind() == ErrorKind::DigestOnly => {
+                Err(call.error(Cause::DigestOnly(cause.to_string())))
+            }
+            cause => Err(call.error(cause)),
+        }
     }
 
     fn follow_up(&self) -> Option<String> {
         self.registry.follow_up()
+    }
+}
+
+/// The digest of a manifest, as the registry says.
+fn claimed_digest(answer: &Answer) -> Option<Digest> {
+    answer.header(DIGEST)?.parse().ok()
+}
+
+/// The first byte position in `bytes 7-99/100` (RFC 9110 §14.4).
+fn first_byte(content_range: &str) -> Option<u64> {
+    content_range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_ranges() {
+        assert_eq!(first_byte("bytes 7-99/100"), Some(7));
+        assert_eq!(first_byte("bytes 0-0/*"), Some(0));
+        assert_eq!(first_byte("bytes */100"), None);
+        assert_eq!(first_byte("7-99"), None);
     }
 }

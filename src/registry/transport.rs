@@ -15,34 +15,34 @@ pub struct Timeouts {
     pub connect: Duration,
     /// Without a single byte moving, in either direction.
     pub idle: Duration,
-    /// At most so long for the answer after the last byte of a blob, however large: the registry
-    /// hashes and stores it first.
-    pub commit: Duration,
 }
+
+const CONNECT: Duration = Duration::from_secs(15);
+const IDLE: Duration = Duration::from_secs(60);
+
+/// At most so long for the answer after the last byte of a blob, however large: the registry hashes
+/// and stores it first.
+const COMMIT: Duration = Duration::from_secs(900);
 
 /// As slowly as a registry may store a blob that it has received, in bytes a second.
 const SLOWEST_COMMIT: u64 = 2 << 20;
 
 impl Timeouts {
+    /// `idle`: what the configuration says, if anything.
+    pub fn new(idle: Option<Duration>) -> Self {
+        let idle = idle.unwrap_or(IDLE);
+        Self { connect: idle.min(CONNECT), idle }
+    }
+
     /// For the answer after the last byte of a blob of this length.
     pub fn commit_of(&self, length: u64) -> Duration {
         let storing = Duration::from_secs(length / SLOWEST_COMMIT);
-        self.idle + storing.min(self.commit.saturating_sub(self.idle))
-    }
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(15),
-            idle: Duration::from_secs(60),
-            commit: Duration::from_secs(900),
-        }
+        self.idle + storing.min(COMMIT.saturating_sub(self.idle))
     }
 }
 
 /// How the registry is spoken to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct Tls {
     /// Plain http.
     pub http: bool,
@@ -145,11 +145,11 @@ mod tests {
 
     #[test]
     fn large_blobs_may_take_longer_to_store() {
-        let timeouts = Timeouts::default();
+        let timeouts = Timeouts::new(None);
         let seconds = |length| timeouts.commit_of(length).as_secs();
         assert_eq!([seconds(0), seconds(1000), seconds(200 << 20)], [60, 60, 160]);
         assert_eq!(seconds(1 << 40), 900);
-        let patient = Timeouts { idle: Duration::from_secs(2000), ..timeouts };
+        let patient = Timeouts::new(Some(Duration::from_secs(2000)));
         assert_eq!(patient.commit_of(1 << 40).as_secs(), 2000);
     }
 }

@@ -30,23 +30,15 @@ const LARGEST_CHUNK: u64 = 64 << 20;
 const PIECE: usize = 64 << 10;
 
 /// How bytes are sent, from the cheapest style to the most widely accepted one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-enum Style {
-    Put = 0,
-    Patch = 1,
-    Chunks = 2,
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Style {
+    #[default]
+    Put,
+    Patch,
+    Chunks,
 }
 
 impl Style {
-    fn of(number: u8) -> Self {
-        match number {
-            0 => Self::Put,
-            1 => Self::Patch,
-            _ => Self::Chunks,
-        }
-    }
-
     fn next(self) -> Option<Self> {
         match self {
             Self::Put => Some(Self::Patch),
@@ -72,6 +64,17 @@ fn is_about_form(answer: &Answer) -> bool {
 }
 
 impl RemoteRepository {
+    /// A request that uploads a blob, or a part of it.
+    fn upload_call<'a>(
+        &'a self,
+        operation: Operation,
+        method: Method,
+        url: Url,
+        digest: &'a Digest,
+    ) -> Call<'a> {
+        self.call(operation, What::Blob(self.name(), digest), method, url, &self.writes)
+    }
+
     pub(super) async fn post_upload(
         &self,
         digest: &Digest,
@@ -84,7 +87,6 @@ impl RemoteRepository {
         };
         let mounts = || mounts.lock();
         let from = from.filter(|from| mounts().is_worth_asking(from));
-        let what = What::Blob(self.name(), digest);
         let Some(from) = from else { return self.post_plain(digest).await };
         let mut url = self.url("blobs/uploads/");
         url.query_pairs_mut().append_pair("mount", &digest.to_string()).append_pair("from", from);
@@ -97,8 +99,9 @@ impl RemoteRepository {
         // Mounting from itself only asks whether it is there: to people, that is an upload.
         let operation =
             if from == self.path() { Operation::StartUpload } else { Operation::MountBlob };
-        let call = self.call(operation, what, Method::POST, url, &scope);
-        let answer = self.registry.origin.call(&call).await?;
+        let mut call = self.upload_call(operation, Method::POST, url, digest);
+        call.scope = &scope;
+        let answer = self.send(&call).await?;
         if answer.status.is_success() {
             mounts().understood();
         }
@@ -118,10 +121,9 @@ impl RemoteRepository {
 
     /// Begins an upload without asking to mount.
     async fn post_plain(&self, digest: &Digest) -> Result<UploadStart> {
-        let what = What::Blob(self.name(), digest);
         let url = self.url("blobs/uploads/");
-        let call = self.call(Operation::StartUpload, what, Method::POST, url, &self.writes);
-        let answer = self.registry.origin.call(&call).await?;
+        let call = self.upload_call(Operation::StartUpload, Method::POST, url, digest);
+        let answer = self.send(&call).await?;
         self.started(&call, answer)
     }
 
@@ -144,21 +146,17 @@ impl RemoteRepository {
         body: BlobBody,
     ) -> Result<()> {
         let what = What::Blob(self.name(), digest);
-        let style = Style::of(self.registry.facts.upload_style.load(Ordering::Relaxed));
         let url = self.session_url(Operation::UploadBlob, what, session)?;
-        let size = session.offset.saturating_add(body.length);
-        match style {
-            Style::Put if session.offset == 0 => self.put_whole(url, digest, body).await,
-            // A session that already holds bytes is gone on with by PATCH.
-            Style::Put | Style::Patch => {
-                let url = self.patch_rest(style, url, session.offset, digest, body).await?;
-                self.close(style, url, digest, size).await
-            }
-            Style::Chunks => {
-                let url = self.patch_chunks(url, session.offset, digest, body).await?;
-                self.close(style, url, digest, size).await
-            }
-        }
+        let offset = session.offset;
+        let size = offset.saturating_add(body.length);
+        let style = *self.registry.facts.upload_style.lock();
+        let url = match style {
+            Style::Put if offset == 0 => return self.put_whole(url, digest, body).await,
+            // An upload that already holds bytes is continued by PATCH.
+            Style::Put | Style::Patch => self.patch_rest(style, url, offset, digest, body).await?,
+            Style::Chunks => self.patch_chunks(url, offset, digest, body).await?,
+        };
+        self.close(style, url, digest, size).await
     }
 
     /// The answer to a part of an upload. The next try takes the next style if this one was
@@ -173,7 +171,8 @@ impl RemoteRepository {
         {
             tracing::debug!(registry = %self.registry.origin.host, ?used, ?next, %error, "the registry does not take this form of upload");
             // Others that still used the old form may have learnt more meanwhile.
-            self.registry.facts.upload_style.fetch_max(next as u8, Ordering::Relaxed);
+            let mut known = self.registry.facts.upload_style.lock();
+            *known = next.max(*known);
         }
         Err(error)
     }
@@ -192,9 +191,8 @@ impl RemoteRepository {
 
     async fn put_whole(&self, mut url: Url, digest: &Digest, body: BlobBody) -> Result<()> {
         add_digest(&mut url, digest);
-        let what = What::Blob(self.name(), digest);
         let call = self
-            .call(Operation::UploadBlob, what, Method::PUT, url, &self.writes)
+            .upload_call(Operation::UploadBlob, Method::PUT, url, digest)
             .header(CONTENT_TYPE, OCTETS);
         let answer = self.registry.origin.send_body(&call, body).await?;
         self.accepted(Style::Put, &call, &answer)
@@ -209,18 +207,17 @@ impl RemoteRepository {
         digest: &Digest,
         mut body: BlobBody,
     ) -> Result<Url> {
-        let what = What::Blob(self.name(), digest);
         let length = body.length;
+        let mut call = self
+            .upload_call(Operation::UploadBlob, Method::PATCH, url.clone(), digest)
+            .header(CONTENT_TYPE, OCTETS);
         if length == 0 {
             // Everything is there. The end of the body still says whether it may be committed.
             return match body.chunks.next().await {
                 None => Ok(url),
-                Some(_) => Err(gave_up(what)),
+                Some(_) => Err(gave_up(&call)),
             };
         }
-        let mut call = self
-            .call(Operation::UploadBlob, what, Method::PATCH, url.clone(), &self.writes)
-            .header(CONTENT_TYPE, OCTETS);
         if offset > 0 {
             call = call.header(CONTENT_RANGE, range(offset, length));
         }
@@ -236,27 +233,23 @@ impl RemoteRepository {
         digest: &Digest,
         mut body: BlobBody,
     ) -> Result<Url> {
-        let what = What::Blob(self.name(), digest);
+        let mut call = self
+            .upload_call(Operation::UploadBlob, Method::PATCH, url.clone(), digest)
+            .header(CONTENT_TYPE, OCTETS);
         let least = self.registry.facts.chunk_min.load(Ordering::Relaxed);
         if least > LARGEST_CHUNK {
-            return Err(Error::new(
-                Operation::UploadBlob.step(),
-                what.to_string(),
-                Cause::Protocol(format!(
-                    "the registry wants chunks of {least} bytes or more, which is too much"
-                )),
-            ));
+            return Err(call.error(Cause::Protocol(format!(
+                "the registry wants chunks of {least} bytes or more, which is too much"
+            ))));
         }
         let size = CHUNK.max(least) as usize;
         let (mut at, mut left, mut held) = (offset, body.length, BytesMut::new());
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(size);
-            let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| gave_up(what))?;
+            let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| gave_up(&call))?;
             let length = chunk.len() as u64;
-            let call = self
-                .call(Operation::UploadBlob, what, Method::PATCH, url.clone(), &self.writes)
-                .header(CONTENT_TYPE, OCTETS)
-                .header(CONTENT_RANGE, range(at, length));
+            call.url = url.clone();
+            call = call.header(CONTENT_RANGE, range(at, length));
             // One try: what became of a chunk without an answer is for `get_upload` to find out.
             let answer = self.registry.origin.send_body(&call, pieces(chunk)).await?;
             self.accepted(Style::Chunks, &call, &answer)?;
@@ -271,12 +264,11 @@ impl RemoteRepository {
     /// `size` bytes before it answers.
     async fn close(&self, used: Style, mut url: Url, digest: &Digest, size: u64) -> Result<()> {
         add_digest(&mut url, digest);
-        let what = What::Blob(self.name(), digest);
         let mut call = self
-            .call(Operation::CommitBlob, what, Method::PUT, url, &self.writes)
+            .upload_call(Operation::CommitBlob, Method::PUT, url, digest)
             .header(CONTENT_TYPE, OCTETS);
-        call.patience = Some(self.registry.origin.timeouts.commit_of(size));
-        let answer = self.registry.origin.call(&call).await?;
+        call.patience = Some(self.registry.origin.settings.timeouts.commit_of(size));
+        let answer = self.send(&call).await?;
         self.accepted(used, &call, &answer)
     }
 
@@ -287,14 +279,14 @@ impl RemoteRepository {
         let what = What::Name(self.name());
         let url = self.session_url(Operation::AskForUpload, what, session)?;
         let call = self.call(Operation::AskForUpload, what, Method::GET, url.clone(), &self.writes);
-        let answer = self.registry.origin.call(&call).await?;
+        let answer = self.send(&call).await?;
         if !answer.status.is_success() {
             // 404 where the session is gone; distribution 2.8 answers 404 for one that was cut in
             // mid-body, others 400. All of them mean the same: start anew.
             return Ok(None);
         }
         let location = location(&answer, &url).unwrap_or(url);
-        let offset = answer.header(RANGE.as_str()).map_or(0, stored_bytes);
+        let offset = answer.header(RANGE).map_or(0, stored_bytes);
         Ok(Some(UploadSession { location: location.into(), offset }))
     }
 
@@ -302,7 +294,7 @@ impl RemoteRepository {
         let what = What::Name(self.name());
         let Ok(url) = self.session_url(Operation::CancelUpload, what, session) else { return };
         let call = self.call(Operation::CancelUpload, what, Method::DELETE, url, &self.writes);
-        if let Err(error) = self.registry.origin.call(&call).await {
+        if let Err(error) = self.send(&call).await {
             tracing::debug!(%error, "upload not cancelled");
         }
     }
@@ -348,15 +340,11 @@ fn stored_bytes(range: &str) -> u64 {
 
 /// Where the session goes on: the newest `Location` counts.
 fn location(answer: &Answer, asked: &Url) -> Option<Url> {
-    link::resolve(asked, answer.header(LOCATION.as_str())?)
+    link::resolve(asked, answer.header(LOCATION)?)
 }
 
-fn gave_up(what: What<'_>) -> Error {
-    Error::new(
-        Operation::UploadBlob.step(),
-        what.to_string(),
-        Cause::connection("the source gave up"),
-    )
+fn gave_up(call: &Call<'_>) -> Error {
+    call.error(Cause::connection("the source gave up"))
 }
 
 fn add_digest(url: &mut Url, digest: &Digest) {

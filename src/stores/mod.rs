@@ -79,7 +79,7 @@ impl Stores {
         match address {
             Address::Registry(host, name) => {
                 let registry = self.registries.open(host)?;
-                let repository = registry.repository_in(flow, name.clone(), access.writes());
+                let repository = registry.repository(flow, name.clone(), access.writes());
                 Ok(OpenRepository { repository, files: Files::None })
             }
             Address::Layout(folder) => open_layout(folder, access).await,

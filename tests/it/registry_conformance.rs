@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tranship::config::{Insecure, RegistryConfig};
+use tranship::fair::Flow;
 use tranship::oci::RegistryHost;
 use tranship::registry::Registries;
 use tranship::repository::Repository;
@@ -20,7 +21,7 @@ fn repositories(host: &str) -> (Arc<dyn Repository>, Arc<dyn Repository>) {
     let nothing = Environment::new(|_| None);
     let registries = Registries::new(BTreeMap::new(), plain, nothing, || 0.1);
     let registry = registries.open(&host).unwrap();
-    let repository = |name: &str| registry.repository(name.parse().unwrap(), true);
+    let repository = |name: &str| registry.repository(Flow::ALONE, name.parse().unwrap(), true);
     (repository("acme/app"), repository("acme/base"))
 }
 

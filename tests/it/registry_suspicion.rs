@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use tranship::config::{Insecure, RegistryConfig};
+use tranship::fair::Flow;
 use tranship::http::{Backoff, RetryPolicy};
 use tranship::oci::{Digest, media_type};
 use tranship::registry::auth::Credential;
@@ -40,7 +41,7 @@ pub fn open(server: &impl Place) -> Arc<Registry> {
 }
 
 pub fn repository(registry: &Arc<Registry>, name: &str) -> Arc<dyn Repository> {
-    registry.repository(name.parse().unwrap(), true)
+    registry.repository(Flow::ALONE, name.parse().unwrap(), true)
 }
 
 /// A manifest that is pinned by digest is that one, whatever a header says.

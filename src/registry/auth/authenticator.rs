@@ -26,17 +26,15 @@ use super::token_cache::{Issued, TokenCache};
 use crate::metrics::{RegistryMetrics, TokenOutcome};
 use crate::oci::{RegistryHost, RepositoryName};
 
-/// What an [`Authenticator`] is made of. The clients must not follow redirects and must have a
-/// connect time-out.
+/// What an [`Authenticator`] is made of.
 pub struct Parts {
     pub registry: RegistryHost,
     /// Scheme, host and port that the registry is spoken to at.
     pub base: Url,
     pub credentials: Arc<CredentialStore>,
-    /// For the registry's own origin.
+    /// For the registry and token servers. It must not follow redirects and must have a connect
+    /// time-out.
     pub client: Client,
-    /// For token servers.
-    pub token_client: Client,
     /// Entries as `realm::judge` reads them.
     pub allowed_realms: Vec<String>,
     pub clock: Clock,
@@ -103,9 +101,9 @@ type ServerAndScope = (Arc<TokenServer>, Option<String>);
 
 impl Authenticator {
     pub fn new(parts: Parts) -> Self {
-        let Parts { token_client, clock, jitter, .. } = &parts;
+        let Parts { client, clock, jitter, .. } = &parts;
         Self {
-            tokens: TokenClient::new(token_client.clone(), clock.clone(), *jitter),
+            tokens: TokenClient::new(client.clone(), clock.clone(), *jitter),
             cache: TokenCache::new(clock.clone()),
             gate: Arc::default(),
             learned: Mutex::default(),
@@ -167,7 +165,7 @@ impl Authenticator {
     /// Takes note of any other answer: the registry accepted what the request carried.
     pub fn accepted(&self, used: Authorization) {
         match &used.proof {
-            Proof::Probe(gate) if gate.lock().is_some() => self.learned.lock().is_open(),
+            Proof::Probe(gate) if gate.lock().is_some() => self.learned.lock().set_open(),
             Proof::Token(issued) => self.cache.accept(issued),
             _ => {}
         }
@@ -181,8 +179,8 @@ impl Authenticator {
     ) -> Result<bool, AuthError> {
         let basic = challenges.contains(&Challenge::Basic);
         let server = match self.token_server(challenges) {
-            // A foreign realm gives tokens to anonymous clients only. Those who have a password,
-            // and may show it to the registry itself, do that.
+            // A foreign realm gives tokens to anonymous clients only. A password is sent to the
+            // registry itself, if that accepts it.
             Some(Ok((server, _)))
                 if basic && !server.standing.trusted() && self.find(scope).await?.is_some() =>
             {

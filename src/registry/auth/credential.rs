@@ -1,4 +1,4 @@
-//! What proves who we are, and how it is written in a header.
+//! Credentials, and how they are written in a header.
 
 use std::fmt;
 
@@ -72,11 +72,8 @@ mod tests {
 
     #[test]
     fn debug_shows_no_secret() {
-        let text = format!(
-            "{:?} {:?}",
-            password("u", "s3cret"),
-            Credential::RefreshToken("s3cret".into())
-        );
+        let (login, token) = (password("u", "s3cret"), Credential::RefreshToken("s3cret".into()));
+        let text = format!("{login:?} {token:?}");
         assert_eq!(text, "Password(u, [REDACTED]) RefreshToken([REDACTED])");
     }
 }

@@ -32,7 +32,7 @@ pub(super) struct Learned {
     refusals: Option<(Credential, u32, Instant)>,
 }
 
-/// How a registry wants to be told who is asking.
+/// The authentication scheme of a registry.
 #[derive(Clone)]
 pub(super) enum Scheme {
     /// It has not asked for anything so far.
@@ -66,7 +66,7 @@ impl Learned {
     }
 
     /// A request without credentials was accepted.
-    pub fn is_open(&mut self) {
+    pub fn set_open(&mut self) {
         self.scheme.get_or_insert(Scheme::Open);
     }
 

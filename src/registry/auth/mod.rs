@@ -1,4 +1,4 @@
-//! How a registry is told who is asking.
+//! Authentication at registries and token servers.
 //!
 //! - `authenticator`: the `Authorization` header of each request; `learned`: which authentication
 //!   scheme and which scopes the registry wants, as its answers have shown.

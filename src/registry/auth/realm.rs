@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_trusted() {
+    fn realms_are_judged() {
         use Standing::{Foreign, Listed, Own, SameSite};
         let cases = [
             ("https://ghcr.io/token", "https://ghcr.io", Some(Own)),

@@ -138,7 +138,6 @@ fn with_store(base: &str, store: CredentialStore, clock: &ManualClock) -> Authen
         base: base.parse().unwrap(),
         credentials: Arc::new(store),
         client: client(),
-        token_client: client(),
         allowed_realms: Vec::new(),
         clock: clock.clock(),
         jitter: || 0.5,
@@ -167,6 +166,13 @@ async fn teach(auth: &Authenticator, scope: &Scope, challenge: &HeaderMap) -> bo
     let probe = auth.authorize(scope).await.unwrap();
     assert_eq!(header(&probe), None);
     auth.unauthorized(scope, &probe, challenge).await.unwrap()
+}
+
+/// An authenticator that has heard this challenge to a pull of `a`.
+async fn taught(entry: Option<&str>, challenge: &HeaderMap) -> Authenticator {
+    let auth = authenticator(REGISTRY, entry, &ManualClock::new());
+    assert!(teach(&auth, &pull("a"), challenge).await);
+    auth
 }
 
 /// Requests are made in tasks of their own.
@@ -339,8 +345,7 @@ async fn a_refused_token_is_replaced_once() {
 #[tokio::test]
 async fn scopes_of_their_own_are_sent_back_unchanged() {
     let server = Server::tokens(300).await;
-    let auth = authenticator(REGISTRY, None, &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("*")).await);
+    let auth = taught(None, &server.challenge("*")).await;
     auth.authorize(&pull("a")).await.unwrap();
     auth.authorize(&push("b")).await.unwrap();
     let scopes: Vec<_> = server.seen().iter().map(|seen| seen.all("scope").join(" ")).collect();
@@ -351,8 +356,7 @@ async fn scopes_of_their_own_are_sent_back_unchanged() {
 #[tokio::test]
 async fn deletion_asks_for_everything_until_told_otherwise() {
     let server = Server::tokens(300).await;
-    let auth = authenticator(REGISTRY, None, &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("repository:a:pull")).await);
+    let auth = taught(None, &server.challenge("repository:a:pull")).await;
     let (a, b) = (Scope::delete("a".parse().unwrap()), Scope::delete("b".parse().unwrap()));
     let challenge = server.challenge("repository:a:delete");
     for expected in [true, false] {
@@ -367,8 +371,7 @@ async fn deletion_asks_for_everything_until_told_otherwise() {
 #[tokio::test]
 async fn basic_is_attached_at_once_and_harbors_catalog_is_on_its_own() {
     let ecr = headers(r#"Basic realm="https://1.dkr.ecr.x.amazonaws.com/",service="ecr""#);
-    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &ecr).await);
+    let auth = taught(Some(LOGIN), &ecr).await;
     let basic = format!("Basic {}", STANDARD.encode("user:s3cret"));
     let authorized = auth.authorize(&pull("b")).await.unwrap();
     assert_eq!(header(&authorized), Some(basic.as_str()));
@@ -379,8 +382,7 @@ async fn basic_is_attached_at_once_and_harbors_catalog_is_on_its_own() {
     assert_eq!(header(&anonymous.authorize(&pull("a")).await.unwrap()), None);
 
     let server = Server::tokens(300).await;
-    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("")).await);
+    let auth = taught(Some(LOGIN), &server.challenge("")).await;
     let catalog = auth.authorize(&Scope::catalog()).await.unwrap();
     assert_eq!(header(&catalog), Some("Bearer t0"));
     let harbor = headers(r#"Basic realm="harbor""#);
@@ -434,11 +436,9 @@ async fn a_credential_can_be_tried_before_it_is_kept() {
 async fn bearer_is_preferred_unless_it_cannot_be_followed() {
     let server = Server::tokens(300).await;
     let both = |realm: &str| headers(&format!(r#"Basic realm="x", Bearer realm="{realm}""#));
-    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &both(&format!("{}/t", server.origin))).await);
+    let auth = taught(Some(LOGIN), &both(&format!("{}/t", server.origin))).await;
     assert_eq!(header(&auth.authorize(&pull("a")).await.unwrap()), Some("Bearer t0"));
-    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &both("http://elsewhere.test/")).await);
+    let auth = taught(Some(LOGIN), &both("http://elsewhere.test/")).await;
     let authorized = auth.authorize(&pull("a")).await.unwrap();
     assert!(header(&authorized).unwrap().starts_with("Basic "));
     // Nor with credentials at a foreign realm, while the registry itself takes them.
@@ -496,8 +496,7 @@ async fn redirects_of_a_token_server_are_not_followed() {
         (StatusCode::TEMPORARY_REDIRECT, [("location", location.clone())]).into_response()
     })
     .await;
-    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("")).await);
+    let auth = taught(Some(LOGIN), &server.challenge("")).await;
     let error = auth.authorize(&pull("a")).await.unwrap_err().to_string();
     assert!(error.contains("redirects elsewhere"), "{error}");
     assert_eq!(elsewhere.count(), 0);
@@ -510,8 +509,7 @@ async fn a_server_without_get_is_sent_the_form_and_remembered() {
         _ => format!(r#"{{"access_token":"t{before}"}}"#).into_response(),
     })
     .await;
-    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("")).await);
+    let auth = taught(Some(LOGIN), &server.challenge("")).await;
     assert_eq!(header(&auth.authorize(&pull("a")).await.unwrap()), Some("Bearer t1"));
     assert_eq!(header(&auth.authorize(&pull("b")).await.unwrap()), Some("Bearer t2"));
     let seen = server.seen();
@@ -538,8 +536,7 @@ async fn a_refresh_token_goes_in_a_form_or_not_at_all() {
     })
     .await;
     let login = r#"{"identitytoken":"s3cret"}"#;
-    let auth = authenticator(REGISTRY, Some(login), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("")).await);
+    let auth = taught(Some(login), &server.challenge("")).await;
     let scope = push("a").mounting_from("b".parse().unwrap());
     assert_eq!(header(&auth.authorize(&scope).await.unwrap()), Some("Bearer t0"));
     let error = auth.authorize(&pull("c")).await.unwrap_err().to_string();
@@ -550,8 +547,7 @@ async fn a_refresh_token_goes_in_a_form_or_not_at_all() {
     assert_eq!(seen[0].all("refresh_token"), ["s3cret"]);
     assert_eq!(seen[0].all("scope"), ["repository:a:pull,push repository:b:pull"]);
 
-    let auth = authenticator(REGISTRY, Some(login), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &headers("Basic realm=x")).await);
+    let auth = taught(Some(login), &headers("Basic realm=x")).await;
     let error = auth.authorize(&pull("a")).await.unwrap_err();
     assert!(matches!(error, AuthError::IdentityToken { .. }), "{error}");
 }
@@ -609,8 +605,7 @@ async fn passing_failures_are_tried_again_within_bounds() {
         _ => (StatusCode::SERVICE_UNAVAILABLE, "down for maintenance").into_response(),
     })
     .await;
-    let auth = authenticator(REGISTRY, None, &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("")).await);
+    let auth = taught(None, &server.challenge("")).await;
     assert_eq!(header(&auth.authorize(&pull("a")).await.unwrap()), Some("Bearer t"));
     assert_eq!(server.count(), 3);
     for (name, requests, expected) in [
@@ -649,8 +644,7 @@ async fn giving_up_holds_nobody_up() {
         token("t", 60)
     })
     .await;
-    let auth = Arc::new(authenticator(REGISTRY, None, &ManualClock::new()));
-    assert!(teach(&auth, &pull("a"), &server.challenge("")).await);
+    let auth = Arc::new(taught(None, &server.challenge("")).await);
     let other = auth.clone();
     let gone = tokio::spawn(async move { other.authorize(&pull("a")).await.map(|_| ()) });
     wait_until(|| server.count() == 1).await;
@@ -664,11 +658,9 @@ async fn giving_up_holds_nobody_up() {
 #[tokio::test]
 async fn nothing_shows_a_secret() {
     let server = Server::start(|_, _| token("s3cret", 60)).await;
-    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&auth, &pull("a"), &server.challenge("")).await);
+    let auth = taught(Some(LOGIN), &server.challenge("")).await;
     let bearer = auth.authorize(&pull("a")).await.unwrap();
-    let basic_auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
-    assert!(teach(&basic_auth, &pull("a"), &headers("Basic realm=x")).await);
+    let basic_auth = taught(Some(LOGIN), &headers("Basic realm=x")).await;
     let basic = basic_auth.authorize(&pull("a")).await.unwrap();
     let shown = format!("{bearer:?} {basic:?} {:?} {:?} {auth:?}", bearer.header(), basic.header());
     assert!(!shown.contains("s3cret"), "{shown}");

@@ -22,7 +22,7 @@ use super::credential::{self, Credential};
 use super::error::AuthError;
 use super::realm;
 use crate::http::address::is_private;
-use crate::http::retry::{self, Decision, Failure};
+use crate::http::retry::{self, Failure};
 use crate::http::{Backoff, RetryPolicy, body, describe};
 use crate::text::shorten;
 
@@ -182,10 +182,8 @@ impl TokenClient {
                     (Failure::Connection, problem)
                 }
             };
-            match POLICY.decide(attempt, failure, (self.jitter)()) {
-                Decision::Again(wait) => tokio::time::sleep(wait).await,
-                Decision::GiveUp => return Err(fails(request.realm, problem)),
-            }
+            let wait = POLICY.decide(attempt, failure, (self.jitter)());
+            tokio::time::sleep(wait.ok_or_else(|| fails(request.realm, problem))?).await;
             attempt += 1;
         }
     }

@@ -1,4 +1,5 @@
-//! One try of a request, until the headers of its answer: turn, permit, authorization, sending.
+//! One try of a request, until the headers of its answer: turn, permit, authorization, sending,
+//! redirects.
 
 use http::{HeaderMap, Method, StatusCode, header};
 use reqwest::{Client, RequestBuilder, Response};
@@ -19,6 +20,8 @@ use crate::trace;
 /// Authorizations for one try. The authenticator bounds refusals by itself; but tokens that live
 /// for a second can end on their way.
 const MAX_AUTHORIZATIONS: u32 = 4;
+/// Redirects followed for one request.
+const MAX_REDIRECTS: u32 = 5;
 
 impl Origin {
     /// The headers of the final answer, after authentication and redirects.
@@ -64,9 +67,9 @@ impl Origin {
     /// Sends the request once, when it is its turn, and tells the limits what came of it.
     async fn in_turn(&self, call: &Call<'_>) -> Try<(Response, Option<Authorization>)> {
         // The permit first: a token could end while it is waited for.
-        let permit = self.limits.requests.acquire(call.flow);
-        let permit = fair::waiting(permit, || self.pulses.beat(call.flow)).await;
-        if let Some(cause) = self.closed() {
+        let permit = self.settings.limits.requests.acquire(call.flow);
+        let permit = fair::waiting(permit, || self.settings.pulses.beat(call.flow)).await;
+        if let Some(cause) = self.settings.limits.closed() {
             return Err(Failed::Final(cause));
         }
         let _in_flight = self.metrics.begin(WindowKind::Requests);
@@ -86,7 +89,7 @@ impl Origin {
             | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
             _ => permit.good(call.latency_class()),
         }
-        self.metrics.window(WindowKind::Requests, self.limits.requests.window());
+        self.metrics.window(WindowKind::Requests, self.settings.limits.requests.window());
         Ok((response, authorization))
     }
 
@@ -133,9 +136,37 @@ impl Origin {
         Ok((request, Some(authorization)))
     }
 
+    /// The headers of the answer that `response`, which is a redirect, leads to.
+    async fn follow(&self, call: &Call<'_>, mut response: Response) -> Try<Response> {
+        let mut base = call.url.clone();
+        for _ in 0..MAX_REDIRECTS {
+            let address =
+                response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
+            let url =
+                address.and_then(|address| link::resolve(&base, address)).ok_or_else(|| {
+                    Failed::Final(Cause::Protocol(
+                        "the registry redirects to an address that is not allowed".to_owned(),
+                    ))
+                })?;
+            // Whatever authorizes it was accepted with the first request.
+            let (request, _) = self.prepare(call, &url).await.map_err(Failed::Final)?;
+            response = self.send(call, request).await?;
+            if retry::is_transient(response.status()) {
+                return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
+            }
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            base = url;
+        }
+        Err(Failed::Final(Cause::Protocol(format!(
+            "the registry redirects more than {MAX_REDIRECTS} times"
+        ))))
+    }
+
     /// Waits for the headers of the answer.
-    pub(super) async fn send(&self, call: &Call<'_>, request: RequestBuilder) -> Try<Response> {
-        let patience = call.patience.unwrap_or(self.timeouts.idle);
+    async fn send(&self, call: &Call<'_>, request: RequestBuilder) -> Try<Response> {
+        let patience = call.patience.unwrap_or(self.settings.timeouts.idle);
         match timeout(patience, request.send()).await {
             Err(_) => Err(self.broke_off(Cause::TimedOut(patience))),
             Ok(Err(error)) => {
@@ -148,7 +179,7 @@ impl Origin {
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
                 if !retry::is_transient(response.status()) {
-                    self.pulses.beat(call.flow);
+                    self.settings.pulses.beat(call.flow);
                 }
                 Ok(response)
             }

@@ -1,8 +1,7 @@
 //! One HTTP origin: all that its requests share, and the way that each of them takes.
 //!
 //! - `call`, here: tries a request until its answer cannot change any more.
-//! - `exchange`: one try. Waits for its turn, authorizes and sends the request.
-//! - `redirect`: goes where an answer leads.
+//! - `exchange`: one try. Waits for its turn, authorizes and sends the request, follows redirects.
 //! - `receive`: reads what comes, bounded in bytes and in time.
 //! - `upload`: sends a body that can be read only once, in one try.
 //! - `pause`: what a refusal means for all other requests.
@@ -10,7 +9,6 @@
 mod exchange;
 mod pause;
 mod receive;
-mod redirect;
 mod upload;
 
 use std::sync::Arc;
@@ -31,13 +29,13 @@ use super::operation::Operation;
 use super::transport::{Timeouts, Tls, Transport};
 use crate::fair::{Flow, Pulses};
 use crate::http::RetryPolicy;
-use crate::http::retry::{Decision, Failure};
+use crate::http::retry::Failure;
 use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::RegistryHost;
 use crate::repository::{Cause, Error, Result};
 
 /// How one origin is to be spoken to.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub struct Settings {
     pub tls: Tls,
     pub limits: Arc<Limits>,
@@ -47,6 +45,8 @@ pub struct Settings {
     pub auth_realms: Vec<String>,
     pub timeouts: Timeouts,
     pub policy: RetryPolicy,
+    /// Random numbers from 0 to 1 that spread retries.
+    pub jitter: fn() -> f64,
 }
 
 /// One scheme, host and port, with its credentials, limits and metrics.
@@ -55,14 +55,9 @@ pub(super) struct Origin {
     /// `https://host/v2/`.
     pub base: Url,
     pub authenticator: Authenticator,
-    pub limits: Arc<Limits>,
-    pub timeouts: Timeouts,
+    pub settings: Settings,
     dialect: &'static dyn Dialect,
     transport: Transport,
-    pulses: Pulses,
-    policy: RetryPolicy,
-    /// Random numbers from 0 to 1 that spread retries.
-    jitter: fn() -> f64,
     metrics: Arc<RegistryMetrics>,
     /// The user was told that the pull quota runs low.
     quota_is_low: AtomicBool,
@@ -100,7 +95,6 @@ impl Origin {
         dialect: &'static dyn Dialect,
         settings: Settings,
         credentials: Arc<CredentialStore>,
-        jitter: fn() -> f64,
         metrics: Arc<RegistryMetrics>,
     ) -> Result<Self> {
         let failed = |cause| Error::new("set up", host.to_string(), cause);
@@ -116,29 +110,15 @@ impl Origin {
             base: base.clone(),
             credentials,
             client: transport.api().clone(),
-            token_client: transport.api().clone(),
-            allowed_realms: settings.auth_realms,
+            allowed_realms: settings.auth_realms.clone(),
             clock: Arc::new(std::time::Instant::now),
-            jitter,
+            jitter: settings.jitter,
             metrics: metrics.clone(),
         });
-        let limits = settings.limits;
-        metrics.window(WindowKind::Requests, limits.requests.window());
-        metrics.window(WindowKind::Uploads, limits.uploads.window());
-        Ok(Self {
-            host,
-            base,
-            authenticator,
-            limits,
-            timeouts: settings.timeouts,
-            dialect,
-            transport,
-            pulses: settings.pulses,
-            policy: settings.policy,
-            jitter,
-            metrics,
-            quota_is_low: AtomicBool::new(false),
-        })
+        metrics.window(WindowKind::Requests, settings.limits.requests.window());
+        metrics.window(WindowKind::Uploads, settings.limits.uploads.window());
+        let quota_is_low = AtomicBool::new(false);
+        Ok(Self { host, base, authenticator, settings, dialect, transport, metrics, quota_is_low })
     }
 
     /// A request without headers and body.
@@ -171,11 +151,8 @@ impl Origin {
     pub async fn call(&self, call: &Call<'_>) -> Result<Answer> {
         let mut tries = Tries::begin();
         loop {
-            let answer = match self.exchange(call).await {
-                Ok(response) => self.read(response, call.limit).await,
-                Err(failed) => Err(failed),
-            };
-            match answer {
+            let tried = async { self.read(self.exchange(call).await?, call.limit).await };
+            match tried.await {
                 Ok(answer) => return Ok(answer),
                 Err(failed) => self.wait_for_next_try(call, failed, &mut tries).await?,
             }
@@ -186,15 +163,17 @@ impl Origin {
     pub async fn open(&self, call: &Call<'_>) -> Result<std::result::Result<Response, Answer>> {
         let mut tries = Tries::begin();
         loop {
-            let failed = match self.exchange(call).await {
-                Ok(response) if response.status().is_success() => return Ok(Ok(response)),
-                Ok(response) => match self.read(response, MAX_ERROR_BODY).await {
-                    Ok(answer) => return Ok(Err(answer)),
-                    Err(failed) => failed,
-                },
-                Err(failed) => failed,
+            let tried = async {
+                let response = self.exchange(call).await?;
+                if response.status().is_success() {
+                    return Ok(Ok(response));
+                }
+                self.read(response, MAX_ERROR_BODY).await.map(Err)
             };
-            self.wait_for_next_try(call, failed, &mut tries).await?;
+            match tried.await {
+                Ok(opened) => return Ok(opened),
+                Err(failed) => self.wait_for_next_try(call, failed, &mut tries).await?,
+            }
         }
     }
 
@@ -215,26 +194,22 @@ impl Origin {
                 (cause, Failure::Status(answer.status, wait))
             }
         };
-        let random = (self.jitter)();
+        let (policy, random) = (&self.settings.policy, (self.settings.jitter)());
         let decision = if call.operation.is_deletion() {
-            self.policy.decide_deletion(tries.made, failure, tries.began.elapsed(), random)
+            policy.decide_deletion(tries.made, failure, tries.began.elapsed(), random)
         } else {
-            self.policy.decide(tries.made, failure, random)
+            policy.decide(tries.made, failure, random)
         };
-        match decision {
-            Decision::GiveUp => {
-                if let Failure::Status(_, Some(wait)) = failure {
-                    pause::mention(&mut cause, wait);
-                }
-                Err(call.error(cause).after(tries.made))
+        let Some(wait) = decision else {
+            if let Failure::Status(_, Some(asked)) = failure {
+                pause::mention(&mut cause, asked);
             }
-            Decision::Again(wait) => {
-                tracing::debug!(step = call.operation.step(), what = %call.what, %cause, ?wait, tries = tries.made, "trying again");
-                tokio::time::sleep(wait).await;
-                self.metrics.retried();
-                tries.made += 1;
-                Ok(())
-            }
-        }
+            return Err(call.error(cause).after(tries.made));
+        };
+        tracing::debug!(step = call.operation.step(), what = %call.what, %cause, ?wait, tries = tries.made, "trying again");
+        tokio::time::sleep(wait).await;
+        self.metrics.retried();
+        tries.made += 1;
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 use tokio::time::Instant;
 
-use super::Origin;
+use super::{Origin, Settings};
 use crate::http::retry::retry_after;
 use crate::registry::answer::Answer;
 use crate::registry::link;
@@ -16,11 +16,6 @@ use crate::repository::Cause;
 const MAX_CLOSED: Duration = Duration::from_secs(3600);
 
 impl Origin {
-    /// Why no request is sent at the moment: the refusal that asked for a long pause.
-    pub fn closed(&self) -> Option<Cause> {
-        self.limits.closed()
-    }
-
     /// Reads the wait that a refusal asks for, and holds all requests back for as long.
     pub(super) fn heed(&self, answer: &Answer, refusal: &Cause) -> Option<Duration> {
         let message = match refusal {
@@ -30,11 +25,12 @@ impl Origin {
         let now = SystemTime::now();
         let wait = retry_after(&answer.headers, now)
             .or_else(|| self.dialect.wait(&answer.headers, message, now));
+        let Settings { limits, policy, .. } = &self.settings;
         match wait {
-            Some(wait) if wait <= self.policy.patience => self.limits.requests.pause(wait),
+            Some(wait) if wait <= policy.patience => limits.requests.pause(wait),
             Some(wait) if link::same_origin(&self.base, &answer.url) => {
                 let until = Instant::now() + wait.min(MAX_CLOSED);
-                self.limits.close(until, refusal.clone());
+                limits.close(until, refusal.clone());
             }
             _ => {}
         }

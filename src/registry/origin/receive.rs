@@ -18,10 +18,11 @@ impl Origin {
     pub(super) async fn read(&self, mut response: Response, limit: usize) -> Try<Answer> {
         let (status, headers, url) =
             (response.status(), response.headers().clone(), response.url().clone());
+        let idle = self.settings.timeouts.idle;
         let mut body = BytesMut::new();
         loop {
-            match timeout(self.timeouts.idle, response.chunk()).await {
-                Err(_) => return Err(self.broke_off(Cause::TimedOut(self.timeouts.idle))),
+            match timeout(idle, response.chunk()).await {
+                Err(_) => return Err(self.broke_off(Cause::TimedOut(idle))),
                 Ok(Err(error)) => return Err(self.broke_off(failure::cause(&error))),
                 Ok(Ok(None)) => break,
                 Ok(Ok(Some(chunk))) => {
@@ -44,7 +45,7 @@ impl Origin {
     /// A body as it comes, each chunk within the idle time-out.
     pub fn chunks(&self, call: &Call<'_>, response: Response) -> BoxStream<'static, Result<Bytes>> {
         let (step, subject) = (call.operation.step(), call.what.to_string());
-        let (idle, metrics) = (self.timeouts.idle, self.metrics.clone());
+        let (idle, metrics) = (self.settings.timeouts.idle, self.metrics.clone());
         let stream = futures_util::stream::unfold(Some(response), move |response| {
             let (subject, metrics) = (subject.clone(), metrics.clone());
             async move {

@@ -18,9 +18,9 @@ impl Origin {
     pub async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
         // Not a permit for requests: that would be held for as long as the source takes, and a
         // source in the same registry needs permits to go on.
-        let permit = self.limits.uploads.acquire(call.flow).await;
-        self.limits.requests.turn(call.flow).await;
-        if let Some(cause) = self.closed() {
+        let permit = self.settings.limits.uploads.acquire(call.flow).await;
+        self.settings.limits.requests.turn(call.flow).await;
+        if let Some(cause) = self.settings.limits.closed() {
             return Err(call.error(cause));
         }
         let in_flight = self.metrics.begin(WindowKind::Uploads);
@@ -41,7 +41,7 @@ impl Origin {
                 }
                 Err(error) => Err(self.broke_off(failure::cause(&error))),
             },
-            waited = progress.stalled(self.timeouts) => Err(self.broke_off(Cause::TimedOut(waited))),
+            waited = progress.stalled(self.settings.timeouts) => Err(self.broke_off(Cause::TimedOut(waited))),
         };
         drop(in_flight);
         let answer = match answer {
@@ -53,17 +53,17 @@ impl Origin {
         match answer.status {
             StatusCode::TOO_MANY_REQUESTS => {
                 permit.overloaded();
-                self.limits.requests.refused(sent);
+                self.settings.limits.requests.refused(sent);
             }
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
             _ => {
                 permit.good(call.latency_class());
-                self.limits.requests.taken(sent);
+                self.settings.limits.requests.taken(sent);
             }
         }
-        self.metrics.window(WindowKind::Uploads, self.limits.uploads.window());
+        self.metrics.window(WindowKind::Uploads, self.settings.limits.uploads.window());
         if retry::is_transient(answer.status) {
             self.heed(&answer, &call.refusal(&answer));
         }

@@ -37,8 +37,8 @@ impl Vendor for DockerHub {
         host.is_docker_hub()
     }
 
-    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
-        None
+    fn dialect(&self) -> &'static dyn Dialect {
+        &DockerHub
     }
 }
 

@@ -5,32 +5,36 @@ use std::time::{Duration, SystemTime};
 
 use http::HeaderMap;
 
-use super::Vendor;
+use super::{DIALECTS, Vendor};
 use crate::oci::RegistryHost;
 use crate::registry::dialect::{Dialect, Quota};
 use crate::repository::ErrorKind;
 
 #[derive(Debug)]
-pub(super) struct Generic {
-    pub known: &'static [&'static dyn Vendor],
-}
+pub(super) struct Generic;
 
 impl Dialect for Generic {
     fn kind(&self, codes: &[String]) -> Option<ErrorKind> {
-        self.known.iter().find_map(|vendor| vendor.kind(codes))
+        DIALECTS.iter().find_map(|dialect| dialect.kind(codes))
     }
 
     fn wait(&self, headers: &HeaderMap, message: &str, now: SystemTime) -> Option<Duration> {
-        self.known.iter().find_map(|vendor| vendor.wait(headers, message, now))
+        DIALECTS.iter().find_map(|dialect| dialect.wait(headers, message, now))
     }
 
     fn quota(&self, headers: &HeaderMap) -> Option<Quota> {
-        self.known.iter().find_map(|vendor| vendor.quota(headers))
+        DIALECTS.iter().find_map(|dialect| dialect.quota(headers))
     }
 }
 
 impl Vendor for Generic {
     fn is_at(&self, _: &RegistryHost) -> bool {
         true
+    }
+
+    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
+        Some(
+            "it frees it when its garbage collection runs; docker-registry's is `registry garbage-collect CONFIG`, while nobody pushes",
+        )
     }
 }

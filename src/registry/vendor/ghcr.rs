@@ -24,8 +24,8 @@ impl Vendor for Ghcr {
         host.name() == "ghcr.io"
     }
 
-    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
-        None
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Ghcr
     }
 }
 

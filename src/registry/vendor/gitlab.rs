@@ -2,12 +2,9 @@
 
 use super::Vendor;
 use crate::oci::RegistryHost;
-use crate::registry::dialect::Dialect;
 
 #[derive(Debug)]
 pub(super) struct GitLab;
-
-impl Dialect for GitLab {}
 
 impl Vendor for GitLab {
     fn is_at(&self, host: &RegistryHost) -> bool {

@@ -21,7 +21,7 @@ impl Vendor for Google {
         is_within(host, "gcr.io") || is_within(host, "pkg.dev")
     }
 
-    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
-        None
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Google
     }
 }

@@ -2,12 +2,9 @@
 
 use super::Vendor;
 use crate::oci::RegistryHost;
-use crate::registry::dialect::Dialect;
 
 #[derive(Debug)]
 pub(super) struct Harbor;
-
-impl Dialect for Harbor {}
 
 impl Vendor for Harbor {
     fn is_at(&self, host: &RegistryHost) -> bool {

@@ -2,20 +2,13 @@
 
 use super::{Vendor, is_within};
 use crate::oci::RegistryHost;
-use crate::registry::dialect::Dialect;
 
 #[derive(Debug)]
 pub(super) struct Hosted;
-
-impl Dialect for Hosted {}
 
 impl Vendor for Hosted {
     fn is_at(&self, host: &RegistryHost) -> bool {
         let domains = ["docker.io", "quay.io", "azurecr.io", "amazonaws.com", "public.ecr.aws"];
         domains.iter().any(|domain| is_within(host, domain))
-    }
-
-    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
-        None
     }
 }

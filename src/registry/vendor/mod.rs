@@ -15,6 +15,8 @@ mod harbor;
 mod hosted;
 mod zot;
 
+use std::fmt::Debug;
+
 use async_trait::async_trait;
 
 use super::Registry;
@@ -23,10 +25,20 @@ use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::Result;
 
+use docker_hub::DockerHub;
+use generic::Generic;
+use ghcr::Ghcr;
+use google::Google;
+
 #[async_trait]
-pub(super) trait Vendor: Dialect {
+pub(super) trait Vendor: Debug + Send + Sync {
     /// Whether the product runs at this host.
     fn is_at(&self, host: &RegistryHost) -> bool;
+
+    /// How its answers are read.
+    fn dialect(&self) -> &'static dyn Dialect {
+        &Generic
+    }
 
     /// Every repository that the credentials may see.
     async fn repositories(&self, registry: &Registry, flow: Flow) -> Result<Vec<RepositoryName>> {
@@ -35,30 +47,21 @@ pub(super) trait Vendor: Dialect {
 
     /// What an operator has to do after deletions, before their space is free. `None`: nothing.
     fn follow_up(&self, _host: &RegistryHost) -> Option<&'static str> {
-        Some(
-            "it frees it when its garbage collection runs; docker-registry's is `registry garbage-collect CONFIG`, while nobody pushes",
-        )
+        None
     }
 }
 
-/// Products with a dialect, known by their own hosts.
-static DIALECTS: [&dyn Vendor; 3] = [&docker_hub::DockerHub, &ghcr::Ghcr, &google::Google];
-/// The others. Some are only guessed by a host's name, so nothing that matters may follow from it.
-static OTHERS: [&dyn Vendor; 4] = [&hosted::Hosted, &gitlab::GitLab, &harbor::Harbor, &zot::Zot];
-static GENERIC: generic::Generic = generic::Generic { known: &DIALECTS };
+/// The dialects that are known.
+static DIALECTS: [&dyn Dialect; 3] = [&DockerHub, &Ghcr, &Google];
 
-/// How the answers of the registry at `host` are read.
-pub(super) fn dialect(host: &RegistryHost) -> &'static dyn Dialect {
-    match DIALECTS.into_iter().find(|vendor| vendor.is_at(host)) {
-        Some(vendor) => vendor,
-        None => &GENERIC,
-    }
-}
+/// The products in the order in which a host is compared. Those behind Google are partly guessed by
+/// the host's name, so they have no dialect of their own.
+static VENDORS: [&dyn Vendor; 7] =
+    [&DockerHub, &Ghcr, &Google, &hosted::Hosted, &gitlab::GitLab, &harbor::Harbor, &zot::Zot];
 
 /// The product that runs at `host`.
-fn of(host: &RegistryHost) -> &'static dyn Vendor {
-    let known = DIALECTS.into_iter().chain(OTHERS).find(|vendor| vendor.is_at(host));
-    known.unwrap_or(&GENERIC)
+pub(super) fn of(host: &RegistryHost) -> &'static dyn Vendor {
+    VENDORS.into_iter().find(|vendor| vendor.is_at(host)).unwrap_or(&Generic)
 }
 
 /// Whether the host is this domain or below it.

@@ -2,12 +2,9 @@
 
 use super::Vendor;
 use crate::oci::RegistryHost;
-use crate::registry::dialect::Dialect;
 
 #[derive(Debug)]
 pub(super) struct Zot;
-
-impl Dialect for Zot {}
 
 impl Vendor for Zot {
     fn is_at(&self, host: &RegistryHost) -> bool {

@@ -282,14 +282,12 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_told_without_its_content() {
+    fn malformed_files_are_reported_without_their_content() {
         let (_dir, path) = file(&json!({ "auths": { "r.io": { "auth": "czNjcmV0" } } }));
         let file = AuthFile::read(&path).unwrap().unwrap();
         let error = file.entries(&"r.io".parse().unwrap(), None).err().unwrap().to_string();
-        assert!(
-            error.contains("an `auth` for r.io that is not base64 of user:password"),
-            "{error}"
-        );
+        let expected = "an `auth` for r.io that is not base64 of user:password";
+        assert!(error.contains(expected), "{error}");
         assert!(!error.contains("s3cret") && !error.contains("czNjcmV0"), "{error}");
         for content in [r#"{"auths":"s3cret"}"#, "s3cret", "[1]", r#"{"auths":{"r.io":"s3cret"}}"#]
         {

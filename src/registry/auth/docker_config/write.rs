@@ -15,7 +15,7 @@ use crate::registry::auth::error::AuthError;
 use crate::registry::auth::helper::Helper;
 use crate::secret::Environment;
 
-/// Who keeps a credential.
+/// Where a credential is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Keeper {
     /// The auth file itself.
@@ -43,19 +43,16 @@ pub async fn store(
         Credential::RefreshToken(token) => json!({ "identitytoken": token.expose_secret() }),
     };
     if let Some(name) = file.as_ref().and_then(|file| helper_to_write(file, registry)) {
-        let server = server_name(registry);
-        Helper::new(name, server, environment)?.store(credential).await?;
+        Helper::new(name, server_name(registry), environment)?.store(credential).await?;
         // docker's mark that the helper has it.
         entry = json!({});
         keeper = Keeper::Helper(name.to_owned());
     }
-    let (path, registry) = (path.to_owned(), registry.clone());
-    blocking(move || {
-        change(&path, |auths| {
-            auths.retain(|key, _| !names(key, &registry));
-            auths.insert(server_name(&registry).to_owned(), entry);
-            true
-        })
+    let registry = registry.clone();
+    change(path, move |auths| {
+        auths.retain(|key, _| !names(key, &registry));
+        auths.insert(server_name(&registry).to_owned(), entry);
+        true
     })
     .await?;
     Ok(keeper)
@@ -71,19 +68,15 @@ pub async fn erase(
     let Some(file) = read_blocking(path).await? else { return Ok(false) };
     let mut erased = false;
     if let Some(name) = helper_to_write(&file, registry) {
-        let server = server_name(registry);
-        erased = Helper::new(name, server, environment)?.erase().await?;
+        erased = Helper::new(name, server_name(registry), environment)?.erase().await?;
     }
-    let (path, registry) = (path.to_owned(), registry.clone());
-    let removed = blocking(move || {
-        change(&path, |auths| {
-            let before = auths.len();
-            auths.retain(|key, _| !names(key, &registry));
-            auths.len() < before
-        })
-    })
-    .await?;
-    Ok(erased || removed)
+    let registry = registry.clone();
+    let removed = change(path, move |auths| {
+        let before = auths.len();
+        auths.retain(|key, _| !names(key, &registry));
+        auths.len() < before
+    });
+    Ok(removed.await? || erased)
 }
 
 fn helper_to_write<'a>(file: &'a AuthFile, registry: &RegistryHost) -> Option<&'a str> {
@@ -96,36 +89,37 @@ fn names(key: &str, registry: &RegistryHost) -> bool {
 }
 
 /// Changes the `auths` of the file; `edit` says whether it did. Gives that back.
-fn change(
+async fn change(
     path: &Path,
-    edit: impl FnOnce(&mut Map<String, Value>) -> bool,
+    edit: impl FnOnce(&mut Map<String, Value>) -> bool + Send + 'static,
 ) -> Result<bool, AuthError> {
-    let malformed = || problem(path, "is not an auth file".to_owned());
-    let bytes = read(path)?.unwrap_or_else(|| b"{}".to_vec());
-    let mut document: Map<String, Value> =
-        serde_json::from_slice(&bytes).map_err(|_| malformed())?;
-    let auths = document.entry("auths").or_insert_with(|| json!({}));
-    if auths.is_null() {
-        *auths = json!({});
-    }
-    if !edit(auths.as_object_mut().ok_or_else(malformed)?) {
-        return Ok(false);
-    }
-    let mut text = serde_json::to_vec_pretty(&document).map_err(|_| malformed())?;
-    text.push(b'\n');
-    replace(path, &text)
-        .map_err(|error| problem(path, format!("cannot be written: {}", error.kind())))?;
-    Ok(true)
+    let path = path.to_owned();
+    blocking(move || {
+        let malformed = || problem(&path, "is not an auth file".to_owned());
+        let bytes = read(&path)?.unwrap_or_else(|| b"{}".to_vec());
+        let mut document: Map<String, Value> =
+            serde_json::from_slice(&bytes).map_err(|_| malformed())?;
+        let auths = document.entry("auths").or_insert_with(|| json!({}));
+        if auths.is_null() {
+            *auths = json!({});
+        }
+        if !edit(auths.as_object_mut().ok_or_else(malformed)?) {
+            return Ok(false);
+        }
+        let mut text = serde_json::to_vec_pretty(&document).map_err(|_| malformed())?;
+        text.push(b'\n');
+        replace(&path, &text)
+            .map_err(|error| problem(&path, format!("cannot be written: {}", error.kind())))?;
+        Ok(true)
+    })
+    .await
 }
 
 /// Puts a new file in the place of the old one, whole or not at all. A temporary file is readable
 /// by its owner only from the beginning.
 fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    // Through a link, as people keep their configuration elsewhere.
-    let path = match path.canonicalize() {
-        Ok(real) => real,
-        Err(_) => path.to_owned(),
-    };
+    // Links are followed, because people keep their configuration elsewhere.
+    let path = path.canonicalize().unwrap_or(path.to_owned());
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = directory.unwrap_or(Path::new("."));
     std::fs::create_dir_all(directory)?;
