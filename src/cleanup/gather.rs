@@ -14,7 +14,7 @@ use serde::Deserialize;
 use super::plan::{Abilities, Builder, Snapshot};
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
-use crate::repository::{ErrorKind, Reference, Repository, Result, Times, read_small_blob};
+use crate::repository::{ErrorKind, Reference, Repository, Result, read_small_blob};
 use crate::state::{Created, KnownManifests, ListedReferrers, ManifestFacts, ManifestSummary};
 
 /// How many tags or manifests are requested at once; the registry's connection limit may lower it.
@@ -112,11 +112,11 @@ impl Gathering<'_> {
             let examined =
                 futures_util::stream::iter(std::mem::take(&mut next)).map(|digest| async {
                     let examined = self.examine(&digest).await;
-                    let times = self.repository.times(&digest).await;
-                    (digest, examined, times)
+                    let pushed = self.repository.pushed_at(&digest).await;
+                    (digest, examined, pushed)
                 });
             let mut examined = std::pin::pin!(examined.buffer_unordered(PARALLEL));
-            while let Some((digest, examined, times)) = examined.next().await {
+            while let Some((digest, examined, pushed)) = examined.next().await {
                 match examined {
                     Ok(None) => builder.absent(&digest),
                     Err(reason) => builder.unreadable(&digest, reason),
@@ -128,7 +128,7 @@ impl Gathering<'_> {
                             Err(error) => builder.cut_short(error.to_string()),
                         }
                         // If the time cannot be read, the age is not known, and the manifest stays.
-                        if let Ok(Times { pushed: Some(at), .. }) = times {
+                        if let Ok(Some(at)) = pushed {
                             builder.time(&digest, ClockSource::Pushed, at);
                         }
                         builder.time(&digest, ClockSource::FirstSeen, seen.first_seen);

@@ -16,26 +16,20 @@ use super::{files, listing};
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Result};
 
-/// An archive that was unpacked; its files go when this is dropped.
+/// The images of an archive, in a temporary folder that goes when this is dropped.
 #[derive(Debug)]
 pub struct Archive {
     layout: Layout,
-    _folder: TempDir,
-}
-
-/// An archive in the making. Dropped without `finish`, it leaves nothing.
-#[derive(Debug)]
-pub struct NewArchive {
-    layout: Layout,
-    file: PathBuf,
     folder: TempDir,
+    /// Where `finish` writes the archive. `None`: it was opened to be read, and what is written to
+    /// its layout is lost.
+    file: Option<PathBuf>,
 }
 
 impl Archive {
-    /// Unpacks an archive into the system's temporary folder (`TMPDIR`).
+    /// Unpacks an archive into the system's temporary folder (`TMPDIR`), to be read.
     pub async fn unpack(file: impl AsRef<Path>) -> Result<Self> {
-        let name = format!("oci-archive:{}", file.as_ref().display());
-        let path = file.as_ref().to_owned();
+        let (name, path) = (name_of(file.as_ref()), file.as_ref().to_owned());
         let unpacked = files::blocking(move || {
             let folder = TempDir::with_prefix("tranship-")?;
             unpack(&path, folder.path())?;
@@ -49,8 +43,7 @@ impl Archive {
             );
             return Err(Error::new("unpack", name, cause));
         }
-        let layout = Layout::open_as(folder.path(), name).await?;
-        Ok(Self { layout, _folder: folder })
+        Self::open(folder, name, None).await
     }
 
     /// An archive without images that stands for one that does not exist, under its name.
@@ -61,60 +54,63 @@ impl Archive {
             Ok(folder)
         });
         let folder = made.await.map_err(|error| failed("look at", &name, error))?;
-        let layout = Layout::open_as(folder.path(), name).await?;
-        Ok(Self { layout, _folder: folder })
+        Self::open(folder, name, None).await
     }
 
-    /// The archive's images. What is written there is lost.
-    pub fn layout(&self) -> &Layout {
-        &self.layout
-    }
-}
-
-impl NewArchive {
-    /// Begins an archive that will be `file`, without images.
+    /// Begins an archive that will be `file`, without images. Dropped without `finish`, it leaves
+    /// nothing.
     pub async fn begin(file: impl AsRef<Path>) -> Result<Self> {
-        Self::new(file.as_ref().to_owned(), false).await
+        Self::write(file.as_ref(), false).await
     }
 
-    /// Begins an archive that will be `file`, with the images that `file` has now, if it exists.
+    /// The same, with the images that `file` has now, if it exists.
     pub async fn update(file: impl AsRef<Path>) -> Result<Self> {
-        Self::new(file.as_ref().to_owned(), true).await
+        Self::write(file.as_ref(), true).await
     }
 
-    async fn new(file: PathBuf, keep: bool) -> Result<Self> {
-        let name = format!("oci-archive:{}", file.display());
-        let (beside, old) = (parent(&file).to_owned(), file.clone());
+    async fn write(file: &Path, keep: bool) -> Result<Self> {
+        let (name, path) = (name_of(file), file.to_owned());
         let made = files::blocking(move || {
-            let made = tempfile::Builder::new().prefix(".tranship-").tempdir_in(&beside);
-            let folder = made.map_err(files::at(&beside))?;
-            if keep && old.try_exists().map_err(files::at(&old))? {
-                unpack(&old, folder.path())?;
+            let beside = parent(&path);
+            let made = tempfile::Builder::new().prefix(".tranship-").tempdir_in(beside);
+            let folder = made.map_err(files::at(beside))?;
+            if keep && path.try_exists().map_err(files::at(&path))? {
+                unpack(&path, folder.path())?;
             }
             listing::create(folder.path())?;
             Ok(folder)
         });
         let folder = made.await.map_err(|error| failed("begin", &name, error))?;
-        let layout = Layout::open_as(folder.path(), name).await?;
-        Ok(Self { layout, file, folder })
+        Self::open(folder, name, Some(file.to_owned())).await
     }
 
-    /// Where the archive's images go.
+    async fn open(folder: TempDir, name: String, file: Option<PathBuf>) -> Result<Self> {
+        let layout = Layout::open_as(folder.path(), name).await?;
+        Ok(Self { layout, folder, file })
+    }
+
+    /// The archive's images.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
 
-    /// Packs the layout, and gives the archive its name when all of it is on disk.
+    /// Packs the layout, and gives the archive its name when all of it is on disk. Does nothing if
+    /// it was opened to be read.
     pub async fn finish(self) -> Result<()> {
-        let name = format!("oci-archive:{}", self.file.display());
+        let Some(file) = self.file else { return Ok(()) };
+        let name = name_of(&file);
         let packed = files::blocking(move || {
             let new = self.folder.path().join("archive.new");
             pack(self.layout.folder(), &new)?;
-            fs::rename(&new, &self.file).map_err(files::at(&self.file))?;
-            files::sync_folder(parent(&self.file))
+            fs::rename(&new, &file).map_err(files::at(&file))?;
+            files::sync_folder(parent(&file))
         });
         packed.await.map_err(|error| failed("write", name, error))
     }
+}
+
+fn name_of(file: &Path) -> String {
+    format!("oci-archive:{}", file.display())
 }
 
 fn parent(file: &Path) -> &Path {
@@ -224,7 +220,7 @@ mod tests {
         let file = folder.path().join("a.tar");
         let mut packed = Vec::new();
         for _ in 0..2 {
-            let archive = NewArchive::begin(&file).await.unwrap();
+            let archive = Archive::begin(&file).await.unwrap();
             let manifest = fill(archive.layout()).await;
             archive.finish().await.unwrap();
             let back = Archive::unpack(&file).await.unwrap();
@@ -235,7 +231,7 @@ mod tests {
         }
         assert_eq!(packed[0], packed[1]);
         // One that is given up leaves the file that was there, and nothing else.
-        let abandoned = NewArchive::begin(&file).await.unwrap();
+        let abandoned = Archive::begin(&file).await.unwrap();
         fill(abandoned.layout()).await;
         drop(abandoned);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
@@ -281,7 +277,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_no_archive_says_so() {
+    async fn a_file_that_is_no_archive_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("x.tar");
         assert!(Archive::unpack(&file).await.is_err());
@@ -289,7 +285,7 @@ mod tests {
         let error = Archive::unpack(&file).await.unwrap_err().to_string();
         assert!(error.contains("no `oci-layout` file"), "{error}");
         // Cut in the middle.
-        let archive = NewArchive::begin(&file).await.unwrap();
+        let archive = Archive::begin(&file).await.unwrap();
         archive.finish().await.unwrap();
         let whole = fs::read(&file).unwrap();
         fs::write(&file, &whole[..520]).unwrap();

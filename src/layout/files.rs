@@ -1,8 +1,9 @@
 //! The files of a layout: where they are, and how they are written so that a crash at any
 //! moment leaves either the old content or the new.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -65,28 +66,10 @@ pub(super) fn touched(metadata: &fs::Metadata) -> io::Result<SystemTime> {
     Ok(changed(metadata).map_or(modified, |changed| changed.max(modified)))
 }
 
-#[cfg(unix)]
-pub(super) fn changed(metadata: &fs::Metadata) -> Option<SystemTime> {
-    use std::os::unix::fs::MetadataExt;
+fn changed(metadata: &fs::Metadata) -> Option<SystemTime> {
     let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
     let nanos = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).ok()?);
     SystemTime::UNIX_EPOCH.checked_add(seconds + nanos)
-}
-
-#[cfg(not(unix))]
-pub(super) fn changed(_: &fs::Metadata) -> Option<SystemTime> {
-    None
-}
-
-/// The number that tells a file from another one that took its name.
-#[cfg(unix)]
-pub(super) fn inode(metadata: &fs::Metadata) -> Option<u64> {
-    Some(std::os::unix::fs::MetadataExt::ino(metadata))
-}
-
-#[cfg(not(unix))]
-pub(super) fn inode(_: &fs::Metadata) -> Option<u64> {
-    None
 }
 
 /// A folder of blobs that is a link: what is in it may belong to other layouts, too, whose lists
@@ -142,7 +125,7 @@ pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
 /// Writes a file that is not there yet, and makes its content survive a power failure.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let write = || {
-        let mut file = OpenOptions::new().write(true).create_new(true).open(path)?;
+        let mut file = File::create_new(path)?;
         file.write_all(content)?;
         file.sync_data()
     };

@@ -116,7 +116,7 @@ impl Layout {
         offset: u64,
         length: Option<u64>,
     ) -> Result<BlobReader> {
-        let subject = || self.at(&Reference::Digest(digest.clone()));
+        let subject = self.at_digest(digest);
         let path = files::blob(&self.0.folder, digest);
         let opened = files::blocking(move || {
             let file = files::found(std::fs::File::open(&path)).map_err(files::at(&path))?;
@@ -125,16 +125,15 @@ impl Layout {
             Ok(metadata.is_file().then_some((file, metadata.len())))
         })
         .await
-        .map_err(|error| failed("open blob", subject(), error))?;
+        .map_err(|error| failed("open blob", &subject, error))?;
         let Some((file, size)) = opened else {
-            return Err(Error::new("open blob", subject(), Cause::Missing));
+            return Err(Error::new("open blob", subject, Cause::Missing));
         };
         if offset > size {
             let cause = Cause::Protocol(format!("it has {size} bytes, none at {offset}"));
-            return Err(Error::new("open blob", subject(), cause));
+            return Err(Error::new("open blob", subject, cause));
         }
         let length = length.unwrap_or(u64::MAX).min(size - offset);
-        let subject = subject();
         let chunks = files::chunks(file, offset, length)
             .map(move |chunk| chunk.map_err(|error| failed("read blob", &subject, error)));
         Ok(BlobReader { offset, chunks: chunks.boxed() })
@@ -155,8 +154,7 @@ impl Layout {
         digest: &Digest,
         media_type: Option<&str>,
     ) -> Result<Option<Manifest>> {
-        let fail =
-            |cause| Error::new("read manifest", self.at(&Reference::Digest(digest.clone())), cause);
+        let fail = |cause| Error::new("read manifest", self.at_digest(digest), cause);
         let path = files::blob(&self.0.folder, digest);
         let raw = files::blocking(move || files::read(&path, MAX_MANIFEST_BYTES as u64)).await;
         let Some(raw) = raw.map_err(|error| fail(Cause::Io(error.to_string())))? else {
@@ -169,6 +167,11 @@ impl Layout {
     /// For error messages: the repository and what in it.
     pub(super) fn at(&self, reference: &Reference) -> String {
         format!("{}{}", self.0.name, reference.suffix())
+    }
+
+    /// The same for a manifest or a blob.
+    pub(super) fn at_digest(&self, digest: &Digest) -> String {
+        format!("{}@{digest}", self.0.name)
     }
 }
 

@@ -1,58 +1,15 @@
-//! Blobs that somebody counts on. Those who count on a blob make its file young again, as git does,
-//! while they hold the blobs against collectors. `garbage` has the whole protocol.
+//! Blobs that a push relies on. A push that finds a blob in place makes its file young again, as git
+//! does, while it holds the blobs against collectors. `garbage` has the whole protocol.
 
 use std::collections::HashSet;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use super::{dropped, files};
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
 use crate::oci::{Digest, Manifest, media_type};
-
-/// How long others may hold the lock, which they need for moments only.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
-
-/// How the blobs of a layout are held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// Nothing is removed meanwhile. Several can hold blobs so.
-    Shared,
-    /// Nobody else looks for blobs or freshens them meanwhile.
-    Alone,
-}
-
-/// Holds the blobs of a layout against other processes and tasks until the result is dropped.
-#[expect(clippy::disallowed_methods, reason = "it is only called where blocking is allowed")]
-pub(super) fn hold(layout: &Path, hold: Hold) -> io::Result<File> {
-    let own = files::own(layout);
-    let path = own.join("blobs.lock");
-    let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = match open() {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(&own).map_err(files::at(&own))?;
-            open()
-        }
-        opened => opened,
-    };
-    let file = file.map_err(files::at(&path))?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
-    loop {
-        let attempt = match hold {
-            Hold::Shared => file.try_lock_shared(),
-            Hold::Alone => file.try_lock(),
-        };
-        match attempt {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
-                std::thread::sleep(LOCK_PAUSE);
-            }
-            Err(error) => return Err(files::at(&path)(error.into())),
-        }
-    }
-}
 
 /// Makes a blob's file no older than a minute and gives its size in bytes; `None` if there is none. The
 /// answer stays true for as long as the blobs are held.

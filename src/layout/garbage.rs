@@ -40,14 +40,14 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::folder::Layout;
-use super::fresh::{Hold, hold};
 use super::index::Index;
 use super::listing::Listing;
+use super::lock::{Hold, hold};
 use super::{dropped, files};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest};
@@ -73,12 +73,8 @@ impl Layout {
         dry_run: bool,
     ) -> io::Result<Garbage> {
         let listing = Arc::clone(&self.0.listing);
-        let mut collector = Collector {
-            layout: self.0.folder.clone(),
-            oldest,
-            marks: Marks::new(self.0.folder.clone()),
-            garbage: Garbage::default(),
-        };
+        let mut collector =
+            Collector { oldest, marks: Marks::default(), garbage: Garbage::default() };
         let looked = files::blocking(move || {
             let candidates = collector.look(&listing)?;
             Ok((collector, candidates))
@@ -136,33 +132,9 @@ impl Names {
     }
 }
 
-/// Everything that can be reached from `roots`. `read` tells what a manifest names, or `None` where
-/// it is not there.
-fn mark<E>(
-    roots: Vec<Pointer>,
-    mut read: impl FnMut(&Pointer) -> std::result::Result<Option<Arc<Names>>, E>,
-) -> std::result::Result<HashSet<Digest>, E> {
-    let mut reached = HashSet::new();
-    let mut met: HashSet<Pointer> = HashSet::new();
-    let mut next = roots;
-    while let Some(pointer) = next.pop() {
-        if met.contains(&pointer) {
-            continue;
-        }
-        reached.insert(pointer.digest.clone());
-        if let Some(names) = read(&pointer)? {
-            next.extend(names.manifests.iter().filter(|named| !met.contains(*named)).cloned());
-            reached.extend(names.blobs.iter().cloned());
-        }
-        met.insert(pointer);
-    }
-    Ok(reached)
-}
-
 /// What can be reached from the list, kept up to date.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Marks {
-    layout: PathBuf,
     /// Content never changes under its digest, so each manifest is read once.
     known: HashMap<Pointer, Arc<Names>>,
     /// The list that `reached` was made from.
@@ -173,33 +145,39 @@ struct Marks {
 }
 
 impl Marks {
-    fn new(layout: PathBuf) -> Self {
-        let (known, reached) = Default::default();
-        Self { layout, known, index: None, reached, complete: false }
-    }
-
     /// What can be reached from the list as it is now.
     fn update(&mut self, listing: &Listing) -> io::Result<&HashSet<Digest>> {
         let index = listing.load()?;
         let same = self.index.as_ref().is_some_and(|before| Arc::ptr_eq(before, &index));
-        if !(same && self.complete) {
-            let mut complete = true;
-            self.reached = mark(roots(&index)?, |pointer| {
-                let names = self.read(pointer)?;
-                complete &= names.is_some();
-                io::Result::Ok(names)
-            })?;
-            (self.index, self.complete) = (Some(index), complete);
+        if same && self.complete {
+            return Ok(&self.reached);
         }
+        let (mut reached, mut met, mut complete) = (HashSet::new(), HashSet::new(), true);
+        let mut next = roots(&index)?;
+        while let Some(pointer) = next.pop() {
+            if met.contains(&pointer) {
+                continue;
+            }
+            reached.insert(pointer.digest.clone());
+            if let Some(names) = self.read(&listing.layout, &pointer)? {
+                next.extend(names.manifests.iter().filter(|named| !met.contains(*named)).cloned());
+                reached.extend(names.blobs.iter().cloned());
+            } else {
+                complete = false;
+            }
+            met.insert(pointer);
+        }
+        (self.index, self.reached, self.complete) = (Some(index), reached, complete);
         Ok(&self.reached)
     }
 
-    fn read(&mut self, pointer: &Pointer) -> io::Result<Option<Arc<Names>>> {
+    /// What a manifest names; `None` if it is not there.
+    fn read(&mut self, layout: &Path, pointer: &Pointer) -> io::Result<Option<Arc<Names>>> {
         if let Some(names) = self.known.get(pointer) {
             return Ok(Some(Arc::clone(names)));
         }
         let Pointer { digest, media_type } = pointer;
-        let path = files::blob(&self.layout, digest);
+        let path = files::blob(layout, digest);
         let Some(raw) = files::read(&path, MAX_MANIFEST_BYTES as u64)? else { return Ok(None) };
         let manifest = Manifest::parse(raw.into(), media_type.as_deref(), Some(digest));
         let manifest = manifest.map_err(|error| {
@@ -221,7 +199,6 @@ struct Candidate {
 
 #[derive(Debug)]
 struct Collector {
-    layout: PathBuf,
     /// Files that were written later stay. `None`: all of them.
     oldest: Option<SystemTime>,
     marks: Marks,
@@ -231,11 +208,11 @@ struct Collector {
 impl Collector {
     /// Finds what may be removed, while others can write.
     fn look(&mut self, listing: &Listing) -> io::Result<Vec<Candidate>> {
-        refuse_links(&self.layout)?;
+        refuse_links(&listing.layout)?;
         let reached = self.marks.update(listing)?;
         let mut garbage = Garbage::default();
         let mut candidates = Vec::new();
-        for entry in entries(&self.layout.join(files::BLOBS))? {
+        for entry in entries(&listing.layout.join(files::BLOBS))? {
             let name = entry.file_name();
             let algorithm = name.to_str().filter(|name| ["sha256", "sha512"].contains(name));
             let path = entry.path();
@@ -276,14 +253,15 @@ impl Collector {
 
     /// Removes those files of a batch that nothing needs even now. The caller holds the list's lock.
     fn sweep(&mut self, listing: &Listing, batch: &[Candidate]) -> io::Result<()> {
-        let _alone = hold(&self.layout, Hold::Alone)?;
-        refuse_links(&self.layout)?;
+        let layout = &listing.layout;
+        let _alone = hold(layout, Hold::BlobsAlone)?;
+        refuse_links(layout)?;
         let reached = self.marks.update(listing)?;
         for Candidate { digest, .. } in batch {
             if reached.contains(digest) {
                 continue;
             }
-            let path = files::blob(&self.layout, digest);
+            let path = files::blob(layout, digest);
             let metadata = files::found(fs::symlink_metadata(&path)).map_err(files::at(&path))?;
             let Some(metadata) = metadata.filter(fs::Metadata::is_file) else { continue };
             if is_young(self.oldest, files::touched(&metadata).map_err(files::at(&path))?) {
@@ -315,7 +293,7 @@ fn roots(index: &Index) -> io::Result<Vec<Pointer>> {
     let mut roots = Vec::with_capacity(index.entries().len());
     for entry in index.entries() {
         let Some(digest) = entry.digest.clone() else {
-            let why = entry.problem().unwrap_or("it has no digest");
+            let why = entry.problem.as_deref().unwrap_or("it has no digest");
             return Err(unknown(format!("an entry of index.json is not understood: {why}")));
         };
         roots.push(Pointer { digest, media_type: entry.media_type.clone() });

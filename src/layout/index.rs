@@ -54,8 +54,10 @@ pub(super) struct Entry {
     pub digest: Option<Digest>,
     pub media_type: Option<String>,
     ref_name: Option<String>,
-    tag: Option<Tag>,
-    problem: Option<String>,
+    /// The tag in `ref_name`, if it has one.
+    pub tag: Option<Tag>,
+    /// Why the entry is not understood in full, if it is not.
+    pub problem: Option<String>,
 }
 
 impl Entry {
@@ -84,21 +86,11 @@ impl Entry {
         Self { raw, digest: digest.ok(), media_type, ref_name, tag, problem }
     }
 
-    /// Why the entry is not understood in full, if it is not.
-    pub fn problem(&self) -> Option<&str> {
-        self.problem.as_deref()
-    }
-
     fn new(descriptor: &Descriptor, tag: Option<&Tag>) -> serde_json::Result<Self> {
         let mut descriptor = descriptor.clone();
         descriptor.annotations =
             tag.map(|tag| BTreeMap::from([(REF_NAME.to_owned(), tag.to_string())]));
         to_raw_value(&descriptor).map(Self::read)
-    }
-
-    /// The tag of the entry, if what names it has one.
-    pub fn tag(&self) -> Option<&Tag> {
-        self.tag.as_ref()
     }
 
     fn is_named(&self, tag: &Tag) -> bool {
@@ -190,37 +182,34 @@ impl Index {
             return Ok(false);
         }
         let entry = Entry::new(descriptor, Some(tag))?;
-        let mut at = 0;
         let entries = self.edited();
-        entries.retain(|entry| {
-            at += 1;
-            !named(entry) || Some(at - 1) == first
-        });
-        match first {
-            Some(first) => entries[first] = entry,
-            None => entries.push(entry),
-        }
+        entries.retain(|entry| !named(entry));
+        // In the place of the first one, before which none was removed.
+        entries.insert(first.unwrap_or(entries.len()), entry);
         Ok(true)
     }
 
     /// Lists an image without a tag, unless it is listed, with a tag or without.
     pub fn list(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
-        // Not by `by_digest`, which would be sorted again for each of many edits.
-        if self.entries.iter().any(|entry| entry.digest.as_ref() == Some(&descriptor.digest)) {
-            return Ok(false);
-        }
-        let entry = Entry::new(descriptor, None)?;
-        self.edited().push(entry);
-        Ok(true)
+        self.list_unless(descriptor, |_| true)
     }
 
     /// Lists an image without a tag, unless it has such an entry, which stays when all tags of the image
     /// have moved.
     pub fn list_untagged(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
-        let listed = |entry: &Entry| {
-            entry.ref_name.is_none() && entry.digest.as_ref() == Some(&descriptor.digest)
-        };
-        if self.entries.iter().any(listed) {
+        self.list_unless(descriptor, |entry| entry.ref_name.is_none())
+    }
+
+    /// Lists an image without a tag, unless one of its entries suffices.
+    fn list_unless(
+        &mut self,
+        descriptor: &Descriptor,
+        suffices: impl Fn(&Entry) -> bool,
+    ) -> serde_json::Result<bool> {
+        // Not by `by_digest`, which would be sorted again for each of many edits.
+        let is_listed =
+            |entry: &Entry| entry.digest.as_ref() == Some(&descriptor.digest) && suffices(entry);
+        if self.entries.iter().any(is_listed) {
             return Ok(false);
         }
         let entry = Entry::new(descriptor, None)?;
@@ -230,16 +219,16 @@ impl Index {
 
     /// Drops every entry with this tag; gives whether there was one.
     pub fn drop_tag(&mut self, tag: &Tag) -> bool {
-        let before = self.entries.len();
-        self.edited().retain(|entry| entry.tag.as_ref() != Some(tag));
-        self.entries.len() < before
+        self.drop_all(|entry| entry.tag.as_ref() == Some(tag))
     }
 
     /// Drops every entry of an image; gives whether there was one.
     pub fn drop_digest(&mut self, digest: &Digest) -> bool {
-        let before = self.entries.len();
-        self.edited().retain(|entry| entry.digest.as_ref() != Some(digest));
-        self.entries.len() < before
+        self.drop_all(|entry| entry.digest.as_ref() == Some(digest))
+    }
+
+    fn drop_all(&mut self, unwanted: impl FnMut(&mut Entry) -> bool) -> bool {
+        self.edited().extract_if(.., unwanted).count() > 0
     }
 }
 
@@ -270,12 +259,8 @@ mod tests {
     }
 
     fn image(content: &str) -> Descriptor {
-        serde_json::from_value(serde_json::json!({
-            "mediaType": media_type::OCI_MANIFEST,
-            "digest": Digest::of(content.as_bytes()),
-            "size": content.len(),
-        }))
-        .unwrap()
+        let digest = Digest::of(content.as_bytes());
+        Descriptor::new(media_type::OCI_MANIFEST, digest, content.len() as u64)
     }
 
     fn text(index: &Index) -> String {
@@ -415,7 +400,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_looked_up_is_the_first_that_it_means(
+        fn lookups_find_the_first_matching_entry(
             entries in prop::collection::vec((0..12_u8, 0..4_u8), 0..20)
         ) {
             let mut index = listing(&entries);

@@ -4,24 +4,21 @@
 //! Edits that wait for each other are carried out together: reading, writing and three fsyncs
 //! are paid once for all of them.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
-use super::fresh::Hold;
 use super::index::Index;
-use super::upload::UploadId;
+use super::lock::{Hold, hold};
+use super::upload::new_path;
 use super::{dropped, files, fresh};
 use crate::oci::{Digest, Manifest, Tag};
-
-/// How long another process may hold the lock, which it needs for one edit at a time.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(60);
-const LOCK_PAUSE: Duration = Duration::from_millis(5);
 
 /// File times move in ticks of some milliseconds: a file written again within a tick can look
 /// the same, so a file this young when it was read is read again.
@@ -29,7 +26,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct Listing {
-    layout: PathBuf,
+    pub layout: PathBuf,
     cached: Mutex<Option<Cached>>,
     waiting: Mutex<Vec<Waiting>>,
     /// Held by the task that carries out the waiting edits.
@@ -49,8 +46,8 @@ struct Stamp {
     modified: SystemTime,
     length: u64,
     /// These two change also when a file of the same length and time takes its place.
-    changed: Option<SystemTime>,
-    inode: Option<u64>,
+    changed: (i64, i64),
+    inode: u64,
 }
 
 /// A change of the list of images.
@@ -88,11 +85,8 @@ pub(super) enum Untagged {
     Always,
 }
 
-#[derive(Debug)]
-struct Waiting {
-    edit: Edit,
-    tell: oneshot::Sender<io::Result<Done>>,
-}
+/// An edit, and who waits for its result.
+type Waiting = (Edit, oneshot::Sender<io::Result<Done>>);
 
 impl Listing {
     pub fn new(layout: PathBuf) -> Self {
@@ -113,7 +107,7 @@ impl Listing {
     /// Carries out an edit and makes it durable.
     pub async fn edit(self: &Arc<Self>, edit: Edit) -> io::Result<Done> {
         let (tell, told) = oneshot::channel();
-        self.waiting.lock().push(Waiting { edit, tell });
+        self.waiting.lock().push((edit, tell));
         // In a task of its own, so that the edits of others are not cancelled with this caller.
         tokio::spawn(Arc::clone(self).carry_out());
         told.await.unwrap_or_else(|_| Err(io::Error::other("the edit was stopped")))
@@ -123,16 +117,14 @@ impl Listing {
         let _turn = self.turn.lock().await;
         let mut batch = std::mem::take(&mut *self.waiting.lock());
         // If the caller was cancelled, the edit must not happen later.
-        batch.retain(|waiting| !waiting.tell.is_closed());
+        batch.retain(|(_, tell)| !tell.is_closed());
         if batch.is_empty() {
             return;
         }
-        let file_lock = self.lock_file().await;
         let listing = Arc::clone(&self);
-        let (edits, tells): (Vec<_>, Vec<_>) =
-            batch.into_iter().map(|waiting| (waiting.edit, waiting.tell)).unzip();
+        let (edits, tells): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let result = files::blocking(move || {
-            let _file_lock = file_lock?;
+            let _alone = hold(&listing.layout, Hold::Index)?;
             listing.apply(&edits)
         })
         .await;
@@ -152,38 +144,12 @@ impl Listing {
         work: impl FnOnce(&Self) -> io::Result<T> + Send + 'static,
     ) -> io::Result<T> {
         let _turn = self.turn.lock().await;
-        let file_lock = self.lock_file().await?;
         let listing = Arc::clone(self);
         files::blocking(move || {
-            let _file_lock = file_lock;
+            let _alone = hold(&listing.layout, Hold::Index)?;
             work(&listing)
         })
         .await
-    }
-
-    /// Keeps other processes, and other handles of this one, from editing at the same time.
-    async fn lock_file(&self) -> io::Result<File> {
-        let own = files::own(&self.layout);
-        let path = own.join("lock");
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        loop {
-            let (own, path) = (own.clone(), path.clone());
-            let attempt = files::blocking(move || {
-                fs::create_dir_all(&own).map_err(files::at(&own))?;
-                let mut options = OpenOptions::new();
-                let file = options.create(true).truncate(false).write(true).open(&path);
-                let file = file.map_err(files::at(&path))?;
-                match file.try_lock() {
-                    Ok(()) => Ok(Some(file)),
-                    Err(TryLockError::WouldBlock) if Instant::now() < deadline => Ok(None),
-                    Err(error) => Err(files::at(&path)(error.into())),
-                }
-            });
-            match attempt.await? {
-                Some(file) => return Ok(file),
-                None => tokio::time::sleep(LOCK_PAUSE).await,
-            }
-        }
     }
 
     /// The index as it is now. Blocks.
@@ -193,8 +159,8 @@ impl Listing {
         let stamp = Stamp {
             modified: metadata.modified().map_err(files::at(&path))?,
             length: metadata.len(),
-            changed: files::changed(&metadata),
-            inode: files::inode(&metadata),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+            inode: metadata.ino(),
         };
         let touched = files::touched(&metadata).map_err(files::at(&path))?;
         if let Some(cached) = &*self.cached.lock()
@@ -256,7 +222,7 @@ impl Listing {
         if !edits.iter().any(|edit| matches!(edit, Edit::DropDigest(_))) {
             return Ok(());
         }
-        let _alone = fresh::hold(&self.layout, Hold::Alone)?;
+        let _alone = hold(&self.layout, Hold::BlobsAlone)?;
         for (at, edit) in edits.iter().enumerate() {
             if let Edit::DropDigest(digest) = edit
                 && index.by_digest(digest).is_none()
@@ -272,8 +238,7 @@ impl Listing {
     fn keep_blob(&self, manifest: &Manifest) -> io::Result<()> {
         let path = files::blob(&self.layout, &manifest.digest);
         if files::size(&path)?.is_none() {
-            let new = files::own(&self.layout).join("manifest.new");
-            files::remove(&new)?;
+            let new = new_path(&self.layout)?;
             files::write_new(&new, &manifest.raw)?;
             files::publish(&new, &path)?;
         }
@@ -309,10 +274,8 @@ impl Listing {
 
 /// Makes a folder a layout without images, unless it is one. Several may do so at once.
 pub(super) fn create(layout: &Path) -> io::Result<()> {
-    let blobs = layout.join(files::BLOBS);
-    let uploads = files::uploads(layout);
-    for folder in [&blobs, &uploads] {
-        fs::create_dir_all(folder).map_err(files::at(folder))?;
+    for folder in [layout.join(files::BLOBS), files::uploads(layout)] {
+        fs::create_dir_all(&folder).map_err(files::at(&folder))?;
     }
     // The marker last: a folder with it has everything.
     let index = Index::empty()?.to_bytes()?;
@@ -322,15 +285,16 @@ pub(super) fn create(layout: &Path) -> io::Result<()> {
         if files::size(&path)?.is_some() {
             continue;
         }
-        let new = uploads.join(UploadId::random()?.as_str());
+        let new = new_path(layout)?;
         files::write_new(&new, content)?;
         // A link is refused where a file is there by now; a rename would replace it.
         match fs::hard_link(&new, &path) {
-            Ok(()) => files::remove(&new)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => files::remove(&new)?,
             // Some file systems have no links: there, two who create at once are not told apart.
-            Err(_) => fs::rename(&new, &path).map(|()| true).map_err(files::at(&path))?,
-        };
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                fs::rename(&new, &path).map_err(files::at(&path))?;
+            }
+            _ => drop(files::remove(&new)?),
+        }
     }
     files::sync_folder(layout)
 }

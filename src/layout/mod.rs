@@ -4,11 +4,11 @@
 //! - [`Layouts`] (`root`): a folder tree, in which every layout is a repository named by its path.
 //! - [`archive`]: a layout in a tar file.
 //! - `listing`: the file `index.json`, edited safely; `index`: its content. `referrers`: what refers
-//!   to what in it.
+//!   to what in it. `lock`: who may change what.
 //! - `upload`: blobs on their way. `fresh`, `dropped`, `garbage`: what may be removed, and when.
 //! - `files`: the paths of a layout, and reading and writing them.
 //!
-//! Several tasks and processes can use a layout at once. Whatever is killed whenever, a blob is
+//! Several tasks and processes can use a layout at once, and be killed at any moment: a blob is
 //! either there with its whole verified content or not at all, and `index.json` is complete. What
 //! no listed image needs stays until it is collected (`garbage`).
 
@@ -20,6 +20,7 @@ mod fresh;
 mod garbage;
 mod index;
 mod listing;
+mod lock;
 mod put;
 mod referrers;
 mod repository;

@@ -3,13 +3,13 @@
 
 use std::path::Path;
 
-use super::files;
 use super::folder::{Layout, failed};
-use super::fresh::{self, Hold, hold};
 use super::listing::Untagged;
-use super::upload::{UploadId, hash_file};
+use super::lock::{Hold, hold};
+use super::upload::{hash_file, new_path};
+use super::{files, fresh};
 use crate::oci::{Digest, Manifest, RepositoryName, Tag};
-use crate::repository::{Placement, Reference, Result};
+use crate::repository::{Placement, Result};
 
 impl Layout {
     /// Whether the layout has a blob, if need be by making it this one's from the layout named
@@ -26,16 +26,14 @@ impl Layout {
         let has = files::blocking(move || {
             let path = files::blob(&layout, &wanted);
             if files::size(&path)?.is_some() {
-                let _held = hold(&layout, Hold::Shared)?;
+                let _held = hold(&layout, Hold::Blobs)?;
                 if fresh::freshen(&path)?.is_some() {
                     return Ok(true);
                 }
             }
             source.map_or(Ok(false), |source| mount(&source, &layout, &wanted))
         });
-        has.await.map_err(|error| {
-            failed("look for or mount blob", self.at(&Reference::Digest(digest.clone())), error)
-        })
+        has.await.map_err(|error| failed("look for or mount blob", self.at_digest(digest), error))
     }
 
     /// Stores a manifest's bytes under its digest, unless a blob that it names is not there, which
@@ -55,7 +53,7 @@ impl Layout {
             let there = files::size(&path)? == Some(length)
                 && files::read(&path, length)?.as_deref() == Some(&manifest.raw[..]);
             if there {
-                let _held = hold(&folder, Hold::Shared)?;
+                let _held = hold(&folder, Hold::Blobs)?;
                 if let Some(lacks) = fresh::missing(&folder, &manifest)? {
                     return Ok(Some(lacks));
                 }
@@ -63,11 +61,9 @@ impl Layout {
                     return Ok(None);
                 }
             }
-            let uploads = files::uploads(&folder);
-            std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
-            let new = uploads.join(UploadId::random()?.as_str());
+            let new = new_path(&folder)?;
             files::write_new(&new, &manifest.raw)?;
-            let _held = hold(&folder, Hold::Shared)?;
+            let _held = hold(&folder, Hold::Blobs)?;
             let lacks = fresh::missing(&folder, &manifest)?;
             match &lacks {
                 None => files::publish(&new, &path)?,
@@ -111,18 +107,13 @@ fn mount(source: &Path, layout: &Path, digest: &Digest) -> std::io::Result<bool>
     }
     {
         // A link is as old as what it links to.
-        let _held = hold(layout, Hold::Shared)?;
-        match std::fs::hard_link(source, &target) {
-            Ok(()) => return Ok(fresh::freshen(&target)?.is_some()),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                return Ok(fresh::freshen(&target)?.is_some());
-            }
-            Err(_) => {}
+        let _held = hold(layout, Hold::Blobs)?;
+        let refused = std::fs::hard_link(source, &target).err();
+        if refused.is_none_or(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
+            return Ok(fresh::freshen(&target)?.is_some());
         }
     }
-    let uploads = files::uploads(layout);
-    std::fs::create_dir_all(&uploads).map_err(files::at(&uploads))?;
-    let new = uploads.join(UploadId::random()?.as_str());
+    let new = new_path(layout)?;
     if files::found(std::fs::copy(source, &new)).map_err(files::at(&new))?.is_none() {
         // A collector took it from there meanwhile.
         return Ok(false);
@@ -134,7 +125,7 @@ fn mount(source: &Path, layout: &Path, digest: &Digest) -> std::io::Result<bool>
         return Ok(false);
     }
     copy.sync_data().map_err(files::at(&new))?;
-    let _held = hold(layout, Hold::Shared)?;
+    let _held = hold(layout, Hold::Blobs)?;
     files::publish(&new, &target)?;
     Ok(true)
 }

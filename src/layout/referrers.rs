@@ -13,14 +13,13 @@ use crate::oci::{Descriptor, Digest, Manifest};
 pub(super) struct Subjects(Mutex<HashMap<Digest, Option<(Digest, Descriptor)>>>);
 
 impl Subjects {
-    pub fn learn(&self, manifest: &Manifest) {
-        let subject = manifest.subject.as_ref();
-        let known = subject.map(|subject| (subject.digest.clone(), manifest.referrer_descriptor()));
-        self.0.lock().insert(manifest.digest.clone(), known);
-    }
-
-    pub fn learn_that_it_has_none(&self, digest: &Digest) {
-        self.0.lock().insert(digest.clone(), None);
+    /// `manifest`: what has this digest; `None` for something that is not a manifest.
+    pub fn learn(&self, digest: &Digest, manifest: Option<&Manifest>) {
+        let known = manifest.and_then(|manifest| {
+            let subject = manifest.subject.as_ref()?;
+            Some((subject.digest.clone(), manifest.referrer_descriptor()))
+        });
+        self.0.lock().insert(digest.clone(), known);
     }
 
     pub fn knows(&self, digest: &Digest) -> bool {

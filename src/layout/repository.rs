@@ -16,7 +16,7 @@ use crate::oci::selection::TagSelection;
 use crate::oci::{Descriptor, Digest, Manifest, Tag, derived};
 use crate::repository::{
     BlobBody, BlobReader, Capabilities, Cause, Error, Garbage, Placement, Reference, Repository,
-    Resolved, Result, Stored, Times, Untag, UploadSession, UploadStart,
+    Resolved, Result, Stored, Untag, UploadSession, UploadStart,
 };
 
 /// What stands before the name of an upload in its location.
@@ -73,9 +73,7 @@ impl Repository for Layout {
 
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
         let size = self.has_blob(digest).await;
-        size.map_err(|error| {
-            failed("look for blob", self.at(&Reference::Digest(digest.clone())), error)
-        })
+        size.map_err(|error| failed("look for blob", self.at_digest(digest), error))
     }
 
     async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
@@ -103,10 +101,9 @@ impl Repository for Layout {
             upload.append(body.chunks, Some(body.length)).await?;
             self.commit_upload(&id, upload, digest).await
         };
-        result.await.map_err(|error| {
-            let subject = self.at(&Reference::Digest(digest.clone()));
-            Error::new("upload blob", subject, cause(error))
-        })
+        result
+            .await
+            .map_err(|error| Error::new("upload blob", self.at_digest(digest), cause(error)))
     }
 
     async fn upload_status(&self, session: &UploadSession) -> Result<Option<UploadSession>> {
@@ -134,8 +131,8 @@ impl Repository for Layout {
 
     async fn put_manifest(&self, placement: &Placement, manifest: &Manifest) -> Result<Stored> {
         let subject = || match placement {
-            Placement::Tag(tag) => self.at(&Reference::Tag(tag.clone())),
-            _ => self.at(&Reference::Digest(manifest.digest.clone())),
+            Placement::Tag(_) => format!("{}{}", self.0.name, placement.suffix()),
+            Placement::Digest | Placement::Part => self.at_digest(&manifest.digest),
         };
         let fail = |error| failed("put manifest", subject(), error);
         let lacks = |blob: Digest| Error::new("put manifest", subject(), Cause::MissingPart(blob));
@@ -148,7 +145,7 @@ impl Repository for Layout {
             if let Done::Lacks(blob) = self.0.listing.edit(edit).await.map_err(fail)? {
                 return Err(lacks(blob));
             }
-            self.0.subjects.learn(manifest);
+            self.0.subjects.learn(&manifest.digest, Some(manifest));
         }
         Ok(Stored { lists_referrer: manifest.subject.is_some() })
     }
@@ -159,16 +156,15 @@ impl Repository for Layout {
         for entry in index.entries() {
             let Some(digest) = &entry.digest else { continue };
             if !self.0.subjects.knows(digest) {
-                match self.read_manifest(digest, entry.media_type.as_deref()).await {
-                    Ok(Some(manifest)) => self.0.subjects.learn(&manifest),
+                let manifest = match self.read_manifest(digest, entry.media_type.as_deref()).await {
                     // It may come later: sparse layouts are allowed.
                     Ok(None) => continue,
+                    Ok(manifest) => manifest,
                     // What is no manifest has no subject. A damaged one cannot be fetched either.
-                    Err(error) if matches!(error.cause(), Cause::Manifest(_)) => {
-                        self.0.subjects.learn_that_it_has_none(digest);
-                    }
+                    Err(error) if matches!(error.cause(), Cause::Manifest(_)) => None,
                     Err(error) => return Err(error),
-                }
+                };
+                self.0.subjects.learn(digest, manifest.as_ref());
             }
             listed.push(digest);
         }
@@ -190,10 +186,9 @@ impl Repository for Layout {
                 Edit::DropDigest(digest.clone())
             }
         };
-        let deleted = self.0.listing.edit(edit).await;
-        deleted
-            .map(|done| done == Done::Dropped)
-            .map_err(|error| failed("delete", self.at(reference), error))
+        let done = self.0.listing.edit(edit).await;
+        let done = done.map_err(|error| failed("delete", self.at(reference), error))?;
+        Ok(done == Done::Dropped)
     }
 
     fn capabilities(&self) -> Capabilities {
@@ -215,12 +210,12 @@ impl Repository for Layout {
         };
         let mut untagged = Vec::new();
         for entry in index.entries() {
-            let digest = match (entry.problem(), &entry.digest) {
+            let digest = match (&entry.problem, &entry.digest) {
                 (Some(why), _) => return Err(not_understood(why)),
                 (None, None) => return Err(not_understood("it has no digest")),
                 (None, Some(digest)) => digest,
             };
-            match entry.tag() {
+            match &entry.tag {
                 None => untagged.push(digest.clone()),
                 Some(tag)
                     if index.by_tag(tag).is_some_and(|it| it.digest.as_ref() != Some(digest)) =>
@@ -239,7 +234,7 @@ impl Repository for Layout {
     /// Tools that preserve times (`cp -p`, `rsync -a`, tar) bring files that look as old as their
     /// originals. That is right for the age of an image; the collection of garbage, which asks
     /// whether somebody is at work on a file, does not rely on it.
-    async fn times(&self, digest: &Digest) -> Result<Times> {
+    async fn pushed_at(&self, digest: &Digest) -> Result<Option<Timestamp>> {
         let path = files::blob(&self.0.folder, digest);
         let written = files::blocking(move || {
             let metadata = files::found(std::fs::metadata(&path)).map_err(files::at(&path))?;
@@ -249,10 +244,8 @@ impl Repository for Layout {
             let modified = metadata.modified().map_err(files::at(&path))?;
             Timestamp::try_from(modified).map(Some).map_err(std::io::Error::other)
         });
-        let pushed = written.await.map_err(|error| {
-            failed("look at the time of", self.at(&Reference::Digest(digest.clone())), error)
-        })?;
-        Ok(Times { pushed, pulled: None })
+        let written = written.await;
+        written.map_err(|error| failed("look at the time of", self.at_digest(digest), error))
     }
 
     async fn collect_garbage(
@@ -308,7 +301,7 @@ impl Layout {
 
     /// Whether an entry belongs to another image, by its tag or by its subject.
     async fn follows(&self, entry: &Entry) -> Result<bool> {
-        if let Some(tag) = entry.tag() {
+        if let Some(tag) = &entry.tag {
             return Ok(derived::parse(tag).is_some());
         }
         let Some(digest) = &entry.digest else { return Ok(false) };

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use super::{Layout, files};
-use crate::oci::{Digest, Manifest, Tag, derived, media_type};
+use crate::oci::{Descriptor, Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{
     BlobBody, BodyAborted, Cause, Placement, Reference, Repository, UploadSession, UploadStart,
 };
@@ -75,6 +75,11 @@ fn listed(folder: &Path) -> Vec<Value> {
     let content = fs::read(folder.join("index.json")).unwrap();
     let index: Value = serde_json::from_slice(&content).unwrap();
     index["manifests"].as_array().unwrap().clone()
+}
+
+fn set_modified(layout: &Layout, blob: &Digest, time: SystemTime) {
+    let file = fs::File::open(files::blob(layout.folder(), blob)).unwrap();
+    file.set_modified(time).unwrap();
 }
 
 fn partial_files(layout: &Layout) -> usize {
@@ -181,11 +186,11 @@ async fn content_with_another_digest_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn who_asks_for_an_upload_takes_it_over() {
+async fn asking_for_an_upload_takes_it_over() {
     let (_root, layout) = layout().await;
     let digest = Digest::of(b"first second");
     let session = begin(&layout, &digest).await;
-    // A sender that says something and then nothing more.
+    // A sender that stalls after its first bytes.
     let chunks = stream::iter([Ok(Bytes::from_static(b"first "))]).chain(stream::pending()).boxed();
     let silent = tokio::spawn({
         let (layout, session, digest) = (layout.clone(), session.clone(), digest.clone());
@@ -234,12 +239,8 @@ async fn locations_lead_nowhere_else() {
 #[tokio::test]
 async fn some_parts_may_be_missing() {
     let (_root, layout) = layout().await;
-    let absent = json!({
-        "mediaType": media_type::OCI_MANIFEST, "digest": Digest::of(b"absent"), "size": 6
-    });
-    let sparse = manifest(&json!({
-        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [absent],
-    }));
+    let absent = Descriptor::new(media_type::OCI_MANIFEST, Digest::of(b"absent"), 6);
+    let sparse = Manifest::index_of(&[absent]).unwrap();
     put(&layout, "sparse", &sparse).await;
     let config = push(&layout, b"{}").await;
     let foreign = manifest(&json!({
@@ -276,7 +277,7 @@ async fn a_damaged_manifest_is_noticed_and_repaired() {
 }
 
 #[tokio::test]
-async fn a_blob_is_no_manifest() {
+async fn a_blob_is_not_found_as_a_manifest() {
     let (_root, layout) = layout().await;
     let config = push(&layout, b"{}").await;
     let reference = Reference::Digest(config.clone());
@@ -350,7 +351,7 @@ async fn sha512_is_verified_too() {
 }
 
 #[tokio::test]
-async fn what_is_no_layout_is_not_opened() {
+async fn a_folder_that_is_no_layout_is_not_opened() {
     let folder = tempfile::tempdir().unwrap();
     let marker = folder.path().join("oci-layout");
     let cases = BTreeMap::from([

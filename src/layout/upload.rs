@@ -18,8 +18,8 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
-use super::files;
-use super::fresh::{self, Hold, hold};
+use super::lock::{Hold, hold};
+use super::{files, fresh};
 use crate::oci::{Digest, Hasher};
 
 /// Partial files that nobody has touched for this long are removed.
@@ -115,11 +115,7 @@ impl Uploads {
             }
             let id = UploadId::random()?;
             let path = folder.join(id.as_str());
-            OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&path)
-                .map_err(files::at(&path))?;
+            File::create_new(&path).map_err(files::at(&path))?;
             Ok(id)
         })
         .await
@@ -157,6 +153,13 @@ impl Uploads {
         }
         Arc::clone(slots.entry(id.clone()).or_default())
     }
+}
+
+/// The path of a new file, which is published or removed in the end.
+pub(super) fn new_path(layout: &Path) -> io::Result<PathBuf> {
+    let folder = files::uploads(layout);
+    fs::create_dir_all(&folder).map_err(files::at(&folder))?;
+    Ok(folder.join(UploadId::random()?.as_str()))
 }
 
 /// A partial file and its length; `Some((None, _))` where another process has it.
@@ -282,7 +285,7 @@ impl Upload {
                 writer.file.sync_data().map_err(files::at(&path))?;
                 // The last of it may have arrived long ago.
                 fresh::freshen_open(&writer.file, &path)?;
-                let _held = hold(&layout, Hold::Shared)?;
+                let _held = hold(&layout, Hold::Blobs)?;
                 files::publish(&path, &files::blob(&layout, &wanted))?;
             } else {
                 files::remove(&path)?;

@@ -1,6 +1,6 @@
 //! The one interface to everything that holds images: a repository in a registry, or a layout.
 //!
-//! All rooms above work with any repository on either side and never ask what kind it is: what
+//! All layers above work with any repository on either side and never ask what kind it is: what
 //! differs is in its [`Capabilities`] and in methods with defaults. The comments here are the
 //! contract, and `tests/it/conformance.rs` checks it against every implementation.
 
@@ -56,7 +56,7 @@ pub struct Resolved {
     pub media_type: Option<String>,
 }
 
-/// A blob's bytes from some offset on. They are not verified: who reads them hashes them.
+/// A blob's bytes from some offset on. They are not verified: the reader hashes them.
 pub struct BlobReader {
     /// The first byte that will come. 0 where the server ignored the offset asked for.
     pub offset: u64,
@@ -133,7 +133,7 @@ pub struct Capabilities {
     /// [`Repository::untagged`] lists manifests. Together with those that tags lead to, these are
     /// all manifests of the repository, referrers included.
     pub lists_untagged: bool,
-    /// [`Repository::times`] tells when manifests were pushed.
+    /// [`Repository::pushed_at`] tells when manifests were pushed.
     pub tells_push_times: bool,
     /// [`Repository::collect_garbage`] frees the space of what was deleted.
     pub collects_garbage: bool,
@@ -154,13 +154,6 @@ pub enum Untag {
     /// show less than what is deleted.
     #[default]
     Unknown,
-}
-
-/// When a manifest was used, as far as the repository tells.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Times {
-    pub pushed: Option<Timestamp>,
-    pub pulled: Option<Timestamp>,
 }
 
 /// What a collection of garbage removed, or would remove.
@@ -192,8 +185,8 @@ pub trait Repository: fmt::Debug + Send + Sync {
     /// The repository's own name within its store.
     fn path(&self) -> &str;
 
-    /// Every tag, in no particular order; an error where the list may lack one, because who
-    /// deletes concludes from what is not in it. `None`: there is no such repository, or it is
+    /// Every tag, in no particular order; an error where the list may lack one, because deletions
+    /// follow from what is not in it. `None`: there is no such repository, or it is
     /// empty (a registry need not tell one from the other).
     async fn tags(&self) -> Result<Option<Vec<Tag>>>;
 
@@ -260,10 +253,10 @@ pub trait Repository: fmt::Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// When a manifest was pushed and pulled last. Asked for each manifest of the repository, so an
-    /// implementation must answer most of these questions without a request.
-    async fn times(&self, _digest: &Digest) -> Result<Times> {
-        Ok(Times::default())
+    /// When a manifest was pushed last, if the repository tells. Asked for each manifest of the
+    /// repository, so an implementation must answer most of these questions without a request.
+    async fn pushed_at(&self, _digest: &Digest) -> Result<Option<Timestamp>> {
+        Ok(None)
     }
 
     /// Removes the blobs that no image of the repository needs and that nobody has written or

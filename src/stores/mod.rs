@@ -1,22 +1,16 @@
 //! Opens addresses: a registry's repository, a layout or an archive becomes a [`Repository`], in
-//! one way for every part of the program.
-//!
-//! `image`: which image of a repository is meant where none is named.
-
-mod image;
+//! one way for every part of the program. Where no image is named, it finds the one that is meant.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::fair::Flow;
-use crate::layout::archive::{Archive, NewArchive};
+use crate::layout::archive::Archive;
 use crate::layout::{Layout, Layouts};
 use crate::oci::address::repository_of;
-use crate::oci::{Address, ImageAddress, RepositoryName, Store};
+use crate::oci::{Address, Digest, ImageAddress, RepositoryName, Store, Tag};
 use crate::registry::Registries;
-use crate::repository::{Repository, Result};
-
-pub use image::{Image, OpenImage};
+use crate::repository::{Reference, Repository, Result};
 
 /// What an address is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +42,22 @@ pub struct Stores {
 /// An open repository. What an archive holds is readable as long as this lives.
 pub struct OpenRepository {
     repository: Arc<dyn Repository>,
-    files: Files,
+    /// What the repository is in, if it is an archive, or stands for something that does not exist.
+    archive: Option<Archive>,
 }
 
-/// What is behind an open repository besides the repository itself.
-enum Files {
-    None,
-    Temporary { _removed_when_dropped: Archive },
-    NewArchive(NewArchive),
+/// An open repository, and what the reference to it named.
+pub struct OpenImage {
+    opened: OpenRepository,
+    address: ImageAddress,
+}
+
+/// One image of a repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Image {
+    pub reference: Reference,
+    /// Its name, where it has one.
+    pub tag: Option<Tag>,
 }
 
 impl Stores {
@@ -80,7 +82,7 @@ impl Stores {
             Address::Registry(host, name) => {
                 let registry = self.registries.open(host)?;
                 let repository = registry.repository(flow, name.clone(), access.writes());
-                Ok(OpenRepository { repository, files: Files::None })
+                Ok(OpenRepository { repository, archive: None })
             }
             Address::Layout(folder) => open_layout(folder, access).await,
             Address::LayoutIn(folder, name) if access.writes() => {
@@ -105,9 +107,7 @@ impl Stores {
             Store::Layout(path) | Store::Archive(path) => Ok(vec![repository_of(path)]),
         }
     }
-}
 
-impl Stores {
     /// Opens the repository of an image that a person named.
     pub async fn open_image(
         &self,
@@ -122,12 +122,12 @@ impl Stores {
 
 impl OpenRepository {
     fn of(layout: Layout) -> Self {
-        Self { repository: Arc::new(layout), files: Files::None }
+        Self { repository: Arc::new(layout), archive: None }
     }
 
-    fn temporary(archive: Archive) -> Self {
+    fn in_archive(archive: Archive) -> Self {
         let repository = Arc::new(archive.layout().clone());
-        Self { repository, files: Files::Temporary { _removed_when_dropped: archive } }
+        Self { repository, archive: Some(archive) }
     }
 
     pub fn repository(&self) -> &Arc<dyn Repository> {
@@ -137,10 +137,50 @@ impl OpenRepository {
     /// Everything is written. An archive gets its name now, and not before; one that is dropped
     /// without this leaves nothing.
     pub async fn finish(self) -> Result<()> {
-        match self.files {
-            Files::NewArchive(archive) => archive.finish().await,
-            Files::None | Files::Temporary { .. } => Ok(()),
+        match self.archive {
+            Some(archive) => archive.finish().await,
+            None => Ok(()),
         }
+    }
+}
+
+impl OpenImage {
+    pub fn repository(&self) -> &Arc<dyn Repository> {
+        self.opened.repository()
+    }
+
+    /// The tag that was named.
+    pub fn tag(&self) -> Option<&Tag> {
+        self.address.tag.as_ref()
+    }
+
+    /// The digest that was named.
+    pub fn digest(&self) -> Option<&Digest> {
+        self.address.digest.as_ref()
+    }
+
+    /// The image that is meant: the one that was named, else `latest` of a registry and the only
+    /// image of a layout.
+    ///
+    /// # Errors
+    /// A layout has no image, or several and none was named.
+    pub async fn image(&self) -> Result<Image> {
+        let ImageAddress { tag, digest, .. } = &self.address;
+        let reference = match (digest, tag) {
+            (Some(digest), _) => Reference::Digest(digest.clone()),
+            (None, Some(tag)) => Reference::Tag(tag.clone()),
+            (None, None) => self.repository().default_image().await?,
+        };
+        let tag = match &reference {
+            Reference::Tag(tag) => Some(tag.clone()),
+            Reference::Digest(_) => tag.clone(),
+        };
+        Ok(Image { reference, tag })
+    }
+
+    /// See [`OpenRepository::finish`].
+    pub async fn finish(self) -> Result<()> {
+        self.opened.finish().await
     }
 }
 
@@ -149,7 +189,7 @@ async fn open_layout(folder: &Path, access: Access) -> Result<OpenRepository> {
         Access::Write | Access::Create => Layout::open_or_create(folder).await?,
         Access::Preview if !exists(folder).await => {
             let name = Address::Layout(folder.to_owned()).to_string();
-            return Ok(OpenRepository::temporary(Archive::empty(name).await?));
+            return Ok(OpenRepository::in_archive(Archive::empty(name).await?));
         }
         Access::Read | Access::Preview => Layout::open(folder).await?,
     };
@@ -158,19 +198,14 @@ async fn open_layout(folder: &Path, access: Access) -> Result<OpenRepository> {
 
 async fn open_archive(file: &Path, access: Access) -> Result<OpenRepository> {
     let archive = match access {
-        Access::Read => Archive::unpack(file).await?,
-        Access::Preview if exists(file).await => Archive::unpack(file).await?,
-        Access::Preview => Archive::empty(Address::Archive(file.to_owned()).to_string()).await?,
-        Access::Write | Access::Create => {
-            let archive = match access {
-                Access::Write => NewArchive::update(file).await?,
-                _ => NewArchive::begin(file).await?,
-            };
-            let repository = Arc::new(archive.layout().clone());
-            return Ok(OpenRepository { repository, files: Files::NewArchive(archive) });
+        Access::Preview if !exists(file).await => {
+            Archive::empty(Address::Archive(file.to_owned()).to_string()).await?
         }
+        Access::Read | Access::Preview => Archive::unpack(file).await?,
+        Access::Write => Archive::update(file).await?,
+        Access::Create => Archive::begin(file).await?,
     };
-    Ok(OpenRepository::temporary(archive))
+    Ok(OpenRepository::in_archive(archive))
 }
 
 /// Whether something has this path; also where that cannot be told, so that opening it says why.

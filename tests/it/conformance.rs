@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use tranship::oci::{Descriptor, Digest, Manifest, Tag, media_type};
 use tranship::repository::{
-    BlobBody, BodyAborted, ErrorKind, Placement, Reference, Repository, Result, Times, Untag,
+    BlobBody, BodyAborted, ErrorKind, Placement, Reference, Repository, Result, Untag,
     UploadSession, UploadStart,
 };
 
@@ -274,10 +274,10 @@ async fn a_tag_is_deleted_alone(one: &dyn Repository, abilities: Abilities) {
 
 async fn times_are_told_as_promised(one: &dyn Repository) {
     let absent = Digest::of(b"nobody has pushed this");
-    assert_eq!(one.times(&absent).await.unwrap(), Times::default());
+    assert_eq!(one.pushed_at(&absent).await.unwrap(), None);
     let image = push_image(one, "pushed now").await;
     one.put_manifest(&Placement::Digest, &image).await.unwrap();
-    let pushed = one.times(&image.digest).await.unwrap().pushed;
+    let pushed = one.pushed_at(&image.digest).await.unwrap();
     assert_eq!(pushed.is_some(), one.capabilities().tells_push_times);
     if let Some(pushed) = pushed {
         let age = Timestamp::now().duration_since(pushed);

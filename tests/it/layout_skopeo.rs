@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use tranship::layout::Layout;
-use tranship::layout::archive::{Archive, NewArchive};
+use tranship::layout::archive::Archive;
 use tranship::oci::Manifest;
 use tranship::repository::{Placement, Repository};
 
@@ -71,7 +71,7 @@ async fn skopeo_reads_what_we_write_and_we_what_it_writes() {
 async fn skopeo_reads_our_archives_and_we_its() {
     let root = tempfile::tempdir().unwrap();
     let (ours, theirs) = (root.path().join("ours.tar"), root.path().join("theirs.tar"));
-    let archive = NewArchive::begin(&ours).await.unwrap();
+    let archive = Archive::begin(&ours).await.unwrap();
     let image = write(archive.layout()).await;
     archive.finish().await.unwrap();
     let ours = format!("oci-archive:{}:1.0", ours.display());

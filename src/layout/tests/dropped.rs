@@ -4,17 +4,14 @@ use std::fs;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use serde_json::json;
 
-use super::{image, layout, manifest, put, tag};
+use super::{image, layout, put, set_modified, tag};
 use crate::layout::{Layout, files};
-use crate::oci::{Manifest, media_type};
+use crate::oci::Manifest;
 use crate::repository::{ErrorKind, Placement, Reference, Repository};
 
 fn index(child: &Manifest) -> Manifest {
-    manifest(&json!({
-        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [child.descriptor()],
-    }))
+    Manifest::index_of(&[child.descriptor()]).unwrap()
 }
 
 fn by_digest(manifest: &Manifest) -> Reference {
@@ -26,8 +23,7 @@ fn aside(layout: &Layout) -> usize {
 }
 
 fn age(layout: &Layout, manifest: &Manifest) {
-    let file = fs::File::open(files::blob(layout.folder(), &manifest.digest)).unwrap();
-    file.set_modified(SystemTime::now() - Duration::from_secs(86_400)).unwrap();
+    set_modified(layout, &manifest.digest, SystemTime::now() - Duration::from_secs(86_400));
 }
 
 /// The child is seen, deleted, and then named by an index that comes without it.
@@ -38,7 +34,7 @@ async fn an_index_brings_back_the_child_that_was_seen() {
     put(&layout, "child", &child).await;
     assert!(layout.resolve(&by_digest(&child)).await.unwrap().is_some());
     assert!(layout.delete(&by_digest(&child)).await.unwrap());
-    // Deleted it is: nobody finds it, and it cannot be deleted twice.
+    // It is deleted: it is not found, and cannot be deleted twice.
     assert_eq!(layout.manifest(&by_digest(&child)).await.unwrap(), None);
     assert!(!layout.delete(&by_digest(&child)).await.unwrap());
     // Nested, and listed by another handle, as another process does.
@@ -72,14 +68,14 @@ async fn a_child_of_an_index_that_was_just_pushed_stays() {
     assert!(layout.delete(&by_digest(&child)).await.unwrap());
     assert_eq!(layout.tags().await.unwrap(), Some(vec![tag("index")]));
     assert_eq!(layout.manifest(&by_digest(&child)).await.unwrap(), Some(child.clone()));
-    // Later it goes, if somebody wants it so.
+    // Later it can be deleted.
     age(&layout, &child);
     assert!(layout.delete(&by_digest(&child)).await.unwrap());
     assert_eq!(layout.manifest(&by_digest(&child)).await.unwrap(), None);
 }
 
 #[tokio::test]
-async fn what_was_deleted_is_not_kept_for_ever() {
+async fn deleted_manifests_are_not_kept_for_ever() {
     let (_root, layout) = layout().await;
     let one = image(&layout, "one", None).await;
     put(&layout, "one", &one).await;
@@ -93,14 +89,14 @@ async fn what_was_deleted_is_not_kept_for_ever() {
     assert_eq!(aside(&layout), 0);
 }
 
-/// Nothing is taken away while somebody looks.
+/// Nothing is removed while a push looks for blobs.
 #[tokio::test(flavor = "multi_thread")]
-async fn who_looks_is_waited_for() {
-    use crate::layout::fresh::{Hold, hold};
+async fn a_deletion_waits_while_blobs_are_held() {
+    use crate::layout::lock::{Hold, hold};
     let (_root, layout) = layout().await;
     let one = image(&layout, "one", None).await;
     put(&layout, "one", &one).await;
-    let looking = hold(layout.folder(), Hold::Shared).unwrap();
+    let looking = hold(layout.folder(), Hold::Blobs).unwrap();
     let deletion = tokio::spawn({
         let (layout, one) = (layout.clone(), by_digest(&one));
         async move { layout.delete(&one).await }

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{image, layout, listed, manifest, push, put, tag};
+use super::{image, layout, listed, push, put, set_modified, tag};
 use crate::layout::listing::{Done, Edit, Untagged};
 use crate::layout::{Layout, Layouts, files};
-use crate::oci::{Digest, media_type};
+use crate::oci::{Descriptor, Digest, Manifest, media_type};
 use crate::repository::{ErrorKind, Garbage, Placement, Reference, Repository, UploadStart};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -25,14 +25,12 @@ fn later() -> Timestamp {
 
 /// Makes a blob's file two hours younger, so that it is young even `later`.
 fn keep_young(layout: &Layout, digest: &Digest) {
-    let file = fs::File::open(files::blob(layout.folder(), digest)).unwrap();
-    file.set_modified(SystemTime::now() + 2 * HOUR).unwrap();
+    set_modified(layout, digest, SystemTime::now() + 2 * HOUR);
 }
 
 /// Gives a blob's file the modification time of two hours ago, as `cp -p` may.
 fn age(layout: &Layout, digest: &Digest) {
-    let file = fs::File::open(files::blob(layout.folder(), digest)).unwrap();
-    file.set_modified(SystemTime::now() - 2 * HOUR).unwrap();
+    set_modified(layout, digest, SystemTime::now() - 2 * HOUR);
 }
 
 fn age_all(layout: &Layout) {
@@ -66,7 +64,7 @@ async fn with_garbage() -> (tempfile::TempDir, Layout, Digest) {
 }
 
 #[tokio::test]
-async fn what_is_no_longer_listed_goes_with_all_that_was_its_own() {
+async fn an_unlisted_image_is_removed_with_its_own_blobs() {
     let (_root, layout) = layout().await;
     let one = image(&layout, "one", None).await;
     let other = image(&layout, "other", None).await;
@@ -82,7 +80,7 @@ async fn what_is_no_longer_listed_goes_with_all_that_was_its_own() {
 
 /// More than are removed at a time.
 #[tokio::test]
-async fn all_of_much_garbage_goes() {
+async fn more_garbage_than_one_batch_is_removed() {
     let (_root, layout) = layout().await;
     let kept = image(&layout, "kept", None).await;
     put(&layout, "kept", &kept).await;
@@ -97,7 +95,7 @@ async fn all_of_much_garbage_goes() {
 }
 
 #[tokio::test]
-async fn what_is_not_understood_ends_it() {
+async fn an_entry_that_is_not_understood_ends_the_collection() {
     let foreign =
         json!({ "mediaType": "application/x-future", "digest": Digest::of(b"x"), "size": 1 });
     let cases: Vec<(Value, &[u8], &str)> = vec![
@@ -126,12 +124,10 @@ async fn what_is_not_understood_ends_it() {
 
 /// Something of an unknown type deep in a listed index; it hurts only if it is there.
 #[tokio::test]
-async fn an_unknown_type_in_an_index_ends_it() {
+async fn an_unknown_type_in_an_index_ends_the_collection() {
     let (_root, layout, garbage) = with_garbage().await;
-    let unknown = json!({ "mediaType": "application/x", "digest": Digest::of(b"{}"), "size": 2 });
-    let index = manifest(&json!({
-        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [unknown],
-    }));
+    let unknown = Descriptor::new("application/x", Digest::of(b"{}"), 2);
+    let index = Manifest::index_of(&[unknown]).unwrap();
     put(&layout, "t", &index).await;
     let content = push(&layout, b"{}").await;
     let error = layout.collect_garbage(later(), HOUR, false).await.unwrap_err();
@@ -162,14 +158,12 @@ async fn files_that_are_no_blobs_stay() {
 }
 
 #[tokio::test]
-async fn who_finds_a_blob_there_can_count_on_it() {
+async fn a_blob_that_was_found_is_young_again() {
     let (_root, layout) = layout().await;
     let found = push(&layout, b"found").await;
     let one = image(&layout, "one", None).await;
     layout.put_manifest(&Placement::Part, &one).await.unwrap();
-    let index = manifest(&json!({
-        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [one.descriptor()],
-    }));
+    let index = Manifest::index_of(&[one.descriptor()]).unwrap();
     // It freshens what it names, and what that names.
     for again in [&one, &index] {
         age_all(&layout);
@@ -216,9 +210,7 @@ async fn an_image_whose_blob_was_collected_meanwhile_is_not_listed() {
     assert_eq!(done, Done::Lacks(Digest::of(b"one")));
     assert!(listed(layout.folder()).is_empty());
     // And a child without its blobs makes an index incomplete, while an absent child does not.
-    let index = manifest(&json!({
-        "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [one.descriptor()],
-    }));
+    let index = Manifest::index_of(&[one.descriptor()]).unwrap();
     put(&layout, "sparse", &index).await;
     fs::write(files::blob(layout.folder(), &one.digest), &one.raw).unwrap();
     let error = layout.put_manifest(&Placement::Tag(tag("t")), &index).await.unwrap_err();
@@ -228,7 +220,7 @@ async fn an_image_whose_blob_was_collected_meanwhile_is_not_listed() {
 
 /// `rsync -a`, `cp -p` and tar bring files with the times of their originals.
 #[tokio::test]
-async fn what_was_brought_with_an_old_time_is_young() {
+async fn a_file_copied_with_an_old_time_is_young() {
     let (_root, layout, garbage) = with_garbage().await;
     age(&layout, &garbage);
     let collected = layout.collect_garbage(Timestamp::now(), HOUR, false).await.unwrap();
@@ -284,23 +276,19 @@ enum Listing {
     Untagged,
 }
 
-fn node() -> impl Strategy<Value = Node> {
-    let kind = prop_oneof![3 => Just(Kind::Blob), 3 => Just(Kind::Image), 2 => Just(Kind::Index)];
-    let listing = prop_oneof![
-        5 => Just(Listing::No), 1 => Just(Listing::Tagged), 1 => Just(Listing::Untagged)
-    ];
-    let names = prop::collection::vec(any::<usize>(), 1..4);
-    let subject = prop::option::weighted(0.2, any::<usize>());
-    (kind, names, subject, listing, any::<bool>(), prop::bool::weighted(0.1)).prop_map(
-        |(kind, names, subject, listed, old, absent)| Node {
-            kind,
-            names,
-            subject,
-            listed,
-            old,
-            absent,
-        },
-    )
+prop_compose! {
+    fn node()(
+        kind in prop_oneof![3 => Just(Kind::Blob), 3 => Just(Kind::Image), 2 => Just(Kind::Index)],
+        names in prop::collection::vec(any::<usize>(), 1..4),
+        subject in prop::option::weighted(0.2, any::<usize>()),
+        listed in prop_oneof![
+            5 => Just(Listing::No), 1 => Just(Listing::Tagged), 1 => Just(Listing::Untagged)
+        ],
+        old in any::<bool>(),
+        absent in prop::bool::weighted(0.1),
+    ) -> Node {
+        Node { kind, names, subject, listed, old, absent }
+    }
 }
 
 /// What a node became.
@@ -423,7 +411,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
     #[test]
-    fn all_that_is_old_and_not_needed_goes_and_nothing_else(
+    fn exactly_the_old_and_unneeded_blobs_are_removed(
         nodes in prop::collection::vec(node(), 0..30)
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{image, layout, put};
 use crate::oci::Digest;
-use crate::repository::{Placement, Repository, Times};
+use crate::repository::{Placement, Repository};
 
 #[tokio::test]
 async fn manifests_without_a_tag_are_listed() {
@@ -61,9 +61,9 @@ async fn an_entry_that_is_not_understood_is_an_error() {
 async fn a_manifest_has_the_time_of_its_file() {
     let (_root, layout) = layout().await;
     let one = image(&layout, "one", None).await;
-    assert_eq!(layout.times(&one.digest).await.unwrap(), Times::default());
+    assert_eq!(layout.pushed_at(&one.digest).await.unwrap(), None);
     put(&layout, "t", &one).await;
-    let written = layout.times(&one.digest).await.unwrap().pushed.unwrap();
+    let written = layout.pushed_at(&one.digest).await.unwrap().unwrap();
     let age = Timestamp::now().duration_since(written);
     assert!(age.unsigned_abs() < Duration::from_secs(60), "{age}");
 }
