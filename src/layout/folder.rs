@@ -31,7 +31,7 @@ pub(super) struct Inner {
     pub tree: Option<PathBuf>,
     pub listing: Arc<Listing>,
     pub uploads: Uploads,
-    pub subjects: Arc<Subjects>,
+    pub subjects: Subjects,
 }
 
 impl Layout {

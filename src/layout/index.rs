@@ -73,9 +73,9 @@ impl Entry {
         let odd = |value: &Value| !value.is_null() && !value.is_string();
         let problem = match (&digest, &ref_name, &tag) {
             (Err(why), ..) => Some(why.clone()),
-            _ if odd(&value["mediaType"]) => Some("its `mediaType` is no text".to_owned()),
+            _ if odd(&value["mediaType"]) => Some("its `mediaType` is not a string".to_owned()),
             _ if odd(&value["annotations"][REF_NAME]) => {
-                Some(format!("its `{REF_NAME}` is no text"))
+                Some(format!("its `{REF_NAME}` is not a string"))
             }
             (Ok(_), Some(name), None) => {
                 Some(format!("its name `{}` has no tag", name.escape_debug()))

@@ -87,7 +87,7 @@ pub enum ManifestError {
     )]
     Schema1,
     #[error(
-        "its media type `{0}` is none that can be walked (OCI or Docker schema 2 manifest or index)"
+        "its media type `{0}` is not one that can be copied (OCI or Docker schema 2 manifest or index)"
     )]
     MediaType(String),
     #[error("the Content-Type says `{header}`, the document itself says `{body}`")]
@@ -329,7 +329,7 @@ mod tests {
             (r#"{"layers":[]}"#, None, "lacks `config`"),
             (&without_layers, None, "lacks `layers`"),
             ("{}", Some(DOCKER_LIST), "lacks `manifests`"),
-            (r#"{"mediaType":"text/html"}"#, None, "none that can be walked"),
+            (r#"{"mediaType":"text/html"}"#, None, "not one that can be copied"),
             ("[]", None, "not a valid manifest"),
             ("{", None, "not a valid manifest"),
             (&of_config("../../etc", 1), None, "not a digest"),

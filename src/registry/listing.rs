@@ -227,7 +227,7 @@ impl<'a> Pages<'a> {
                 Some(next) => url = next,
             }
         }
-        Err(self.broken("the link to the next page leads back to a page before".to_owned()))
+        Err(self.broken("the link to the next page leads back to an earlier page".to_owned()))
     }
 
     fn next_link(&self, answer: &Answer) -> Result<Option<Url>> {

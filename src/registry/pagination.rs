@@ -13,7 +13,7 @@ pub const NEXT_PAGE: usize = PAGE - 1;
 /// A list so far.
 #[derive(Debug, Default)]
 pub struct Pagination {
-    /// All names of a list that may go on. Empty before the first page.
+    /// All names of a list that may continue. Empty before the first page.
     known: HashSet<String>,
 }
 

@@ -33,7 +33,7 @@ impl UploadJournal {
         let journal = self.state.uploads.get(&key)?;
         match target.upload_status(&journal.session).await {
             Ok(Some(session)) if session.offset <= blob.size => {
-                tracing::info!(digest = %blob.digest, target = target.name(), offset = session.offset, "going on with an upload that was begun before");
+                tracing::info!(digest = %blob.digest, target = target.name(), offset = session.offset, "resuming an upload that an earlier process began");
                 Some(session)
             }
             _ => {

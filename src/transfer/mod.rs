@@ -8,8 +8,8 @@
 //!   of one target.
 //! - `blobs`: what a target needs to have a blob. `presence`, `recent`: what is known of that.
 //! - `stream`: one blob over the wire to several targets, and how a target resumes. `pipe`: every
-//!   byte passes here. `source_reader`: how a source resumes. `checkpoints`, `journal`: going on
-//!   in mid-blob, in this process and the next. `retry`: whether and when.
+//!   byte passes here. `source_reader`: how a source resumes. `checkpoints`, `journal`: resuming
+//!   within a blob, in this process and the next. `retry`: whether and when.
 //! - `events`, `reporter`: the one way to count; `progress`, `totals`: what counts.
 
 mod blobs;

@@ -53,7 +53,7 @@ impl<'a> SourceReader<'a> {
         if !was_open || !may_heal(&error) || !self.breaks.go_on(self.at) {
             return Err(error.clone().after(earlier + error.attempts()));
         }
-        tracing::debug!(%error, source = self.source.name(), at = self.at, "the source broke off, going on");
+        tracing::debug!(%error, source = self.source.name(), at = self.at, "the source broke off, resuming");
         self.pauses.after(self.breaks.fruitless()).await;
         Ok(None)
     }

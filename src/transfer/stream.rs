@@ -134,7 +134,7 @@ impl Streamer {
             upload.target.cancel_upload(&upload.session).await;
             return Err(error.after(breaks.count()));
         }
-        tracing::debug!(%error, target = upload.target.name(), reached, "the upload broke off, going on");
+        tracing::debug!(%error, target = upload.target.name(), reached, "the upload broke off, resuming");
         self.pauses.after(breaks.fruitless()).await;
         if let Some(session) = status {
             upload.session = session;

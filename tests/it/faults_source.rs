@@ -257,7 +257,7 @@ async fn a_tag_list_that_cannot_be_read_fails_its_rule() {
         (Fault::CutAnswerAfter(10), "", ATTEMPTS),
         (Fault::Hang, "no progress for 400ms", ATTEMPTS),
         (Fault::status(200).body("<html>"), "is not such a list", 1),
-        (Fault::PageLinksToItself, "leads back to a page before", 1),
+        (Fault::PageLinksToItself, "leads back to an earlier page", 1),
         (Fault::EndlessPages, "more than 10000 pages", 1),
         (Fault::Header("link".to_owned(), other_host), "leads to another host", 1),
     ];

@@ -61,7 +61,7 @@ async fn an_empty_page_that_leads_to_itself_is_the_end() {
     server.on("GET", Kind::Tags).once().fail(empty("last=&n=1000"));
     server.on("GET", Kind::Tags).once().fail(empty("n=1000"));
     let error = app.tags().await.unwrap_err().to_string();
-    assert!(error.contains("leads back to a page before"), "{error}");
+    assert!(error.contains("leads back to an earlier page"), "{error}");
 }
 
 /// How a list of so many tags is read where the registry is like this: tags and requests, or the

@@ -131,7 +131,7 @@ async fn an_unknown_type_in_an_index_ends_the_collection() {
     put(&layout, "t", &index).await;
     let content = push(&layout, b"{}").await;
     let error = layout.collect_garbage(later(), HOUR, false).await.unwrap_err();
-    assert!(error.to_string().contains("`application/x` is none that can be walked"), "{error}");
+    assert!(error.to_string().contains("`application/x` is not one that can be copied"), "{error}");
     fs::remove_file(files::blob(layout.folder(), &content)).unwrap();
     assert_eq!(collect(&layout).await.blobs, 1);
     assert!(!blobs(layout.folder()).contains(&garbage));

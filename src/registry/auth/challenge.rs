@@ -62,43 +62,25 @@ mod tests {
 
     #[test]
     fn reads_what_registries_send() {
-        let hub = "https://auth.docker.io/token";
+        let scope = "repository:library/alpine:pull,push";
+        let hub = r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull,push",error="invalid_token""#;
+        // No service.
+        let google = r#"Bearer realm="https://europe-docker.pkg.dev/v2/token""#;
+        // Scopes of their own.
+        let gitea = r#"Bearer realm="https://git.example.com/v2/token",service="container_registry",scope="*""#;
+        let public_ecr = r#"Bearer realm="https://public.ecr.aws/token/", service="public.ecr.aws", scope="aws""#;
+        // The realm looks like a token server, but is not one.
+        let ecr = r#"Basic realm="https://1.dkr.ecr.eu-west-1.amazonaws.com/",service="ecr.amazonaws.com""#;
         let cases: [(&[&str], Vec<Challenge>); 12] = [
-            (
-                &[
-                    r#"Bearer realm="https://auth.docker.io/token",service="registry.docker.io",scope="repository:library/alpine:pull,push",error="invalid_token""#,
-                ],
-                vec![bearer(hub, "registry.docker.io", "repository:library/alpine:pull,push")],
-            ),
-            // Google Artifact Registry: no service.
-            (
-                &[r#"Bearer realm="https://europe-docker.pkg.dev/v2/token""#],
-                vec![bearer("https://europe-docker.pkg.dev/v2/token", "", "")],
-            ),
-            // Gitea, ECR public: scopes of their own.
-            (
-                &[
-                    r#"Bearer realm="https://git.example.com/v2/token",service="container_registry",scope="*""#,
-                ],
-                vec![bearer("https://git.example.com/v2/token", "container_registry", "*")],
-            ),
-            (
-                &[
-                    r#"Bearer realm="https://public.ecr.aws/token/", service="public.ecr.aws", scope="aws""#,
-                ],
-                vec![bearer("https://public.ecr.aws/token/", "public.ecr.aws", "aws")],
-            ),
+            (&[hub], vec![bearer("https://auth.docker.io/token", "registry.docker.io", scope)]),
+            (&[google], vec![bearer("https://europe-docker.pkg.dev/v2/token", "", "")]),
+            (&[gitea], vec![bearer("https://git.example.com/v2/token", "container_registry", "*")]),
+            (&[public_ecr], vec![bearer("https://public.ecr.aws/token/", "public.ecr.aws", "aws")]),
             (
                 &[r#"Bearer realm="/service/token",service="""#],
                 vec![bearer("/service/token", "", "")],
             ),
-            // ECR private: the realm looks like a token server and is none.
-            (
-                &[
-                    r#"Basic realm="https://1.dkr.ecr.eu-west-1.amazonaws.com/",service="ecr.amazonaws.com""#,
-                ],
-                vec![Challenge::Basic],
-            ),
+            (&[ecr], vec![Challenge::Basic]),
             (&[r#"Basic realm="harbor""#], vec![Challenge::Basic]),
             (
                 &[r#"Basic realm="a, b", Bearer realm="https://x.io/t",service="x""#],
@@ -109,7 +91,7 @@ mod tests {
                 vec![bearer("https://x.io/t", "", ""), Challenge::Basic],
             ),
             (&[r#"Negotiate, Digest realm="x", Basic realm="y""#], vec![Challenge::Basic]),
-            // Not to be followed: no realm, garbage.
+            // Not to be followed: no realm, malformed.
             (&["Bearer", r#"Bearer service="x""#, "", ",,", "=\"", "Bearer realm=\"open"], vec![]),
             (&[], vec![]),
         ];
@@ -131,7 +113,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_quoted_comes_back(realm in "[ -~&&[^\"\\\\]]{1,40}", scope in "[a-z:*/,]{1,20}") {
+        fn quoted_values_are_read_unchanged(realm in "[ -~&&[^\"\\\\]]{1,40}", scope in "[a-z:*/,]{1,20}") {
             let value = format!(r#"Bearer realm="{realm}",scope="{scope}""#);
             prop_assert_eq!(parse(&headers(&[&value])), vec![bearer(&realm, "", &scope)]);
         }
