@@ -49,14 +49,12 @@ impl ImagePrefix {
         let parts =
             [self.registry.as_str(), self.path.as_ref().map_or("", |path| path.as_str()), rest];
         let name: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
-        let mut joined: ImageReference = match name.as_slice() {
+        let joined: ImageReference = match name.as_slice() {
             // A host alone would be read as the name of an image.
             [_] => return None,
             parts => parts.join("/").parse().ok()?,
         };
-        joined.tag = image.tag.clone();
-        joined.digest = image.digest.clone();
-        Some(joined)
+        Some(ImageReference { tag: image.tag.clone(), digest: image.digest.clone(), ..joined })
     }
 }
 

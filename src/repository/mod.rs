@@ -6,22 +6,21 @@
 
 mod error;
 mod failure;
-mod read;
 
 use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{BoxStream, StreamExt};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use failure::Failure;
-pub use read::read_small_blob;
 
 /// How a manifest is named within its repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -285,4 +284,28 @@ pub trait Repository: fmt::Debug + Send + Sync {
     async fn default_image(&self) -> Result<Reference> {
         Ok(Reference::Tag(Tag::latest()))
     }
+}
+
+/// The verified bytes of a blob that is no larger than a manifest may be: a configuration.
+///
+/// # Errors
+/// As [`Repository::blob`], and if it is larger or its bytes have another digest.
+pub async fn read_small_blob(repository: &dyn Repository, digest: &Digest) -> Result<Vec<u8>> {
+    let fail = |cause| {
+        let suffix = Reference::Digest(digest.clone()).suffix();
+        Error::new("read blob", format!("{}{suffix}", repository.name()), cause)
+    };
+    let mut chunks = repository.blob(digest, 0).await?.chunks;
+    let mut bytes = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        bytes.extend_from_slice(&chunk?);
+        if bytes.len() > MAX_MANIFEST_BYTES {
+            let message = format!("it has more than {MAX_MANIFEST_BYTES} bytes");
+            return Err(fail(Cause::Protocol(message)));
+        }
+    }
+    if !digest.matches(&bytes) {
+        return Err(fail(Cause::Corrupt("its bytes have another digest".to_owned())));
+    }
+    Ok(bytes)
 }
