@@ -47,7 +47,7 @@ mod tests {
         /// works before they heard that it does not; and the last word they heard is true as soon
         /// as something arrives.
         #[test]
-        fn nothing_is_told_twice_and_the_last_word_is_true(runs in prop::collection::vec((outcome(), any::<bool>()), 0..40)) {
+        fn no_alert_repeats_and_the_last_one_is_true(runs in prop::collection::vec((outcome(), any::<bool>()), 0..40)) {
             let mut mark = RuleMark::default();
             let mut told = Vec::new();
             for (outcome, arrives) in runs {
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rule_that_was_never_run_and_works_is_no_news() {
+    fn a_first_success_is_not_announced() {
         assert_eq!(decide(None, RunOutcome::Succeeded), None);
         assert_eq!(decide(None, RunOutcome::Failed), Some(AlertKind::Failure));
         assert_eq!(decide(None, RunOutcome::Limited), Some(AlertKind::Safety));

@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_that_a_registry_says_addresses_anybody() {
+    fn answers_of_registries_cannot_mention_anybody() {
         let at = Timestamp::UNIX_EPOCH;
         let alert = Alert::safety("a", at, "<!channel> & more\n\nsecond");
         let document: serde_json::Value = serde_json::from_slice(&slack(&alert).unwrap()).unwrap();

@@ -287,7 +287,7 @@ async fn a_receiver_that_comes_back_is_told_again() {
 
 /// As when a reload brings other receivers in the middle of a delivery.
 #[tokio::test]
-async fn what_waits_survives_its_sender() {
+async fn waiting_alerts_survive_their_sender() {
     let hook = Hook::start(&[Answer::Status(503), Answer::Status(503)]).await;
     let mut setup = setup(receivers(&hook, PLAIN), |_| {});
     setup.end_run("a", RunOutcome::Failed);
@@ -311,7 +311,7 @@ async fn a_receiver_that_fails_is_asked_again_and_told_the_same() {
 }
 
 #[tokio::test]
-async fn what_reached_nobody_is_said_again_after_the_next_run() {
+async fn undelivered_alerts_are_repeated_after_the_next_run() {
     let (hook, setup) =
         one_receiver(&[Answer::Status(500), Answer::Status(500), Answer::Status(502)]).await;
     setup.end_run("a", RunOutcome::Failed);
@@ -334,7 +334,7 @@ async fn answers_that_will_not_change_are_not_asked_for_again() {
 }
 
 #[tokio::test]
-async fn one_that_hangs_or_refuses_holds_up_nobody_else() {
+async fn a_receiver_that_hangs_or_refuses_delays_no_other() {
     let hook = Hook::start(&[]).await;
     let hanging = Hook::start(&[Answer::Hang, Answer::Hang, Answer::Hang]).await;
     let closed = Hook::start(&[]).await;
@@ -366,7 +366,7 @@ async fn too_many_drop_the_oldest_and_are_counted() {
 }
 
 #[tokio::test]
-async fn the_same_news_is_not_told_twice_within_a_while() {
+async fn the_same_alert_is_not_repeated_within_the_quiet_time() {
     let hook = Hook::start(&[]).await;
     let setup = setup(receivers(&hook, PLAIN), |context| {
         context.quiet = Duration::from_secs(600);

@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everywhere_is_here_too() {
+    fn unspecified_addresses_are_reached_on_loopback() {
         for (listen, expected) in [
             ("127.0.0.1:1", "127.0.0.1:1"),
             ("0.0.0.0:2", "127.0.0.1:2"),

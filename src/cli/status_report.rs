@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_of_a_rule() {
+    fn the_status_of_a_rule_from_marks_and_runs() {
         let text = "[daemon]\nstate = \"/s\"\n[[sync]]\nname = \"a\"\nsource = \"r.io/a\"\ntarget = \"t.io/a\"\n";
         let config = crate::config::parse(text, Path::new("/t.toml"), &|_| None).unwrap();
         let rule = || RuleStatus::of(Rule::Sync(&config.sync[0]));

@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn people_see_rules_runs_and_transfers() {
+    fn the_text_has_rules_runs_and_transfers() {
         insta::assert_snapshot!(text(&report(), now()), @r#"
     tranship 1.2.3, up 2d 4h: rules 3, running 1, waiting 1, transfers 1
     configuration /etc/t.toml, loaded 1m ago
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_daemon_nothing_is_made_up() {
+    fn without_a_daemon_only_notes_are_shown() {
         let notes = vec!["no daemon listens".to_owned()];
         let report = Report { notes, ..Report::default() };
         assert_eq!(text(&report, now()), "note: no daemon listens\n");
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn of_nothing_there_is_no_share() {
+    fn percent_of_zero_is_unknown() {
         assert_eq!([percent(0, 0), percent(1, 3), percent(5, 5)], [None, Some(33), Some(100)]);
         assert_eq!(percent(u64::MAX, u64::MAX), Some(100));
     }

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn greetings_and_charts_tell_of_nothing() {
+    fn greetings_and_charts_are_no_events() {
         let chart = json!({
             "mediaType": "application/vnd.acr.helm.chart", "size": 25265, "digest": DIGEST,
             "repository": "repo", "tag": "wordpress-5.4.0.tgz", "name": "wordpress"
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn malformed_messages_are_refused() {
         for (body, expected) in [
             (b"{}".to_vec(), "no `action`"),
             (b"7".to_vec(), "not what Azure Container Registry sends"),

@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn tokens_in_the_address_are_for_those_that_send_no_headers() {
+    fn tokens_in_the_address_are_for_formats_without_headers() {
         let token = "a=b&token=It%27s+a%20Secret+to+Everybody";
         for format in [EventFormat::DockerHub, EventFormat::Quay] {
             assert_eq!(check(format, None, Some(token)), Ok(()));
@@ -196,7 +196,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_comes_is_refused(value in "\\PC{0,80}|(Basic|Bearer) [A-Za-z0-9+/=]{0,40}", body: Vec<u8>) {
+        fn arbitrary_credentials_are_refused(value in "\\PC{0,80}|(Basic|Bearer) [A-Za-z0-9+/=]{0,40}", body: Vec<u8>) {
             let Ok(value) = http::HeaderValue::from_str(&value) else { return Ok(()) };
             let mut headers = HeaderMap::new();
             headers.insert("x-hub-signature-256", value.clone());
@@ -207,7 +207,7 @@ mod tests {
         }
 
         #[test]
-        fn what_is_signed_is_believed(body: Vec<u8>, other: Vec<u8>, secret in "\\PC{1,100}") {
+        fn signed_messages_are_accepted(body: Vec<u8>, other: Vec<u8>, secret in "\\PC{1,100}") {
             let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
             mac.update(&body);
             let digest = Digest::Sha256(mac.finalize().into_bytes().into());

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn blobs_mounts_pulls_and_what_is_new_tell_of_nothing() {
+    fn blobs_mounts_pulls_and_unknown_actions_are_no_events() {
         let blob = json!({
             "mediaType": "application/octet-stream", "digest": DIGEST, "repository": "hello/world"
         });
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn malformed_messages_are_refused() {
         let cases = [
             (b"<html>".to_vec(), "not what a registry of the distribution project sends: expected"),
             (b"{}".to_vec(), "missing field `events`"),

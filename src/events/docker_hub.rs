@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn malformed_messages_are_refused() {
         let cases = [
             (b"{}".to_vec(), "not what Docker Hub sends: missing field `push_data`"),
             (b"payload=%7B%7D".to_vec(), "not what Docker Hub sends: expected"),

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn greetings_and_other_packages_tell_of_nothing() {
+    fn greetings_and_other_packages_are_no_events() {
         let ping = br#"{"zen":"Design for failure.","hook_id":1,"hook":{"type":"Organization"}}"#;
         assert_eq!(parse(&headers("ping"), ping), Ok(vec![]));
         let npm = message("package", "npm", "");
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn malformed_messages_are_refused() {
         let body = message("package", "CONTAINER", "1.1.0");
         let mut form = headers("package");
         form.insert("content-type", "application/x-www-form-urlencoded".parse().unwrap());

@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_tell_of_nothing() {
+    fn other_kinds_are_no_events() {
         for kind in ["PULL_ARTIFACT", "QUOTA_EXCEED", "TAG_RETENTION"] {
             let body = default(kind, json!({ "anything": 1 }));
             assert_eq!(parse(&HeaderMap::new(), &body), Ok(vec![]), "{kind}");
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn malformed_messages_are_refused() {
         let nameless = json!({ "resources": [], "repository": {} });
         let cases = [
             (b"[]".to_vec(), "not what Harbor sends"),

@@ -118,7 +118,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn nothing_happens_later_than_it_is_told() {
+    fn an_event_is_never_later_than_its_message() {
         let [early, late] = ["2024-01-01T00:00:00Z", "2024-01-01T00:00:09Z"]
             .map(|text| text.parse::<Timestamp>().unwrap());
         let told = |at| PushEvent { at, ..push("a", "b") };

@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_is_refused() {
+    fn malformed_messages_are_refused() {
         let build = br#"{"build_id":"296ec063","repository":"acme/test"}"#.to_vec();
         let cases = [
             (build, "no `updated_tags`: let the notification's event be `Push to Repository`"),

@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn other_kinds_tell_of_nothing_or_are_refused() {
+    fn other_kinds_are_no_events_or_are_refused() {
         let body = structured("zotregistry.repository.created", &json!({ "name": "a" }));
         assert_eq!(parse(&HeaderMap::new(), &body), Ok(vec![]));
         let deleted = structured("com.example.image.deleted", &data("v1", &json!({})));

@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn weekdays_are_crons() {
+    fn weekdays_are_counted_as_in_cron() {
         assert_eq!(weekdays("0 0 * * 0"), [1]);
         assert_eq!(weekdays("0 0 * * 7"), [1]);
         assert_eq!(weekdays("0 0 * * 1-5"), [2, 3, 4, 5, 6]);

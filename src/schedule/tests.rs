@@ -34,7 +34,7 @@ fn times(schedule: &str, zone: &str, from: &str, to: &str) -> Vec<String> {
 }
 
 #[test]
-fn what_the_clock_leaves_out_is_made_up_for_right_after_the_gap() {
+fn times_in_a_gap_fire_right_after_it() {
     let spring =
         |schedule| times(schedule, "Europe/Berlin", "2026-03-28T12:00", "2026-03-30T02:00");
     assert_eq!(spring("30 1 * * *"), ["29T01:30+01:00", "30T01:30+02:00"]);
@@ -51,7 +51,7 @@ fn what_the_clock_leaves_out_is_made_up_for_right_after_the_gap() {
 }
 
 #[test]
-fn what_the_clock_shows_twice_counts_once_unless_it_is_an_interval() {
+fn repeated_times_fire_once_except_for_intervals() {
     let autumn =
         |schedule| times(schedule, "Europe/Berlin", "2026-10-24T12:00", "2026-10-26T01:59");
     assert_eq!(autumn("30 2 * * *"), ["25T02:30+02:00"]);
@@ -71,7 +71,7 @@ fn what_the_clock_shows_twice_counts_once_unless_it_is_an_interval() {
 }
 
 #[test]
-fn odd_clocks_are_understood() {
+fn unusual_time_zones() {
     // Half an hour of daylight saving.
     let howe = |schedule, from, to| times(schedule, "Australia/Lord_Howe", from, to);
     let spring = |schedule| howe(schedule, "2026-10-04T01:00", "2026-10-04T03:00");
