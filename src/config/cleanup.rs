@@ -256,9 +256,7 @@ impl CleanupRule {
         let Self { name, timing, repositories, in_use, policy, mode, quarantine } = self;
         out.header("[[cleanup]]");
         out.key("name", quoted(name));
-        if let Some(timing) = timing {
-            timing::show(timing, out);
-        }
+        timing::show(timing.as_ref(), out);
         out.key("repositories", list(repositories.as_written()));
         out.optional("in_use", (!in_use.is_empty()).then(|| list(in_use)));
         out.key("clock", list(policy.clock.iter().map(|clock| clock.as_str())));

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_spanned::Spanned;
 
 use super::checker::Checker;
 use super::document::Node;
 use super::secret::{SecretKeys, SecretSource};
-use super::show::{Writer, quoted};
+use super::show::{Writer, quoted, word};
 use crate::oci::RegistryHost;
 
 /// A sender of push events. Its name is the last part of the address for its messages:
@@ -31,7 +31,7 @@ pub struct EventSource {
 }
 
 /// Format of the events.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventFormat {
     /// docker-registry, GitLab's registry, and others built on them.
@@ -56,19 +56,6 @@ impl EventFormat {
         Self::Acr,
         Self::Zot,
     ];
-
-    /// The name in the configuration.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Distribution => "distribution",
-            Self::Harbor => "harbor",
-            Self::DockerHub => "docker-hub",
-            Self::Ghcr => "ghcr",
-            Self::Quay => "quay",
-            Self::Acr => "acr",
-            Self::Zot => "zot",
-        }
-    }
 
     /// Whether the sender cannot set headers, so that the secret is in the address that it calls.
     pub fn has_token_in_address(self) -> bool {
@@ -107,7 +94,7 @@ pub(super) fn check_all(
 impl EventSource {
     pub(super) fn show(&self, name: &str, out: &mut Writer) {
         out.header(&format!("[events.{name}]"));
-        out.key("format", quoted(self.format.as_str()));
+        out.key("format", word(self.format));
         out.key("registry", quoted(&self.registry));
         out.optional("secret", self.secret.as_ref());
     }

@@ -312,9 +312,7 @@ impl SyncRule {
         } = self;
         out.header("[[sync]]");
         out.key("name", quoted(name));
-        if let Some(timing) = timing {
-            timing::show(timing, out);
-        }
+        timing::show(timing.as_ref(), out);
         out.key("source", quoted(source));
         out.key("target", list(targets));
         if !matches!(source.repositories, SourceRepositories::Pinned { .. }) {

@@ -59,7 +59,8 @@ impl TimingKeys {
     }
 }
 
-pub fn show(timing: &Timing, out: &mut Writer) {
+pub fn show(timing: Option<&Timing>, out: &mut Writer) {
+    let Some(timing) = timing else { return };
     match &timing.trigger {
         Trigger::Every(interval) => out.key("every", shown_duration(*interval)),
         Trigger::Cron { schedule, timezone } => {

@@ -25,10 +25,8 @@ pub const PROGRAM_LIMITS: Limits = Limits { time: Duration::from_secs(30), outpu
 /// Why a secret cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SecretError {
-    #[error("the environment variable {name} is not set")]
-    Variable { name: String },
-    #[error("the environment variable {name} is not valid UTF-8")]
-    VariableEncoding { name: String },
+    #[error("the environment variable {name} is not {expected}")]
+    Variable { name: String, expected: &'static str },
     #[error("the secret file {} {problem}", path.display())]
     File { path: PathBuf, problem: String },
     #[error("the command `{program}`, which prints the secret for {whose}, {problem}")]
@@ -46,12 +44,10 @@ pub async fn read_secret(
 ) -> Result<SecretString, SecretError> {
     match source {
         SecretSource::Env(name) => {
-            let missing = || SecretError::Variable { name: name.clone() };
-            let value = environment.variable(name).ok_or_else(missing)?;
-            let value = value
-                .into_string()
-                .map_err(|_| SecretError::VariableEncoding { name: name.clone() })?;
-            trimmed(&value).ok_or_else(missing)
+            let is_not = |expected| SecretError::Variable { name: name.clone(), expected };
+            let value = environment.variable(name).ok_or_else(|| is_not("set"))?;
+            let value = value.into_string().map_err(|_| is_not("valid UTF-8"))?;
+            trimmed(&value).ok_or_else(|| is_not("set"))
         }
         SecretSource::File(path) => {
             let problem = |problem| SecretError::File { path: path.clone(), problem };

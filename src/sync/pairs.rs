@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use crate::config::{SyncRule, Target};
-use crate::oci::template::{SourceContext, TemplateError};
+use crate::config::SyncRule;
+use crate::oci::template::TemplateError;
 use crate::oci::{Address, RepositoryName};
 use crate::repository::Failure;
 
@@ -61,13 +61,7 @@ pub fn pair(
 }
 
 fn targets(rule: &SyncRule, source: &RepositoryName) -> Result<Vec<Address>, TemplateError> {
-    let context = SourceContext {
-        registry: rule.source.store.registry(),
-        repository: source,
-        prefix: rule.source.literal_prefix(),
-    };
-    let target = |target: &Target| Ok(target.store.address(&target.template.render(&context)?));
-    rule.targets.iter().map(target).collect()
+    rule.targets.iter().map(|target| target.address(&rule.source, source)).collect()
 }
 
 #[cfg(test)]

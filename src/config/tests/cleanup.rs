@@ -132,7 +132,7 @@ fn defaults_are_cautious() {
 }
 
 #[test]
-fn what_is_shown_means_the_same() {
+fn shown_configurations_mean_the_same() {
     let config = parse(RULE).unwrap();
     let shown = config.show();
     assert_eq!(parse(&shown).unwrap_or_else(|e| panic!("{e}\n{shown}")), config, "{shown}");

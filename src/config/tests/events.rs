@@ -1,23 +1,24 @@
 //! Sources of push events: what they mean, how they are shown, and what is wrong with them.
 
 use super::{errors, parse};
+use crate::config::show::word;
 use crate::config::{EventFormat, EventSource, SecretSource};
 
 #[test]
 fn sources_are_read_and_shown() {
+    let name = |format| format!("{}-1", word(format).trim_matches('"'));
     let mut text = String::new();
     for format in EventFormat::ALL {
-        let format = format.as_str();
-        text += &format!("[events.{format}-1]\nformat = \"{format}\"\nregistry = \"R.io:5000\"\n");
+        let name = name(format);
+        text += &format!("[events.{name}]\nformat = {}\nregistry = \"R.io:5000\"\n", word(format));
     }
     text += "secret = { env = \"SET\" }\n";
     let config = parse(&text).unwrap();
     assert_eq!(config.events.len(), EventFormat::ALL.len());
     for format in EventFormat::ALL {
-        let name = format!("{}-1", format.as_str());
         let secret = (format == EventFormat::Zot).then(|| SecretSource::Env("SET".into()));
         let expected = EventSource { format, registry: "r.io:5000".parse().unwrap(), secret };
-        assert_eq!(config.events[&name], expected);
+        assert_eq!(config.events[&name(format)], expected);
     }
     let shown = config.show();
     assert!(shown.contains("\n[events.zot-1]\nformat = \"zot\"\n"), "{shown}");

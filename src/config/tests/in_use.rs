@@ -48,7 +48,7 @@ fn sources_mean_what_they_say() {
 }
 
 #[test]
-fn what_is_shown_means_the_same() {
+fn shown_configurations_mean_the_same() {
     let config = parse(ALL).unwrap();
     // With the default of what was left out, too.
     let short = "[in_use.a]\nformat = \"kubernetes\"\ncommand = [\"x\"]\n";

@@ -311,7 +311,7 @@ prop_compose! {
 
 proptest! {
     #[test]
-    fn what_is_shown_means_the_same(daemon in daemon(), registry in registry(), notify in notify(), rule in sync()) {
+    fn shown_configurations_mean_the_same(daemon in daemon(), registry in registry(), notify in notify(), rule in sync()) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("there"), "x").unwrap();
         let file = folder.path().join("tranship.toml");
