@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use super::args::{Global, Output};
 use super::cleanup_text as text;
 use super::exit::{CliError, Exit, failed};
-use super::report::{print_failure, print_failures};
+use super::report::{print_failure, print_failures, print_notes};
 use super::{output, session, signals};
 use crate::cleanup::{CleanupReport, Plan, RepositoryReport, explain, resolved};
 use crate::config::CleanupRule;
@@ -279,13 +279,10 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
             Printed::Text(text) => Some(text.as_str()),
             Printed::Json { .. } => None,
         });
-        return output::print_text(&texts.collect::<String>());
+        return output::print_text(texts.collect::<String>());
     }
     for repository in report.repositories.iter().filter(|one| one.refused.is_empty()) {
-        output::print_text(&text::applied(&report.rule, repository))?;
+        output::print_text(text::applied(&report.rule, repository))?;
     }
-    for note in &report.notes {
-        output::print_text(&format!("{}: note: {note}\n", report.rule))?;
-    }
-    Ok(())
+    print_notes(&report.rule, &report.notes)
 }

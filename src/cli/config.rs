@@ -57,7 +57,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     match args.command {
         Command::Check => check(global).await,
         Command::Show => {
-            output::print_text(&session::required_config(global)?.show())?;
+            output::print_text(session::required_config(global)?.show())?;
             Ok(Exit::Done)
         }
         Command::Schema => {
@@ -125,7 +125,7 @@ fn print_report(report: &Report, told: &[String], quiet: bool) -> Result<(), Cli
         1 => format!("1 {one}"),
         count => format!("{count} {many}"),
     };
-    output::print_text(&format!(
+    output::print_text(format!(
         "{}: {}, {}; nothing is wrong\n",
         report.file.display(),
         count(&report.rules, "rule", "rules"),

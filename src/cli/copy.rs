@@ -134,7 +134,7 @@ fn print_report(report: &CopyReport, summary: bool) -> Result<(), CliError> {
     }
     let Counts { copied, unchanged, failed, .. } = report.counts;
     let failed = output::counts([(failed, "failed")]);
-    output::print_text(&format!(
+    output::print_text(format!(
         "{copied} copied, {unchanged} unchanged{failed}; {} sent in {}\n",
         output::bytes(report.bytes),
         output::seconds(report.seconds)

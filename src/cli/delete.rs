@@ -114,5 +114,5 @@ fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
         (None, true) => line.push_str(", and with it every other tag of its manifest"),
         _ => {}
     }
-    output::print_text(&format!("{line}\n"))
+    output::print_text(format!("{line}\n"))
 }

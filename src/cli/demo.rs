@@ -46,7 +46,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         number += 1;
         if text {
             // A reader that has gone is noticed when the report is finished.
-            let _ = output::print_text(&step_text(number, step));
+            let _ = output::print_text(step_text(number, step));
         }
     };
     let program = std::env::args().next().unwrap_or_else(|| "tranship".to_owned());
@@ -68,7 +68,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     }
     output::print(global, &report, || match global.quiet {
         true => Ok(()),
-        false => output::print_text(&closing(&report, &folder, &program)),
+        false => output::print_text(closing(&report, &folder, &program)),
     })?;
     Ok(if report.success { Exit::Done } else { Exit::Failed })
 }

@@ -70,7 +70,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     let runs = list(daemon.as_ref(), state, filter(args, Timestamp::now())).await?;
-    output::print(global, &Report { runs: &runs }, || output::print_text(&table(&runs)))?;
+    output::print(global, &Report { runs: &runs }, || output::print_text(table(&runs)))?;
     Ok(Exit::Done)
 }
 

@@ -123,11 +123,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let repository = &**source.repository();
         let manifest = manifest(repository, &image.reference).await?;
         if args.raw {
-            output::print_bytes(&manifest.raw)?;
+            output::print_text(&manifest.raw)?;
             return Ok(Exit::Done);
         }
         let report = describe(repository, image.tag, &manifest, args.referrers).await?;
-        output::print(global, &report, || output::print_text(&as_text(&report)))?;
+        output::print(global, &report, || output::print_text(as_text(&report)))?;
         Ok(Exit::Done)
     })
     .await

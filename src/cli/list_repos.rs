@@ -98,7 +98,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let report = Report { registry: &host, repositories: &repositories };
     output::print(global, &report, || {
         let lines = repositories.iter().map(|repository| format!("{host}/{repository}\n"));
-        output::print_text(&lines.collect::<String>())
+        output::print_text(lines.collect::<String>())
     })?;
     Ok(Exit::Done)
 }

@@ -58,7 +58,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         tags.sort_unstable();
         let report = Report { repository: repository.name(), tags: &tags, hidden };
         output::print(global, &report, || {
-            output::print_text(&tags.iter().map(|tag| format!("{tag}\n")).collect::<String>())
+            output::print_text(tags.iter().map(|tag| format!("{tag}\n")).collect::<String>())
         })?;
         Ok(Exit::Done)
     })

@@ -27,14 +27,9 @@ pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
     print_text(&text)
 }
 
-/// Prints text on standard output.
-pub fn print_text(text: &str) -> Result<(), CliError> {
-    print_bytes(text.as_bytes())
-}
-
-/// Prints exactly these bytes on standard output. A reader that has gone (`| head`) is not an error.
-pub fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
-    print_if_read(bytes).map(drop)
+/// Prints exactly this on standard output. A reader that has gone (`| head`) is not an error.
+pub fn print_text(text: impl AsRef<[u8]>) -> Result<(), CliError> {
+    print_if_read(text.as_ref()).map(drop)
 }
 
 /// The same; `false`: the reader has gone.

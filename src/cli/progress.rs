@@ -62,7 +62,7 @@ impl Progress {
     pub fn line(&self, text: &str) {
         self.bar.suspend(|| {
             // A reader that has gone is noticed when the report is finished.
-            let _ = output::print_text(&format!("{text}\n"));
+            let _ = output::print_text(format!("{text}\n"));
         });
     }
 }

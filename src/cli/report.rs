@@ -1,5 +1,6 @@
 //! Images, deletions, failures and runs as text, the same in every command.
 
+use super::exit::CliError;
 use super::output;
 use crate::config::cleanup::Mode;
 use crate::history::{CleanupSummary, RunOutcome, StepCounts};
@@ -40,6 +41,11 @@ pub fn print_failures(rule: &str, failures: &[Failure]) {
         eprintln!("FAILED rule {rule}");
         print_failure(failure);
     }
+}
+
+/// Prints what people should know about a run of a rule.
+pub fn print_notes(rule: &str, notes: &[String]) -> Result<(), CliError> {
+    notes.iter().try_for_each(|note| output::print_text(format!("{rule}: note: {note}\n")))
 }
 
 /// Tells one failure, and what to do about it.

@@ -135,7 +135,7 @@ fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {
         ]
     });
     let document = List { restorable: intents };
-    output::print(global, &document, || output::print_text(&output::table(heads, rows)))
+    output::print(global, &document, || output::print_text(output::table(heads, rows)))
 }
 
 fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {
@@ -155,7 +155,7 @@ fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {
                 print_failure(failure);
             }
             None if quiet => {}
-            None => output::print_text(&format!("restored {name}\n"))?,
+            None => output::print_text(format!("restored {name}\n"))?,
         }
     }
     Ok(())

@@ -72,7 +72,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     output::print(global, &listening, || {
         let access = if writable { "writable" } else { "read-only" };
         let folder = args.folder.display();
-        output::print_text(&format!(
+        output::print_text(format!(
             "listening on {address}, serving {folder} ({access}, {count} repositories)\n"
         ))
     })?;

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
-use super::report::{image_line, print_failed_image, print_failures};
+use super::report::{image_line, print_failed_image, print_failures, print_notes};
 use super::{output, session, signals};
 use crate::config::SyncRule;
 use crate::fair::Flow;
@@ -134,11 +134,9 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
         return Ok(());
     }
     for removed in report.removed.iter().filter(|one| one.outcome != WhatBecame::Failed) {
-        output::print_text(&removed_line(removed))?;
+        output::print_text(removed_line(removed))?;
     }
-    for note in &report.notes {
-        output::print_text(&format!("{}: note: {note}\n", report.rule))?;
-    }
+    print_notes(&report.rule, &report.notes)?;
     let Counts { copied, unchanged, kept, withheld, failed, removed } = report.counts;
     let (to_copy, to_remove) =
         if report.dry_run { ("to copy", "to remove") } else { ("copied", "removed") };
@@ -150,7 +148,7 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     ]);
     let (bytes, seconds) = (output::bytes(report.bytes), output::seconds(report.seconds));
     let end = if report.interrupted { "; interrupted, the next run goes on" } else { "" };
-    output::print_text(&format!(
+    output::print_text(format!(
         "{}: {copied} {to_copy}, {unchanged} unchanged{others}; {bytes} sent in {seconds}{end}\n",
         report.rule
     ))

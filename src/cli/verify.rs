@@ -184,7 +184,12 @@ async fn of_references(
     let stores = session::stores(global, &args.reach)?;
     let source = stores.open_image(source, Flow::ALONE, Access::Read).await?;
     let target = stores.open_image(target, Flow::ALONE, Access::Read).await?;
-    let options = options(args);
+    let options = Options {
+        platforms: args.platforms.clone(),
+        index: args.index,
+        referrers: !args.no_referrers,
+        foreign_layers: ForeignLayers::default(),
+    };
     let wants_tags = args.all_tags || options.referrers;
     let tags = if wants_tags { source.repository().tags().await? } else { None };
     let items = if args.all_tags {
@@ -217,15 +222,6 @@ fn check_usage(args: &Args, source: &ImageAddress, target: &ImageAddress) -> Res
         return Ok(());
     };
     Err(CliError::usage(problem))
-}
-
-fn options(args: &Args) -> Options {
-    Options {
-        platforms: args.platforms.clone(),
-        index: args.index,
-        referrers: !args.no_referrers,
-        foreign_layers: ForeignLayers::default(),
-    }
 }
 
 /// What two references mean, as `copy` takes them: a registry's `latest` and a layout's only image
@@ -305,7 +301,7 @@ fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
         return Ok(());
     }
     for note in &report.notes {
-        output::print_text(&format!("note: {note}\n"))?;
+        output::print_text(format!("note: {note}\n"))?;
     }
     let (counts, checked) = (report.counts, report.checked);
     let mut line = format!("{} of {} images equal", counts.equal, counts.total());
@@ -323,5 +319,5 @@ fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
     if report.interrupted {
         line.push_str("; interrupted");
     }
-    output::print_text(&format!("{line}\n"))
+    output::print_text(format!("{line}\n"))
 }
