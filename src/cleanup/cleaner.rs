@@ -57,7 +57,7 @@ impl Cleaner {
     /// If it is stopped, a deletion that is under way is completed, so that its outcome is known.
     pub async fn run(&self, spec: CleanupSpec<'_>) -> CleanupReport {
         let begin = Instant::now();
-        let _watched = self.stores.registries().pulses().watch(spec.flow, spec.pulse);
+        let _watched = self.carrier.pulses().watch(spec.flow, spec.pulse);
         let progress = Progress {
             report: Mutex::new(CleanupReport::new(&spec.rule.name, spec.mode)),
             follow_ups: Mutex::default(),

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::StreamExt;
 use serde::Serialize;
 
 use super::args::{Global, Output};
@@ -11,7 +10,7 @@ use super::progress::Progress;
 use super::report::{image_line, print_failed_image, print_failures, print_notes};
 use super::{output, session, signals};
 use crate::config::SyncRule;
-use crate::fair::Flow;
+use crate::fair::{Flow, LendingPermits};
 use crate::run::{Run, SyncOptions};
 use crate::state::State;
 use crate::stop::StopSignal;
@@ -75,21 +74,18 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             Mode::Apply => Some(session::history(&engine.config)?),
         };
         let options = SyncOptions { mode, scope: &Scope::All, keep: Keep::All, image: &watch };
-        let runs = rules.into_iter().enumerate().map(|(index, rule)| {
-            let (engine, history, stop) = (&engine, history.as_ref(), &stop);
+        let turns = LendingPermits::new(RULES, carrier.pulses().clone());
+        let runs = rules.into_iter().zip(1..).map(|(rule, number)| {
+            let (engine, history, stop, turns) = (&engine, history.as_ref(), &stop, &turns);
             async move {
+                let flow = Flow::new(number);
+                let _turn = turns.acquire(flow).await;
                 let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
-                let (begun, progress, flow) = (&begun, &progress, Flow::ALONE);
-                let run = Run { begun, history, flow, stop, progress };
-                (index, engine.sync(rule, run, options).await.0)
+                let run = Run { begun: &begun, history, flow, stop, progress: &progress };
+                engine.sync(rule, run, options).await.0
             }
         });
-        // Collected first: the compiler cannot prove such a future `Send` inside the stream.
-        let runs: Vec<_> = runs.collect();
-        let runs = futures_util::stream::iter(runs).buffer_unordered(RULES);
-        let mut reports: Vec<(usize, RuleReport)> = runs.collect().await;
-        reports.sort_by_key(|(index, _)| *index);
-        reports.into_iter().map(|(_, report)| report).collect::<Vec<_>>()
+        futures_util::future::join_all(runs).await
     };
     let success = reports.iter().all(RuleReport::is_success);
     let document = Report { success, moved: carrier.totals(), rules: &reports };

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::Flow;
 
@@ -13,9 +14,18 @@ use super::Flow;
 /// themselves.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
-/// Counts signs of life. Clones share the count.
-#[derive(Debug, Clone, Default)]
-pub struct Pulse(Arc<AtomicU64>);
+/// A flow that has made no progress for so long has stalled: others do not wait for what it holds.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
+
+/// Counts signs of life, and remembers when there was progress. Clones share both.
+#[derive(Debug, Clone)]
+pub struct Pulse(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    beats: AtomicU64,
+    progress: Mutex<Instant>,
+}
 
 /// The pulses of the flows that are watched. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -29,14 +39,33 @@ pub struct Watched {
     pulse: Pulse,
 }
 
+impl Default for Pulse {
+    fn default() -> Self {
+        let progress = Mutex::new(Instant::now());
+        Self(Arc::new(Inner { beats: AtomicU64::new(0), progress }))
+    }
+}
+
 impl Pulse {
-    /// The flow made progress: a request was answered, or bytes moved.
+    /// The flow is alive: it waits for others, which are watched themselves.
     pub fn beat(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.0.beats.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The flow made progress: a request was answered, or bytes moved.
+    pub fn progress(&self) {
+        self.beat();
+        *self.0.progress.lock() = Instant::now();
+    }
+
+    /// Signs of life until now.
     pub fn beats(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.0.beats.load(Ordering::Relaxed)
+    }
+
+    /// Whether there was no progress for a while.
+    pub fn has_stalled(&self) -> bool {
+        self.0.progress.lock().elapsed() >= STALLED_AFTER
     }
 }
 
@@ -44,15 +73,28 @@ impl Pulses {
     /// Counts this flow's signs of life with `pulse` from now on. If the flow is watched twice, the
     /// later pulse gets them.
     pub fn watch(&self, flow: Flow, pulse: &Pulse) -> Watched {
+        pulse.progress();
         self.lock().insert(flow, pulse.clone());
         Watched { pulses: self.clone(), flow, pulse: pulse.clone() }
     }
 
-    /// The flow made progress.
+    /// The flow is alive, see [`Pulse::beat`].
     pub fn beat(&self, flow: Flow) {
         if let Some(pulse) = self.lock().get(&flow) {
             pulse.beat();
         }
+    }
+
+    /// The flow made progress, see [`Pulse::progress`].
+    pub fn progress(&self, flow: Flow) {
+        if let Some(pulse) = self.lock().get(&flow) {
+            pulse.progress();
+        }
+    }
+
+    /// Whether the flow is watched and has made no progress for a few seconds.
+    pub fn has_stalled(&self, flow: Flow) -> bool {
+        self.lock().get(&flow).is_some_and(Pulse::has_stalled)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Flow, Pulse>> {
@@ -90,13 +132,27 @@ mod tests {
         let (pulses, pulse, flow) = (Pulses::default(), Pulse::default(), Flow::new(7));
         let watched = pulses.watch(flow, &pulse);
         waiting(tokio::time::sleep(HEARTBEAT * 5 / 2), || pulses.beat(flow)).await;
-        assert_eq!(pulse.beats(), 2);
+        let beats = pulse.beats();
+        assert_eq!(beats, 1 + 2);
         pulses.beat(Flow::new(8));
         tokio::time::sleep(HEARTBEAT * 9).await;
-        assert_eq!(pulse.beats(), 2);
+        assert_eq!(pulse.beats(), beats);
         drop(watched);
         pulses.beat(flow);
-        assert_eq!((pulse.beats(), pulses.lock().len()), (2, 0));
+        assert_eq!((pulse.beats(), pulses.lock().len()), (beats, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_progress_ends_a_stall() {
+        let (pulses, flow) = (Pulses::default(), Flow::new(7));
+        assert!(!pulses.has_stalled(flow), "it is not watched");
+        let _watched = pulses.watch(flow, &Pulse::default());
+        assert!(!pulses.has_stalled(flow), "it has just begun");
+        tokio::time::advance(STALLED_AFTER).await;
+        pulses.beat(flow);
+        assert!(pulses.has_stalled(flow));
+        pulses.progress(flow);
+        assert!(!pulses.has_stalled(flow));
     }
 
     #[test]
@@ -106,6 +162,6 @@ mod tests {
         let _second = pulses.watch(Flow::ALONE, &new);
         drop(first);
         pulses.beat(Flow::ALONE);
-        assert_eq!((old.beats(), new.beats()), (0, 1));
+        assert_eq!((old.beats(), new.beats()), (1, 2), "each counts the beginning");
     }
 }

@@ -50,7 +50,14 @@ impl<T> FairQueue<T> {
 
     /// Removes the next item. Its flow goes to the end of the turns.
     pub fn pop(&mut self) -> Option<T> {
-        let flow = self.turns.pop_front()?;
+        self.pop_of(|_| true)
+    }
+
+    /// Removes the next item of those whose flow may be served now. Flows that may not keep their
+    /// turns.
+    pub fn pop_of(&mut self, may: impl Fn(Flow) -> bool) -> Option<T> {
+        let at = self.turns.iter().position(|flow| may(*flow))?;
+        let flow = self.turns.remove(at)?;
         let of_flow = self.waiting.get_mut(&flow)?;
         let (_, item) = of_flow.pop_first()?;
         if of_flow.is_empty() {

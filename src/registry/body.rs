@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::transport::Timeouts;
+use crate::fair::Pulse;
 use crate::metrics::RegistryMetrics;
 use crate::repository::{BlobBody, BodyAborted};
 
@@ -31,18 +32,21 @@ struct Streamed {
     left: u64,
     progress: Arc<Progress>,
     metrics: Arc<RegistryMetrics>,
+    /// Told of each chunk that the registry takes.
+    pulse: Pulse,
 }
 
 /// A request body that announces its exact length, so that no chunked encoding is used.
 pub(super) fn streamed(
     body: BlobBody,
     metrics: Arc<RegistryMetrics>,
+    pulse: Pulse,
 ) -> (reqwest::Body, Arc<Progress>) {
     let BlobBody { length, chunks } = body;
     let (sent, starved) = Default::default();
     let progress = Arc::new(Progress { length, sent, starved });
     let chunks = Mutex::new(chunks);
-    let body = Streamed { chunks, left: length, progress: progress.clone(), metrics };
+    let body = Streamed { chunks, left: length, progress: progress.clone(), metrics, pulse };
     (reqwest::Body::wrap(body), progress)
 }
 
@@ -67,6 +71,7 @@ impl http_body::Body for Streamed {
                 self.left -= chunk.len() as u64;
                 self.progress.sent.fetch_add(chunk.len() as u64, Ordering::Relaxed);
                 self.metrics.sent(chunk.len());
+                self.pulse.progress();
                 Some(Ok(Frame::data(chunk)))
             }
             Some(_) | None => Some(Err(BodyAborted)),

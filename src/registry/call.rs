@@ -14,7 +14,7 @@ use super::operation::Operation;
 use super::window::Kind;
 use crate::fair::Flow;
 use crate::oci::Digest;
-use crate::repository::{Cause, Error, Reference};
+use crate::repository::{Cause, Error, Reference, Traffic};
 
 /// How much of an error's body is read.
 pub(super) const MAX_ERROR_BODY: usize = 64 << 10;
@@ -74,6 +74,13 @@ impl Call<'_> {
 
     pub fn refused(&self, answer: &Answer) -> Error {
         self.error(self.refusal(answer))
+    }
+
+    pub fn traffic(&self) -> Traffic {
+        match self.method {
+            Method::GET | Method::HEAD => Traffic::Read,
+            _ => Traffic::Write,
+        }
     }
 
     pub fn latency_class(&self) -> Kind {

@@ -4,6 +4,7 @@
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use super::activity::Activity;
 use super::limiter::Limiter;
 use crate::repository::Cause;
 
@@ -16,6 +17,7 @@ pub struct Limits {
     pub(super) requests: Limiter,
     /// Uploads, for as long as their bytes take.
     pub(super) uploads: Limiter,
+    pub(super) activity: Activity,
     /// The registry asked for a pause that is longer than requests wait: its end, and the refusal.
     closed: Mutex<Option<(Instant, Cause)>>,
 }
@@ -29,6 +31,7 @@ impl Limits {
             per_second,
             requests: Limiter::new(parallel, per_second),
             uploads: Limiter::new(parallel, None),
+            activity: Activity::default(),
             closed: Mutex::default(),
         }
     }

@@ -3,6 +3,7 @@
 //! `Registry` holds what all repositories of one registry share: connections, credentials,
 //! limits, and what was learnt about it. `RemoteRepository` is one repository of it.
 
+mod activity;
 mod answer;
 pub mod auth;
 mod body;

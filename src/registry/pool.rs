@@ -63,9 +63,9 @@ impl Registries {
         }
     }
 
-    /// The flows whose work with these registries is watched.
-    pub fn pulses(&self) -> &Pulses {
-        &self.pulses
+    /// Tells of the progress of flows here.
+    pub fn with_pulses(self, pulses: Pulses) -> Self {
+        Self { pulses, ..self }
     }
 
     /// Counts into these metrics.

@@ -20,7 +20,7 @@ use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, media_type};
 use crate::repository::{
     BlobBody, BlobReader, Cause, ErrorKind, Placement, Reference, Repository, Resolved, Result,
-    Stored, UploadSession, UploadStart,
+    Stored, Traffic, UploadSession, UploadStart,
 };
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -124,6 +124,10 @@ impl Repository for RemoteRepository {
 
     fn path(&self) -> &str {
         self.path.as_str()
+    }
+
+    fn has_stalled(&self, traffic: Traffic) -> bool {
+        self.registry.origin.settings.limits.activity.has_stalled(traffic)
     }
 
     async fn tags(&self) -> Result<Option<Vec<Tag>>> {

@@ -158,6 +158,10 @@ pub enum Cause {
     /// It has changed since it was last looked at. `found`: what it is now, if anything.
     #[error("somebody else has changed it meanwhile: {}", now(.found.as_ref()))]
     Changed { found: Option<Digest> },
+    /// The place answers nothing for now, and other targets of the image went on without it. It is
+    /// served afterwards.
+    #[error("it answers nothing for now")]
+    LeftBehind,
     /// The run was stopped.
     #[error("interrupted")]
     Interrupted,
@@ -183,6 +187,7 @@ impl Cause {
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::DigestOnly(_) => ErrorKind::DigestOnly,
             Self::Changed { .. } => ErrorKind::Changed,
+            Self::LeftBehind => ErrorKind::TimedOut,
             Self::Interrupted => ErrorKind::Interrupted,
         }
     }

@@ -6,6 +6,7 @@
 
 mod error;
 mod failure;
+mod stall;
 
 use std::fmt;
 use std::time::Duration;
@@ -21,6 +22,7 @@ use crate::oci::{Descriptor, Digest, Manifest, Tag};
 
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use failure::Failure;
+pub use stall::unless_stalled;
 
 /// How a manifest is named within its repository.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -155,6 +157,13 @@ pub enum Untag {
     Unknown,
 }
 
+/// What a request does to the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Traffic {
+    Read,
+    Write,
+}
+
 /// What a collection of garbage removed, or would remove.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Garbage {
@@ -240,6 +249,12 @@ pub trait Repository: fmt::Debug + Send + Sync {
     /// What this repository can do. Answered without asking it, and always the same.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
+    }
+
+    /// Whether requests of this kind wait for the repository, or for others of the same store, and
+    /// none of them has made progress for a while: it asked for a pause, or does not answer.
+    fn has_stalled(&self, _traffic: Traffic) -> bool {
+        false
     }
 
     /// The manifests that are listed without a tag, each at least once; some of them may have tags

@@ -61,7 +61,8 @@ impl Engine {
         let Resources { carrier, metrics, environment, random, .. } = resources;
         let default = RegistryConfig::default();
         let registries =
-            Registries::new(config.registries.clone(), default, environment.clone(), *random);
+            Registries::new(config.registries.clone(), default, environment.clone(), *random)
+                .with_pulses(carrier.pulses().clone());
         let registries = Arc::new(match metrics {
             Some(metrics) => registries.with_metrics(metrics.clone()),
             None => registries,

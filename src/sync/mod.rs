@@ -27,7 +27,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{CleanupRule, SyncRule};
-use crate::fair::{Flow, Permits, WriteLeases};
+use crate::fair::{Flow, LendingPermits, WriteLeases};
 use crate::oci::{RepositoryName, Store};
 use crate::registry::Registries;
 use crate::removal::RemoveTags;
@@ -101,7 +101,7 @@ pub struct Syncer {
 
 /// What all runs share, whatever registries they were begun with.
 struct Common {
-    images: Permits,
+    images: LendingPermits,
     leases: WriteLeases,
     /// Images at targets that are looked at or moved: the repository's name, and the image's.
     /// Runs of one rule never work on the same one at once.
@@ -124,7 +124,7 @@ impl Syncer {
         images: usize,
     ) -> Self {
         let common = Common {
-            images: Permits::new(images.max(1)),
+            images: LendingPermits::new(images.max(1), carrier.pulses().clone()),
             leases: WriteLeases::default(),
             at_work: KeyedLocks::default(),
             listed: Mutex::default(),
@@ -160,8 +160,8 @@ impl Syncer {
         &self.common.leases
     }
 
-    /// One pass of these rules, as one flow. The reports are in the order of the rules. `watch`
-    /// sees every image that was not simply in step, as soon as it is settled.
+    /// One pass of these rules, each a flow of its own. The reports are in the order of the rules.
+    /// `watch` sees every image that was not simply in step, as soon as it is settled.
     pub async fn run(
         &self,
         rules: &[&SyncRule],
@@ -170,25 +170,24 @@ impl Syncer {
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> Vec<RuleReport> {
         let stop = &StopSignal::at_once(cancel.clone());
+        let turns = &LendingPermits::new(RULES, self.carrier.pulses().clone());
         let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
             let (scope, progress) = (&Scope::All, &RunProgress::default());
-            let (flow, keep, remover) = (Flow::ALONE, Keep::All, None);
+            let (flow, keep, remover) = (Flow::new(1 + at as u64), Keep::All, None);
+            let _turn = turns.acquire(flow).await;
             let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
-            (at, self.run_rule(spec).await)
+            self.run_rule(spec).await
         });
         // Collected first: the compiler cannot prove such a future `Send` inside the stream.
         let runs: Vec<_> = runs.collect();
-        let mut reports: Vec<(usize, RuleReport)> =
-            futures_util::stream::iter(runs).buffer_unordered(RULES).collect().await;
-        reports.sort_by_key(|(at, _)| *at);
-        reports.into_iter().map(|(_, report)| report).collect()
+        futures_util::future::join_all(runs).await
     }
 
     /// One run of one rule. What it learnt is on the disk when it returns.
     pub async fn run_rule(&self, spec: RunSpec<'_>) -> RuleReport {
         let begin = Instant::now();
         let progress = Progress::new(&spec);
-        let _watched = self.stores.registries().pulses().watch(spec.flow, spec.progress.pulse());
+        let _watched = self.carrier.pulses().watch(spec.flow, spec.progress.pulse());
         let finished = spec.stop.now.run_until_cancelled(self.pass(&spec, &progress)).await;
         self.carrier.state().storage.flush().await;
         let mut report = progress.into_report();

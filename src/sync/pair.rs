@@ -1,5 +1,6 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
+mod item_pass;
 mod items;
 mod needs;
 mod remove;
@@ -10,24 +11,22 @@ mod withdrawn;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use futures_util::StreamExt;
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::pairs::Pairing;
-use super::report::{Action, ImageReport};
 use super::retention::Policies;
 use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SyncRule};
-use crate::fair::{Flow, Permit, WriteLease};
+use crate::fair::{Flow, WriteLease};
 use crate::oci::{Digest, Tag};
 use crate::removal::RemoveTags;
 use crate::repository::{Error, Failure, Placement, Reference, Repository, Result};
 use crate::stop::StopSignal;
 use crate::stores::{Access, OpenRepository};
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
+use item_pass::{Deferred, ItemPass};
 use items::Items;
 pub use selected::Selected;
 
@@ -64,6 +63,7 @@ struct Goal {
     opened: OpenRepository,
     /// Something was written or deleted there, so that an archive must be written anew.
     changed: AtomicBool,
+    deferred: Deferred,
     /// Its tags, sorted; listed when the first tag is met that the state does not vouch for. Or why
     /// they cannot be had, which is not asked again for each tag.
     tags: OnceCell<Result<Option<Vec<Tag>>>>,
@@ -74,6 +74,7 @@ struct Goal {
 }
 
 /// One image of the source: what is read, and where it is put.
+#[derive(Clone)]
 struct Item {
     reference: Reference,
     placement: Placement,
@@ -106,14 +107,6 @@ impl<'g> Need<'g> {
     }
 }
 
-/// An image that is to be moved now.
-struct Ready<'g> {
-    digest: Option<Digest>,
-    needs: Vec<Need<'g>>,
-    _alone: Vec<OwnedMutexGuard<()>>,
-    _permit: Permit,
-}
-
 impl<'a> Pair<'a> {
     pub async fn open(syncer: &'a Syncer, spec: &RunSpec<'a>, pairing: &Pairing) -> Result<Self> {
         let (rule, stores) = (spec.rule, &syncer.stores);
@@ -130,6 +123,7 @@ impl<'a> Pair<'a> {
                 repository: opened.repository().clone(),
                 opened,
                 changed: AtomicBool::new(false),
+                deferred: Deferred::default(),
                 tags: OnceCell::new(),
                 derived: OnceCell::new(),
                 policies: syncer.retention.policies(target),
@@ -185,9 +179,8 @@ impl<'a> Pair<'a> {
         let few = self.only.is_some() || tags.len() <= FEW;
         // Made one by one: there may be very many tags.
         let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
-        futures_util::stream::iter(items)
-            .for_each_concurrent(TAGS, |item| self.item(item, &source_tags, few, progress))
-            .await;
+        let pass = ItemPass { pair: self, source_tags: &source_tags, few, progress };
+        pass.run(items).await;
         if let Some(limits) = self.removes() {
             self.remove_extra(limits, listed.as_deref().unwrap_or_default(), progress).await;
         }
@@ -202,7 +195,7 @@ impl<'a> Pair<'a> {
     async fn take_leases(&self, progress: &Progress<'_>) -> Vec<WriteLease> {
         let mut leases = Vec::new();
         if self.mode == Mode::Apply {
-            for name in self.target_names() {
+            for name in names(&self.goals.iter().collect::<Vec<_>>()) {
                 let lease = self.syncer.common.leases.take(name, &self.rule.name);
                 leases.push(progress.waiting(lease).await);
             }
@@ -211,80 +204,24 @@ impl<'a> Pair<'a> {
     }
 
     /// Keeps other runs of the rule from this image.
-    async fn alone_with(&self, item: &Item, progress: &Progress<'_>) -> Vec<OwnedMutexGuard<()>> {
+    async fn alone_with(
+        &self,
+        item: &Item,
+        goals: &[&Goal],
+        progress: &Progress<'_>,
+    ) -> Vec<OwnedMutexGuard<()>> {
         let mut alone = Vec::new();
         if self.mode == Mode::Apply {
             let image = match &item.placement {
                 Placement::Tag(tag) => tag.to_string(),
                 Placement::Digest | Placement::Part => item.reference.to_string(),
             };
-            for name in self.target_names() {
+            for name in names(goals) {
                 let key = (name.to_owned(), image.clone());
                 alone.push(progress.waiting(self.syncer.common.at_work.lock(&key)).await);
             }
         }
         alone
-    }
-
-    /// Each once, in the order in which everybody locks them.
-    fn target_names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = self.goals.iter().map(|goal| goal.repository.name()).collect();
-        names.sort_unstable();
-        names.dedup();
-        names
-    }
-
-    async fn item(&self, item: Item, source_tags: &TagIndex, few: bool, progress: &Progress<'_>) {
-        let begin = Instant::now();
-        let ready = self.ready(&item, source_tags, few, progress);
-        let ready = match progress.soon().run_until_cancelled(ready).await {
-            Some(Some(ready)) => ready,
-            Some(None) => return,
-            None => return progress.left_out(),
-        };
-        let job = self.job(&item, ready.digest, &ready.needs, source_tags);
-        let result = self.syncer.carrier.transfer(&job).await;
-        let seconds = begin.elapsed().as_secs_f64();
-        match result {
-            Ok(outcome) => self.settle(&item, &outcome, ready.needs, seconds, progress),
-            Err(error) => {
-                for need in ready.needs {
-                    progress.image(self.failed(&item, need.goal, need.reason, &error, seconds));
-                }
-            }
-        }
-    }
-
-    /// Looks at an image, and waits until it may be moved. `None`: there is nothing to move.
-    async fn ready<'g>(
-        &'g self,
-        item: &Item,
-        source_tags: &TagIndex,
-        few: bool,
-        progress: &Progress<'_>,
-    ) -> Option<Ready<'g>> {
-        let _alone = self.alone_with(item, progress).await;
-        let (digest, needs) = self.needs(item, source_tags, few, progress).await;
-        if needs.is_empty() {
-            return None;
-        }
-        if self.mode == Mode::DryRun {
-            for need in needs {
-                progress.image(ImageReport {
-                    action: Action::WouldCopy,
-                    source_digest: digest.as_ref().map(Digest::to_string),
-                    ..self.blank(item, need.goal, need.reason)
-                });
-            }
-            return None;
-        }
-        let _permit = progress.waiting(self.syncer.common.images.acquire(self.flow)).await;
-        for need in needs.iter().filter(|need| need.lacks && self.only.is_none()) {
-            // The list tells whether the repository is empty, which saves a look-up of each blob.
-            // If it cannot be had, they are looked up.
-            let _ = need.goal.tags().await;
-        }
-        Some(Ready { digest, needs, _alone, _permit })
     }
 
     /// On what condition a tag is put that the target was seen to have, or to lack.
@@ -329,6 +266,14 @@ impl<'a> Pair<'a> {
             flow: self.flow,
         }
     }
+}
+
+/// The names of target repositories, each once, in the order in which everybody locks them.
+fn names<'g>(goals: &[&'g Goal]) -> Vec<&'g str> {
+    let mut names: Vec<&str> = goals.iter().map(|goal| goal.repository.name()).collect();
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 impl Item {

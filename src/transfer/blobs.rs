@@ -3,12 +3,14 @@
 //! A blob that several transfers want at once is brought into a store by one of them; the others
 //! wait, and mount it.
 
+use futures_util::future::join_all;
+
 use super::events::BlobFate;
 use super::pipe::Upload;
 use super::presence::{Presence, SelfMount};
 use super::stream::Streamer;
 use super::target::TargetTransfer;
-use crate::fair::Permits;
+use crate::fair::{LendingPermits, Pulses};
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
 use crate::single_flight::KeyedLocks;
@@ -21,7 +23,7 @@ const STREAMS: usize = 48;
 pub(super) struct Blobs {
     pub presence: Presence,
     streamer: Streamer,
-    streams: Permits,
+    streams: LendingPermits,
     /// Held, by store and blob, by the transfer that brings the blob into the store.
     locks: KeyedLocks<(String, Digest)>,
 }
@@ -35,8 +37,9 @@ enum Need {
 }
 
 impl Blobs {
-    pub fn new(presence: Presence, streamer: Streamer) -> Self {
-        Self { presence, streamer, streams: Permits::new(STREAMS), locks: KeyedLocks::default() }
+    pub fn new(presence: Presence, streamer: Streamer, pulses: Pulses) -> Self {
+        let streams = LendingPermits::new(STREAMS, pulses);
+        Self { presence, streamer, streams, locks: KeyedLocks::default() }
     }
 
     /// Sees to it that all `targets` have the blob; failures are noted in the targets.
@@ -82,16 +85,27 @@ impl Blobs {
         targets: &[&TargetTransfer<'_>],
         trust: bool,
     ) {
-        let (mut locks, mut takers, mut uploads) = (Vec::new(), Vec::new(), Vec::new());
+        let mut locked = Vec::new();
         for target in targets {
             let key = (target.repository().store().to_owned(), blob.digest.clone());
-            let lock = target.reporter.waiting(self.locks.lock(&key)).await;
-            match self.need(source, blob, target, trust).await {
+            let lock = target.reporter.waiting(self.locks.lock(&key));
+            match target.answer(async { Ok(lock.await) }).await {
+                Ok(lock) => locked.push((target, lock)),
+                Err(error) => self.settle(target, blob, Err(error)),
+            }
+        }
+        let needs = locked.into_iter().map(|(target, lock)| async move {
+            (target, lock, target.answer(self.need(source, blob, target, trust)).await)
+        });
+        let (mut locks, mut takers, mut uploads) = (Vec::new(), Vec::new(), Vec::new());
+        for (target, lock, need) in join_all(needs).await {
+            match need {
                 Ok(Need::Nothing(fate)) => self.settle(target, blob, Ok(fate)),
                 Err(error) => self.settle(target, blob, Err(error)),
                 Ok(Need::Bytes(session)) => {
                     takers.push(target);
-                    uploads.push(Upload::new(target.repository(), session, target.reporter));
+                    let (repository, company) = (target.repository(), target.has_company());
+                    uploads.push(Upload::new(repository, session, target.reporter, company));
                     locks.push(lock);
                 }
             }

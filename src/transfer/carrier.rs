@@ -17,6 +17,7 @@ use super::reporter::{ActiveTransfers, Reporter};
 use super::retry::Pauses;
 use super::stream::Streamer;
 use super::totals::{Totals, TransferTotals};
+use crate::fair::Pulses;
 use crate::http::RetryPolicy;
 use crate::repository::{Cause, Error, Result};
 use crate::single_flight::KeyedLocks;
@@ -32,6 +33,7 @@ pub struct Carrier {
     fallback_locks: KeyedLocks<String>,
     active: ActiveTransfers,
     totals: Arc<Totals>,
+    pulses: Pulses,
 }
 
 impl Carrier {
@@ -42,11 +44,13 @@ impl Carrier {
             pauses: Pauses { backoff: policy.backoff, jitter },
         };
         let totals = Arc::new(Totals::default());
+        let pulses = Pulses::default();
         Self {
-            blobs: Blobs::new(Presence::new(state.blobs.clone()), streamer),
+            blobs: Blobs::new(Presence::new(state.blobs.clone()), streamer, pulses.clone()),
             fallback_locks: KeyedLocks::default(),
-            active: ActiveTransfers::new(vec![totals.clone()]),
+            active: ActiveTransfers::new(vec![totals.clone()], pulses.clone()),
             totals,
+            pulses,
             state,
         }
     }
@@ -65,6 +69,11 @@ impl Carrier {
     /// The transfers under way, the oldest first.
     pub fn transfers(&self) -> Vec<TransferStatus> {
         self.active.list()
+    }
+
+    /// The flows whose work is watched, in transfers and elsewhere.
+    pub fn pulses(&self) -> &Pulses {
+        &self.pulses
     }
 
     pub fn state(&self) -> &State {

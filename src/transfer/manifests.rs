@@ -49,7 +49,8 @@ impl ManifestWriter<'_> {
         let Some(stored) = self.put(target, &placement, root, optional).await else { return };
         // The target does not list it by itself: then its fallback tag must.
         if let Some(subject) = root.subject.as_ref().filter(|_| !stored.lists_referrer)
-            && let Err(error) = self.list_in_fallback_tag(target, &subject.digest, root).await
+            && let Err(error) =
+                target.answer(self.list_in_fallback_tag(target, &subject.digest, root)).await
         {
             target.fail(error);
         }
@@ -72,7 +73,8 @@ impl ManifestWriter<'_> {
             return Ok(());
         }
         let repository = target.repository();
-        let found = repository.resolve(&Reference::Tag(tag.clone())).await?;
+        let reference = Reference::Tag(tag.clone());
+        let found = target.answer(repository.resolve(&reference)).await?;
         let found = found.map(|resolved| resolved.digest);
         // It does no harm if the same image has been put there meanwhile.
         if found.as_ref() == expected || found.as_ref() == Some(&root.digest) {
@@ -94,7 +96,8 @@ impl ManifestWriter<'_> {
         if target.has_failed() {
             return None;
         }
-        let mut result = target.repository().put_manifest(placement, manifest).await;
+        let put = || target.answer(target.repository().put_manifest(placement, manifest));
+        let mut result = put().await;
         if let Err(error) = &result
             && (is_missing_blob(error) || may_be_missing_blob(error))
         {
@@ -105,7 +108,7 @@ impl ManifestWriter<'_> {
                 if target.has_failed() {
                     return None;
                 }
-                result = target.repository().put_manifest(placement, manifest).await;
+                result = put().await;
             }
         }
         match result {

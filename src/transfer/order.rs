@@ -5,7 +5,7 @@
 use std::collections::HashSet;
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 
 use super::events::TransferEvent;
@@ -40,7 +40,7 @@ impl<'a> Delivery<'a> {
             targets: job
                 .targets
                 .iter()
-                .map(|target| TargetTransfer::new(target, reporter))
+                .map(|target| TargetTransfer::new(target, reporter, job.targets.len() > 1))
                 .collect(),
             surveyed: Mutex::default(),
             referrers: Mutex::default(),
@@ -83,9 +83,9 @@ impl<'a> Delivery<'a> {
                 let subjects = graph.manifests().map(|manifest| manifest.digest.clone());
                 self.deliver_referrers(subjects.collect(), depth).await?;
             }
-            for target in lacking {
-                self.writer.put_root(target, &graph.root, &role).await;
-            }
+            let puts =
+                lacking.iter().map(|target| self.writer.put_root(target, &graph.root, &role));
+            join_all(puts).await;
             Ok(())
         })
     }
@@ -106,10 +106,9 @@ impl<'a> Delivery<'a> {
             .await;
         for level in graph.levels.iter().rev() {
             futures_util::stream::iter(level)
-                .for_each_concurrent(PARALLEL, |manifest| async {
-                    for target in lacking {
-                        self.writer.put(target, &Placement::Part, manifest, false).await;
-                    }
+                .for_each_concurrent(PARALLEL, |manifest| async move {
+                    let put = |target| self.writer.put(target, &Placement::Part, manifest, false);
+                    join_all(lacking.iter().copied().map(put)).await;
                 })
                 .await;
         }

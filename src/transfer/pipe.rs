@@ -16,8 +16,11 @@ use super::journal::UploadJournal;
 use super::reporter::{Reporter, UploadPosition};
 use super::retry::Pauses;
 use super::source_reader::{SourceReader, corrupt};
+use super::target::left_behind;
 use crate::oci::Descriptor;
-use crate::repository::{BlobBody, BodyAborted, Repository, Result, UploadSession};
+use crate::repository::{
+    BlobBody, BodyAborted, Repository, Result, Traffic, UploadSession, unless_stalled,
+};
 
 /// Chunks on their way to one target: the memory that a slow target costs.
 const CHUNKS_IN_FLIGHT: usize = 2;
@@ -27,6 +30,8 @@ pub(super) struct Upload<'a> {
     pub target: &'a dyn Repository,
     pub session: UploadSession,
     pub position: UploadPosition<'a>,
+    /// Other targets get the blob as well, and do not wait for this one.
+    pub has_company: bool,
 }
 
 impl<'a> Upload<'a> {
@@ -34,8 +39,19 @@ impl<'a> Upload<'a> {
         target: &'a dyn Repository,
         session: UploadSession,
         reporter: &'a Reporter<'a>,
+        has_company: bool,
     ) -> Self {
-        Self { target, session, position: UploadPosition::start(reporter, target.store()) }
+        let position = UploadPosition::start(reporter, target.store());
+        Self { target, session, position, has_company }
+    }
+
+    /// Waits for the target. `None`: it has stalled, and others do not wait for it.
+    async fn answer<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        if self.has_company {
+            unless_stalled(self.target, Traffic::Write, work).await
+        } else {
+            Some(work.await)
+        }
     }
 }
 
@@ -67,6 +83,8 @@ struct Sink<'a> {
     /// The target's upload has ended. It may end before it has read everything, and its
     /// receiver of bytes need neither read on nor be closed then.
     ended: CancellationToken,
+    /// Ends the target's upload: it has stalled, and others go on without it.
+    left: CancellationToken,
     gone: bool,
 }
 
@@ -78,8 +96,8 @@ impl<'a> Sink<'a> {
     ) -> (Self, impl Future<Output = Result<()>>) {
         let (sender, receiver) = mpsc::channel(CHUNKS_IN_FLIGHT);
         let (begin, begun) = oneshot::channel();
-        let ended = CancellationToken::new();
-        let at_end = ended.clone().drop_guard();
+        let (ended, left) = (CancellationToken::new(), CancellationToken::new());
+        let (at_end, is_left) = (ended.clone().drop_guard(), left.clone());
         let wants_from = upload.session.offset.min(blob.size);
         upload.position.move_to(wants_from);
         let parts = (receiver, Some(begin));
@@ -94,19 +112,30 @@ impl<'a> Sink<'a> {
         let request = upload.target.finish_upload(&upload.session, &blob.digest, body);
         let request = async move {
             let _at_end = at_end;
-            request.await
+            let sent = is_left.run_until_cancelled(request).await;
+            sent.unwrap_or_else(|| Err(left_behind(upload.target)))
         };
-        (Self { upload, wants_from, sender, begun: Some(begun), ended, gone: false }, request)
+        let begun = Some(begun);
+        (Self { upload, wants_from, sender, begun, ended, left, gone: false }, request)
     }
 
     /// Waits until the target takes bytes, or has ended its upload.
     async fn until_begun(&mut self) {
-        if let Some(begun) = self.begun.take() {
+        let Some(begun) = self.begun.take() else { return };
+        let begun = async {
             tokio::select! {
                 _ = begun => {}
                 () = self.ended.cancelled() => {}
             }
+        };
+        if self.upload.answer(begun).await.is_none() {
+            self.leave();
         }
+    }
+
+    fn leave(&mut self) {
+        self.gone = true;
+        self.left.cancel();
     }
 
     /// Gives the target the part of a chunk that it wants. The chunk begins at byte `begin`.
@@ -123,11 +152,17 @@ impl<'a> Sink<'a> {
 
     /// Gives the target bytes, or the word that no more come, unless it is gone.
     async fn push(&mut self, chunk: std::result::Result<Bytes, BodyAborted>) {
-        self.gone |= tokio::select! {
-            biased;
-            () = self.ended.cancelled() => true,
-            sent = self.sender.send(chunk) => sent.is_err(),
+        let sent = async {
+            tokio::select! {
+                biased;
+                () = self.ended.cancelled() => false,
+                sent = self.sender.send(chunk) => sent.is_ok(),
+            }
         };
+        match self.upload.answer(sent).await {
+            Some(sent) => self.gone |= !sent,
+            None => self.leave(),
+        }
     }
 }
 
@@ -194,9 +229,7 @@ impl Pipe<'_> {
     /// Waits before the source is opened: an upload may have to wait for its turn, and the source
     /// would close a connection that is idle meanwhile.
     async fn until_all_have_begun(&self, sinks: &mut [Sink<'_>]) {
-        for sink in sinks {
-            self.reporter.waiting(sink.until_begun()).await;
-        }
+        self.reporter.waiting(join_all(sinks.iter_mut().map(Sink::until_begun))).await;
     }
 }
 

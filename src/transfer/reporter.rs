@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::events::{BlobFate, TransferEvent, TransferId, TransferListener};
 use super::job::{Job, Target};
 use super::progress::{Progress, TransferStatus};
-use crate::fair;
+use crate::fair::{self, Pulses};
 use crate::metrics::Metrics;
 use crate::trace;
 
@@ -19,6 +19,7 @@ pub(super) struct ActiveTransfers {
     begun: AtomicU64,
     active: Mutex<BTreeMap<u64, Arc<Progress>>>,
     listeners: Vec<Arc<dyn TransferListener>>,
+    pulses: Pulses,
 }
 
 /// How much of one blob the upload to one target holds, reported whenever it changes.
@@ -37,8 +38,8 @@ pub(super) struct Reporter<'a> {
 }
 
 impl ActiveTransfers {
-    pub fn new(listeners: Vec<Arc<dyn TransferListener>>) -> Self {
-        Self { begun: AtomicU64::new(0), active: Mutex::default(), listeners }
+    pub fn new(listeners: Vec<Arc<dyn TransferListener>>, pulses: Pulses) -> Self {
+        Self { begun: AtomicU64::new(0), active: Mutex::default(), listeners, pulses }
     }
 
     pub fn add_listener(&mut self, listener: Arc<dyn TransferListener>) {
@@ -81,6 +82,9 @@ impl Reporter<'_> {
 
     /// Something happened at a registry, or folder of layouts.
     pub fn report(&self, store: &str, event: TransferEvent) {
+        if event != TransferEvent::Alive {
+            self.transfers.pulses.progress(self.flow());
+        }
         self.progress.on_event(event);
         for listener in &self.transfers.listeners {
             listener.on_event(&self.progress.id, store, event);
@@ -151,7 +155,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_targets_one_that_resumes_and_one_that_begins_anew() {
-        let transfers = ActiveTransfers::new(Vec::new());
+        let transfers = ActiveTransfers::new(Vec::new(), Pulses::default());
         let transfer = transfers.begin_as(id());
         let present = TransferEvent::Placed { fate: BlobFate::Present, size: 100 };
         let moved = || {
@@ -184,7 +188,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_stall_shows_but_waiting_for_a_turn_is_not_one() {
-        let transfers = ActiveTransfers::new(Vec::new());
+        let transfers = ActiveTransfers::new(Vec::new(), Pulses::default());
         let transfer = transfers.begin_as(id());
         let status = || transfers.list().remove(0);
         let second = Duration::from_secs(1);
@@ -209,7 +213,7 @@ mod tests {
             }
         }
         let heard = Arc::new(Heard::default());
-        let mut transfers = ActiveTransfers::new(vec![heard.clone()]);
+        let mut transfers = ActiveTransfers::new(vec![heard.clone()], Pulses::default());
         transfers.add_listener(heard.clone());
         let transfer = transfers.begin_as(id());
         UploadPosition::start(&transfer, STORE).sent(5, 5);

@@ -77,6 +77,11 @@ impl Streamer {
             for (mut one, sent) in unfinished.into_iter().zip(sent) {
                 match self.after_attempt(blob, &mut one, &read, sent).await {
                     Ok(Next::Again) => again.push(one),
+                    // Its session stays noted: who serves it afterwards goes on with it.
+                    Err(error) if *error.cause() == Cause::LeftBehind => {
+                        one.upload.position.move_to(0);
+                        results[one.index] = Some(Err(error));
+                    }
                     ended => {
                         self.journal.clear(blob, one.upload.target);
                         one.upload.position.move_to(if ended.is_ok() { blob.size } else { 0 });
@@ -99,6 +104,7 @@ impl Streamer {
     ) -> Result<Next> {
         let upload = &mut one.upload;
         match (sent, read) {
+            (Err(error), _) if *error.cause() == Cause::LeftBehind => Err(error),
             (Ok(()), ReadOutcome::Ended(ReadEnd::Whole)) => Ok(Next::Done),
             (_, ReadOutcome::Failed(error)) => {
                 upload.target.cancel_upload(&upload.session).await;

@@ -10,13 +10,20 @@ use super::job::{Delivered, Target};
 use super::reporter::Reporter;
 use super::totals::BlobCounts;
 use crate::oci::{Descriptor, Digest};
-use crate::repository::{Error, Repository, Result};
+use crate::repository::{Cause, Error, Repository, Result, Traffic, unless_stalled};
+
+/// Other targets go on without this one.
+pub(super) fn left_behind(target: &dyn Repository) -> Error {
+    Error::new("write to", target.name(), Cause::LeftBehind)
+}
 
 /// A target during a transfer.
 pub(super) struct TargetTransfer<'a> {
     pub target: &'a Target,
     /// Of the whole transfer.
     pub reporter: &'a Reporter<'a>,
+    /// Other targets get the image as well, and need not wait for this one.
+    has_company: bool,
     failed: Mutex<Option<Error>>,
     refused: Mutex<Vec<Error>>,
     /// Blobs that were taken to be there without asking the target in this transfer.
@@ -26,10 +33,11 @@ pub(super) struct TargetTransfer<'a> {
 }
 
 impl<'a> TargetTransfer<'a> {
-    pub fn new(target: &'a Target, reporter: &'a Reporter<'a>) -> Self {
+    pub fn new(target: &'a Target, reporter: &'a Reporter<'a>, has_company: bool) -> Self {
         Self {
             target,
             reporter,
+            has_company,
             failed: Mutex::default(),
             refused: Mutex::default(),
             trusted: Mutex::default(),
@@ -40,6 +48,20 @@ impl<'a> TargetTransfer<'a> {
 
     pub fn repository(&self) -> &'a dyn Repository {
         &*self.target.repository
+    }
+
+    /// Waits for the target to do something. If it stalls while other targets go on, it is left
+    /// behind.
+    pub async fn answer<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        if !self.has_company {
+            return work.await;
+        }
+        let answer = unless_stalled(self.repository(), Traffic::Write, work).await;
+        answer.unwrap_or_else(|| Err(left_behind(self.repository())))
+    }
+
+    pub fn has_company(&self) -> bool {
+        self.has_company
     }
 
     pub fn has_failed(&self) -> bool {

@@ -74,6 +74,7 @@ mod remove_extra;
 mod scope;
 mod serve_layout;
 mod serve_log;
+mod stuck_registries;
 #[allow(
     dead_code,
     unused_imports,

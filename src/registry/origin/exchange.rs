@@ -23,6 +23,19 @@ const MAX_AUTHORIZATIONS: u32 = 4;
 /// Redirects followed for one request.
 const MAX_REDIRECTS: u32 = 5;
 
+/// A request that could have a body says that it has none (RFC 9110 §8.6). Otherwise front ends
+/// answer 411.
+pub(super) fn with_empty_body(request: RequestBuilder, method: &Method) -> RequestBuilder {
+    match *method {
+        Method::POST | Method::PUT | Method::PATCH => request.header(header::CONTENT_LENGTH, 0),
+        _ => request,
+    }
+}
+
+fn begin(client: &Client, call: &Call<'_>, url: &Url) -> RequestBuilder {
+    client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
+}
+
 impl Origin {
     /// The headers of the final answer, after authentication and redirects.
     pub(super) async fn exchange(&self, call: &Call<'_>) -> Try<Response> {
@@ -73,8 +86,11 @@ impl Origin {
             return Err(Failed::Final(cause));
         }
         let _in_flight = self.metrics.begin(WindowKind::Requests);
-        let (request, authorization) =
+        let (mut request, authorization) =
             self.prepare(call, &call.url).await.map_err(Failed::Final)?;
+        if call.body.is_empty() {
+            request = with_empty_body(request, &call.method);
+        }
         let sent = Instant::now();
         let response = self.send(call, request.body(call.body.clone())).await?;
         let status = response.status();
@@ -118,16 +134,14 @@ impl Origin {
         call: &Call<'_>,
         url: &Url,
     ) -> Result<(RequestBuilder, Option<Authorization>), Cause> {
-        let begin = |client: &Client| {
-            client.request(call.method.clone(), url.clone()).headers(call.headers.clone())
-        };
         if !link::same_origin(&self.base, url) {
-            return Ok((begin(self.transport.foreign()?), None));
+            return Ok((self.anonymous(call, url)?, None));
         }
-        let mut request = begin(match call.what {
+        let client = match call.what {
             What::Blob(..) => self.transport.blobs(),
             _ => self.transport.api(),
-        });
+        };
+        let mut request = begin(client, call, url);
         let authorization = self.authenticator.authorize(call.scope).await;
         let authorization = authorization.map_err(|error| Cause::Credentials(error.to_string()))?;
         if let Some(header) = authorization.header() {
@@ -139,6 +153,8 @@ impl Origin {
     /// The headers of the answer that `response`, which is a redirect, leads to.
     async fn follow(&self, call: &Call<'_>, mut response: Response) -> Try<Response> {
         let mut base = call.url.clone();
+        // Another host could choose which address of the registry is asked with its credentials.
+        let mut has_left = false;
         for _ in 0..MAX_REDIRECTS {
             let address =
                 response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
@@ -148,8 +164,13 @@ impl Origin {
                         "the registry redirects to an address that is not allowed".to_owned(),
                     ))
                 })?;
-            // Whatever authorizes it was accepted with the first request.
-            let (request, _) = self.prepare(call, &url).await.map_err(Failed::Final)?;
+            has_left |= !link::same_origin(&self.base, &url);
+            let request = if has_left {
+                self.anonymous(call, &url).map_err(Failed::Final)?
+            } else {
+                // Whatever authorizes it was accepted with the first request.
+                self.prepare(call, &url).await.map_err(Failed::Final)?.0
+            };
             response = self.send(call, request).await?;
             if retry::is_transient(response.status()) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
@@ -162,6 +183,11 @@ impl Origin {
         Err(Failed::Final(Cause::Protocol(format!(
             "the registry redirects more than {MAX_REDIRECTS} times"
         ))))
+    }
+
+    /// A request without credentials and certificate, to wherever the registry has sent us.
+    fn anonymous(&self, call: &Call<'_>, url: &Url) -> Result<RequestBuilder, Cause> {
+        Ok(begin(self.transport.foreign()?, call, url))
     }
 
     /// Waits for the headers of the answer.
@@ -179,7 +205,8 @@ impl Origin {
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
                 if !retry::is_transient(response.status()) {
-                    self.settings.pulses.beat(call.flow);
+                    self.settings.pulses.progress(call.flow);
+                    self.settings.limits.activity.progress(call.traffic());
                 }
                 Ok(response)
             }

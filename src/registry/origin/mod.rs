@@ -150,6 +150,7 @@ impl Origin {
     /// given back whatever their status; only an exhausted registry or network is an error.
     pub async fn call(&self, call: &Call<'_>) -> Result<Answer> {
         let mut tries = Tries::begin();
+        let _pending = self.settings.limits.activity.begin(call.traffic());
         loop {
             let tried = async { self.read(self.exchange(call).await?, call.limit).await };
             match tried.await {
@@ -162,6 +163,7 @@ impl Origin {
     /// Like `call`, but a good answer's body is left to be read.
     pub async fn open(&self, call: &Call<'_>) -> Result<std::result::Result<Response, Answer>> {
         let mut tries = Tries::begin();
+        let _pending = self.settings.limits.activity.begin(call.traffic());
         loop {
             let tried = async {
                 let response = self.exchange(call).await?;

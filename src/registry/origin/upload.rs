@@ -3,6 +3,7 @@
 use http::StatusCode;
 use tokio::time::Instant;
 
+use super::exchange::with_empty_body;
 use super::{Failed, Origin};
 use crate::http::retry;
 use crate::metrics::WindowKind;
@@ -10,12 +11,13 @@ use crate::registry::answer::Answer;
 use crate::registry::body;
 use crate::registry::call::{Call, MAX_ERROR_BODY};
 use crate::registry::failure;
-use crate::repository::{BlobBody, Cause, Result};
+use crate::repository::{BlobBody, Cause, Result, Traffic};
 
 impl Origin {
     /// The wait ends when nothing moves for the idle time-out, or when the answer does not follow
     /// the last byte in time.
     pub async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
+        let _pending = self.settings.limits.activity.begin(Traffic::Write);
         // Not a permit for requests: that would be held for as long as the source takes, and a
         // source in the same registry needs permits to go on.
         let permit = self.settings.limits.uploads.acquire(call.flow).await;
@@ -25,10 +27,17 @@ impl Origin {
         }
         let in_flight = self.metrics.begin(WindowKind::Uploads);
         // Last, because a token could end while others upload.
-        let (request, authorization) =
+        let (mut request, authorization) =
             self.prepare(call, &call.url).await.map_err(|cause| call.error(cause))?;
+        if body.length == 0 {
+            request = with_empty_body(request, &call.method);
+        }
         let sent = Instant::now();
-        let (body, progress) = body::streamed(body, self.metrics.clone());
+        let (body, progress) = body::streamed(
+            body,
+            self.metrics.clone(),
+            self.settings.limits.activity.pulse(Traffic::Write),
+        );
         let answer = tokio::select! {
             sent = request.body(body).send() => match sent {
                 Ok(response) => {
@@ -66,6 +75,9 @@ impl Origin {
         self.metrics.window(WindowKind::Uploads, self.settings.limits.uploads.window());
         if retry::is_transient(answer.status) {
             self.heed(&answer, &call.refusal(&answer));
+        } else {
+            self.settings.pulses.progress(call.flow);
+            self.settings.limits.activity.progress(Traffic::Write);
         }
         if let Some(authorization) = authorization {
             // The next try, by whoever can read the body again, gets a new token.

@@ -1,5 +1,7 @@
 //! What an image needs at each target: as few requests as the answer takes.
 
+use futures_util::future::join_all;
+
 use super::{Goal, Item, Need, Pair};
 use crate::config::IndexMode;
 use crate::oci::{Digest, media_type};
@@ -45,26 +47,29 @@ impl Pair<'_> {
     /// Finds out which targets are not in step. Gives the source's digest where it was asked for.
     /// Targets that cannot be asked are reported, and do not stop the others.
     pub(super) async fn needs<'g>(
-        &'g self,
+        &self,
         item: &Item,
+        goals: &[&'g Goal],
         source_tags: &TagIndex,
         few: bool,
         progress: &Progress<'_>,
     ) -> (Option<Digest>, Vec<Need<'g>>) {
-        let mut looks: Vec<Look<'_, 'g>> = Vec::with_capacity(self.goals.len());
-        for goal in &self.goals {
-            looks.push(self.look(item, goal).await);
-        }
+        let looks = join_all(goals.iter().map(|goal| self.look(item, goal))).await;
         if self.is_immutable(item) && looks.iter().all(|look| look.vouching_record().is_some()) {
-            progress.unchanged(self.goals.len());
+            progress.unchanged(goals.len());
             return (None, Vec::new());
         }
-        let fail = |goal: &Goal, reason: &str, error: &Error| {
-            progress.image(self.failed(item, goal, reason, error, 0.0));
+        let fail = |goal: &Goal, reason: &str, error: &Error| match error.cause() {
+            Cause::LeftBehind => goal.deferred.leave(item),
+            _ => progress.image(self.failed(item, goal, reason, error, 0.0)),
         };
-        let mut known = Vec::with_capacity(looks.len());
-        for look in looks {
-            match self.cheaply_known(&look, few).await {
+        let looks = join_all(looks.into_iter().map(async |look| {
+            let known = look.goal.answer(goals.len(), self.cheaply_known(&look, few)).await;
+            (look, known)
+        }));
+        let mut known = Vec::with_capacity(goals.len());
+        for (look, at_target) in looks.await {
+            match at_target {
                 Ok(at_target) => known.push((look, at_target)),
                 Err(error) => fail(look.goal, "the target could not be asked", &error),
             }
@@ -91,11 +96,15 @@ impl Pair<'_> {
                 return (None, Vec::new());
             }
         };
+        let compared = join_all(known.into_iter().map(async |(look, at_target)| {
+            let need = self.need(&look, at_target, &source, source_tags, progress);
+            (look.goal, look.goal.answer(goals.len(), need).await)
+        }));
         let mut needs = Vec::new();
-        for (look, at_target) in known {
-            match self.need(&look, at_target, &source, source_tags, progress).await {
+        for (goal, need) in compared.await {
+            match need {
                 Ok(need) => needs.extend(need),
-                Err(error) => fail(look.goal, "it could not be compared", &error),
+                Err(error) => fail(goal, "it could not be compared", &error),
             }
         }
         (Some(source.digest), needs)
@@ -152,7 +161,7 @@ impl Pair<'_> {
     }
 
     async fn need<'g>(
-        &'g self,
+        &self,
         look: &Look<'_, 'g>,
         known: Option<AtTarget>,
         source: &Resolved,
@@ -235,7 +244,7 @@ impl Pair<'_> {
     /// The image itself is in step. What refers to it may not be. `current`: what the target was
     /// seen to have, unless the state vouches for it.
     async fn in_step<'g>(
-        &'g self,
+        &self,
         look: &Look<'_, 'g>,
         current: Option<Digest>,
         source: &Resolved,

@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use parking_lot::Mutex;
 
 use super::*;
-use crate::fair::Flow;
+use crate::fair::{Flow, Pulses};
 use crate::http::Backoff;
 use crate::oci::{Digest, Manifest, Tag};
 use crate::repository::{
@@ -104,7 +104,7 @@ async fn streamed(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
         pauses: Pauses { backoff, jitter: || 0.0 },
     };
     let session = UploadSession { location: "there".to_owned(), offset: 0 };
-    let transfers = ActiveTransfers::new(Vec::new());
+    let transfers = ActiveTransfers::new(Vec::new(), Pulses::default());
     let id = TransferId {
         number: 0,
         flow: Flow::ALONE,
@@ -112,7 +112,7 @@ async fn streamed(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
         targets: Vec::new(),
     };
     let reporter = transfers.begin_as(id);
-    let uploads = vec![Upload::new(&hasty, session, &reporter)];
+    let uploads = vec![Upload::new(&hasty, session, &reporter, false)];
     let streaming = streamer.stream(&reporter, &hasty, &blob, uploads);
     let mut results = tokio::time::timeout(Duration::from_secs(20), streaming).await.unwrap();
     results.pop().unwrap()

@@ -86,11 +86,12 @@ impl Runner {
             config::parse(&with_state(text), "/nowhere/tranship.toml".as_ref(), &nothing)
                 .unwrap_or_else(|error| panic!("{error}\n{text}"));
         let environment = Environment::new(|_| None);
-        let registries = Registries::new(registries, Default::default(), environment, || 0.5)
-            .with_policy(self.policy)
-            .with_metrics(self.metrics.clone());
         let carrier = Carrier::new(self.state.clone(), self.policy, || 0.5)
             .with_listener(Arc::new(self.metrics.clone()));
+        let registries = Registries::new(registries, Default::default(), environment, || 0.5)
+            .with_policy(self.policy)
+            .with_pulses(carrier.pulses().clone())
+            .with_metrics(self.metrics.clone());
         let clock = || 1_000_000;
         let syncer = Syncer::with_images(registries.into(), carrier.into(), clock, images);
         (Arc::new(syncer.with_cleanup(&cleanup)), sync)

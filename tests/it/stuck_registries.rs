@@ -1,0 +1,188 @@
+//! Registries that take nothing any more beside healthy ones: what waits for a stuck registry holds
+//! nothing that others need.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tranship::http::RetryPolicy;
+use tranship::sync::Mode;
+
+use crate::support::bench::{IMAGES, Runner, policy, registry, rule};
+use crate::support::daemon::Daemon;
+use crate::support::{Family, Fault, Image, Kind, Place, Scripted, eventually};
+
+/// Longer than a healthy rule takes beside any number of stuck ones, and shorter than any of these
+/// stuck registries takes to give up.
+const SOON: Duration = Duration::from_secs(20);
+/// Further lines of each rule.
+const RULE: &str = "referrers = false\nschedule = \"0 3 * * *\"\nrun_at_start = true";
+const LONG: Duration = Duration::from_secs(600);
+
+/// How a target is stuck: it answers what is read, and takes nothing.
+#[derive(Debug, Clone, Copy)]
+enum Stuck {
+    /// Every write is refused: come again in so many seconds.
+    Paused(&'static str),
+    /// No write is ever answered.
+    Silent,
+}
+
+/// A source of images, a healthy target, and stuck ones: a rule for each.
+struct Scene {
+    source: Scripted,
+    healthy: Scripted,
+    stuck: Vec<Scripted>,
+}
+
+impl Scene {
+    fn new(number: usize, how: Stuck) -> Self {
+        let source = Scripted::start();
+        for at in 0..50 {
+            let image = Image::single(Family::Oci, &format!("many{at}"), &[2_000]);
+            image.load(&source, "many", &format!("v{at}"));
+        }
+        for at in 0..5 {
+            let image = Image::single(Family::Oci, &format!("few{at}"), &[2_000]);
+            image.load(&source, "few", &format!("v{at}"));
+        }
+        let stuck = (0..number).map(|_| {
+            let target = Scripted::start();
+            for method in ["POST", "PUT", "PATCH"] {
+                for kind in [Kind::Upload, Kind::Manifest] {
+                    target.on(method, kind).fail(match how {
+                        Stuck::Paused(after) => Fault::too_many_requests(Some(after)),
+                        Stuck::Silent => Fault::Hang,
+                    });
+                }
+            }
+            target
+        });
+        Self { healthy: Scripted::start(), stuck: stuck.collect(), source }
+    }
+
+    /// The stuck rules come first.
+    fn config(&self) -> String {
+        let source = |repository| format!("{}/{repository}", self.source.host());
+        let mut text = registry(&self.source, LONG, "") + &registry(&self.healthy, LONG, "");
+        for (at, target) in self.stuck.iter().enumerate() {
+            text += &registry(target, LONG, "");
+            let target = format!("{}/many", target.host());
+            text += &rule(&format!("stuck{at}"), &source("many"), &target, RULE);
+        }
+        let target = format!("{}/few", self.healthy.host());
+        text + &rule("healthy", &source("few"), &target, RULE)
+    }
+
+    async fn until_all_arrived(&self) {
+        eventually("the images of the healthy rule", SOON, || async {
+            (self.healthy.endpoint().tags("few").await.len() == 5).then_some(())
+        })
+        .await;
+        assert!(self.stuck.iter().all(|target| target.tag("many", "v0").is_none()));
+    }
+
+    async fn until_stuck(&self) {
+        eventually("all stuck targets are written to", SOON, || async {
+            let is_tried = |target: &Scripted| target.traffic().count("POST", Kind::Upload) > 0;
+            self.stuck.iter().all(is_tried).then_some(())
+        })
+        .await;
+    }
+}
+
+async fn in_sync(number: usize, how: Stuck) {
+    let scene = Scene::new(number, how);
+    let policy = RetryPolicy { patience: LONG, ..policy() };
+    let (syncer, rules) = Runner { policy, ..Runner::new() }.syncer(&scene.config(), IMAGES);
+    let rules: Vec<_> = rules.iter().collect();
+    let stop = CancellationToken::new();
+    let pass = syncer.run(&rules, Mode::Apply, &stop, &|_| {});
+    tokio::select! {
+        reports = pass => panic!("a stuck rule has ended: {reports:?}"),
+        () = scene.until_all_arrived() => {}
+    }
+}
+
+async fn in_serve(number: usize, how: Stuck) {
+    let scene = Scene::new(number, how);
+    let daemon = Daemon::start(&scene.config()).await;
+    let runs = daemon.ended("healthy", "start", 1).await;
+    assert_eq!(runs[0]["counts"]["copied"], 5, "{runs:?}");
+    scene.until_all_arrived().await;
+    scene.until_stuck().await;
+}
+
+#[tokio::test]
+async fn in_sync_one_that_asks_for_a_pause_keeps_nobody_waiting() {
+    in_sync(1, Stuck::Paused("200")).await;
+}
+
+#[tokio::test]
+async fn in_sync_three_that_are_silent_keep_nobody_waiting() {
+    in_sync(3, Stuck::Silent).await;
+}
+
+#[tokio::test]
+async fn in_sync_forty_keep_nobody_waiting() {
+    tokio::join!(in_sync(40, Stuck::Paused("200")), in_sync(40, Stuck::Silent));
+}
+
+#[tokio::test]
+async fn in_serve_one_that_asks_for_a_pause_keeps_nobody_waiting() {
+    in_serve(1, Stuck::Paused("200")).await;
+}
+
+#[tokio::test]
+async fn in_serve_three_that_are_silent_keep_nobody_waiting() {
+    in_serve(3, Stuck::Silent).await;
+}
+
+#[tokio::test]
+async fn in_serve_forty_keep_nobody_waiting() {
+    in_serve(40, Stuck::Paused("200")).await;
+}
+
+/// A rule with two targets, one of which stalls: the other gets everything without it, and what
+/// stalled gets the same when it goes on.
+async fn one_of_two_targets(how: Stuck) {
+    let scene = Scene::new(1, how);
+    let (stuck, healthy) = (&scene.stuck[0], &scene.healthy);
+    let [source, target, other] =
+        [&scene.source, stuck, healthy].map(|place| format!("{}/many", place.host()));
+    let text = [&scene.source, stuck, healthy].map(|place| registry(place, LONG, "")).concat()
+        + &format!(
+            "[[sync]]\nname = \"r\"\nsource = \"{source}\"\ntarget = [\"{target}\", \"{other}\"]\n"
+        );
+    let policy = RetryPolicy { patience: LONG, ..policy() };
+    let (syncer, rules) = Runner { policy, ..Runner::new() }.syncer(&text, IMAGES);
+    let rules: Vec<_> = rules.iter().collect();
+    let stop = CancellationToken::new();
+    let pass = syncer.run(&rules, Mode::Apply, &stop, &|_| {});
+    let recovers = async {
+        eventually("all images at the healthy target", SOON, || async {
+            (healthy.endpoint().tags("many").await.len() == 50).then_some(())
+        })
+        .await;
+        assert!(stuck.tag("many", "v0").is_none());
+        stuck.clear_rules();
+        stuck.release();
+    };
+    let pass = tokio::time::timeout(4 * SOON, pass);
+    let (reports, ()) = tokio::join!(pass, recovers);
+    let reports = reports.expect("the pass ends when the stuck target goes on");
+    assert_eq!(reports[0].counts.copied, 100, "{reports:#?}");
+    assert!(reports[0].is_success());
+    assert_eq!(stuck.endpoint().tags("many").await.len(), 50);
+    stuck.assert_tags_complete();
+    healthy.assert_tags_complete();
+}
+
+#[tokio::test]
+async fn a_silent_target_does_not_hold_up_the_other_target_of_its_rule() {
+    one_of_two_targets(Stuck::Silent).await;
+}
+
+#[tokio::test]
+async fn a_paused_target_does_not_hold_up_the_other_target_of_its_rule() {
+    one_of_two_targets(Stuck::Paused("12")).await;
+}
