@@ -1,6 +1,11 @@
 //! Reads a repository into a snapshot: its tags, all manifests that can be reached from them, and
 //! the referrers of those. No manifest is read twice, because the state remembers what is in it, so
-//! the second snapshot costs the tag list and one HEAD for each tag.
+//! the second snapshot costs the tag list, one HEAD for each tag, and one for each manifest of which
+//! only the name is met.
+//!
+//! The state remembers contents, which cannot change. Whether a manifest is there, the registry
+//! tells each time: by a tag that points at it, by an index that lists it, by a list of referrers,
+//! or by its answer. So a manifest that was gone for a while counts as new when it comes back.
 //!
 //! Nothing in here fails. What cannot be read makes the snapshot incomplete, and then no plan
 //! deletes anything.
@@ -42,6 +47,15 @@ pub struct Gathering<'a> {
     pub all_referrers: bool,
 }
 
+/// Digests that are to be examined.
+#[derive(Default)]
+struct Met {
+    /// The registry has said in this run that they are there.
+    present: Vec<Digest>,
+    /// Something names them, which does not tell whether they are there.
+    named: Vec<Digest>,
+}
+
 impl Gathering<'_> {
     /// The repository as it is now. `None`: there is no such repository.
     pub async fn run(&self) -> Option<Snapshot> {
@@ -56,14 +70,15 @@ impl Gathering<'_> {
         };
         let unlisted: Vec<Tag> =
             self.in_use.iter().filter(|tag| !tags.contains(tag)).cloned().collect();
-        let mut next = self.resolve(tags, true, &mut builder).await;
-        next.extend(self.resolve(unlisted, false, &mut builder).await);
-        next.extend(self.roots.iter().cloned());
+        let mut met = Met::default();
+        self.resolve(tags, true, &mut builder, &mut met).await;
+        self.resolve(unlisted, false, &mut builder, &mut met).await;
+        met.named.extend(self.roots.iter().cloned());
         match self.repository.untagged().await {
-            Ok(untagged) => next.extend(untagged),
+            Ok(untagged) => met.present.extend(untagged),
             Err(error) => builder.cut_short(error.to_string()),
         }
-        self.walk(next, &mut builder).await;
+        self.walk(met, &mut builder).await;
         let snapshot = builder.finish();
         if snapshot.incomplete().is_empty() {
             let is_there = |digest: &Digest| {
@@ -74,21 +89,20 @@ impl Gathering<'_> {
         Some(snapshot)
     }
 
-    /// The digests that tags point at, and those that derived tags are named after. `listed`: the tags
-    /// are in the list, so they should exist.
-    async fn resolve(&self, tags: Vec<Tag>, listed: bool, builder: &mut Builder) -> Vec<Digest> {
+    /// Adds the digests that tags point at, and those that derived tags are named after. `listed`: the
+    /// tags are in the list, so they should exist.
+    async fn resolve(&self, tags: Vec<Tag>, listed: bool, builder: &mut Builder, met: &mut Met) {
         let resolved = futures_util::stream::iter(tags).map(|tag| async {
             let resolved = self.repository.resolve(&Reference::Tag(tag.clone())).await;
             (tag, resolved)
         });
         let mut resolved = std::pin::pin!(resolved.buffer_unordered(PARALLEL));
-        let mut digests = Vec::new();
         while let Some((tag, resolved)) = resolved.next().await {
             match resolved {
                 Ok(Some(resolved)) => {
-                    digests.extend(derived::parse(&tag).and_then(|derived| derived.subject()));
+                    met.named.extend(derived::parse(&tag).and_then(|derived| derived.subject()));
                     builder.tag(tag, &resolved.digest, false);
-                    digests.push(resolved.digest);
+                    met.present.push(resolved.digest);
                 }
                 Ok(None) if listed => {
                     builder.cut_short(format!("tag `{tag}` is listed and not there"));
@@ -97,24 +111,29 @@ impl Gathering<'_> {
                 Err(error) => builder.cut_short(error.to_string()),
             }
         }
-        digests
     }
 
     /// Examines these manifests and all that they lead to.
-    async fn walk(&self, mut next: Vec<Digest>, builder: &mut Builder) {
-        let mut met = HashSet::new();
-        while !next.is_empty() {
-            next.retain(|digest| met.insert(digest.clone()));
-            if met.len() > MAX_MANIFESTS {
+    async fn walk(&self, mut next: Met, builder: &mut Builder) {
+        let mut seen = HashSet::new();
+        loop {
+            // What is only named comes last: most of it turns out to be there on other grounds.
+            let is_present = !next.present.is_empty();
+            let batch = if is_present { &mut next.present } else { &mut next.named };
+            let mut batch = std::mem::take(batch);
+            if batch.is_empty() {
+                break;
+            }
+            batch.retain(|digest| seen.insert(digest.clone()));
+            if seen.len() > MAX_MANIFESTS {
                 builder.cut_short(format!("there are more than {MAX_MANIFESTS} manifests"));
                 break;
             }
-            let examined =
-                futures_util::stream::iter(std::mem::take(&mut next)).map(|digest| async {
-                    let examined = self.examine(&digest).await;
-                    let pushed = self.repository.pushed_at(&digest).await;
-                    (digest, examined, pushed)
-                });
+            let examined = futures_util::stream::iter(batch).map(|digest| async move {
+                let examined = self.examine(&digest, is_present).await;
+                let pushed = self.repository.pushed_at(&digest).await;
+                (digest, examined, pushed)
+            });
             let mut examined = std::pin::pin!(examined.buffer_unordered(PARALLEL));
             while let Some((digest, examined, pushed)) = examined.next().await {
                 match examined {
@@ -122,9 +141,10 @@ impl Gathering<'_> {
                     Err(reason) => builder.unreadable(&digest, reason),
                     Ok(Some((seen, referrers))) => {
                         let ManifestSummary { children, subject, .. } = &seen.summary;
-                        next.extend(children.iter().chain(subject).cloned());
+                        next.present.extend(children.iter().cloned());
+                        next.named.extend(subject.clone());
                         match referrers {
-                            Ok(referrers) => next.extend(referrers),
+                            Ok(referrers) => next.present.extend(referrers),
                             Err(error) => builder.cut_short(error.to_string()),
                         }
                         // If the time cannot be read, the age is not known, and the manifest stays.
@@ -142,16 +162,25 @@ impl Gathering<'_> {
         }
     }
 
-    /// A manifest and the referrers that the registry lists. `None`: it is not there.
+    /// A manifest and the referrers that the registry lists. `None`: it is not there. `is_present`: it
+    /// is known to be there.
     ///
     /// # Errors
     /// Why it cannot be read, in words.
     async fn examine(
         &self,
         digest: &Digest,
+        is_present: bool,
     ) -> std::result::Result<Option<(ManifestFacts, Result<Vec<Digest>>)>, String> {
         let name = self.repository.name();
         let known = self.known.get(name, digest);
+        if known.is_some() && !is_present {
+            let found = self.repository.resolve(&Reference::Digest(digest.clone())).await;
+            if found.map_err(|error| error.to_string())?.is_none() {
+                self.known.forget(name, digest);
+                return Ok(None);
+            }
+        }
         let is_enough = |seen: &&ManifestFacts| !self.created || seen.created.is_some();
         let mut seen = match known.as_ref().filter(is_enough) {
             Some(seen) => seen.clone(),

@@ -86,7 +86,7 @@ pub fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<
         if snapshot.facts[node.at()].locked {
             blockers.add(Blocker::Locked);
         }
-        if policy.grace.is_zero() {
+        if policy.grace.is_zero() || ground.owners.is_attached(node) {
             continue;
         }
         let reading = ground.clock[node.at()];

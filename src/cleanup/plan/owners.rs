@@ -11,6 +11,7 @@ pub struct Owners {
     pub owned: Lists,
     /// What is owned → its owners.
     pub owners: Lists,
+    attached: Vec<bool>,
 }
 
 /// The images contain each other in so many ways that ranking them would take too long.
@@ -24,22 +25,43 @@ const MAX_CLIMB: usize = 20_000_000;
 impl Owners {
     pub fn of(snapshot: &Snapshot) -> Self {
         let mut pairs = Vec::new();
+        let mut attached = vec![false; snapshot.digests.len()];
+        let mut stands_alone = attached.clone();
         for node in snapshot.manifests() {
             let children = snapshot.children(node).filter(|child| snapshot.is_present(*child));
-            pairs.extend(children.map(|child| (node.0, child.0)));
+            for child in children {
+                pairs.push((node.0, child.0));
+                stands_alone[child.at()] = true;
+            }
             let subject = snapshot.subject(node).filter(|subject| snapshot.is_present(*subject));
-            pairs.extend(subject.map(|subject| (subject.0, node.0)));
+            if let Some(subject) = subject {
+                pairs.push((subject.0, node.0));
+                attached[node.at()] |= subject != node;
+            }
         }
         for tag in snapshot.tags() {
             if let TagKind::Of(subject) = tag.kind {
                 pairs.push((subject.0, tag.node.0));
+                attached[tag.node.at()] |= subject != tag.node;
+            } else {
+                stands_alone[tag.node.at()] = true;
             }
+        }
+        for (attached, stands_alone) in attached.iter_mut().zip(stands_alone) {
+            *attached &= !stands_alone;
         }
         // A tag can claim that an image belongs to itself, which says nothing.
         pairs.retain(|(owner, owned)| owner != owned);
         let reversed = pairs.iter().map(|(owner, owned)| (*owned, *owner)).collect();
         let len = snapshot.digests.len();
-        Self { owned: Lists::new(len, pairs), owners: Lists::new(len, reversed) }
+        Self { owned: Lists::new(len, pairs), owners: Lists::new(len, reversed), attached }
+    }
+
+    /// Whether a manifest is there for another one only, such as a signature: it refers to a subject
+    /// that is there or has a tag derived from one, has no tag of its own, and is no platform. Its age
+    /// means nothing: signatures are dated in year 1, or not at all. It goes with its last owner.
+    pub fn is_attached(&self, node: Node) -> bool {
+        self.attached[node.at()]
     }
 
     pub fn has_owner(&self, node: Node) -> bool {

@@ -211,6 +211,26 @@ fn story_13_signed_untagged_images_go_with_their_signatures() {
     assert!(after.items.is_empty() && after.tags.is_empty());
 }
 
+/// cosign dates its signatures in year 1, and other artifacts have no date at all: they go with the
+/// last image that they belong to, whatever the grace period says of their own age.
+#[test]
+fn signatures_have_no_age_of_their_own() {
+    let mut world = World::new();
+    let (image, young) = (world.image("image", 90), world.image("young", 1));
+    let cosign = world.image("cosign", 90);
+    world.cosign(&image, &cosign);
+    world.items.get_mut(&cosign).unwrap().times.clear();
+    let referrer = world.referrer("sbom", 0, &image);
+    let other = world.image("signature of the young one", 90);
+    world.cosign(&young, &other);
+    world.tag("pr-1", &image);
+    world.tag("pr-2", &young);
+    let rule = "{ id = \"pr\", tags = [\"pr-*\"] }";
+    let after = cleaned(&world, &policy("", rule, "grace = \"2d\""));
+    assert!([&image, &cosign, &referrer].iter().all(|digest| !has(&after, digest)));
+    assert!(has(&after, &young) && has(&after, &other), "its own age is what counts");
+}
+
 /// gitlab-org/gitlab#325429: a policy wiped every image, twice. A policy that would is an error
 /// where that shows, and stopped by its limit where it does not.
 #[test]
