@@ -20,7 +20,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use super::step::{StepAction, StepOutcome};
-use crate::oci::{Digest, Tag};
+use crate::oci::{Digest, Manifest, Tag};
 use crate::repository::Failure;
 use crate::state::jsonl::{Limits, Log, NewestFirst};
 
@@ -82,6 +82,26 @@ pub struct Intent {
     /// Where it was copied to before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quarantine: Option<Kept>,
+    /// The manifest from which a tag is taken, where the registry may delete more than the tag: who
+    /// settles the intent can put it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manifest: Option<KeptManifest>,
+}
+
+/// A manifest as it is put.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptManifest {
+    pub media_type: String,
+    /// The document, byte for byte.
+    pub content: String,
+}
+
+impl KeptManifest {
+    /// `None`: it is no text, so it is no manifest that a registry would take.
+    pub(super) fn of(manifest: &Manifest) -> Option<Self> {
+        let content = String::from_utf8(manifest.raw.to_vec()).ok()?;
+        Some(Self { media_type: manifest.media_type.clone(), content })
+    }
 }
 
 /// A copy in a quarantine.
@@ -250,6 +270,7 @@ mod tests {
             since: None,
             clock: None,
             quarantine: None,
+            manifest: None,
         }
     }
 

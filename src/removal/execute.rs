@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::audit::{Actor, Audit, Intent, Kept, Line, cannot_write};
+use super::audit::{Actor, Audit, Intent, Kept, KeptManifest, Line, cannot_write};
 use super::delete::{Deleted, ManifestDeletion};
 use super::failure::{MOST_IN_A_ROW, StepFailure};
 use super::step::{Step, StepAction, StepOutcome, StepReport};
 use super::untag::{Untagged, Untagging};
-use crate::oci::{Digest, Tag, derived};
-use crate::repository::Repository;
+use crate::oci::{Digest, Manifest, Tag, derived};
+use crate::repository::{self, Reference, Repository, Untag};
 use crate::state::{State, Withdrawn};
 use crate::stop::StopSignal;
 
@@ -239,6 +239,11 @@ impl<'a> Execution<'a> {
             },
             _ => None,
         };
+        let manifest = match manifest_to_untag(self.order.repository, step).await {
+            Ok(Some(manifest)) => manifest,
+            Ok(None) => return Became::plainly(StepOutcome::Gone),
+            Err(error) => return self.failed(StepFailure::of(&error)),
+        };
         let (tags, others): (Vec<&Tag>, Vec<&Tag>) = match step.action {
             // Tags that have moved away since it was planned are not among them.
             StepAction::Delete => (on_it.iter().collect(), Vec::new()),
@@ -248,8 +253,10 @@ impl<'a> Execution<'a> {
                 on_it.iter().filter(|other| !self.doomed.contains(other)).collect(),
             ),
         };
-        let intent = self.intent(step, &tags, &others, kept);
+        let mut intent = self.intent(step, &tags, &others, kept);
+        intent.manifest = manifest.as_ref().and_then(KeptManifest::of);
         let id = intent.id.clone();
+        let written = intent.clone();
         let mut lines = std::mem::take(&mut self.unwritten);
         lines.push(Line::Intent(Box::new(intent)));
         if let Err(error) = self.order.audit.write(lines).await {
@@ -261,7 +268,17 @@ impl<'a> Execution<'a> {
         }
         let became = match step.action {
             StepAction::Delete => self.delete(&step.digest, &tags).await,
-            StepAction::Untag => self.untag(&step.digest, &tags, &others).await,
+            StepAction::Untag => {
+                let untagged = self.untag(&step.digest, &tags, &others, manifest.as_ref()).await;
+                match untagged {
+                    Ok(became) => became,
+                    Err(unfinished) => {
+                        // Without an outcome, the next run settles it.
+                        self.order.audit.give_back(vec![written]);
+                        return unfinished;
+                    }
+                }
+            }
         };
         self.settle(id, became.outcome, became.reason.clone());
         if became.outcome.is_gone() {
@@ -287,6 +304,7 @@ impl<'a> Execution<'a> {
             since: step.clock.time,
             clock: step.clock.source.map(str::to_owned),
             quarantine: kept,
+            manifest: None,
         }
     }
 
@@ -307,8 +325,15 @@ impl<'a> Execution<'a> {
         }
     }
 
-    async fn untag(&mut self, digest: &Digest, tags: &[&Tag], others: &[&Tag]) -> Became {
-        let [tag] = tags else { return Became::plainly(StepOutcome::Gone) };
+    /// `Err`: what became of it is not known, so it has no outcome yet.
+    async fn untag(
+        &mut self,
+        digest: &Digest,
+        tags: &[&Tag],
+        others: &[&Tag],
+        manifest: Option<&Manifest>,
+    ) -> Result<Became, Became> {
+        let [tag] = tags else { return Ok(Became::plainly(StepOutcome::Gone)) };
         let untagging = Untagging {
             repository: self.order.repository,
             abilities: &*self.order.state.abilities,
@@ -316,16 +341,18 @@ impl<'a> Execution<'a> {
             tag,
             digest,
             others,
+            manifest,
             overwrite: self.order.untag_by_overwriting,
         };
-        match untagging.run().await {
+        Ok(match untagging.run().await {
             Untagged::Done(note) => self.succeeded(StepOutcome::Deleted, note),
             Untagged::Gone => self.succeeded(StepOutcome::Gone, None),
             Untagged::Moved(digest) => {
                 Became::because(StepOutcome::Skipped, format!("it points at {digest} now"))
             }
             Untagged::Stays(failure) => self.failed(failure),
-        }
+            Untagged::Unfinished(failure) => return Err(self.failed(failure)),
+        })
     }
 
     fn succeeded(&mut self, outcome: StepOutcome, reason: Option<String>) -> Became {
@@ -390,4 +417,17 @@ impl<'a> Execution<'a> {
         }
         self.done
     }
+}
+
+/// The manifest from which a tag is to be taken, where the registry may delete more than the tag: then
+/// it must be at hand. `None`: it is gone.
+async fn manifest_to_untag(
+    repository: &dyn Repository,
+    step: &Step,
+) -> repository::Result<Option<Option<Manifest>>> {
+    if step.action != StepAction::Untag || repository.capabilities().untag == Untag::Yes {
+        return Ok(Some(None));
+    }
+    let reference = Reference::Digest(step.digest.clone());
+    Ok(repository.manifest(&reference).await?.map(Some))
 }

@@ -6,6 +6,8 @@ use jiff::Timestamp;
 use super::audit::{Audit, Intent, Line, cannot_write};
 use super::probe::placeholder;
 use super::step::{StepAction, StepOutcome};
+use super::untag::{put_back, what_is_lost};
+use crate::oci::{Manifest, Tag};
 use crate::repository::{Failure, Reference, Repository};
 
 /// Settles what was begun in a repository. Gives a note for each.
@@ -75,16 +77,25 @@ async fn find(
         }
         None => {}
     }
-    let mut lost = Vec::new();
-    for tag in &intent.stay {
-        if resolve(Reference::Tag(tag.clone())).await?.is_none() {
-            lost.push(format!("`{tag}`"));
-        }
-    }
+    let others: Vec<&Tag> = intent.stay.iter().collect();
+    let lost = what_is_lost(repository, &intent.digest, &others).await;
+    let lost = lost.map_err(|error| Failure::of(&error))?;
     if lost.is_empty() {
         return gone();
     }
-    let lost = lost.join(", ");
+    let kept = intent.manifest.as_ref().map(|kept| {
+        Manifest::parse(kept.content.clone().into(), Some(&kept.media_type), Some(&intent.digest))
+    });
+    let failures = match kept {
+        Some(Ok(manifest)) => put_back(repository, &manifest, &lost).await,
+        Some(Err(error)) => vec![error.to_string()],
+        None => lost.iter().map(|lost| format!("`{}`", lost.suffix())).collect(),
+    };
+    if failures.is_empty() {
+        let words = "it is gone; the registry deleted more, which was put back";
+        return Ok((StepOutcome::Deleted, words.to_owned()));
+    }
+    let lost = failures.join(", ");
     Ok((StepOutcome::Failed, format!("it is gone, and so is what should have stayed: {lost}")))
 }
 

@@ -3,7 +3,8 @@
 //! The protocol allows it (distribution-spec, "Deleting tags"), and registries answer the request in
 //! four ways: they do it, they refuse, they delete all tags of the manifest, or the manifest too. So
 //! it is tried first on a manifest that is pushed for it (`probe`). And each time, what else the
-//! registry deleted is noticed and put back.
+//! registry deleted is noticed and put back; where that cannot be found out, the next run does it
+//! (`recover`), because the manifest is in the audit.
 
 use jiff::Timestamp;
 
@@ -25,6 +26,8 @@ pub(super) enum Untagged {
     Moved(Digest),
     /// It is still there.
     Stays(StepFailure),
+    /// What the registry deleted could not be found out, or not be put back.
+    Unfinished(StepFailure),
 }
 
 /// A tag that is to be taken from its manifest.
@@ -36,6 +39,8 @@ pub(super) struct Untagging<'a> {
     pub digest: &'a Digest,
     /// The other tags of the manifest, which must stay.
     pub others: &'a [&'a Tag],
+    /// The manifest, where the registry may delete more than the tag.
+    pub manifest: Option<&'a Manifest>,
     /// A placeholder may be pushed to the tag, to be deleted with it.
     pub overwrite: bool,
 }
@@ -49,20 +54,18 @@ impl Untagging<'_> {
     }
 
     async fn untag(&self) -> Result<Untagged> {
-        match self.resolve(&Reference::Tag(self.tag.clone())).await? {
-            None => return Ok(Untagged::Gone),
-            Some(found) if found != *self.digest => return Ok(Untagged::Moved(found)),
-            Some(_) => {}
-        }
-        if self.repository.capabilities().untag == Untag::Yes {
+        let Some(manifest) = self.manifest else {
+            if let Some(other) = self.has_changed().await? {
+                return Ok(other);
+            }
             return Ok(match self.repository.delete(&Reference::Tag(self.tag.clone())).await? {
                 true => Untagged::Done(None),
                 false => Untagged::Gone,
             });
-        }
+        };
         match self.can_untag().await? {
-            Ok(()) => self.delete_and_look().await,
-            Err(_) if self.overwrite => self.overwrite().await,
+            Ok(()) => self.delete_and_look(manifest).await,
+            Err(_) if self.overwrite => self.overwrite(manifest).await,
             Err(why) => {
                 let reason = format!(
                     "shared-digest: the manifest stays, and this registry cannot take one tag away ({why}); untag = \"overwrite\" in the rule would push something else to the tag and delete that"
@@ -89,28 +92,37 @@ impl Untagging<'_> {
         Ok(found)
     }
 
+    /// Whether the tag is something else by now. Called directly before each write: somebody may have
+    /// pushed to it while the registry was tried out.
+    async fn has_changed(&self) -> Result<Option<Untagged>> {
+        Ok(match self.resolve(&Reference::Tag(self.tag.clone())).await? {
+            None => Some(Untagged::Gone),
+            Some(found) if found != *self.digest => Some(Untagged::Moved(found)),
+            Some(_) => None,
+        })
+    }
+
     async fn resolve(&self, reference: &Reference) -> Result<Option<Digest>> {
         Ok(self.repository.resolve(reference).await?.map(|resolved| resolved.digest))
     }
 
     /// Deletes the tag, and looks whether anything else has gone.
-    async fn delete_and_look(&self) -> Result<Untagged> {
-        // Read before the deletion, because the registry may delete the manifest as well.
-        let by_digest = Reference::Digest(self.digest.clone());
-        let Some(manifest) = self.repository.manifest(&by_digest).await? else {
-            return Ok(Untagged::Gone);
-        };
+    async fn delete_and_look(&self, manifest: &Manifest) -> Result<Untagged> {
+        if let Some(other) = self.has_changed().await? {
+            return Ok(other);
+        }
         // Whatever the answer is, the deletion may have been carried out.
         let deleted = self.repository.delete(&Reference::Tag(self.tag.clone())).await;
-        let mut lost = Vec::new();
-        if self.resolve(&by_digest).await?.is_none() && self.others.is_empty() {
-            lost.push(Placement::Part);
-        }
-        for tag in self.others {
-            if self.resolve(&Reference::Tag((*tag).clone())).await?.is_none() {
-                lost.push(Placement::Tag((*tag).clone()));
+        let lost = match what_is_lost(self.repository, self.digest, self.others).await {
+            Ok(lost) => lost,
+            Err(error) => {
+                let StepFailure { outcome, reason, is_general } = StepFailure::of(&error);
+                let reason = format!(
+                    "whether the registry deleted more than the tag is not known, the next run finds out: {reason}"
+                );
+                return Ok(Untagged::Unfinished(StepFailure { outcome, reason, is_general }));
             }
-        }
+        };
         if lost.is_empty() {
             return match deleted {
                 Ok(true) => Ok(Untagged::Done(None)),
@@ -122,46 +134,32 @@ impl Untagging<'_> {
             };
         }
         self.abilities.set_can_untag(self.repository.name(), false, self.now);
-        self.put_back(&manifest, &lost).await
-    }
-
-    /// Restores what the registry deleted besides the tag.
-    async fn put_back(&self, manifest: &Manifest, lost: &[Placement]) -> Result<Untagged> {
-        let mut failures = Vec::new();
-        for placement in lost {
-            if let Err(error) = self.repository.put_manifest(placement, manifest).await {
-                let what = match placement {
-                    Placement::Tag(tag) => format!("tag `{tag}`"),
-                    Placement::Part | Placement::Digest => "the manifest".to_owned(),
-                };
-                failures.push(format!("{what} is LOST and could not be put back: {error}"));
-            }
-        }
+        let failures = put_back(self.repository, manifest, &lost).await;
         if failures.is_empty() {
             let note = "the registry took more than the tag: what went along was put back, and single tags are not asked for there again";
             return Ok(Untagged::Done(Some(note.to_owned())));
         }
         let reason = format!(
-            "the registry took more than the tag it was asked for; {}",
+            "the registry took more than the tag it was asked for, the next run tries again to put it back; {}",
             failures.join("; ")
         );
-        Ok(Untagged::Stays(StepFailure { outcome: StepOutcome::Failed, reason, is_general: true }))
+        let outcome = StepOutcome::Failed;
+        Ok(Untagged::Unfinished(StepFailure { outcome, reason, is_general: true }))
     }
 
     /// Moves the tag to a placeholder, and deletes that with the tag.
-    async fn overwrite(&self) -> Result<Untagged> {
+    async fn overwrite(&self, manifest: &Manifest) -> Result<Untagged> {
         let placeholder =
             placeholder(self.tag, self.digest).map_err(|error| self.error(error.into()))?;
         let placement = Placement::Tag(self.tag.clone());
-        let by_digest = Reference::Digest(self.digest.clone());
-        let Some(manifest) = self.repository.manifest(&by_digest).await? else {
-            return Ok(Untagged::Gone);
-        };
+        if let Some(other) = self.has_changed().await? {
+            return Ok(other);
+        }
         self.repository.put_manifest(&placement, &placeholder).await?;
         let deleted = self.repository.delete(&Reference::Digest(placeholder.digest.clone())).await;
         let Err(error) = deleted else { return Ok(Untagged::Done(None)) };
         // The tag must not be left at a placeholder.
-        if let Err(other) = self.repository.put_manifest(&placement, &manifest).await {
+        if let Err(other) = self.repository.put_manifest(&placement, manifest).await {
             let cause = Cause::Protocol(format!(
                 "{}, and the tag, which points at an empty index now, could not be put back: {}",
                 error.cause(),
@@ -176,4 +174,43 @@ impl Untagging<'_> {
         let name = format!("{}:{}", self.repository.name(), self.tag);
         Error::new("untag", name, cause)
     }
+}
+
+/// What of a manifest is gone and should be there: its other tags, or the manifest itself where it
+/// has none.
+pub(super) async fn what_is_lost(
+    repository: &dyn Repository,
+    digest: &Digest,
+    others: &[&Tag],
+) -> Result<Vec<Placement>> {
+    let mut lost = Vec::new();
+    if others.is_empty() && repository.resolve(&Reference::Digest(digest.clone())).await?.is_none()
+    {
+        lost.push(Placement::Part);
+    }
+    for tag in others {
+        if repository.resolve(&Reference::Tag((*tag).clone())).await?.is_none() {
+            lost.push(Placement::Tag((*tag).clone()));
+        }
+    }
+    Ok(lost)
+}
+
+/// Restores what the registry deleted besides a tag. Gives what could not be restored, and why.
+pub(super) async fn put_back(
+    repository: &dyn Repository,
+    manifest: &Manifest,
+    lost: &[Placement],
+) -> Vec<String> {
+    let mut failures = Vec::new();
+    for placement in lost {
+        if let Err(error) = repository.put_manifest(placement, manifest).await {
+            let what = match placement {
+                Placement::Tag(tag) => format!("tag `{tag}`"),
+                Placement::Part | Placement::Digest => "the manifest".to_owned(),
+            };
+            failures.push(format!("{what} is LOST and could not be put back: {error}"));
+        }
+    }
+    failures
 }
