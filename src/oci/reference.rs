@@ -41,6 +41,8 @@ pub enum ReferenceError {
     Empty,
     #[error("`{0}` is not a registry host: expected `host` or `host:port`")]
     Host(String),
+    #[error("`{0}` names a registry and no repository: write `{0}/REPOSITORY`")]
+    OnlyHost(String),
     #[error("`{0}` is not a repository name: it is empty")]
     NoRepository(String),
     #[error("`{0}` is not a repository name: upper-case letters are not allowed")]
@@ -257,6 +259,9 @@ impl FromStr for ImageReference {
             _ => (rest, None),
         };
         let (registry, path) = split_host(name);
+        if registry.is_none() && !path.contains('/') && is_host(path) {
+            return Err(ReferenceError::OnlyHost(shorten(rest)));
+        }
         let registry: RegistryHost = registry.unwrap_or(DOCKER_HUB).parse()?;
         if path.is_empty() {
             return Err(ReferenceError::NoRepository(shorten(text)));
@@ -276,11 +281,14 @@ impl FromStr for ImageReference {
 /// Splits `host/path` as docker does: the first part is a host if it could not be a name.
 pub fn split_host(name: &str) -> (Option<&str>, &str) {
     match name.split_once('/') {
-        Some((host, path)) if host.contains(['.', ':', '[']) || host == "localhost" => {
-            (Some(host), path)
-        }
+        Some((host, path)) if is_host(host) => (Some(host), path),
         _ => (None, name),
     }
+}
+
+/// Whether the first part of a name is a host.
+fn is_host(part: &str) -> bool {
+    part.contains(['.', ':', '[']) || part == "localhost"
 }
 
 impl fmt::Display for ImageReference {
@@ -338,6 +346,9 @@ mod tests {
             ("", "the reference is empty"),
             ("docker://", "the reference is empty"),
             ("ghcr.io/", "is empty"),
+            ("registry.example.com:5000", "names a registry and no repository"),
+            ("ghcr.io", "write `ghcr.io/REPOSITORY`"),
+            ("localhost:5000", "names a registry and no repository"),
             ("ghcr.io/Acme/app", "upper-case"),
             ("Acme/app", "upper-case"),
             ("ghcr.io/acme//app", "not a repository name"),

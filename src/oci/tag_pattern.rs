@@ -36,8 +36,55 @@ pub enum TagPatternError {
     Glob { pattern: String, reason: String },
     #[error("`{pattern}` is not a regular expression: {reason}")]
     Regex { pattern: String, reason: String },
+    #[error("`{pattern}` matches no tag: {reason}{}", meant(.suggestion.as_deref()))]
+    NoTag { pattern: String, reason: String, suggestion: Option<String> },
     #[error("the patterns are too large together: {0}")]
     TooLarge(String),
+}
+
+fn meant(suggestion: Option<&str>) -> String {
+    suggestion.map_or_else(String::new, |text| format!("; did you mean `{text}`?"))
+}
+
+/// A character of a glob that no tag has, outside of the classes of the glob, or one with which no
+/// tag begins.
+fn foreign_character(glob: &str) -> Option<String> {
+    let mut in_class = false;
+    for (at, character) in glob.char_indices() {
+        let is_syntax = match character {
+            '[' | ']' => {
+                in_class = character == '[';
+                true
+            }
+            '*' | '?' | '{' | '}' | ',' => true,
+            _ => in_class,
+        };
+        if is_syntax || character.is_ascii_alphanumeric() || character == '_' {
+            continue;
+        }
+        match character {
+            '.' | '-' if at > 0 => {}
+            '.' | '-' => return Some(format!("no tag begins with `{character}`")),
+            ' ' => return Some("tags have no spaces".to_owned()),
+            _ => return Some(format!("tags have no `{character}`")),
+        }
+    }
+    None
+}
+
+/// What somebody who wrote a glob that matches no tag may have meant.
+fn suggestion(glob: &str) -> Option<String> {
+    let is_expression = glob.contains(['\\', '^', '$', '(', ')', '|', '+'])
+        || glob.starts_with(['/', '.'])
+        || glob.ends_with('/') && glob.contains(".*");
+    let text = match glob {
+        _ if is_expression => format!("/{}/", glob.trim_matches('/')),
+        _ if glob.trim() != glob => glob.trim().to_owned(),
+        // The name of a repository in front.
+        _ => glob.rsplit([':', '/']).next()?.to_owned(),
+    };
+    let is_other = text != glob && !text.trim_matches('/').is_empty();
+    (is_other && text.parse::<TagPattern>().is_ok()).then_some(text)
 }
 
 impl TagPattern {
@@ -75,10 +122,18 @@ impl FromStr for TagPattern {
             return Err(TagPatternError::Negation(text.to_owned()));
         }
         if text.contains(['*', '?', '[', '{', '\\']) {
-            return Glob::new(text).map(Self::Glob).map_err(|e| TagPatternError::Glob {
+            let glob = Glob::new(text).map_err(|e| TagPatternError::Glob {
                 pattern: text.to_owned(),
                 reason: e.kind().to_string(),
-            });
+            })?;
+            return match foreign_character(text) {
+                None => Ok(Self::Glob(glob)),
+                Some(reason) => Err(TagPatternError::NoTag {
+                    pattern: text.to_owned(),
+                    reason,
+                    suggestion: suggestion(text),
+                }),
+            };
         }
         let tag: Tag = text.parse()?;
         match derived::parse(&tag) {
@@ -256,7 +311,53 @@ mod tests {
         }
     }
 
+    /// Found in configurations that were to keep images and would have deleted all of them.
+    #[test]
+    fn globs_that_match_no_tag_are_errors_with_what_was_meant() {
+        let cases = [
+            (r"/v\d+.*", "tags have no `/`", r"/v\d+.*/"),
+            (r"v\d+\.\d+", r"tags have no `\`", r"/v\d+\.\d+/"),
+            ("^v.*$", "tags have no `^`", "/^v.*$/"),
+            ("(v|release).*", "tags have no `(`", "/(v|release).*/"),
+            ("release/*", "tags have no `/`", "*"),
+            ("v1:*", "tags have no `:`", "*"),
+            ("acme/app:v1.*", "tags have no `/`", "v1.*"),
+            ("v1.* ", "tags have no spaces", "v1.*"),
+            (".*", "no tag begins with `.`", "/.*/"),
+            ("-*", "no tag begins with `-`", ""),
+            ("ä*", "tags have no `ä`", ""),
+        ];
+        for (text, reason, suggestion) in cases {
+            let message = text.parse::<TagPattern>().unwrap_err().to_string();
+            let expected = match suggestion {
+                "" => format!("`{text}` matches no tag: {reason}"),
+                _ => format!("`{text}` matches no tag: {reason}; did you mean `{suggestion}`?"),
+            };
+            assert_eq!(message, expected);
+        }
+    }
+
     proptest! {
+        /// Beside the glob itself: what is refused matches no tag, and what is not matches one.
+        #[test]
+        fn only_globs_that_match_no_tag_are_refused(
+            text in "[ab.:+^/ -]{0,3}[*?][ab.:+^/ -]{0,3}",
+            tags in proptest::collection::vec("[ab_][ab._-]{0,6}", 20),
+        ) {
+            prop_assume!(!text.starts_with('/') || !text.ends_with('/'), "it is no glob");
+            let glob = Glob::new(&text).unwrap().compile_matcher();
+            match text.parse::<TagPattern>() {
+                Err(error) => {
+                    prop_assert!(matches!(error, TagPatternError::NoTag { .. }), "{error}");
+                    prop_assert!(!tags.iter().any(|tag| glob.is_match(tag)), "{text} {tags:?}");
+                }
+                Ok(_) => {
+                    let tag = text.replace(['*', '?'], "a");
+                    prop_assert!(tag.parse::<Tag>().is_ok() && glob.is_match(&tag), "{text}");
+                }
+            }
+        }
+
         #[test]
         fn parsing_never_panics_and_round_trips(text in "\\PC{0,20}|/?[a-c*?{},\\[\\]!()|/-]{0,16}/?") {
             if let Ok(pattern) = text.parse::<TagPattern>() {
