@@ -115,8 +115,14 @@ impl Listing {
 
     async fn carry_out(self: Arc<Self>) {
         let _turn = self.turn.lock().await;
+        if self.waiting.lock().is_empty() {
+            return;
+        }
+        let layout = self.layout.clone();
+        let alone = files::blocking(move || hold(&layout, Hold::Index)).await;
+        // Another process may have held the lock for long: only now is it known who still waits. If
+        // the caller was cancelled, the edit must not happen later.
         let mut batch = std::mem::take(&mut *self.waiting.lock());
-        // If the caller was cancelled, the edit must not happen later.
         batch.retain(|(_, tell)| !tell.is_closed());
         if batch.is_empty() {
             return;
@@ -124,7 +130,7 @@ impl Listing {
         let listing = Arc::clone(&self);
         let (edits, tells): (Vec<_>, Vec<_>) = batch.into_iter().unzip();
         let result = files::blocking(move || {
-            let _alone = hold(&listing.layout, Hold::Index)?;
+            let _alone = alone?;
             listing.apply(&edits)
         })
         .await;

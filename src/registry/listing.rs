@@ -103,7 +103,11 @@ impl RemoteRepository {
             StatusCode::NOT_FOUND
             | StatusCode::OK
             | StatusCode::BAD_REQUEST
-            | StatusCode::METHOD_NOT_ALLOWED => Ok(None),
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_ACCEPTABLE
+            | StatusCode::GONE
+            | StatusCode::UNPROCESSABLE_ENTITY
+            | StatusCode::NOT_IMPLEMENTED => Ok(None),
             _ => Err(pages.first.refused(&answer)),
         }
     }
@@ -175,14 +179,27 @@ impl<'a> Pages<'a> {
         // `None`: there was a link, so it means something where there is none.
         let mut pagination = Some(Pagination::default());
         let mut url = self.first.url.clone();
+        let is_first = |seen: &HashSet<String>| seen.len() == 1;
         while seen.insert(url.to_string()) {
             if seen.len() > MAX_PAGES {
                 return Err(self.broken(format!("the registry sends more than {MAX_PAGES} pages")));
             }
-            let call = Call { url: url.clone(), ..self.first.clone() };
-            let answer = self.origin.call(&call).await?;
+            let page = async |url: &Url| {
+                let call = Call { url: url.clone(), ..self.first.clone() };
+                self.origin.call(&call).await
+            };
+            let mut answer = page(&url).await?;
+            if is_first(&seen)
+                && answer.status == StatusCode::BAD_REQUEST
+                && url.query().is_some_and(|query| query.starts_with("n="))
+            {
+                // The page is larger than the registry allows: it chooses the size, then.
+                url.set_query(None);
+                answer = page(&url).await?;
+                pagination = Some(Pagination::of_unknown_size());
+            }
             if !self.is_page(&answer) {
-                if seen.len() == 1 {
+                if is_first(&seen) {
                     return Ok(Err(answer));
                 }
                 return Err(self.first.refused(&answer));
@@ -206,9 +223,10 @@ impl<'a> Pages<'a> {
                         .map(|entry| name(entry).is_some_and(|name| list.knows(name)))
                         .collect();
                     let next = list.next(entries.len(), entries.iter().filter_map(name));
+                    let asked = list.has_size().then_some(NEXT_PAGE);
                     let mut known = known.into_iter();
                     entries.retain(|_| !known.next().unwrap_or_default());
-                    self.behind(next)
+                    self.behind(next, asked)
                 }
             };
             all += entries.len();
@@ -230,24 +248,28 @@ impl<'a> Pages<'a> {
         Err(self.broken("the link to the next page leads back to an earlier page".to_owned()))
     }
 
+    /// The next page, at the registry itself: behind a proxy, registries name themselves as that
+    /// calls them.
     fn next_link(&self, answer: &Answer) -> Result<Option<Url>> {
         let Some(next) = link::next(&answer.headers) else { return Ok(None) };
-        let next = link::resolve(&answer.url, &next)
-            .filter(|next| link::same_origin(next, &self.origin.base));
-        let elsewhere =
-            || self.broken("the link to the next page leads to another host".to_owned());
-        next.map(Some).ok_or_else(elsewhere)
+        let Ok(next) = answer.url.join(&next) else {
+            return Err(self.broken("the link to the next page is no address".to_owned()));
+        };
+        let mut url = self.origin.base.clone();
+        url.set_path(next.path());
+        url.set_query(next.query());
+        Ok(Some(url))
     }
 
-    /// Where a list without links continues.
-    fn behind(&self, next: Next) -> Result<Option<Url>> {
+    /// Where a list without links continues, in pages of so many entries.
+    fn behind(&self, next: Next, size: Option<usize>) -> Result<Option<Url>> {
         match next {
             Next::End => Ok(None),
             Next::Behind(last) => {
                 let mut url = self.first.url.clone();
                 url.query_pairs_mut()
                     .clear()
-                    .append_pair("n", &NEXT_PAGE.to_string())
+                    .extend_pairs(size.map(|size| ("n", size.to_string())))
                     .append_pair("last", &last);
                 Ok(Some(url))
             }

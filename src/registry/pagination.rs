@@ -15,6 +15,8 @@ pub const NEXT_PAGE: usize = PAGE - 1;
 pub struct Pagination {
     /// All names of a list that may continue. Empty before the first page.
     known: HashSet<String>,
+    /// The registry chooses how long a page is, so any page may be a full one.
+    chosen_by_registry: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +30,16 @@ pub enum Next {
 }
 
 impl Pagination {
+    /// A list whose pages are as long as the registry likes.
+    pub fn of_unknown_size() -> Self {
+        Self { known: HashSet::new(), chosen_by_registry: true }
+    }
+
+    /// Whether pages of a certain length are asked for.
+    pub fn has_size(&self) -> bool {
+        !self.chosen_by_registry
+    }
+
     pub fn knows(&self, name: &str) -> bool {
         self.known.contains(name)
     }
@@ -38,13 +50,17 @@ impl Pagination {
         entries: usize,
         names: impl DoubleEndedIterator<Item = &'a str> + Clone,
     ) -> Next {
-        let asked = if self.known.is_empty() { PAGE } else { NEXT_PAGE };
+        let asked = match self.known.is_empty() {
+            _ if self.chosen_by_registry => 0,
+            true => PAGE,
+            false => NEXT_PAGE,
+        };
         if names.clone().any(|name| self.knows(name)) {
             // It does not understand `last`. If it does not keep to a page's size either, it
             // knows no pages.
             return if entries > asked { Next::End } else { Next::Unknown };
         }
-        if entries < asked {
+        if entries < asked || entries == 0 {
             return Next::End;
         }
         self.known.extend(names.clone().map(str::to_owned));

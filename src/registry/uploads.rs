@@ -18,7 +18,9 @@ use super::link;
 use super::operation::Operation;
 use super::remote::RemoteRepository;
 use crate::oci::Digest;
-use crate::repository::{BlobBody, Cause, Error, Repository, Result, UploadSession, UploadStart};
+use crate::repository::{
+    BlobBody, Cause, Error, ErrorKind, Repository, Result, UploadSession, UploadStart,
+};
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -101,7 +103,16 @@ impl RemoteRepository {
             if from == self.path() { Operation::StartUpload } else { Operation::MountBlob };
         let mut call = self.upload_call(operation, Method::POST, url, digest);
         call.scope = &scope;
-        let answer = self.send(&call).await?;
+        let answer = match self.send(&call).await {
+            // No token for reading the other repository: uploading needs none.
+            Err(error) if error.kind() == ErrorKind::Credentials => {
+                tracing::debug!(%digest, from, %error, "no credentials for mounting, uploading");
+                let started = self.post_plain(digest).await?;
+                mounts().refused(from, StatusCode::UNAUTHORIZED);
+                return Ok(started);
+            }
+            answer => answer?,
+        };
         if answer.status.is_success() {
             mounts().understood();
         }
@@ -135,7 +146,7 @@ impl RemoteRepository {
         {
             self.registry.facts.chunk_min.store(min, Ordering::Relaxed);
         }
-        let location = location(&answer, &call.url).ok_or_else(|| no_location(call))?;
+        let location = location(&answer, &call.url).ok_or_else(|| no_location(call, &answer))?;
         Ok(UploadStart::Session(UploadSession { location: location.into(), offset: 0 }))
     }
 
@@ -223,7 +234,7 @@ impl RemoteRepository {
         }
         let answer = self.registry.origin.send_body(&call, body).await?;
         self.accepted(used, &call, &answer)?;
-        location(&answer, &url).ok_or_else(|| no_location(&call))
+        location(&answer, &url).ok_or_else(|| no_location(&call, &answer))
     }
 
     async fn patch_chunks(
@@ -253,7 +264,7 @@ impl RemoteRepository {
             // One try: what became of a chunk without an answer is for `get_upload` to find out.
             let answer = self.registry.origin.send_body(&call, pieces(chunk)).await?;
             self.accepted(Style::Chunks, &call, &answer)?;
-            url = location(&answer, &url).ok_or_else(|| no_location(&call))?;
+            url = location(&answer, &url).ok_or_else(|| no_location(&call, &answer))?;
             at += length;
             left -= length;
         }
@@ -334,7 +345,7 @@ fn stored_bytes(range: &str) -> u64 {
         .and_then(|(_, last)| last.parse::<u64>().ok());
     match last {
         None | Some(0) => 0,
-        Some(last) => last + 1,
+        Some(last) => last.saturating_add(1),
     }
 }
 
@@ -356,8 +367,15 @@ fn add_digest(url: &mut Url, digest: &Digest) {
     url.set_query(Some(&query));
 }
 
-fn no_location(call: &Call<'_>) -> Error {
-    call.error(Cause::Protocol("the registry does not say where to upload to".to_owned()))
+fn no_location(call: &Call<'_>, answer: &Answer) -> Error {
+    let is_plain = answer.header(LOCATION.as_str()).is_some_and(|it| it.starts_with("http://"));
+    let message = if is_plain && call.url.scheme() == "https" {
+        "the registry, which is reached by https, sends the upload to an http address: the proxy in \
+         front of it must pass `X-Forwarded-Proto: https` on"
+    } else {
+        "the registry does not say where to upload to"
+    };
+    call.error(Cause::Protocol(message.to_owned()))
 }
 
 #[cfg(test)]
@@ -368,6 +386,7 @@ mod tests {
     fn stored_bytes_of_sessions() {
         let cases =
             [("0-0", 0), ("0-99", 100), ("bytes=0-99", 100), ("bytes=0--1", 0), ("", 0), ("x", 0)];
+        assert_eq!(stored_bytes(&format!("0-{}", u64::MAX)), u64::MAX);
         for (range, expected) in cases {
             assert_eq!(stored_bytes(range), expected, "{range}");
         }

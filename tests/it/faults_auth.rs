@@ -71,6 +71,26 @@ async fn redirects_to_another_host_carry_no_credentials() {
     }
 }
 
+/// Another host must not choose what is asked of the registry with its credentials: once a chain of
+/// redirects has left the registry, nothing in it carries them again.
+#[tokio::test]
+async fn a_redirect_that_comes_back_carries_no_credentials() {
+    let bench = locked(basic);
+    let elsewhere = Scripted::start();
+    elsewhere.on("GET", Kind::Manifest).fail(Fault::Redirect(bench.source.url()));
+    let away = bench.source.on("GET", Kind::Manifest).containing("/manifests/v2").once();
+    let away = away.fail(Fault::Redirect(elsewhere.url()));
+    sync(&bench).await.only_failure("v2");
+    assert_eq!(away.count(), 1);
+    elsewhere.assert_no_credentials();
+    let traffic = bench.source.traffic();
+    let asked =
+        traffic.of("GET", Kind::Manifest).filter(|seen| seen.path.ends_with("/manifests/v2"));
+    let authorized: Vec<bool> =
+        asked.map(|seen| seen.headers.contains_key("authorization")).collect();
+    assert_eq!(authorized, [true, false], "{traffic}");
+}
+
 /// The other host asks for a login, in the hope of one: it gets none.
 #[tokio::test]
 async fn challenges_of_another_host_are_not_answered() {

@@ -31,6 +31,53 @@ async fn empty_pages_in_the_middle_do_not_end_a_list() {
     }
 }
 
+/// Some allow only smaller pages, and choose the size themselves where none is asked for.
+#[tokio::test]
+async fn a_page_size_that_is_refused_is_left_to_the_registry() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let page = |body: &'static str| Fault::status(200).body(body);
+    server.on("GET", Kind::Tags).containing("n=1000").fail(
+        Fault::status(400)
+            .error("PAGINATION_NUMBER_INVALID", "invalid number of results requested"),
+    );
+    let next = "</v2/acme/app/tags/list?last=b>; rel=\"next\"";
+    let first = page(r#"{"tags":["a","b"]}"#).header("link", next);
+    server.on("GET", Kind::Tags).once().fail(first);
+    server.on("GET", Kind::Tags).containing("last=b").once().fail(page(r#"{"tags":["c"]}"#));
+    let tags = app.tags().await.unwrap().unwrap();
+    assert_eq!(tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>(), ["a", "b", "c"]);
+
+    // Without links it is asked for what stands behind each page, until there is nothing.
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    server.on("GET", Kind::Tags).containing("n=1000").fail(Fault::status(400));
+    for (query, body) in [
+        ("last=c", r#"{"tags":[]}"#),
+        ("last=b", r#"{"tags":["c"]}"#),
+        ("", r#"{"tags":["a","b"]}"#),
+    ] {
+        server.on("GET", Kind::Tags).containing(query).fail(page(body));
+    }
+    assert_eq!(app.tags().await.unwrap().unwrap().len(), 3);
+}
+
+/// Behind a proxy, registries name themselves as the proxy calls them.
+#[tokio::test]
+async fn a_link_to_an_internal_name_is_followed_at_the_registry() {
+    let (server, internal) = (Scripted::start(), Scripted::start());
+    let app = repository(&open(&server), "acme/app");
+    let link = format!("<{}/v2/acme/app/tags/list?last=a&n=1000>; rel=\"next\"", internal.url());
+    let first = Fault::status(200).header("link", &link).body(r#"{"tags":["a"]}"#);
+    server.on("GET", Kind::Tags).once().fail(first);
+    server
+        .on("GET", Kind::Tags)
+        .containing("last=a")
+        .fail(Fault::status(200).body(r#"{"tags":["b"]}"#));
+    assert_eq!(app.tags().await.unwrap().unwrap().len(), 2);
+    assert!(internal.traffic().is_empty());
+}
+
 #[tokio::test]
 async fn lists_are_bounded() {
     let server = Scripted::start();

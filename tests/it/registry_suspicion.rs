@@ -78,6 +78,23 @@ fn body(bytes: &[u8]) -> BlobBody {
     BlobBody { length: bytes.len() as u64, chunks: chunks.boxed() }
 }
 
+/// Front ends such as Google's answer 411 to a write that does not say how long its body is.
+#[tokio::test]
+async fn writes_with_an_empty_body_say_so() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    upload(&app, b"").await.unwrap();
+    upload(&app, b"content").await.unwrap();
+    let traffic = server.traffic();
+    let writes: Vec<_> =
+        traffic.iter().filter(|seen| ["POST", "PUT", "PATCH"].contains(&&*seen.method)).collect();
+    assert!(writes.len() >= 4, "{traffic}");
+    for seen in writes {
+        let length = seen.body_length.to_string();
+        assert_eq!(seen.header("content-length"), Some(&*length), "{} {}", seen.method, seen.path);
+    }
+}
+
 /// Where uploads lead to another host, its wish for a password is no wish of the registry.
 #[tokio::test]
 async fn another_host_does_not_change_how_the_registry_is_asked() {
@@ -122,6 +139,11 @@ async fn only_a_path_that_nobody_knows_means_no_referrers_api() {
         Fault::status(404).error("MANIFEST_UNKNOWN", "manifest unknown"),
         Fault::status(400).error("MANIFEST_INVALID", "no such manifest"),
         Fault::status(400).body("bad request"),
+        Fault::status(405),
+        Fault::status(406),
+        Fault::status(410),
+        Fault::status(422),
+        Fault::status(501),
         Fault::status(200).body("<html>welcome</html>"),
     ];
     for answer in answers {
