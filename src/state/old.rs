@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::store::{Change, Store};
+use super::store::Store;
 use super::{
     Announced, Created, ListedReferrers, ManifestFacts, ManifestSummary, RuleMark, TagState,
 };
@@ -18,35 +18,38 @@ use super::{codec, manifests, marks, tags};
 const BATCH: usize = 1000;
 
 /// The value that replaces an old one; `None` if the old one cannot be read.
-type Convert = fn(Reader<'_>) -> Option<Vec<u8>>;
+type Convert = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Replaces all old records. If the process is killed meanwhile, the next one goes on.
 pub(super) fn convert(store: &Store) {
     let kinds: [(u8, u8, Convert); 3] = [
-        (b't', tags::KIND, |old| Some(tag(old)?.encode())),
-        (b'm', marks::KIND, |old| Some(codec::encode(&mark(old)?))),
-        (b'c', manifests::KIND, |old| Some(codec::encode(&manifest(old)?))),
+        (b't', tags::KIND, |old| Some(read(old, tag)?.encode())),
+        (b'm', marks::KIND, |old| Some(codec::encode(&read(old, mark)?))),
+        (b'c', manifests::KIND, |old| Some(codec::encode(&read(old, manifest)?))),
     ];
     for (old_kind, kind, convert) in kinds {
         loop {
             let batch = store.scan(&[old_kind], BATCH, |key, value| {
                 let new_key = [&[kind], key.get(1..)?].concat();
-                let removed: Change = (key.to_vec(), None);
-                Some((removed, (new_key, convert(Reader(value)))))
+                let converted = convert(value).map(|value| (new_key, Some(value)));
+                Some([Some((key.to_vec(), None)), converted])
             });
             if batch.is_empty() {
                 break;
             }
-            let changes = batch.into_iter().flat_map(|(removed, (key, value))| {
-                std::iter::once(removed).chain(value.map(|value| (key, Some(value))))
-            });
-            store.apply(changes.collect());
+            store.apply(batch.into_iter().flatten().flatten().collect());
         }
     }
 }
 
-/// The bytes of an old record, which began with flags that told what follows.
+/// What is left of the bytes of an old record, which began with flags that told what follows.
 struct Reader<'a>(&'a [u8]);
+
+/// Reads a whole record.
+fn read<T>(old: &[u8], record: fn(&mut Reader<'_>) -> Option<T>) -> Option<T> {
+    let mut reader = Reader(old);
+    record(&mut reader).filter(|_| reader.0.is_empty())
+}
 
 impl<'a> Reader<'a> {
     fn next<T: Deserialize<'a>>(&mut self) -> Option<T> {
@@ -55,9 +58,19 @@ impl<'a> Reader<'a> {
         Some(value)
     }
 
+    /// The flags with which a record begins, the lowest bit first.
+    fn flags<const N: usize>(&mut self) -> Option<[bool; N]> {
+        let flags: u8 = self.next()?;
+        Some(std::array::from_fn(|bit| flags >> bit & 1 == 1))
+    }
+
     /// The outer `None`: it should be there and is not.
-    fn next_if<T: Deserialize<'a>>(&mut self, is_there: bool) -> Option<Option<T>> {
-        if is_there { self.next().map(Some) } else { Some(None) }
+    fn optional<T>(
+        &mut self,
+        is_there: bool,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Option<Option<T>> {
+        if is_there { read(self).map(Some) } else { Some(None) }
     }
 
     fn second(&mut self) -> Option<Timestamp> {
@@ -69,77 +82,58 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn tag(mut old: Reader<'_>) -> Option<TagState> {
-    const REWRITTEN: u8 = 1;
-    const HAS_REFERRERS: u8 = 2;
-    let flags: u8 = old.next()?;
+fn tag(old: &mut Reader<'_>) -> Option<TagState> {
+    let [is_rewritten, has_referrers] = old.flags()?;
     let source_digest = old.next()?;
-    let rewritten = old.next_if(flags & REWRITTEN != 0)?;
-    let state = TagState {
+    let rewritten = old.optional(is_rewritten, Reader::next)?;
+    Some(TagState {
         target_digest: rewritten.unwrap_or_else(|| Clone::clone(&source_digest)),
         source_digest,
         verified_at: old.next()?,
         options: old.ordered()?,
         subjects: old.next()?,
-        referrers: old.next_if(flags & HAS_REFERRERS != 0)?,
-    };
-    old.0.is_empty().then_some(state)
+        referrers: old.optional(has_referrers, Reader::next)?,
+    })
 }
 
-fn mark(mut old: Reader<'_>) -> Option<RuleMark> {
-    const FAILS: u8 = 1;
-    const UNFINISHED: u8 = 16;
-    const EVENTS_PENDING: u8 = 32;
-    const HELD_BACK: u8 = 64;
-    let flags: u8 = old.next()?;
-    let consecutive_failures = old.next()?;
-    let mut time = |flag| if flags & flag == 0 { Some(None) } else { old.second().map(Some) };
-    let mark = RuleMark {
-        last_slot: time(2)?,
-        last_start: time(4)?,
-        last_success: time(8)?,
-        consecutive_failures,
-        unfinished: flags & UNFINISHED != 0,
-        events_pending: flags & EVENTS_PENDING != 0,
-        announced: match flags & (FAILS | HELD_BACK) {
-            0 => Announced::Works,
-            FAILS => Announced::Fails,
-            _ => Announced::HeldBack,
+fn mark(old: &mut Reader<'_>) -> Option<RuleMark> {
+    let [fails, slot, start, success, unfinished, events_pending, held_back] = old.flags()?;
+    Some(RuleMark {
+        consecutive_failures: old.next()?,
+        last_slot: old.optional(slot, Reader::second)?,
+        last_start: old.optional(start, Reader::second)?,
+        last_success: old.optional(success, Reader::second)?,
+        unfinished,
+        events_pending,
+        announced: match (held_back, fails) {
+            (true, _) => Announced::HeldBack,
+            (false, true) => Announced::Fails,
+            (false, false) => Announced::Works,
         },
-    };
-    old.0.is_empty().then_some(mark)
+    })
 }
 
-fn manifest(mut old: Reader<'_>) -> Option<ManifestFacts> {
-    const INDEX: u8 = 1;
-    const HAS_SUBJECT: u8 = 2;
-    const HAS_TYPE: u8 = 4;
-    const HAS_CREATED: u8 = 8;
-    const IS_SILENT: u8 = 16;
-    const HAS_REFERRERS: u8 = 32;
-    let flags: u8 = old.next()?;
-    let has = |flag: u8| flags & flag != 0;
-    let first_seen = old.second()?;
-    let size = old.next()?;
-    let (subject, artifact_type) = (old.next_if(has(HAS_SUBJECT))?, old.next_if(has(HAS_TYPE))?);
-    let (children, blobs) = (old.next()?, old.next()?);
-    let is_index = has(INDEX);
-    let manifest = ManifestFacts {
-        first_seen,
-        summary: ManifestSummary { size, is_index, children, subject, artifact_type, blobs },
-        created: if has(HAS_CREATED) {
-            let at = Timestamp::from_microsecond(old.ordered()? as i64).ok()?;
-            Some(Created::At(at))
+fn manifest(old: &mut Reader<'_>) -> Option<ManifestFacts> {
+    let [is_index, has_subject, has_type, has_created, is_silent, has_referrers] = old.flags()?;
+    Some(ManifestFacts {
+        first_seen: old.second()?,
+        summary: ManifestSummary {
+            size: old.next()?,
+            is_index,
+            subject: old.optional(has_subject, Reader::next)?,
+            artifact_type: old.optional(has_type, Reader::next)?,
+            children: old.next()?,
+            blobs: old.next()?,
+        },
+        created: if has_created {
+            Some(Created::At(Timestamp::from_microsecond(old.ordered()? as i64).ok()?))
         } else {
-            has(IS_SILENT).then_some(Created::Silent)
+            is_silent.then_some(Created::Silent)
         },
-        referrers: if has(HAS_REFERRERS) {
+        referrers: old.optional(has_referrers, |old| {
             Some(ListedReferrers { at: old.second()?, digests: old.next()? })
-        } else {
-            None
-        },
-    };
-    old.0.is_empty().then_some(manifest)
+        })?,
+    })
 }
 
 #[cfg(test)]

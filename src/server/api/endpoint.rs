@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use axum::Router;
+use axum::handler::Handler;
 use axum::middleware::from_fn_with_state;
-use axum::routing::MethodRouter;
+use axum::routing::{self, MethodRouter};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde_json::{Map, Value, json};
@@ -23,15 +24,57 @@ pub(super) enum Body {
 }
 
 pub(super) struct Endpoint {
-    pub path: &'static str,
-    pub method: &'static str,
-    pub access: Access,
-    pub summary: &'static str,
-    /// Names and meanings. Those that stand in the path are found there.
-    pub parameters: &'static [(&'static str, &'static str)],
-    /// Statuses of good answers and of refusals beyond those that access and limits bring.
-    pub answers: Vec<(u16, &'static str, Body)>,
-    pub handler: MethodRouter<Arc<Api>>,
+    path: &'static str,
+    method: &'static str,
+    access: Access,
+    summary: &'static str,
+    parameters: Vec<(&'static str, &'static str)>,
+    answers: Vec<(u16, &'static str, Body)>,
+    handler: MethodRouter<Arc<Api>>,
+}
+
+impl Endpoint {
+    pub fn get<T: 'static>(
+        path: &'static str,
+        access: Access,
+        handler: impl Handler<T, Arc<Api>>,
+    ) -> Self {
+        Self::new("GET", path, access, routing::get(handler))
+    }
+
+    pub fn post<T: 'static>(
+        path: &'static str,
+        access: Access,
+        handler: impl Handler<T, Arc<Api>>,
+    ) -> Self {
+        Self::new("POST", path, access, routing::post(handler))
+    }
+
+    fn new(
+        method: &'static str,
+        path: &'static str,
+        access: Access,
+        handler: MethodRouter<Arc<Api>>,
+    ) -> Self {
+        let (parameters, answers) = Default::default();
+        Self { path, method, access, summary: "", parameters, answers, handler }
+    }
+
+    pub fn summary(self, summary: &'static str) -> Self {
+        Self { summary, ..self }
+    }
+
+    /// Its name and meaning. One that stands in the path is found there.
+    pub fn parameter(mut self, name: &'static str, meaning: &'static str) -> Self {
+        self.parameters.push((name, meaning));
+        self
+    }
+
+    /// A good answer, or a refusal beyond those that access and limits bring.
+    pub fn answer(mut self, status: u16, meaning: &'static str, body: Body) -> Self {
+        self.answers.push((status, meaning, body));
+        self
+    }
 }
 
 pub(super) fn json<T: JsonSchema>() -> Body {

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::post;
 use http::StatusCode;
 
 use super::access::Access;
@@ -13,25 +12,24 @@ use super::{Api, Problem, json_with, path::Name};
 use crate::daemon::{EventRefusal, EventsAccepted};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![Endpoint {
-        path: "/api/v1/events/{source}",
-        method: "POST",
-        access: Access::Events,
-        summary: "Receive push events from a registry, in the format of its [events.NAME] table",
-        parameters: &[
-            ("source", "Name of the [events.NAME] table"),
-            ("token", "Secret of the sender, if it cannot set headers"),
-        ],
-        answers: vec![
-            (202, "The events that were accepted", schema::<EventsAccepted>()),
-            (400, "The message cannot be understood", Body::Problem),
-            (404, "No such [events.NAME] table", Body::Problem),
-            (408, "The message did not arrive in time", Body::Problem),
-            (413, "The message is too large", Body::Problem),
-            (503, "The daemon is stopping, or is receiving too many messages", Body::Problem),
-        ],
-        handler: post(receive),
-    }]
+    vec![
+        Endpoint::post("/api/v1/events/{source}", Access::Events, receive)
+            .summary(
+                "Receive push events from a registry, in the format of its [events.NAME] table",
+            )
+            .parameter("source", "Name of the [events.NAME] table")
+            .parameter("token", "Secret of the sender, if it cannot set headers")
+            .answer(202, "The events that were accepted", schema::<EventsAccepted>())
+            .answer(400, "The message cannot be understood", Body::Problem)
+            .answer(404, "No such [events.NAME] table", Body::Problem)
+            .answer(408, "The message did not arrive in time", Body::Problem)
+            .answer(413, "The message is too large", Body::Problem)
+            .answer(
+                503,
+                "The daemon is stopping, or is receiving too many messages",
+                Body::Problem,
+            ),
+    ]
 }
 
 async fn receive(

@@ -25,7 +25,6 @@ use axum::Router;
 use axum::extract::State;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::Value;
@@ -81,19 +80,16 @@ pub fn document() -> Value {
 }
 
 fn endpoints() -> Vec<Endpoint> {
-    let own = Endpoint {
-        path: "/api/v1/openapi.json",
-        method: "GET",
-        access: Access::Open,
-        summary: "This OpenAPI description",
-        parameters: &[],
-        answers: vec![(
+    let own =
+        Endpoint::get("/api/v1/openapi.json", Access::Open, async |State(api): State<Arc<Api>>| {
+            json(&api.document)
+        })
+        .summary("This OpenAPI description")
+        .answer(
             200,
             "OpenAPI 3.1",
             Body::Json(|_| schemars::json_schema!({ "type": "object" })),
-        )],
-        handler: get(async |State(api): State<Arc<Api>>| json(&api.document)),
-    };
+        );
     let families = [state::endpoints(), rules::endpoints(), runs::endpoints(), events::endpoints()];
     families.into_iter().flatten().chain([own]).collect()
 }

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
-use axum::routing::{get, post};
 use http::StatusCode;
 
 use super::access::Access;
@@ -18,59 +17,37 @@ use crate::sync::RuleReport;
 /// How long a plan may take to be made.
 const PLAN_TIMEOUT: Duration = Duration::from_secs(600);
 
-const NAME: (&str, &str) = ("name", "Name of the rule");
+const NAME: &str = "Name of the rule";
 const UNKNOWN: &str = "There is no such rule";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint {
-            path: "/api/v1/rules",
-            method: "GET",
-            access: Access::Read,
-            summary: "List the rules, in the order of the configuration",
-            parameters: &[],
-            answers: vec![(200, "All rules", schema::<Vec<RuleStatus>>())],
-            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.rules())),
-        },
-        Endpoint {
-            path: "/api/v1/rules/{name}",
-            method: "GET",
-            access: Access::Read,
-            summary: "Show one rule",
-            parameters: &[NAME],
-            answers: vec![(200, "The rule", schema::<RuleStatus>()), (404, UNKNOWN, Body::Problem)],
-            handler: get(one),
-        },
-        Endpoint {
-            path: "/api/v1/rules/{name}/plan",
-            method: "GET",
-            access: Access::Read,
-            summary: "Plan what a run would do now; contacts the registries but changes nothing",
-            parameters: &[NAME],
-            answers: vec![
-                (
-                    200,
-                    "As printed by `tranship sync --dry-run` or `tranship cleanup`, with --output json",
-                    either::<RuleReport, CleanupPlans>(),
-                ),
-                (404, UNKNOWN, Body::Problem),
-                (503, "Too many plans are being made, or this one took too long", Body::Problem),
-            ],
-            handler: get(plan),
-        },
-        Endpoint {
-            path: "/api/v1/rules/{name}/run",
-            method: "POST",
-            access: Access::Change,
-            summary: "Run the rule now, or after its current run",
-            parameters: &[NAME],
-            answers: vec![
-                (202, "The run was started or queued", schema::<Accepted>()),
-                (404, UNKNOWN, Body::Problem),
-                (503, "The daemon is stopping", Body::Problem),
-            ],
-            handler: post(run),
-        },
+        Endpoint::get("/api/v1/rules", Access::Read, async |State(api): State<Arc<Api>>| {
+            json(&api.daemon.rules())
+        })
+        .summary("List the rules, in the order of the configuration")
+        .answer(200, "All rules", schema::<Vec<RuleStatus>>()),
+        Endpoint::get("/api/v1/rules/{name}", Access::Read, one)
+            .summary("Show one rule")
+            .parameter("name", NAME)
+            .answer(200, "The rule", schema::<RuleStatus>())
+            .answer(404, UNKNOWN, Body::Problem),
+        Endpoint::get("/api/v1/rules/{name}/plan", Access::Read, plan)
+            .summary("Plan what a run would do now; contacts the registries but changes nothing")
+            .parameter("name", NAME)
+            .answer(
+                200,
+                "As printed by `tranship sync --dry-run` or `tranship cleanup`, with --output json",
+                either::<RuleReport, CleanupPlans>(),
+            )
+            .answer(404, UNKNOWN, Body::Problem)
+            .answer(503, "Too many plans are being made, or this one took too long", Body::Problem),
+        Endpoint::post("/api/v1/rules/{name}/run", Access::Change, run)
+            .summary("Run the rule now, or after its current run")
+            .parameter("name", NAME)
+            .answer(202, "The run was started or queued", schema::<Accepted>())
+            .answer(404, UNKNOWN, Body::Problem)
+            .answer(503, "The daemon is stopping", Body::Problem),
     ]
 }
 

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
-use axum::routing::{get, post};
 use http::StatusCode;
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -23,65 +22,40 @@ const RUNS: usize = 100;
 pub const MAX_RUNS: usize = 1_000;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    const ID: (&str, &str) = ("id", "The run's id");
+    const ID: &str = "The run's id";
     vec![
-        Endpoint {
-            path: "/api/v1/runs",
-            method: "GET",
-            access: Access::Read,
-            summary: "List runs, newest first",
-            parameters: &[
-                ("rule", "Only runs of this rule"),
-                (
-                    "outcome",
-                    "Only runs that are `running`, `succeeded`, `failed`, `limited` or `interrupted`",
-                ),
-                (
-                    "since",
-                    "Only runs that ended at or after this time (RFC 3339), or are in progress",
-                ),
-                ("limit", "Maximum number of runs: 100 by default, at most 1000"),
-            ],
-            answers: vec![
-                (200, "The runs", schema::<Vec<RunRecord>>()),
-                (400, "A parameter cannot be understood", Body::Problem),
-            ],
-            handler: get(list),
-        },
-        Endpoint {
-            path: "/api/v1/runs/{id}",
-            method: "GET",
-            access: Access::Read,
-            summary: "Show one run, with every image that was not simply unchanged",
-            parameters: &[ID],
-            answers: vec![
-                (200, "The run", schema::<RunDetail>()),
-                (404, "No such run, or it is no longer in the history", Body::Problem),
-            ],
-            handler: get(one),
-        },
-        Endpoint {
-            path: "/api/v1/runs/{id}/cancel",
-            method: "POST",
-            access: Access::Change,
-            summary: "Stop a run or remove it from the queue; what it has copied or deleted stays so",
-            parameters: &[ID],
-            answers: vec![
-                (202, "It stops", Body::Text("text/plain")),
-                (404, "The run is neither in progress nor queued", Body::Problem),
-                (503, "The daemon is stopping", Body::Problem),
-            ],
-            handler: post(cancel),
-        },
-        Endpoint {
-            path: "/api/v1/running",
-            method: "GET",
-            access: Access::Read,
-            summary: "List runs in progress, oldest first",
-            parameters: &[],
-            answers: vec![(200, "The runs", schema::<Vec<ActiveRun>>())],
-            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.active())),
-        },
+        Endpoint::get("/api/v1/runs", Access::Read, list)
+            .summary("List runs, newest first")
+            .parameter("rule", "Only runs of this rule")
+            .parameter(
+                "outcome",
+                "Only runs that are `running`, `succeeded`, `failed`, `limited` or `interrupted`",
+            )
+            .parameter(
+                "since",
+                "Only runs that ended at or after this time (RFC 3339), or are in progress",
+            )
+            .parameter("limit", "Maximum number of runs: 100 by default, at most 1000")
+            .answer(200, "The runs", schema::<Vec<RunRecord>>())
+            .answer(400, "A parameter cannot be understood", Body::Problem),
+        Endpoint::get("/api/v1/runs/{id}", Access::Read, one)
+            .summary("Show one run, with every image that was not simply unchanged")
+            .parameter("id", ID)
+            .answer(200, "The run", schema::<RunDetail>())
+            .answer(404, "No such run, or it is no longer in the history", Body::Problem),
+        Endpoint::post("/api/v1/runs/{id}/cancel", Access::Change, cancel)
+            .summary(
+                "Stop a run or remove it from the queue; what it has copied or deleted stays so",
+            )
+            .parameter("id", ID)
+            .answer(202, "It stops", Body::Text("text/plain"))
+            .answer(404, "The run is neither in progress nor queued", Body::Problem)
+            .answer(503, "The daemon is stopping", Body::Problem),
+        Endpoint::get("/api/v1/running", Access::Read, async |State(api): State<Arc<Api>>| {
+            json(&api.daemon.active())
+        })
+        .summary("List runs in progress, oldest first")
+        .answer(200, "The runs", schema::<Vec<ActiveRun>>()),
     ]
 }
 

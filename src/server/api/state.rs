@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
 use http::{HeaderMap, StatusCode, header};
 
 use super::access::{Access, may_read};
@@ -16,89 +15,43 @@ use crate::metrics;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
-        Endpoint {
-            path: "/healthz",
-            method: "GET",
-            access: Access::Free,
-            summary: "Check that the process works",
-            parameters: &[],
-            answers: vec![(200, "It is", Body::Text("text/plain"))],
-            handler: get(async || "ok\n"),
-        },
-        Endpoint {
-            path: "/readyz",
-            method: "GET",
-            access: Access::Open,
-            summary: "Check that the daemon is ready, and if not, why",
-            parameters: &[],
-            answers: vec![
-                (200, "It does", schema::<Readiness>()),
-                (503, "It does not", schema::<Readiness>()),
-            ],
-            handler: get(ready),
-        },
-        Endpoint {
-            path: "/metrics",
-            method: "GET",
-            access: Access::Open,
-            summary: "Metrics in the Prometheus text format",
-            parameters: &[],
-            answers: vec![(200, "See docs/metrics.md", Body::Text(metrics::CONTENT_TYPE))],
-            handler: get(render),
-        },
-        Endpoint {
-            path: "/api/v1/status",
-            method: "GET",
-            access: Access::Read,
-            summary: "Show the state of the daemon",
-            parameters: &[],
-            answers: vec![(200, "How it is", schema::<Status>())],
-            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.status())),
-        },
-        Endpoint {
-            path: "/api/v1/transfers",
-            method: "GET",
-            access: Access::Read,
-            summary: "List images being transferred, with bytes and rate",
-            parameters: &[],
-            answers: vec![(200, "Oldest first", schema::<Vec<Transfer>>())],
-            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.transfers())),
-        },
-        Endpoint {
-            path: "/api/v1/registries",
-            method: "GET",
-            access: Access::Read,
-            summary: "List the registries used since the start, with their current limits",
-            parameters: &[],
-            answers: vec![(200, "By host", schema::<Vec<RegistryStatus>>())],
-            handler: get(async |State(api): State<Arc<Api>>| json(&api.daemon.registries())),
-        },
-        Endpoint {
-            path: "/api/v1/config",
-            method: "GET",
-            access: Access::Read,
-            summary: "Show the configuration in use, with defaults; only the sources of secrets",
-            parameters: &[],
-            answers: vec![(200, "TOML", Body::Text("application/toml"))],
-            handler: get(config),
-        },
-        Endpoint {
-            path: "/api/v1/reload",
-            method: "POST",
-            access: Access::Change,
-            summary: "Reload the configuration file",
-            parameters: &[],
-            answers: vec![
-                (200, "It is in use", schema::<Status>()),
-                (
-                    422,
-                    "The file contains a mistake; the previous configuration stays in use",
-                    Body::Problem,
-                ),
-                (503, "The daemon is stopping", Body::Problem),
-            ],
-            handler: post(reload),
-        },
+        Endpoint::get("/healthz", Access::Free, async || "ok\n")
+            .summary("Check that the process works")
+            .answer(200, "It is", Body::Text("text/plain")),
+        Endpoint::get("/readyz", Access::Open, ready)
+            .summary("Check that the daemon is ready, and if not, why")
+            .answer(200, "It does", schema::<Readiness>())
+            .answer(503, "It does not", schema::<Readiness>()),
+        Endpoint::get("/metrics", Access::Open, render)
+            .summary("Metrics in the Prometheus text format")
+            .answer(200, "See docs/metrics.md", Body::Text(metrics::CONTENT_TYPE)),
+        Endpoint::get("/api/v1/status", Access::Read, async |State(api): State<Arc<Api>>| {
+            json(&api.daemon.status())
+        })
+        .summary("Show the state of the daemon")
+        .answer(200, "How it is", schema::<Status>()),
+        Endpoint::get("/api/v1/transfers", Access::Read, async |State(api): State<Arc<Api>>| {
+            json(&api.daemon.transfers())
+        })
+        .summary("List images being transferred, with bytes and rate")
+        .answer(200, "Oldest first", schema::<Vec<Transfer>>()),
+        Endpoint::get("/api/v1/registries", Access::Read, async |State(api): State<Arc<Api>>| {
+            json(&api.daemon.registries())
+        })
+        .summary("List the registries used since the start, with their current limits")
+        .answer(200, "By host", schema::<Vec<RegistryStatus>>()),
+        Endpoint::get("/api/v1/config", Access::Read, config)
+            .summary("Show the configuration in use, with defaults; only the sources of secrets")
+            .answer(200, "TOML", Body::Text("application/toml")),
+        Endpoint::post("/api/v1/reload", Access::Change, reload)
+            .summary("Reload the configuration file")
+            .answer(200, "It is in use", schema::<Status>())
+            .answer(
+                422,
+                "The file contains a mistake; the previous configuration stays in use",
+                Body::Problem,
+            )
+            .answer(503, "The daemon is stopping", Body::Problem),
     ]
 }
 
