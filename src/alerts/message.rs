@@ -45,7 +45,7 @@ pub fn json(alert: &Alert) -> serde_json::Result<Vec<u8>> {
 
 /// One text, as the incoming webhooks of Slack and compatible services take it.
 pub fn slack(alert: &Alert) -> serde_json::Result<Vec<u8>> {
-    let mut text = format!("*{}*: tranship: {}", alert.kind.as_str(), escaped(&alert.summary));
+    let mut text = format!("*{}*: tranship: {}", alert.kind, escaped(&alert.summary));
     for detail in &alert.details {
         text.push_str("\n• ");
         text.push_str(&escaped(detail));

@@ -257,7 +257,7 @@ async fn one_kind_alone_is_told_each_time() {
         (AlertKind::Recovery, vec![FAILED, FAILED, SUCCEEDED], vec![SUCCEEDED]),
     ] {
         let hook = Hook::start(&[]).await;
-        let text = format!("{PLAIN}\non = [\"{}\"]", kind.as_str());
+        let text = format!("{PLAIN}\non = [\"{kind}\"]");
         let setup = setup(receivers(&hook, &text), |_| {});
         for count in 1..=3 {
             before.iter().for_each(|outcome| setup.end_run("a", *outcome));

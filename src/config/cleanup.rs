@@ -21,6 +21,7 @@ use super::text::{self, Period, hinted};
 use super::timing::{self, TimingKeys};
 use super::{in_use, policy_mark};
 use crate::schedule::{Schedule, Timing};
+use crate::text::display_as_serialized;
 
 /// A validated `[[cleanup]]` rule.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,15 +48,7 @@ pub enum Mode {
     Apply,
 }
 
-impl Mode {
-    /// The name in the configuration, in JSON and in the log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Plan => "plan",
-            Self::Apply => "apply",
-        }
-    }
-}
+display_as_serialized!(Mode);
 
 /// Where copies of deleted manifests are kept.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -262,7 +255,7 @@ impl CleanupRule {
         out.key("clock", list(policy.clock.iter().map(|clock| clock.as_str())));
         out.key("grace", shown_duration(policy.grace));
         out.key("max_delete", policy.max_delete);
-        out.key("mode", quoted(mode.as_str()));
+        out.key("mode", quoted(mode));
         if policy.untag_by_overwriting {
             out.key("untag", quoted("overwrite"));
         }

@@ -1,12 +1,12 @@
 //! JSONPaths that lead to images in Kubernetes objects.
 
-use std::fmt;
 use std::str::FromStr;
 
 use serde_json::Value;
 use serde_json_path::JsonPath;
 
 use super::text;
+use crate::oci::shown_as_text;
 
 /// A JSONPath (RFC 9535) that leads to images in an object.
 #[derive(Debug, Clone)]
@@ -31,11 +31,6 @@ const MAX_PATH: usize = 300;
 const MAX_DEPTH: usize = 4;
 
 impl ImagePath {
-    /// As it was written.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// All values of an object that it leads to.
     pub fn find<'a>(&self, object: &'a Value) -> Vec<&'a Value> {
         self.path.query(object).all()
@@ -87,10 +82,5 @@ impl FromStr for ImagePath {
     }
 }
 
-impl fmt::Display for ImagePath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
-
+shown_as_text!(ImagePath.text);
 text::text_values!(ImagePath);

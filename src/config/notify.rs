@@ -16,6 +16,7 @@ use super::document::Node;
 use super::secret::{SecretKeys, SecretSource, text_or_secret};
 use super::show::{Writer, inline_table, list, quoted, word};
 use super::text;
+use crate::text::display_as_serialized;
 
 /// A `[[notify]]` entry: a webhook.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
@@ -76,15 +77,9 @@ pub enum AlertKind {
 
 impl AlertKind {
     pub const ALL: [Self; 3] = [Self::Failure, Self::Recovery, Self::Safety];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Failure => "failure",
-            Self::Recovery => "recovery",
-            Self::Safety => "safety",
-        }
-    }
 }
+
+display_as_serialized!(AlertKind);
 
 impl From<SecretSource> for WebhookUrl {
     fn from(source: SecretSource) -> Self {
@@ -251,7 +246,7 @@ impl Receiver {
             WebhookUrl::Secret(source) => out.key("url", source),
         }
         out.key("format", word(self.format));
-        out.key("on", list(self.on.iter().map(|kind| kind.as_str())));
+        out.key("on", list(&self.on));
         out.optional("rules", self.rules.as_ref().map(list));
         if !self.headers.is_empty() {
             let headers = self.headers.iter();

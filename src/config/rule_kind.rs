@@ -13,13 +13,3 @@ pub enum RuleKind {
     /// `[[cleanup]]`
     Cleanup,
 }
-
-impl RuleKind {
-    /// As it is written in JSON.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sync => "sync",
-            Self::Cleanup => "cleanup",
-        }
-    }
-}

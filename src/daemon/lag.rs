@@ -8,9 +8,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::text::display_as_serialized;
 
 /// What tells when a mirrored change was made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// The push event that announced it: exact.
     Event,
@@ -18,15 +22,8 @@ pub enum Basis {
     Pass,
 }
 
-impl Basis {
-    /// The label of metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Event => "event",
-            Self::Pass => "pass",
-        }
-    }
-}
+// The label of metrics.
+display_as_serialized!(Basis);
 
 /// Images that are behind, remembered at most of each rule. More say nothing more: everything is
 /// late then.

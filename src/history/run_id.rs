@@ -1,7 +1,6 @@
 //! The name of a run: unique, and sorted by the time of the start.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::str::FromStr;
 
 use jiff::Timestamp;
@@ -9,9 +8,11 @@ use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
+use crate::oci::shown_as_text;
+
 /// Like `20261121T093719Z-0a1b2c`: the second in which the run began, and six random digits.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct RunId(String);
 
 /// Why a text is not the name of a run.
@@ -36,11 +37,9 @@ impl RunId {
         let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", time).ok()?;
         Some(time.to_zoned(TimeZone::UTC).ok()?.timestamp())
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
+
+shown_as_text!(RunId.0);
 
 impl JsonSchema for RunId {
     fn schema_name() -> Cow<'static, str> {
@@ -71,18 +70,6 @@ impl TryFrom<String> for RunId {
 
     fn try_from(text: String) -> Result<Self, RunIdError> {
         text.parse()
-    }
-}
-
-impl From<RunId> for String {
-    fn from(id: RunId) -> Self {
-        id.0
-    }
-}
-
-impl fmt::Display for RunId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

@@ -2,7 +2,6 @@
 //! are written, and published under their digest only when the whole content has it.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -20,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lock::{Hold, hold};
 use super::{files, fresh};
-use crate::oci::{Digest, Hasher};
+use crate::oci::{Digest, Hasher, shown_as_text};
 
 /// Partial files that nobody has touched for this long are removed.
 const ABANDONED: Duration = Duration::from_secs(7 * 24 * 3600);
@@ -38,11 +37,9 @@ impl UploadId {
         getrandom::fill(&mut bytes).map_err(io::Error::other)?;
         Ok(Self(format!("{:032x}", u128::from_be_bytes(bytes))))
     }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
 }
+
+shown_as_text!(UploadId.0);
 
 impl FromStr for UploadId {
     type Err = UploadError;
@@ -51,12 +48,6 @@ impl FromStr for UploadId {
         let valid =
             text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
         if valid { Ok(Self(text.to_owned())) } else { Err(UploadError::Gone) }
-    }
-}
-
-impl fmt::Display for UploadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 

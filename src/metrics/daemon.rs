@@ -2,11 +2,14 @@
 
 use jiff::Timestamp;
 use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge};
+use serde::Serialize;
 
 use super::families::Families;
+use crate::text::display_as_serialized;
 
 /// What became of a push event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum EventOutcome {
     /// A rule wants what was pushed.
     Accepted,
@@ -20,16 +23,10 @@ pub enum EventOutcome {
 
 impl EventOutcome {
     const ALL: [Self; 4] = [Self::Accepted, Self::Ignored, Self::Forged, Self::Malformed];
-
-    fn label(self) -> &'static str {
-        match self {
-            Self::Accepted => "accepted",
-            Self::Ignored => "ignored",
-            Self::Forged => "forged",
-            Self::Malformed => "malformed",
-        }
-    }
 }
+
+// The label.
+display_as_serialized!(EventOutcome);
 
 /// The metrics of the daemon itself.
 pub struct DaemonMetrics {
@@ -103,13 +100,13 @@ impl DaemonMetrics {
     /// Shows the counters of a source of events that the configuration has, at 0.
     pub fn event_source(&self, source: &str) {
         for outcome in EventOutcome::ALL {
-            self.events.with_label_values(&[source, outcome.label()]);
+            self.events.with_label_values(&[source, &outcome.to_string()]);
         }
     }
 
     /// An event for a source that the configuration has.
     pub fn event(&self, source: &str, outcome: EventOutcome) {
-        self.events.with_label_values(&[source, outcome.label()]).inc();
+        self.events.with_label_values(&[source, &outcome.to_string()]).inc();
     }
 
     /// An event for a source that does not exist. Its name is not shown, because anybody can make

@@ -14,6 +14,28 @@ pub mod tag_pattern;
 pub mod template;
 pub mod version;
 
+/// Shows types that hold a valid text in this field.
+macro_rules! shown_as_text {
+    ($($name:ident . $field:tt),+) => {$(
+        impl $name {
+            pub fn as_str(&self) -> &str {
+                &self.$field
+            }
+        }
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(&self.$field)
+            }
+        }
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.$field
+            }
+        }
+    )+};
+}
+pub(crate) use shown_as_text;
+
 pub use address::{Address, ImageAddress, Store};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Descriptor, Document, Manifest};

@@ -8,6 +8,7 @@ use std::str::FromStr;
 use globset::{GlobBuilder, GlobMatcher};
 
 use super::reference::RepositoryName;
+use super::shown_as_text;
 
 /// What makes a text a pattern and no name.
 const WILDCARDS: [char; 6] = ['*', '?', '[', ']', '{', '}'];
@@ -45,10 +46,6 @@ impl RepositoryPattern {
     /// Whether a text must be read as a pattern, because a name cannot look like that.
     pub fn is_pattern(text: &str) -> bool {
         text.contains(WILDCARDS)
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.text
     }
 
     pub fn matches(&self, repository: &RepositoryName) -> bool {
@@ -150,11 +147,7 @@ impl PartialEq for RepositoryPattern {
 
 impl Eq for RepositoryPattern {}
 
-impl fmt::Display for RepositoryPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
+shown_as_text!(RepositoryPattern.text);
 
 impl fmt::Debug for RepositoryPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

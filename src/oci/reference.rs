@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::digest::{Digest, DigestError};
+use super::shown_as_text;
 
 /// `host[:port]` of a registry, lower case, with `docker.io` for all of Docker Hub's names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -208,26 +209,7 @@ fn shorten(text: &str) -> String {
     short
 }
 
-macro_rules! text_type {
-    ($($name:ident),*) => {$(
-        impl $name {
-            pub fn as_str(&self) -> &str {
-                &self.0
-            }
-        }
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-        impl AsRef<str> for $name {
-            fn as_ref(&self) -> &str {
-                &self.0
-            }
-        }
-    )*};
-}
-text_type!(RegistryHost, RepositoryName, Tag);
+shown_as_text!(RegistryHost.0, RepositoryName.0, Tag.0);
 
 /// An image, or a whole repository, in a registry: `host[:port]/repository[:tag][@digest]`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

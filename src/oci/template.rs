@@ -1,10 +1,10 @@
 //! Target path templates: where a rule puts a source repository, like `acme/{repository|flatten}`.
 
-use std::fmt;
 use std::str::FromStr;
 
 use super::pattern::RepositoryPattern;
 use super::reference::{ReferenceError, RegistryHost, RepositoryName};
+use super::shown_as_text;
 
 /// What a template may refer to.
 #[derive(Debug, Clone, Copy)]
@@ -79,10 +79,6 @@ fn listed<T>(known: &[(&str, T)]) -> String {
 }
 
 impl PathTemplate {
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
-
     /// Whether the template has no variable: it makes the same name of every source.
     pub fn is_constant(&self) -> bool {
         self.variables().next().is_none()
@@ -224,11 +220,7 @@ impl FromStr for PathTemplate {
     }
 }
 
-impl fmt::Display for PathTemplate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
+shown_as_text!(PathTemplate.text);
 
 #[cfg(test)]
 mod tests {

@@ -14,6 +14,8 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
 
+use crate::oci::shown_as_text;
+
 /// A schedule that fires sooner or later.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Schedule {
@@ -178,11 +180,7 @@ fn fires(schedule: &cron::Schedule) -> bool {
     })
 }
 
-impl fmt::Display for Schedule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
-}
+shown_as_text!(Schedule.text);
 
 impl fmt::Debug for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

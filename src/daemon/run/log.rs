@@ -78,10 +78,10 @@ pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Sp
     let Some(cleaned) = &record.cleanup else { return };
     let StepCounts { deleted, gone, skipped, refused, failed, not_done } = cleaned.steps;
     let (limited, incomplete, bytes) = (cleaned.limited, cleaned.incomplete, cleaned.bytes_freed);
-    let (outcome, mode) = (record.outcome, report.mode.as_str());
+    let (outcome, mode) = (record.outcome, report.mode);
     let seconds = milliseconds(record.seconds);
     tracing::info!(
-        %outcome, mode = %mode, %rule, %run, repositories = record.repositories, limited,
+        %outcome, %mode, %rule, %run, repositories = record.repositories, limited,
         incomplete, planned_tags = cleaned.planned.tags_deleted,
         planned_manifests = cleaned.planned.manifests_deleted,
         planned_bytes = cleaned.planned.bytes_freed, deleted, gone, skipped, refused, failed,

@@ -155,7 +155,7 @@ impl<'a> Watcher<'a> {
                     if let Some((seconds, basis)) =
                         lags.copied(rule, &image.target, changed, shared.now())
                     {
-                        metrics.lag(basis.as_str(), Duration::from_secs_f64(seconds));
+                        metrics.lag(&basis.to_string(), Duration::from_secs_f64(seconds));
                     }
                 }
                 _ => {}
