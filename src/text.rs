@@ -12,6 +12,14 @@ macro_rules! display_as_serialized {
 }
 pub(crate) use display_as_serialized;
 
+/// Cuts a text to at most `limit` bytes, not counting the mark that something is left out.
+pub fn cut(text: &mut String, limit: usize) {
+    if text.len() > limit {
+        text.truncate(text.floor_char_boundary(limit));
+        text.push('…');
+    }
+}
+
 /// The beginning of a text: one line of at most `limit` characters, without control characters.
 pub fn shorten(text: &str, limit: usize) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");

@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::config::AlertKind;
 use crate::history::{CleanupSummary, RefusedRepository, RunOutcome, RunRecord};
 use crate::sync::{Action, ImageReport};
+use crate::text::cut;
 
 /// Something that people should know.
 #[derive(Debug, Clone, PartialEq)]
@@ -129,14 +130,8 @@ fn refused(one: &RefusedRepository) -> String {
 
 /// The first of these lines, and how many of `all` were left out.
 fn bounded(lines: impl Iterator<Item = String>, all: usize) -> Vec<String> {
-    let mut details: Vec<String> = Vec::new();
-    for mut line in lines.take(MAX_DETAILS) {
-        if line.len() > MAX_DETAIL {
-            line.truncate(line.floor_char_boundary(MAX_DETAIL));
-            line.push('…');
-        }
-        details.push(line);
-    }
+    let mut details: Vec<String> = lines.take(MAX_DETAILS).collect();
+    details.iter_mut().for_each(|line| cut(line, MAX_DETAIL));
     let left_out = all.saturating_sub(details.len());
     if left_out > 0 {
         details.push(format!("and {left_out} more"));

@@ -46,13 +46,7 @@ impl Image {
     }
 
     fn of_blobs(config: Blob, layers: Vec<Blob>) -> io::Result<Self> {
-        let document = json!({
-            "schemaVersion": 2,
-            "mediaType": media_type::OCI_MANIFEST,
-            "config": config.descriptor(),
-            "layers": layers.iter().map(Blob::descriptor).collect::<Vec<_>>(),
-        });
-        Self::new(&document, [vec![config], layers].concat(), Vec::new())
+        Self::new(&document(&config, &layers), [vec![config], layers].concat(), Vec::new())
     }
 
     /// An index as BuildKit writes it: each image with its platform, then an attestation of how
@@ -103,14 +97,9 @@ impl Image {
         let config = Blob::new(media_type::EMPTY, "{}");
         let payload = json!({ "signed": self.manifest.digest, "by": "the demo, with no key" });
         let payload = Blob::new(SIGNATURE, payload.to_string());
-        let document = json!({
-            "schemaVersion": 2,
-            "mediaType": media_type::OCI_MANIFEST,
-            "artifactType": SIGNATURE,
-            "config": config.descriptor(),
-            "layers": [payload.descriptor()],
-            "subject": self.descriptor(),
-        });
+        let mut document = document(&config, std::slice::from_ref(&payload));
+        document["artifactType"] = json!(SIGNATURE);
+        document["subject"] = self.descriptor();
         Self::new(&document, vec![config, payload], Vec::new())
     }
 
@@ -142,4 +131,13 @@ impl Image {
         all.push(self);
         all
     }
+}
+
+fn document(config: &Blob, layers: &[Blob]) -> Value {
+    json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_MANIFEST,
+        "config": config.descriptor(),
+        "layers": layers.iter().map(Blob::descriptor).collect::<Vec<_>>(),
+    })
 }

@@ -2,6 +2,7 @@
 
 use crate::repository::Failure;
 use crate::sync::ImageReport;
+use crate::text::cut;
 
 /// How many failures, notes and errors are kept of one run, and of one image.
 pub(super) const MAX_ENTRIES: usize = 20;
@@ -26,8 +27,5 @@ pub(super) fn shorten_failure(failure: &mut Failure) {
 }
 
 pub(super) fn shorten(text: &mut String) {
-    if text.len() > MAX_TEXT {
-        text.truncate(text.floor_char_boundary(MAX_TEXT));
-        text.push('…');
-    }
+    cut(text, MAX_TEXT);
 }

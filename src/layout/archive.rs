@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 use tar::{EntryType, Header};
 use tempfile::TempDir;
 
-use super::folder::{Layout, failed};
+use super::folder::{Layout, attempt};
 use super::{files, listing};
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Result};
@@ -30,12 +30,12 @@ impl Archive {
     /// Unpacks an archive into the system's temporary folder (`TMPDIR`), to be read.
     pub async fn unpack(file: impl AsRef<Path>) -> Result<Self> {
         let (name, path) = (name_of(file.as_ref()), file.as_ref().to_owned());
-        let unpacked = files::blocking(move || {
+        let unpacked = attempt("unpack", &name, move || {
             let folder = TempDir::with_prefix("tranship-")?;
             unpack(&path, folder.path())?;
             Ok(folder)
         });
-        let folder = unpacked.await.map_err(|error| failed("unpack", &name, error))?;
+        let folder = unpacked.await?;
         if !folder.path().join(files::MARKER).is_file() {
             let cause = Cause::Unsupported(
                 "it has no `oci-layout` file, so it is not an OCI image layout in an uncompressed tar file"
@@ -48,13 +48,12 @@ impl Archive {
 
     /// An archive without images that stands for one that does not exist, under its name.
     pub async fn empty(name: String) -> Result<Self> {
-        let made = files::blocking(|| {
+        let made = attempt("look at", &name, || {
             let folder = TempDir::with_prefix("tranship-")?;
             listing::create(folder.path())?;
             Ok(folder)
         });
-        let folder = made.await.map_err(|error| failed("look at", &name, error))?;
-        Self::open(folder, name, None).await
+        Self::open(made.await?, name, None).await
     }
 
     /// Begins an archive that will be `file`, without images. Dropped without `finish`, it leaves
@@ -70,7 +69,7 @@ impl Archive {
 
     async fn write(file: &Path, keep: bool) -> Result<Self> {
         let (name, path) = (name_of(file), file.to_owned());
-        let made = files::blocking(move || {
+        let made = attempt("begin", &name, move || {
             let beside = parent(&path);
             let made = tempfile::Builder::new().prefix(".tranship-").tempdir_in(beside);
             let folder = made.map_err(files::at(beside))?;
@@ -80,8 +79,7 @@ impl Archive {
             listing::create(folder.path())?;
             Ok(folder)
         });
-        let folder = made.await.map_err(|error| failed("begin", &name, error))?;
-        Self::open(folder, name, Some(file.to_owned())).await
+        Self::open(made.await?, name, Some(file.to_owned())).await
     }
 
     async fn open(folder: TempDir, name: String, file: Option<PathBuf>) -> Result<Self> {
@@ -98,14 +96,13 @@ impl Archive {
     /// it was opened to be read.
     pub async fn finish(self) -> Result<()> {
         let Some(file) = self.file else { return Ok(()) };
-        let name = name_of(&file);
-        let packed = files::blocking(move || {
+        let packed = attempt("write", name_of(&file), move || {
             let new = self.folder.path().join("archive.new");
             pack(self.layout.folder(), &new)?;
             fs::rename(&new, &file).map_err(files::at(&file))?;
             files::sync_folder(parent(&file))
         });
-        packed.await.map_err(|error| failed("write", name, error))
+        packed.await
     }
 }
 
@@ -172,11 +169,9 @@ fn pack(layout: &Path, file: &Path) -> io::Result<()> {
     }
     for algorithm in ["sha256", "sha512"] {
         let folder = Path::new(files::BLOBS).join(algorithm);
-        let Some(entries) = files::found(fs::read_dir(layout.join(&folder)))? else { continue };
-        let mut blobs = Vec::new();
-        for entry in entries {
-            blobs.extend(layout_path(&folder.join(entry?.file_name())));
-        }
+        let entries = files::entries(&layout.join(&folder))?.into_iter();
+        let mut blobs: Vec<_> =
+            entries.filter_map(|entry| layout_path(&folder.join(entry.file_name()))).collect();
         blobs.sort();
         for blob in blobs {
             add(&mut archive, layout, &blob)?;

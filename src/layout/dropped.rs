@@ -88,11 +88,8 @@ pub(super) fn bring_back(layout: &Path, digest: &Digest) -> io::Result<bool> {
 
 /// Removes what was set aside at `oldest` or earlier; `None`: nothing was.
 pub(super) fn forget(layout: &Path, oldest: Option<SystemTime>) -> io::Result<()> {
-    let folder = folder(layout);
-    let entries = files::found(fs::read_dir(&folder)).map_err(files::at(&folder))?;
-    let (Some(entries), Some(oldest)) = (entries, oldest) else { return Ok(()) };
-    for entry in entries {
-        let entry = entry.map_err(files::at(&folder))?;
+    let Some(oldest) = oldest else { return Ok(()) };
+    for entry in files::entries(&folder(layout))? {
         let path = entry.path();
         // It may have been brought back by now.
         let Some(metadata) = files::found(entry.metadata()).map_err(files::at(&path))? else {

@@ -99,6 +99,14 @@ pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
+/// What is in a folder; nothing if there is none.
+pub(super) fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
+    let Some(entries) = found(fs::read_dir(folder)).map_err(at(folder))? else {
+        return Ok(Vec::new());
+    };
+    entries.collect::<io::Result<_>>().map_err(at(folder))
+}
+
 /// The size of a regular file in bytes; `None` if there is none.
 pub(super) fn size(path: &Path) -> io::Result<Option<u64>> {
     let metadata = found(fs::metadata(path)).map_err(at(path))?;

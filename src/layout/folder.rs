@@ -44,9 +44,8 @@ impl Layout {
     /// Opens a layout, after having made one where none is.
     pub async fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
         let folder = path.as_ref().to_owned();
-        let created = files::blocking(move || listing::create(&folder)).await;
         let name = format!("oci:{}", path.as_ref().display());
-        created.map_err(|error| failed("create layout", &name, error))?;
+        attempt("create layout", &name, move || listing::create(&folder)).await?;
         Self::open_as(path.as_ref(), name).await
     }
 
@@ -118,15 +117,13 @@ impl Layout {
     ) -> Result<BlobReader> {
         let subject = self.at_digest(digest);
         let path = files::blob(&self.0.folder, digest);
-        let opened = files::blocking(move || {
+        let opened = attempt("open blob", &subject, move || {
             let file = files::found(std::fs::File::open(&path)).map_err(files::at(&path))?;
             let Some(file) = file else { return Ok(None) };
             let metadata = file.metadata().map_err(files::at(&path))?;
             Ok(metadata.is_file().then_some((file, metadata.len())))
-        })
-        .await
-        .map_err(|error| failed("open blob", &subject, error))?;
-        let Some((file, size)) = opened else {
+        });
+        let Some((file, size)) = opened.await? else {
             return Err(Error::new("open blob", subject, Cause::Missing));
         };
         if offset > size {
@@ -143,25 +140,18 @@ impl Layout {
         self.0.listing.read().await.map_err(|error| failed(step, &self.0.name, error))
     }
 
-    pub(super) async fn has_blob(&self, digest: &Digest) -> io::Result<Option<u64>> {
-        let path = files::blob(&self.0.folder, digest);
-        files::blocking(move || files::size(&path)).await
-    }
-
     /// A manifest by its digest, read and verified. `media_type` is its descriptor's.
     pub(super) async fn read_manifest(
         &self,
         digest: &Digest,
         media_type: Option<&str>,
     ) -> Result<Option<Manifest>> {
-        let fail = |cause| Error::new("read manifest", self.at_digest(digest), cause);
+        let (step, subject) = ("read manifest", self.at_digest(digest));
         let path = files::blob(&self.0.folder, digest);
-        let raw = files::blocking(move || files::read(&path, MAX_MANIFEST_BYTES as u64)).await;
-        let Some(raw) = raw.map_err(|error| fail(Cause::Io(error.to_string())))? else {
-            return Ok(None);
-        };
+        let read = move || files::read(&path, MAX_MANIFEST_BYTES as u64);
+        let Some(raw) = attempt(step, &subject, read).await? else { return Ok(None) };
         let manifest = Manifest::parse(Bytes::from(raw), media_type, Some(digest));
-        manifest.map(Some).map_err(|error| fail(error.into()))
+        manifest.map(Some).map_err(|error| Error::new(step, subject, error.into()))
     }
 
     /// For error messages: the repository and what in it.
@@ -183,13 +173,12 @@ pub(super) async fn open_folder(path: &Path, name: &str) -> Result<PathBuf> {
         image_layout_version: String,
     }
     let folder = path.to_owned();
-    let opened = files::blocking(move || {
+    let opened = attempt("open layout", name, move || {
         let marker = files::read(&folder.join(files::MARKER), 1 << 16)?;
         marker.map(|marker| Ok((folder.canonicalize()?, marker))).transpose()
     });
-    let opened = opened.await.map_err(|error| failed("open layout", name, error))?;
     let refuse = |why: &str| Err(Error::new("open layout", name, Cause::Unsupported(why.into())));
-    let Some((folder, marker)) = opened else {
+    let Some((folder, marker)) = opened.await? else {
         return refuse("it has no `oci-layout` file, so it is not an OCI image layout");
     };
     match serde_json::from_slice::<Marker>(&marker) {
@@ -197,6 +186,15 @@ pub(super) async fn open_folder(path: &Path, name: &str) -> Result<PathBuf> {
         Ok(_) => refuse("its `oci-layout` file has a version other than 1"),
         Err(_) => refuse("its `oci-layout` file is not valid"),
     }
+}
+
+/// Runs file operations where they do not block the runtime. `step` and `subject` are for the error.
+pub(super) async fn attempt<T: Send + 'static>(
+    step: &'static str,
+    subject: impl Into<String>,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T> {
+    files::blocking(work).await.map_err(|error| failed(step, subject, error))
 }
 
 pub(super) fn failed(step: &'static str, subject: impl Into<String>, error: io::Error) -> Error {

@@ -212,7 +212,7 @@ impl Collector {
         let reached = self.marks.update(listing)?;
         let mut garbage = Garbage::default();
         let mut candidates = Vec::new();
-        for entry in entries(&listing.layout.join(files::BLOBS))? {
+        for entry in files::entries(&listing.layout.join(files::BLOBS))? {
             let name = entry.file_name();
             let algorithm = name.to_str().filter(|name| ["sha256", "sha512"].contains(name));
             let path = entry.path();
@@ -221,7 +221,7 @@ impl Collector {
                 garbage.foreign += 1;
                 continue;
             };
-            for entry in entries(&path)? {
+            for entry in files::entries(&path)? {
                 let name = entry.file_name();
                 let digest = name.to_str().map(|hex| format!("{algorithm}:{hex}").parse());
                 let path = entry.path();
@@ -303,11 +303,4 @@ fn roots(index: &Index) -> io::Result<Vec<Pointer>> {
 
 fn unknown(what: String) -> io::Error {
     io::Error::other(format!("{what}; what it needs is not known, so nothing can be removed"))
-}
-
-fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
-    let Some(entries) = files::found(fs::read_dir(folder)).map_err(files::at(folder))? else {
-        return Ok(Vec::new());
-    };
-    entries.collect::<io::Result<_>>().map_err(files::at(folder))
 }

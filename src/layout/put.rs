@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::folder::{Layout, failed};
+use super::folder::{Layout, attempt};
 use super::listing::Untagged;
 use super::lock::{Hold, hold};
 use super::upload::{hash_file, new_path};
@@ -23,7 +23,7 @@ impl Layout {
             _ => None,
         };
         let (layout, wanted) = (self.0.folder.clone(), digest.clone());
-        let has = files::blocking(move || {
+        let has = attempt("look for or mount blob", self.at_digest(digest), move || {
             let path = files::blob(&layout, &wanted);
             if files::size(&path)?.is_some() {
                 let _held = hold(&layout, Hold::Blobs)?;
@@ -33,7 +33,7 @@ impl Layout {
             }
             source.map_or(Ok(false), |source| mount(&source, &layout, &wanted))
         });
-        has.await.map_err(|error| failed("look for or mount blob", self.at_digest(digest), error))
+        has.await
     }
 
     /// Stores a manifest's bytes under its digest, unless a blob that it names is not there, which

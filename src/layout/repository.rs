@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use super::files;
-use super::folder::{Layout, failed};
+use super::folder::{Layout, attempt, failed};
 use super::index::Entry;
 use super::listing::{Done, Edit, Untagged};
 use super::put::entry;
@@ -44,9 +44,8 @@ impl Repository for Layout {
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {
         let Some((digest, media_type)) = self.look_up(reference).await? else { return Ok(None) };
-        let size = self.has_blob(&digest).await;
-        let size = size.map_err(|error| failed("resolve", self.at(reference), error))?;
-        match size {
+        let path = files::blob(&self.0.folder, &digest);
+        match attempt("resolve", self.at(reference), move || files::size(&path)).await? {
             None => Ok(None),
             Some(_) if media_type.is_some() || matches!(reference, Reference::Tag(_)) => {
                 Ok(Some(Resolved { digest, media_type }))
@@ -72,8 +71,8 @@ impl Repository for Layout {
     }
 
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let size = self.has_blob(digest).await;
-        size.map_err(|error| failed("look for blob", self.at_digest(digest), error))
+        let path = files::blob(&self.0.folder, digest);
+        attempt("look for blob", self.at_digest(digest), move || files::size(&path)).await
     }
 
     async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
@@ -236,7 +235,7 @@ impl Repository for Layout {
     /// whether somebody is at work on a file, does not rely on it.
     async fn pushed_at(&self, digest: &Digest) -> Result<Option<Timestamp>> {
         let path = files::blob(&self.0.folder, digest);
-        let written = files::blocking(move || {
+        let written = attempt("look at the time of", self.at_digest(digest), move || {
             let metadata = files::found(std::fs::metadata(&path)).map_err(files::at(&path))?;
             let Some(metadata) = metadata.filter(std::fs::Metadata::is_file) else {
                 return Ok(None);
@@ -244,8 +243,7 @@ impl Repository for Layout {
             let modified = metadata.modified().map_err(files::at(&path))?;
             Timestamp::try_from(modified).map(Some).map_err(std::io::Error::other)
         });
-        let written = written.await;
-        written.map_err(|error| failed("look at the time of", self.at_digest(digest), error))
+        written.await
     }
 
     async fn collect_garbage(

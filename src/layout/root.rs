@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::folder::{Layout, failed, open_folder};
+use super::folder::{Layout, attempt, open_folder};
 use super::{files, listing};
 use crate::oci::RepositoryName;
 use crate::oci::address::repository_of;
@@ -30,7 +30,7 @@ impl Layouts {
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         let subject = path.as_ref().display().to_string();
         let path = path.as_ref().to_owned();
-        let opened = files::blocking(move || {
+        let opened = attempt("open layouts", subject, move || {
             let root = path.canonicalize()?;
             if !root.is_dir() {
                 return Err(io::ErrorKind::NotADirectory.into());
@@ -39,17 +39,15 @@ impl Layouts {
             let single = marker.map(|_| repository_of(&root));
             Ok((root, single))
         });
-        let (root, single) =
-            opened.await.map_err(|error| failed("open layouts", subject, error))?;
+        let (root, single) = opened.await?;
         Ok(Self { root, single, open: Mutex::default() })
     }
 
     /// Opens a folder, after having made it where there is none.
     pub async fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
         let folder = path.as_ref().to_owned();
-        let created = files::blocking(move || fs::create_dir_all(folder)).await;
-        let subject = || path.as_ref().display().to_string();
-        created.map_err(|error| failed("create folder", subject(), error))?;
+        let subject = path.as_ref().display().to_string();
+        attempt("create folder", subject, move || fs::create_dir_all(folder)).await?;
         Self::open(path.as_ref()).await
     }
 
@@ -74,13 +72,13 @@ impl Layouts {
     /// layout itself, which is not among them.
     pub async fn below(folder: &Path) -> Result<Vec<RepositoryName>> {
         let root = folder.to_owned();
-        let names = files::blocking(move || {
+        let names = attempt("list layouts in", folder.to_string_lossy(), move || {
             let mut names = Vec::new();
             walk(&root, "", &mut names)?;
             names.sort();
             Ok(names)
         });
-        names.await.map_err(|error| failed("list layouts in", folder.to_string_lossy(), error))
+        names.await
     }
 
     /// A repository; `None` if there is none with this name.
@@ -91,26 +89,23 @@ impl Layouts {
             None if is_reserved(name) => return Ok(None),
             None => self.root.join(name.as_str()),
         };
-        let there = {
-            let folder = folder.clone();
-            files::blocking(move || {
-                let marker = files::size(&folder.join(files::MARKER))?;
-                // A link could lead anywhere.
-                Ok(marker.is_some() && folder.canonicalize()? == folder)
-            })
-        };
-        let subject = || format!("oci:{}", folder.display());
-        if !there.await.map_err(|error| failed("open layout", subject(), error))? {
+        let (subject, wanted) = (format!("oci:{}", folder.display()), folder.clone());
+        let there = attempt("open layout", &subject, move || {
+            let marker = files::size(&wanted.join(files::MARKER))?;
+            // A link could lead anywhere.
+            Ok(marker.is_some() && wanted.canonicalize()? == wanted)
+        });
+        if !there.await? {
             self.open.lock().remove(name);
             return Ok(None);
         }
         if let Some(layout) = self.open.lock().get(name) {
             return Ok(Some(layout.clone()));
         }
-        open_folder(&folder, &subject()).await?;
+        open_folder(&folder, &subject).await?;
         let tree = self.single.is_none().then(|| self.root.clone());
         let store = self.root.to_string_lossy().into_owned();
-        let layout = Layout::new(folder.clone(), subject(), store, name.to_string(), tree);
+        let layout = Layout::new(folder, subject, store, name.to_string(), tree);
         Ok(Some(self.open.lock().entry(name.clone()).or_insert(layout).clone()))
     }
 
@@ -133,8 +128,7 @@ impl Layouts {
                 files::MARKER
             )));
         }
-        let created = files::blocking(move || listing::create(&folder)).await;
-        created.map_err(|error| failed("create layout", &subject, error))?;
+        attempt("create layout", &subject, move || listing::create(&folder)).await?;
         let layout = self.get(name).await?;
         layout.ok_or_else(|| refuse("its path leads through a link".to_owned()))
     }

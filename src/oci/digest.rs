@@ -68,11 +68,16 @@ impl Digest {
         }
     }
 
-    /// Whether `content` has this digest.
-    pub fn matches(&self, content: &[u8]) -> bool {
+    /// The digest of `content` by the algorithm of this one.
+    pub fn same_of(&self, content: &[u8]) -> Self {
         let mut hasher = self.hasher();
         hasher.update(content);
-        hasher.finish() == *self
+        hasher.finish()
+    }
+
+    /// Whether `content` has this digest.
+    pub fn matches(&self, content: &[u8]) -> bool {
+        self.same_of(content) == *self
     }
 }
 
@@ -117,20 +122,13 @@ fn is_algorithm(text: &str) -> bool {
 
 /// Decodes exactly `N` bytes of lowercase hexadecimal; uppercase is not allowed by the grammar.
 fn decode<const N: usize>(hex: &str) -> Option<[u8; N]> {
-    fn nibble(byte: u8) -> Option<u8> {
-        match byte {
-            b'0'..=b'9' => Some(byte - b'0'),
-            b'a'..=b'f' => Some(byte - b'a' + 10),
-            _ => None,
-        }
-    }
-    let hex = hex.as_bytes();
     if hex.len() != N * 2 {
         return None;
     }
+    let nibble = |digit: u8| char::from(digit).to_digit(16).filter(|_| !digit.is_ascii_uppercase());
     let mut bytes = [0; N];
-    for (byte, pair) in bytes.iter_mut().zip(hex.chunks_exact(2)) {
-        *byte = nibble(pair[0])? << 4 | nibble(pair[1])?;
+    for (byte, pair) in bytes.iter_mut().zip(hex.as_bytes().chunks_exact(2)) {
+        *byte = (nibble(pair[0])? << 4 | nibble(pair[1])?) as u8;
     }
     Some(bytes)
 }

@@ -147,18 +147,10 @@ impl Manifest {
         if header.as_deref().is_some_and(|header| media_type::DOCKER_SCHEMA1.contains(&header)) {
             return Err(ManifestError::Schema1);
         }
-        let digest = match wanted {
-            Some(wanted) => {
-                let mut hasher = wanted.hasher();
-                hasher.update(&raw);
-                let found = hasher.finish();
-                if found != *wanted {
-                    return Err(ManifestError::Digest { wanted: wanted.clone(), found });
-                }
-                found
-            }
-            None => Digest::of(&raw),
-        };
+        let digest = wanted.map_or_else(|| Digest::of(&raw), |wanted| wanted.same_of(&raw));
+        if let Some(wanted) = wanted.filter(|wanted| **wanted != digest) {
+            return Err(ManifestError::Digest { wanted: wanted.clone(), found: digest });
+        }
         let view: View = serde_json::from_slice(&raw).map_err(json)?;
         if view.schema_version == Some(1) || view.fs_layers.is_some() {
             return Err(ManifestError::Schema1);

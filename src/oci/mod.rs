@@ -42,3 +42,16 @@ pub use manifest::{Descriptor, Document, Manifest};
 pub use platform::Platform;
 pub use prefix::ImagePrefix;
 pub use reference::{ImageReference, RegistryHost, RepositoryName, Tag};
+
+/// Each of these texts is refused with one line that contains the words beside it.
+#[cfg(test)]
+pub(crate) fn assert_refused<T>(cases: &[(&str, &str)])
+where
+    T: std::str::FromStr<Err: std::fmt::Display> + std::fmt::Debug,
+{
+    for (text, expected) in cases {
+        let message = text.parse::<T>().unwrap_err().to_string();
+        assert!(message.contains(expected), "{text}: {message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+}
