@@ -35,7 +35,7 @@ impl Activity {
     pub fn begin(&self, traffic: Traffic) -> Pending<'_> {
         let waits = self.of(traffic);
         if waits.pending.fetch_add(1, Ordering::Relaxed) == 0 {
-            waits.progress.progress();
+            waits.progress.begin();
         }
         Pending(waits)
     }
