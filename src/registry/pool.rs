@@ -123,9 +123,14 @@ impl Registries {
     /// A host of its own: its configuration, limits and metrics.
     fn origin(&self, host: &RegistryHost, credentials: Arc<CredentialStore>) -> Result<Origin> {
         let config = self.configs.get(host).unwrap_or(&self.default);
-        let tls = tls(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
+        let tls = tls_of(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
+        // One that cannot be read is an error of its own, when it is opened.
+        let others = self.configs.iter().filter(|(other, _)| *other != host);
+        let others =
+            others.filter_map(|(other, config)| Some((other.to_string(), tls_of(config).ok()?)));
         let settings = Settings {
             tls,
+            others: others.collect(),
             limits: self.limits(host, config),
             pulses: self.pulses.clone(),
             auth_realms: config.auth_realms.clone(),
@@ -154,7 +159,7 @@ impl Registries {
     }
 }
 
-fn tls(config: &RegistryConfig) -> std::result::Result<Tls, Cause> {
+fn tls_of(config: &RegistryConfig) -> std::result::Result<Tls, Cause> {
     let identity = match (&config.client_cert, &config.client_key) {
         (Some(certificate), Some(key)) => {
             let mut pem = read(certificate)?;

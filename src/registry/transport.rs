@@ -1,9 +1,13 @@
 //! The HTTP clients of one registry: TLS, proxies, time-outs, and nothing done behind our back.
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use reqwest::{Certificate, Client, ClientBuilder, Identity};
+
+use url::Url;
 
 use super::resolver::Resolver;
 use crate::http::{client, describe};
@@ -42,7 +46,7 @@ impl Timeouts {
 }
 
 /// How the registry is spoken to.
-#[derive(Debug)]
+#[derive(Debug, Clone, Default)]
 pub struct Tls {
     /// Plain http.
     pub http: bool,
@@ -65,6 +69,8 @@ pub struct Transport {
     /// also where the registry itself speaks plain http. Built when first needed.
     foreign: OnceLock<Client>,
     timeouts: Timeouts,
+    /// Without a proxy.
+    direct: bool,
 }
 
 impl Transport {
@@ -87,7 +93,7 @@ impl Transport {
         } else {
             build(secured(basic(timeouts).http1_only(), tls)?)?
         };
-        Ok(Self { api, blobs, foreign: OnceLock::new(), timeouts })
+        Ok(Self { api, blobs, foreign: OnceLock::new(), timeouts, direct })
     }
 
     pub fn api(&self) -> &Client {
@@ -105,6 +111,79 @@ impl Transport {
         }
         let client = build(basic(self.timeouts).http1_only())?;
         Ok(self.foreign.get_or_init(|| client))
+    }
+}
+
+/// The clients for the token servers of one registry. What is configured for the registry's own
+/// connections, such as a client certificate or not to check its certificate, is for nobody else: a
+/// token server on another host has a `[registry]` entry of its own if it needs one. An authority of
+/// the registry's own is trusted there too.
+#[derive(Debug)]
+pub struct TokenClients {
+    own: Client,
+    own_host: Option<String>,
+    /// By host, with its port if the entry has one.
+    configured: Vec<(String, Tls)>,
+    ca: Option<Vec<u8>>,
+    timeouts: Timeouts,
+    direct: bool,
+    /// Built when they are first needed, by host and port.
+    others: Mutex<HashMap<String, Client>>,
+}
+
+impl TokenClients {
+    pub fn new(
+        transport: &Transport,
+        base: &Url,
+        tls: &Tls,
+        configured: Vec<(String, Tls)>,
+    ) -> Self {
+        Self {
+            own: transport.api.clone(),
+            own_host: base.host_str().map(str::to_owned),
+            configured,
+            ca: tls.ca.clone(),
+            timeouts: transport.timeouts,
+            direct: transport.direct,
+            others: Mutex::default(),
+        }
+    }
+
+    /// Sends everything by one client.
+    #[cfg(test)]
+    pub fn single(client: Client) -> Self {
+        Self {
+            own: client,
+            own_host: None,
+            configured: Vec::new(),
+            ca: None,
+            timeouts: Timeouts::new(None),
+            direct: true,
+            others: Mutex::default(),
+        }
+    }
+
+    /// The client for this token server.
+    pub fn of(&self, server: &Url) -> Result<Client, Cause> {
+        let host = server.host_str().unwrap_or_default();
+        if self.own_host.as_deref().is_none_or(|own| own == host) {
+            return Ok(self.own.clone());
+        }
+        let with_port = format!("{host}:{}", server.port_or_known_default().unwrap_or_default());
+        let mut others = self.others.lock();
+        if let Some(client) = others.get(&with_port) {
+            return Ok(client.clone());
+        }
+        let configured = self.configured.iter().find(|(it, _)| *it == host || *it == with_port);
+        let tls = match configured {
+            Some((_, tls)) => tls.clone(),
+            None => Tls { ca: self.ca.clone(), ..Tls::default() },
+        };
+        let builder = basic(self.timeouts);
+        let builder = if self.direct { builder.no_proxy() } else { builder };
+        let client = build(secured(builder, &tls)?)?;
+        others.insert(with_port, client.clone());
+        Ok(client)
     }
 }
 

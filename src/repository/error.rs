@@ -242,7 +242,9 @@ impl Error {
             ErrorKind::Unauthenticated => {
                 Some("log in with `tranship login`, or set username and password for this registry")
             }
-            ErrorKind::Denied => Some("the credentials are valid but lack the right to do this"),
+            ErrorKind::Denied => {
+                Some("the credentials that were used, if any, lack the right to do this")
+            }
             ErrorKind::Missing if is_answer => Some(
                 "check the name; some registries want the repository or project to be created first",
             ),

@@ -3,6 +3,10 @@
 //! Which scheme a registry wants is unknown until it was asked: the first request goes out without
 //! credentials and probes, while the others wait for what it learns. After that, headers are
 //! attached and tokens fetched beforehand, without a 401 for each repository.
+//!
+//! A registry that lets anybody in, and shows them less, asks for nothing. Where there are credentials,
+//! it is asked at `/v2/`, which wants them if anything does: before its catalog, and when a request
+//! without credentials was answered 403 or 404.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,6 +29,7 @@ use super::token::{self, Token, TokenClient, TokenRequest};
 use super::token_cache::{Issued, TokenCache};
 use crate::metrics::{RegistryMetrics, TokenOutcome};
 use crate::oci::{RegistryHost, RepositoryName};
+use crate::registry::transport::TokenClients;
 
 /// What an [`Authenticator`] is made of.
 pub struct Parts {
@@ -32,8 +37,7 @@ pub struct Parts {
     /// Scheme, host and port that the registry is spoken to at.
     pub base: Url,
     pub credentials: Arc<CredentialStore>,
-    /// For the registry and token servers. It must not follow redirects and must have a connect
-    /// time-out.
+    /// For the registry. It must not follow redirects and must have a connect time-out.
     pub client: Client,
     /// Entries as `realm::judge` reads them.
     pub allowed_realms: Vec<String>,
@@ -100,10 +104,11 @@ impl fmt::Debug for Authenticator {
 type ServerAndScope = (Arc<TokenServer>, Option<String>);
 
 impl Authenticator {
-    pub fn new(parts: Parts) -> Self {
-        let Parts { client, clock, jitter, .. } = &parts;
+    /// `clients`: for token servers.
+    pub fn new(parts: Parts, clients: TokenClients) -> Self {
+        let Parts { clock, jitter, .. } = &parts;
         Self {
-            tokens: TokenClient::new(client.clone(), clock.clone(), *jitter),
+            tokens: TokenClient::new(clients, clock.clone(), *jitter),
             cache: TokenCache::new(clock.clone()),
             gate: Arc::default(),
             learned: Mutex::default(),
@@ -122,12 +127,23 @@ impl Authenticator {
             Some(scheme) => scheme,
             None => {
                 let gate = self.gate.clone().lock_owned().await;
+                if known().is_none() && scope.access == Access::Catalog {
+                    self.learn_at_base(scope, &Proof::Nothing).await?;
+                }
                 let Some(scheme) = known() else {
                     let proof = Proof::Probe(Mutex::new(Some(gate)));
                     return Ok(Authorization { header: None, proof });
                 };
                 scheme
             }
+        };
+        // What was learnt with other requests may be that it lets anybody in.
+        let scheme = match scheme {
+            Scheme::Open if scope.access == Access::Catalog => {
+                self.learn_at_base(scope, &Proof::Nothing).await?;
+                known().unwrap_or(Scheme::Open)
+            }
+            scheme => scheme,
         };
         match scheme {
             Scheme::Open => Ok(Authorization { header: None, proof: Proof::Nothing }),
@@ -154,12 +170,37 @@ impl Authenticator {
             // gcr.io answers some requests with a 401 without a challenge, but never this one.
             challenges = self.ask_base().await;
         }
-        let again = self.learn(scope, used, &challenges).await;
+        let again = self.learn(scope, &used.proof, &challenges).await;
         // Whether anything was learned or not: the others need not wait any more.
         if let Proof::Probe(gate) = &used.proof {
             gate.lock().take();
         }
         again
+    }
+
+    /// Whether a request for `scope` that was answered 403 or 404, and carried `used`, is worth
+    /// sending once more with a new [`Authenticator::authorize`]: it had no credentials, there are
+    /// some, and the registry turns out to want them.
+    pub async fn is_hidden(&self, scope: &Scope, used: &Authorization) -> Result<bool, AuthError> {
+        if !matches!(used.proof, Proof::Nothing | Proof::Probe(_)) {
+            return Ok(false);
+        }
+        let wants = self.learn_at_base(scope, &used.proof).await?;
+        if wants && let Proof::Probe(gate) = &used.proof {
+            gate.lock().take();
+        }
+        Ok(wants)
+    }
+
+    /// Asks the registry at `/v2/` which scheme it wants, once, if there are credentials. Returns
+    /// whether it wants one.
+    async fn learn_at_base(&self, scope: &Scope, proof: &Proof) -> Result<bool, AuthError> {
+        if self.learned.lock().base_was_asked || self.find(scope).await?.is_none() {
+            return Ok(false);
+        }
+        let challenges = self.ask_base().await;
+        self.learned.lock().base_was_asked = true;
+        self.learn(scope, proof, &challenges).await
     }
 
     /// Takes note of any other answer: the registry accepted what the request carried.
@@ -174,7 +215,7 @@ impl Authenticator {
     async fn learn(
         &self,
         scope: &Scope,
-        used: &Authorization,
+        used: &Proof,
         challenges: &[Challenge],
     ) -> Result<bool, AuthError> {
         let basic = challenges.contains(&Challenge::Basic);
@@ -188,7 +229,7 @@ impl Authenticator {
             }
             server => server,
         };
-        match (&used.proof, server) {
+        match (used, server) {
             // The token was refused.
             (Proof::Token(issued), Some(Ok((server, demanded)))) => {
                 let mut learned = self.learned.lock();
@@ -300,7 +341,7 @@ impl Authenticator {
         scope: &Scope,
         credential: Option<&Credential>,
     ) -> Result<Token, AuthError> {
-        let Parts { registry, base, clock, metrics, .. } = &self.parts;
+        let Parts { registry, base, clock, .. } = &self.parts;
         if credential.is_some() && !server.standing.trusted() {
             let reason = "that is not where this registry's credentials may be sent";
             return Err(self.distrust(&server.realm, reason));
@@ -318,19 +359,32 @@ impl Authenticator {
             scopes: &scopes,
             credential,
         };
-        let fetched = self.tokens.fetch(&request).await;
-        metrics.token(match &fetched {
+        let fetched = self.fetch_counted(&request).await;
+        match (&fetched, credential) {
+            (Ok(_), Some(credential)) => self.learned.lock().accepted(credential),
+            (Err(AuthError::Refused { status: 401, .. }), Some(credential)) => {
+                self.learned.lock().refused(credential, clock());
+                // Wrong, or without rights for all scopes so far? Asked for no scope, the server
+                // tells.
+                let is_doubtful = self.learned.lock().is_doubtful(credential);
+                if is_doubtful
+                    && self.fetch_counted(&TokenRequest { scopes: &[], ..request }).await.is_ok()
+                {
+                    self.learned.lock().accepted(credential);
+                }
+            }
+            _ => {}
+        }
+        fetched
+    }
+
+    async fn fetch_counted(&self, request: &TokenRequest<'_>) -> Result<Token, AuthError> {
+        let fetched = self.tokens.fetch(request).await;
+        self.parts.metrics.token(match &fetched {
             Ok(_) => TokenOutcome::Granted,
             Err(AuthError::Refused { .. }) => TokenOutcome::Refused,
             Err(_) => TokenOutcome::Failed,
         });
-        match (&fetched, credential) {
-            (Ok(_), Some(_)) => self.learned.lock().accepted(),
-            (Err(AuthError::Refused { status: 401, .. }), Some(credential)) => {
-                self.learned.lock().refused(credential, clock());
-            }
-            _ => {}
-        }
         fetched
     }
 

@@ -22,6 +22,8 @@ pub(super) struct Learned {
     scheme: Option<Scheme>,
     /// Harbor wants Basic for its catalog and tokens for everything else.
     catalog: Option<Scheme>,
+    /// It was asked at `/v2/` what it wants.
+    pub base_was_asked: bool,
     /// A scope that the registry wants for everything (Gitea's `*`).
     everywhere: Option<String>,
     /// What it wants for deletion, where that is not `*`.
@@ -30,6 +32,9 @@ pub(super) struct Learned {
     here: HashMap<Scope, Vec<String>>,
     /// Credentials refused by the token server in a row, how often, and when last.
     refusals: Option<(Credential, u32, Instant)>,
+    /// Credentials with which the token server has let us in: that it refuses some scopes does not
+    /// make them wrong.
+    proven: Option<Credential>,
 }
 
 /// The authentication scheme of a registry.
@@ -112,6 +117,7 @@ impl Learned {
     pub fn held_back(&self, credential: &Credential, now: Instant) -> Option<u32> {
         let (refused, count, at) = self.refusals.as_ref()?;
         let held = refused == credential
+            && self.proven.as_ref() != Some(credential)
             && *count >= MAX_REFUSALS
             && now.saturating_duration_since(*at) < HOLD_BACK;
         held.then_some(*count)
@@ -126,9 +132,18 @@ impl Learned {
         self.refusals = Some((credential.clone(), before + 1, now));
     }
 
-    /// The token server accepted a credential.
-    pub fn accepted(&mut self) {
+    /// The token server accepted the credential.
+    pub fn accepted(&mut self, credential: &Credential) {
         self.refusals = None;
+        self.proven = Some(credential.clone());
+    }
+
+    /// Whether the credential has only been refused so far, for as many scopes as it takes to hold
+    /// it back: then it is worth finding out whether it is good for anything.
+    pub fn is_doubtful(&self, credential: &Credential) -> bool {
+        let refused = self.refusals.as_ref().filter(|(refused, ..)| refused == credential);
+        refused.is_some_and(|(_, count, _)| *count == MAX_REFUSALS)
+            && self.proven.as_ref() != Some(credential)
     }
 }
 

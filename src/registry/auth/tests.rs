@@ -20,6 +20,7 @@ use super::clock::ManualClock;
 use super::credential::password;
 use super::*;
 use crate::metrics::Metrics;
+use crate::registry::transport::TokenClients;
 use crate::secret::Environment;
 use crate::secret::testing::{Scripts, environment};
 
@@ -134,7 +135,7 @@ fn authenticator(base: &str, entry: Option<&str>, clock: &ManualClock) -> Authen
 
 fn with_store(base: &str, store: CredentialStore, clock: &ManualClock) -> Authenticator {
     let registry = "127.0.0.1:5000".parse().unwrap();
-    Authenticator::new(Parts {
+    let parts = Parts {
         base: base.parse().unwrap(),
         credentials: Arc::new(store),
         client: client(),
@@ -143,7 +144,8 @@ fn with_store(base: &str, store: CredentialStore, clock: &ManualClock) -> Authen
         jitter: || 0.5,
         metrics: Metrics::new().registry(&registry),
         registry,
-    })
+    };
+    Authenticator::new(parts, TokenClients::single(client()))
 }
 
 const REGISTRY: &str = "http://127.0.0.1:5000";
@@ -552,6 +554,67 @@ async fn a_refresh_token_goes_in_a_form_or_not_at_all() {
     assert!(matches!(error, AuthError::IdentityToken { .. }), "{error}");
 }
 
+/// A registry that shows anonymous clients less asks them for nothing. Where there are credentials, it
+/// is asked at `/v2/` whether it wants them.
+#[tokio::test]
+async fn who_has_credentials_asks_whether_they_are_wanted() {
+    let origin = Arc::new(Mutex::new(String::new()));
+    let own = origin.clone();
+    let server = Server::start(move |seen, _| match seen.path.as_str() {
+        "/v2/" => {
+            let challenge = format!(r#"Bearer realm="{}/token",service="s""#, own.lock());
+            (StatusCode::UNAUTHORIZED, headers(&challenge)).into_response()
+        }
+        _ => token("t", 60),
+    })
+    .await;
+    server.origin.clone_into(&mut origin.lock());
+    let auth = |entry| authenticator(&server.origin, entry, &ManualClock::new());
+
+    // Before the catalog, which would be answered with what is public.
+    let known = auth(Some(LOGIN));
+    let used = known.authorize(&Scope::catalog()).await.unwrap();
+    assert_eq!(header(&used), Some("Bearer t"));
+
+    // After a 403 or 404 to a request without credentials, once.
+    let known = auth(Some(LOGIN));
+    let bare = known.authorize(&pull("a")).await.unwrap();
+    assert_eq!(header(&bare), None);
+    assert!(known.is_hidden(&pull("a"), &bare).await.unwrap());
+    let used = known.authorize(&pull("a")).await.unwrap();
+    assert_eq!(header(&used), Some("Bearer t"));
+    assert!(!known.is_hidden(&pull("a"), &used).await.unwrap(), "that is how it is");
+
+    // Without credentials there is nothing to ask.
+    let asked = server.count();
+    let anonymous = auth(None);
+    let bare = anonymous.authorize(&pull("a")).await.unwrap();
+    assert!(!anonymous.is_hidden(&pull("a"), &bare).await.unwrap());
+    assert_eq!(server.count(), asked);
+}
+
+/// Thirty repositories are forbidden, which does not make the password wrong: others still work.
+#[tokio::test]
+async fn forbidden_repositories_do_not_make_a_password_wrong() {
+    let server = Server::start(|seen, _| {
+        let scopes = seen.all("scope");
+        let forbidden = scopes.iter().any(|scope| scope.contains("forbidden"));
+        if forbidden { refuse(401, "no access") } else { token("t", 60) }
+    })
+    .await;
+    let auth = authenticator(REGISTRY, Some(LOGIN), &ManualClock::new());
+    let first = auth.authorize(&pull("good")).await.unwrap();
+    assert!(auth.unauthorized(&pull("good"), &first, &server.challenge("")).await.unwrap());
+    for number in 0..30 {
+        let error = auth.authorize(&pull(&format!("forbidden{number}"))).await.unwrap_err();
+        assert!(error.to_string().contains("no access"), "{error}");
+    }
+    auth.authorize(&pull("good")).await.unwrap();
+    // One request for each, and one without a scope that found out.
+    let without = server.seen().iter().filter(|seen| seen.all("scope").is_empty()).count();
+    assert_eq!((server.count(), without), (30 + 1 + 1, 1));
+}
+
 /// GitLab bans an address for 15 minutes after 300 refusals within a minute.
 #[tokio::test]
 async fn refused_credentials_are_not_tried_over_and_over() {
@@ -582,12 +645,12 @@ async fn refused_credentials_are_not_tried_over_and_over() {
     }
     let error = auth.authorize(&pull("last")).await.unwrap_err().to_string();
     assert!(error.contains("refused 5 times in a row"), "{error}");
-    assert_eq!(server.count(), 5);
+    assert_eq!(server.count(), 5 + 1, "and once without a scope, to be sure");
     // Rotated, they are taken up without a restart.
     std::fs::write(&file, "new").unwrap();
     clock.advance(Duration::from_secs(60));
     assert_eq!(header(&auth.authorize(&pull("a")).await.unwrap()), Some("Bearer t"));
-    assert_eq!(server.count(), 6);
+    assert_eq!(server.count(), 5 + 1 + 1);
 }
 
 #[tokio::test]

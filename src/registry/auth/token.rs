@@ -24,6 +24,7 @@ use super::realm;
 use crate::http::address::is_private;
 use crate::http::retry::{self, Failure};
 use crate::http::{Backoff, RetryPolicy, body, describe};
+use crate::registry::transport::TokenClients;
 use crate::text::shorten;
 
 /// For a token, with all retries.
@@ -65,7 +66,7 @@ pub(super) struct TokenRequest<'a> {
 }
 
 pub(super) struct TokenClient {
-    client: Client,
+    clients: TokenClients,
     clock: Clock,
     /// Random numbers from 0 to 1 that spread retries.
     jitter: fn() -> f64,
@@ -76,16 +77,18 @@ pub(super) struct TokenClient {
 }
 
 impl TokenClient {
-    /// The client must not follow redirects.
-    pub fn new(client: Client, clock: Clock, jitter: fn() -> f64) -> Self {
+    /// The clients must not follow redirects.
+    pub fn new(clients: TokenClients, clock: Clock, jitter: fn() -> f64) -> Self {
         let (lookup, time_limit) = (system_lookup(), TIME_LIMIT);
-        Self { client, clock, jitter, lookup, time_limit, post: AtomicBool::new(false) }
+        Self { clients, clock, jitter, lookup, time_limit, post: AtomicBool::new(false) }
     }
 
     pub async fn fetch(&self, request: &TokenRequest<'_>) -> Result<Token, AuthError> {
         let fetch = async {
             self.check_addresses(request).await?;
-            self.converse(request).await
+            let client = self.clients.of(request.realm);
+            let client = client.map_err(|cause| fails(request.realm, cause.to_string()))?;
+            self.converse(&client, request).await
         };
         tokio::time::timeout(self.time_limit, fetch).await.unwrap_or_else(|_| {
             let seconds = self.time_limit.as_secs_f32();
@@ -96,59 +99,28 @@ impl TokenClient {
     /// A refresh token goes by POST, because it must not stand in an address. A password goes by
     /// GET, as docker does it and every server knows it; a server that answers 404 or 405 gets the
     /// POST form. After a 401 nothing else is tried: wrong passwords get an address banned.
-    async fn converse(&self, request: &TokenRequest<'_>) -> Result<Token, AuthError> {
+    async fn converse(
+        &self,
+        client: &Client,
+        request: &TokenRequest<'_>,
+    ) -> Result<Token, AuthError> {
         let Some(credential) = request.credential else {
-            return self.ask(request, || self.get(request, None)).await;
+            return self.ask(request, || get(client, request, None)).await;
         };
         if let Credential::Password { username, password } = credential
             && !self.post.load(Ordering::Relaxed)
         {
             let basic = credential::basic(username, password);
-            match self.ask(request, || self.get(request, basic.as_ref())).await {
+            match self.ask(request, || get(client, request, basic.as_ref())).await {
                 Err(AuthError::Refused { status: 404 | 405, .. }) => {}
                 answer => return answer,
             }
         }
-        let token = self.ask(request, || self.post(request, credential)).await?;
+        let token = self.ask(request, || post(client, request, credential)).await?;
         if matches!(credential, Credential::Password { .. }) {
             self.post.store(true, Ordering::Relaxed);
         }
         Ok(token)
-    }
-
-    fn get(&self, request: &TokenRequest<'_>, basic: Option<&HeaderValue>) -> RequestBuilder {
-        let mut url = request.realm.clone();
-        url.set_fragment(None);
-        if request.service.is_some() || !request.scopes.is_empty() {
-            let mut query = url.query_pairs_mut();
-            query.extend_pairs(request.service.map(|service| ("service", service)));
-            query.extend_pairs(request.scopes.iter().map(|scope| ("scope", scope)));
-        }
-        let builder = self.client.get(url).header(ACCEPT, "application/json");
-        basic.into_iter().fold(builder, |builder, basic| builder.header(AUTHORIZATION, basic))
-    }
-
-    fn post(&self, request: &TokenRequest<'_>, credential: &Credential) -> RequestBuilder {
-        let mut form = Serializer::new(String::new());
-        match credential {
-            Credential::RefreshToken(token) => form
-                .append_pair("grant_type", "refresh_token")
-                .append_pair("refresh_token", token.expose_secret()),
-            Credential::Password { username, password } => form
-                .append_pair("grant_type", "password")
-                .append_pair("username", username)
-                .append_pair("password", password.expose_secret()),
-        };
-        form.append_pair("client_id", CLIENT_ID);
-        form.extend_pairs(request.service.map(|service| ("service", service)));
-        if !request.scopes.is_empty() {
-            form.append_pair("scope", &request.scopes.join(" "));
-        }
-        self.client
-            .post(request.realm.clone())
-            .header(ACCEPT, "application/json")
-            .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.finish())
     }
 
     /// Sends the request, repeatedly if need be, and reads the token from the answer.
@@ -230,6 +202,41 @@ fn system_lookup() -> Lookup {
             addresses.map(|found| found.map(|address| address.ip()).collect()).unwrap_or_default()
         })
     })
+}
+
+fn get(client: &Client, request: &TokenRequest<'_>, basic: Option<&HeaderValue>) -> RequestBuilder {
+    let mut url = request.realm.clone();
+    url.set_fragment(None);
+    if request.service.is_some() || !request.scopes.is_empty() {
+        let mut query = url.query_pairs_mut();
+        query.extend_pairs(request.service.map(|service| ("service", service)));
+        query.extend_pairs(request.scopes.iter().map(|scope| ("scope", scope)));
+    }
+    let builder = client.get(url).header(ACCEPT, "application/json");
+    basic.into_iter().fold(builder, |builder, basic| builder.header(AUTHORIZATION, basic))
+}
+
+fn post(client: &Client, request: &TokenRequest<'_>, credential: &Credential) -> RequestBuilder {
+    let mut form = Serializer::new(String::new());
+    match credential {
+        Credential::RefreshToken(token) => form
+            .append_pair("grant_type", "refresh_token")
+            .append_pair("refresh_token", token.expose_secret()),
+        Credential::Password { username, password } => form
+            .append_pair("grant_type", "password")
+            .append_pair("username", username)
+            .append_pair("password", password.expose_secret()),
+    };
+    form.append_pair("client_id", CLIENT_ID);
+    form.extend_pairs(request.service.map(|service| ("service", service)));
+    if !request.scopes.is_empty() {
+        form.append_pair("scope", &request.scopes.join(" "));
+    }
+    client
+        .post(request.realm.clone())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(form.finish())
 }
 
 async fn understand(

@@ -11,7 +11,7 @@ use super::{Failed, Origin, Try};
 use crate::fair;
 use crate::http::retry;
 use crate::metrics::WindowKind;
-use crate::registry::auth::Authorization;
+use crate::registry::auth::{AuthError, Authorization};
 use crate::registry::call::{Call, MAX_ERROR_BODY, What};
 use crate::registry::{failure, link};
 use crate::repository::Cause;
@@ -30,6 +30,10 @@ pub(super) fn with_empty_body(request: RequestBuilder, method: &Method) -> Reque
         Method::POST | Method::PUT | Method::PATCH => request.header(header::CONTENT_LENGTH, 0),
         _ => request,
     }
+}
+
+fn credentials(error: AuthError) -> Failed {
+    Failed::Final(Cause::Credentials(error.to_string()))
 }
 
 fn begin(client: &Client, call: &Call<'_>, url: &Url) -> RequestBuilder {
@@ -119,11 +123,14 @@ impl Origin {
         headers: &HeaderMap,
     ) -> Try<bool> {
         if status != StatusCode::UNAUTHORIZED {
-            self.authenticator.accepted(used);
-            return Ok(false);
+            let hides = matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
+                && self.authenticator.is_hidden(call.scope, &used).await.map_err(credentials)?;
+            if !hides {
+                self.authenticator.accepted(used);
+            }
+            return Ok(hides);
         }
-        let again = self.authenticator.unauthorized(call.scope, &used, headers).await;
-        again.map_err(|error| Failed::Final(Cause::Credentials(error.to_string())))
+        self.authenticator.unauthorized(call.scope, &used, headers).await.map_err(credentials)
     }
 
     /// A request without its body. Only the registry itself gets credentials, a client

@@ -26,7 +26,7 @@ use super::call::{Call, MAX_ERROR_BODY, What};
 use super::dialect::Dialect;
 use super::limits::Limits;
 use super::operation::Operation;
-use super::transport::{Timeouts, Tls, Transport};
+use super::transport::{Timeouts, Tls, TokenClients, Transport};
 use crate::fair::{Flow, Pulses};
 use crate::http::RetryPolicy;
 use crate::http::retry::Failure;
@@ -41,6 +41,9 @@ pub struct Settings {
     pub limits: Arc<Limits>,
     /// Of the flows that send requests.
     pub pulses: Pulses,
+    /// How the other hosts of the configuration are spoken to, by host: token servers may be among
+    /// them.
+    pub others: Vec<(String, Tls)>,
     /// Hosts of token servers that may get the credentials, beside the origin's own.
     pub auth_realms: Vec<String>,
     pub timeouts: Timeouts,
@@ -105,7 +108,9 @@ impl Origin {
             })?;
         let transport =
             Transport::new(&settings.tls, settings.timeouts, host.is_loopback()).map_err(failed)?;
-        let authenticator = Authenticator::new(Parts {
+        let configured = settings.others.clone();
+        let token_clients = TokenClients::new(&transport, &base, &settings.tls, configured);
+        let parts = Parts {
             registry: host.clone(),
             base: base.clone(),
             credentials,
@@ -114,7 +119,8 @@ impl Origin {
             clock: Arc::new(std::time::Instant::now),
             jitter: settings.jitter,
             metrics: metrics.clone(),
-        });
+        };
+        let authenticator = Authenticator::new(parts, token_clients);
         metrics.window(WindowKind::Requests, settings.limits.requests.window());
         metrics.window(WindowKind::Uploads, settings.limits.uploads.window());
         let quota_is_low = AtomicBool::new(false);
