@@ -195,7 +195,11 @@ impl Authenticator {
     /// Asks the registry at `/v2/` which scheme it wants, once, if there are credentials. Returns
     /// whether it wants one.
     async fn learn_at_base(&self, scope: &Scope, proof: &Proof) -> Result<bool, AuthError> {
-        if self.learned.lock().base_was_asked || self.find(scope).await?.is_none() {
+        if self.learned.lock().base_was_asked {
+            return Ok(false);
+        }
+        // A credential helper that does not work matters only where credentials are wanted.
+        if let Ok(None) = self.find(scope).await {
             return Ok(false);
         }
         let challenges = self.ask_base().await;
