@@ -26,6 +26,12 @@ fn open(state: &Path) -> History {
     History::open(state, LIMIT, at(0)).unwrap()
 }
 
+fn opened() -> (TempDir, History) {
+    let dir = TempDir::new().unwrap();
+    let history = open(dir.path());
+    (dir, history)
+}
+
 fn begun(rule: &str, second: i64) -> RunStart {
     let started = at(second);
     let id = RunId::new(started, u32::try_from(second).unwrap());
@@ -67,8 +73,7 @@ fn all(state: &Path) -> Vec<(String, RunOutcome)> {
 
 #[tokio::test]
 async fn a_run_is_read_back_with_every_image() {
-    let dir = TempDir::new().unwrap();
-    let history = open(dir.path());
+    let (_dir, history) = opened();
     let (one, other) = (begun("one", 1), begun("other", 2));
     history.begin(&one);
     history.begin(&other);
@@ -90,8 +95,7 @@ async fn a_run_is_read_back_with_every_image() {
 
 #[tokio::test]
 async fn filters_choose() {
-    let dir = TempDir::new().unwrap();
-    let history = open(dir.path());
+    let (dir, history) = opened();
     for second in 0..10 {
         let run = begun(if second % 2 == 0 { "even" } else { "odd" }, second * 100);
         record(&history, &run, usize::from(second % 3 == 0)).await;
@@ -116,8 +120,7 @@ async fn filters_choose() {
 #[tokio::test]
 async fn a_run_that_is_not_there_is_not_looked_for_among_all() {
     const DAY: i64 = 86_400;
-    let dir = TempDir::new().unwrap();
-    let history = open(dir.path());
+    let (dir, history) = opened();
     // The clock was wrong for some runs.
     let runs = (0..40).chain([-500 * DAY; 20]).chain(2 * DAY..2 * DAY + 40);
     for second in runs.chain([10 * DAY]) {
@@ -142,8 +145,7 @@ async fn a_run_that_is_not_there_is_not_looked_for_among_all() {
 
 #[tokio::test]
 async fn the_last_complete_run_of_each_rule_is_found_among_events() {
-    let dir = TempDir::new().unwrap();
-    let history = open(dir.path());
+    let (dir, history) = opened();
     let (old, lost, new) = (begun("often", 1), begun("seldom", 2), begun("often", 3));
     record(&history, &old, 1).await;
     history.begin(&lost);
@@ -167,16 +169,14 @@ async fn what_never_ended_was_interrupted_once_its_process_is_gone() {
         let history = open(dir.path());
         history.begin(&lost);
         history.image(&lost.id, &image("1", Action::Copied));
-        let done = begun("done", 2);
-        record(&history, &done, 0).await;
+        record(&history, &begun("done", 2), 0).await;
         let running = ("lost".to_owned(), RunOutcome::Running);
         assert_eq!(all(dir.path()), [("done".to_owned(), RunOutcome::Succeeded), running]);
     }
     let interrupted = ("lost".to_owned(), RunOutcome::Interrupted);
     assert_eq!(all(dir.path())[1], interrupted);
     let history = open(dir.path());
-    let next = begun("next", 3);
-    record(&history, &next, 1).await;
+    record(&history, &begun("next", 3), 1).await;
     let (run, images) = history.run(lost.id).await.unwrap().unwrap();
     assert_eq!((run.outcome, run.finished, images.len()), (RunOutcome::Interrupted, None, 1));
     assert_eq!(all(dir.path())[0], ("next".to_owned(), RunOutcome::Failed));
@@ -188,23 +188,20 @@ async fn a_directory_that_cannot_be_written_fails_no_run_and_is_tried_again() {
     let dir = TempDir::new().unwrap();
     fs::write(dir.path().join(FOLDER), "in the way").unwrap();
     let history = open(dir.path());
-    let run = begun("a", 1);
-    record(&history, &run, 0).await;
+    record(&history, &begun("a", 1), 0).await;
     let health = history.health();
     assert!(health.failing.unwrap().contains(FOLDER));
     assert_eq!(health.lost, 2);
 
     fs::remove_file(dir.path().join(FOLDER)).unwrap();
-    let run = begun("b", 2);
-    record(&history, &run, 0).await;
+    record(&history, &begun("b", 2), 0).await;
     assert_eq!(history.health(), Health { failing: None, lost: 2 });
     assert_eq!(all(dir.path()), [("b".to_owned(), RunOutcome::Succeeded)]);
 }
 
 #[tokio::test]
 async fn it_stays_within_its_limit_and_can_be_read_meanwhile() {
-    let dir = TempDir::new().unwrap();
-    let history = open(dir.path());
+    let (dir, history) = opened();
     let reading = {
         let path = dir.path().to_owned();
         std::thread::spawn(move || {
@@ -216,11 +213,9 @@ async fn it_stays_within_its_limit_and_can_be_read_meanwhile() {
         })
     };
     for second in 0..4000 {
-        let run = begun("often", second);
-        record(&history, &run, 0).await;
+        record(&history, &begun("often", second), 0).await;
     }
-    let last = begun("last", 4000);
-    record(&history, &last, 0).await;
+    record(&history, &begun("last", 4000), 0).await;
     tokio::task::spawn_blocking(|| reading.join().unwrap()).await.unwrap();
     let files = fs::read_dir(dir.path().join(FOLDER)).unwrap();
     let size: u64 = files.map(|file| file.unwrap().metadata().unwrap().len()).sum();
@@ -231,8 +226,7 @@ async fn it_stays_within_its_limit_and_can_be_read_meanwhile() {
 
 #[tokio::test]
 async fn nothing_from_outside_makes_it_large() {
-    let dir = TempDir::new().unwrap();
-    let history = open(dir.path());
+    let (_dir, history) = opened();
     let run = begun("a", 1);
     history.begin(&run);
     let mut image = image("1", Action::Failed);
@@ -274,8 +268,7 @@ fn cleaned(repositories: usize) -> CleanupReport {
 
 #[tokio::test]
 async fn a_run_of_a_cleanup_rule_is_read_back_and_stays_small() {
-    let dir = TempDir::new().unwrap();
-    let history = open(dir.path());
+    let (dir, history) = opened();
     let run = begun("old", 1);
     history.begin(&run);
     let record = RunRecord::cleaned(&run, at(2), &cleaned(1_000));

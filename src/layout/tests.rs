@@ -71,6 +71,14 @@ async fn put(layout: &Layout, name: &str, image: &Manifest) {
     layout.put_manifest(&Placement::Tag(tag(name)), image).await.unwrap();
 }
 
+/// A layout with one image of this content.
+async fn with_image(content: &str, tag: &str) -> (TempDir, Layout, Manifest) {
+    let (root, layout) = layout().await;
+    let image = image(&layout, content, None).await;
+    put(&layout, tag, &image).await;
+    (root, layout, image)
+}
+
 fn listed(folder: &Path) -> Vec<Value> {
     let content = fs::read(folder.join("index.json")).unwrap();
     let index: Value = serde_json::from_slice(&content).unwrap();
@@ -131,9 +139,7 @@ async fn entries_of_others_stay_byte_for_byte() {
 #[cfg(unix)]
 #[tokio::test]
 async fn a_list_that_looks_the_same_is_read_again() {
-    let (_root, layout) = layout().await;
-    let image = image(&layout, "{}", None).await;
-    put(&layout, "a", &image).await;
+    let (_root, layout, _image) = with_image("{}", "a").await;
     let path = layout.folder().join("index.json");
     let (before, text) = (fs::metadata(&path).unwrap(), fs::read_to_string(&path).unwrap());
     // Old enough for the list to be remembered.
@@ -263,9 +269,7 @@ async fn some_parts_may_be_missing() {
 
 #[tokio::test]
 async fn a_damaged_manifest_is_noticed_and_repaired() {
-    let (_root, layout) = layout().await;
-    let image = image(&layout, "{}", None).await;
-    put(&layout, "t", &image).await;
+    let (_root, layout, image) = with_image("{}", "t").await;
     let path = files::blob(layout.folder(), &image.digest);
     let damaged = vec![b' '; image.raw.len()];
     fs::write(&path, damaged).unwrap();

@@ -47,8 +47,7 @@ async fn both_kinds_are_on_one_agenda() {
     let rules = rule("mirror", NIGHTLY)
         + &cleanup_rule("plans", NIGHTLY)
         + &cleanup_rule("applies", "every = \"12h\"\nrun_at_start = true\nmode = \"apply\"");
-    let mut world = World::at("2026-05-01T00:00:00Z", &rules);
-    world.start().await;
+    let mut world = World::started("2026-05-01T00:00:00Z", &rules).await;
     assert_eq!(world.daemon().status().rules, 3);
     let names: Vec<_> = world.daemon().rules().into_iter().map(|rule| rule.name).collect();
     assert_eq!(names, ["mirror", "plans", "applies"]);
@@ -67,7 +66,7 @@ async fn both_kinds_are_on_one_agenda() {
     pass(60).await;
     assert_eq!(world.runs.by_rule()["plans"], 2);
     assert_eq!(world.rule("plans").last_run.unwrap().cause, Cause::Missed);
-    world.daemon().run_rule("plans").await.unwrap().unwrap();
+    world.ask("plans").await;
     pass(60).await;
     assert_eq!(world.rule("plans").last_run.unwrap().cause, Cause::Api);
     world.stop().await;
@@ -78,7 +77,7 @@ async fn one_that_is_cut_off_is_taken_up_by_the_next_start() {
     let mut world = World::at("2026-05-01T00:00:00Z", &cleanup_rule("old", NIGHTLY));
     world.runs.go(Way::Takes(Duration::from_secs(3600)));
     world.start().await;
-    world.daemon().run_rule("old").await.unwrap().unwrap();
+    world.ask("old").await;
     pass(60).await;
     assert_eq!(world.daemon().active()[0].kind, RuleKind::Cleanup);
     world.stop().await;
@@ -87,7 +86,7 @@ async fn one_that_is_cut_off_is_taken_up_by_the_next_start() {
     pass(2 * 3600).await;
     let last = world.rule("old").last_run.unwrap();
     assert_eq!((last.cause, last.outcome), (Cause::Missed, RunOutcome::Succeeded));
-    let cancelled = world.daemon().run_rule("old").await.unwrap().unwrap().run;
+    let cancelled = world.ask("old").await.run;
     pass(1).await;
     assert!(world.daemon().cancel(cancelled).await.unwrap());
     pass(1).await;
@@ -99,11 +98,10 @@ async fn one_that_is_cut_off_is_taken_up_by_the_next_start() {
 /// What a run of a cleanup rule came to is in its record and in the metrics.
 #[tokio::test(start_paused = true)]
 async fn outcomes_are_told_apart() {
-    let mut world = World::at("2026-05-01T00:00:00Z", &cleanup_rule("old", NIGHTLY));
-    world.start().await;
+    let mut world = World::started("2026-05-01T00:00:00Z", &cleanup_rule("old", NIGHTLY)).await;
     let run = async |world: &World, repositories: &[RepositoryReport]| {
         world.runs.clean(repositories);
-        world.daemon().run_rule("old").await.unwrap().unwrap();
+        world.ask("old").await;
         pass(5).await;
         (world.rule("old"), world.rule("old").last_run.unwrap())
     };
@@ -165,8 +163,7 @@ async fn outcomes_are_told_apart() {
 async fn push_events_do_not_concern_them() {
     let rules = "[events.hub]\nformat = \"distribution\"\nregistry = \"target.test\"\n".to_owned()
         + &cleanup_rule("old", NIGHTLY);
-    let mut world = World::at("2026-05-01T00:00:00Z", &rules);
-    world.start().await;
+    let mut world = World::started("2026-05-01T00:00:00Z", &rules).await;
     let digest = Digest::of(b"x");
     let media_type = "application/vnd.oci.image.manifest.v1+json";
     let target = serde_json::json!({
@@ -186,15 +183,13 @@ async fn push_events_do_not_concern_them() {
 /// A name that is another kind's after a reload.
 #[tokio::test(start_paused = true)]
 async fn a_rule_may_become_one_of_another_kind() {
-    let mut world = World::at("2026-05-01T00:00:00Z", &rule("r", NIGHTLY));
-    world.start().await;
-    world.daemon().run_rule("r").await.unwrap().unwrap();
+    let mut world = World::started("2026-05-01T00:00:00Z", &rule("r", NIGHTLY)).await;
+    world.ask("r").await;
     pass(5).await;
     assert_eq!(world.metric("tranship_rule_tags_total{rule=\"r\",outcome=\"unchanged\"}"), 0.0);
-    world.configure(&cleanup_rule("r", NIGHTLY));
-    world.daemon().reload().await.unwrap();
+    world.reload(&cleanup_rule("r", NIGHTLY)).await;
     assert_eq!(world.rule("r").kind, RuleKind::Cleanup);
-    world.daemon().run_rule("r").await.unwrap().unwrap();
+    world.ask("r").await;
     pass(5).await;
     assert!(world.rule("r").last_run.unwrap().cleanup.is_some());
     assert_eq!(world.metric("tranship_cleanup_repositories{rule=\"r\""), 0.0);

@@ -22,11 +22,10 @@ async fn nightly() -> World {
 #[tokio::test(start_paused = true)]
 async fn a_request_while_it_runs_is_queued_once() {
     let mut world = nightly().await;
-    let ask = || async { world.daemon().run_rule("r").await.unwrap().unwrap() };
-    let first = ask().await;
+    let first = world.ask("r").await;
     assert_eq!(first.state, AcceptedState::Started);
     pass(60).await;
-    let (second, third) = (ask().await, ask().await);
+    let (second, third) = (world.ask("r").await, world.ask("r").await);
     assert_eq!((second.state, third.state), (AcceptedState::Queued, AcceptedState::Queued));
     assert_eq!(second.run, third.run);
     assert_ne!(second.run, first.run);
@@ -40,9 +39,9 @@ async fn a_request_while_it_runs_is_queued_once() {
 #[tokio::test(start_paused = true)]
 async fn what_is_cancelled_is_over() {
     let mut world = nightly().await;
-    let run = world.daemon().run_rule("r").await.unwrap().unwrap().run;
+    let run = world.ask("r").await.run;
     pass(1).await;
-    let queued = world.daemon().run_rule("r").await.unwrap().unwrap().run;
+    let queued = world.ask("r").await.run;
     assert!(world.daemon().cancel(queued.clone()).await.unwrap());
     assert!(!world.rule("r").queued);
     // That the next one is not wanted says nothing about the one that runs.
@@ -65,7 +64,7 @@ async fn what_is_cancelled_is_over() {
 #[tokio::test(start_paused = true)]
 async fn what_the_end_cut_off_is_taken_up_by_the_next_start() {
     let mut world = nightly().await;
-    world.daemon().run_rule("r").await.unwrap().unwrap();
+    world.ask("r").await;
     pass(60).await;
     let before = Instant::now();
     world.stop().await;
@@ -84,7 +83,7 @@ async fn what_the_end_cut_off_is_taken_up_by_the_next_start() {
 async fn grace_has_an_end() {
     let mut world = nightly().await;
     world.runs.go(Way::Hangs);
-    world.daemon().run_rule("r").await.unwrap().unwrap();
+    world.ask("r").await;
     pass(60).await;
     let (before, daemon) = (Instant::now(), world.daemon().clone());
     world.stop().await;
@@ -112,7 +111,7 @@ async fn a_panic_costs_one_run() {
     let of_runs = "tranship_rule_runs_total{rule=\"r\",scope=\"all\",outcome=\"failed\"}";
     assert_eq!(world.metric(of_runs), 1.0);
     world.runs.go(Way::Takes(Duration::from_secs(1)));
-    world.daemon().run_rule("other").await.unwrap().unwrap();
+    world.ask("other").await;
     pass(40).await;
     assert_eq!(world.rule("other").last_run.unwrap().outcome, RunOutcome::Succeeded);
     assert_eq!(world.rule("r").last_run.unwrap().outcome, RunOutcome::Succeeded);
@@ -126,7 +125,7 @@ async fn a_run_that_stands_still_is_seen() {
     let limit = "stall_after = \"7s\"";
     world.configure_with(limit, &rule("r", NIGHTLY));
     world.daemon().reload().await.unwrap();
-    world.daemon().run_rule("r").await.unwrap().unwrap();
+    world.ask("r").await;
     pass(6).await;
     assert_eq!(world.daemon().active()[0].stalled_seconds, None);
     pass(2).await;
@@ -146,12 +145,10 @@ async fn a_rule_that_went_while_it_waited_comes_back() {
     world.start().await;
     pass(1).await;
     assert!(world.rule("r64").queued);
-    world.configure(&rules(64));
-    world.daemon().reload().await.unwrap();
+    world.reload(&rules(64)).await;
     assert!(world.daemon().rule("r64").is_none());
     assert_eq!(world.daemon().status().queued, 0);
-    world.configure(&rules(65));
-    world.daemon().reload().await.unwrap();
+    world.reload(&rules(65)).await;
     pass(2 * 3600).await;
     assert!(world.runs.by_rule().contains_key("r64"));
     world.stop().await;
@@ -162,8 +159,7 @@ async fn a_reload_changes_what_runs_from_now_on() {
     let mut world = nightly().await;
     world.runs.go(Way::Takes(Duration::from_secs(1)));
     let new = rule("r", "schedule = \"0 1 * * *\"") + &rule("new", "every = \"30m\"");
-    world.configure(&new);
-    world.daemon().reload().await.unwrap();
+    world.reload(&new).await;
     assert_eq!(world.rule("r").next_run, Some("2026-05-01T01:00:00Z".parse().unwrap()));
     pass(3600 + 60).await;
     assert_eq!(world.runs.by_rule()["r"], 1);
@@ -177,8 +173,7 @@ async fn a_reload_changes_what_runs_from_now_on() {
     let before = world.runs.by_rule()["new"];
     pass(3600).await;
     assert!(world.runs.by_rule()["new"] > before, "the old one stays in use");
-    world.configure(&new);
-    world.daemon().reload().await.unwrap();
+    world.reload(&new).await;
     assert_eq!(world.daemon().status().config.rejected, None);
     assert!(world.daemon().readiness().ready);
     assert_eq!(world.metric("tranship_config_last_reload_successful"), 1.0);

@@ -14,8 +14,7 @@ const NIGHTLY: &str = "schedule = \"30 2 * * *\"\ntimezone = \"Europe/Berlin\"";
 /// The loop through five years of nights, with ten changes of the clocks: each day has its run.
 #[tokio::test(start_paused = true)]
 async fn five_years_of_nights() {
-    let mut world = World::at("2026-01-01T00:00:00Z", &rule("r", NIGHTLY));
-    world.start().await;
+    let mut world = World::started("2026-01-01T00:00:00Z", &rule("r", NIGHTLY)).await;
     let days = 5 * 365 + 1;
     for _ in 0..days {
         let next = world.rule("r").next_run.unwrap();
@@ -47,8 +46,7 @@ async fn five_years_of_nights() {
 
 #[tokio::test(start_paused = true)]
 async fn what_was_missed_while_down_runs_once() {
-    let mut world = World::at("2026-05-01T00:00:00Z", &rule("r", NIGHTLY));
-    world.start().await;
+    let mut world = World::started("2026-05-01T00:00:00Z", &rule("r", NIGHTLY)).await;
     pass(60).await;
     assert!(world.runs.begun().is_empty(), "its time has not come");
     world.stop().await;
@@ -105,8 +103,7 @@ async fn a_thousand_rules_of_one_schedule_starve_nobody() {
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_stops_nobody_and_floods_nobody() {
     let rules = rule("often", "every = \"15m\"") + &rule("nightly", "schedule = \"0 4 * * *\"");
-    let mut world = World::at("2026-05-10T00:00:00Z", &rules);
-    world.start().await;
+    let mut world = World::started("2026-05-10T00:00:00Z", &rules).await;
     pass(3610).await;
     let counts = |world: &World| {
         let runs = world.runs.by_rule();
@@ -145,7 +142,7 @@ async fn an_outage_of_hours_is_not_hammered_and_ends_at_once() {
     assert!(!world.daemon().readiness().ready);
     world.runs.go(Way::Takes(Duration::from_secs(1)));
     // Who knows that it is over need not wait.
-    world.daemon().run_rule("r").await.unwrap().unwrap();
+    world.ask("r").await;
     pass(60).await;
     let recovered = world.runs.begun().len() - tried;
     assert!((5..=7).contains(&recovered), "{recovered}");

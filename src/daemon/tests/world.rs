@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::cleanup::{Cleaner, CleanupReport, CleanupSpec, RepositoryReport};
 use crate::config::{self, cleanup};
-use crate::daemon::view::RuleStatus;
+use crate::daemon::view::{Accepted, RuleStatus};
 use crate::daemon::{Daemon, Handle, Parts, Watch};
 use crate::history::History;
 use crate::http::RetryPolicy;
@@ -225,6 +225,13 @@ impl World {
         world
     }
 
+    /// The same, with the daemon started.
+    pub async fn started(moment: &str, rules: &str) -> Self {
+        let mut world = Self::at(moment, rules);
+        world.start().await;
+        world
+    }
+
     fn file(&self) -> PathBuf {
         self.folder.path().join("tranship.toml")
     }
@@ -239,6 +246,17 @@ impl World {
         let state = self.folder.path().display();
         let text = format!("[daemon]\nstate = \"{state}\"\n{daemon}\n{rules}");
         std::fs::write(self.file(), text).unwrap();
+    }
+
+    /// Writes a configuration that the daemon takes over.
+    pub async fn reload(&self, rules: &str) {
+        self.configure(rules);
+        self.daemon().reload().await.unwrap();
+    }
+
+    /// Asks the daemon to run a rule.
+    pub async fn ask(&self, rule: &str) -> Accepted {
+        self.daemon().run_rule(rule).await.unwrap().unwrap()
     }
 
     /// Starts the daemon.

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 
-use super::{image, layout, put, set_modified, tag};
+use super::{put, set_modified, tag, with_image};
 use crate::layout::{Layout, files};
 use crate::oci::Manifest;
 use crate::repository::{ErrorKind, Placement, Reference, Repository};
@@ -29,9 +29,7 @@ fn age(layout: &Layout, manifest: &Manifest) {
 /// The child is seen, deleted, and then named by an index that comes without it.
 #[tokio::test]
 async fn an_index_brings_back_the_child_that_was_seen() {
-    let (_root, layout) = layout().await;
-    let child = image(&layout, "child", None).await;
-    put(&layout, "child", &child).await;
+    let (_root, layout, child) = with_image("child", "child").await;
     assert!(layout.resolve(&by_digest(&child)).await.unwrap().is_some());
     assert!(layout.delete(&by_digest(&child)).await.unwrap());
     // It is deleted: it is not found, and cannot be deleted twice.
@@ -47,9 +45,7 @@ async fn an_index_brings_back_the_child_that_was_seen() {
 
 #[tokio::test]
 async fn a_child_that_lost_its_blobs_is_asked_for() {
-    let (_root, layout) = layout().await;
-    let child = image(&layout, "child", None).await;
-    put(&layout, "child", &child).await;
+    let (_root, layout, child) = with_image("child", "child").await;
     assert!(layout.delete(&by_digest(&child)).await.unwrap());
     fs::remove_file(files::blob(layout.folder(), &child.blobs()[0].digest)).unwrap();
     let placement = Placement::Tag(tag("index"));
@@ -60,9 +56,7 @@ async fn a_child_that_lost_its_blobs_is_asked_for() {
 /// The index came after the decision that its child is not needed.
 #[tokio::test]
 async fn a_child_of_an_index_that_was_just_pushed_stays() {
-    let (_root, layout) = layout().await;
-    let child = image(&layout, "child", None).await;
-    put(&layout, "child", &child).await;
+    let (_root, layout, child) = with_image("child", "child").await;
     age(&layout, &child);
     put(&layout, "index", &index(&child)).await;
     assert!(layout.delete(&by_digest(&child)).await.unwrap());
@@ -76,9 +70,7 @@ async fn a_child_of_an_index_that_was_just_pushed_stays() {
 
 #[tokio::test]
 async fn deleted_manifests_are_not_kept_for_ever() {
-    let (_root, layout) = layout().await;
-    let one = image(&layout, "one", None).await;
-    put(&layout, "one", &one).await;
+    let (_root, layout, one) = with_image("one", "one").await;
     assert!(layout.delete(&by_digest(&one)).await.unwrap());
     let hour = Duration::from_secs(3600);
     layout.collect_garbage(Timestamp::now(), hour, false).await.unwrap();
@@ -93,9 +85,7 @@ async fn deleted_manifests_are_not_kept_for_ever() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deletion_waits_while_blobs_are_held() {
     use crate::layout::lock::{Hold, hold};
-    let (_root, layout) = layout().await;
-    let one = image(&layout, "one", None).await;
-    put(&layout, "one", &one).await;
+    let (_root, layout, one) = with_image("one", "one").await;
     let looking = hold(layout.folder(), Hold::Blobs).unwrap();
     let deletion = tokio::spawn({
         let (layout, one) = (layout.clone(), by_digest(&one));

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{image, layout, listed, push, put, set_modified, tag};
+use super::{image, layout, listed, push, put, set_modified, tag, with_image};
 use crate::layout::listing::{Done, Edit, Untagged};
 use crate::layout::{Layout, Layouts, files};
 use crate::oci::{Descriptor, Digest, Manifest, media_type};
@@ -81,9 +81,7 @@ async fn an_unlisted_image_is_removed_with_its_own_blobs() {
 /// More than are removed at a time.
 #[tokio::test]
 async fn more_garbage_than_one_batch_is_removed() {
-    let (_root, layout) = layout().await;
-    let kept = image(&layout, "kept", None).await;
-    put(&layout, "kept", &kept).await;
+    let (_root, layout, _kept) = with_image("kept", "kept").await;
     let now = Timestamp::now() + HOUR;
     for at in 0..1200_u32 {
         let digest = Digest::of(&at.to_le_bytes());

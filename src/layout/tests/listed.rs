@@ -6,15 +6,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::{image, layout, put};
+use super::{image, layout, put, with_image};
 use crate::oci::Digest;
 use crate::repository::{Placement, Repository};
 
 #[tokio::test]
 async fn manifests_without_a_tag_are_listed() {
-    let (_root, layout) = layout().await;
-    let one = image(&layout, "one", None).await;
-    put(&layout, "a", &one).await;
+    let (_root, layout, one) = with_image("one", "a").await;
     put(&layout, "b", &one).await;
     let other = image(&layout, "other", None).await;
     layout.put_manifest(&Placement::Digest, &other).await.unwrap();

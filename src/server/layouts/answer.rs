@@ -28,6 +28,14 @@ impl Refusal {
         Self { status, code, message: message.into(), headers: Vec::new() }
     }
 
+    pub fn not_found(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    pub fn bad_request(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
     pub fn unsupported(message: &str) -> Self {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message)
     }
@@ -50,23 +58,19 @@ impl IntoResponse for Refusal {
         let body = serde_json::json!({
             "errors": [{ "code": self.code, "message": self.message }]
         });
-        let mut response = json(&body);
-        *response.status_mut() = self.status;
-        for (name, value) in self.headers {
-            response.headers_mut().insert(name, text(&value));
-        }
-        response
+        let json = (header::CONTENT_TYPE, "application/json".to_owned());
+        with_headers(self.status, [json].into_iter().chain(self.headers), body.to_string())
     }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
         match error.cause() {
-            cause @ Cause::MissingPart(_) => {
-                Self::new(StatusCode::NOT_FOUND, "MANIFEST_BLOB_UNKNOWN", cause.to_string())
+            part @ Cause::MissingPart(_) => {
+                Self::not_found("MANIFEST_BLOB_UNKNOWN", part.to_string())
             }
-            Cause::Missing => Self::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "it is not there"),
-            Cause::Unsupported(why) => Self::new(StatusCode::BAD_REQUEST, "NAME_INVALID", why),
+            Cause::Missing => Self::not_found("BLOB_UNKNOWN", "it is not there"),
+            Cause::Unsupported(why) => Self::bad_request("NAME_INVALID", why),
             _ => Self::failure(&error),
         }
     }
@@ -101,10 +105,9 @@ fn is_full(error: &io::Error) -> bool {
 
 /// What `/v2/` answers: this is a registry.
 pub(super) fn base() -> Response {
-    let mut response = json(&serde_json::json!({}));
     let version = HeaderName::from_static("docker-distribution-api-version");
-    response.headers_mut().insert(version, HeaderValue::from_static("registry/2.0"));
-    response
+    let headers = [(header::CONTENT_TYPE, "application/json"), (version, "registry/2.0")];
+    with_headers(StatusCode::OK, headers, "{}")
 }
 
 pub(super) fn json(value: &serde_json::Value) -> Response {

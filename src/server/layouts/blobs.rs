@@ -19,7 +19,7 @@ impl Registry {
         let layout = self.repository(name).await?;
         let Some(size) = layout.blob_size(digest).await? else {
             let message = format!("there is no blob {digest} in `{name}`");
-            return Err(Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", message));
+            return Err(Refusal::not_found("BLOB_UNKNOWN", message));
         };
         let mut headers = vec![
             (CONTENT_DIGEST, digest.to_string()),

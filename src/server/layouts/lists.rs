@@ -90,10 +90,8 @@ fn page<'a>(mut all: Vec<&'a str>, head: &Head) -> Result<(Vec<&'a str>, Option<
         all.retain(|text| *text > last.as_str());
     }
     let Some(n) = head.query.get("n") else { return Ok((all, None)) };
-    let n: usize = n.parse().map_err(|_| {
-        let message = "`n` is not a number";
-        Refusal::new(StatusCode::BAD_REQUEST, "PAGINATION_NUMBER_INVALID", message)
-    })?;
+    let invalid = |_| Refusal::bad_request("PAGINATION_NUMBER_INVALID", "`n` is not a number");
+    let n: usize = n.parse().map_err(invalid)?;
     let more = all.len() > n;
     all.truncate(n);
     let next = all.last().filter(|_| more).map(|last| format!("n={n}&last={last}"));

@@ -66,7 +66,7 @@ impl Registry {
                 ManifestError::Digest { .. } => "DIGEST_INVALID",
                 _ => "MANIFEST_INVALID",
             };
-            Refusal::new(StatusCode::BAD_REQUEST, code, error.to_string())
+            Refusal::bad_request(code, error.to_string())
         })?;
         let layout = self.layouts.get_or_create(name).await?;
         let stored = layout.put_manifest(&placement, &manifest).await?;
@@ -92,7 +92,7 @@ impl Registry {
 
 fn unknown(name: &RepositoryName, reference: &Reference) -> Refusal {
     let message = format!("there is no manifest `{name}{}`", reference.suffix());
-    Refusal::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", message)
+    Refusal::not_found("MANIFEST_UNKNOWN", message)
 }
 
 /// A body of at most as many bytes as a manifest may have.
@@ -107,8 +107,7 @@ async fn read(incoming: &mut Incoming) -> Result<Vec<u8>, Refusal> {
     let mut raw = Vec::new();
     while let Some(chunk) = incoming.chunks.next().await {
         let Ok(chunk) = chunk else {
-            let message = "the body broke off";
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "MANIFEST_INVALID", message));
+            return Err(Refusal::bad_request("MANIFEST_INVALID", "the body broke off"));
         };
         if raw.len() + chunk.len() > MAX_MANIFEST_BYTES {
             return Err(too_large());

@@ -175,7 +175,7 @@ impl Registry {
     async fn repository(&self, name: &RepositoryName) -> Result<Layout, Refusal> {
         self.layouts.get(name).await?.ok_or_else(|| {
             let message = format!("there is no repository `{name}`");
-            Refusal::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", message)
+            Refusal::not_found("NAME_UNKNOWN", message)
         })
     }
 }

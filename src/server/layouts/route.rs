@@ -1,7 +1,5 @@
 //! What a path of the registry API asks for. Pure.
 
-use http::StatusCode;
-
 use super::answer::Refusal;
 use crate::layout::UploadId;
 use crate::oci::{Digest, RepositoryName};
@@ -46,10 +44,8 @@ pub(super) fn parse(path: &str) -> Result<Route, Refusal> {
     }
     let (rest, last) = path.rsplit_once('/').ok_or_else(not_found)?;
     if let Some(name) = rest.strip_suffix("/blobs/uploads") {
-        let id = last.parse().map_err(|_| {
-            let message = "there is no such upload";
-            Refusal::new(StatusCode::NOT_FOUND, "BLOB_UPLOAD_UNKNOWN", message)
-        })?;
+        let unknown = |_| Refusal::not_found("BLOB_UPLOAD_UNKNOWN", "there is no such upload");
+        let id = last.parse().map_err(unknown)?;
         return repository(name, Resource::Upload(id));
     }
     let (name, kind) = rest.rsplit_once('/').ok_or_else(not_found)?;
@@ -61,7 +57,7 @@ pub(super) fn parse(path: &str) -> Result<Route, Refusal> {
             let tag = last.parse().map_err(|error| {
                 // No such tag can exist, and the specification has no code of its own for that.
                 let message = format!("{error}");
-                Refusal::new(StatusCode::NOT_FOUND, "MANIFEST_UNKNOWN", message)
+                Refusal::not_found("MANIFEST_UNKNOWN", message)
             })?;
             repository(name, Resource::Manifest(Reference::Tag(tag)))
         }
@@ -74,19 +70,18 @@ pub(super) fn parse(path: &str) -> Result<Route, Refusal> {
 fn repository(name: &str, resource: Resource) -> Result<Route, Refusal> {
     match name.parse() {
         Ok(name) => Ok(Route::Repository(name, resource)),
-        Err(error) => Err(Refusal::new(StatusCode::BAD_REQUEST, "NAME_INVALID", error.to_string())),
+        Err(error) => Err(Refusal::bad_request("NAME_INVALID", error.to_string())),
     }
 }
 
 pub(super) fn digest(text: &str) -> Result<Digest, Refusal> {
     text.parse().map_err(|error: crate::oci::digest::DigestError| {
-        Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", error.to_string())
+        Refusal::bad_request("DIGEST_INVALID", error.to_string())
     })
 }
 
 fn not_found() -> Refusal {
-    let message = "this path is no part of the registry API";
-    Refusal::new(StatusCode::NOT_FOUND, "UNSUPPORTED", message)
+    Refusal::not_found("UNSUPPORTED", "this path is no part of the registry API")
 }
 
 #[cfg(test)]

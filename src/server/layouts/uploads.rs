@@ -59,8 +59,7 @@ impl Registry {
         incoming: &mut Incoming,
     ) -> Answer {
         let Some(digest) = head.query.get("digest") else {
-            let message = "the query lacks `digest`";
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", message));
+            return Err(Refusal::bad_request("DIGEST_INVALID", "the query lacks `digest`"));
         };
         let digest = route::digest(digest)?;
         let layout = self.repository(name).await?;
@@ -110,12 +109,12 @@ async fn receive(
     if let Some(header) = head.headers.get(header::CONTENT_RANGE).filter(|_| length != Some(0)) {
         let Some((first, last)) = header.to_str().ok().and_then(range::chunk) else {
             let message = "the Content-Range is not valid: expected `<first>-<last>`";
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "BLOB_UPLOAD_INVALID", message));
+            return Err(Refusal::bad_request("BLOB_UPLOAD_INVALID", message));
         };
         let in_range = last - first + 1;
         if length.is_some_and(|length| length != in_range) {
             let message = "Content-Range and Content-Length contradict each other";
-            return Err(Refusal::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", message));
+            return Err(Refusal::bad_request("SIZE_INVALID", message));
         }
         length = Some(in_range);
         place(upload, first).await.map_err(|error| {
