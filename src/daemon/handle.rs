@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::Shared;
 use super::health::{Facts, readiness};
 use super::run;
-use super::scheduler::Command;
+use super::scheduler::{Command, Scheduler};
 use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
     Transfer,
@@ -243,7 +243,7 @@ impl Handle {
     /// It is too late.
     pub async fn run_rule(&self, rule: &str) -> Result<Option<Accepted>, Stopping> {
         let rule = rule.to_owned();
-        self.ask(|reply| Command::Run { rule, reply }).await
+        self.ask(move |scheduler| scheduler.request(&rule)).await
     }
 
     /// Stops a run, or takes it out of the queue; `false`: it is neither under way nor waiting.
@@ -251,7 +251,7 @@ impl Handle {
     /// # Errors
     /// It is too late.
     pub async fn cancel(&self, run: RunId) -> Result<bool, Stopping> {
-        self.ask(|reply| Command::Cancel { run, reply }).await
+        self.ask(move |scheduler| scheduler.cancel(&run)).await
     }
 
     fn is_stopping(&self) -> bool {
@@ -259,13 +259,14 @@ impl Handle {
     }
 
     /// Asks the scheduler.
-    pub(super) async fn ask<T>(
+    pub(super) async fn ask<T: Send + 'static>(
         &self,
-        command: impl FnOnce(oneshot::Sender<T>) -> Command,
+        what: impl FnOnce(&mut Scheduler) -> T + Send + 'static,
     ) -> Result<T, Stopping> {
         let (reply, answer) = oneshot::channel();
-        let commands: &mpsc::Sender<Command> = &self.0.commands;
-        commands.send(command(reply)).await.map_err(|_| Stopping)?;
+        // Who asked may be gone, which changes nothing.
+        let command: Command = Box::new(|scheduler| _ = reply.send(what(scheduler)));
+        self.0.commands.send(command).await.map_err(|_| Stopping)?;
         answer.await.map_err(|_| Stopping)
     }
 }

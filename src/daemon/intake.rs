@@ -14,7 +14,6 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::scheduler::Command;
 use super::{Handle, Stopping};
 use crate::config::{EventFormat, EventSource};
 use crate::events::{self, Forged};
@@ -108,8 +107,7 @@ impl Intake {
             EventRefusal::Malformed(refusal.to_string())
         })?;
         let (all, registry) = (pushed.len(), self.source.registry.clone());
-        let taken = self.daemon.ask(|reply| Command::Pushed { registry, events: pushed, reply });
-        let taken = taken.await?;
+        let taken = self.daemon.ask(move |scheduler| scheduler.pushed(&registry, &pushed)).await?;
         if taken.noted {
             // The sender will be told that it is taken care of, so it must not be forgotten now.
             shared.parts.state.storage.flush().await;

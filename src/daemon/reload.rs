@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use super::engine::EngineError;
 use super::handle::Stopping;
-use super::scheduler::Command;
 use super::{Handle, Watch, systemd};
 use crate::alerts::Alert;
 use crate::config::{self, Config, ConfigError};
@@ -100,7 +99,7 @@ impl Handle {
             );
         }
         let engine = Arc::new(old.renewed(config, &self.0.parts, self.0.now()).await?);
-        Ok(self.ask(|reply| Command::Adopt { engine, reply }).await?)
+        Ok(self.ask(|scheduler| scheduler.adopt(engine)).await?)
     }
 
     /// What the configuration may leave out on this machine, it may not leave out as long as others

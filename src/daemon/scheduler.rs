@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use super::affected::{affected, distinct};
@@ -33,27 +33,8 @@ const LAST_WAIT: Duration = Duration::from_secs(2);
 /// of the API it stays below the 30 seconds after which Kubernetes kills.
 const ALERTS_WAIT: Duration = Duration::from_secs(3);
 
-/// What the scheduler is asked for.
-pub(super) enum Command {
-    Run {
-        rule: String,
-        reply: oneshot::Sender<Option<Accepted>>,
-    },
-    Cancel {
-        run: RunId,
-        reply: oneshot::Sender<bool>,
-    },
-    /// What was pushed to a registry.
-    Pushed {
-        registry: RegistryHost,
-        events: Vec<PushEvent>,
-        reply: oneshot::Sender<Taken>,
-    },
-    Adopt {
-        engine: Arc<Engine>,
-        reply: oneshot::Sender<()>,
-    },
-}
+/// What the scheduler is asked to do; see [`Handle::ask`](super::Handle).
+pub(super) type Command = Box<dyn FnOnce(&mut Scheduler) + Send>;
 
 /// What became of pushes.
 #[derive(Debug, Clone, Copy, Default)]
@@ -114,11 +95,11 @@ impl Scheduler {
                 () = stop.now.cancelled() => break,
                 Some((job, ended)) = self.executor.ended() => self.ended(&job, ended),
                 Some(command) = commands.recv() => {
-                    self.obey(command);
+                    command(&mut self);
                     // A burst of events is one reason to look around, not thousands.
                     for _ in 0..COMMANDS_AT_ONCE {
                         let Ok(command) = commands.try_recv() else { break };
-                        self.obey(command);
+                        command(&mut self);
                     }
                 }
                 () = tokio::time::sleep(nap) => {}
@@ -168,21 +149,6 @@ impl Scheduler {
             tokio::select! {
                 Some((job, ended)) = self.executor.ended() => self.ended(&job, ended),
                 () = tokio::time::sleep(doze) => {}
-            }
-        }
-    }
-
-    fn obey(&mut self, command: Command) {
-        // Who asked may be gone, which changes nothing.
-        match command {
-            Command::Run { rule, reply } => _ = reply.send(self.request(&rule)),
-            Command::Cancel { run, reply } => _ = reply.send(self.cancel(&run)),
-            Command::Pushed { registry, events, reply } => {
-                _ = reply.send(self.pushed(&registry, &events));
-            }
-            Command::Adopt { engine, reply } => {
-                self.adopt(engine);
-                _ = reply.send(());
             }
         }
     }
@@ -262,7 +228,8 @@ impl Scheduler {
         }
     }
 
-    fn request(&mut self, rule: &str) -> Option<Accepted> {
+    /// Has a rule run now, or after its present run; `None`: there is no such rule.
+    pub fn request(&mut self, rule: &str) -> Option<Accepted> {
         let rule = Arc::clone(self.engine.core.name(rule)?);
         let run = self.enqueue(&rule, Cause::Api);
         self.begin();
@@ -272,7 +239,7 @@ impl Scheduler {
     }
 
     /// Stops a run, or takes it out of the queue.
-    fn cancel(&mut self, run: &RunId) -> bool {
+    pub fn cancel(&mut self, run: &RunId) -> bool {
         let withdrawn = self.queue.withdraw(&mut |job| job.id == *run);
         for job in &withdrawn {
             self.agenda.skip(job.rule(), self.shared.now());
@@ -281,7 +248,8 @@ impl Scheduler {
         !withdrawn.is_empty() || self.executor.cancel(run)
     }
 
-    fn pushed(&mut self, registry: &RegistryHost, events: &[PushEvent]) -> Taken {
+    /// Takes what was pushed to a registry.
+    pub fn pushed(&mut self, registry: &RegistryHost, events: &[PushEvent]) -> Taken {
         let (now, arrived) = (Instant::now(), self.shared.now());
         let engine = Arc::clone(&self.engine);
         let mut taken = Taken::default();
@@ -299,7 +267,8 @@ impl Scheduler {
         taken
     }
 
-    fn adopt(&mut self, engine: Arc<Engine>) {
+    /// Uses another configuration from now on.
+    pub fn adopt(&mut self, engine: Arc<Engine>) {
         let now = self.shared.now();
         let exists = |rule: &str| engine.core.rule(rule).is_some();
         for gone in self.queue.withdraw(&mut |job| !exists(job.rule())) {
