@@ -6,13 +6,12 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::oci::shown_as_text;
+use crate::oci::{read_from_text, shown_as_text};
 
 /// Like `20261121T093719Z-0a1b2c`: the second in which the run began, and six random digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct RunId(String);
 
 /// Why a text is not the name of a run.
@@ -40,6 +39,7 @@ impl RunId {
 }
 
 shown_as_text!(RunId.0);
+read_from_text!(RunId);
 
 impl JsonSchema for RunId {
     fn schema_name() -> Cow<'static, str> {
@@ -62,14 +62,6 @@ impl FromStr for RunId {
         };
         let is_id = text.len() == SHAPE.len() && SHAPE.iter().zip(text.bytes()).all(fits);
         if is_id { Ok(Self(text.to_owned())) } else { Err(RunIdError(text.to_owned())) }
-    }
-}
-
-impl TryFrom<String> for RunId {
-    type Error = RunIdError;
-
-    fn try_from(text: String) -> Result<Self, RunIdError> {
-        text.parse()
     }
 }
 

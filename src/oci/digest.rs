@@ -179,7 +179,7 @@ impl<'de> Deserialize<'de> for Digest {
 }
 
 /// A digest in the making. Cloning it takes a snapshot, from which hashing can go on later.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub enum Hasher {
     Sha256(Sha256),
     Sha512(Box<Sha512>),
@@ -221,15 +221,6 @@ impl Hasher {
                 Some(Self::Sha512(Box::new(Sha512::deserialize(&state).ok()?)))
             }
         }
-    }
-}
-
-impl fmt::Debug for Hasher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Sha256(_) => "Hasher::Sha256",
-            Self::Sha512(_) => "Hasher::Sha512",
-        })
     }
 }
 

@@ -36,6 +36,16 @@ macro_rules! shown_as_text {
 }
 pub(crate) use shown_as_text;
 
+/// Deserialises types from their text.
+macro_rules! read_from_text {
+    ($($name:ty),+) => {$(impl<'de> serde::Deserialize<'de> for $name {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        }
+    })+};
+}
+pub(crate) use read_from_text;
+
 pub use address::{Address, ImageAddress, Store};
 pub use digest::{Digest, Hasher};
 pub use manifest::{Descriptor, Document, Manifest};

@@ -6,10 +6,10 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::Serialize;
 
 use super::digest::{Digest, DigestError};
-use super::shown_as_text;
+use super::{read_from_text, shown_as_text};
 
 /// `host[:port]` of a registry, lower case, with `docker.io` for all of Docker Hub's names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
@@ -23,17 +23,7 @@ pub struct RepositoryName(String);
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Tag(String);
 
-impl<'de> Deserialize<'de> for RepositoryName {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl<'de> Deserialize<'de> for Tag {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
+read_from_text!(RepositoryName, Tag);
 
 /// Why a text is not a reference. Each message says what is wrong in one line.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

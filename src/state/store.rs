@@ -113,15 +113,11 @@ impl Store {
         let mut picked: Vec<T> = match self {
             Self::Memory(map) => {
                 let map = map.lock();
-                let end =
-                    map.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
-                let mut entries: Vec<_> = end.collect();
-                entries.reverse();
-                entries
-                    .into_iter()
-                    .filter_map(|(key, value)| pick(key, value))
-                    .take(limit)
-                    .collect()
+                let entries = map.range(prefix.to_vec()..);
+                let entries: Vec<_> =
+                    entries.take_while(|(key, _)| key.starts_with(prefix)).collect();
+                let picked = entries.into_iter().rev().filter_map(|(key, value)| pick(key, value));
+                picked.take(limit).collect()
             }
             Self::Disk(disk) => disk
                 .run(|db| {
