@@ -171,6 +171,9 @@ impl Cleaner {
         let Some(Observation { snapshot, in_use }) = observed? else { return Ok(false) };
         let plan = plan(&snapshot, &rule.policy, &in_use, spec.now);
         (spec.watch)(&plan);
+        for line in plan.idle_keeps() {
+            tracing::warn!(rule = %rule.name, repository = snapshot.repository(), line, "a keep line keeps nothing in a repository in which something is deleted");
+        }
         let mut report = RepositoryReport::of(&plan);
         if applies {
             if self.apply(spec, &context, &plan, place, &mut report).await? {

@@ -67,6 +67,7 @@ impl RepositoryReport {
             refused: plan.refusals.iter().map(ToString::to_string).collect(),
             limited: !plan.refusals.is_empty() && plan.refusals.iter().all(limit),
             planned: plan.totals().unwrap_or_default(),
+            notes: plan.idle_keeps().into_iter().map(idle).collect(),
             ..Self::default()
         }
     }
@@ -90,6 +91,10 @@ impl RepositoryReport {
     pub fn count(&self, outcome: StepOutcome) -> usize {
         self.steps.iter().filter(|step| step.outcome == outcome).count()
     }
+}
+
+fn idle(line: &str) -> String {
+    format!("the keep line `{line}` keeps nothing here: check that its pattern is what was meant")
 }
 
 /// An error as the failures of a run, of which there may be several.

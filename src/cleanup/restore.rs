@@ -12,13 +12,16 @@ use serde::Serialize;
 use super::copying::Copying;
 use super::repositories;
 use crate::fair::Flow;
-use crate::oci::{Digest, ImageAddress, Tag, derived};
+use crate::oci::{Descriptor, Digest, ImageAddress, Tag, derived};
 use crate::removal::audit::{self, Actor, Audit, Intent, Line};
 use crate::removal::{StepAction, StepOutcome};
 use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
 use crate::state::jsonl::NewestFirst;
 use crate::stores::{Access, Stores};
 use crate::transfer::{Carrier, Condition};
+
+/// What the audit says of copies that were deleted from a quarantine, instead of a line of the rule.
+pub(super) const EXPIRED: &str = "expired";
 
 /// Which deleted images are to be restored.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +43,16 @@ pub struct Restored {
     pub restored: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// Its tags that point at something else by now: they stay as they are.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub left_alone: Vec<Failure>,
+}
+
+impl Restored {
+    /// The image is back, with all its tags.
+    pub fn is_complete(&self) -> bool {
+        self.restored && self.left_alone.is_empty()
+    }
 }
 
 /// Everything that can be restored at `now`, the last deleted first. Blocks.
@@ -63,7 +76,9 @@ pub fn restorable(state: &Path, now: Timestamp) -> io::Result<Vec<Intent>> {
                     (None, StepAction::Untag) => true,
                     (None, StepAction::Delete) => false,
                 };
-                if went && is_kept && !restored.contains(&intent.id) {
+                // Nobody wants the copies in a quarantine back that have expired there.
+                let is_copy = intent.line.as_deref() == Some(EXPIRED);
+                if went && is_kept && !is_copy && !restored.contains(&intent.id) {
                     found.push(*intent);
                 }
             }
@@ -141,6 +156,8 @@ struct Route {
     target: Arc<dyn Repository>,
     /// What is missing, each with the condition under which it is put.
     placements: Vec<(Placement, Condition)>,
+    /// Why tags are left alone.
+    left_alone: Vec<Error>,
 }
 
 impl Restorer<'_> {
@@ -156,9 +173,12 @@ impl Restorer<'_> {
         }
         let mut restored = Vec::new();
         for (intent, route) in own.into_iter().chain(derived) {
-            let result = match route {
-                Ok(route) => self.bring_back(&intent, &route).await,
-                Err(error) => Err(error),
+            let (result, left_alone) = match route {
+                Ok(route) => {
+                    let result = self.bring_back(&intent, &route).await;
+                    (result, route.left_alone.iter().map(Failure::of).collect())
+                }
+                Err(error) => (Err(error), Vec::new()),
             };
             restored.push(Restored {
                 repository: intent.repository,
@@ -167,6 +187,7 @@ impl Restorer<'_> {
                 run: intent.actor.run,
                 restored: result.is_ok(),
                 failure: result.err().as_ref().map(Failure::of),
+                left_alone,
             });
         }
         restored
@@ -178,12 +199,7 @@ impl Restorer<'_> {
             Some(kept) => self.open(&kept.place).await?,
             None => Arc::clone(&target),
         };
-        let mut placements = Vec::new();
-        if intent.tags.is_empty() {
-            let is_part = intent.with.is_some();
-            let placement = if is_part { Placement::Part } else { Placement::Digest };
-            placements.push((placement, Condition::Always));
-        }
+        let (mut placements, mut left_alone) = (Vec::new(), Vec::new());
         for tag in &intent.tags {
             let found = target.resolve(&Reference::Tag(tag.clone())).await?;
             let condition = match found.map(|found| found.digest) {
@@ -192,15 +208,28 @@ impl Restorer<'_> {
                 None => Condition::Absent,
                 Some(found) if found == intent.digest => continue,
                 Some(found) if self.overwrite => Condition::Is(found),
+                Some(found)
+                    if derived::parse(tag).is_some()
+                        && is_part_of(&*target, &found, &*source, &intent.digest).await? =>
+                {
+                    Condition::Always
+                }
                 Some(found) => {
                     let name = format!("{}:{tag}", intent.repository);
                     let reason = format!("the tag points at {found} now: --overwrite moves it");
-                    return Err(Error::new("restore", name, Cause::Unsupported(reason)));
+                    left_alone.push(Error::new("restore", name, Cause::Unsupported(reason)));
+                    continue;
                 }
             };
             placements.push((Placement::Tag(tag.clone()), condition));
         }
-        Ok(Route { source, target, placements })
+        // Without any tag, or with no tag that is free, it comes back under its digest.
+        if intent.tags.len() == left_alone.len() {
+            let is_part = intent.with.is_some();
+            let placement = if is_part { Placement::Part } else { Placement::Digest };
+            placements.push((placement, Condition::Always));
+        }
+        Ok(Route { source, target, placements, left_alone })
     }
 
     /// A repository as the audit names it.
@@ -225,8 +254,14 @@ impl Restorer<'_> {
             };
             copying.run().await?;
         }
-        for tag in &intent.tags {
-            self.carrier.state().withdrawn.forget(&intent.repository, tag);
+        for (placement, _) in &route.placements {
+            if let Placement::Tag(tag) = placement {
+                self.carrier.state().withdrawn.forget(&intent.repository, tag);
+            }
+        }
+        if !route.left_alone.is_empty() {
+            // What is left can be restored later.
+            return Ok(());
         }
         let line = Line::Restored {
             id: intent.id.clone(),
@@ -238,4 +273,20 @@ impl Restorer<'_> {
             .await
             .map_err(|error| Error::new("write", "the audit", Cause::Io(error.to_string())))
     }
+}
+
+/// Whether a list of referrers at `place` has nothing that the `former` one, at `source`, lacks: an
+/// interrupted restoration has made it, and the former one may take its place.
+async fn is_part_of(
+    place: &dyn Repository,
+    list: &Digest,
+    source: &dyn Repository,
+    former: &Digest,
+) -> Result<bool> {
+    let listed = place.manifest(&Reference::Digest(list.clone())).await?;
+    let former = source.manifest(&Reference::Digest(former.clone())).await?;
+    let (Some(listed), Some(former)) = (listed, former) else { return Ok(false) };
+    let is_listed =
+        |child: &Descriptor| former.children().iter().any(|other| other.digest == child.digest);
+    Ok(listed.blobs().is_empty() && listed.children().iter().all(is_listed))
 }

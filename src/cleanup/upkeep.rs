@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::quarantine::{expiry, quarantine_name};
 use super::report::{CleanupReport, failures_of};
 use super::repositories::{Selected, open};
+use super::restore::EXPIRED;
 use super::spec::CleanupSpec;
 use super::tag_removal::TagRemover;
 use crate::fair::WriteLeases;
@@ -84,7 +85,7 @@ impl Upkeep<'_> {
         let removal = TagRemoval {
             repository: Arc::clone(&quarantine),
             rule: &rule.name,
-            line: "expired",
+            line: EXPIRED,
             choose: &|_| expired.clone(),
             max_delete: Default::default(),
             applies: true,

@@ -154,13 +154,11 @@ impl Daemon {
             _ => Unanswered::Foreign,
         };
         let answer = request.send().await.map_err(unsent)?;
-        let is_success = answer.status().is_success();
-        let body = body::whole(answer, MAX_ANSWER).await.map_err(|_| Unanswered::Foreign)?;
-        if is_success {
-            return serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign);
+        let foreign = |_| Unanswered::Foreign;
+        match body::judged(answer, MAX_ANSWER).await.map_err(|_| Unanswered::Foreign)? {
+            Ok(body) => serde_json::from_slice(&body).map_err(foreign),
+            Err(body) => Err(Unanswered::Problem(serde_json::from_slice(&body).map_err(foreign)?)),
         }
-        let problem = serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign)?;
-        Err(Unanswered::Problem(problem))
     }
 
     fn error(&self, unanswered: Unanswered) -> CliError {

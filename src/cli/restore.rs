@@ -101,7 +101,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let restored = signals::unless_stopped(async { Ok(restorer.run(chosen).await) }).await;
     state.storage.flush().await;
     let restored = restored?;
-    let success = restored.iter().all(|one| one.restored);
+    let success = restored.iter().all(Restored::is_complete);
     let document = Document { success, restored: &restored };
     output::print(global, &document, || print(&restored, global.quiet))?;
     Ok(if success { Exit::Done } else { Exit::Failed })
@@ -156,6 +156,9 @@ fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {
             }
             None if quiet => {}
             None => output::print_text(format!("restored {name}\n"))?,
+        }
+        for failure in &one.left_alone {
+            print_failure(failure);
         }
     }
     Ok(())

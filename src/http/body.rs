@@ -30,6 +30,19 @@ pub async fn whole(mut response: Response, limit: usize) -> Result<Vec<u8>, Body
     Ok(body)
 }
 
+/// The whole body: `Ok` of a success, `Err` of any other answer.
+///
+/// # Errors
+/// As for [`whole`].
+pub async fn judged(
+    response: Response,
+    limit: usize,
+) -> Result<Result<Vec<u8>, Vec<u8>>, BodyError> {
+    let is_success = response.status().is_success();
+    let body = whole(response, limit).await?;
+    Ok(if is_success { Ok(body) } else { Err(body) })
+}
+
 /// The beginning of the body, at most `limit` bytes: for the words of a refusal.
 pub async fn beginning(mut response: Response, limit: usize) -> Vec<u8> {
     let mut body = Vec::new();

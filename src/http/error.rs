@@ -15,12 +15,13 @@ pub fn is_closed(error: &(dyn Error + 'static)) -> bool {
     }
     // HTTP/2 has the error of its connection; hyper hands it on wrapped, or by itself.
     let of_http2 = error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io);
-    // A TLS alert that ends it later than the handshake: only its kind is left of it then.
-    if of_http2.is_some_and(|error| error.kind() == io::ErrorKind::InvalidData) {
-        return true;
-    }
     let of_connection = of_http2.or_else(|| error.downcast_ref::<io::Error>());
-    of_connection.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    of_connection.is_some_and(|error| match error.kind() {
+        io::ErrorKind::BrokenPipe => true,
+        // A TLS alert that comes later than the handshake, of which HTTP/2 keeps the words only.
+        io::ErrorKind::InvalidData => !error.get_ref().is_some_and(|it| it.is::<rustls::Error>()),
+        _ => false,
+    })
 }
 
 /// An error and all its causes, the outermost first.

@@ -243,3 +243,69 @@ async fn i12_what_went_is_brought_back_from_a_layout() {
 async fn i12_what_went_is_brought_back_from_the_same_registry() {
     quarantine(|_, registry| format!("{}/quarantine/{{repository}}", registry.host())).await;
 }
+
+/// A rule with a quarantine in a layout, which has deleted everything but releases.
+async fn cleaned_with_quarantine(registry: &DockerRegistry) -> Tranship {
+    let tranship = Tranship::new();
+    let to = format!("oci:{}", tranship.home().join("quarantine").display());
+    let lines = format!("quarantine = {{ to = \"{to}\", ttl = \"30d\" }}\n{PR}");
+    write_rule(&tranship, registry, "acme/*", &lines);
+    applied(&tranship, 0).await;
+    tranship
+}
+
+#[tokio::test]
+async fn a_tag_that_was_pushed_anew_does_not_block_the_others() {
+    let registry = DockerRegistry::start().await;
+    let (gone, new) = (image("gone"), image("new"));
+    gone.push(&registry, "acme/app", "pr-1").await;
+    gone.push(&registry, "acme/app", "pr-1-green").await;
+    image("kept").push(&registry, "acme/app", "1.0.0").await;
+    let tranship = cleaned_with_quarantine(&registry).await;
+    new.push(&registry, "acme/app", "pr-1").await;
+
+    let reference = format!("{}/acme/app:pr-1-green", registry.host());
+    let digest = async |tag: &str| registry.endpoint().digest("acme/app", tag).await;
+    for _ in 0..2 {
+        let restored = tranship.run(["restore", &reference]).await;
+        assert_eq!(restored.code, Some(1), "{restored:?}");
+        assert!(restored.stderr.contains("--overwrite moves it"), "{restored:?}");
+        assert_eq!(digest("pr-1-green").await.as_ref(), Some(&gone.digest));
+        assert_eq!(digest("pr-1").await.as_ref(), Some(&new.digest));
+    }
+    tranship.succeed(["restore", "--overwrite", &reference]).await;
+    assert_eq!(digest("pr-1").await.as_ref(), Some(&gone.digest));
+}
+
+/// An interrupted restoration has left a list of referrers with some of the former ones.
+#[tokio::test]
+async fn an_interrupted_restoration_can_be_repeated() {
+    let registry = DockerRegistry::start().await;
+    let gone = image("gone").refer("sbom", "x/sbom").refer("signature", "x/signature");
+    gone.push(&registry, "acme/app", "pr-1").await;
+    image("kept").push(&registry, "acme/app", "1.0.0").await;
+    let list = gone.digest.replace(':', "-");
+    let endpoint = registry.endpoint();
+    let before = endpoint.manifest("acme/app", &list).await.expect("a fallback tag").bytes;
+    let tranship = cleaned_with_quarantine(&registry).await;
+    assert!(endpoint.manifest("acme/app", &list).await.is_none());
+
+    let sbom = &gone.referrers[0];
+    let interim = json!({
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [sbom.descriptor()],
+    });
+    sbom.push_content(&registry, "acme/app").await;
+    endpoint
+        .put_manifest(
+            "acme/app",
+            &list,
+            "application/vnd.oci.image.index.v1+json",
+            interim.to_string().into(),
+        )
+        .await;
+    let reference = format!("{}/acme/app:pr-1", registry.host());
+    tranship.succeed(["restore", &reference]).await;
+    assert_eq!(endpoint.manifest("acme/app", &list).await.unwrap().bytes, before);
+}

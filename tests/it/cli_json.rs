@@ -272,7 +272,8 @@ fn cleanup_rules(host: &str) -> String {
         "[daemon]\nstate = \"cleanup-state\"\n[registry.\"{host}\"]\ninsecure = \"http\"\n\
          [[cleanup]]\nname = \"c\"\nrepositories = [\"{host}/app\", \"{host}/none\"]\n\
          grace = \"0s\"\nmax_delete = {{ percent = 100 }}\n\
-         keep = [{{ id = \"forbidden\", tags = [\"forbidden\"] }}]\n\
+         keep = [{{ id = \"forbidden\", tags = [\"forbidden\"] }},\n\
+         {{ id = \"idle\", tags = [\"idle-*\"] }}]\n\
          delete = [{{ id = \"index\", tags = [\"index\"] }},\n\
          {{ id = \"image\", tags = [\"image\"], beyond_newest = 1, older_than = \"7d\" }}]\n"
     )
@@ -309,6 +310,9 @@ async fn clean_up_and_restore(runs: &mut Runs) {
     runs.tranship.write("restore.toml", long);
     runs.run("cleanup", "--config restore.toml --apply").await;
     runs.run("restore", "--config restore.toml").await;
+    quarantine.on("GET", Kind::Manifest).fail(Fault::status(403));
+    runs.run("restore", &format!("--config restore.toml {host}/app:pr-1")).await;
+    quarantine.clear_rules();
     refused.load(&registry, "app", "pr-1");
     runs.run("restore", &format!("--config restore.toml {host}/app")).await;
     runs.run("restore", &format!("--config restore.toml --overwrite {host}/app:pr-1")).await;

@@ -60,6 +60,8 @@ pub struct Verdicts {
     pub manifests: Vec<ManifestVerdict>,
     pub clock: Vec<Reading>,
     pub owners: Owners,
+    /// The keep rules that keep nothing here.
+    pub idle_keeps: Vec<u32>,
 }
 
 /// The verdicts on a snapshot that is complete.
@@ -67,8 +69,13 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
     let snapshot = ground.snapshot;
     let (mut kept_by, mut condemned_by) =
         (vec![None; snapshot.tags().len()], vec![None; snapshot.tags().len()]);
+    let mut idle_keeps = Vec::new();
     for at in by_id(&policy.keep, |rule| &rule.id) {
-        note(&ground.keeps(&policy.keep[at]), at, &mut kept_by);
+        let applied = ground.keeps(&policy.keep[at]);
+        if !applied.iter().any(|applied| applied.holds) {
+            idle_keeps.push(at as u32);
+        }
+        note(&applied, at, &mut kept_by);
     }
     let delete = by_id(&policy.delete, |rule| &rule.id);
     for at in &delete {
@@ -139,7 +146,7 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
         }
     }
     let manifests = manifests(&ground, &doom, &condemned, &blockers);
-    Verdicts { tags, manifests, clock: ground.clock, owners: ground.owners }
+    Verdicts { tags, manifests, clock: ground.clock, owners: ground.owners, idle_keeps }
 }
 
 fn manifests(

@@ -32,6 +32,9 @@ pub struct Document<'a> {
     manifests_deleted: u64,
     /// What the steps free in this repository.
     bytes_freed: u64,
+    /// Keep lines that keep nothing here, although something is to be deleted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    idle_keeps: Vec<&'a str>,
     /// What is to be done, in this order; empty if refused.
     #[schemars(with = "Vec<StepLine>")]
     steps: Items<'a, StepLine>,
@@ -140,6 +143,7 @@ impl Serialize for Plan<'_> {
             manifests,
             manifests_deleted,
             bytes_freed,
+            idle_keeps: self.idle_keeps(),
             steps: Items(Box::new(|| Box::new(self.to_steps().map(StepLine::from)))),
             tag_verdicts: Items(Box::new(|| Box::new(self.tag_lines()))),
             manifest_verdicts: Items(Box::new(|| Box::new(self.manifest_lines()))),

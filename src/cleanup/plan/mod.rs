@@ -163,6 +163,17 @@ impl Plan<'_> {
         self.verdicts.as_ref().map_or(&[], |verdicts| &verdicts.tags)
     }
 
+    /// The keep lines, by id, that keep nothing in a repository in which something is to be deleted.
+    /// That may be right, and it may be a pattern that is not what was meant.
+    pub fn idle_keeps(&self) -> Vec<&str> {
+        let Some(verdicts) = &self.verdicts else { return Vec::new() };
+        let totals = totals(self.snapshot, verdicts);
+        if totals.tags_deleted + totals.manifests_deleted == 0 {
+            return Vec::new();
+        }
+        verdicts.idle_keeps.iter().map(|rule| self.keep_id(*rule)).collect()
+    }
+
     /// Bytes that the steps free in this repository.
     pub fn bytes(&self) -> u64 {
         let bytes = |step: &PlannedStep| match step {

@@ -7,6 +7,25 @@ use crate::config::policy::ClockSource;
 use crate::oci::{Digest, derived};
 use crate::repository::Reference;
 
+/// A pattern that is not what was meant keeps nothing, and the plan says so where it matters.
+#[test]
+fn a_keep_line_that_keeps_nothing_is_named() {
+    let mut world = World::new();
+    let (old, release) = (world.index("old", 90, &[]), world.index("release", 90, &[]));
+    world.tag("pr-1", &old);
+    world.tag("v1.0", &release);
+    let (snapshot, in_use) = (world.snapshot(), InUse::default());
+    let named = |keep: &str, delete: &str| -> Vec<String> {
+        let policy = policy(keep, delete, "");
+        let plan = plan(&snapshot, &policy, &in_use, now());
+        plan.idle_keeps().into_iter().map(str::to_owned).collect()
+    };
+    let keep =
+        "{ id = \"releases\", tags = [\"release-*\"] }, { id = \"versions\", tags = [\"v*\"] }";
+    assert_eq!(named(keep, "{ id = \"pr\", tags = [\"pr-*\"] }"), ["releases"]);
+    assert_eq!(named(keep, "{ id = \"ci\", tags = [\"ci-*\"] }"), [""; 0], "nothing is deleted");
+}
+
 /// A registry that does not list manifests without tags cannot be asked to delete them, and what
 /// is in use there must have been looked for.
 #[test]
