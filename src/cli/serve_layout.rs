@@ -65,7 +65,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let listener = TcpListener::bind(args.listen).await.map_err(&failed)?;
     let address = listener.local_addr().map_err(&failed)?;
     let stop = signals::stop_token();
-    let options = Options { writable: args.writable, ..Options::default() };
+    let is_local = address.ip().is_loopback();
+    let options = Options { writable: args.writable, is_local, ..Options::default() };
     let router = server::registry(layouts, options);
     let (writable, count) = (args.writable, names.len());
     let listening = Listening { address: address.to_string(), writable, repositories: names };

@@ -48,11 +48,25 @@ impl ManifestWriter<'_> {
         let optional = *role == Role::Referrer;
         let Some(stored) = self.put(target, &placement, root, optional).await else { return };
         // The target does not list it by itself: then its fallback tag must.
-        if let Some(subject) = root.subject.as_ref().filter(|_| !stored.lists_referrer)
-            && let Err(error) =
-                target.answer(self.list_in_fallback_tag(target, &subject.digest, root)).await
-        {
-            target.fail(error);
+        if let Some(subject) = root.subject.as_ref().filter(|_| !stored.lists_referrer) {
+            target.add_unlisted(&subject.digest, root.referrer_descriptor());
+        }
+    }
+
+    /// Lists the referrers that were put since the last call in the fallback tags of their subjects:
+    /// each list is put once, because tags may be immutable. A list that the target does not take
+    /// does not keep the image away.
+    pub async fn list_referrers(&self, target: &TargetTransfer<'_>) {
+        for (subject, referrers) in target.take_unlisted() {
+            if target.has_failed() {
+                return;
+            }
+            let listed = self.list_in_fallback_tag(target, &subject, &referrers);
+            match target.answer(listed).await {
+                Ok(()) => {}
+                Err(error) if is_unwanted(&error) => target.refuse(error),
+                Err(error) => target.fail(error),
+            }
         }
     }
 
@@ -135,31 +149,38 @@ impl ManifestWriter<'_> {
             .await;
     }
 
-    /// Adds a referrer to the fallback tag of its subject, keeping what others listed there
+    /// Adds referrers to the fallback tag of their subject, keeping what others listed there
     /// (distribution-spec, "Pushing Manifests with Subject").
     async fn list_in_fallback_tag(
         &self,
         target: &TargetTransfer<'_>,
         subject: &Digest,
-        referrer: &Manifest,
+        referrers: &[Descriptor],
     ) -> Result<()> {
         let repository = target.repository();
         let tag = fallback_tag(subject);
         let name = format!("{}:{tag}", repository.name());
         let _alone = self.fallback_locks.lock(&name).await;
         let listed = repository.manifest(&Reference::Tag(tag.clone())).await?;
-        let entry = referrer.referrer_descriptor();
+        // GitLab serves the subject itself under such a tag: that is no list.
+        let listed = listed.filter(|listed| listed.digest != *subject);
         let failed = |cause| Error::new("update the referrers list", name.clone(), cause);
         let index = match listed {
-            None => Manifest::index_of(&[entry]),
-            Some(index) if index.children().iter().any(|child| child.digest == entry.digest) => {
-                return Ok(());
+            None => Manifest::index_of(referrers),
+            Some(index) if index.blobs().is_empty() => {
+                let is_new = |it: &&Descriptor| {
+                    !index.children().iter().any(|child| child.digest == it.digest)
+                };
+                let new: Vec<&Descriptor> = referrers.iter().filter(is_new).collect();
+                if new.is_empty() {
+                    return Ok(());
+                }
+                new.into_iter().try_fold(index, |index, referrer| index.with_added(referrer))
             }
-            Some(index) if index.blobs().is_empty() => index.with_added(&entry),
             Some(_) => {
                 let message =
                     "something that is no index stands under the tag for the list of its referrers";
-                return Err(failed(Cause::Protocol(message.to_owned())));
+                return Err(failed(Cause::Unsupported(message.to_owned())));
             }
         };
         let index = index.map_err(|error| failed(error.into()))?;

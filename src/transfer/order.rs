@@ -83,11 +83,23 @@ impl<'a> Delivery<'a> {
                 let subjects = graph.manifests().map(|manifest| manifest.digest.clone());
                 self.deliver_referrers(subjects.collect(), depth).await?;
             }
+            self.list_referrers(&role).await;
             let puts =
                 lacking.iter().map(|target| self.writer.put_root(target, &graph.root, &role));
             join_all(puts).await;
+            // The image may be a referrer itself.
+            self.list_referrers(&role).await;
             Ok(())
         })
+    }
+
+    /// Lists referrers in the fallback tags of their subjects, when all that belong to the image are
+    /// there.
+    async fn list_referrers(&self, role: &Role) {
+        if *role == Role::Image {
+            join_all(self.live().into_iter().map(|target| self.writer.list_referrers(target)))
+                .await;
+        }
     }
 
     /// Brings all blobs, then all manifests below the root, to targets that lack the image.

@@ -66,7 +66,12 @@ pub async fn survey(
     let mut seen: HashSet<Digest> = subjects.iter().cloned().collect();
     let mut next: Vec<Digest> = subjects.to_vec();
     let mut all = Vec::new();
+    let mut depth = 0;
     while !next.is_empty() {
+        if depth > MAX_DEPTH || all.len() > MAX_REFERRERS {
+            return Err(too_many(repository, &next[0]));
+        }
+        depth += 1;
         let found: Vec<Vec<Referrer>> = futures_util::stream::iter(next)
             .map(|subject| async move { of_subject(repository, &subject, tags).await })
             .buffered(PARALLEL)
@@ -99,6 +104,8 @@ pub(super) async fn of_subject(
     // Also beside the API: a registry that got it by an update may not know what clients listed.
     if tags.contains(&fallback_tag(subject))
         && let Some(index) = repository.manifest(&Reference::Tag(fallback_tag(subject))).await?
+        // Some registries serve the subject itself under such a tag.
+        && index.digest != *subject
     {
         found.extend(index.children().iter().map(referrer));
     }

@@ -1,6 +1,6 @@
 //! One target during a transfer: what failed there, what it refused, and what it got.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
@@ -28,6 +28,8 @@ pub(super) struct TargetTransfer<'a> {
     refused: Mutex<Vec<Error>>,
     /// Blobs that were taken to be there without asking the target in this transfer.
     trusted: Mutex<HashSet<Digest>>,
+    /// Referrers that the target does not list by itself, by their subjects.
+    unlisted: Mutex<BTreeMap<Digest, Vec<Descriptor>>>,
     blobs: BlobCounts,
     sent_bytes: AtomicU64,
 }
@@ -41,6 +43,7 @@ impl<'a> TargetTransfer<'a> {
             failed: Mutex::default(),
             refused: Mutex::default(),
             trusted: Mutex::default(),
+            unlisted: Mutex::default(),
             blobs: BlobCounts::default(),
             sent_bytes: AtomicU64::new(0),
         }
@@ -82,6 +85,15 @@ impl<'a> TargetTransfer<'a> {
     pub fn excuse(&self, is_refusal: impl Fn(&Error) -> bool) {
         let error = self.failed.lock().take_if(|error| is_refusal(error));
         self.refused.lock().extend(error);
+    }
+
+    /// The target has a referrer, and does not list it by itself.
+    pub fn add_unlisted(&self, subject: &Digest, referrer: Descriptor) {
+        self.unlisted.lock().entry(subject.clone()).or_default().push(referrer);
+    }
+
+    pub fn take_unlisted(&self) -> BTreeMap<Digest, Vec<Descriptor>> {
+        std::mem::take(&mut *self.unlisted.lock())
     }
 
     /// A blob is taken to be there without asking the target.

@@ -3,7 +3,9 @@
 use serde_json::Value;
 
 use crate::mirror_setup::Mirror;
-use crate::support::{DockerRegistry, Family, Image, LayoutRegistry, Place, assert_same};
+use crate::support::{
+    DockerRegistry, Family, Fault, Image, Kind, LayoutRegistry, Place, Scripted, assert_same,
+};
 
 const SBOM: &str = "application/spdx+json";
 const SIGNATURE: &str = "application/vnd.example.signature";
@@ -199,4 +201,53 @@ async fn a_platform_filter_leaves_referrers_of_what_it_keeps() {
     assert_eq!(target.endpoint().manifest("app", &image.digest).await, None);
     assert!(listed(&target, &image).await.is_empty());
     mirror.sync().await.assert_copied(0, 1);
+}
+
+/// Tags may be immutable: the list of referrers is put once, and if the target does not take it, the
+/// image is there all the same.
+#[tokio::test]
+async fn the_list_of_referrers_is_put_once() {
+    let image = Image::single(Family::Oci, "app", &[1_000]);
+    let image = ["sbom", "signature", "scan"]
+        .into_iter()
+        .fold(image, |image, name| image.refer(name, &format!("application/vnd.{name}")));
+    for takes_lists in [true, false] {
+        let (source, target) = (DockerRegistry::start().await, Scripted::start());
+        image.push(&source, "app", "v1").await;
+        target.quirks(|quirks| quirks.referrers_api = false);
+        let list = image.derived_tag("");
+        let immutable = Fault::status(409).error("TAG_IMMUTABLE", "the tag is immutable");
+        let puts = target.on("PUT", Kind::Manifest).containing(&list);
+        puts.after(usize::from(takes_lists)).fail(immutable);
+        let mirror = mirror(&source, &target, "");
+        if takes_lists {
+            mirror.sync().await.assert_copied(1, 0);
+            assert_eq!(listed(&target, &image).await.len(), 3);
+        } else {
+            let words = mirror.fail().await.words();
+            assert!(words.contains("immutable"), "{words}");
+        }
+        let traffic = target.traffic();
+        let put = traffic.of("PUT", Kind::Manifest).filter(|seen| seen.path.ends_with(&list));
+        assert_eq!(put.count(), 1, "{traffic}");
+        assert_eq!(target.tag("app", "v1").as_ref(), Some(&image.digest));
+    }
+}
+
+/// GitLab serves the image itself under the tag for the list of its referrers.
+#[tokio::test]
+async fn the_subject_under_the_tag_of_its_list_is_no_list() {
+    let index = Image::platforms(Family::Oci, "app", &["amd64", "arm64"]);
+    let index = index.refer("signature", "application/vnd.signature");
+    let (source, target) = (DockerRegistry::start().await, Scripted::start());
+    index.push(&source, "app", "v1").await;
+    target.quirks(|quirks| quirks.referrers_api = false);
+    let list = index.derived_tag("");
+    let itself = Fault::status(200)
+        .header("content-type", &index.media_type)
+        .header("docker-content-digest", &index.digest)
+        .body(index.bytes.clone());
+    target.on("GET", Kind::Manifest).containing(&list).once().fail(itself);
+    mirror(&source, &target, "").sync().await.assert_copied(1, 0);
+    assert_eq!(listed(&target, &index).await, [index.referrers[0].digest.clone()]);
 }

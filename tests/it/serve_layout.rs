@@ -132,3 +132,31 @@ async fn the_announcement_can_be_read_by_programs() {
     );
     child.kill().await.unwrap();
 }
+
+/// A page in a browser on this machine must not push, read or delete.
+#[tokio::test]
+async fn web_pages_are_not_served() {
+    let tranship = Tranship::new();
+    let served = Served::start(&tranship, &["images", "--writable"]).await;
+    Image::single(Family::Oci, "app", &[100]).push(&served.endpoint(), "acme/app", "1.0").await;
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let status = async |method: &str, header: (&str, &str)| {
+        let url = format!("http://{}/v2/acme/app/manifests/1.0", served.address);
+        let method = method.parse::<http::Method>().unwrap();
+        let request = client.request(method, url).header(header.0, header.1);
+        request.send().await.unwrap().status().as_u16()
+    };
+    let pages = [
+        ("origin", "https://evil.example"),
+        ("sec-fetch-site", "cross-site"),
+        ("host", "evil.example"),
+    ];
+    for header in pages {
+        for method in ["GET", "DELETE", "PUT"] {
+            assert_eq!(status(method, header).await, 403, "{method} {header:?}");
+        }
+    }
+    assert_eq!(status("GET", ("sec-fetch-site", "none")).await, 200);
+    assert_eq!(served.endpoint().tags("acme/app").await, ["1.0"]);
+    served.stop("-TERM").await;
+}

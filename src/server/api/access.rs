@@ -11,6 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::Api;
 use super::problem::Problem;
+use crate::server::pages;
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,21 +58,9 @@ pub(super) fn may_read(api: &Api, headers: &HeaderMap) -> bool {
     authorize(api, Access::Read, headers).is_ok()
 }
 
-/// A page in a browser on this machine can send requests here, in the name of nobody: what is open
-/// on this machine without a token is not open to it.
+/// What is open on this machine without a token is not open to web pages.
 fn refuse_pages(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name| headers.get(name).and_then(|value: &http::HeaderValue| value.to_str().ok());
-    let of_page = headers.contains_key(header::ORIGIN)
-        || text(http::HeaderName::from_static("sec-fetch-site"))
-            .is_some_and(|site| !matches!(site, "none" | "same-origin"));
-    // A name that leads here may lead elsewhere for the page that it belongs to.
-    let host = text(header::HOST).unwrap_or_default();
-    let is_port = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let host = host.rsplit_once(':').filter(|(_, port)| is_port(port)).map_or(host, |(h, _)| h);
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let is_here =
-        host.eq_ignore_ascii_case("localhost") || host.parse::<std::net::IpAddr>().is_ok();
-    if of_page || !is_here {
+    if pages::are_of_page(headers) || !pages::name_this_machine(headers) {
         return Err(Problem::new(
             StatusCode::FORBIDDEN,
             "web pages and other names than localhost are not served without the daemon's token",

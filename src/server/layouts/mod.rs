@@ -31,6 +31,7 @@ use http::{HeaderMap, Method, StatusCode, Uri, header};
 use crate::layout::{Layout, Layouts};
 use crate::oci::RepositoryName;
 
+use super::pages;
 use answer::{Answer, Refusal};
 use route::{Resource, Route};
 
@@ -48,13 +49,20 @@ pub struct Options {
     pub writable: bool,
     /// How long the sender of a body may be silent.
     pub idle_timeout: Duration,
+    /// Only this machine can reach the server, so clients name it by an address or as `localhost`.
+    pub is_local: bool,
     /// Called once for each request, when its status is known.
     pub on_request: Option<Observer>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { writable: false, idle_timeout: Duration::from_secs(60), on_request: None }
+        Self {
+            writable: false,
+            idle_timeout: Duration::from_secs(60),
+            is_local: false,
+            on_request: None,
+        }
     }
 }
 
@@ -133,6 +141,12 @@ impl Registry {
     }
 
     async fn answer(&self, path: &str, head: &Head, incoming: &mut Incoming) -> Answer {
+        if pages::are_of_page(&head.headers)
+            || self.options.is_local && !pages::name_this_machine(&head.headers)
+        {
+            let message = "web pages and other names than localhost are not served";
+            return Err(Refusal::new(StatusCode::FORBIDDEN, "DENIED", message));
+        }
         let reading = matches!(head.method, Method::GET | Method::HEAD);
         if !reading && !self.options.writable {
             return Err(Refusal::unsupported("this registry is read-only"));
