@@ -8,7 +8,6 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
 use super::{output, session, signals};
-use crate::config::cleanup::Mode;
 use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
 use crate::fair::Flow;
 use crate::oci::{Address, ImageAddress};
@@ -157,8 +156,8 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
 /// The images that cleanup rules deleted. The state is closed again at once, so that other processes
 /// need not wait for it.
 fn withdrawn(config: &Config) -> (State, Vec<String>) {
-    let deletes = config.cleanup.iter().any(|rule| rule.mode == Mode::Apply);
-    if !deletes || !config.daemon.state.exists() {
+    // A rule that only plans may have been applied by hand.
+    if config.cleanup.is_empty() || !config.daemon.state.exists() {
         return (State::in_memory(), Vec::new());
     }
     match State::open(&config.daemon.state) {

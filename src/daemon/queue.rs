@@ -1,8 +1,9 @@
 //! The queue between what decides that a rule is to run and what executes runs.
 //!
 //! The scheduler pushes jobs, takes those that may begin, and says when they are done. Jobs are
-//! plain data, and executing one twice does no harm: a run compares the registries anew. That is
-//! what lets another implementation share the jobs between several daemons.
+//! plain data, and executing one twice does no harm: a run compares the registries anew. So another
+//! implementation can take them from elsewhere; docs/architecture.md says what else several daemons
+//! would have to share.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;

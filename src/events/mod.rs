@@ -27,6 +27,7 @@ pub use refusal::Refusal;
 
 use crate::config::EventFormat;
 use crate::oci::{Digest, RepositoryName, Tag, derived};
+use cloud_event::CloudEvent;
 
 /// More events in one message than any registry sends; such a message is refused.
 pub const MAX_EVENTS: usize = 10_000;
@@ -74,7 +75,7 @@ pub fn parse(
         EventFormat::Ghcr => ghcr::parse(headers, body),
         EventFormat::Quay => quay::parse(body),
         EventFormat::Acr => acr::parse(body),
-        EventFormat::Zot => zot::parse(headers, body),
+        EventFormat::Zot => zot::parse(&CloudEvent::read(zot::SENDER, headers, body)?),
     }
 }
 

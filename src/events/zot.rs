@@ -2,13 +2,12 @@
 //! (zotregistry.dev, "Event Support for zot"). What comes before `.image.updated` is zot's
 //! setting `typePrefix`.
 
-use http::HeaderMap;
 use serde::Deserialize;
 
 use super::cloud_event::CloudEvent;
 use super::{Action, PushEvent, Refusal};
 
-const SENDER: &str = "zot";
+pub const SENDER: &str = "zot";
 
 #[derive(Deserialize)]
 struct Data {
@@ -26,8 +25,7 @@ struct Manifest {
     subject: Option<serde::de::IgnoredAny>,
 }
 
-pub fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Vec<PushEvent>, Refusal> {
-    let event = CloudEvent::read(SENDER, headers, body)?;
+pub fn parse(event: &CloudEvent<'_>) -> Result<Vec<PushEvent>, Refusal> {
     let kind = event.kind.as_str();
     let is = |suffix| kind.ends_with(suffix);
     let action = if is(".image.updated") {
@@ -54,7 +52,12 @@ fn has_subject(manifest: &str) -> bool {
 mod tests {
     use super::super::testing::{DIGEST, body, event, headers, push};
     use super::*;
+    use http::HeaderMap;
     use serde_json::{Value, json};
+
+    fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Vec<PushEvent>, Refusal> {
+        super::parse(&CloudEvent::read(SENDER, headers, body)?)
+    }
 
     fn structured(kind: &str, data: &Value) -> Vec<u8> {
         body(&json!({

@@ -164,6 +164,10 @@ mod tests {
         assert_eq!(wait("Tue, 14 Nov 2023 22:14:20 GMT"), seconds(60));
         assert_eq!(wait("Tue, 14 Nov 2000 22:14:20 GMT"), seconds(0));
         assert_eq!(wait("soon"), None);
+        assert_eq!([wait("1e300"), wait("-1"), wait("NaN"), wait("inf")], [None; 4]);
+        let policy = RetryPolicy::default();
+        let endless = Failure::Status(StatusCode::TOO_MANY_REQUESTS, wait("9999999999999"));
+        assert_eq!(policy.decide(1, endless, 1.0), None);
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
     }
 

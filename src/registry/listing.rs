@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::str::FromStr;
+use std::sync::atomic::Ordering;
 
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
@@ -23,6 +24,7 @@ use crate::fair::Flow;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, RepositoryName, Tag, media_type};
 use crate::repository::{Cause, Error, Repository, Result};
+use crate::text::shorten;
 
 /// No repository has more: 10 000 pages are ten million tags.
 const MAX_PAGES: usize = 10_000;
@@ -154,12 +156,27 @@ impl<'a> Pages<'a> {
     /// All names in the list, but for those that are not valid: Artifactory lists digests among the
     /// tags. `Err` of `Ok`: see `each`.
     async fn names<N: FromStr>(&self) -> Result<std::result::Result<Vec<N>, Answer>> {
-        let mut names = Vec::new();
-        let entries = |page: Names| page.tags.unwrap_or_default();
+        let (mut names, mut example, mut invalid) = (Vec::new(), None, 0_usize);
+        let page = |page: Names| page.tags.unwrap_or_default();
         let take = |page: Vec<Option<String>>| {
-            names.extend(page.into_iter().flatten().filter_map(|name| name.parse().ok()));
+            for name in page.into_iter().flatten() {
+                match name.parse() {
+                    Ok(name) => names.push(name),
+                    Err(_) if name.parse::<Digest>().is_ok() => {}
+                    Err(_) => {
+                        invalid += 1;
+                        example.get_or_insert(name);
+                    }
+                }
+            }
         };
-        let found = self.each(entries, |name| name.as_deref(), take).await?;
+        let found = self.each(page, |name| name.as_deref(), take).await?;
+        if let Some(example) = example
+            && !self.origin.warned_of_names.swap(true, Ordering::Relaxed)
+        {
+            let example = shorten(&example, 200);
+            tracing::warn!(registry = %self.origin.host, list = %self.first.what, invalid, example, "a list has names that are not valid, which are left out");
+        }
         Ok(found.map(|()| names))
     }
 

@@ -30,7 +30,7 @@ mod vendor;
 mod window;
 
 use std::fmt;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
@@ -66,6 +66,8 @@ struct Facts {
     /// Whether it has a referrers API, and that a request has tried to find out.
     referrers_api: OnceLock<bool>,
     asked_for_referrers: tokio::sync::OnceCell<()>,
+    /// HEAD does not tell which manifests are there, so they are read.
+    reads_instead: AtomicBool,
 }
 
 impl Registry {

@@ -2,6 +2,7 @@
 //! "Content Management"). `listing` has its lists, `uploads` how blobs get there.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use http::header::{
@@ -19,8 +20,8 @@ use crate::fair::Flow;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, media_type};
 use crate::repository::{
-    BlobBody, BlobReader, Cause, ErrorKind, Placement, Reference, Repository, Resolved, Result,
-    Stored, Traffic, UploadSession, UploadStart,
+    BlobBody, BlobReader, Cause, Error, ErrorKind, Placement, Reference, Repository, Resolved,
+    Result, Stored, Traffic, UploadSession, UploadStart,
 };
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -112,6 +113,26 @@ impl RemoteRepository {
     }
 }
 
+/// Whether GET may be answered in another way than HEAD was. Not where the registry wants to be left
+/// alone, or wants credentials: GET would be the same once more.
+fn may_be_about_head(error: &Error) -> bool {
+    matches!(error.cause(), Cause::Refused { .. })
+        && !matches!(
+            error.kind(),
+            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unauthenticated
+        )
+}
+
+impl RemoteRepository {
+    async fn resolve_by_reading(&self, reference: &Reference) -> Result<Option<Resolved>> {
+        let manifest = self.manifest(reference).await?;
+        Ok(manifest.map(|manifest| Resolved {
+            digest: manifest.digest,
+            media_type: Some(manifest.media_type),
+        }))
+    }
+}
+
 #[async_trait]
 impl Repository for RemoteRepository {
     fn name(&self) -> &str {
@@ -135,10 +156,27 @@ impl Repository for RemoteRepository {
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {
+        let reads_instead = &self.registry.facts.reads_instead;
+        if reads_instead.load(Ordering::Relaxed) {
+            return self.resolve_by_reading(reference).await;
+        }
         let call = self
             .manifest_call(Operation::LookUpManifest, Method::HEAD, reference, &self.reads)
             .header(ACCEPT, ACCEPTED);
-        let Some(answer) = self.find(&call).await? else { return Ok(None) };
+        let answer = match self.find(&call).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(answer)) => answer,
+            // An answer to HEAD has no words. And some proxies refuse it, and answer GET.
+            Err(error) if may_be_about_head(&error) => {
+                let found = self.resolve_by_reading(reference).await?;
+                if found.is_some() {
+                    tracing::debug!(registry = %self.registry.host(), %error, "manifests are looked up by reading them");
+                    reads_instead.store(true, Ordering::Relaxed);
+                }
+                return Ok(found);
+            }
+            Err(error) => return Err(error),
+        };
         let digest = match (reference, claimed_digest(&answer)) {
             // A digest is what pins an image: no header puts another in its place.
             (Reference::Digest(asked), Some(claimed))
@@ -156,11 +194,11 @@ impl Repository for RemoteRepository {
             return Ok(Some(Resolved { digest, media_type }));
         }
         // The header is only a SHOULD in 1.1: without it, the bytes must be had.
-        let manifest = self.manifest(reference).await?;
-        Ok(manifest.map(|manifest| Resolved {
-            digest: manifest.digest,
-            media_type: Some(manifest.media_type),
-        }))
+        self.resolve_by_reading(reference).await
+    }
+
+    fn look_up_by_reading(&self) {
+        self.registry.facts.reads_instead.store(true, Ordering::Relaxed);
     }
 
     async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {

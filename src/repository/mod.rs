@@ -202,6 +202,10 @@ pub trait Repository: fmt::Debug + Send + Sync {
     /// be had. `None`: it is not there.
     async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>>;
 
+    /// Something that this repository lists was not found by [`Repository::resolve`] and can be read:
+    /// what is looked up from now on is read, in all repositories of the store.
+    fn look_up_by_reading(&self) {}
+
     /// A manifest, its bytes verified against the digest asked for. `None`: it is not there.
     async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>>;
 

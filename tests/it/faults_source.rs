@@ -11,6 +11,7 @@ use crate::support::{Family, Fault, Image, Kind, Place, Scripted};
 
 /// A fault that strikes requests for image `v2` for as long as it lasts.
 struct Case {
+    /// `*`: HEAD, and the GET that is tried instead.
     method: &'static str,
     kind: Kind,
     fault: Fault,
@@ -24,7 +25,8 @@ struct Case {
 async fn strike(case: Case) {
     let bench = Bench::new().patience_for(&case.fault);
     // What is looked up is what the target has already.
-    let has_it = case.method == "HEAD";
+    let has_it = case.method != "GET";
+    let requests = if case.method == "*" { 2 } else { 1 };
     if has_it {
         bench.sync().await.success();
     }
@@ -41,7 +43,7 @@ async fn strike(case: Case) {
     assert!(failure.subject.contains(&name), "{what}: {failure:?}");
     assert!(failure.message.contains(case.words), "{what}: {failure:?}");
     assert_eq!(failure.attempts, case.attempts, "{what}: {failure:?}");
-    assert_eq!(fired.count() as u32, case.attempts, "{what}: tries on the wire");
+    assert_eq!(fired.count() as u32, requests * case.attempts, "{what}: tries on the wire");
     if has_it {
         bench.source.clear_rules();
         bench.sync().await.success();
@@ -69,6 +71,10 @@ fn on_head(fault: Fault, words: &'static str, attempts: u32) -> Case {
     Case { method: "HEAD", kind: Kind::Manifest, fault, step: "look up", words, attempts }
 }
 
+fn on_both(fault: Fault, step: &'static str, words: &'static str) -> Case {
+    Case { method: "*", kind: Kind::Manifest, fault, step, words, attempts: 1 }
+}
+
 fn refusal(status: u16) -> Fault {
     Fault::status(status).error("DENIED", "the moon is wrong")
 }
@@ -81,7 +87,7 @@ async fn refusals_are_final() {
         cases.push(on_blob(refusal(status), "DENIED: the moon is wrong", 1));
     }
     cases.push(on_head(refusal(401), "401 Unauthorized", 1));
-    cases.push(on_head(refusal(403), "403 Forbidden", 1));
+    cases.push(on_both(refusal(403), "get manifest", "DENIED: the moon is wrong"));
     strike_all(cases).await;
 }
 
@@ -91,7 +97,7 @@ async fn what_is_missing_is_named() {
     strike_all([
         on_manifest(gone(), "read", "it is not there", 1),
         on_blob(gone(), "404 Not Found: BLOB_UNKNOWN: blob unknown", 1),
-        on_head(gone(), "it is not there", 1),
+        on_both(gone(), "look up", "it is not there"),
     ])
     .await;
 }
@@ -416,4 +422,32 @@ async fn referrers_nest_only_so_deep() {
     let report = bench.sync().await;
     assert!(report.only_failure("v1").subject.ends_with(&last), "{report:#?}");
     bench.assert_arrived().await;
+}
+
+/// Proxies of other registries answer GET of what they list, and refuse HEAD or do not find it.
+#[tokio::test]
+async fn a_source_that_does_not_answer_head_is_read() {
+    for status in [400, 404, 405, 501] {
+        let bench = Bench::new();
+        // The target has tags, so that the source is looked up.
+        bench.images[0].load(&bench.target, "mirror/app", "v1");
+        bench.source.on("HEAD", Kind::Manifest).fail(Fault::status(status));
+        assert_eq!(bench.sync().await.exit(), 0, "{status}");
+        bench.assert_arrived().await;
+        let traffic = bench.source.traffic();
+        assert!(traffic.count("HEAD", Kind::Manifest) <= 8, "it is remembered: {traffic}");
+    }
+}
+
+/// An answer to HEAD has no words: what the registry has to say comes with GET.
+#[tokio::test]
+async fn the_words_of_a_refusal_are_asked_for() {
+    let bench = Bench::new();
+    bench.images[0].load(&bench.target, "mirror/app", "v1");
+    bench.source.on("HEAD", Kind::Manifest).containing("v1").fail(Fault::status(412));
+    let refusal = Fault::status(412).error("PROJECTPOLICYVIOLATION", "it has vulnerabilities");
+    bench.source.on("GET", Kind::Manifest).containing("v1").fail(refusal);
+    let report = bench.sync().await;
+    let failure = report.only_failure("v1");
+    assert!(failure.message.contains("it has vulnerabilities"), "{failure:?}");
 }

@@ -451,7 +451,7 @@ async fn the_report_says_what_failed() {
             "failed to get manifest {source}/acme/app:v2: the registry answered 403 Forbidden: \
              DENIED: the moon is wrong"
         ),
-        "hint: the credentials are valid but lack the right to do this".to_owned(),
+        "hint: the credentials that were used, if any, lack the right to do this".to_owned(),
         format!("FAILED {source}/acme/app:v4 -> {target}/mirror/app:v4"),
         format!(
             "failed to put manifest {target}/mirror/app:v4: the registry answered 500 Internal \

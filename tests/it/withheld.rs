@@ -14,7 +14,7 @@ use tranship::sync::{Counts, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope
 
 use crate::mirror_setup::Mirror;
 use crate::support::bench::{APP, IDLE, IMAGES, Runner, registry, rule};
-use crate::support::{Family, Image, Kind, Place, Scripted};
+use crate::support::{Family, Image, Kind, Place, Scripted, Tranship};
 
 const TAGS: [&str; 5] = ["v1", "v2", "pr-1", "pr-2", "pr-3"];
 
@@ -260,4 +260,30 @@ async fn commands_say_so_and_miss_nothing() {
     let verified = mirror.tranship.run(["verify", "--output", "json"]).await;
     assert_eq!(verified.code, Some(1), "{verified:?}");
     mirror.sync().await.assert_copied(1, 4);
+}
+
+/// Somebody has applied a rule by hand that the daemon only plans: `verify` misses nothing.
+#[tokio::test]
+async fn verify_misses_nothing_that_a_rule_in_plan_mode_deleted() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    for tag in ["1.0", "pr-1"] {
+        Image::single(Family::Oci, tag, &[100]).load(&source, "acme/app", tag);
+    }
+    let (from, to) = (source.host(), target.host());
+    let tranship = Tranship::new();
+    tranship.write(
+        "tranship.toml",
+        format!(
+            "[daemon]\nstate = \"state\"\n[registry.\"{from}\"]\ninsecure = \"http\"\n\
+             [registry.\"{to}\"]\ninsecure = \"http\"\n\
+             [[sync]]\nname = \"s\"\nsource = \"{from}/acme/app\"\ntarget = \"{to}/acme/app\"\n\
+             [[cleanup]]\nname = \"c\"\nrepositories = [\"{to}/acme/app\"]\ngrace = \"0s\"\n\
+             max_delete = {{ percent = 100 }}\n\
+             delete = [{{ id = \"pr\", tags = [\"pr-*\"] }}]\n"
+        ),
+    );
+    tranship.succeed(["sync"]).await;
+    tranship.succeed(["cleanup", "--apply"]).await;
+    assert_eq!(target.endpoint().tags("acme/app").await, ["1.0"]);
+    tranship.succeed(["verify"]).await;
 }

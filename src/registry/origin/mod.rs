@@ -64,6 +64,8 @@ pub(super) struct Origin {
     metrics: Arc<RegistryMetrics>,
     /// The user was told that the pull quota runs low.
     quota_is_low: AtomicBool,
+    /// The user was told that lists have names that are not valid.
+    pub warned_of_names: AtomicBool,
 }
 
 /// Why one try failed.
@@ -123,8 +125,17 @@ impl Origin {
         let authenticator = Authenticator::new(parts, token_clients);
         metrics.window(WindowKind::Requests, settings.limits.requests.window());
         metrics.window(WindowKind::Uploads, settings.limits.uploads.window());
-        let quota_is_low = AtomicBool::new(false);
-        Ok(Self { host, base, authenticator, settings, dialect, transport, metrics, quota_is_low })
+        Ok(Self {
+            host,
+            base,
+            authenticator,
+            settings,
+            dialect,
+            transport,
+            metrics,
+            quota_is_low: AtomicBool::new(false),
+            warned_of_names: AtomicBool::new(false),
+        })
     }
 
     /// A request without headers and body.

@@ -53,6 +53,11 @@ mod tests {
         assert_eq!(DockerHub.wait(&headers, "", now), None);
         headers.insert("x-retry-after", "1700000045".parse().unwrap());
         assert_eq!(DockerHub.wait(&headers, "", now), Some(Duration::from_secs(45)));
+        // No registry means this; it must not bring the program down.
+        for endless in [u64::MAX.to_string(), "99999999999999999999".to_owned()] {
+            headers.insert("x-retry-after", endless.parse().unwrap());
+            assert_eq!(DockerHub.wait(&headers, "", now), None);
+        }
         headers.insert("ratelimit-limit", "100;w=21600".parse().unwrap());
         assert_eq!(DockerHub.quota(&headers), None);
         headers.insert("ratelimit-remaining", "76;w=21600".parse().unwrap());

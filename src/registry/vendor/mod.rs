@@ -2,9 +2,10 @@
 //! has only what it does differently.
 //!
 //! - [`Dialect`]: how its answers are read, for the request pipeline. Pure.
-//! - [`Vendor`]: what it offers beyond the specification, by requests to the registry. A product
-//!   whose API is at another host opens that host as an [`Origin`](super::origin::Origin) of its
-//!   own, with credentials, limits and metrics of its own: see `Registries::origin`.
+//! - [`Vendor`]: what it offers beyond the specification, by requests to the registry. No product uses
+//!   an API at another host yet. Such a host is an [`Origin`](super::origin::Origin) of its own, with
+//!   credentials, limits and metrics: `Registries::origin` makes one of any host, and the [`Registry`]
+//!   would hold it beside its own.
 
 mod docker_hub;
 mod generic;

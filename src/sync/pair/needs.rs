@@ -116,7 +116,17 @@ impl Pair<'_> {
     }
 
     async fn resolve_source(&self, item: &Item) -> Result<Resolved> {
-        let source = self.source.resolve(&item.reference).await?;
+        let mut source = self.source.resolve(&item.reference).await?;
+        // The source lists the tag. Proxies of other registries answer 404 to HEAD for what they
+        // have not fetched yet.
+        if source.is_none() && self.only.is_none() && matches!(item.reference, Reference::Tag(_)) {
+            let manifest = self.source.manifest(&item.reference).await?;
+            source =
+                manifest.map(|it| Resolved { digest: it.digest, media_type: Some(it.media_type) });
+            if source.is_some() {
+                self.source.look_up_by_reading();
+            }
+        }
         source.ok_or_else(|| {
             let name = format!("{}{}", self.source.name(), item.reference.suffix());
             Error::new("look up", name, Cause::Missing)
