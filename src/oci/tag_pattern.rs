@@ -83,7 +83,9 @@ fn suggestion(glob: &str) -> Option<String> {
         // The name of a repository in front.
         _ => glob.rsplit([':', '/']).next()?.to_owned(),
     };
-    let is_other = text != glob && !text.trim_matches('/').is_empty();
+    // Nobody is led to select everything.
+    let is_narrow = text.contains(|c: char| c.is_ascii_alphanumeric());
+    let is_other = text != glob && is_narrow;
     (is_other && text.parse::<TagPattern>().is_ok()).then_some(text)
 }
 
@@ -315,11 +317,11 @@ mod tests {
             (r"v\d+\.\d+", r"tags have no `\`", r"/v\d+\.\d+/"),
             ("^v.*$", "tags have no `^`", "/^v.*$/"),
             ("(v|release).*", "tags have no `(`", "/(v|release).*/"),
-            ("release/*", "tags have no `/`", "*"),
-            ("v1:*", "tags have no `:`", "*"),
+            ("release/*", "tags have no `/`", ""),
+            ("v1:*", "tags have no `:`", ""),
             ("acme/app:v1.*", "tags have no `/`", "v1.*"),
             ("v1.* ", "tags have no spaces", "v1.*"),
-            (".*", "no tag begins with `.`", "/.*/"),
+            (".*", "no tag begins with `.`", ""),
             ("-*", "no tag begins with `-`", ""),
             ("ä*", "tags have no `ä`", ""),
         ];
