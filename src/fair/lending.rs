@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::queue::{FairQueue, Ticket};
 use super::{Flow, Pulses};
@@ -36,6 +37,8 @@ struct State {
     /// How many permits each flow holds. No entry is zero.
     held: HashMap<Flow, usize>,
     queue: FairQueue<(Flow, oneshot::Sender<Lent>)>,
+    /// When one of those who wait last looked whether a flow has stalled.
+    looked: Option<Instant>,
 }
 
 /// The right to do one thing. Dropping it passes it on to the next in the queue.
@@ -63,8 +66,8 @@ impl LendingPermits {
         let (sender, mut handed) = oneshot::channel();
         let ticket = self.shared.state.lock().queue.push(flow, (flow, sender));
         let _waiting = Waiting { shared: &self.shared, ticket };
+        Shared::serve(&self.shared);
         loop {
-            Shared::serve(&self.shared);
             tokio::select! {
                 biased;
                 lent = &mut handed => match lent {
@@ -72,7 +75,7 @@ impl LendingPermits {
                     // Its sender leaves the queue only to hand over a permit.
                     Err(_) => return Shared::grant(&self.shared, flow),
                 },
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(LOOK) => Shared::look(&self.shared),
             }
         }
     }
@@ -107,6 +110,18 @@ impl Shared {
         Lent { shared: shared.clone(), flow }
     }
 
+    /// Hands out what stalled flows do not keep any more; once in a while, however many wait.
+    fn look(shared: &Arc<Self>) {
+        {
+            let mut state = shared.state.lock();
+            if state.looked.is_some_and(|looked| looked.elapsed() < LOOK / 2) {
+                return;
+            }
+            state.looked = Some(Instant::now());
+        }
+        Self::serve(shared);
+    }
+
     /// Hands out what can be handed out now.
     fn serve(shared: &Arc<Self>) {
         while let Some((flow, sender)) = shared.next() {
@@ -120,7 +135,7 @@ impl Shared {
     /// The next one to be served, whose permit is counted by now.
     fn next(&self) -> Option<(Flow, oneshot::Sender<Lent>)> {
         let mut state = self.state.lock();
-        let State { held, queue } = &mut *state;
+        let State { held, queue, .. } = &mut *state;
         let counted: usize = held
             .iter()
             .filter(|(flow, _)| !self.pulses.has_stalled(**flow))

@@ -114,6 +114,20 @@ async fn overload_and_failure_are_tried_again() {
     strike_all(cases).await;
 }
 
+/// A manifest that comes byte by byte never stops moving, and must not keep the run from ending.
+#[tokio::test]
+async fn a_document_that_trickles_is_given_up() {
+    let mut bench = Bench::new();
+    bench.idle = SHORT;
+    let drip = Fault::Drip { bytes: 1, every: SHORT / 8 };
+    bench.source.on("GET", Kind::Manifest).containing("manifests/v2").fail(drip);
+    let report = bench.sync().await;
+    let failure = report.only_failure("v2");
+    assert!(failure.message.contains("comes too slowly"), "{failure:?}");
+    assert_eq!(failure.attempts, ATTEMPTS);
+    bench.assert_arrived_but("v2").await;
+}
+
 #[tokio::test]
 async fn cut_connections_are_tried_again() {
     strike_all([

@@ -1,26 +1,41 @@
 //! Reads the bodies of answers: small ones whole, blobs chunk by chunk.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use reqwest::Response;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::{Failed, Origin, Try};
 use crate::metrics::NoAnswer;
 use crate::registry::answer::Answer;
 use crate::registry::call::Call;
 use crate::registry::failure;
-use crate::repository::{Cause, Error, Result};
+use crate::repository::{Cause, Error, ErrorKind, Result};
+
+/// As slowly as an answer that is no blob may come, in bytes a second: one that comes byte by byte
+/// would keep its run from ending.
+const SLOWEST: usize = 1 << 10;
+/// And it may take so many idle time-outs in addition.
+const IDLE_TIMES: u32 = 5;
 
 impl Origin {
-    /// Reads a body to its end, at most `limit` bytes of it.
+    /// Reads a body to its end, at most `limit` bytes of it, and in a time that grows with its length.
     pub(super) async fn read(&self, mut response: Response, limit: usize) -> Try<Answer> {
         let (status, headers, url) =
             (response.status(), response.headers().clone(), response.url().clone());
         let idle = self.settings.timeouts.idle;
+        let began = Instant::now();
         let mut body = BytesMut::new();
         loop {
+            let sending = Duration::from_secs((body.len() / SLOWEST) as u64);
+            if began.elapsed() > IDLE_TIMES * idle + sending {
+                let message = "the answer comes too slowly".to_owned();
+                let cause = Cause::Transport { kind: ErrorKind::TimedOut, message };
+                return Err(self.broke_off(cause));
+            }
             match timeout(idle, response.chunk()).await {
                 Err(_) => return Err(self.broke_off(Cause::TimedOut(idle))),
                 Ok(Err(error)) => return Err(self.broke_off(failure::cause(&error))),
