@@ -15,7 +15,8 @@ use crate::run::{Run, SyncOptions};
 use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::{
-    Action, Counts, ImageReport, Keep, Mode, Removed, RuleReport, RunProgress, Scope, WhatBecame,
+    Action, Counts, ImageReport, Keep, Mode, RULES, Removed, RuleReport, RunProgress, Scope,
+    WhatBecame,
 };
 use crate::transfer::TransferTotals;
 
@@ -41,9 +42,6 @@ pub struct Args {
     #[arg(long)]
     dry_run: bool,
 }
-
-/// Rules under way at once: what bounds the work is each registry's window.
-const RULES: usize = 16;
 
 /// The document that `--output json` prints.
 #[derive(Serialize)]

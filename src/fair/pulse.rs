@@ -97,7 +97,7 @@ impl Pulses {
         }
     }
 
-    /// Whether the flow is watched and has made no progress for a few seconds.
+    /// Whether the flow is watched and has made no progress for a while.
     pub fn has_stalled(&self, flow: Flow) -> bool {
         self.lock().get(&flow).is_some_and(Pulse::has_stalled)
     }

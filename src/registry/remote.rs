@@ -126,10 +126,7 @@ fn may_be_about_head(error: &Error) -> bool {
 impl RemoteRepository {
     async fn resolve_by_reading(&self, reference: &Reference) -> Result<Option<Resolved>> {
         let manifest = self.manifest(reference).await?;
-        Ok(manifest.map(|manifest| Resolved {
-            digest: manifest.digest,
-            media_type: Some(manifest.media_type),
-        }))
+        Ok(manifest.map(Resolved::from))
     }
 }
 

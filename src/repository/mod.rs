@@ -57,6 +57,13 @@ pub struct Resolved {
     pub media_type: Option<String>,
 }
 
+/// What was read of a manifest says the same, and proves it.
+impl From<Manifest> for Resolved {
+    fn from(manifest: Manifest) -> Self {
+        Self { digest: manifest.digest, media_type: Some(manifest.media_type) }
+    }
+}
+
 /// A blob's bytes from some offset on. They are not verified: the reader hashes them.
 pub struct BlobReader {
     /// The first byte that will come. 0 where the server ignored the offset asked for.

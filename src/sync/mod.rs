@@ -45,8 +45,8 @@ pub use progress::{RunProgress, Snapshot};
 pub use report::{Action, Counts, ImageReport, Removed, RuleReport, WhatBecame};
 pub use scope::Scope;
 
-/// Rules under way at once: what bounds the work is each registry's window.
-const RULES: usize = 16;
+/// Rules of one command under way at once: what bounds the work is each registry's window.
+pub const RULES: usize = 16;
 /// Repositories of one rule under way at once.
 const REPOSITORIES: usize = 16;
 /// Images being moved at once, in the whole process. Bounds memory.

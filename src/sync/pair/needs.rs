@@ -121,8 +121,7 @@ impl Pair<'_> {
         // have not fetched yet.
         if source.is_none() && self.only.is_none() && matches!(item.reference, Reference::Tag(_)) {
             let manifest = self.source.manifest(&item.reference).await?;
-            source =
-                manifest.map(|it| Resolved { digest: it.digest, media_type: Some(it.media_type) });
+            source = manifest.map(Resolved::from);
             if source.is_some() {
                 self.source.look_up_by_reading();
             }
