@@ -74,13 +74,27 @@ async fn add_registry<'a>(
             selected.repositories.insert(address(repository.clone()), true);
         }
     } else if listed.insert(host) {
-        for name in stores.repositories(&pattern.store, flow).await? {
+        let below = prefixes_in(rule, host);
+        for name in stores.repositories(&pattern.store, &below, flow).await? {
             if rule.matches(host, &name) {
                 selected.repositories.entry(address(name)).or_insert(false);
             }
         }
     }
     Ok(())
+}
+
+/// What the repositories that the rule's patterns select in this registry are at or below.
+fn prefixes_in<'a>(rule: &'a Repositories, host: &RegistryHost) -> Vec<&'a str> {
+    let patterns = rule.included.iter().filter_map(|included| match included {
+        Included::Registry(pattern) => Some(pattern),
+        Included::Layouts(_) => None,
+    });
+    let patterns = patterns.filter(|pattern| pattern.store.registry() == Some(host));
+    patterns
+        .filter(|pattern| pattern.repository().is_none())
+        .map(SourcePattern::literal_prefix)
+        .collect()
 }
 
 async fn add_layouts<'a>(

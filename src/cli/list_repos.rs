@@ -14,12 +14,13 @@ use crate::oci::{RegistryHost, RepositoryName};
 /// List the repositories of a registry
 ///
 /// Lists the repositories that the credentials can see, in registries with the `_catalog` endpoint.
-/// Docker Hub and GHCR do not have it.
+/// GHCR lists those of one owner, through GitHub's API. Docker Hub lists none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   tranship list-repos registry.example.com
   tranship list-repos registry.example.com/acme           acme and everything below it
+  tranship list-repos ghcr.io/acme                        the packages of one owner
   tranship list-repos 'registry.example.com/acme/*/app'")]
 pub struct Args {
     /// HOST, HOST/PREFIX, or HOST/PATTERN with wildcards as in the source of a rule
@@ -44,6 +45,15 @@ enum Filter {
 }
 
 impl Filter {
+    /// What all that match are at or below.
+    fn prefix(&self) -> &str {
+        match self {
+            Self::All => "",
+            Self::Below(prefix) => prefix.as_str(),
+            Self::Matching(pattern) => pattern.literal_prefix(),
+        }
+    }
+
     fn matches(&self, repository: &RepositoryName) -> bool {
         match self {
             Self::All => true,
@@ -90,8 +100,10 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let registries = session::reach(global, &args.reach)?;
     let Wanted { registry: host, filter } = args.registry;
     let registry = registries.open(&host)?;
+    let below = [filter.prefix()];
     let mut repositories =
-        signals::unless_stopped(async { Ok(registry.repositories(Flow::ALONE).await?) }).await?;
+        signals::unless_stopped(async { Ok(registry.repositories(&below, Flow::ALONE).await?) })
+            .await?;
     repositories.retain(|repository| filter.matches(repository));
     repositories.sort_unstable();
     repositories.dedup();

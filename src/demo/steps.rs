@@ -47,7 +47,7 @@ async fn prepare(scene: &Scene) -> Result<Step, DemoError> {
     let (registries, _) = scene.open(&scene.config()?)?;
     let host = host(&source.address)?;
     let mut found = BTreeSet::new();
-    for name in registries.open(&host)?.repositories(Flow::ALONE).await? {
+    for name in registries.open(&host)?.repositories(&[""], Flow::ALONE).await? {
         let repository = registries.open(&host)?.repository(Flow::ALONE, name.clone(), false);
         let mut tags: Vec<Tag> = repository.tags().await?.unwrap_or_default();
         tags.retain(|tag| derived::parse(tag).is_none());

@@ -31,7 +31,7 @@ const MAX_PAGES: usize = 10_000;
 /// What a list holds at most, to bound memory.
 const MAX_ENTRIES: usize = 5_000_000;
 /// One page. Registries that ignore the page size send 100 000 tags at once.
-const MAX_PAGE_BYTES: usize = 64 << 20;
+pub(super) const MAX_PAGE_BYTES: usize = 64 << 20;
 /// Pages without entries that are followed in a row: registries that leave out what the credentials
 /// may not see send some.
 const MAX_EMPTY_PAGES: u32 = 100;
@@ -139,31 +139,40 @@ impl Registry {
     }
 }
 
-struct Pages<'a> {
+/// A list, page by page.
+pub(super) struct Pages<'a> {
     origin: &'a Origin,
     /// Asks for the first page.
-    first: Call<'a>,
+    pub first: Call<'a>,
     /// What a page must be; an answer of another type is something else.
     media_type: Option<&'static str>,
 }
 
 impl<'a> Pages<'a> {
-    fn new(origin: &'a Origin, mut first: Call<'a>, page_bytes: usize) -> Self {
+    pub fn new(origin: &'a Origin, mut first: Call<'a>, page_bytes: usize) -> Self {
         first.limit = page_bytes;
         Self { origin, first, media_type: None }
     }
 
+    /// All names in a list of tags or of repositories.
+    async fn names<N: FromStr>(&self) -> Result<std::result::Result<Vec<N>, Answer>> {
+        self.names_in(|page: Names| page.tags.unwrap_or_default(), |name| name.parse().ok()).await
+    }
+
     /// All names in the list, but for those that are not valid: Artifactory lists digests among the
     /// tags. `Err` of `Ok`: see `each`.
-    async fn names<N: FromStr>(&self) -> Result<std::result::Result<Vec<N>, Answer>> {
+    pub async fn names_in<P: DeserializeOwned, N>(
+        &self,
+        page: fn(P) -> Vec<Option<String>>,
+        parse: impl Fn(&str) -> Option<N>,
+    ) -> Result<std::result::Result<Vec<N>, Answer>> {
         let (mut names, mut example, mut invalid) = (Vec::new(), None, 0_usize);
-        let page = |page: Names| page.tags.unwrap_or_default();
         let take = |page: Vec<Option<String>>| {
             for name in page.into_iter().flatten() {
-                match name.parse() {
-                    Ok(name) => names.push(name),
-                    Err(_) if name.parse::<Digest>().is_ok() => {}
-                    Err(_) => {
+                match parse(&name) {
+                    Some(name) => names.push(name),
+                    None if name.parse::<Digest>().is_ok() => {}
+                    None => {
                         invalid += 1;
                         example.get_or_insert(name);
                     }

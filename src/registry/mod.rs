@@ -31,13 +31,13 @@ mod window;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, LazyLock, OnceLock};
 
 use parking_lot::Mutex;
 
 use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
-use crate::repository::Repository;
+use crate::repository::{Repository, Result};
 pub use limits::Limits;
 use mounts::Mounts;
 use origin::Origin;
@@ -49,8 +49,12 @@ use uploads::Style;
 /// One registry. Shared by all transfers that touch it.
 pub struct Registry {
     origin: Origin,
+    api: Option<Api>,
     facts: Facts,
 }
+
+/// The product's own API, at another host than the registry. Set up when it is first needed.
+type Api = LazyLock<Result<Origin>, Box<dyn FnOnce() -> Result<Origin> + Send>>;
 
 /// What was learnt about a registry by talking to it.
 #[derive(Debug, Default)]
@@ -71,8 +75,8 @@ struct Facts {
 }
 
 impl Registry {
-    fn new(origin: Origin) -> Arc<Self> {
-        Arc::new(Self { origin, facts: Facts::default() })
+    fn new(origin: Origin, api: Option<Api>) -> Arc<Self> {
+        Arc::new(Self { origin, api, facts: Facts::default() })
     }
 
     pub fn host(&self) -> &RegistryHost {

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::auth::{Credential, CredentialStore, ExplicitCredential};
-use super::origin::Origin;
+use super::auth::{Authentication, Credential, CredentialStore, ExplicitCredential};
+use super::origin::{Login, Origin};
 use super::vendor;
-use super::{Limits, Registry, Settings, Timeouts, Tls};
+use super::{Api, Limits, Registry, Settings, Timeouts, Tls};
 use crate::config::{Insecure, RegistryConfig};
 use crate::fair::Pulses;
 use crate::http::RetryPolicy;
@@ -109,7 +109,7 @@ impl Registries {
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());
         }
-        let registry = Registry::new(self.origin(host, self.credentials.clone())?);
+        let registry = self.registry(host, self.credentials.clone())?;
         open.insert(host.clone(), registry.clone());
         Ok(registry)
     }
@@ -117,18 +117,44 @@ impl Registries {
     /// The registry at this host with this credential, whatever else is configured.
     /// For `login`, which tries a credential before it is kept.
     pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
-        Ok(Registry::new(self.origin(host, Arc::new(CredentialStore::only(credential)))?))
+        self.registry(host, Arc::new(CredentialStore::only(credential)))
     }
 
-    /// A host of its own: its configuration, limits and metrics.
-    fn origin(&self, host: &RegistryHost, credentials: Arc<CredentialStore>) -> Result<Origin> {
+    fn registry(
+        &self,
+        host: &RegistryHost,
+        credentials: Arc<CredentialStore>,
+    ) -> Result<Arc<Registry>> {
+        let vendor = vendor::of(host);
+        let login = |authentication| Login {
+            registry: host.clone(),
+            authentication,
+            credentials: credentials.clone(),
+        };
+        let own = login(Authentication::Negotiated);
+        let metrics = self.metrics.registry(host);
+        let origin =
+            Origin::new(host.clone(), vendor.dialect(), self.settings(host)?, own, metrics)?;
+        let api = vendor.api().map(|api| -> Result<Api> {
+            let (settings, login) = (self.settings(&api)?, login(Authentication::Secret));
+            let metrics = self.metrics.clone();
+            Ok(LazyLock::new(Box::new(move || {
+                let metrics = metrics.registry(&api);
+                Origin::new(api, vendor.dialect(), settings, login, metrics)
+            })))
+        });
+        Ok(Registry::new(origin, api.transpose()?))
+    }
+
+    /// How a host is spoken to: its configuration and its limits.
+    fn settings(&self, host: &RegistryHost) -> Result<Settings> {
         let config = self.configs.get(host).unwrap_or(&self.default);
         let tls = tls_of(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
         // One that cannot be read is an error of its own, when it is opened.
         let others = self.configs.iter().filter(|(other, _)| *other != host);
         let others =
             others.filter_map(|(other, config)| Some((other.to_string(), tls_of(config).ok()?)));
-        let settings = Settings {
+        Ok(Settings {
             tls,
             others: others.collect(),
             limits: self.limits(host, config),
@@ -137,10 +163,7 @@ impl Registries {
             timeouts: Timeouts::new(config.idle_timeout),
             policy: self.policy,
             jitter: self.jitter,
-        };
-        let metrics = self.metrics.registry(host);
-        let dialect = vendor::of(host).dialect();
-        Origin::new(host.clone(), dialect, settings, credentials, metrics)
+        })
     }
 
     /// The limits that hold at this host already, if they are as configured; else new ones.

@@ -98,11 +98,17 @@ impl Stores {
         }
     }
 
-    /// The names of all repositories that a store holds, in no order. For a store that holds one,
-    /// this is the name of its file or folder.
-    pub async fn repositories(&self, store: &Store, flow: Flow) -> Result<Vec<RepositoryName>> {
+    /// The names of all repositories that a store holds at or below these paths, and maybe of others,
+    /// in no order. The empty path is above all. For a store that holds one, this is the name of its
+    /// file or folder.
+    pub async fn repositories(
+        &self,
+        store: &Store,
+        below: &[&str],
+        flow: Flow,
+    ) -> Result<Vec<RepositoryName>> {
         match store {
-            Store::Registry(host) => self.registries.open(host)?.repositories(flow).await,
+            Store::Registry(host) => self.registries.open(host)?.repositories(below, flow).await,
             Store::Folder(folder) => Layouts::below(folder).await,
             Store::Layout(path) | Store::Archive(path) => Ok(vec![repository_of(path)]),
         }

@@ -226,8 +226,10 @@ impl Syncer {
         let (repositories, others) = match scope.repositories(rule) {
             Some(repositories) => (repositories, listed().get(&key()).cloned().unwrap_or_default()),
             None => {
-                let mut all = self.stores.repositories(&rule.source.store, spec.flow).await?;
-                all.retain(|repository| rule.source.matches(repository));
+                let source = &rule.source;
+                let below = [source.literal_prefix()];
+                let mut all = self.stores.repositories(&source.store, &below, spec.flow).await?;
+                all.retain(|repository| source.matches(repository));
                 listed().insert(key(), all.clone());
                 (all, Vec::new())
             }

@@ -45,6 +45,7 @@ mod faults_auth;
 mod faults_source;
 mod faults_target;
 mod fuzz;
+mod ghcr_packages;
 mod harness;
 mod layout_conformance;
 mod layout_crash;

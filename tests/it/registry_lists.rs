@@ -172,6 +172,6 @@ async fn repositories_go_on_behind_a_full_page_too() {
     for at in 0..1001 {
         server.create_repository(&format!("acme/app-{at:04}"));
     }
-    let found = open(&server).repositories(Flow::ALONE).await.unwrap();
+    let found = open(&server).repositories(&[""], Flow::ALONE).await.unwrap();
     assert_eq!(found.len(), 1001);
 }

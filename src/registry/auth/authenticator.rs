@@ -31,10 +31,22 @@ use crate::metrics::{RegistryMetrics, TokenOutcome};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::transport::TokenClients;
 
+/// How the requests to an origin are authorized.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authentication {
+    /// As its answers demand, like a registry.
+    Negotiated,
+    /// By the secret itself as a bearer token (RFC 6750), from the first request on: for APIs, which do
+    /// not say what they want.
+    Secret,
+}
+
 /// What an [`Authenticator`] is made of.
 pub struct Parts {
+    /// Whose credentials are sent.
     pub registry: RegistryHost,
-    /// Scheme, host and port that the registry is spoken to at.
+    pub authentication: Authentication,
+    /// Scheme, host and port that the origin is spoken to at.
     pub base: Url,
     pub credentials: Arc<CredentialStore>,
     /// For the registry. It must not follow redirects and must have a connect time-out.
@@ -47,7 +59,7 @@ pub struct Parts {
     pub metrics: Arc<RegistryMetrics>,
 }
 
-/// Authorizes the requests to one registry. See the module's description.
+/// Authorizes the requests to one origin. See the module's description.
 pub struct Authenticator {
     parts: Parts,
     tokens: TokenClient,
@@ -68,7 +80,7 @@ enum Proof {
     Nothing,
     /// Nothing, and this request probes. The gate opens when the guard is taken out or dropped.
     Probe(Mutex<Option<OwnedMutexGuard<()>>>),
-    Basic(Credential),
+    Credential(Credential),
     Token(Arc<Issued>),
 }
 
@@ -85,7 +97,7 @@ impl fmt::Debug for Authorization {
         match &self.proof {
             Proof::Nothing => f.write_str("Authorization(none)"),
             Proof::Probe(_) => f.write_str("Authorization(none, probing)"),
-            Proof::Basic(_) => f.write_str("Authorization(basic)"),
+            Proof::Credential(_) => f.write_str("Authorization(credential)"),
             Proof::Token(issued) => write!(f, "Authorization({issued:?})"),
         }
     }
@@ -122,6 +134,12 @@ impl Authenticator {
     /// header and the duty to find out; the others wait, as long as the time-outs of its request
     /// allow.
     pub async fn authorize(&self, scope: &Scope) -> Result<Authorization, AuthError> {
+        if self.parts.authentication == Authentication::Secret {
+            return Ok(carrying(self.find(scope).await?, |credential| match credential {
+                Credential::Password { password: secret, .. }
+                | Credential::RefreshToken(secret) => credential::bearer(secret),
+            }));
+        }
         let known = || self.learned.lock().scheme(scope);
         let scheme = match known() {
             Some(scheme) => scheme,
@@ -165,6 +183,10 @@ impl Authenticator {
         used: &Authorization,
         headers: &HeaderMap,
     ) -> Result<bool, AuthError> {
+        if self.parts.authentication == Authentication::Secret {
+            let Proof::Credential(refused) = &used.proof else { return Ok(false) };
+            return Ok(self.renew(scope, Some(refused)).await?.is_some());
+        }
         let mut challenges = challenge::parse(headers);
         if challenges.is_empty() && matches!(used.proof, Proof::Nothing | Proof::Probe(_)) {
             // gcr.io answers some requests with a 401 without a challenge, but never this one.
@@ -255,7 +277,9 @@ impl Authenticator {
                 learned.set_demand(scope, demanded.as_deref());
                 Ok(true)
             }
-            (Proof::Basic(refused), _) => Ok(self.renew(scope, Some(refused)).await?.is_some()),
+            (Proof::Credential(refused), _) => {
+                Ok(self.renew(scope, Some(refused)).await?.is_some())
+            }
             (Proof::Nothing | Proof::Probe(_), _) if basic => self.try_basic(scope).await,
             (_, Some(Err(error))) => Err(error),
             _ => Ok(false),
@@ -314,16 +338,13 @@ impl Authenticator {
 
     async fn with_password(&self, scope: &Scope) -> Result<Authorization, AuthError> {
         let credential = self.find(scope).await?;
-        let header = match &credential {
-            None => None,
-            Some(Credential::Password { username, password }) => {
-                credential::basic(username, password)
-            }
-            Some(Credential::RefreshToken(_)) => {
-                return Err(AuthError::IdentityToken { registry: self.parts.registry.to_string() });
-            }
-        };
-        Ok(Authorization { header, proof: credential.map_or(Proof::Nothing, Proof::Basic) })
+        if let Some(Credential::RefreshToken(_)) = credential {
+            return Err(AuthError::IdentityToken { registry: self.parts.registry.to_string() });
+        }
+        Ok(carrying(credential, |credential| match credential {
+            Credential::Password { username, password } => credential::basic(username, password),
+            Credential::RefreshToken(_) => None,
+        }))
     }
 
     /// Fetches a token; once more if the credentials turn out to have been replaced meanwhile.
@@ -401,6 +422,15 @@ impl Authenticator {
         metrics.answered(&Method::GET, answer.status());
         challenge::parse(answer.headers())
     }
+}
+
+/// An authorization that carries the credential, if there is one.
+fn carrying(
+    credential: Option<Credential>,
+    header: fn(&Credential) -> Option<HeaderValue>,
+) -> Authorization {
+    let header = credential.as_ref().and_then(header);
+    Authorization { header, proof: credential.map_or(Proof::Nothing, Proof::Credential) }
 }
 
 #[cfg(test)]

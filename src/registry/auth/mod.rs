@@ -27,7 +27,7 @@ mod tests;
 mod token;
 mod token_cache;
 
-pub use authenticator::{Authenticator, Authorization, Parts};
+pub use authenticator::{Authentication, Authenticator, Authorization, Parts};
 pub use credential::Credential;
 pub use credentials::{CredentialStore, ExplicitCredential};
 pub use error::AuthError;

@@ -136,6 +136,7 @@ fn authenticator(base: &str, entry: Option<&str>, clock: &ManualClock) -> Authen
 fn with_store(base: &str, store: CredentialStore, clock: &ManualClock) -> Authenticator {
     let registry = "127.0.0.1:5000".parse().unwrap();
     let parts = Parts {
+        authentication: Authentication::Negotiated,
         base: base.parse().unwrap(),
         credentials: Arc::new(store),
         client: client(),

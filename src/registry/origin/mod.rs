@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::answer::Answer;
-use super::auth::{Authenticator, CredentialStore, Parts, Scope};
+use super::auth::{Authentication, Authenticator, CredentialStore, Parts, Scope};
 use super::call::{Call, MAX_ERROR_BODY, What};
 use super::dialect::Dialect;
 use super::limits::Limits;
@@ -52,7 +52,15 @@ pub struct Settings {
     pub jitter: fn() -> f64,
 }
 
-/// One scheme, host and port, with its credentials, limits and metrics.
+/// Whose credentials the requests to an origin carry, and how.
+pub(super) struct Login {
+    pub registry: RegistryHost,
+    pub authentication: Authentication,
+    pub credentials: Arc<CredentialStore>,
+}
+
+/// One scheme, host and port, with its credentials, limits and metrics: a registry, or the API that a
+/// product has at another host.
 pub(super) struct Origin {
     pub host: RegistryHost,
     /// `https://host/v2/`.
@@ -99,7 +107,7 @@ impl Origin {
         host: RegistryHost,
         dialect: &'static dyn Dialect,
         settings: Settings,
-        credentials: Arc<CredentialStore>,
+        login: Login,
         metrics: Arc<RegistryMetrics>,
     ) -> Result<Self> {
         let failed = |cause| Error::new("set up", host.to_string(), cause);
@@ -113,9 +121,10 @@ impl Origin {
         let configured = settings.others.clone();
         let token_clients = TokenClients::new(&transport, &base, &settings.tls, configured);
         let parts = Parts {
-            registry: host.clone(),
+            registry: login.registry,
+            authentication: login.authentication,
             base: base.clone(),
-            credentials,
+            credentials: login.credentials,
             client: transport.api().clone(),
             allowed_realms: settings.auth_realms.clone(),
             clock: Arc::new(std::time::Instant::now),

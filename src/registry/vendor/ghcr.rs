@@ -1,12 +1,26 @@
-//! GitHub Container Registry.
+//! GitHub Container Registry. Its packages are listed by GitHub's REST API ("List packages for an
+//! organization" and "for a user"), one owner at a time.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use serde::Deserialize;
 
 use super::Vendor;
-use crate::oci::RegistryHost;
+use crate::fair::Flow;
+use crate::oci::{RegistryHost, RepositoryName};
+use crate::registry::Registry;
+use crate::registry::auth::Scope;
+use crate::registry::call::What;
 use crate::registry::dialect::Dialect;
+use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
+use crate::registry::operation::Operation;
+use crate::repository::{Cause, Error, Result};
+
+/// An owner has one of the two.
+const KINDS_OF_OWNERS: [&str; 2] = ["orgs", "users"];
 
 #[derive(Debug)]
 pub(super) struct Ghcr;
@@ -19,6 +33,13 @@ impl Dialect for Ghcr {
     }
 }
 
+/// An entry of a list of packages.
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+}
+
+#[async_trait]
 impl Vendor for Ghcr {
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.name() == "ghcr.io"
@@ -26,6 +47,62 @@ impl Vendor for Ghcr {
 
     fn dialect(&self) -> &'static dyn Dialect {
         &Ghcr
+    }
+
+    fn api(&self) -> Option<RegistryHost> {
+        "api.github.com".parse().ok()
+    }
+
+    async fn repositories(
+        &self,
+        registry: &Registry,
+        below: &[&str],
+        flow: Flow,
+    ) -> Result<Vec<RepositoryName>> {
+        let owner = |path: &&str| path.split('/').next().unwrap_or_default().to_owned();
+        let owners: BTreeSet<String> = below.iter().map(owner).collect();
+        if owners.contains("") {
+            let cause = Cause::Unsupported(
+                "GitHub lists the packages of one owner at a time: begin with the owner, as in \
+                 `ghcr.io/acme/**`"
+                    .to_owned(),
+            );
+            let step = Operation::ListRepositories.step();
+            return Err(Error::new(step, registry.host().to_string(), cause));
+        }
+        let mut all = Vec::new();
+        for owner in owners {
+            all.extend(packages(registry, &owner, flow).await?);
+        }
+        Ok(all)
+    }
+}
+
+/// The repositories of an owner whose packages the credentials may see.
+async fn packages(registry: &Registry, owner: &str, flow: Flow) -> Result<Vec<RepositoryName>> {
+    let api = registry.api()?;
+    let (scope, shown) = (Scope::base(), format!("{}/{owner}", registry.host()));
+    let list = |kind: &str| {
+        let mut url = api.base.clone();
+        url.set_path(&format!("/{kind}/{owner}/packages"));
+        url.set_query(Some("package_type=container&per_page=100"));
+        let accept = HeaderValue::from_static("application/vnd.github+json");
+        let what = What::Name(&shown);
+        api.request(Operation::ListRepositories, what, Method::GET, url, &scope, flow)
+            .header(header::ACCEPT, accept)
+    };
+    let name = |page: Vec<Package>| page.into_iter().map(|package| Some(package.name)).collect();
+    let [organization, user] =
+        KINDS_OF_OWNERS.map(|kind| Pages::new(api, list(kind), MAX_PAGE_BYTES));
+    let repository = |name: &str| format!("{owner}/{name}").parse().ok();
+    match organization.names_in(name, repository).await? {
+        Ok(names) => return Ok(names),
+        Err(answer) if answer.status == StatusCode::NOT_FOUND => {}
+        Err(answer) => return Err(organization.first.refused(&answer)),
+    }
+    match user.names_in(name, repository).await? {
+        Ok(names) => Ok(names),
+        Err(answer) => Err(user.first.refused(&answer)),
     }
 }
 

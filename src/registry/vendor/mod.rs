@@ -2,10 +2,9 @@
 //! has only what it does differently.
 //!
 //! - [`Dialect`]: how its answers are read, for the request pipeline. Pure.
-//! - [`Vendor`]: what it offers beyond the specification, by requests to the registry. No product uses
-//!   an API at another host yet. Such a host is an [`Origin`](super::origin::Origin) of its own, with
-//!   credentials, limits and metrics: `Registries::origin` makes one of any host, and the [`Registry`]
-//!   would hold it beside its own.
+//! - [`Vendor`]: what it offers beyond the specification, by requests to the registry or to an API of
+//!   its own at another host. Such a host is an [`Origin`] of its own, with limits, metrics and a
+//!   `[registry]` entry; it gets the credentials of the registry.
 
 mod docker_hub;
 mod generic;
@@ -22,9 +21,10 @@ use async_trait::async_trait;
 
 use super::Registry;
 use super::dialect::Dialect;
+use super::origin::Origin;
 use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
-use crate::repository::Result;
+use crate::repository::{Cause, Error, Result};
 
 use docker_hub::DockerHub;
 use generic::Generic;
@@ -41,8 +41,19 @@ pub(super) trait Vendor: Debug + Send + Sync {
         &Generic
     }
 
-    /// Every repository that the credentials may see.
-    async fn repositories(&self, registry: &Registry, flow: Flow) -> Result<Vec<RepositoryName>> {
+    /// The host of its own API, where that is not the registry: `Registry::api`.
+    fn api(&self) -> Option<RegistryHost> {
+        None
+    }
+
+    /// Every repository that the credentials may see and that is at or below one of these paths, or
+    /// more. The empty path is above all.
+    async fn repositories(
+        &self,
+        registry: &Registry,
+        _below: &[&str],
+        flow: Flow,
+    ) -> Result<Vec<RepositoryName>> {
         registry.catalog(flow).await
     }
 
@@ -72,9 +83,25 @@ fn is_within(host: &RegistryHost, domain: &str) -> bool {
 }
 
 impl Registry {
-    /// Every repository that the credentials may see, as far as the product can list them.
-    pub async fn repositories(&self, flow: Flow) -> Result<Vec<RepositoryName>> {
-        of(self.host()).repositories(self, flow).await
+    /// Every repository that the credentials may see and that is at or below one of these paths, or
+    /// more. The empty path is above all.
+    ///
+    /// # Errors
+    /// Among others, the product cannot list all that is below such a path.
+    pub async fn repositories(&self, below: &[&str], flow: Flow) -> Result<Vec<RepositoryName>> {
+        of(self.host()).repositories(self, below, flow).await
+    }
+
+    /// The product's own API.
+    ///
+    /// # Errors
+    /// It has none at another host, or the connection to it cannot be set up.
+    fn api(&self) -> Result<&Origin> {
+        let Some(api) = &self.api else {
+            let cause = Cause::Unsupported("it has no API of its own".to_owned());
+            return Err(Error::new("set up", self.host().to_string(), cause));
+        };
+        api.as_ref().map_err(Clone::clone)
     }
 
     /// What an operator has to do after deletions, before their space is free.

@@ -292,6 +292,10 @@ async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> Option<Head> {
     let request_line = lines.next_line().await.ok()??;
     let mut words = request_line.split(' ');
     let (method, target) = (words.next()?.to_owned(), words.next()?);
+    // A proxy gets the whole address (RFC 9112 §3.2.2).
+    let behind_host = |rest: &'_ str| rest.find('/').map(|at| at + "http://".len());
+    let path_at = target.strip_prefix("http://").and_then(behind_host).unwrap_or_default();
+    let target = &target[path_at..];
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let (path, query) = (decode(path), query.to_owned());
     let mut headers = HeaderMap::new();
