@@ -9,9 +9,7 @@ use url::Url;
 
 use super::alert::Alert;
 use super::message;
-use crate::config::{
-    NotifyFormat, Receiver, SecretSource, WebhookUrl, is_loopback, may_carry_secrets,
-};
+use crate::config::{NotifyFormat, Receiver, SecretSource, WebhookUrl, may_carry_secrets};
 use crate::http::client;
 use crate::http::send::{SendError, send};
 use crate::secret::{Environment, SecretError, read_secret};
@@ -45,7 +43,7 @@ pub(super) async fn deliver(
     let body = body.map_err(|error| SendError::permanent(error.to_string()))?;
     let url = address(receiver, environment).await?;
     let headers = headers(receiver, environment).await?;
-    let client = client(&url, time_limit)?;
+    let client = client(time_limit)?;
     send(client.post(url).headers(headers).body(body)).await
 }
 
@@ -91,7 +89,6 @@ fn unread(error: SecretError) -> SendError {
 }
 
 /// Alerts are rare, so connections are not kept.
-fn client(url: &Url, time_limit: Duration) -> reqwest::Result<Client> {
-    let builder = client::builder().timeout(time_limit).connect_timeout(time_limit);
-    if is_loopback(url) { builder.no_proxy() } else { builder }.build()
+fn client(time_limit: Duration) -> reqwest::Result<Client> {
+    client::builder().timeout(time_limit).connect_timeout(time_limit).build()
 }

@@ -42,9 +42,7 @@ pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
 pub use in_use::InUseSource;
 pub use layout_pattern::LayoutPattern;
-pub use notify::{
-    AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, is_loopback, may_carry_secrets,
-};
+pub use notify::{AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, may_carry_secrets};
 pub use problem::{ConfigError, Problem};
 pub use registry::{Insecure, RegistryConfig};
 pub use rule_kind::RuleKind;

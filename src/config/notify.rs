@@ -262,7 +262,7 @@ pub fn may_carry_secrets(url: &Url) -> bool {
 }
 
 /// Whether an address is on this machine.
-pub fn is_loopback(url: &Url) -> bool {
+fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),

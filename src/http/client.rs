@@ -1,8 +1,11 @@
 //! How every HTTP client is set up.
 
-use reqwest::{Client, ClientBuilder};
+use reqwest::{Client, ClientBuilder, Proxy};
 
-/// What all clients have in common: TLS by rustls with ring, no redirects, no hidden retries.
+use super::proxy;
+
+/// What all clients have in common: TLS by rustls with ring, the proxies of the environment, no
+/// redirects, no hidden retries.
 pub fn builder() -> ClientBuilder {
     // Ring builds without cmake, unlike the default provider. An error says that a provider is
     // installed already, which is as good.
@@ -12,4 +15,5 @@ pub fn builder() -> ClientBuilder {
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())
         .referer(false)
+        .proxy(Proxy::custom(|url| proxy::of_environment().of(url).cloned()))
 }

@@ -2,6 +2,7 @@
 //! traces and the daemon's own API have in common.
 //!
 //! - `client`: how every HTTP client is set up; `error`: what an error of one says.
+//! - `proxy`: which requests go through a proxy.
 //! - `body`: reads an answer's body, never more of it than a limit.
 //! - `send`: sends a request of which only success or failure matters.
 //! - `retry`: whether a failed request is tried again, and when; `backoff`: the waits in between.
@@ -14,6 +15,7 @@ mod backoff;
 pub mod body;
 pub mod client;
 pub mod error;
+pub mod proxy;
 pub mod retry;
 pub mod send;
 

@@ -73,12 +73,6 @@ impl RegistryHost {
             _ => &self.0,
         }
     }
-
-    /// Whether the host is this machine, by name or address.
-    pub fn is_loopback(&self) -> bool {
-        let name = self.name().trim_matches(['[', ']']);
-        name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
-    }
 }
 
 impl FromStr for RegistryHost {

@@ -69,18 +69,10 @@ pub struct Transport {
     /// also where the registry itself speaks plain http. Built when first needed.
     foreign: OnceLock<Client>,
     timeouts: Timeouts,
-    /// Without a proxy.
-    direct: bool,
 }
 
 impl Transport {
-    /// `direct`: the registry is on this machine, so no proxy is used, whatever the environment
-    /// says: a proxy elsewhere cannot reach it, and docker and skopeo go around it too.
-    pub fn new(tls: &Tls, timeouts: Timeouts, direct: bool) -> Result<Self, Cause> {
-        let basic = |timeouts| {
-            let builder = basic(timeouts);
-            if direct { builder.no_proxy() } else { builder }
-        };
+    pub fn new(tls: &Tls, timeouts: Timeouts) -> Result<Self, Cause> {
         let api = if tls.http {
             // No TLS will be spoken, so the system's certificates are not read and parsed.
             basic(timeouts).http1_only().tls_certs_only([])
@@ -93,7 +85,7 @@ impl Transport {
         } else {
             build(secured(basic(timeouts).http1_only(), tls)?)?
         };
-        Ok(Self { api, blobs, foreign: OnceLock::new(), timeouts, direct })
+        Ok(Self { api, blobs, foreign: OnceLock::new(), timeouts })
     }
 
     pub fn api(&self) -> &Client {
@@ -126,7 +118,6 @@ pub struct TokenClients {
     configured: Vec<(String, Tls)>,
     ca: Option<Vec<u8>>,
     timeouts: Timeouts,
-    direct: bool,
     /// Built when they are first needed, by host and port.
     others: Mutex<HashMap<String, Client>>,
 }
@@ -144,7 +135,6 @@ impl TokenClients {
             configured,
             ca: tls.ca.clone(),
             timeouts: transport.timeouts,
-            direct: transport.direct,
             others: Mutex::default(),
         }
     }
@@ -158,7 +148,6 @@ impl TokenClients {
             configured: Vec::new(),
             ca: None,
             timeouts: Timeouts::new(None),
-            direct: true,
             others: Mutex::default(),
         }
     }
@@ -179,9 +168,7 @@ impl TokenClients {
             Some((_, tls)) => tls.clone(),
             None => Tls { ca: self.ca.clone(), ..Tls::default() },
         };
-        let builder = basic(self.timeouts);
-        let builder = if self.direct { builder.no_proxy() } else { builder };
-        let client = build(secured(builder, &tls)?)?;
+        let client = build(secured(basic(self.timeouts), &tls)?)?;
         others.insert(with_port, client.clone());
         Ok(client)
     }

@@ -238,3 +238,35 @@ async fn a_proxy_that_is_down_is_named() {
     // There is no way around it.
     assert!(source.requests_since(mark).is_empty());
 }
+
+/// `NO_PROXY` means what it means to docker and skopeo: an entry may name a port.
+#[tokio::test]
+async fn exceptions_from_the_proxy_may_name_a_port() {
+    let proxy = Proxy::start().await;
+    let (source, target) = tokio::join!(LayoutRegistry::start(), LayoutRegistry::start());
+    image().push(&source, "app", "v1").await;
+    let (from, to) = (named(&source), named(&target));
+    let mirror = Mirror::new()
+        .settings(&from, "insecure = \"http\"\nidle_timeout = \"1s\"")
+        .settings(&to, "insecure = \"http\"")
+        .rule("r", &format!("source = \"{from}/app\"\ntarget = \"{to}/app\""));
+    mirror.configure();
+    let run = async |exceptions: &str| {
+        let mut command = mirror.tranship.command();
+        command
+            .args(["sync", "--output", "json"])
+            .env("http_proxy", format!("http://{}", proxy.address))
+            // Set, but empty: lower case counts.
+            .env("NO_PROXY", "")
+            .env("no_proxy", exceptions);
+        Running::new(&mut command).finish().await
+    };
+    // Only the proxy knows the name.
+    let finished = run(&format!("registry.other, {from}")).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(!proxy.seen().iter().any(|line| line.contains(&from)), "{:?}", proxy.seen());
+    // Another port, and only the names below this one.
+    let finished = run("registry.test:1,.registry.test,*.registry.test").await;
+    Report::of(&finished).assert_copied(1, 0);
+    assert_same(&source, &target, "app", "v1").await;
+}

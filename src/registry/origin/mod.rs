@@ -116,8 +116,7 @@ impl Origin {
             format!("{scheme}://{}/v2/", dialect.address(&host)).parse().map_err(|error| {
                 failed(Cause::Protocol(format!("its address is not valid: {error}")))
             })?;
-        let transport =
-            Transport::new(&settings.tls, settings.timeouts, host.is_loopback()).map_err(failed)?;
+        let transport = Transport::new(&settings.tls, settings.timeouts).map_err(failed)?;
         let configured = settings.others.clone();
         let token_clients = TokenClients::new(&transport, &base, &settings.tls, configured);
         let parts = Parts {
