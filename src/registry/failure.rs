@@ -4,6 +4,7 @@ use std::error::Error;
 
 use rustls::AlertDescription;
 
+use super::reach::LedInside;
 use super::resolver::NotResolved;
 use crate::http::describe;
 use crate::http::error::{is_closed, layers};
@@ -11,6 +12,10 @@ use crate::repository::{BodyAborted, Cause, ErrorKind};
 
 /// Why there was no answer, or only a part of one.
 pub(super) fn cause(error: &reqwest::Error) -> Cause {
+    let led_inside = layers(error).find_map(|error| error.downcast_ref::<LedInside>());
+    if let Some(error) = led_inside {
+        return Cause::Protocol(error.to_string());
+    }
     Cause::Transport { kind: kind(error), message: describe(error) }
 }
 

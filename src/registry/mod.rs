@@ -22,6 +22,7 @@ mod origin;
 mod pace;
 mod pagination;
 mod pool;
+mod reach;
 mod remote;
 mod resolver;
 mod transport;

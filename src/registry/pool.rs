@@ -33,6 +33,8 @@ pub struct Registries {
     /// Of all registries that were ever opened, by this and by the ones that it was renewed from.
     limits: Arc<Mutex<HashMap<RegistryHost, Arc<Limits>>>>,
     pulses: Pulses,
+    /// Hosts that count as public, whatever their addresses are.
+    public: Vec<RegistryHost>,
 }
 
 impl Registries {
@@ -60,6 +62,7 @@ impl Registries {
             open: Mutex::default(),
             limits: Arc::default(),
             pulses: Pulses::default(),
+            public: Vec::new(),
         }
     }
 
@@ -86,6 +89,7 @@ impl Registries {
             metrics: self.metrics.clone(),
             limits: Arc::clone(&self.limits),
             pulses: self.pulses.clone(),
+            public: self.public.clone(),
             ..new
         }
     }
@@ -96,6 +100,11 @@ impl Registries {
         let mut opened: Vec<_> = open.values().cloned().collect();
         opened.sort_by(|a, b| a.host().cmp(b.host()));
         opened
+    }
+
+    /// Counts these hosts as public, whatever their addresses are: for tests on one machine.
+    pub fn with_public(self, public: Vec<RegistryHost>) -> Self {
+        Self { public, ..self }
     }
 
     /// Retries as this policy says.
@@ -163,6 +172,7 @@ impl Registries {
             timeouts: Timeouts::new(config.idle_timeout),
             policy: self.policy,
             jitter: self.jitter,
+            is_public: self.public.contains(host),
         })
     }
 

@@ -9,8 +9,9 @@ use reqwest::{Certificate, Client, ClientBuilder, Identity};
 
 use url::Url;
 
+use super::reach::{LedInside, Reach};
 use super::resolver::Resolver;
-use crate::http::{client, describe};
+use crate::http::{client, describe, proxy};
 use crate::repository::Cause;
 
 /// Bounds on every wait. There is no total time-out on a blob, whatever its size.
@@ -68,6 +69,8 @@ pub struct Transport {
     /// For redirects to other hosts: without the client certificate, and with the system's roots
     /// also where the registry itself speaks plain http. Built when first needed.
     foreign: OnceLock<Client>,
+    /// The same, which connects to public addresses only. It has connections of its own.
+    outside: OnceLock<Client>,
     timeouts: Timeouts,
 }
 
@@ -85,7 +88,7 @@ impl Transport {
         } else {
             build(secured(basic(timeouts).http1_only(), tls)?)?
         };
-        Ok(Self { api, blobs, foreign: OnceLock::new(), timeouts })
+        Ok(Self { api, blobs, foreign: OnceLock::new(), outside: OnceLock::new(), timeouts })
     }
 
     pub fn api(&self) -> &Client {
@@ -97,12 +100,20 @@ impl Transport {
     }
 
     /// The client for a redirect away from the registry.
-    pub fn foreign(&self) -> Result<&Client, Cause> {
-        if let Some(client) = self.foreign.get() {
+    pub(super) fn foreign(&self, url: &Url, reach: Reach) -> Result<&Client, Cause> {
+        // A proxy resolves names by itself, and may be in the private network.
+        let only_public = reach == Reach::Public && !is_proxied(url);
+        let client = match reach {
+            Reach::Nowhere => return Err(led_inside(url)),
+            Reach::Public | Reach::Anywhere if only_public => &self.outside,
+            Reach::Public | Reach::Anywhere => &self.foreign,
+        };
+        if let Some(client) = client.get() {
             return Ok(client);
         }
-        let client = build(basic(self.timeouts).http1_only())?;
-        Ok(self.foreign.get_or_init(|| client))
+        let resolver = Arc::new(Resolver { only_public });
+        let built = build(basic(self.timeouts).http1_only().dns_resolver(resolver))?;
+        Ok(client.get_or_init(|| built))
     }
 }
 
@@ -114,7 +125,7 @@ impl Transport {
 pub struct TokenClients {
     own: Client,
     own_host: Option<String>,
-    /// By host, with its port if the entry has one.
+    /// `[registry]` entries, by host, with its port if the entry has one.
     configured: Vec<(String, Tls)>,
     ca: Option<Vec<u8>>,
     timeouts: Timeouts,
@@ -163,9 +174,8 @@ impl TokenClients {
         if let Some(client) = others.get(&with_port) {
             return Ok(client.clone());
         }
-        let configured = self.configured.iter().find(|(it, _)| *it == host || *it == with_port);
-        let tls = match configured {
-            Some((_, tls)) => tls.clone(),
+        let tls = match entry_for(&self.configured, server) {
+            Some(tls) => tls.clone(),
             None => Tls { ca: self.ca.clone(), ..Tls::default() },
         };
         let client = build(secured(basic(self.timeouts), &tls)?)?;
@@ -174,9 +184,25 @@ impl TokenClients {
     }
 }
 
+/// The settings of the `[registry]` entry that names the host of this address.
+pub(super) fn entry_for<'a>(entries: &'a [(String, Tls)], url: &Url) -> Option<&'a Tls> {
+    let host = url.host_str()?;
+    let with_port = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+    entries.iter().find(|(it, _)| *it == host || *it == with_port).map(|(_, tls)| tls)
+}
+
+/// Whether requests to this address go through a proxy.
+pub(super) fn is_proxied(url: &Url) -> bool {
+    proxy::of_environment().of(url).is_some()
+}
+
+fn led_inside(url: &Url) -> Cause {
+    Cause::Protocol(LedInside(url.host_str().unwrap_or_default().to_owned()).to_string())
+}
+
 fn basic(timeouts: Timeouts) -> ClientBuilder {
     client::builder()
-        .dns_resolver(Arc::new(Resolver))
+        .dns_resolver(Arc::new(Resolver { only_public: false }))
         .connect_timeout(timeouts.connect)
         .pool_idle_timeout(Duration::from_secs(30))
         .tcp_keepalive(Duration::from_secs(30))
@@ -208,6 +234,24 @@ fn build(builder: ClientBuilder) -> Result<Client, Cause> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a name stands for is checked on the way to it.
+    #[tokio::test]
+    async fn names_that_lead_inside_are_not_followed() {
+        let transport = Transport::new(&Tls::default(), Timeouts::new(None)).unwrap();
+        let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url: Url =
+            format!("http://localhost:{}/", server.local_addr().unwrap().port()).parse().unwrap();
+        let client = transport.foreign(&url, Reach::Public).unwrap();
+        let error = client.get(url.clone()).send().await.unwrap_err();
+        let cause = super::super::failure::cause(&error);
+        assert!(matches!(&cause, Cause::Protocol(_)), "{cause:?}");
+        assert!(cause.to_string().contains("leads to localhost (127.0.0.1)"), "{cause}");
+        let client = transport.foreign(&url, Reach::Anywhere).unwrap().clone();
+        let asked = tokio::spawn(client.get(url).send());
+        server.accept().await.unwrap();
+        asked.abort();
+    }
 
     #[test]
     fn large_blobs_may_take_longer_to_store() {

@@ -70,6 +70,7 @@ mod mirror_stop;
 mod mirror_tls;
 mod registry_conformance;
 mod registry_lists;
+mod registry_redirects;
 mod registry_suspicion;
 mod remove_extra;
 mod scope;

@@ -11,7 +11,7 @@ use secrecy::SecretString;
 use tranship::config::{Insecure, RegistryConfig};
 use tranship::fair::Flow;
 use tranship::http::{Backoff, RetryPolicy};
-use tranship::oci::{Digest, media_type};
+use tranship::oci::{Digest, RegistryHost, media_type};
 use tranship::registry::auth::Credential;
 use tranship::registry::{Registries, Registry};
 use tranship::repository::{
@@ -24,6 +24,14 @@ use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted};
 
 /// Registries without credentials; two tries of everything.
 fn registries(insecure: Insecure) -> Registries {
+    configured(BTreeMap::new(), insecure)
+}
+
+/// The same with these settings of some of them.
+pub fn configured(
+    configs: BTreeMap<RegistryHost, RegistryConfig>,
+    insecure: Insecure,
+) -> Registries {
     let default = RegistryConfig {
         insecure,
         idle_timeout: Some(Duration::from_millis(500)),
@@ -31,8 +39,7 @@ fn registries(insecure: Insecure) -> Registries {
     };
     let backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(15));
     let policy = RetryPolicy { attempts: 2, backoff, ..RetryPolicy::default() };
-    Registries::new(BTreeMap::new(), default, Environment::new(|_| None), || 0.1)
-        .with_policy(policy)
+    Registries::new(configs, default, Environment::new(|_| None), || 0.1).with_policy(policy)
 }
 
 /// The registry, spoken to over plain http.
@@ -65,7 +72,7 @@ async fn a_header_replaces_no_digest_that_was_asked_for() {
 }
 
 /// Uploads these bytes, in one try.
-async fn upload(to: &Arc<dyn Repository>, bytes: &[u8]) -> Result<()> {
+pub async fn upload(to: &Arc<dyn Repository>, bytes: &[u8]) -> Result<()> {
     let digest = Digest::of(bytes);
     match to.start_upload(&digest, None).await? {
         UploadStart::Present => Ok(()),

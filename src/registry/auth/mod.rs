@@ -31,4 +31,5 @@ pub use authenticator::{Authentication, Authenticator, Authorization, Parts};
 pub use credential::Credential;
 pub use credentials::{CredentialStore, ExplicitCredential};
 pub use error::AuthError;
+pub use realm::is_listed;
 pub use scope::{Access, Scope};

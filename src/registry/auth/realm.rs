@@ -51,7 +51,7 @@ pub fn judge(realm: &Url, registry: &Url, allowed: &[String]) -> Result<Standing
     if !realm.username().is_empty() || realm.password().is_some() {
         return Err("an address with a user name in it is not followed");
     }
-    if allowed.iter().any(|entry| matches_entry(realm, entry)) {
+    if is_listed(realm, allowed) {
         return Ok(Standing::Listed);
     }
     if realm.scheme() == "http" && registry.scheme() == "https" {
@@ -73,6 +73,11 @@ pub fn judge(realm: &Url, registry: &Url, allowed: &[String]) -> Result<Standing
 /// `scheme://host[:port]`, as `auth_realms` wants it.
 pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
+}
+
+/// Whether one of the entries of `auth_realms` names the scheme, host and port of this address.
+pub fn is_listed(url: &Url, allowed: &[String]) -> bool {
+    allowed.iter().any(|entry| matches_entry(url, entry))
 }
 
 fn matches_entry(realm: &Url, entry: &str) -> bool {

@@ -7,12 +7,14 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use url::Url;
 
+use super::reach::network_of;
 use super::{Failed, Origin, Try};
 use crate::fair;
 use crate::http::retry;
 use crate::metrics::WindowKind;
 use crate::registry::auth::{AuthError, Authorization};
 use crate::registry::call::{Call, MAX_ERROR_BODY, What};
+use crate::registry::reach::Network;
 use crate::registry::{failure, link};
 use crate::repository::Cause;
 use crate::trace;
@@ -142,7 +144,7 @@ impl Origin {
         url: &Url,
     ) -> Result<(RequestBuilder, Option<Authorization>), Cause> {
         if !link::same_origin(&self.base, url) {
-            return Ok((self.anonymous(call, url)?, None));
+            return Ok((begin(self.foreign(self.network(), url)?, call, url), None));
         }
         let client = match call.what {
             What::Blob(..) => self.transport.blobs(),
@@ -162,6 +164,7 @@ impl Origin {
         let mut base = call.url.clone();
         // Another host could choose which address of the registry is asked with its credentials.
         let mut has_left = false;
+        let mut from = self.network();
         for _ in 0..MAX_REDIRECTS {
             let address =
                 response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
@@ -173,12 +176,15 @@ impl Origin {
                 })?;
             has_left |= !link::same_origin(&self.base, &url);
             let request = if has_left {
-                self.anonymous(call, &url).map_err(Failed::Final)?
+                begin(self.foreign(from, &url).map_err(Failed::Final)?, call, &url)
             } else {
                 // Whatever authorizes it was accepted with the first request.
                 self.prepare(call, &url).await.map_err(Failed::Final)?.0
             };
             response = self.send(call, request).await?;
+            if has_left && network_of(&response) == Network::Public {
+                from = Network::Public;
+            }
             if retry::is_transient(response.status()) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
             }
@@ -192,11 +198,6 @@ impl Origin {
         ))))
     }
 
-    /// A request without credentials and certificate, to wherever the registry has sent us.
-    fn anonymous(&self, call: &Call<'_>, url: &Url) -> Result<RequestBuilder, Cause> {
-        Ok(begin(self.transport.foreign()?, call, url))
-    }
-
     /// Waits for the headers of the answer.
     async fn send(&self, call: &Call<'_>, request: RequestBuilder) -> Try<Response> {
         let patience = call.patience.unwrap_or(self.settings.timeouts.idle);
@@ -205,12 +206,14 @@ impl Origin {
             Ok(Err(error)) => {
                 let failed = self.broke_off(failure::cause(&error));
                 Err(match failed {
+                    Failed::Connection(cause @ Cause::Protocol(_)) => Failed::Final(cause),
                     Failed::Connection(cause) if error.is_connect() => Failed::Unsent(cause),
                     failed => failed,
                 })
             }
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
+                self.note_network(&response);
                 if !retry::is_transient(response.status()) {
                     self.settings.pulses.progress(call.flow);
                     self.settings.limits.activity.progress(call.traffic());

@@ -4,10 +4,12 @@
 //! - `exchange`: one try. Waits for its turn, authorizes and sends the request, follows redirects.
 //! - `receive`: reads what comes, bounded in bytes and in time.
 //! - `upload`: sends a body that can be read only once, in one try.
+//! - `reach`: how far other hosts may be asked that the registry leads to.
 //! - `pause`: what a refusal means for all other requests.
 
 mod exchange;
 mod pause;
+mod reach;
 mod receive;
 mod upload;
 
@@ -50,6 +52,9 @@ pub struct Settings {
     pub policy: RetryPolicy,
     /// Random numbers from 0 to 1 that spread retries.
     pub jitter: fn() -> f64,
+    /// The registry counts as one on a public address, whatever its address is: for tests, whose
+    /// servers are all on one machine.
+    pub is_public: bool,
 }
 
 /// Whose credentials the requests to an origin carry, and how.
@@ -69,6 +74,7 @@ pub(super) struct Origin {
     pub settings: Settings,
     dialect: &'static dyn Dialect,
     transport: Transport,
+    seen: reach::Seen,
     metrics: Arc<RegistryMetrics>,
     /// The user was told that the pull quota runs low.
     quota_is_low: AtomicBool,
@@ -140,6 +146,7 @@ impl Origin {
             settings,
             dialect,
             transport,
+            seen: reach::Seen::default(),
             metrics,
             quota_is_low: AtomicBool::new(false),
             warned_of_names: AtomicBool::new(false),

@@ -42,6 +42,7 @@ impl Origin {
             sent = request.body(body).send() => match sent {
                 Ok(response) => {
                     self.metrics.answered(&call.method, response.status());
+                    self.note_network(&response);
                     self.read(response, MAX_ERROR_BODY).await
                 }
                 // That the source ended early is not this registry's failure.
