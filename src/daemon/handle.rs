@@ -203,7 +203,7 @@ impl Handle {
     }
 
     pub fn readiness(&self) -> Readiness {
-        let state_broken = self.0.parts.state.storage.health().broken;
+        let state = self.0.parts.state.storage.health();
         let board = self.0.board.look();
         let last = |outcomes: &[RunOutcome]| {
             let rules = board.rules.values().filter_map(|rule| rule.last_run.as_ref());
@@ -211,7 +211,8 @@ impl Handle {
         };
         readiness(&Facts {
             config_rejected: board.rejected.clone(),
-            state_broken,
+            state_broken: state.broken,
+            state_behind: state.behind,
             history_failing: self.0.parts.history.health().failing,
             // One that its own limits hold back does what it was told.
             succeeding: last(&[RunOutcome::Succeeded, RunOutcome::Limited]),
@@ -227,7 +228,10 @@ impl Handle {
     /// What [`crate::metrics::Metrics::render`] has.
     pub fn render_metrics(&self) -> prometheus::Result<String> {
         let metrics = &self.0.parts.metrics;
-        metrics.daemon().state_size(self.0.parts.state.storage.size_bytes());
+        let storage = &self.0.parts.state.storage;
+        metrics.daemon().state_size(storage.size_bytes());
+        let state = storage.health();
+        metrics.daemon().state_unsaved(state.unsaved, state.lost);
         metrics.daemon().history_lost(self.0.parts.history.health().lost);
         let now = Instant::now();
         let transfers = self.0.parts.carrier.transfers();

@@ -7,8 +7,10 @@ use super::view::{Check, Readiness};
 pub struct Facts {
     /// Why the configuration file as it is now is not in use.
     pub config_rejected: Option<String>,
-    /// Why the state is not in use.
+    /// Why the state cannot be read.
     pub state_broken: Option<String>,
+    /// Why the state is in memory only.
+    pub state_behind: Option<String>,
     /// Why the history cannot be written just now.
     pub history_failing: Option<String>,
     /// Rules whose last run succeeded, and rules whose last run failed.
@@ -38,10 +40,15 @@ pub fn readiness(facts: &Facts) -> Readiness {
         ),
         check(
             "state",
-            facts
-                .state_broken
-                .as_ref()
-                .map(|why| format!("not in use until the next start: {why}")),
+            match (&facts.state_broken, &facts.state_behind) {
+                (Some(why), _) => {
+                    Some(format!("it cannot be read, so everything is checked again: {why}"))
+                }
+                (None, Some(why)) => {
+                    Some(format!("it cannot be written and is kept in memory until it can: {why}"))
+                }
+                (None, None) => None,
+            },
             "open",
         ),
         check(
@@ -93,6 +100,8 @@ mod tests {
         assert_eq!(wrong(&Facts { config_rejected: rejected, ..good.clone() }), ["config"]);
         let broken = Some("disk full".to_owned());
         assert_eq!(wrong(&Facts { state_broken: broken, ..good.clone() }), ["state"]);
+        let behind = Facts { state_behind: Some("disk full".to_owned()), ..good.clone() };
+        assert_eq!(wrong(&behind), ["state"]);
         let failing = Some("disk full".to_owned());
         assert_eq!(wrong(&Facts { history_failing: failing, ..good.clone() }), ["history"]);
         assert_eq!(wrong(&Facts { stopping: true, ..good.clone() }), ["scheduler"]);

@@ -1,7 +1,9 @@
 //! The daemon: events, notifications, reloads, state, queue.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use prometheus::{GaugeVec, IntCounter, IntCounterVec, IntGauge};
+use prometheus::{Gauge, GaugeVec, IntCounter, IntCounterVec, IntGauge};
 use serde::Serialize;
 
 use super::families::Families;
@@ -39,6 +41,8 @@ pub struct DaemonMetrics {
     reload_is_good: IntGauge,
     reloaded: GaugeVec,
     state_bytes: IntGauge,
+    state_unsaved: Gauge,
+    state_lost: IntCounter,
     state_set_aside: IntCounter,
     history_lost: IntCounter,
     queue: IntGauge,
@@ -85,6 +89,14 @@ impl DaemonMetrics {
                 "When the configuration in use was loaded.",
             ),
             state_bytes: families.gauge("tranship_state_size_bytes", "Size of the state on disk."),
+            state_unsaved: families.seconds(
+                "tranship_state_unsaved_seconds",
+                "How long the oldest change of the state that is not on disk yet has waited.",
+            ),
+            state_lost: families.counter(
+                "tranship_state_lost_changes_total",
+                "Changes of the state that were forgotten because too many waited for the disk.",
+            ),
             state_set_aside: families.counter(
                 "tranship_state_set_aside_total",
                 "How often a damaged state was set aside and replaced by an empty one.",
@@ -145,6 +157,13 @@ impl DaemonMetrics {
     /// The state's size on the disk, in bytes. To be set before metrics are rendered.
     pub fn state_size(&self, bytes: u64) {
         self.state_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+
+    /// How long the oldest change that is not on disk has waited, and how many changes were
+    /// forgotten since the start. To be set before metrics are rendered.
+    pub fn state_unsaved(&self, time: Duration, lost: u64) {
+        self.state_unsaved.set(time.as_secs_f64());
+        self.state_lost.inc_by(lost.saturating_sub(self.state_lost.get()));
     }
 
     /// The state was damaged and set aside.

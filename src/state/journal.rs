@@ -6,8 +6,8 @@
 use std::fmt::Debug;
 
 use super::codec;
+use super::database::Change;
 use super::local::Local;
-use super::store::Change;
 use crate::oci::Digest;
 use crate::repository::UploadSession;
 

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 use parking_lot::{Mutex, MutexGuard};
 
-use super::flusher::Flusher;
+use super::database::{Change, Database};
+use super::flusher::{Flusher, Pace};
 use super::open::{self, StateError};
 use super::size::Size;
-use super::store::{Change, Store};
+use super::store::{Condition, Store};
 use super::{Health, Storage};
 
 /// Each purpose's file implements its trait for this. The fields are dropped in this order: what
@@ -33,19 +34,24 @@ impl Local {
     /// See [`State::open`](super::State::open).
     pub(super) fn open(dir: &Path) -> Result<Self, StateError> {
         let opened = open::open(dir)?;
-        let store = Arc::new(Store::Disk(opened.disk));
-        let flusher = Flusher::start(Arc::clone(&store)).map_err(|error| StateError::Unusable {
+        let local = Self::on(opened.disk, Pace::default());
+        let local = local.map_err(|error| StateError::Unusable {
             path: dir.to_owned(),
             cause: error.to_string(),
         })?;
         Ok(Self {
-            flusher: Some(flusher),
-            store,
-            updating: Mutex::default(),
             size: Some(Size::of(dir)),
             set_aside: opened.set_aside,
             _lock: Some(opened.lock),
+            ..local
         })
+    }
+
+    /// In a database that is open.
+    pub(super) fn on(database: impl Database + 'static, pace: Pace) -> std::io::Result<Self> {
+        let store = Arc::new(Store::on(database, pace.patience));
+        let flusher = Flusher::start(Arc::clone(&store), pace)?;
+        Ok(Self { flusher: Some(flusher), store, ..Self::in_memory() })
     }
 
     pub(super) fn in_memory() -> Self {
@@ -65,7 +71,7 @@ impl Local {
         }
         self.store.apply(changes);
         if let Some(flusher) = &self.flusher {
-            flusher.written();
+            flusher.applied();
         }
     }
 
@@ -84,7 +90,8 @@ impl Storage for Local {
     }
 
     fn health(&self) -> Health {
-        Health { broken: self.store.broken().map(str::to_owned), set_aside: self.set_aside.clone() }
+        let Condition { broken, behind, unsaved, lost } = self.store.condition();
+        Health { broken, behind, unsaved, lost, set_aside: self.set_aside.clone() }
     }
 
     fn size_bytes(&self) -> u64 {

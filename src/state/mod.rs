@@ -2,7 +2,7 @@
 //!
 //! Everything in here is a hint that saves requests, or a place to go on from. Nothing in here
 //! replaces the verification of bytes. So the methods return no errors: a state that cannot be read
-//! is empty, one that cannot be written to forgets, and the log says so once.
+//! is empty, one that cannot be written stays in memory until it can, and the log says so once.
 //!
 //! The methods never block on a network: an implementation answers from what this process holds,
 //! and replicates in the background. What was noted is durable after [`Storage::flush`], and soon
@@ -13,15 +13,18 @@
 //!   blobs are. `journal`: uploads that were begun. `marks`: where each rule stands. `manifests`:
 //!   what is known of manifests. `in_use`: what ran lately. `abilities`: what registries can do.
 //!   `quarantines`: where copies of what was deleted are.
-//! - `local`: the state of one machine. Below it: `store`: keys and values, in memory or in sled.
-//!   `codec`: their bytes; `old`: those of older versions. `open`: directory, lock, damage.
-//!   `flusher`: durability. `size`: disk space.
+//! - `local`: the state of one machine. Below it: `store`: keys and values, in memory or on a disk.
+//!   `pending`: those that are not on the disk yet; `flusher` brings them there. `database`: what
+//!   keeps them on the disk; `disk`: sled. `codec`: their bytes; `old`: those of older versions.
+//!   `open`: directory, lock, damage. `size`: disk space.
 //! - `jsonl`: append-only logs beside the database, for what must not be lost. There, errors are
 //!   returned.
 
 mod abilities;
 mod blobs;
 mod codec;
+mod database;
+mod disk;
 mod flusher;
 mod in_use;
 mod journal;
@@ -31,17 +34,21 @@ mod manifests;
 mod marks;
 mod old;
 mod open;
+mod pending;
 mod quarantines;
 mod size;
 mod store;
 mod tags;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trouble;
 mod withdrawn;
 
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use local::Local;
@@ -87,10 +94,17 @@ pub trait Storage: Debug + Send + Sync {
 }
 
 /// Whether the state works. If it does not, everything goes on, but costs more requests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Health {
-    /// Why the database is not used any more until the next start.
+    /// Why the database cannot be read: what it has counts as unknown.
     pub broken: Option<String>,
+    /// Why what was noted lately does not get to the disk. It is kept in memory, and written when
+    /// that is possible.
+    pub behind: Option<String>,
+    /// How long the oldest change that is not on the disk has waited.
+    pub unsaved: Duration,
+    /// Changes that were forgotten because too many waited for the disk.
+    pub lost: u64,
     /// Where the database is kept that was found to be damaged when this state was opened.
     pub set_aside: Option<PathBuf>,
 }
@@ -105,7 +119,7 @@ impl State {
     /// Another process uses the directory, or it cannot be created or written to.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
         let local = Local::open(dir)?;
-        old::convert(&local.store);
+        old::convert(&local);
         Ok(Self::local(local))
     }
 

@@ -8,7 +8,7 @@
 use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::store::Store;
+use super::local::Local;
 use super::{
     Announced, Created, ListedReferrers, ManifestFacts, ManifestSummary, RuleMark, TagState,
 };
@@ -21,7 +21,7 @@ const BATCH: usize = 1000;
 type Convert = fn(&[u8]) -> Option<Vec<u8>>;
 
 /// Replaces all old records. If the process is killed meanwhile, the next one goes on.
-pub(super) fn convert(store: &Store) {
+pub(super) fn convert(local: &Local) {
     let kinds: [(u8, u8, Convert); 3] = [
         (b't', tags::KIND, |old| Some(read(old, tag)?.encode())),
         (b'm', marks::KIND, |old| Some(codec::encode(&read(old, mark)?))),
@@ -29,7 +29,7 @@ pub(super) fn convert(store: &Store) {
     ];
     for (old_kind, kind, convert) in kinds {
         loop {
-            let batch = store.scan(&[old_kind], BATCH, |key, value| {
+            let batch = local.store.scan(&[old_kind], BATCH, |key, value| {
                 let new_key = [&[kind], key.get(1..)?].concat();
                 let converted = convert(value).map(|value| (new_key, Some(value)));
                 Some([Some((key.to_vec(), None)), converted])
@@ -37,7 +37,7 @@ pub(super) fn convert(store: &Store) {
             if batch.is_empty() {
                 break;
             }
-            store.apply(batch.into_iter().flatten().flatten().collect());
+            local.apply(batch.into_iter().flatten().flatten().collect());
         }
     }
 }
@@ -290,7 +290,7 @@ mod tests {
                 local.apply(vec![(key, Some(vec![0xff; 3]))]);
             }
         }
-        convert(&local.store);
+        convert(&local);
         let count = |kind| local.store.scan(&[kind], usize::MAX, |_, _| Some(())).len();
         assert_eq!([b't', b'm', b'c'].map(count), [0, 0, 0]);
         assert_eq!([tags::KIND, marks::KIND, manifests::KIND].map(count), [2, 2, 2]);

@@ -11,26 +11,14 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use super::codec;
-use super::store::{DAMAGE_MARK, Disk, Failure, guarded, is_systems};
-
-/// The version of the database as a whole. A database of another version is set aside and a new one
-/// begun, by newer and older programs alike. `codec` says how a single kind of record changes.
-const SCHEMA: u64 = 1;
+use super::disk::{Disk, Unopened, patiently};
 
 const DATABASE: &str = "index.sled";
 const DAMAGED: &str = "index.sled.damaged-";
 
 /// How many databases that were set aside are kept, for finding out what happened.
 const MAX_DAMAGED: usize = 2;
-
-/// How long a lock is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
-
-/// How much of the database sled keeps in memory, in bytes.
-const CACHE: u64 = 8 << 20;
 
 /// Why a state directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -84,7 +72,7 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StateError> {
         Err(error) => return Err(unusable(dir, error)),
     };
     let mut aside = None;
-    let disk = match open_database(&path, is_new) {
+    let disk = match Disk::open(&path, is_new) {
         Ok(disk) => disk,
         Err(Unopened::System(error)) => return Err(unusable(dir, error)),
         Err(Unopened::Damaged(why)) => {
@@ -97,7 +85,7 @@ pub(super) fn open(dir: &Path) -> Result<Opened, StateError> {
             );
             aside = Some(kept);
             DirBuilder::new().mode(0o700).create(&path).map_err(|error| unusable(dir, error))?;
-            open_database(&path, true).map_err(|unopened| match unopened {
+            Disk::open(&path, true).map_err(|unopened| match unopened {
                 Unopened::System(error) => unusable(dir, error),
                 Unopened::Damaged(cause) => StateError::Unusable { path: dir.to_owned(), cause },
             })?
@@ -160,20 +148,6 @@ pub(super) fn try_lock(file: &File) -> std::io::Result<bool> {
     locked.map_or(Ok(false), |locked| Ok(locked.map(|()| true)?))
 }
 
-/// Tries for a moment until there is a result. A lock may outlive its owner that long: a program
-/// that the owner has just forked holds it too until it executes, and sled closes its file only
-/// when its own threads have ended.
-fn patiently<T>(mut attempt: impl FnMut() -> Option<T>) -> Option<T> {
-    let deadline = Instant::now() + LOCK_PATIENCE;
-    loop {
-        let result = attempt();
-        if result.is_some() || Instant::now() >= deadline {
-            return result;
-        }
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
-}
-
 fn unusable(dir: &Path, cause: std::io::Error) -> StateError {
     let path = dir.to_owned();
     match cause.kind() {
@@ -182,70 +156,6 @@ fn unusable(dir: &Path, cause: std::io::Error) -> StateError {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StateError::Full(path),
         _ => StateError::Unusable { path, cause: cause.to_string() },
     }
-}
-
-/// Why a database was not opened.
-enum Unopened {
-    /// The cause is the system: another database could not be opened either.
-    System(std::io::Error),
-    /// The cause is the database.
-    Damaged(String),
-}
-
-impl From<Failure> for Unopened {
-    fn from(failure: Failure) -> Self {
-        match failure {
-            Failure::Io(error) | Failure::Sled(sled::Error::Io(error)) if is_systems(&error) => {
-                Self::System(error)
-            }
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
-/// sled has no kind of error for this.
-fn is_locked(error: &sled::Error) -> bool {
-    matches!(error, sled::Error::Io(error) if error.to_string().starts_with("could not acquire lock"))
-}
-
-fn open_database(path: &Path, is_new: bool) -> Result<Disk, Unopened> {
-    let config = sled::Config::new()
-        .path(path)
-        .mode(sled::Mode::LowSpace)
-        .cache_capacity(CACHE)
-        .use_compression(false)
-        .flush_every_ms(None);
-    if let Ok(why) = fs::read_to_string(path.join(DAMAGE_MARK)) {
-        return Err(Unopened::Damaged(why));
-    }
-    let disk = guarded(|| {
-        let opened = patiently(|| match config.open() {
-            Err(error) if is_locked(&error) => None,
-            other => Some(other),
-        });
-        // Only this process uses the directory, so no other process holds the lock.
-        let db =
-            opened.unwrap_or_else(|| Err(std::io::Error::from(ErrorKind::ResourceBusy).into()));
-        Disk::new(db?, path)
-    })?;
-    let (key, value) = sentinel();
-    if is_new {
-        disk.put_now(&key, &value)?;
-        return Ok(disk);
-    }
-    match disk.get_now(&key)? {
-        Some(found) if found == value => Ok(disk),
-        Some(_) => Err(Unopened::Damaged(format!(
-            "another version of tranship wrote it (this one has version {SCHEMA})"
-        ))),
-        // sled opens a database that was cut off as an empty one.
-        None => Err(Unopened::Damaged("its contents are gone".to_owned())),
-    }
-}
-
-/// The entry that every database has. A database without it has lost its contents.
-fn sentinel() -> (Vec<u8>, Vec<u8>) {
-    (vec![0], codec::encode(&("tranship state", SCHEMA)))
 }
 
 /// Renames the database, and removes the oldest ones that were set aside if there are too many.

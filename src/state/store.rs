@@ -1,83 +1,86 @@
-//! Keys and values, in memory or in sled.
+//! Keys and values, in memory or on a disk.
 //!
-//! What is kept here only saves time, so nothing in here returns an error. After the first error,
-//! or a panic inside of sled, the store is empty and takes nothing any more; the log says so once.
+//! What is kept here only saves time, so nothing in here returns an error. What is applied is in
+//! memory until it is on the disk, so a disk that is slow or full loses nothing as long as the
+//! process lives, and delays nobody. Only a database that is damaged is given up: it is empty and
+//! takes nothing until the next start.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
-/// A file in the folder of a database that was found to be damaged; it says how. Much damage shows
-/// only when a page is read, so opening the database would not find it again.
-pub(super) const DAMAGE_MARK: &str = "damaged";
+use super::database::{Change, Changes, Database, Failure};
+use super::pending::{Kept, Pending};
 
-/// A key, and its new value or `None` to remove it.
-pub(super) type Change = (Vec<u8>, Option<Vec<u8>>);
+/// How much may wait for a disk that works, in bytes: beyond it, who applies waits for a save.
+const MAX_WAITING: usize = 32 << 20;
+
+/// How much of the disk is left free: a database that meets a full disk has to be opened again.
+const MIN_FREE: u64 = 2 << 20;
 
 #[derive(Debug)]
 pub(super) enum Store {
     Memory(Mutex<BTreeMap<Vec<u8>, Vec<u8>>>),
-    Disk(Disk),
+    Disk(Box<Saved>),
 }
 
-/// An open database.
-pub(super) struct Disk {
-    db: sled::Db,
-    /// The database's data file. sled's own flush does not make the file's growth durable.
-    file: File,
-    /// Where `DAMAGE_MARK` goes.
-    mark: PathBuf,
-    /// The first failure. From then on the database is not touched.
-    broken: OnceLock<String>,
+/// A database, and the changes that are not in it yet.
+#[derive(Debug)]
+pub(super) struct Saved {
+    database: Box<dyn Database>,
+    /// How long a save may take before the disk counts as stalled.
+    patience: Duration,
+    unsaved: Mutex<Unsaved>,
+    /// A save has ended.
+    ended: Condvar,
 }
 
-/// Why an operation on sled did not work.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
-    #[error(transparent)]
-    Sled(#[from] sled::Error),
-    #[error(transparent)]
-    Io(#[from] std::io::Error),
-    #[error("the database library panicked: {0}")]
-    Panic(String),
+#[derive(Debug, Default)]
+struct Unsaved {
+    pending: Pending,
+    /// When the save in progress began.
+    begun: Option<Instant>,
+    /// Why the last save failed.
+    failing: Option<String>,
+    /// Why the database could not be read, if that has not worked since.
+    unreadable: Option<String>,
+    /// Why the database was given up.
+    damaged: Option<String>,
+    /// Whether the log says that the disk takes nothing.
+    is_told: bool,
+    /// Changes that were not kept, or only as removals.
+    lost: u64,
 }
 
-/// Whether an error of the system says nothing about the database.
-pub(super) fn is_systems(error: &std::io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::PermissionDenied
-            | ErrorKind::ResourceBusy
-            | ErrorKind::ReadOnlyFilesystem
-            | ErrorKind::StorageFull
-            | ErrorKind::QuotaExceeded
-            | ErrorKind::OutOfMemory
-    )
-}
-
-/// Runs an operation of sled, which panics if a page is damaged.
-pub(super) fn guarded<T>(work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-    // Nothing that `work` touched is used after a panic: the database is given up.
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-        let message = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Failure::Panic(message.to_owned()))
-    })
+/// Whether everything that was applied is on the disk.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Condition {
+    /// Why the database cannot be read.
+    pub(super) broken: Option<String>,
+    /// Why what was applied does not get to the disk.
+    pub(super) behind: Option<String>,
+    /// How long the oldest change that is not on the disk has waited.
+    pub(super) unsaved: Duration,
+    /// Changes that did not fit into the memory.
+    pub(super) lost: u64,
 }
 
 impl Store {
+    pub(super) fn on(database: impl Database + 'static, patience: Duration) -> Self {
+        Self::Disk(Box::new(Saved {
+            database: Box::new(database),
+            patience,
+            unsaved: Mutex::default(),
+            ended: Condvar::new(),
+        }))
+    }
+
     pub(super) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         match self {
             Self::Memory(map) => map.lock().get(key).cloned(),
-            Self::Disk(disk) => disk.run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))?,
+            Self::Disk(saved) => saved.get(key),
         }
     }
 
@@ -93,9 +96,7 @@ impl Store {
                     };
                 }
             }
-            Self::Disk(disk) => {
-                disk.run(|db| write(db, changes));
-            }
+            Self::Disk(saved) => saved.apply(changes),
         }
     }
 
@@ -110,193 +111,227 @@ impl Store {
         limit: usize,
         mut pick: impl FnMut(&[u8], &[u8]) -> Option<T>,
     ) -> Vec<T> {
-        let mut picked: Vec<T> = match self {
+        let mut picked = Vec::new();
+        let mut visit = |key: &[u8], value: &[u8]| {
+            if picked.len() < limit {
+                picked.extend(pick(key, value));
+            }
+            picked.len() < limit
+        };
+        let is_whole = match self {
             Self::Memory(map) => {
                 let map = map.lock();
                 let entries = map.range(prefix.to_vec()..);
                 let entries: Vec<_> =
                     entries.take_while(|(key, _)| key.starts_with(prefix)).collect();
-                let picked = entries.into_iter().rev().filter_map(|(key, value)| pick(key, value));
-                picked.take(limit).collect()
+                entries.into_iter().rev().all(|(key, value)| visit(key, value));
+                true
             }
-            Self::Disk(disk) => disk
-                .run(|db| {
-                    let mut picked = Vec::new();
-                    for entry in db.scan_prefix(prefix).rev() {
-                        if picked.len() == limit {
-                            break;
-                        }
-                        let (key, value) = entry?;
-                        picked.extend(pick(&key, &value));
-                    }
-                    Ok(picked)
-                })
-                .unwrap_or_default(),
+            Self::Disk(saved) => saved.scan(prefix, &mut visit),
         };
+        if !is_whole {
+            return Vec::new();
+        }
         picked.reverse();
         picked
     }
 
-    /// Makes everything that was applied durable, against the loss of power too.
-    pub(super) fn flush(&self) {
-        if let Self::Disk(disk) = self {
-            disk.run(|db| disk.flush_to_disk(db));
-        }
-    }
-
-    /// Why the store was given up, if it was.
-    pub(super) fn broken(&self) -> Option<&str> {
+    /// Brings everything that was applied until now to the disk, durably. `false`: that is to be
+    /// tried again later. One thread calls this.
+    pub(super) fn save(&self) -> bool {
         match self {
-            Self::Memory(_) => None,
-            Self::Disk(disk) => disk.broken.get().map(String::as_str),
+            Self::Memory(_) => true,
+            Self::Disk(saved) => saved.save(),
         }
     }
 
-    /// Gives the store up: it is empty from now on.
-    pub(super) fn give_up(&self, why: &str) {
-        if let Self::Disk(disk) = self {
-            disk.give_up(why);
+    pub(super) fn condition(&self) -> Condition {
+        match self {
+            Self::Memory(_) => Condition::default(),
+            Self::Disk(saved) => saved.condition(),
         }
     }
 }
 
-fn write(db: &sled::Db, changes: Vec<Change>) -> Result<(), Failure> {
-    let is_single = changes.len() == 1;
-    let mut batch = sled::Batch::default();
-    for (key, value) in changes {
-        match value {
-            // A batch makes sled write out its buffer, so a single change is made without one.
-            Some(value) if is_single => return Ok(db.insert(key, value).map(drop)?),
-            None if is_single => return Ok(db.remove(key).map(drop)?),
-            Some(value) => batch.insert(key, value),
-            None => batch.remove(key),
+impl Saved {
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        {
+            let unsaved = self.unsaved.lock();
+            if unsaved.damaged.is_some() {
+                return None;
+            }
+            if let Some(value) = unsaved.pending.get(key) {
+                return value.map(<[u8]>::to_vec);
+            }
+        }
+        // What was saved since then is in the database.
+        self.read(self.database.get(key))?
+    }
+
+    /// Shows the entries from the last key to the first, until `visit` returns `false`. `false`:
+    /// not all of them could be read.
+    fn scan(&self, prefix: &[u8], visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> bool {
+        let mut newer = {
+            let unsaved = self.unsaved.lock();
+            if unsaved.damaged.is_some() {
+                return false;
+            }
+            unsaved.pending.with_prefix(prefix)
+        };
+        let mut goes_on = true;
+        let scanned = self.database.scan(prefix, &mut |key, value| {
+            while goes_on && newer.last_key_value().is_some_and(|(newer, _)| newer[..] > *key) {
+                goes_on = visit_last(&mut newer, visit);
+            }
+            let is_newer = newer.last_key_value().is_some_and(|(newer, _)| newer[..] == *key);
+            goes_on =
+                goes_on && if is_newer { visit_last(&mut newer, visit) } else { visit(key, value) };
+            goes_on
+        });
+        while goes_on && !newer.is_empty() {
+            goes_on = visit_last(&mut newer, visit);
+        }
+        self.read(scanned).is_some()
+    }
+
+    /// The result of an operation that reads, or `None` if it failed.
+    fn read<T>(&self, result: Result<T, Failure>) -> Option<T> {
+        match result {
+            Ok(value) => return Some(value),
+            Err(Failure::Damaged(why)) => Self::give_up(&mut self.unsaved.lock(), why),
+            Err(Failure::Refused { words, .. }) => self.unsaved.lock().unreadable = Some(words),
+        }
+        None
+    }
+
+    fn apply(&self, changes: Vec<Change>) {
+        let mut unsaved = self.unsaved.lock();
+        while unsaved.pending.size() > MAX_WAITING && !self.takes_nothing(&unsaved) {
+            self.ended.wait_for(&mut unsaved, self.patience);
+        }
+        if unsaved.damaged.is_some() {
+            return;
+        }
+        self.tell(&mut unsaved);
+        let is_limited = self.takes_nothing(&unsaved);
+        let now = Instant::now();
+        for (key, value) in changes {
+            if unsaved.pending.add(key, value, is_limited, now) != Kept::Whole {
+                unsaved.lost += 1;
+            }
         }
     }
-    Ok(db.apply_batch(batch)?)
-}
 
-impl Disk {
-    /// `path` is the database's folder.
-    pub(super) fn new(db: sled::Db, path: &Path) -> Result<Self, Failure> {
-        let file = OpenOptions::new().write(true).open(path.join("db"))?;
-        Ok(Self { db, file, mark: path.join(DAMAGE_MARK), broken: OnceLock::new() })
+    fn save(&self) -> bool {
+        let changes = {
+            let mut unsaved = self.unsaved.lock();
+            let is_done = unsaved.pending.since().is_none() && unsaved.unreadable.is_none();
+            if is_done || unsaved.damaged.is_some() {
+                return true;
+            }
+            unsaved.begun = Some(Instant::now());
+            unsaved.pending.begin()
+        };
+        let result = self.try_save(&changes);
+        drop(changes);
+        let mut unsaved = self.unsaved.lock();
+        unsaved.begun = None;
+        let is_over = match result {
+            Ok(()) => {
+                unsaved.pending.saved();
+                unsaved.failing = None;
+                unsaved.unreadable = None;
+                if std::mem::take(&mut unsaved.is_told) {
+                    tracing::info!("the state is written again");
+                }
+                true
+            }
+            Err(Failure::Damaged(why)) => {
+                Self::give_up(&mut unsaved, why);
+                true
+            }
+            Err(Failure::Refused { words, .. }) => {
+                unsaved.pending.not_saved();
+                unsaved.failing = Some(words);
+                self.tell(&mut unsaved);
+                false
+            }
+        };
+        drop(unsaved);
+        self.ended.notify_all();
+        is_over
     }
 
-    /// A value, or why it cannot be read: for opening the database.
-    pub(super) fn get_now(&self, key: &[u8]) -> Result<Option<Vec<u8>>, Failure> {
-        self.try_run(|db| Ok(db.get(key)?.map(|value| value.to_vec())))
-    }
-
-    /// Writes a value durably, or says why not: for opening the database.
-    pub(super) fn put_now(&self, key: &[u8], value: &[u8]) -> Result<(), Failure> {
-        self.try_run(|db| {
-            db.insert(key, value)?;
-            self.flush_to_disk(db)
-        })
-    }
-
-    fn flush_to_disk(&self, db: &sled::Db) -> Result<(), Failure> {
-        db.flush()?;
-        Ok(self.file.sync_all()?)
-    }
-
-    fn try_run<T>(&self, work: impl FnOnce(&sled::Db) -> Result<T, Failure>) -> Result<T, Failure> {
-        guarded(|| work(&self.db)).inspect_err(|failure| {
-            let _ = self.broken.set(failure.to_string());
-        })
-    }
-
-    /// The result of `work`, or `None` if the database is broken, then or before.
-    fn run<T>(&self, work: impl FnOnce(&sled::Db) -> Result<T, Failure>) -> Option<T> {
-        if self.broken.get().is_some() {
-            return None;
+    fn try_save(&self, changes: &Changes) -> Result<(), Failure> {
+        let size = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+            key.len() + value.as_ref().map_or(0, Vec::len)
+        };
+        let size: usize = changes.iter().map(size).sum();
+        // Twice: the database moves what is beside a change, and removes old copies later.
+        let needed = MIN_FREE.saturating_add(2 * size as u64);
+        let free = self.database.free_space()?;
+        if free < needed {
+            let free = bytesize::ByteSize(free).display().iec();
+            let words = format!("the disk is full ({free} left): free some space");
+            return Err(Failure::Refused { kind: ErrorKind::StorageFull, words });
         }
-        guarded(|| work(&self.db)).inspect_err(|failure| self.fail(failure)).ok()
+        self.database.save(changes)
     }
 
-    fn fail(&self, failure: &Failure) {
-        let why = failure.to_string();
-        self.give_up(&why);
-        match failure {
-            Failure::Io(error) | Failure::Sled(sled::Error::Io(error)) if is_systems(error) => {}
-            // Best effort: without the mark, the next process runs into the damage again.
-            _ => drop(std::fs::write(&self.mark, why)),
-        }
-    }
-
-    fn give_up(&self, why: &str) {
-        if self.broken.set(why.to_owned()).is_ok() {
+    /// Says once in the log that the disk takes nothing, if that is so.
+    fn tell(&self, unsaved: &mut Unsaved) {
+        if let Some(why) = self.behind(unsaved).filter(|_| !unsaved.is_told) {
+            unsaved.is_told = true;
             tracing::warn!(
-                "the state cannot be used any more and is left alone until the next start, which \
-                 only costs time: {why}"
+                "the state cannot be written and is kept in memory until it can; a process that is \
+                 killed meanwhile loses the newest of it, which only costs time: {why}"
             );
         }
     }
-}
 
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let broken = self.broken.get().is_some();
-        if broken || self.try_run(|db| self.flush_to_disk(db)).is_err() {
-            // Closing a database that failed panics, or waits for writes that never happen. With
-            // one more owner, it is not closed before the process ends.
-            std::mem::forget(self.db.clone());
+    fn give_up(unsaved: &mut Unsaved, why: String) {
+        if unsaved.damaged.is_none() {
+            tracing::warn!(
+                "the state is damaged and left alone until the next start, which sets it aside and \
+                 only costs time: {why}"
+            );
+            unsaved.damaged = Some(why);
+        }
+        unsaved.pending.clear();
+    }
+
+    /// Whether it is of no use to wait for the disk.
+    fn takes_nothing(&self, unsaved: &Unsaved) -> bool {
+        unsaved.damaged.is_some() || self.behind(unsaved).is_some()
+    }
+
+    /// Why what was applied does not get to the disk.
+    fn behind(&self, unsaved: &Unsaved) -> Option<String> {
+        let stalled =
+            unsaved.begun.map(|begun| begun.elapsed()).filter(|time| *time > self.patience);
+        match stalled {
+            Some(time) => {
+                Some(format!("the disk has not taken what was written for {} s", time.as_secs()))
+            }
+            None => unsaved.failing.clone(),
+        }
+    }
+
+    fn condition(&self) -> Condition {
+        let unsaved = self.unsaved.lock();
+        Condition {
+            broken: unsaved.damaged.clone().or_else(|| unsaved.unreadable.clone()),
+            behind: self.behind(&unsaved),
+            unsaved: unsaved.pending.since().map(|since| since.elapsed()).unwrap_or_default(),
+            lost: unsaved.lost,
         }
     }
 }
 
-impl std::fmt::Debug for Disk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // sled's own implementation prints the whole content.
-        f.debug_struct("Disk").field("broken", &self.broken).finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::local::Local;
-    use super::super::{BlobLocations, Health, Storage};
-    use super::*;
-
-    /// Runs `work` on the state's database, as every operation is run.
-    fn run(state: &Local, work: impl FnOnce(&sled::Db) -> Result<(), Failure>) {
-        let Store::Disk(disk) = &*state.store else { panic!("a state on disk") };
-        assert!(disk.run(work).is_none());
-    }
-
-    #[test]
-    fn a_panic_empties_the_state_and_the_next_start_sets_it_aside() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let blob = crate::oci::Digest::of(b"blob");
-        let state = Local::open(dir.path()).unwrap();
-        state.add("ghcr.io", "a", &blob);
-        run(&state, |_| panic!("bad page"));
-        assert!(state.get("ghcr.io", &blob).is_empty());
-        state.add("ghcr.io", "b", &blob);
-        assert!(state.get("ghcr.io", &blob).is_empty());
-        assert!(state.health().broken.unwrap().contains("bad page"));
-        assert_eq!(state.health().set_aside, None);
-        drop(state);
-
-        let state = Local::open(dir.path()).unwrap();
-        assert!(state.get("ghcr.io", &blob).is_empty());
-        let aside = dir.path().join("index.sled.damaged-1").join(DAMAGE_MARK);
-        assert!(std::fs::read_to_string(&aside).unwrap().contains("bad page"));
-        let health = state.health();
-        assert_eq!(
-            health,
-            Health { broken: None, set_aside: Some(aside.parent().unwrap().into()) }
-        );
-        state.add("ghcr.io", "c", &blob);
-        assert_eq!(state.get("ghcr.io", &blob), ["c"]);
-    }
-
-    /// A full disk says nothing about the database.
-    #[test]
-    fn an_error_of_the_system_is_no_damage() {
-        let dir = tempfile::TempDir::new().unwrap();
-        let state = Local::open(dir.path()).unwrap();
-        run(&state, |_| Err(std::io::Error::from(ErrorKind::StorageFull).into()));
-        assert!(!dir.path().join("index.sled").join(DAMAGE_MARK).exists());
+/// Shows the last entry and takes it out. `false`: no more are wanted.
+fn visit_last(entries: &mut Changes, visit: &mut dyn FnMut(&[u8], &[u8]) -> bool) -> bool {
+    match entries.pop_last() {
+        Some((key, Some(value))) => visit(&key, &value),
+        _ => true,
     }
 }

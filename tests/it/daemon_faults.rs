@@ -60,7 +60,8 @@ async fn a_state_that_cannot_be_written_is_told_at_the_start() {
     assert!(source.traffic().is_empty(), "nothing was begun");
 }
 
-/// The disk gets full while the daemon runs: images are mirrored all the same, and it says so.
+/// The disk gets full while the daemon runs: images are mirrored all the same, and it says so. With
+/// room again, it writes what it kept in memory, without a restart.
 #[tokio::test]
 async fn a_disk_that_gets_full_stops_no_mirroring() {
     let (home, source, target) = home();
@@ -79,14 +80,28 @@ async fn a_disk_that_gets_full_stops_no_mirroring() {
     assert_eq!((&run["outcome"], &run["counts"]["copied"]), (&"succeeded".into(), &20.into()));
     assert_same(&source, &target, "app", "more7").await;
     daemon.logged("history cannot be written").await;
+    daemon.logged("the state cannot be written and is kept in memory").await;
     let (status, _) = daemon.text("/healthz").await;
     assert_eq!(status, 200);
-    // With room again it goes on as if nothing had been, at the latest after the next start.
+    let (status, ready) = daemon.text("/readyz").await;
+    assert_eq!(status, 503);
+    assert!(ready.contains("kept in memory until it can: the disk is full"), "{ready}");
+    assert!(!ready.contains("Os {"), "{ready}");
+    assert!(daemon.metrics().await.sum("tranship_state_unsaved_seconds", &[]) > 0.0);
+    // What is kept in memory counts.
+    let run = daemon.run("app").await;
+    assert_eq!(run["counts"]["unchanged"], 21);
     fs::remove_file(filler).unwrap();
+    daemon.logged("the state is written again").await;
     assert_eq!(daemon.run("app").await["outcome"], "succeeded");
+    eventually("readiness", LIMIT, || async { daemon.unready().await.is_empty().then_some(()) })
+        .await;
     daemon.into_process().terminate(Duration::from_secs(10)).await;
+    // Everything is known at the next start.
+    let known = target.traffic().count("HEAD", Kind::Manifest);
     let daemon = home.serve().await;
-    assert_eq!(daemon.ran("app").await["outcome"], "succeeded");
+    assert_eq!(daemon.ran("app").await["counts"]["unchanged"], 21);
+    assert_eq!(target.traffic().count("HEAD", Kind::Manifest), known);
     assert!(daemon.unready().await.is_empty());
 }
 

@@ -93,7 +93,9 @@ fn the_dashboard_shows_every_metric_of_its_own() {
             "tranship_config_last_reload_success_timestamp_seconds",
             "tranship_history_lost_lines_total",
             "tranship_rule_last_run_timestamp_seconds",
+            "tranship_state_lost_changes_total",
             "tranship_state_set_aside_total",
+            "tranship_state_unsaved_seconds",
         ]
     );
 }

@@ -50,6 +50,7 @@ pub fn touched() -> Metrics {
     daemon.notification(true);
     daemon.configured(now);
     daemon.state_size(1);
+    daemon.state_unsaved(second, 1);
     daemon.queue_length(1);
     metrics
 }
