@@ -20,6 +20,9 @@ pub struct Answer {
     pub body: Bytes,
     /// Where the answer came from, after redirects: `Location` and `Link` are relative to it.
     pub url: Url,
+    /// Another host had a part in it: the answer is its own, or that of an address that it chose.
+    /// So credentials must not go where this answer leads.
+    pub strayed: bool,
 }
 
 impl Answer {

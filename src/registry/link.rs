@@ -1,7 +1,21 @@
 //! Addresses that a registry sends: `Link`, `Location`, redirects. All of them hostile input.
 
-use http::HeaderMap;
+use http::{HeaderMap, Method, StatusCode};
 use url::Url;
+
+/// Redirects followed for one request.
+pub const MAX_REDIRECTS: u32 = 5;
+
+/// Whether an answer sends the same request elsewhere (RFC 9110 §15.4). What writes is repeated only
+/// where the answer says that its method and its body stay the same.
+pub fn is_redirect(method: &Method, status: StatusCode) -> bool {
+    match *method {
+        Method::GET | Method::HEAD => status.is_redirection(),
+        _ => {
+            matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT)
+        }
+    }
+}
 
 /// Whether two URLs lead to the same scheme, host and port, so that credentials for one may go
 /// to the other.
@@ -108,6 +122,21 @@ mod tests {
         ];
         for (address, expected) in cases {
             assert_eq!(resolved(address).as_deref(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn only_some_redirects_keep_what_is_written() {
+        let followed = |method: &Method| {
+            let statuses = [200, 301, 302, 303, 307, 308, 401];
+            let statuses = statuses.map(|status| StatusCode::from_u16(status).unwrap());
+            statuses.into_iter().filter(|it| is_redirect(method, *it)).map(|it| it.as_u16())
+        };
+        for method in [Method::GET, Method::HEAD] {
+            assert!(followed(&method).eq([301, 302, 303, 307, 308]), "{method}");
+        }
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert!(followed(&method).eq([307, 308]), "{method}");
         }
     }
 

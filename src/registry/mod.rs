@@ -45,7 +45,7 @@ use origin::Origin;
 use origin::Settings;
 pub use pool::Registries;
 use transport::{Timeouts, Tls};
-use uploads::Style;
+use uploads::{Redirects, Style};
 
 /// One registry. Shared by all transfers that touch it.
 pub struct Registry {
@@ -66,6 +66,8 @@ struct Facts {
     self_mounts: Mutex<Mounts>,
     /// The form of upload that it accepts.
     upload_style: Mutex<Style>,
+    /// Uploads whose bytes the registry wants at another address than it said first.
+    redirects: Mutex<Redirects>,
     /// `OCI-Chunk-Min-Length`, in bytes.
     chunk_min: AtomicU64,
     /// Whether it has a referrers API, and that a request has tried to find out.

@@ -4,6 +4,7 @@
 //! PATCH without a range and a closing PUT; ranged PATCHes of at most 4 MiB and a closing PUT. The
 //! next style is used for a registry, and remembered, once it has refused the one before.
 
+use std::collections::HashMap;
 use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
@@ -16,11 +17,17 @@ use super::answer::Answer;
 use super::call::{Call, What};
 use super::link;
 use super::operation::Operation;
+use super::origin::{redirect_refused, too_many_redirects};
 use super::remote::RemoteRepository;
 use crate::oci::Digest;
 use crate::repository::{
     BlobBody, Cause, Error, ErrorKind, Repository, Result, UploadSession, UploadStart,
 };
+
+/// Where the bytes of uploads go next, by the address that the registry gave first, and the style in
+/// which they were sent. A body that can be read only once is gone when the redirect comes; whoever
+/// reads it again finds here where to send it.
+pub(super) type Redirects = HashMap<String, (Style, Url)>;
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
@@ -146,7 +153,7 @@ impl RemoteRepository {
         {
             self.registry.facts.chunk_min.store(min, Ordering::Relaxed);
         }
-        let location = location(&answer, &call.url).ok_or_else(|| no_location(call, &answer))?;
+        let location = self.location(call, &answer)?;
         Ok(UploadStart::Session(UploadSession { location: location.into(), offset: 0 }))
     }
 
@@ -156,18 +163,79 @@ impl RemoteRepository {
         digest: &Digest,
         body: BlobBody,
     ) -> Result<()> {
-        let what = What::Blob(self.name(), digest);
-        let url = self.session_url(Operation::UploadBlob, what, session)?;
-        let offset = session.offset;
-        let size = offset.saturating_add(body.length);
-        let style = *self.registry.facts.upload_style.lock();
-        let url = match style {
-            Style::Put if offset == 0 => return self.put_whole(url, digest, body).await,
+        let style = match *self.registry.facts.upload_style.lock() {
             // An upload that already holds bytes is continued by PATCH.
-            Style::Put | Style::Patch => self.patch_rest(style, url, offset, digest, body).await?,
-            Style::Chunks => self.patch_chunks(url, offset, digest, body).await?,
+            Style::Put if session.offset > 0 => Style::Patch,
+            style => style,
+        };
+        let size = session.offset.saturating_add(body.length);
+        let url = match style {
+            Style::Put => return self.put_whole(session, digest, body).await,
+            Style::Patch => self.patch_rest(session, digest, body).await?,
+            Style::Chunks => self.patch_chunks(session, digest, body).await?,
         };
         self.close(style, url, digest, size).await
+    }
+
+    /// Where the bytes go: to the address of the upload, to which `complete` is applied, or to where
+    /// the registry has redirected them.
+    fn address(
+        &self,
+        used: Style,
+        session: &UploadSession,
+        digest: &Digest,
+        complete: impl FnOnce(&mut Url),
+    ) -> Result<Url> {
+        match self.registry.facts.redirects.lock().remove(&session.location) {
+            Some((style, url)) if style == used => Ok(url),
+            _ => {
+                let what = What::Blob(self.name(), digest);
+                let mut url = self.session_url(Operation::UploadBlob, what, session)?;
+                complete(&mut url);
+                Ok(url)
+            }
+        }
+    }
+
+    /// Sends everything from the session's offset on. After a redirect, this fails like a connection
+    /// that broke, and the next try goes where the redirect has led.
+    async fn send_rest(
+        &self,
+        used: Style,
+        session: &UploadSession,
+        call: &Call<'_>,
+        body: BlobBody,
+    ) -> Result<Answer> {
+        let answer = self.registry.origin.send_body(call, body).await?;
+        let Some(url) = self.redirect(call, &answer)? else { return Ok(answer) };
+        let host = url.host_str().unwrap_or_default();
+        let error = call.error(Cause::connection(format!(
+            "the registry redirects the upload to {host} while its bytes are being sent"
+        )));
+        let mut redirects = self.registry.facts.redirects.lock();
+        redirects.insert(session.location.clone(), (used, url));
+        Err(error)
+    }
+
+    /// Where an answer redirects what was sent.
+    fn redirect(&self, call: &Call<'_>, answer: &Answer) -> Result<Option<Url>> {
+        if !link::is_redirect(&call.method, answer.status) {
+            return Ok(None);
+        }
+        let url = self.allowed_location(answer).ok_or_else(|| call.error(redirect_refused()))?;
+        Ok(Some(url))
+    }
+
+    /// Where the session goes on: the newest `Location` counts.
+    fn location(&self, call: &Call<'_>, answer: &Answer) -> Result<Url> {
+        self.allowed_location(answer).ok_or_else(|| no_location(call, answer))
+    }
+
+    fn allowed_location(&self, answer: &Answer) -> Option<Url> {
+        let url = link::resolve(&answer.url, answer.header(LOCATION)?)?;
+        // Otherwise another host could choose which address of the registry gets credentials.
+        let comes_back = answer.strayed && link::same_origin(&self.registry.origin.base, &url);
+        (!comes_back).then_some(url)
     }
 
     /// The answer to a part of an upload. The next try takes the next style if this one was
@@ -200,25 +268,30 @@ impl RemoteRepository {
         })
     }
 
-    async fn put_whole(&self, mut url: Url, digest: &Digest, body: BlobBody) -> Result<()> {
-        add_digest(&mut url, digest);
+    async fn put_whole(
+        &self,
+        session: &UploadSession,
+        digest: &Digest,
+        body: BlobBody,
+    ) -> Result<()> {
+        let url = self.address(Style::Put, session, digest, |url| add_digest(url, digest))?;
         let call = self
             .upload_call(Operation::UploadBlob, Method::PUT, url, digest)
             .header(CONTENT_TYPE, OCTETS);
-        let answer = self.registry.origin.send_body(&call, body).await?;
+        let answer = self.send_rest(Style::Put, session, &call, body).await?;
         self.accepted(Style::Put, &call, &answer)
     }
 
-    /// Sends everything from `offset` on in one PATCH; gives the address for the closing PUT.
+    /// Sends everything from the session's offset on in one PATCH; gives the address for the closing
+    /// PUT.
     async fn patch_rest(
         &self,
-        used: Style,
-        url: Url,
-        offset: u64,
+        session: &UploadSession,
         digest: &Digest,
         mut body: BlobBody,
     ) -> Result<Url> {
-        let length = body.length;
+        let (offset, length) = (session.offset, body.length);
+        let url = self.address(Style::Patch, session, digest, |_| ())?;
         let mut call = self
             .upload_call(Operation::UploadBlob, Method::PATCH, url.clone(), digest)
             .header(CONTENT_TYPE, OCTETS);
@@ -232,18 +305,18 @@ impl RemoteRepository {
         if offset > 0 {
             call = call.header(CONTENT_RANGE, range(offset, length));
         }
-        let answer = self.registry.origin.send_body(&call, body).await?;
-        self.accepted(used, &call, &answer)?;
-        location(&answer, &url).ok_or_else(|| no_location(&call, &answer))
+        let answer = self.send_rest(Style::Patch, session, &call, body).await?;
+        self.accepted(Style::Patch, &call, &answer)?;
+        self.location(&call, &answer)
     }
 
     async fn patch_chunks(
         &self,
-        mut url: Url,
-        offset: u64,
+        session: &UploadSession,
         digest: &Digest,
         mut body: BlobBody,
     ) -> Result<Url> {
+        let mut url = self.address(Style::Chunks, session, digest, |_| ())?;
         let mut call = self
             .upload_call(Operation::UploadBlob, Method::PATCH, url.clone(), digest)
             .header(CONTENT_TYPE, OCTETS);
@@ -254,21 +327,33 @@ impl RemoteRepository {
             ))));
         }
         let size = CHUNK.max(least) as usize;
-        let (mut at, mut left, mut held) = (offset, body.length, BytesMut::new());
+        let (mut at, mut left, mut held) = (session.offset, body.length, BytesMut::new());
         while left > 0 {
             let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(size);
             let chunk = fill(&mut held, &mut body, wanted).await.ok_or_else(|| gave_up(&call))?;
             let length = chunk.len() as u64;
             call.url = url.clone();
             call = call.header(CONTENT_RANGE, range(at, length));
-            // One try: what became of a chunk without an answer is for `get_upload` to find out.
-            let answer = self.registry.origin.send_body(&call, pieces(chunk)).await?;
+            let answer = self.send_chunk(&mut call, &chunk).await?;
             self.accepted(Style::Chunks, &call, &answer)?;
-            url = location(&answer, &url).ok_or_else(|| no_location(&call, &answer))?;
+            url = self.location(&call, &answer)?;
             at += length;
             left -= length;
         }
         Ok(url)
+    }
+
+    /// Sends a chunk, wherever redirects lead. One try: what became of a chunk without an answer is
+    /// for `get_upload` to find out.
+    async fn send_chunk(&self, call: &mut Call<'_>, chunk: &Bytes) -> Result<Answer> {
+        for _ in 0..=link::MAX_REDIRECTS {
+            let answer = self.registry.origin.send_body(call, pieces(chunk.clone())).await?;
+            match self.redirect(call, &answer)? {
+                Some(url) => call.url = url,
+                None => return Ok(answer),
+            }
+        }
+        Err(call.error(too_many_redirects()))
     }
 
     /// The closing PUT without a body, which can be repeated. The registry hashes and stores all
@@ -287,6 +372,9 @@ impl RemoteRepository {
         &self,
         session: &UploadSession,
     ) -> Result<Option<UploadSession>> {
+        if self.registry.facts.redirects.lock().contains_key(&session.location) {
+            return Ok(Some(session.clone()));
+        }
         let what = What::Name(self.name());
         let url = self.session_url(Operation::AskForUpload, what, session)?;
         let call = self.call(Operation::AskForUpload, what, Method::GET, url.clone(), &self.writes);
@@ -296,13 +384,14 @@ impl RemoteRepository {
             // mid-body, others 400. All of them mean the same: start anew.
             return Ok(None);
         }
-        let location = location(&answer, &url).unwrap_or(url);
+        let location = self.allowed_location(&answer).unwrap_or(url);
         let offset = answer.header(RANGE).map_or(0, stored_bytes);
         Ok(Some(UploadSession { location: location.into(), offset }))
     }
 
     pub(super) async fn delete_upload(&self, session: &UploadSession) {
         let what = What::Name(self.name());
+        self.registry.facts.redirects.lock().remove(&session.location);
         let Ok(url) = self.session_url(Operation::CancelUpload, what, session) else { return };
         let call = self.call(Operation::CancelUpload, what, Method::DELETE, url, &self.writes);
         if let Err(error) = self.send(&call).await {
@@ -349,11 +438,6 @@ fn stored_bytes(range: &str) -> u64 {
     }
 }
 
-/// Where the session goes on: the newest `Location` counts.
-fn location(answer: &Answer, asked: &Url) -> Option<Url> {
-    link::resolve(asked, answer.header(LOCATION)?)
-}
-
 fn gave_up(call: &Call<'_>) -> Error {
     call.error(Cause::connection("the source gave up"))
 }
@@ -372,6 +456,9 @@ fn no_location(call: &Call<'_>, answer: &Answer) -> Error {
     let message = if is_plain && call.url.scheme() == "https" {
         "the registry, which is reached by https, sends the upload to an http address: the proxy in \
          front of it must pass `X-Forwarded-Proto: https` on"
+    } else if answer.strayed {
+        "another host, to which the registry has led, does not say where to upload to, or sends the \
+         upload back to the registry, which would need its credentials there"
     } else {
         "the registry does not say where to upload to"
     };

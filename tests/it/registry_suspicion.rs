@@ -80,7 +80,7 @@ pub async fn upload(to: &Arc<dyn Repository>, bytes: &[u8]) -> Result<()> {
     }
 }
 
-fn body(bytes: &[u8]) -> BlobBody {
+pub fn body(bytes: &[u8]) -> BlobBody {
     let chunks = futures_util::stream::iter([Ok(Bytes::copy_from_slice(bytes))]);
     BlobBody { length: bytes.len() as u64, chunks: chunks.boxed() }
 }
@@ -190,7 +190,7 @@ async fn time_outs_of_referrers_do_not_add_up() {
 }
 
 /// A registry that takes chunks only, as the client has learnt.
-async fn takes_chunks() -> (Scripted, Arc<dyn Repository>) {
+pub async fn takes_chunks() -> (Scripted, Arc<dyn Repository>) {
     let server = Scripted::start();
     server.quirks(|quirks| quirks.max_body = Some(4 << 20));
     let app = repository(&open(&server), "acme/app");
@@ -201,7 +201,7 @@ async fn takes_chunks() -> (Scripted, Arc<dyn Repository>) {
     (server, app)
 }
 
-static LARGE: [u8; 5 << 20] = [7; 5 << 20];
+pub static LARGE: [u8; 5 << 20] = [7; 5 << 20];
 
 /// The registry needs time for all the bytes it has got, not for the empty request at the end.
 #[tokio::test]

@@ -22,8 +22,10 @@ use crate::trace;
 /// Authorizations for one try. The authenticator bounds refusals by itself; but tokens that live
 /// for a second can end on their way.
 const MAX_AUTHORIZATIONS: u32 = 4;
-/// Redirects followed for one request.
-const MAX_REDIRECTS: u32 = 5;
+
+/// Marks the answer at the end of a chain of redirects that had left the registry.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strayed;
 
 /// A request that could have a body says that it has none (RFC 9110 §8.6). Otherwise front ends
 /// answer 411.
@@ -32,6 +34,14 @@ pub(super) fn with_empty_body(request: RequestBuilder, method: &Method) -> Reque
         Method::POST | Method::PUT | Method::PATCH => request.header(header::CONTENT_LENGTH, 0),
         _ => request,
     }
+}
+
+pub(in crate::registry) fn redirect_refused() -> Cause {
+    Cause::Protocol("the registry redirects to an address that is not allowed".to_owned())
+}
+
+pub(in crate::registry) fn too_many_redirects() -> Cause {
+    Cause::Protocol(format!("the registry redirects more than {} times", link::MAX_REDIRECTS))
 }
 
 fn credentials(error: AuthError) -> Failed {
@@ -73,7 +83,7 @@ impl Origin {
             if retry::is_transient(status) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
             }
-            if status.is_redirection() && matches!(call.method, Method::GET | Method::HEAD) {
+            if link::is_redirect(&call.method, status) {
                 return self.follow(call, response).await;
             }
             return Ok(response);
@@ -92,17 +102,13 @@ impl Origin {
             return Err(Failed::Final(cause));
         }
         let _in_flight = self.metrics.begin(WindowKind::Requests);
-        let (mut request, authorization) =
+        let (request, authorization) =
             self.prepare(call, &call.url).await.map_err(Failed::Final)?;
-        if call.body.is_empty() {
-            request = with_empty_body(request, &call.method);
-        }
         let sent = Instant::now();
-        let response = self.send(call, request.body(call.body.clone())).await?;
+        let response = self.send(call, request).await?;
         let status = response.status();
         tracing::trace!(method = %call.method, path = call.url.path(), status = status.as_u16(), elapsed = ?sent.elapsed(), "answer");
         self.metrics.waited(&call.method, sent.elapsed());
-        self.metrics.sent(call.body.len());
         self.note_quota(response.headers());
         match status {
             StatusCode::TOO_MANY_REQUESTS => permit.throttled(),
@@ -163,17 +169,16 @@ impl Origin {
     async fn follow(&self, call: &Call<'_>, mut response: Response) -> Try<Response> {
         let mut base = call.url.clone();
         // Another host could choose which address of the registry is asked with its credentials.
-        let mut has_left = false;
+        let mut has_left = !link::same_origin(&self.base, &base);
         let mut from = self.network();
-        for _ in 0..MAX_REDIRECTS {
+        for _ in 0..link::MAX_REDIRECTS {
+            if has_left && network_of(&response) == Network::Public {
+                from = Network::Public;
+            }
             let address =
                 response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
-            let url =
-                address.and_then(|address| link::resolve(&base, address)).ok_or_else(|| {
-                    Failed::Final(Cause::Protocol(
-                        "the registry redirects to an address that is not allowed".to_owned(),
-                    ))
-                })?;
+            let url = address.and_then(|address| link::resolve(&base, address));
+            let url = url.ok_or_else(|| Failed::Final(redirect_refused()))?;
             has_left |= !link::same_origin(&self.base, &url);
             let request = if has_left {
                 begin(self.foreign(from, &url).map_err(Failed::Final)?, call, &url)
@@ -182,24 +187,26 @@ impl Origin {
                 self.prepare(call, &url).await.map_err(Failed::Final)?.0
             };
             response = self.send(call, request).await?;
-            if has_left && network_of(&response) == Network::Public {
-                from = Network::Public;
+            if has_left {
+                response.extensions_mut().insert(Strayed);
             }
             if retry::is_transient(response.status()) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
             }
-            if !response.status().is_redirection() {
+            if !link::is_redirect(&call.method, response.status()) {
                 return Ok(response);
             }
             base = url;
         }
-        Err(Failed::Final(Cause::Protocol(format!(
-            "the registry redirects more than {MAX_REDIRECTS} times"
-        ))))
+        Err(Failed::Final(too_many_redirects()))
     }
 
-    /// Waits for the headers of the answer.
+    /// Sends a request with the body of the call, and waits for the headers of the answer.
     async fn send(&self, call: &Call<'_>, request: RequestBuilder) -> Try<Response> {
+        let request = match call.body.len() {
+            0 => with_empty_body(request, &call.method),
+            _ => request.body(call.body.clone()),
+        };
         let patience = call.patience.unwrap_or(self.settings.timeouts.idle);
         match timeout(patience, request.send()).await {
             Err(_) => Err(self.broke_off(Cause::TimedOut(patience))),
@@ -213,6 +220,7 @@ impl Origin {
             }
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
+                self.metrics.sent(call.body.len());
                 self.note_network(&response);
                 if !retry::is_transient(response.status()) {
                     self.settings.pulses.progress(call.flow);

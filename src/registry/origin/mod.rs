@@ -13,6 +13,8 @@ mod reach;
 mod receive;
 mod upload;
 
+pub(super) use exchange::{redirect_refused, too_many_redirects};
+
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 

@@ -8,11 +8,12 @@ use futures_util::stream::BoxStream;
 use reqwest::Response;
 use tokio::time::{Instant, timeout};
 
+use super::exchange::Strayed;
 use super::{Failed, Origin, Try};
 use crate::metrics::NoAnswer;
 use crate::registry::answer::Answer;
 use crate::registry::call::Call;
-use crate::registry::failure;
+use crate::registry::{failure, link};
 use crate::repository::{Cause, Error, ErrorKind, Result};
 
 /// As slowly as an answer that is no blob may come, in bytes a second: one that comes byte by byte
@@ -26,6 +27,8 @@ impl Origin {
     pub(super) async fn read(&self, mut response: Response, limit: usize) -> Try<Answer> {
         let (status, headers, url) =
             (response.status(), response.headers().clone(), response.url().clone());
+        let strayed = !link::same_origin(&self.base, &url)
+            || response.extensions().get::<Strayed>().is_some();
         let idle = self.settings.timeouts.idle;
         let began = Instant::now();
         let mut body = BytesMut::new();
@@ -54,7 +57,7 @@ impl Origin {
                 }
             }
         }
-        Ok(Answer { status, headers, body: body.freeze(), url })
+        Ok(Answer { status, headers, body: body.freeze(), url, strayed })
     }
 
     /// A body as it comes, each chunk within the idle time-out.
