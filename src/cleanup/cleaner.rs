@@ -22,7 +22,7 @@ use crate::config::cleanup::Mode;
 use crate::fair::{self, WriteLeases};
 use crate::oci::Address;
 use crate::registry::Registries;
-use crate::removal::{Audit, KeepCopies, Order, STRETCH, StepOutcome, execute, recover};
+use crate::removal::{Audit, KeepCopies, Order, StepOutcome, execute, recover, stretch_of};
 use crate::repository::{Cause, Error, Failure};
 use crate::stores::{Access, Stores};
 use crate::transfer::Carrier;
@@ -232,7 +232,7 @@ impl Cleaner {
                 now: plan.now,
                 withdraws: Some(rule.mark()),
                 untag_by_overwriting: plan.policy.untag_by_overwriting,
-                stretch: STRETCH,
+                stretch: stretch_of(plan.snapshot.tags().len()),
             };
             let steps: Vec<_> = plan.to_steps().collect();
             if report.take(plan, execute(&steps, order).await) {

@@ -9,12 +9,12 @@ use super::observe::{Observation, ObserveOptions, RepositoryContext};
 use super::plan::blockers::Blocker;
 use super::plan::decide::{Fate, TagFate};
 use super::plan::document::names;
-use super::plan::snapshot::{Node, TagKind};
+use super::plan::snapshot::{Node, Snapshot, TagKind};
 use super::plan::steps::TagsByManifest;
 use super::plan::{Plan, plan};
 use crate::config::policy::{MaxDelete, Policy};
-use crate::oci::{Digest, derived};
-use crate::removal::{Checked, Recheck, Rechecked, Step, StepAction};
+use crate::oci::{Digest, Tag, derived};
+use crate::removal::{Checked, Observed, Recheck, Rechecked, Step, StepAction};
 
 /// Rechecks the steps of one plan.
 pub(super) struct Rechecker<'a, 's> {
@@ -24,12 +24,8 @@ pub(super) struct Rechecker<'a, 's> {
 
 #[async_trait]
 impl Recheck for Rechecker<'_, '_> {
-    async fn recheck(
-        &self,
-        left: &[Step],
-        next: usize,
-        tags_gone: usize,
-    ) -> Result<Rechecked, String> {
+    async fn recheck(&self, left: &[Step], tags_gone: usize) -> Result<Rechecked, String> {
+        let began = Instant::now();
         let planned = self.planned;
         let roots: Vec<Digest> = left.iter().map(|step| step.digest.clone()).collect();
         let emptied = tags_gone == planned.snapshot.tags().len();
@@ -42,13 +38,27 @@ impl Recheck for Rechecker<'_, '_> {
                 return Err(failures.first().map(ToString::to_string).unwrap_or_default());
             }
         };
-        let observed = Instant::now();
+        let ended = Instant::now();
         // The limits were for the plan as a whole.
         let policy = Policy { max_delete: MaxDelete::default(), ..planned.policy.clone() };
         let now = plan(&snapshot, &policy, &in_use, planned.now);
         let tags = TagsByManifest::of(&snapshot);
-        let steps = left[..next].iter().map(|step| compare(planned, step, &now, &tags)).collect();
-        Ok(Rechecked { observed, steps })
+        let steps = left.iter().map(|step| compare(planned, step, &now, &tags)).collect();
+        Ok(Rechecked { observed: Box::new(snapshot), began, ended, steps })
+    }
+}
+
+impl Observed for Snapshot {
+    fn tags(&self) -> usize {
+        self.tags().len()
+    }
+
+    fn has_tag(&self, tag: &Tag) -> bool {
+        self.row(tag).is_some()
+    }
+
+    fn has_manifest(&self, digest: &Digest) -> Option<bool> {
+        self.find(digest).map(|node| self.is_present(node))
     }
 }
 
@@ -85,11 +95,24 @@ fn compare(older: &Plan<'_>, step: &Step, now: &Plan<'_>, tags: &TagsByManifest<
             if matches!(verdict.fate, Fate::Delete { .. }) {
                 return wanted(node);
             }
-            // What went with its owners is asked for by no line once these are gone.
+            // What went with its owners is asked for by no line once these are gone. Nor did its age
+            // matter, if it was there for them only.
+            let was_attached = older.snapshot.find(&step.digest).is_some_and(|node| {
+                older.verdicts.as_ref().is_some_and(|verdicts| verdicts.owners.is_attached(node))
+            });
+            let is_no_matter = |it| it == Blocker::TagStays || (was_attached && is_of_age(it));
+            // A line may still ask for its own tags.
+            let is_asked_for = |tag| {
+                let verdict = now.snapshot.row(tag).map(|(at, _)| &verdicts.tags[at]);
+                verdict.is_some_and(|verdict| {
+                    verdict.condemned_by.is_some()
+                        && verdict.blockers.iter().all(|it| it == Blocker::SharedDigest)
+                })
+            };
             let bereft = depth(older, &step.digest).is_some_and(|depth| depth > 0)
                 && owners.is_empty()
-                && tags.on(node).all(|tag| derived::parse(tag).is_some())
-                && verdict.blockers.iter().all(|blocker| blocker == Blocker::TagStays);
+                && tags.on(node).all(|tag| derived::parse(tag).is_some() || is_asked_for(tag))
+                && verdict.blockers.iter().all(is_no_matter);
             if bereft { wanted(node) } else { Checked::Changed(because(&names(verdict.blockers))) }
         }
         StepAction::Untag => {
@@ -100,10 +123,11 @@ fn compare(older: &Plan<'_>, step: &Step, now: &Plan<'_>, tags: &TagsByManifest<
                 return Checked::Changed(format!("it points at {digest} now"));
             }
             let verdict = &verdicts.tags[at];
-            // Nor does any line ask for a tag that belongs to something that is gone by now.
+            // Nor does any line ask for a tag that belongs to something that is gone by now, and the
+            // age of what it points at did not matter before.
             let bereft = !step.owners.is_empty()
                 && row.kind == TagKind::Dangling
-                && verdict.blockers.is_empty();
+                && verdict.blockers.iter().all(is_of_age);
             match verdict.fate {
                 TagFate::Untag | TagFate::Delete => wanted(row.node),
                 TagFate::Keep if bereft => wanted(row.node),
@@ -111,6 +135,10 @@ fn compare(older: &Plan<'_>, step: &Step, now: &Plan<'_>, tags: &TagsByManifest<
             }
         }
     }
+}
+
+fn is_of_age(blocker: Blocker) -> bool {
+    matches!(blocker, Blocker::Young | Blocker::UnknownAge)
 }
 
 /// How many steps a manifest that a plan deletes is away from what is condemned by itself. `None`:

@@ -15,8 +15,8 @@ use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, 
 use crate::oci::selection::TagPatterns;
 use crate::oci::{Digest, Tag, derived};
 use crate::removal::{
-    Actor, Audit, Order, RemoveTags, RemovedTags, STRETCH, StepOutcome, StepReport, TagRemoval,
-    execute, recover,
+    Actor, Audit, Order, RemoveTags, RemovedTags, StepOutcome, StepReport, TagRemoval, execute,
+    recover, stretch_of,
 };
 use crate::repository::Failure;
 
@@ -68,7 +68,7 @@ impl RemoveTags for TagRemover<'_> {
                 now,
                 withdraws: None,
                 untag_by_overwriting: policy.untag_by_overwriting,
-                stretch: STRETCH,
+                stretch: stretch_of(plan.snapshot.tags().len()),
             };
             let executed = execute(&steps, order).await;
             removed.steps = executed.steps;

@@ -1,8 +1,9 @@
-//! Tags that are made from a digest and belong to the image with that digest.
+//! Tags that no person makes, and that are never selected by a rule's own patterns.
 //!
-//! Two families exist: the referrers fallback tag of distribution-spec ("Referrers Tag Schema",
-//! `sha256-<hex>`) and cosign's (`sha256-<hex>.sig`, `.att`, `.sbom`). They follow their subject
-//! and are never selected by a rule's own patterns.
+//! Two families are made from a digest and follow the image with that digest: the referrers fallback
+//! tag of distribution-spec ("Referrers Tag Schema", `sha256-<hex>`) and cosign's (`sha256-<hex>.sig`,
+//! `.att`, `.sbom`). The third one is of placeholders, on which it is tried what a registry can do. They
+//! belong to nothing; some are left behind if a process is killed.
 
 use super::digest::Digest;
 use super::reference::Tag;
@@ -10,7 +11,10 @@ use super::reference::Tag;
 /// The endings of cosign's tags, in the order in which they are looked for.
 pub const COSIGN_SUFFIXES: [&str; 3] = [".sig", ".att", ".sbom"];
 
-/// A tag that belongs to another image.
+/// The first part of the tags of placeholders.
+pub const TRIAL: &str = "tranship-trial-";
+
+/// A tag that belongs to another image, or is a placeholder's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DerivedTag {
     /// The algorithm and encoded part as the tag has them, cut to 64 characters of the latter.
@@ -42,6 +46,9 @@ pub fn cosign_tag(subject: &Digest, suffix: &str) -> Tag {
 /// Reads a tag as a derived one; `None` for the tags people make.
 pub fn parse(tag: &Tag) -> Option<DerivedTag> {
     let text = tag.as_str();
+    if text.starts_with(TRIAL) {
+        return Some(DerivedTag { stem: text.to_owned(), suffix: None });
+    }
     let (stem, suffix) = match text.split_once('.') {
         Some((stem, suffix)) if COSIGN_SUFFIXES.iter().any(|known| known[1..] == *suffix) => {
             (stem, Some(format!(".{suffix}")))
@@ -56,12 +63,18 @@ pub fn parse(tag: &Tag) -> Option<DerivedTag> {
 }
 
 impl DerivedTag {
+    /// Whether it is the tag of a placeholder, which belongs to nothing.
+    pub fn is_trial(&self) -> bool {
+        self.stem.starts_with(TRIAL)
+    }
+
     /// Whether the tag belongs to the image with this digest.
     pub fn belongs_to(&self, subject: &Digest) -> bool {
         self.stem == stem(subject)
     }
 
-    /// The digest of the image that the tag belongs to; `None` where the tag holds only a part.
+    /// The digest of the image that the tag belongs to; `None` where the tag holds only a part, or is a
+    /// placeholder's.
     pub fn subject(&self) -> Option<Digest> {
         self.stem.replacen('-', ":", 1).parse().ok()
     }
@@ -83,7 +96,7 @@ mod tests {
         let sha512: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
         for subject in [&subject, &sha512] {
             let fallback = parse(&fallback_tag(subject)).unwrap();
-            assert_eq!(fallback.suffix, None);
+            assert_eq!((&fallback.suffix, fallback.is_trial()), (&None, false));
             assert!(fallback.belongs_to(subject));
             for suffix in COSIGN_SUFFIXES {
                 let derived = parse(&cosign_tag(subject, suffix)).unwrap();
@@ -95,6 +108,8 @@ mod tests {
                 assert!(!derived.belongs_to(&Digest::of(b"y")));
             }
         }
+        let trial = parse(&"tranship-trial-0123456789abcdef-a".parse().unwrap()).unwrap();
+        assert!(trial.is_trial() && trial.subject().is_none() && !trial.belongs_to(&subject));
         for tag in [
             "latest",
             "sha256-abc",

@@ -1,8 +1,8 @@
-//! Carries steps out: before each stretch of them the repository is observed and planned anew, then
-//! the steps that still hold are done one after the other.
+//! Carries steps out, one after the other, as far as they still hold: the repository is observed and
+//! planned anew again and again.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::audit::{Actor, Audit, Intent, Kept, KeptManifest, Line, cannot_write};
 use super::delete::{Deleted, ManifestDeletion};
 use super::failure::{MOST_IN_A_ROW, StepFailure};
+use super::observation::{Current, Observed};
 use super::step::{Step, StepAction, StepOutcome, StepReport};
 use super::untag::{Untagged, Untagging};
 use crate::oci::{Digest, Manifest, Tag, derived};
@@ -17,32 +18,35 @@ use crate::repository::{self, Reference, Repository, Untag};
 use crate::state::{State, Withdrawn};
 use crate::stop::StopSignal;
 
-/// So many steps are done on the strength of one observation.
-pub const STRETCH: usize = 500;
+/// So many steps are done on the strength of one observation at least.
+const STRETCH: usize = 500;
 
-/// How long an observation is good enough to delete on the strength of it.
-const OBSERVATION_LASTS: Duration = Duration::from_secs(30);
+/// So many manifests are copied to the quarantine before they are deleted.
+const COPIES: usize = 500;
+
+/// How many steps are done on the strength of one observation of so many tags: each costs a request
+/// for every tag, so that there are never more of them than four for each tag.
+pub fn stretch_of(tags: usize) -> usize {
+    STRETCH.max(tags / 4)
+}
 
 /// Compares steps with what would be planned now. Implemented by those who plan.
 #[async_trait]
 pub trait Recheck: Send + Sync {
-    /// Observes the repository, also what no tag of `left` leads to any more, and says what of the
-    /// first `next` steps of `left` still holds. `tags_gone`: how many tags earlier steps took.
+    /// Observes the repository, also what no tag of `left` leads to any more, and says what
+    /// of `left` still holds. `tags_gone`: how many tags earlier steps took.
     ///
     /// # Errors
     /// Nothing can be said, so nothing may be deleted any more; in words for people.
-    async fn recheck(
-        &self,
-        left: &[Step],
-        next: usize,
-        tags_gone: usize,
-    ) -> Result<Rechecked, String>;
+    async fn recheck(&self, left: &[Step], tags_gone: usize) -> Result<Rechecked, String>;
 }
 
 /// What a new plan says of the next steps.
 pub struct Rechecked {
-    /// When the repository was observed.
-    pub observed: Instant,
+    /// The repository as it was observed, and when that began and ended.
+    pub observed: Box<dyn Observed>,
+    pub began: Instant,
+    pub ended: Instant,
     /// In the order of the steps.
     pub steps: Vec<Checked>,
 }
@@ -87,7 +91,7 @@ pub struct Order<'a> {
     pub withdraws: Option<u64>,
     /// A placeholder may be pushed to a tag and deleted with it, where single tags cannot be deleted.
     pub untag_by_overwriting: bool,
-    /// Steps on the strength of one observation: [`STRETCH`], but for tests.
+    /// Steps on the strength of one observation: see [`stretch_of`].
     pub stretch: usize,
 }
 
@@ -106,6 +110,12 @@ pub async fn execute<'a>(steps: &'a [Step], order: Order<'a>) -> Executed {
     let mut execution = Execution {
         order,
         doomed: steps.iter().flat_map(|step| &step.tags).collect(),
+        manifests: steps
+            .iter()
+            .filter(|step| step.action == StepAction::Delete)
+            .map(|step| &step.digest)
+            .collect(),
+        current: None,
         stays: HashSet::new(),
         tags_gone: HashSet::new(),
         done: Executed::default(),
@@ -113,10 +123,13 @@ pub async fn execute<'a>(steps: &'a [Step], order: Order<'a>) -> Executed {
         halted: None,
         unwritten: Vec::new(),
     };
-    let mut left = steps;
-    while !left.is_empty() {
-        let done = execution.stretch(left).await;
-        left = &left[done..];
+    for (at, step) in steps.iter().enumerate() {
+        let left = &steps[at..];
+        if at % COPIES == 0 {
+            execution.keep_copies(&left[..left.len().min(COPIES)]).await;
+        }
+        let became = execution.next(left).await;
+        execution.report(step, became);
     }
     execution.finish().await
 }
@@ -125,6 +138,10 @@ struct Execution<'a> {
     order: Order<'a>,
     /// The tags that any step takes away.
     doomed: HashSet<&'a Tag>,
+    /// The manifests that any step deletes.
+    manifests: HashSet<&'a Digest>,
+    /// The last observation.
+    current: Option<Current>,
     /// Manifests that were to be deleted, and were not.
     stays: HashSet<&'a Digest>,
     /// The tags that are gone. One that was taken away before its manifest counts once.
@@ -156,56 +173,61 @@ impl Became {
 }
 
 impl<'a> Execution<'a> {
-    /// Rechecks and does the first of these steps, at least one; gives how many.
-    async fn stretch(&mut self, left: &'a [Step]) -> usize {
-        let steps = &left[..left.len().min(self.order.stretch)];
-        if self.goes_on() {
-            self.keep_copies(steps).await;
-        }
-        let rechecked = if self.goes_on() { self.recheck(left, steps.len()).await } else { None };
-        for (at, step) in steps.iter().enumerate() {
-            let is_old = |it: &Rechecked| it.observed.elapsed() > OBSERVATION_LASTS;
-            if at > 0 && self.goes_on() && rechecked.as_ref().is_some_and(is_old) {
-                return at;
+    /// Does the first of these steps, if it still holds.
+    async fn next(&mut self, left: &'a [Step]) -> Became {
+        let step = &left[0];
+        let mut is_fresh = false;
+        loop {
+            if self.stops() {
+                self.done.interrupted = true;
+                return Became::because(StepOutcome::NotDone, "the run was stopped");
             }
-            let became = match &rechecked {
-                _ if self.stops() => {
-                    self.done.interrupted = true;
-                    Became::because(StepOutcome::NotDone, "the run was stopped")
+            if let Some(reason) = &self.halted {
+                return Became::because(StepOutcome::NotDone, reason.as_str());
+            }
+            let steps = self.order.stretch;
+            let Some(mut current) = self.current.take().filter(|it| !it.is_outdated(steps)) else {
+                match self.order.recheck.recheck(left, self.tags_gone.len()).await {
+                    Ok(rechecked) => self.current = Some(Current::new(rechecked)),
+                    Err(reason) => self.halted = Some(reason),
                 }
-                Some(rechecked) if self.halted.is_none() => {
-                    self.step(step, &rechecked.steps[at]).await
-                }
-                _ => Became::because(StepOutcome::NotDone, self.halted.clone().unwrap_or_default()),
+                is_fresh = true;
+                continue;
             };
-            self.report(step, became);
+            let checked = current.checked().clone();
+            if step.action == StepAction::Delete && matches!(checked, Checked::Wanted { .. }) {
+                match current.new_tag(self.order.repository, &self.manifests).await {
+                    Ok(None) => {}
+                    // Pushes must not keep it busy with observations.
+                    Ok(Some(tag)) if is_fresh => {
+                        current.advance();
+                        self.current = Some(current);
+                        let reason = format!("the new tag `{tag}` may lead to it");
+                        return Became::because(StepOutcome::Skipped, reason);
+                    }
+                    Ok(Some(_)) => continue,
+                    Err(error) => {
+                        current.advance();
+                        self.current = Some(current);
+                        return self.failed(StepFailure::of(&error));
+                    }
+                }
+            }
+            current.advance();
+            self.current = Some(current);
+            return self.step(step, &checked).await;
         }
-        steps.len()
-    }
-
-    fn goes_on(&self) -> bool {
-        self.halted.is_none() && !self.stops()
     }
 
     fn stops(&self) -> bool {
         self.order.stop.is_cancelled()
     }
 
-    async fn recheck(&mut self, left: &[Step], next: usize) -> Option<Rechecked> {
-        match self.order.recheck.recheck(left, next, self.tags_gone.len()).await {
-            Ok(rechecked) => Some(rechecked),
-            Err(reason) => {
-                self.halted = Some(reason);
-                None
-            }
-        }
-    }
-
     /// Copies what is about to go into the quarantine.
     async fn keep_copies(&mut self, steps: &[Step]) {
         let Some(quarantine) = &mut self.order.quarantine else { return };
         for step in steps.iter().filter(|step| step.action == StepAction::Delete) {
-            if self.order.stop.is_cancelled() {
+            if self.halted.is_some() || self.order.stop.is_cancelled() {
                 return;
             }
             quarantine.keep(&step.digest).await;

@@ -6,7 +6,7 @@
 //! be deleted keeps what belongs to it, so whatever happens, what is left is as whole as it was.
 //!
 //! - `step`: what is to be deleted, and what became of it.
-//! - `execute`: carries steps out one after the other.
+//! - `execute`: carries steps out one after the other. `observation`: on the strength of what.
 //! - `delete`: deletes a manifest. `untag`: takes a tag from a manifest that stays, after `probe` has
 //!   tried that on a manifest that nobody needs.
 //! - `failure`: what it means for the next steps that one failed.
@@ -18,6 +18,7 @@ pub mod audit;
 mod delete;
 mod execute;
 mod failure;
+mod observation;
 mod probe;
 mod recover;
 mod step;
@@ -25,7 +26,8 @@ mod tags;
 mod untag;
 
 pub use audit::{Actor, Audit};
-pub use execute::{Checked, Executed, KeepCopies, Order, Recheck, Rechecked, STRETCH, execute};
+pub use execute::{Checked, Executed, KeepCopies, Order, Recheck, Rechecked, execute, stretch_of};
+pub use observation::Observed;
 pub use recover::recover;
 pub use step::{Clock, Step, StepAction, StepOutcome, StepReport};
 pub use tags::{RemoveTags, RemovedTags, TagRemoval};

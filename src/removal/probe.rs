@@ -4,12 +4,10 @@
 
 use serde_json::json;
 
+use crate::oci::derived::TRIAL;
 use crate::oci::manifest::ManifestError;
 use crate::oci::{Digest, Manifest, Tag, media_type};
 use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Repository, Result};
-
-/// The first part of the tags on which it is tried.
-const TRIAL: &str = "tranship-trial-";
 
 /// Finds out what a registry does, on a placeholder.
 pub(super) struct Probe<'a> {
@@ -84,7 +82,8 @@ impl Probe<'_> {
         }
     }
 
-    /// Removes the placeholder. If that fails, nobody is harmed by what is left.
+    /// Removes the placeholder. If that fails, nobody is harmed by what is left: no rule selects it, and
+    /// rules about orphans delete it.
     async fn remove(&self, placeholder: &Manifest) {
         let reference = Reference::Digest(placeholder.digest.clone());
         if let Err(error) = self.repository.delete(&reference).await {

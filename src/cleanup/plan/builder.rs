@@ -273,6 +273,9 @@ fn tags(
         long.map(|(at, digest)| (derived::fallback_tag(digest), at)).collect();
     let mut kind = |name: &Tag| {
         let Some(tag) = derived::parse(name) else { return TagKind::Own };
+        if tag.is_trial() {
+            return TagKind::Dangling;
+        }
         let subject = tag.subject();
         let at = match &subject {
             Some(digest) => digests.binary_search(digest).ok(),

@@ -80,7 +80,7 @@ pub enum TagKind {
     Own,
     /// Made from a digest (a fallback tag, or cosign's): it belongs to this manifest.
     Of(Node),
-    /// Made from the digest of a manifest that is gone.
+    /// Made from the digest of a manifest that is gone, or a placeholder's.
     Dangling,
     /// Made from a digest that the tag does not tell in full.
     OfUnknown,

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::generate::{digest, in_use, policy, world};
 use super::registry::{Registry, is_trial};
-use super::world::{World, now};
+use super::world::{World, days_ago, now};
 use crate::cleanup::observe::{Observation, ObserveOptions, RepositoryContext};
 use crate::cleanup::quarantine::Quarantine;
 use crate::cleanup::recheck::Rechecker;
@@ -22,8 +22,8 @@ use crate::http::RetryPolicy as Retries;
 use crate::oci::{Digest, Tag, derived};
 use crate::removal::audit::{Intent, Line, folder};
 use crate::removal::{
-    Actor, Audit, Executed, KeepCopies, Order, RemoveTags, STRETCH, StepOutcome, TagRemoval,
-    execute, recover,
+    Actor, Audit, Executed, KeepCopies, Order, RemoveTags, StepOutcome, TagRemoval, execute,
+    recover,
 };
 use crate::repository::{Reference, Repository};
 use crate::state::jsonl::NewestFirst;
@@ -71,14 +71,7 @@ impl Scene {
         let policy = Policy { clock: vec![ClockSource::FirstSeen], ..policy };
         // Layouts aside, no repository is listed without its tags.
         let registry = Registry::new(name, world);
-        Self {
-            registry,
-            state,
-            policy,
-            in_use,
-            folder: tempfile::tempdir().unwrap(),
-            stretch: STRETCH,
-        }
+        Self { registry, state, policy, in_use, folder: tempfile::tempdir().unwrap(), stretch: 500 }
     }
 
     fn audit(&self) -> Audit {
@@ -415,18 +408,23 @@ proptest! {
     }
 }
 
-/// Deleting thousands of images takes a while, in which the repository is looked at again.
+/// A repository of images that a rule deletes.
+fn doomed(images: usize) -> (World, Policy) {
+    let mut world = World::new();
+    for number in 0..images {
+        let image = world.index(&number.to_string(), 90, &[]);
+        world.tag(&format!("pr-{number}"), &image);
+    }
+    (world, super::rules::policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", ""))
+}
+
+/// Deleting thousands of images takes a while, in which the repository is observed again.
 #[test]
 fn i09_what_gets_a_tag_while_thousands_go_stays() {
     block_on(async {
-        let mut world = World::new();
-        for number in 0..1_700 {
-            let image = world.index(&number.to_string(), 90, &[]);
-            world.tag(&format!("pr-{number}"), &image);
-        }
-        let policy = super::rules::policy("", "{ id = \"pr\", tags = [\"pr-*\"] }", "");
+        let (world, policy) = doomed(1_700);
         let last = world.items.keys().next_back().unwrap().clone();
-        let scene = Scene::new(world.clone(), policy, InUse::default());
+        let scene = Scene::new(world, policy, InUse::default());
         let image = last.clone();
         scene.registry.change_after(900, move |world| world.tag("released", &image));
         let (_, applied) = scene.run(|_| {}, None).await;
@@ -436,7 +434,85 @@ fn i09_what_gets_a_tag_while_thousands_go_stays() {
         assert_eq!((steps[1_699].outcome, &steps[1_699].digest), (StepOutcome::Skipped, &last));
         let after = scene.registry.world();
         assert!(after.items.contains_key(&last) && after.tags.len() == 2);
-        // Before the steps and after each 500 of them.
-        assert_eq!(scene.registry.take_asked()["tags"], 4);
+        // Each observation resolves all tags: at first, after each 500 steps, and when the new tag is
+        // seen. While the list has two pages, it is read before every second deletion.
+        let asked = scene.registry.take_asked();
+        let new_tag = 1;
+        assert_eq!(asked["resolve"], 1_700 + 1_200 + new_tag + (799 + 1) + (299 + 1));
+        assert!(asked["tags"] < 1_300, "{asked:?}");
     });
+}
+
+/// Whatever somebody tags directly before it would be deleted.
+#[test]
+fn i09_a_tag_that_comes_between_two_deletions_saves_its_image() {
+    for images in 1..4 {
+        for after in 0..images {
+            for by_index in [false, true] {
+                let (world, policy) = doomed(images);
+                let next = world.items.keys().nth(after).unwrap().clone();
+                let scene = Scene::new(world, policy, InUse::default());
+                let saved = next.clone();
+                let tag = move |world: &mut World| {
+                    let image = match by_index {
+                        true => world.index("an index that is pushed meanwhile", 0, &[&saved]),
+                        false => saved,
+                    };
+                    world.tag("released", &image);
+                };
+                // Before the first deletion: after the plan, and so before the first observation.
+                let meddle = |registry: &Registry| match after {
+                    0 => registry.change(tag),
+                    _ => registry.change_after(after, tag),
+                };
+                let (_, applied) = block_on(scene.run(meddle, None));
+                let steps = applied.unwrap().steps;
+                let skipped = steps.iter().filter(|step| step.outcome == StepOutcome::Skipped);
+                let skipped: Vec<_> = skipped.map(|step| &step.digest).collect();
+                assert_eq!(skipped, [&next], "{images} {after} {by_index}");
+                let closure = scene.registry.world().closure(&"released".parse().unwrap());
+                assert!(closure.unwrap().contains(&next), "{images} {after} {by_index}");
+            }
+        }
+    }
+}
+
+/// Other pushes do not matter: nothing is observed again.
+#[test]
+fn i09_pushes_of_other_images_change_nothing() {
+    let (world, policy) = doomed(3);
+    let scene = Scene::new(world, policy, InUse::default());
+    scene.registry.change_after(1, |world| {
+        let image = world.index("another", 0, &[]);
+        world.tag("pr-4", &image);
+    });
+    let (_, applied) = block_on(scene.run(|_| {}, None));
+    let outcomes: Vec<_> = applied.unwrap().steps.iter().map(|step| step.outcome).collect();
+    assert_eq!(outcomes, [StepOutcome::Deleted; 3]);
+    let asked = scene.registry.take_asked();
+    // The observation's three tags, and the new one. The list: observed, and before each deletion.
+    assert_eq!((asked["resolve"], asked["tags"]), (4, 4), "{asked:?}");
+}
+
+/// A signature of unknown age goes with its image, also where the repository is observed between the
+/// two deletions.
+#[test]
+fn i11_what_is_attached_goes_whatever_its_age() {
+    let policy = super::rules::policy(
+        "",
+        "{ id = \"pr\", tags = [\"pr-*\"], older_than = \"30d\" }",
+        "grace = \"48h\"",
+    );
+    let mut world = World::new();
+    let image = world.index("image", 90, &[]);
+    let old = (ClockSource::FirstSeen, days_ago(90));
+    world.items.get_mut(&image).unwrap().times = vec![old];
+    world.tag("pr-1", &image);
+    let signature = world.index("signature", 0, &[]);
+    world.items.get_mut(&signature).unwrap().times.clear();
+    world.cosign(&image, &signature);
+    let mut scene = Scene::new(world, policy, InUse::default());
+    scene.stretch = 1;
+    let (_, applied) = block_on(scene.run(|_| {}, None));
+    assert!(scene.registry.world().items.is_empty(), "{:?}", applied.unwrap().steps);
 }

@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use super::world::{Item, World};
-use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
+use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, derived, media_type};
 use crate::repository::{
     BlobBody, BlobReader, Cause, Error, ErrorKind, Placement, Reference, Repository, Resolved,
     Result, Stored, UploadSession, UploadStart,
@@ -175,7 +175,7 @@ impl Inner {
 
 /// Whether a tag is one on which the engine tries what the registry can do.
 pub fn is_trial(tag: &Tag) -> bool {
-    tag.as_str().starts_with("tranship-trial-")
+    derived::parse(tag).is_some_and(|tag| tag.is_trial())
 }
 
 /// What has one of the digests that are generated.

@@ -34,3 +34,18 @@ pub fn has(world: &World, digest: &Digest) -> bool {
 }
 
 pub const UNTAGGED: &str = "{ id = \"untagged\", untagged = true }";
+
+/// A process may be killed while it tries on a placeholder what the registry can do. What it leaves is
+/// no image: it is not counted, and goes with orphans.
+#[test]
+fn a_placeholder_that_was_left_pushes_no_image_out() {
+    let mut world = World::new();
+    let image = world.image("image", 90);
+    world.tag("pr-1", &image);
+    let placeholder = world.index("placeholder", 3, &[]);
+    world.tag("tranship-trial-0123456789abcdef-a", &placeholder);
+    let all = "{ id = \"all\", tags = [\"*\"], beyond_newest = 1 }";
+    assert_eq!(cleaned(&world, &policy("", all, "")).tags, world.tags);
+    let orphans = "{ id = \"orphans\", orphans = true, older_than = \"1d\" }";
+    assert_eq!(tags(&cleaned(&world, &policy("", orphans, ""))), ["pr-1"]);
+}
