@@ -8,6 +8,7 @@ mod answer;
 pub mod auth;
 mod body;
 mod call;
+mod chunks;
 mod classify;
 mod dialect;
 mod failure;
@@ -26,6 +27,7 @@ mod reach;
 mod remote;
 mod resolver;
 mod transport;
+mod upload_form;
 mod uploads;
 mod vendor;
 mod window;
@@ -45,7 +47,8 @@ use origin::Origin;
 use origin::Settings;
 pub use pool::Registries;
 use transport::{Timeouts, Tls};
-use uploads::{Redirects, Style};
+use upload_form::Forms;
+use uploads::Notes;
 
 /// One registry. Shared by all transfers that touch it.
 pub struct Registry {
@@ -64,10 +67,10 @@ struct Facts {
     mounts: Mutex<Mounts>,
     /// The same, where the repository itself was named: some ask for its existence first.
     self_mounts: Mutex<Mounts>,
-    /// The form of upload that it accepts.
-    upload_style: Mutex<Style>,
-    /// Uploads whose bytes the registry wants at another address than it said first.
-    redirects: Mutex<Redirects>,
+    /// The forms of upload that it accepts.
+    upload_forms: Mutex<Forms>,
+    /// What the next request of an upload has to know.
+    uploads: Mutex<Notes>,
     /// `OCI-Chunk-Min-Length`, in bytes.
     chunk_min: AtomicU64,
     /// Whether it has a referrers API, and that a request has tried to find out.

@@ -88,6 +88,8 @@ async fn what_heals_is_no_failure() {
 async fn what_does_not_heal_is_reported() {
     let full = || Fault::status(507).error("UNKNOWN", "no space left on device");
     let five = 5;
+    // In each form: a closing PUT is repeated like any small request.
+    let in_all_forms = 2 + ATTEMPTS + ATTEMPTS + 1;
     let cases = [
         (Case::manifest(refusal(401)), "put manifest", "DENIED: the moon is wrong", 1),
         (Case::manifest(refusal(403)), "put manifest", "DENIED: the moon is wrong", 1),
@@ -109,6 +111,13 @@ async fn what_does_not_heal_is_reported() {
             "500 Internal Server Error: write: no space left on device",
             five,
         ),
+        (Case::upload(Fault::status(422)), "commit blob", "422 Unprocessable Entity", 3),
+        (
+            Case::upload(Fault::status(400).error("DIGEST_INVALID", "not its digest")),
+            "upload blob",
+            "DIGEST_INVALID: not its digest",
+            five,
+        ),
         (Case::upload(refusal(503)), "upload blob", "DENIED: the moon is wrong", five),
         (Case::upload(Fault::SessionLost), "upload blob", "BLOB_UPLOAD_UNKNOWN", five),
         (Case::upload(Fault::Cut), "upload blob", "", five),
@@ -126,7 +135,9 @@ async fn what_does_not_heal_is_reported() {
         assert!(failure.subject.contains(&name), "{what}: {failure:?}");
         assert!(failure.message.contains(words), "{what}: {failure:?}");
         assert_eq!(failure.attempts, attempts, "{what}: {failure:?}");
-        assert_eq!(fired.count() as u32, attempts, "{what}: tries on the wire");
+        let is_repeated = step == "upload blob" && words.starts_with("500");
+        let requests = if is_repeated { in_all_forms } else { attempts };
+        assert_eq!(fired.count() as u32, requests, "{what}: tries on the wire");
         bench.assert_arrived_but("v2").await;
         bench.assert_no_upload_left();
         bench.assert_heals().await;
@@ -200,6 +211,32 @@ async fn large_bodies_that_are_refused_come_in_chunks() {
     let again = bench.target.requests_since(mark);
     let refused = again.iter().filter(|seen| seen.status == Some(413)).count();
     assert!((1..=2).contains(&refused), "{again}");
+}
+
+/// A target that gets no body of a PUT gets every blob in another form, in the same pass.
+#[tokio::test]
+async fn bodies_that_are_lost_come_in_another_form() {
+    let bench = Bench::new();
+    bench.target.quirks(|quirks| quirks.loses_put_bodies = true);
+    assert_eq!(bench.sync().await.success(), 6);
+    bench.assert_arrived().await;
+    bench.assert_no_upload_left();
+}
+
+/// What a target holds of a blob is not given up because it fails for a moment, however often.
+#[tokio::test]
+async fn failures_in_mid_upload_change_no_form() {
+    let bench = Bench::with(vec![Image::single(Family::Oci, "large", &[20 << 20])]);
+    bench.target.quirks(|quirks| quirks.max_body = Some(4 << 20));
+    for at in [1, 3] {
+        bench.target.on("PATCH", Kind::Upload).after(at).once().fail(refusal(500));
+    }
+    bench.sync().await.success();
+    let traffic = bench.target.traffic();
+    assert_eq!(traffic.count_status("PATCH", Kind::Upload, 500), 2, "{traffic}");
+    // Two configs and two layers, each in one upload.
+    assert_eq!(traffic.count("POST", Kind::Upload), 4, "{traffic}");
+    bench.assert_arrived().await;
 }
 
 /// GHCR's way: 416 to large PATCH bodies. And a target that loses one upload is no such target.

@@ -194,10 +194,8 @@ pub async fn takes_chunks() -> (Scripted, Arc<dyn Repository>) {
     let server = Scripted::start();
     server.quirks(|quirks| quirks.max_body = Some(4 << 20));
     let app = repository(&open(&server), "acme/app");
-    for _ in 0..2 {
-        let error = upload(&app, &LARGE).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
-    }
+    let error = upload(&app, &LARGE).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
     (server, app)
 }
 
@@ -209,7 +207,7 @@ async fn closing_a_large_upload_may_take_long() {
     let (server, app) = takes_chunks().await;
     server.on("PUT", Kind::Upload).fail(Fault::Delay(Duration::from_millis(1500)));
     upload(&app, &LARGE).await.unwrap();
-    assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1 + 2);
+    assert_eq!(server.traffic().count("PATCH", Kind::Upload), 2);
 }
 
 /// A chunk that went wrong may have arrived: it is not sent again blindly.
@@ -251,6 +249,55 @@ async fn only_refusals_of_the_form_change_the_form() {
     }
     server.on("PUT", Kind::Upload).once().fail(Fault::status(411));
     upload(&app, b"content").await.unwrap_err();
+    upload(&app, b"content").await.unwrap();
+    assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1);
+}
+
+/// Proxies take what they were told to, 1 MiB if nobody told them: the size that passes is found,
+/// and kept for the next blob.
+#[tokio::test]
+async fn chunks_shrink_to_what_a_proxy_takes() {
+    for (limit, refusals) in [(1 << 20, 2), (300_000, 3), (64 << 10, 4)] {
+        let server = Scripted::start();
+        server.quirks(|quirks| quirks.max_body = Some(limit));
+        let app = repository(&open(&server), "acme/app");
+        for _ in 0..refusals {
+            let error = upload(&app, &LARGE).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::TooLarge, "{error}");
+        }
+        upload(&app, &LARGE).await.unwrap();
+        let mark = server.mark();
+        upload(&app, &LARGE[1..]).await.unwrap();
+        let traffic = server.requests_since(mark);
+        assert_eq!(traffic.iter().filter(|seen| seen.status == Some(413)).count(), 0, "{traffic}");
+        let largest = traffic.iter().map(|seen| seen.body_length).max().unwrap();
+        assert!(largest <= limit as u64 && 4 * largest >= limit as u64, "{largest} of {limit}");
+    }
+}
+
+/// A form whose bytes are refused, for whatever reason, is not the only one.
+#[tokio::test]
+async fn another_form_is_tried_before_giving_up() {
+    let server = Scripted::start();
+    server.quirks(|quirks| quirks.loses_put_bodies = true);
+    let app = repository(&open(&server), "acme/app");
+    for _ in 0..2 {
+        let error = upload(&app, b"content").await.unwrap_err();
+        assert!(error.to_string().contains("DIGEST_INVALID"), "{error}");
+    }
+    upload(&app, b"content").await.unwrap();
+    // What works is kept for the next blob.
+    let mark = server.mark();
+    upload(&app, b"more content").await.unwrap();
+    let traffic = server.requests_since(mark);
+    assert_eq!(traffic.count("PATCH", Kind::Upload), 1, "{traffic}");
+
+    // Where the same would get the same answer, it is not repeated.
+    let server = Scripted::start();
+    server.on("PUT", Kind::Upload).once().fail(Fault::status(422));
+    let app = repository(&open(&server), "acme/app");
+    let error = upload(&app, b"content").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
     upload(&app, b"content").await.unwrap();
     assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1);
 }

@@ -63,6 +63,8 @@ pub struct Quirks {
     pub blob_redirect: Option<String>,
     /// Bodies of uploads above this many bytes are answered 413, as by a proxy.
     pub max_body: Option<usize>,
+    /// The body of a PUT of a blob is lost on its way, as behind some proxies.
+    pub loses_put_bodies: bool,
     /// PATCH bodies above this many bytes are answered 416.
     pub max_patch: Option<usize>,
     /// `OCI-Chunk-Min-Length` of upload answers.
@@ -114,6 +116,7 @@ impl Default for Quirks {
             no_range: false,
             blob_redirect: None,
             max_body: None,
+            loses_put_bodies: false,
             max_patch: None,
             chunk_min_length: None,
             upload_base: None,
