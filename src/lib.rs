@@ -26,7 +26,8 @@
 //! - `http`: HTTP to all that is no registry. `process`: programs of the user's, run within bounds.
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `fair`: limited resources, shared between flows of work in turn. `stop`: stop signals.
-//! - `single_flight`: one fetch for many callers. `trace`: spans. `text`: words of strangers.
+//! - `single_flight`: one fetch for many callers. `trace`: spans. `text`: words of strangers;
+//!   `redact`: without secrets.
 //! - `oci`: pure data and rules: digests, references, addresses, manifests, tag selection.
 #![forbid(unsafe_code)]
 
@@ -46,6 +47,7 @@ pub mod layout;
 pub mod metrics;
 pub mod oci;
 pub mod process;
+mod redact;
 pub mod registry;
 pub mod removal;
 pub mod repository;

@@ -1,5 +1,7 @@
 //! Makes text from servers and programs fit for a message, and names of enums.
 
+use crate::redact;
+
 /// Displays enums of plain names as they are serialized.
 macro_rules! display_as_serialized {
     ($($name:ty),+) => {
@@ -20,8 +22,10 @@ pub fn cut(text: &mut String, limit: usize) {
     }
 }
 
-/// The beginning of a text: one line of at most `limit` characters, without control characters.
+/// The beginning of a text: one line of at most `limit` characters, without control characters and
+/// secrets in use.
 pub fn shorten(text: &str, limit: usize) -> String {
+    let text = redact::hide(text);
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut short: String =
         line.chars().take(limit).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();

@@ -1,10 +1,13 @@
 //! What can go wrong with a repository: a kind to decide by, and words for the person who must act.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::oci::Digest;
+use crate::oci::manifest::ManifestError;
+use crate::redact;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -134,7 +137,7 @@ pub enum Cause {
     Protocol(String),
     /// The document cannot be copied.
     #[error("{0}")]
-    Manifest(#[from] crate::oci::manifest::ManifestError),
+    Manifest(#[from] ManifestError),
     /// It should be there and is not.
     #[error("it is not there")]
     Missing,
@@ -173,6 +176,29 @@ impl Cause {
         Self::Transport { kind: ErrorKind::Connection, message: message.into() }
     }
 
+    /// Words that may be a stranger's.
+    fn words_mut(&mut self) -> Vec<&mut String> {
+        match self {
+            Self::Manifest(ManifestError::Contradiction { header, body }) => vec![header, body],
+            Self::Manifest(ManifestError::MediaType(words) | ManifestError::Json(words))
+            | Self::Refused { message: words, .. }
+            | Self::Transport { message: words, .. }
+            | Self::Corrupt(words)
+            | Self::Protocol(words)
+            | Self::Credentials(words)
+            | Self::Io(words)
+            | Self::Unsupported(words)
+            | Self::DigestOnly(words) => vec![words],
+            Self::TimedOut(_)
+            | Self::Manifest(_)
+            | Self::Missing
+            | Self::MissingPart(_)
+            | Self::Changed { .. }
+            | Self::LeftBehind
+            | Self::Interrupted => Vec::new(),
+        }
+    }
+
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Refused { kind, .. } | Self::Transport { kind, .. } => *kind,
@@ -202,8 +228,15 @@ fn words(message: &str) -> String {
 }
 
 impl Error {
-    pub fn new(step: &'static str, subject: impl Into<String>, cause: Cause) -> Self {
-        Self(Arc::new(Inner { step, subject: subject.into(), cause, attempts: 1 }))
+    /// Secrets in use are hidden: there may be strangers' words in the subject and the cause.
+    pub fn new(step: &'static str, subject: impl Into<String>, mut cause: Cause) -> Self {
+        let mut subject = subject.into();
+        cause.words_mut().into_iter().chain([&mut subject]).for_each(|words| {
+            if let Cow::Owned(hidden) = redact::hide(words) {
+                *words = hidden;
+            }
+        });
+        Self(Arc::new(Inner { step, subject, cause, attempts: 1 }))
     }
 
     /// The same error, after so many tries in all.

@@ -1,5 +1,5 @@
 //! Reads secrets from where the configuration says they are: environment variables, files and
-//! commands. A secret is never part of an error.
+//! commands. A secret is never part of an error; strangers who repeat it are silenced.
 
 mod environment;
 #[cfg(test)]
@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 
 use crate::config::SecretSource;
 use crate::process::{self, Limits};
+use crate::redact;
 
 pub use environment::Environment;
 
@@ -38,6 +39,16 @@ pub enum SecretError {
 /// # Errors
 /// The secret is not where the configuration says it is.
 pub async fn read_secret(
+    source: &SecretSource,
+    whose: &str,
+    environment: &Environment,
+) -> Result<SecretString, SecretError> {
+    let secret = find(source, whose, environment).await?;
+    redact::remember(&secret);
+    Ok(secret)
+}
+
+async fn find(
     source: &SecretSource,
     whose: &str,
     environment: &Environment,

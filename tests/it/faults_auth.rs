@@ -257,3 +257,68 @@ async fn a_token_server_that_is_down_fails_with_its_status() {
     assert_eq!(sync(&bench).await.success(), 6);
     bench.assert_arrived().await;
 }
+
+/// Everything below a folder, as text.
+fn written(folder: &std::path::Path) -> String {
+    let mut all = String::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all += &written(&path);
+        } else if path.file_name().is_some_and(|name| name != "tranship.toml") {
+            all += &String::from_utf8_lossy(&std::fs::read(&path).unwrap());
+        }
+    }
+    all
+}
+
+/// A registry may repeat what it was sent in any part of an answer. None of it is shown, logged or
+/// stored.
+#[tokio::test]
+async fn strangers_who_repeat_a_secret_do_not_get_it_shown() {
+    let tokens = TokenServer::start();
+    let logins: [&dyn Fn() -> Login; 2] = [&basic, &|| bearer(&tokens)];
+    let words = "you sent {authorization}, that is {credential}";
+    let quoted = format!(r#"{{"errors":[{{"code":"{{credential}}","message":"{words}"}}]}}"#);
+    let manifest = r#"{"schemaVersion":2,"mediaType":"x/{credential}","layers":[]}"#;
+    let answers = [
+        (Kind::Tags, Fault::status(403).body(quoted.clone())),
+        (Kind::Tags, Fault::status(200).body(r#"{"tags":"{credential}"}"#)),
+        (Kind::Tags, Fault::status(200).body(r#"{"tags":["v1","{authorization}"]}"#)),
+        (Kind::Tags, Fault::status(500).body(words)),
+        (Kind::Manifest, Fault::status(418).body(format!("<title>{words}</title>"))),
+        (Kind::Manifest, Fault::status(307).header("location", "ftp://x/{credential}")),
+        (Kind::Manifest, Fault::status(200).header("docker-content-digest", "{credential}")),
+        (Kind::Manifest, Fault::status(200).header("content-type", "x/{credential}")),
+        (Kind::Manifest, Fault::status(200).body(manifest)),
+        (Kind::Blob, Fault::status(400).body(quoted)),
+    ];
+    for login in logins {
+        let mut hidden = 0;
+        for (kind, answer) in &answers {
+            let bench = locked(login);
+            let tranship = crate::support::Tranship::new();
+            tranship.write("tranship.toml", bench.config());
+            bench.source.on("GET", *kind).authorized().fail(answer.clone());
+            if *kind == Kind::Manifest {
+                bench.source.on("HEAD", *kind).authorized().fail(answer.clone());
+            }
+            let finished = tranship.run(["-vv", "sync", "--output", "json"]).await;
+            let history = tranship.run(["history"]).await;
+            let seen = format!("{finished:?}{history:?}{}", written(tranship.home()));
+            let traffic = bench.source.traffic();
+            let sent = traffic.iter().filter_map(|seen| seen.header("authorization"));
+            let secrets: Vec<&str> = sent.filter_map(|it| Some(it.split_once(' ')?.1)).collect();
+            assert!(!secrets.is_empty(), "{finished:?}");
+            for secret in secrets.into_iter().chain([PASSWORD]) {
+                assert!(
+                    !seen.contains(secret.trim_end_matches('=')),
+                    "{kind:?} {answer:?}: {seen}"
+                );
+            }
+            hidden += usize::from(seen.contains("[REDACTED]"));
+        }
+        // The others are not shown at all.
+        assert!(hidden >= 7, "{hidden}");
+    }
+}

@@ -17,6 +17,7 @@ use super::error::AuthError;
 use super::helper::Helper;
 use crate::config::SecretSource;
 use crate::oci::RegistryHost;
+use crate::redact;
 use crate::secret::{Environment, read_secret};
 use crate::single_flight::SingleFlight;
 
@@ -70,6 +71,22 @@ impl CredentialStore {
 
     /// The credential for a repository of the registry; for the whole registry without one.
     pub async fn find(
+        &self,
+        registry: &RegistryHost,
+        repository: Option<&str>,
+    ) -> Result<Option<Credential>, AuthError> {
+        let found = self.look_up(registry, repository).await?;
+        match &found {
+            Some(Credential::Password { username, password }) => {
+                redact::remember_password(username, password);
+            }
+            Some(Credential::RefreshToken(token)) => redact::remember(token),
+            None => {}
+        }
+        Ok(found)
+    }
+
+    async fn look_up(
         &self,
         registry: &RegistryHost,
         repository: Option<&str>,

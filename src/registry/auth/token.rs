@@ -24,6 +24,7 @@ use super::realm;
 use crate::http::address::is_private;
 use crate::http::retry::{self, Failure};
 use crate::http::{Backoff, RetryPolicy, body, describe};
+use crate::redact;
 use crate::registry::transport::TokenClients;
 use crate::text::shorten;
 
@@ -144,7 +145,7 @@ impl TokenClient {
                             format!("wants to be asked again in {} seconds", wait.as_secs());
                         return Err(fails(request.realm, problem));
                     }
-                    let words = words(request, &body::beginning(response, BODY_LIMIT).await);
+                    let words = words(&body::beginning(response, BODY_LIMIT).await);
                     let problem = format!("answered {status} {attempt} times{words}");
                     (Failure::Status(status, asked), problem)
                 }
@@ -254,7 +255,7 @@ async fn understand(
         return Err(AuthError::Refused {
             server: realm::origin(request.realm),
             status: status.as_u16(),
-            message: words(request, &body).trim_start_matches([':', ' ']).to_owned(),
+            message: words(&body).trim_start_matches([':', ' ']).to_owned(),
             anonymous: request.credential.is_none(),
         });
     }
@@ -275,11 +276,13 @@ fn token(body: &[u8], since: Instant) -> Option<Token> {
     });
     let lifetime = seconds.filter(|&seconds| seconds > 0).map(Duration::from_secs);
     let lifetime = lifetime.unwrap_or(DEFAULT_LIFETIME).min(MAX_LIFETIME);
-    Some(Token { secret: secret.into(), since, lifetime })
+    let secret = secret.into();
+    redact::remember(&secret);
+    Some(Token { secret, since, lifetime })
 }
 
-/// The server's own words: `: message`, or nothing. It could repeat what it was sent.
-fn words(request: &TokenRequest<'_>, body: &[u8]) -> String {
+/// The server's own words: `: message`, or nothing.
+fn words(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let words = match &json {
         Some(json) => ["/errors/0/message", "/error_description", "/message", "/details", "/error"]
@@ -288,10 +291,6 @@ fn words(request: &TokenRequest<'_>, body: &[u8]) -> String {
             .unwrap_or_default()
             .to_owned(),
         None => String::from_utf8_lossy(body).into_owned(),
-    };
-    let words = match request.credential.map(Credential::parts) {
-        Some((_, secret)) if !secret.is_empty() => words.replace(secret, "[REDACTED]"),
-        _ => words,
     };
     // A page for browsers says nothing here.
     if words.trim().is_empty() || words.contains("<html") || words.contains("<!DOCTYPE") {

@@ -13,7 +13,8 @@ use crate::support::wire::{Delivery, Head, Response};
 /// A way for one request to go wrong.
 #[derive(Debug, Clone)]
 pub enum Fault {
-    /// This answer instead of the right one. The request's body is read and dropped.
+    /// This answer instead of the right one. The request's body is read and dropped. `{authorization}`
+    /// in it becomes the request's own, and `{credential}` what stands behind its scheme.
     Answer(Response),
     /// The right length, but one byte of the body is another.
     WrongBytes,
@@ -103,6 +104,26 @@ impl Fault {
         }
     }
 
+    /// An answer of its own, with what the request said.
+    pub fn repeat(response: &Response, head: &Head) -> Response {
+        let authorization = head.headers.get("authorization");
+        let authorization = authorization.and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let (_, credential) = authorization.split_once(' ').unwrap_or_default();
+        let repeat = |text: &str| {
+            text.replace("{authorization}", authorization).replace("{credential}", credential)
+        };
+        let mut repeated = response.clone();
+        for value in repeated.headers.values_mut() {
+            if let Ok(text) = value.to_str() {
+                *value = repeat(text).parse().unwrap();
+            }
+        }
+        if let Ok(text) = std::str::from_utf8(&response.body) {
+            repeated.body = repeat(text).into();
+        }
+        repeated
+    }
+
     /// What becomes of the right answer, and how it goes out.
     pub fn spoil(&self, mut response: Response) -> (Response, Delivery) {
         let mut delivery = Delivery::Whole;
@@ -140,6 +161,7 @@ pub struct Rule {
     method: String,
     kind: Option<Kind>,
     containing: Vec<String>,
+    authorized: bool,
     skip: usize,
     left: usize,
     fault: Fault,
@@ -153,6 +175,7 @@ impl Rule {
             && (self.method == "*" || self.method == head.method)
             && self.kind.is_none_or(|kind| kind == Kind::of(&head.path))
             && self.containing.iter().all(|text| target.contains(text))
+            && (!self.authorized || head.headers.contains_key("authorization"))
     }
 }
 
@@ -177,6 +200,7 @@ impl RuleBuilder {
             method: method.to_owned(),
             kind,
             containing: Vec::new(),
+            authorized: false,
             skip: 0,
             left: usize::MAX,
             fault: Fault::Cut,
@@ -188,6 +212,12 @@ impl RuleBuilder {
     /// Only requests whose path or query contains this text: a digest, a tag, a repository.
     pub fn containing(mut self, text: impl Into<String>) -> Self {
         self.rule.containing.push(text.into());
+        self
+    }
+
+    /// Only requests with an `Authorization`.
+    pub fn authorized(mut self) -> Self {
+        self.rule.authorized = true;
         self
     }
 

@@ -125,7 +125,7 @@ impl Shared {
             return (response, Delivery::Whole);
         }
         let instead = match fault {
-            Some(Fault::Answer(response)) => Some(response.clone()),
+            Some(Fault::Answer(response)) => Some(Fault::repeat(response, head)),
             Some(Fault::Redirect(base)) => Some(redirect(base, head)),
             Some(Fault::SessionLost) => Some(uploads::forget(self, head)),
             Some(Fault::PageLinksToItself) => Some(self.endless_page(head, false)),
