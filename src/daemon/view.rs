@@ -154,7 +154,7 @@ pub struct RegistryStatus {
     pub window: u32,
     /// Requests and uploads that are.
     pub in_flight: u32,
-    /// Why it is not asked anything at the moment: it said so.
+    /// Why it is not asked at the moment, at least not in some way, such as reading: it said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed: Option<String>,
 }

@@ -11,9 +11,10 @@ use super::answer::Answer;
 use super::auth::Scope;
 use super::dialect::Dialect;
 use super::operation::Operation;
+use super::pauses;
 use super::window::Kind;
 use crate::fair::Flow;
-use crate::oci::Digest;
+use crate::oci::{Digest, RepositoryName};
 use crate::repository::{Cause, Error, Reference, Traffic};
 
 /// How much of an error's body is read.
@@ -81,6 +82,20 @@ impl Call<'_> {
             Method::GET | Method::HEAD => Traffic::Read,
             _ => Traffic::Write,
         }
+    }
+
+    /// What it counts as where the registry asks for long waits.
+    pub fn pause_kind(&self) -> pauses::Kind {
+        match self.method {
+            Method::HEAD => pauses::Kind::Look,
+            Method::GET => pauses::Kind::Read,
+            _ => pauses::Kind::Write,
+        }
+    }
+
+    /// The repository that it is about; empty: none.
+    pub fn repository(&self) -> &str {
+        self.scope.repository.as_ref().map_or("", RepositoryName::as_str)
     }
 
     pub fn latency_class(&self) -> Kind {

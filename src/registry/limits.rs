@@ -1,11 +1,14 @@
 //! How many requests one registry accepts: configured limits, and what was learnt from its answers.
 //! They outlive a reload of the configuration, because what was learnt stays true.
 
+use std::time::Duration;
+
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::activity::Activity;
 use super::limiter::Limiter;
+use super::pauses::{Kind, Pause, Pauses};
 use crate::repository::Cause;
 
 /// The limits of one registry, shared by everything that talks to it.
@@ -18,8 +21,8 @@ pub struct Limits {
     /// Uploads, for as long as their bytes take.
     pub(super) uploads: Limiter,
     pub(super) activity: Activity,
-    /// The registry asked for a pause that is longer than requests wait: its end, and the refusal.
-    closed: Mutex<Option<(Instant, Cause)>>,
+    /// The long waits that the registry asked for.
+    pauses: Mutex<Pauses>,
 }
 
 impl Limits {
@@ -32,7 +35,7 @@ impl Limits {
             requests: Limiter::new(parallel, per_second),
             uploads: Limiter::new(parallel, None),
             activity: Activity::default(),
-            closed: Mutex::default(),
+            pauses: Mutex::default(),
         }
     }
 
@@ -41,16 +44,32 @@ impl Limits {
         self.parallel == parallel && self.per_second == per_second
     }
 
-    /// Sends no request until then.
-    pub(super) fn close(&self, until: Instant, cause: Cause) {
-        *self.closed.lock() = Some((until, cause));
+    /// A request was refused with a long wait, see [`Pauses::refused`].
+    pub(super) fn hold(
+        &self,
+        kind: Kind,
+        repository: &str,
+        wait: Duration,
+        cause: Cause,
+        is_short: bool,
+    ) {
+        let now = Instant::now();
+        self.pauses.lock().refused(kind, repository, now, wait, cause, is_short);
     }
 
-    /// The refusal because of which no request is sent at the moment.
+    /// A request that left at `sent` was answered well.
+    pub(super) fn answered(&self, kind: Kind, sent: Instant) {
+        self.pauses.lock().good(kind, sent);
+    }
+
+    /// Why such a request may not leave now.
+    pub(super) fn held(&self, kind: Kind, repository: &str) -> Option<Pause> {
+        self.pauses.lock().held(kind, repository, Instant::now()).cloned()
+    }
+
+    /// The refusal because of which no repository is asked at the moment, at least in some way.
     pub fn closed(&self) -> Option<Cause> {
-        let closed = self.closed.lock();
-        let closed = closed.as_ref().filter(|(until, _)| Instant::now() < *until);
-        closed.map(|(_, cause)| cause.clone())
+        self.pauses.lock().all_held(Instant::now()).map(|pause| pause.cause.clone())
     }
 
     /// How many requests may be under way at once.
@@ -61,23 +80,5 @@ impl Limits {
     /// How many requests and uploads are under way.
     pub fn in_flight(&self) -> u32 {
         self.requests.under_way() + self.uploads.under_way()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn a_closed_registry_opens_by_itself() {
-        let limits = Limits::new(None, None);
-        assert_eq!(limits.closed(), None);
-        let cause = Cause::Protocol("come back in three hours".to_owned());
-        limits.close(Instant::now() + Duration::from_secs(10_800), cause.clone());
-        assert_eq!(limits.closed(), Some(cause.clone()));
-        limits.close(Instant::now(), cause);
-        assert_eq!(limits.closed(), None);
     }
 }

@@ -22,6 +22,7 @@ mod operation;
 mod origin;
 mod pace;
 mod pagination;
+mod pauses;
 mod pool;
 mod reach;
 mod remote;

@@ -219,6 +219,7 @@ fn read(path: &Path) -> std::result::Result<Vec<u8>, Cause> {
 mod tests {
     use std::time::Duration;
 
+    use super::super::pauses::Kind;
     use super::*;
 
     #[test]
@@ -228,8 +229,11 @@ mod tests {
         let registries = Registries::new(none().0, none().1, environment, || 0.0);
         let host: RegistryHost = "r.example".parse().unwrap();
         let cause = Cause::Protocol("come back in three hours".to_owned());
-        let until = tokio::time::Instant::now() + Duration::from_secs(10_800);
-        registries.open(&host).unwrap().limits().close(until, cause.clone());
+        for repository in ["acme/app", "acme/other"] {
+            let opened = registries.open(&host).unwrap();
+            let wait = Duration::from_secs(10_800);
+            opened.limits().hold(Kind::Read, repository, wait, cause.clone(), false);
+        }
         let renewed = registries.renewed(none().0, none().1);
         assert_eq!(renewed.open(&host).unwrap().limits().closed(), Some(cause));
         assert_eq!(renewed.open(&"s.example".parse().unwrap()).unwrap().limits().closed(), None);

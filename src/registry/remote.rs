@@ -16,6 +16,7 @@ use super::answer::Answer;
 use super::auth::Scope;
 use super::call::{Call, What};
 use super::operation::Operation;
+use super::pauses::Kind;
 use crate::fair::Flow;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, media_type};
@@ -145,7 +146,14 @@ impl Repository for RemoteRepository {
     }
 
     fn has_stalled(&self, traffic: Traffic) -> bool {
-        self.registry.origin.settings.limits.activity.has_stalled(traffic)
+        let limits = &self.registry.origin.settings.limits;
+        let kind = match traffic {
+            Traffic::Read => Kind::Read,
+            Traffic::Write => Kind::Write,
+        };
+        // Other repositories of the registry may be answered meanwhile.
+        let waits = limits.held(kind, self.path()).is_some_and(|pause| pause.is_short);
+        waits || limits.activity.has_stalled(traffic)
     }
 
     async fn tags(&self) -> Result<Option<Vec<Tag>>> {

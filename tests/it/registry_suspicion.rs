@@ -20,7 +20,7 @@ use tranship::repository::{
 use tranship::secret::Environment;
 
 use crate::support::scripted::Login;
-use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted};
+use crate::support::{DockerRegistry, Fault, Kind, Place, Scripted, eventually};
 
 /// Registries without credentials; two tries of everything.
 fn registries(insecure: Insecure) -> Registries {
@@ -302,17 +302,66 @@ async fn another_form_is_tried_before_giving_up() {
     assert_eq!(server.traffic().count("PATCH", Kind::Upload), 1);
 }
 
-/// A quota that is used up for hours: who asks next is told so without one more request.
+/// A quota that is used up for hours, for one repository: who asks next is told so without one more
+/// request, and everybody else goes on.
 #[tokio::test]
 async fn a_refusal_for_hours_is_remembered() {
     let server = Scripted::start();
-    server.on("GET", Kind::Tags).once().fail(Fault::too_many_requests(Some("7200")));
+    let day = Fault::too_many_requests(Some("86400"));
+    let fired = server.on("GET", Kind::Tags).containing("acme/app").fail(day);
     let registry = open(&server);
-    let first = repository(&registry, "acme/app").tags().await.unwrap_err();
-    let second = repository(&registry, "acme/other").referrers(&Digest::of(b"")).await.unwrap_err();
-    let third = upload(&repository(&registry, "acme/app"), b"content").await.unwrap_err();
-    for error in [first, second, third] {
+    let (app, other) = (repository(&registry, "acme/app"), repository(&registry, "acme/other"));
+    for error in [app.tags().await.unwrap_err(), app.referrers(&Digest::of(b"")).await.unwrap_err()]
+    {
         assert!(error.to_string().contains("429 Too Many Requests: TOOMANYREQUESTS"), "{error}");
     }
-    assert_eq!(server.traffic().iter().count(), 1);
+    assert_eq!((fired.count(), server.traffic().len()), (1, 1));
+    assert_eq!(other.tags().await.unwrap(), None);
+    // Another kind of request is another limit.
+    upload(&app, b"content").await.unwrap();
+    assert!(registry.limits().closed().is_none());
+}
+
+/// The same for the whole registry: a second repository finds it out, for all of them.
+#[tokio::test]
+async fn a_refusal_of_two_repositories_is_one_of_the_registry() {
+    let server = Scripted::start();
+    server.on_any().fail(Fault::too_many_requests(Some("7200")));
+    let registry = open(&server);
+    for (name, reads, writes) in [("acme/one", 1, 1), ("acme/two", 2, 2), ("acme/three", 2, 2)] {
+        let repository = repository(&registry, name);
+        let (read, written) = (repository.tags().await, upload(&repository, b"content").await);
+        for error in [read.unwrap_err(), written.unwrap_err()] {
+            assert!(error.to_string().contains("TOOMANYREQUESTS"), "{error}");
+        }
+        let traffic = server.traffic();
+        assert_eq!(traffic.count("GET", Kind::Tags), reads, "{name}: {traffic}");
+        assert_eq!(traffic.count("POST", Kind::Upload), writes, "{name}: {traffic}");
+    }
+    assert!(registry.limits().closed().is_some());
+}
+
+/// A wait of some seconds or minutes is waited for, and only by those whom it is about.
+#[tokio::test]
+async fn a_wait_holds_for_its_repository() {
+    let server = Scripted::start();
+    let wait = Duration::from_secs(6);
+    let rule = server.on("GET", Kind::Tags).containing("acme/app").once();
+    let fired = rule.fail(Fault::too_many_requests(Some("6")));
+    let registry = open(&server);
+    let (app, other) = (repository(&registry, "acme/app"), repository(&registry, "acme/other"));
+    let began = Instant::now();
+    let of_app = async {
+        let asked = app.tags().await;
+        (asked, began.elapsed())
+    };
+    let of_others = async {
+        eventually("the refusal", wait, || async { (fired.count() == 1).then_some(()) }).await;
+        other.tags().await.unwrap();
+        began.elapsed()
+    };
+    let ((asked, waited), others) = tokio::join!(of_app, of_others);
+    assert_eq!(asked.unwrap(), None);
+    assert!(waited >= wait, "{waited:?}");
+    assert!(others < wait, "{others:?}");
 }

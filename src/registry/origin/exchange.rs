@@ -14,6 +14,7 @@ use crate::http::retry;
 use crate::metrics::WindowKind;
 use crate::registry::auth::{AuthError, Authorization};
 use crate::registry::call::{Call, MAX_ERROR_BODY, What};
+use crate::registry::limiter::Permit;
 use crate::registry::reach::Network;
 use crate::registry::{failure, link};
 use crate::repository::Cause;
@@ -96,11 +97,8 @@ impl Origin {
     /// Sends the request once, when it is its turn, and tells the limits what came of it.
     async fn in_turn(&self, call: &Call<'_>) -> Try<(Response, Option<Authorization>)> {
         // The permit first: a token could end while it is waited for.
-        let permit = self.settings.limits.requests.acquire(call.flow);
-        let permit = fair::waiting(permit, || self.settings.pulses.beat(call.flow)).await;
-        if let Some(cause) = self.settings.limits.closed() {
-            return Err(Failed::Final(cause));
-        }
+        let permit = fair::waiting(self.permit(call), || self.settings.pulses.beat(call.flow));
+        let permit = permit.await.map_err(Failed::Final)?;
         let _in_flight = self.metrics.begin(WindowKind::Requests);
         let (request, authorization) =
             self.prepare(call, &call.url).await.map_err(Failed::Final)?;
@@ -109,6 +107,7 @@ impl Origin {
         let status = response.status();
         tracing::trace!(method = %call.method, path = call.url.path(), status = status.as_u16(), elapsed = ?sent.elapsed(), "answer");
         self.metrics.waited(&call.method, sent.elapsed());
+        self.note_answered(call, status, sent);
         self.note_quota(response.headers());
         match status {
             StatusCode::TOO_MANY_REQUESTS => permit.throttled(),
@@ -119,6 +118,18 @@ impl Origin {
         }
         self.metrics.window(WindowKind::Requests, self.settings.limits.requests.window());
         Ok((response, authorization))
+    }
+
+    /// The right to send the request now.
+    async fn permit(&self, call: &Call<'_>) -> Result<Permit<'_>, Cause> {
+        loop {
+            // Without a permit, which others need meanwhile.
+            self.until_let_in(call).await?;
+            let permit = self.settings.limits.requests.acquire(call.flow).await;
+            if self.held(call).is_none() {
+                return Ok(permit);
+            }
+        }
     }
 
     /// Tells the authenticator what became of its authorization. `true`: with the next one, the

@@ -226,7 +226,7 @@ impl Origin {
             Failed::Connection(cause) => (cause, Failure::Connection),
             Failed::Status(answer) => {
                 let cause = call.refusal(&answer);
-                let wait = self.heed(&answer, &cause);
+                let wait = self.heed(call, &answer, &cause);
                 (cause, Failure::Status(answer.status, wait))
             }
         };

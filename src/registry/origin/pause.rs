@@ -3,21 +3,28 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use tokio::time::Instant;
 
 use super::{Origin, Settings};
 use crate::http::retry::retry_after;
 use crate::registry::answer::Answer;
+use crate::registry::call::Call;
 use crate::registry::link;
+use crate::registry::pauses::Pause;
 use crate::repository::Cause;
 
-/// A registry that asks for a longer pause is asked again after this time.
-const MAX_CLOSED: Duration = Duration::from_secs(3600);
+/// A shorter wait is that of a limit by the second, which holds for the whole registry.
+const SHORT: Duration = Duration::from_secs(5);
 
 impl Origin {
-    /// Reads the wait that a refusal asks for, and holds all requests back for as long.
-    pub(super) fn heed(&self, answer: &Answer, refusal: &Cause) -> Option<Duration> {
+    /// Reads the wait that a refusal asks for, and holds back for as long what it may be about.
+    pub(super) fn heed(
+        &self,
+        call: &Call<'_>,
+        answer: &Answer,
+        refusal: &Cause,
+    ) -> Option<Duration> {
         let message = match refusal {
             Cause::Refused { message, .. } => message.as_str(),
             _ => "",
@@ -26,15 +33,40 @@ impl Origin {
         let wait = retry_after(&answer.headers, now)
             .or_else(|| self.dialect.wait(&answer.headers, message, now));
         let Settings { limits, policy, .. } = &self.settings;
+        let is_own = link::same_origin(&self.base, &answer.url);
         match wait {
-            Some(wait) if wait <= policy.patience => limits.requests.pause(wait),
-            Some(wait) if link::same_origin(&self.base, &answer.url) => {
-                let until = Instant::now() + wait.min(MAX_CLOSED);
-                limits.close(until, refusal.clone());
+            Some(wait) if wait <= SHORT => limits.requests.pause(wait),
+            Some(wait) if wait <= policy.patience || is_own => {
+                let is_short = wait <= policy.patience;
+                let refusal = refusal.clone();
+                limits.hold(call.pause_kind(), call.repository(), wait, refusal, is_short);
             }
             _ => {}
         }
         wait
+    }
+
+    /// Waits as long as the registry wants requests like this one held back. The error is the refusal
+    /// of one that is not waited for.
+    pub(super) async fn until_let_in(&self, call: &Call<'_>) -> Result<(), Cause> {
+        while let Some(pause) = self.held(call) {
+            if !pause.is_short {
+                return Err(pause.cause);
+            }
+            tokio::time::sleep_until(pause.until).await;
+        }
+        Ok(())
+    }
+
+    pub(super) fn held(&self, call: &Call<'_>) -> Option<Pause> {
+        self.settings.limits.held(call.pause_kind(), call.repository())
+    }
+
+    /// A request that left at `sent` was answered.
+    pub(super) fn note_answered(&self, call: &Call<'_>, status: StatusCode, sent: Instant) {
+        if status.is_success() || status.is_redirection() || status == StatusCode::NOT_FOUND {
+            self.settings.limits.answered(call.pause_kind(), sent);
+        }
     }
 
     /// Counts what is left of the pull quota, and warns once when it is nearly used up.

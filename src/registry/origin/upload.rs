@@ -18,13 +18,16 @@ impl Origin {
     /// the last byte in time.
     pub async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
         let _pending = self.settings.limits.activity.begin(Traffic::Write);
-        // Not a permit for requests: that would be held for as long as the source takes, and a
-        // source in the same registry needs permits to go on.
-        let permit = self.settings.limits.uploads.acquire(call.flow).await;
-        self.settings.limits.requests.turn(call.flow).await;
-        if let Some(cause) = self.settings.limits.closed() {
-            return Err(call.error(cause));
-        }
+        let permit = loop {
+            self.until_let_in(call).await.map_err(|cause| call.error(cause))?;
+            // Not a permit for requests: that would be held for as long as the source takes, and a
+            // source in the same registry needs permits to go on.
+            let permit = self.settings.limits.uploads.acquire(call.flow).await;
+            self.settings.limits.requests.turn(call.flow).await;
+            if self.held(call).is_none() {
+                break permit;
+            }
+        };
         let in_flight = self.metrics.begin(WindowKind::Uploads);
         // Last, because a token could end while others upload.
         let (mut request, authorization) =
@@ -73,9 +76,10 @@ impl Origin {
                 self.settings.limits.requests.taken(sent);
             }
         }
+        self.note_answered(call, answer.status, sent);
         self.metrics.window(WindowKind::Uploads, self.settings.limits.uploads.window());
         if retry::is_transient(answer.status) {
-            self.heed(&answer, &call.refusal(&answer));
+            self.heed(call, &answer, &call.refusal(&answer));
         } else {
             self.settings.pulses.progress(call.flow);
             self.settings.limits.activity.progress(Traffic::Write);
