@@ -26,10 +26,12 @@
 //! - `http`: HTTP to all that is no registry. `process`: programs of the user's, run within bounds.
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `fair`: limited resources, shared between flows of work in turn. `stop`: stop signals.
-//! - `single_flight`: one fetch for many callers. `trace`: spans. `text`: words of strangers;
-//!   `redact`: without secrets.
+//! - `single_flight`: one fetch for many callers. `trace`: spans.
 //! - `oci`: pure data and rules: digests, references, addresses, manifests, tag selection.
+//! - `text`: words of strangers, made inert; `redact`: without secrets.
 #![forbid(unsafe_code)]
+// All text for people comes out of `cli/lines.rs` and the log.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod alerts;
 pub mod cleanup;

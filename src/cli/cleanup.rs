@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::args::{Global, Output};
 use super::cleanup_text as text;
 use super::exit::{CliError, Exit, failed};
+use super::lines::{Lines, tell_line};
 use super::report::{print_failure, print_failures, print_notes};
 use super::{output, session, signals};
 use crate::cleanup::{CleanupReport, Plan, RepositoryReport, explain, resolved};
@@ -92,7 +93,7 @@ struct Ran {
 /// What is printed of a plan: the plan itself is too large to be held.
 enum Printed {
     Json { plan: Box<RawValue>, explanation: Option<Box<RawValue>> },
-    Text(String),
+    Text(Lines),
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -179,9 +180,9 @@ fn print_plan(
         }
         (Output::Text, Some(asked), None) if plan.refusals.is_empty() => {
             let (repository, image) = (plan.snapshot.repository(), asked.reference.suffix());
-            Printed::Text(format!("{rule}: {repository}{image} is not there\n"))
+            Printed::Text(Lines::one(format!("{rule}: {repository}{image} is not there")))
         }
-        (Output::Text, Some(_), None) => Printed::Text(String::new()),
+        (Output::Text, Some(_), None) => Printed::Text(Lines::default()),
     })
 }
 
@@ -269,20 +270,22 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
         repository.failures.iter().for_each(print_failure);
     }
     if report.interrupted {
-        eprintln!("{}: interrupted", report.rule);
+        tell_line(format!("{}: interrupted", report.rule));
     }
     if quiet {
         return Ok(());
     }
     if report.mode == Mode::Plan || asked.is_some() {
-        let texts = ran.plans.iter().filter_map(|printed| match printed {
-            Printed::Text(text) => Some(text.as_str()),
-            Printed::Json { .. } => None,
-        });
-        return output::print_text(texts.collect::<String>());
+        let mut lines = Lines::default();
+        for printed in &ran.plans {
+            if let Printed::Text(text) = printed {
+                lines.add(text);
+            }
+        }
+        return output::print_lines(&lines);
     }
     for repository in report.repositories.iter().filter(|one| one.refused.is_empty()) {
-        output::print_text(text::applied(&report.rule, repository))?;
+        output::print_lines(&text::applied(&report.rule, repository))?;
     }
     print_notes(&report.rule, &report.notes)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::lines::{Lines, tell_line};
 use super::output;
 use crate::cleanup::{Explanation, Plan, RepositoryReport};
 use crate::oci::Tag;
@@ -16,15 +17,15 @@ pub fn print_refusals(rule: &str, report: &RepositoryReport) {
     if refused.is_empty() {
         return;
     }
-    eprintln!("REFUSED {rule}: nothing of {} may be deleted", report.repository);
+    tell_line(format!("REFUSED {rule}: nothing of {} may be deleted", report.repository));
     print_first(refused.iter().map(ToString::to_string));
 }
 
 /// Prints the first of these reasons, and how many more there are.
 fn print_first(mut reasons: impl ExactSizeIterator<Item = String>) {
-    reasons.by_ref().take(MAX_REASONS).for_each(|reason| eprintln!("  {reason}"));
+    reasons.by_ref().take(MAX_REASONS).for_each(|reason| tell_line(format!("  {reason}")));
     if reasons.len() > 0 {
-        eprintln!("  and {} more", reasons.len());
+        tell_line(format!("  and {} more", reasons.len()));
     }
 }
 
@@ -37,7 +38,8 @@ pub fn print_failures(rule: &str, report: &RepositoryReport) {
         return;
     }
     let count = failed.len();
-    eprintln!("FAILED {rule}: {count} of {} steps in {}", report.steps.len(), report.repository);
+    let RepositoryReport { repository, steps, .. } = report;
+    tell_line(format!("FAILED {rule}: {count} of {} steps in {repository}", steps.len()));
     print_first(failed.iter().map(|step| {
         let reason = step.reason.as_deref().unwrap_or("no reason is known");
         format!("{}: {reason}", what(step.action, &step.tags))
@@ -45,19 +47,19 @@ pub fn print_failures(rule: &str, report: &RepositoryReport) {
 }
 
 /// What was done, as text.
-pub fn applied(rule: &str, report: &RepositoryReport) -> String {
+pub fn applied(rule: &str, report: &RepositoryReport) -> Lines {
     let counts = StepOutcome::ALL.map(|outcome| (outcome, report.count(outcome)));
     let counts: Vec<String> = counts
         .into_iter()
         .filter(|(outcome, count)| *count > 0 || *outcome == StepOutcome::Deleted)
         .map(|(outcome, count)| format!("{count} {}", outcome.to_string().replace('_', " ")))
         .collect();
-    let mut text = format!(
-        "{rule}: {}: {}; {} no longer used\n",
+    let mut lines = Lines::one(format!(
+        "{rule}: {}: {}; {} no longer used",
         report.repository,
         counts.join(", "),
         output::bytes(report.bytes_freed)
-    );
+    ));
     if !report.steps.is_empty() {
         let heads = ["  WHAT", "DIGEST", "WHY", "OUTCOME"];
         let row = |step: &StepReport| {
@@ -69,12 +71,10 @@ pub fn applied(rule: &str, report: &RepositoryReport) -> String {
             let what = what(step.action, &step.tags);
             [format!("  {what}"), output::short(&step.digest), why, outcome]
         };
-        text.push_str(&output::table(heads, report.steps.iter().map(row)));
+        lines.add(&output::table(heads, report.steps.iter().map(row)));
     }
-    for note in &report.notes {
-        text.push_str(&format!("  note: {note}\n"));
-    }
-    text
+    report.notes.iter().for_each(|note| lines.line(format!("  note: {note}")));
+    lines
 }
 
 /// What a step is about.
@@ -88,20 +88,20 @@ fn what(action: StepAction, tags: &[Tag]) -> String {
 }
 
 /// A plan as text: what would be deleted and why, what is kept and why.
-pub fn plan(rule: &str, plan: &Plan<'_>) -> String {
-    let Some(totals) = plan.totals() else { return String::new() };
-    let mut text = format!(
-        "{rule}: {}: {} of {} tags and {} of {} manifests would go, which frees {}\n",
+pub fn plan(rule: &str, plan: &Plan<'_>) -> Lines {
+    let Some(totals) = plan.totals() else { return Lines::default() };
+    let mut lines = Lines::one(format!(
+        "{rule}: {}: {} of {} tags and {} of {} manifests would go, which frees {}",
         plan.snapshot.repository(),
         totals.tags_deleted,
         totals.tags,
         totals.manifests_deleted,
         totals.manifests,
         output::bytes(plan.bytes())
-    );
+    ));
     if !plan.steps.is_empty() {
         let heads = ["  WOULD GO", "DIGEST", "WHY", "SINCE", "FREES"];
-        text.push_str(&output::table(heads, plan.to_steps().map(|step| row(&step))));
+        lines.add(&output::table(heads, plan.to_steps().map(|step| row(&step))));
     }
     let mut stay: BTreeMap<String, usize> = BTreeMap::new();
     for line in plan.tag_lines().filter(|line| line.action == "keep") {
@@ -115,9 +115,9 @@ pub fn plan(rule: &str, plan: &Plan<'_>) -> String {
         *stay.entry(why).or_default() += 1;
     }
     for (why, count) in stay {
-        text.push_str(&format!("  {count} tags stay: {why}\n"));
+        lines.line(format!("  {count} tags stay: {why}"));
     }
-    text
+    lines
 }
 
 fn row(step: &Step) -> [String; 5] {
@@ -139,18 +139,15 @@ fn clock(clock: &Clock) -> String {
     }
 }
 
-pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> String {
+pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> Lines {
     let name = match explanation.tag {
         Some(tag) => format!("{tag} ({})", explanation.digest),
         None => explanation.digest.to_string(),
     };
-    let mut text = format!("{rule}: {name}: {}\n", explanation.action);
+    let mut lines = Lines::one(format!("{rule}: {name}: {}", explanation.action));
     let source = explanation.clock.source.map(|source| format!(", by `{source}`"));
-    text.push_str(&format!(
-        "  since: {}{}\n",
-        clock(&explanation.clock),
-        source.unwrap_or_default()
-    ));
+    let since = clock(&explanation.clock);
+    lines.line(format!("  since: {since}{}", source.unwrap_or_default()));
     for answer in &explanation.rules {
         let verb = if answer.keeps { "keep" } else { "delete" };
         let mut line = format!("  {verb} `{}`: ", answer.rule);
@@ -165,18 +162,18 @@ pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> String {
         if let Some(time) = answer.not_before {
             line.push_str(&format!("; old enough from {time} on"));
         }
-        text.push_str(&format!("{line}\n"));
+        lines.line(line);
     }
     for (title, items) in [("in the way", &explanation.blockers), ("in use", &explanation.in_use)] {
         if !items.is_empty() {
-            text.push_str(&format!("  {title}: {}\n", items.join(", ")));
+            lines.line(format!("  {title}: {}", items.join(", ")));
         }
     }
     if !explanation.tags.is_empty() {
-        text.push_str(&format!("  tags: {}\n", output::tags(explanation.tags.iter().copied())));
+        lines.line(format!("  tags: {}", output::tags(explanation.tags.iter().copied())));
     }
     for owner in &explanation.owners {
-        text.push_str(&format!("  belongs to: {owner}\n"));
+        lines.line(format!("  belongs to: {owner}"));
     }
-    text
+    lines
 }

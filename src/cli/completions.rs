@@ -19,6 +19,6 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit, CliError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut super::command(), "tranship", &mut script);
-    output::print_text(&script)?;
+    output::print_bytes(&script)?;
     Ok(Exit::Done)
 }

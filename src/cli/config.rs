@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::args::Global;
 use super::exit::{CliError, Exit};
+use super::lines::{Lines, tell_lines};
 use super::{output, session};
 use crate::config::{Config, ConfigError, Problem, SecretSource};
 use crate::registry::auth::{CredentialStore, ExplicitCredential};
@@ -57,7 +58,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     match args.command {
         Command::Check => check(global).await,
         Command::Show => {
-            output::print_text(session::required_config(global)?.show())?;
+            output::print_bytes(session::required_config(global)?.show().as_bytes())?;
             Ok(Exit::Done)
         }
         Command::Schema => {
@@ -115,7 +116,7 @@ async fn missing_secrets(config: &Config) -> Vec<Problem> {
 
 fn print_report(report: &Report, told: &[String], quiet: bool) -> Result<(), CliError> {
     if !report.success {
-        eprintln!("{}", told.join("\n\n"));
+        tell_lines(&Lines::of(&told.join("\n\n")));
         return Ok(());
     }
     if quiet {
@@ -125,8 +126,8 @@ fn print_report(report: &Report, told: &[String], quiet: bool) -> Result<(), Cli
         1 => format!("1 {one}"),
         count => format!("{count} {many}"),
     };
-    output::print_text(format!(
-        "{}: {}, {}; nothing is wrong\n",
+    output::print_line(format!(
+        "{}: {}, {}; nothing is wrong",
         report.file.display(),
         count(&report.rules, "rule", "rules"),
         count(&report.registries, "registry", "registries"),

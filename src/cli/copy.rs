@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
+use super::lines::tell_line;
 use super::progress::Progress;
-use super::report::{image_line, print_failed_image, print_failure};
+use super::report::{image_lines, print_failed_image, print_failure};
 use super::{output, session, signals};
 use crate::config::{ForeignLayers, IndexMode};
 use crate::copy::{self, CopyReport, Extent};
@@ -91,7 +92,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let quiet = global.quiet || global.output == Output::Json;
         let watch = |image: &ImageReport| {
             if !quiet && image.action != Action::Failed {
-                progress.line(&image_line(image));
+                progress.print(&image_lines(image));
             }
         };
         copy::run(&carrier, &source, target, extent, options, &cancel, &watch).await
@@ -123,19 +124,19 @@ fn print_report(report: &CopyReport, summary: bool) -> Result<(), CliError> {
         .filter(|image| image.action == Action::Failed)
         .for_each(print_failed_image);
     if !report.failures.is_empty() {
-        eprintln!("FAILED");
+        tell_line("FAILED");
         report.failures.iter().for_each(print_failure);
     }
     if report.interrupted {
-        eprintln!("interrupted: what is complete is there, nothing else");
+        tell_line("interrupted: what is complete is there, nothing else");
     }
     if !summary {
         return Ok(());
     }
     let Counts { copied, unchanged, failed, .. } = report.counts;
     let failed = output::counts([(failed, "failed")]);
-    output::print_text(format!(
-        "{copied} copied, {unchanged} unchanged{failed}; {} sent in {}\n",
+    output::print_line(format!(
+        "{copied} copied, {unchanged} unchanged{failed}; {} sent in {}",
         output::bytes(report.bytes),
         output::seconds(report.seconds)
     ))

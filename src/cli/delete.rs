@@ -2,6 +2,7 @@
 
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
+use super::lines::tell_line;
 use super::{output, session, signals};
 use crate::delete::{self, Action, Deletion, What};
 use crate::fair::Flow;
@@ -90,9 +91,9 @@ fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
         Action::WouldDelete => "would delete",
         Action::Refused => {
             let reason = deletion.reason.as_deref().unwrap_or_default();
-            eprintln!("REFUSED {name}: {reason}; nothing was deleted");
+            tell_line(format!("REFUSED {name}: {reason}; nothing was deleted"));
             if deletion.siblings.is_some() {
-                eprintln!("hint: --with-siblings deletes the manifest with every tag it has");
+                tell_line("hint: --with-siblings deletes the manifest with every tag it has");
             }
             return Ok(());
         }
@@ -114,5 +115,5 @@ fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
         (None, true) => line.push_str(", and with it every other tag of its manifest"),
         _ => {}
     }
-    output::print_text(format!("{line}\n"))
+    output::print_line(line)
 }

@@ -7,6 +7,7 @@ use tempfile::TempDir;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit, failed};
+use super::lines::Lines;
 use super::{output, session, signals};
 use crate::demo::{self, DemoReport, Step, World};
 use crate::secret::Environment;
@@ -39,14 +40,14 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     };
     let text = global.output == Output::Text && !global.quiet;
     if text {
-        output::print_text("tranship demo: from one registry to another, all on this machine\n")?;
+        output::print_line("tranship demo: from one registry to another, all on this machine")?;
     }
     let mut number = 0;
     let mut watch = |step: &Step| {
         number += 1;
         if text {
             // A reader that has gone is noticed when the report is finished.
-            let _ = output::print_text(step_text(number, step));
+            let _ = output::print_lines(&step_text(number, step));
         }
     };
     let program = std::env::args().next().unwrap_or_else(|| "tranship".to_owned());
@@ -68,7 +69,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     }
     output::print(global, &report, || match global.quiet {
         true => Ok(()),
-        false => output::print_text(closing(&report, &folder, &program)),
+        false => output::print_lines(&closing(&report, &folder, &program)),
     })?;
     Ok(if report.success { Exit::Done } else { Exit::Failed })
 }
@@ -85,34 +86,30 @@ fn empty_folder(path: PathBuf) -> Result<PathBuf, CliError> {
     Ok(path)
 }
 
-fn step_text(number: usize, step: &Step) -> String {
-    let mut text = format!("\n{number}. {}\n", step.title);
-    for line in &step.story {
-        text.push_str(&format!("   {line}\n"));
-    }
+fn step_text(number: usize, step: &Step) -> Lines {
+    let mut lines = Lines::one("");
+    lines.line(format!("{number}. {}", step.title));
+    step.story.iter().for_each(|line| lines.line(format!("   {line}")));
     if step.blobs_sent + step.blobs_mounted > 0 {
-        text.push_str(&format!(
-            "   {} blobs sent ({}), {} mounted from another repository of the target\n",
+        lines.line(format!(
+            "   {} blobs sent ({}), {} mounted from another repository of the target",
             step.blobs_sent,
             output::bytes(step.bytes_sent),
             step.blobs_mounted
         ));
     }
-    text.push_str(&format!(
-        "   requests: source {}; target {}; {}\n",
+    lines.line(format!(
+        "   requests: source {}; target {}; {}",
         requests(&step.source_requests),
         requests(&step.target_requests),
         output::seconds(step.seconds)
     ));
     for check in &step.checks {
         let sign = if check.passed { "ok" } else { "FAILED" };
-        text.push_str(&format!("   {sign}: {}", check.what));
-        if let Some(found) = &check.found {
-            text.push_str(&format!(" ({found})"));
-        }
-        text.push('\n');
+        let found = check.found.as_ref().map(|found| format!(" ({found})")).unwrap_or_default();
+        lines.line(format!("   {sign}: {}{found}", check.what));
     }
-    text
+    lines
 }
 
 /// `12 (8 GET, 4 HEAD)`
@@ -126,24 +123,32 @@ fn requests(counts: &BTreeMap<String, u64>) -> String {
     format!("{total} ({})", parts.join(", "))
 }
 
-fn closing(report: &DemoReport, folder: &Path, program: &str) -> String {
-    let mut text = if report.success {
-        format!("\nAll of it worked, in {}.\n", output::seconds(report.seconds))
+fn closing(report: &DemoReport, folder: &Path, program: &str) -> Lines {
+    let mut lines = Lines::one("");
+    lines.line(if report.success {
+        format!("All of it worked, in {}.", output::seconds(report.seconds))
     } else {
-        "\nSome checks failed: see FAILED above.\n".to_owned()
-    };
+        "Some checks failed: see FAILED above.".to_owned()
+    });
+    lines.line("");
     if report.next.is_empty() {
-        text.push_str(&format!(
-            "\nWhat next?\n   {program} demo --keep ./demo    run again, and keep the configuration and images\n   {program} sync --help           write your own rules: start from config.example.toml\n"
+        lines.line("What next?");
+        lines.line(format!(
+            "   {program} demo --keep ./demo    run again, and keep the configuration and images"
         ));
-        return text;
+        lines.line(format!(
+            "   {program} sync --help           write your own rules: start from config.example.toml"
+        ));
+        return lines;
     }
-    text.push_str(&format!(
-        "\nKept in {}: tranship.toml (the rules), source and target (the images, as OCI layouts).\nThe registries of the demo have stopped. To continue:\n",
+    lines.line(format!(
+        "Kept in {}: tranship.toml (the rules), source and target (the images, as OCI layouts).",
         folder.display()
     ));
+    lines.line("The registries of the demo have stopped. To continue:");
     for next in &report.next {
-        text.push_str(&format!("   # {}\n   {}\n", next.what, next.command));
+        lines.line(format!("   # {}", next.what));
+        lines.line(format!("   {}", next.command));
     }
-    text
+    lines
 }

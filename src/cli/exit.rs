@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use super::lines::{Lines, tell_line, tell_lines};
 use crate::config::ConfigError;
 use crate::repository::Error;
 use crate::state::StateError;
@@ -62,8 +63,8 @@ impl CliError {
     pub fn print(&self) -> Exit {
         match self {
             // A configuration's errors come with file, line and column in front.
-            Self::Config(error) => eprintln!("{error}"),
-            other => eprintln!("error: {other}"),
+            Self::Config(error) => tell_lines(&Lines::of(&error.to_string())),
+            other => tell_line(format!("error: {other}")),
         }
         let hint = match self {
             Self::Repository(error) => error.hint(),
@@ -71,7 +72,7 @@ impl CliError {
             _ => None,
         };
         if let Some(hint) = hint {
-            eprintln!("hint: {hint}");
+            tell_line(format!("hint: {hint}"));
         }
         match self {
             Self::Hinted { exit, .. } => *exit,

@@ -9,7 +9,8 @@ use serde::Serialize;
 use super::args::Global;
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
-use super::report::{cleaned, image_line, outcome, print_failed_image, print_failures};
+use super::lines::Lines;
+use super::report::{cleaned, image_lines, outcome, print_failed_image, print_failures};
 use super::{output, session};
 use crate::daemon::view::RunDetail;
 use crate::history::{Filter, RunId, RunOutcome, RunRecord, read_run, read_runs};
@@ -70,7 +71,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     let runs = list(daemon.as_ref(), state, filter(args, Timestamp::now())).await?;
-    output::print(global, &Report { runs: &runs }, || output::print_text(table(&runs)))?;
+    output::print(global, &Report { runs: &runs }, || output::print_lines(&table(&runs)))?;
     Ok(Exit::Done)
 }
 
@@ -127,9 +128,9 @@ fn unknown(id: &RunId, state: &Path) -> CliError {
 }
 
 /// One line a run, in columns.
-fn table(runs: &[RunRecord]) -> String {
+fn table(runs: &[RunRecord]) -> Lines {
     if runs.is_empty() {
-        return "no runs\n".to_owned();
+        return Lines::one("no runs");
     }
     let heads =
         ["RUN", "RULE", "CAUSE", "OUTCOME", "COPIED", "UNCHANGED", "FAILED", "SENT", "TOOK", ""];
@@ -157,21 +158,16 @@ fn row(run: &RunRecord) -> [String; 10] {
 }
 
 fn print_run(RunDetail { run, images }: &RunDetail) -> Result<(), CliError> {
-    let mut text = table(std::slice::from_ref(run));
+    let mut lines = table(std::slice::from_ref(run));
     for image in images.iter().filter(|image| image.action != Action::Failed) {
-        text.push_str(&image_line(image));
-        text.push('\n');
+        lines.add(&image_lines(image));
     }
     for one in run.cleanup.iter().flat_map(|cleaned| &cleaned.refused) {
-        text.push_str(&format!("nothing of {} may be deleted\n", one.repository));
-        for reason in &one.reasons {
-            text.push_str(&format!("  {reason}\n"));
-        }
+        lines.line(format!("nothing of {} may be deleted", one.repository));
+        one.reasons.iter().for_each(|reason| lines.line(format!("  {reason}")));
     }
-    for note in &run.notes {
-        text.push_str(&format!("note: {note}\n"));
-    }
-    output::print_text(&text)?;
+    run.notes.iter().for_each(|note| lines.line(format!("note: {note}")));
+    output::print_lines(&lines)?;
     for image in images.iter().filter(|image| image.action == Action::Failed) {
         print_failed_image(image);
     }

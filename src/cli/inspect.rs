@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
+use super::lines::Lines;
 use super::{output, session, signals};
 use crate::fair::Flow;
 use crate::oci::ImageAddress;
@@ -123,11 +124,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let repository = &**source.repository();
         let manifest = manifest(repository, &image.reference).await?;
         if args.raw {
-            output::print_text(&manifest.raw)?;
+            output::print_foreign(&manifest.raw)?;
             return Ok(Exit::Done);
         }
         let report = describe(repository, image.tag, &manifest, args.referrers).await?;
-        output::print(global, &report, || output::print_text(as_text(&report)))?;
+        output::print(global, &report, || output::print_lines(&as_text(&report)))?;
         Ok(Exit::Done)
     })
     .await
@@ -247,7 +248,7 @@ async fn find_referrers(
         .await
 }
 
-fn as_text(report: &Report) -> String {
+fn as_text(report: &Report) -> Lines {
     let tag = report.tag.as_ref().map(|tag| format!(":{tag}")).unwrap_or_default();
     let mut text = Text::default();
     text.line("name", &format!("{}{tag}", report.repository));
@@ -307,24 +308,19 @@ fn referrer_line(referrer: &Referrer) -> String {
 }
 
 #[derive(Default)]
-struct Text(String);
+struct Text(Lines);
 
 impl Text {
     fn line(&mut self, name: &str, value: &str) {
-        self.0.push_str(&format!("{:<12}{}\n", format!("{name}:"), harmless(value)));
+        self.0.line(format!("{:<12}{value}", format!("{name}:")));
     }
 
     fn list(&mut self, name: &str, lines: Vec<String>) {
         if !lines.is_empty() {
-            self.0.push_str(&format!("{name}:\n"));
+            self.0.line(format!("{name}:"));
         }
         for line in lines {
-            self.0.push_str(&format!("  {}\n", harmless(&line)));
+            self.0.line(format!("  {line}"));
         }
     }
-}
-
-/// Text out of an image, which must not command the terminal.
-fn harmless(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }

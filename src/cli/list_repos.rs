@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
+use super::lines::Lines;
 use super::{output, session, signals};
 use crate::fair::Flow;
 use crate::oci::pattern::RepositoryPattern;
@@ -109,8 +110,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     repositories.dedup();
     let report = Report { registry: &host, repositories: &repositories };
     output::print(global, &report, || {
-        let lines = repositories.iter().map(|repository| format!("{host}/{repository}\n"));
-        output::print_text(lines.collect::<String>())
+        let mut lines = Lines::default();
+        repositories.iter().for_each(|repository| lines.line(format!("{host}/{repository}")));
+        output::print_lines(&lines)
     })?;
     Ok(Exit::Done)
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
+use super::lines::Lines;
 use super::{output, session, signals};
 use crate::fair::Flow;
 use crate::oci::ImageAddress;
@@ -58,7 +59,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         tags.sort_unstable();
         let report = Report { repository: repository.name(), tags: &tags, hidden };
         output::print(global, &report, || {
-            output::print_text(tags.iter().map(|tag| format!("{tag}\n")).collect::<String>())
+            let mut lines = Lines::default();
+            tags.iter().for_each(|tag| lines.line(tag.as_str()));
+            output::print_lines(&lines)
         })?;
         Ok(Exit::Done)
     })

@@ -1,15 +1,18 @@
 //! The log, on standard error: docs/logs.md says what is in it.
 //!
-//! Only tranship's own events: a library's might hold secrets.
+//! Only tranship's own events: a library's might hold secrets. Each is one line, and inert: what
+//! strangers have written stands in its fields.
 
 use std::fmt;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
+use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::field::{RecordFields, VisitOutput};
 use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::fmt::format::{Format, Full, Writer};
+use tracing_subscriber::fmt::format::{DefaultVisitor, Format, Full, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
@@ -17,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use super::args::{Global, LogFormat};
+use crate::text::{inert, inert_json};
 use crate::trace;
 
 /// What takes events or spans.
@@ -40,14 +44,66 @@ pub fn set_up(format: LogFormat, level: LevelFilter, mut sinks: Vec<Sink>) {
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match format {
         LogFormat::Json => {
-            layer.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed()
+            layer.fmt_fields(JsonFields::new()).event_format(JsonLines::new()).boxed()
         }
-        LogFormat::Text if to_journal() => layer.event_format(Journal::new()).boxed(),
-        LogFormat::Text => layer.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Text if to_journal() => {
+            layer.fmt_fields(InertFields).event_format(Journal::new()).boxed()
+        }
+        LogFormat::Text => {
+            layer.fmt_fields(InertFields).with_ansi(std::io::stderr().is_terminal()).boxed()
+        }
     };
     sinks.push(layer.with_filter(own).boxed());
     // An error says that somebody has set up a log already, who then gets these events.
     let _ = tracing_subscriber::registry().with(sinks).try_init();
+}
+
+/// Fields as text, whose values can neither break the line nor command a terminal.
+struct InertFields;
+
+impl<'w> FormatFields<'w> for InertFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'w>, fields: R) -> fmt::Result {
+        let mut visitor = InertVisitor(DefaultVisitor::new(writer, true));
+        fields.record(&mut visitor);
+        visitor.0.finish()
+    }
+}
+
+struct InertVisitor<'w>(DefaultVisitor<'w>);
+
+impl Visit for InertVisitor<'_> {
+    /// All other kinds of values lead here.
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let text = format!("{value:?}");
+        self.0.record_debug(field, &format_args!("{}", inert(&text)));
+    }
+}
+
+/// One JSON document a line, with the fields of the event beside its own.
+struct JsonLines(Format<Json>);
+
+impl JsonLines {
+    fn new() -> Self {
+        let format = tracing_subscriber::fmt::format().json().with_target(false);
+        Self(format.flatten_event(true).with_current_span(false).with_span_list(false))
+    }
+}
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut document = String::new();
+        self.0.format_event(context, Writer::new(&mut document), event)?;
+        writer.write_str(&inert_json(&document))
+    }
 }
 
 /// Whether systemd's journal reads what is written to standard error.
@@ -89,8 +145,7 @@ where
         let mut text = String::new();
         self.0.format_event(context, Writer::new(&mut text), event)?;
         let priority = priority(*event.metadata().level());
-        // Each line is an entry of its own there.
-        text.lines().try_for_each(|line| writeln!(writer, "<{priority}>{line}"))
+        write!(writer, "<{priority}>{text}")
     }
 }
 
@@ -113,6 +168,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(file.reopen().unwrap())
+            .fmt_fields(InertFields)
             .event_format(Journal::new());
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
@@ -122,7 +178,53 @@ mod tests {
             tracing::debug!("small");
         });
         let written = std::fs::read_to_string(file.path()).unwrap();
-        assert_eq!(written, "<6>begins rule=a\n<4>two\n<4>lines\n<3>bad\n<7>small\n");
+        assert_eq!(written, "<6>begins rule=a\n<4>two\u{fffd}lines\n<3>bad\n<7>small\n");
+    }
+
+    /// What a layer writes of an event with a stranger's words in a message and in both kinds of
+    /// fields.
+    fn written<L>(layer: impl FnOnce(std::fs::File) -> L) -> String
+    where
+        L: Layer<Registry> + Send + Sync,
+    {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let subscriber = tracing_subscriber::registry().with(layer(file.reopen().unwrap()));
+        tracing::subscriber::with_default(subscriber, || {
+            let words = "a\n\u{1b}[2J\u{9b}\u{202e}\t\u{85}";
+            tracing::info!(shown = %words, words, "{words}");
+        });
+        std::fs::read_to_string(file.path()).unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_inert_line_in_colours_of_our_own() {
+        let layer = |file| {
+            let layer = tracing_subscriber::fmt::layer().fmt_fields(InertFields).with_target(false);
+            layer.without_time().with_ansi(true).with_writer(file)
+        };
+        let inert = "a\u{fffd}\u{fffd}[2J\u{fffd}\u{fffd}\u{fffd}\u{fffd}";
+        let debug = r#""a\n\u{1b}[2J\u{9b}\u{202e}\t\u{85}""#;
+        let (italic, dim, end) = ("\u{1b}[3m", "\u{1b}[2m", "\u{1b}[0m");
+        let expected = format!(
+            "\u{1b}[32m INFO{end} {inert} {italic}shown{end}{dim}={end}{inert} \
+             {italic}words{end}{dim}={end}{debug}\n"
+        );
+        assert_eq!(written(layer), expected);
+    }
+
+    #[test]
+    fn json_says_the_same_and_is_inert() {
+        let layer = |file| {
+            let layer = tracing_subscriber::fmt::layer().fmt_fields(JsonFields::new());
+            layer.event_format(JsonLines::new()).with_writer(file)
+        };
+        let text = written(layer);
+        assert!(text.trim_end().chars().all(|c| (' '..'\u{7f}').contains(&c)), "{text:?}");
+        let document: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let words = "a\n\u{1b}[2J\u{9b}\u{202e}\t\u{85}";
+        assert_eq!((&document["message"], &document["words"]), (&words.into(), &words.into()));
+        assert_eq!(document["level"], "INFO");
+        assert_eq!(document.get("target"), None);
     }
 
     #[test]

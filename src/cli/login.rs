@@ -10,12 +10,14 @@ use serde::Serialize;
 
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit, failed};
+use super::lines::Lines;
 use super::{output, session, signals};
 use crate::oci::RegistryHost;
 use crate::registry::auth::Credential;
 use crate::registry::auth::docker_config::{self, Keeper};
 use crate::repository::ErrorKind;
 use crate::secret::Environment;
+use crate::text::inert;
 
 /// More than any password or token has.
 const MAX_PASSWORD: u64 = 64 << 10;
@@ -142,12 +144,10 @@ fn print_report(report: &Report<'_>, quiet: bool) -> Result<(), CliError> {
         Some(helper) => format!("with {helper}, as {} says", report.file.display()),
         None => format!("in {}", report.file.display()),
     };
-    let mut text =
-        format!("logged in to {} as {}, kept {place}\n", report.registry, report.username);
-    for note in &report.notes {
-        text.push_str(&format!("note: {note}\n"));
-    }
-    output::print_text(&text)
+    let Report { registry, username, .. } = report;
+    let mut lines = Lines::one(format!("logged in to {registry} as {username}, kept {place}"));
+    report.notes.iter().for_each(|note| lines.line(format!("note: {note}")));
+    output::print_lines(&lines)
 }
 
 /// The user name and the password; asks for what was not given.
@@ -190,8 +190,8 @@ fn ask(
 
 fn prompt(question: &str) -> Result<String, CliError> {
     let failed = failed("read the user name");
-    eprint!("{question}");
-    std::io::stderr().flush().map_err(&failed)?;
+    let mut stderr = std::io::stderr();
+    stderr.write_all(inert(question).as_bytes()).map_err(&failed)?;
     let mut line = String::new();
     std::io::stdin().lock().take(1 << 10).read_line(&mut line).map_err(&failed)?;
     Ok(line.trim().to_owned())

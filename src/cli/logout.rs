@@ -45,11 +45,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let report = Report { registry: &args.registry, removed_from: &removed_from };
     output::print(global, &report, || match &removed_from[..] {
         _ if global.quiet => Ok(()),
-        [] => output::print_text(format!("there was no login for {}\n", args.registry)),
+        [] => output::print_line(format!("there was no login for {}", args.registry)),
         files => {
             let files: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
             let (host, files) = (&args.registry, files.join(" and "));
-            output::print_text(format!("logged out of {host}, removed from {files}\n"))
+            output::print_line(format!("logged out of {host}, removed from {files}"))
         }
     })?;
     Ok(Exit::Done)

@@ -23,7 +23,7 @@ pub fn run(args: &Args) -> Result<Exit, CliError> {
         None => {
             let mut page = Vec::new();
             clap_mangen::Man::new(super::command()).render(&mut page).map_err(&failed)?;
-            output::print_text(&page)?;
+            output::print_bytes(&page)?;
         }
         Some(folder) => {
             std::fs::create_dir_all(folder).map_err(&failed)?;

@@ -66,7 +66,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         });
     };
     let report = Report { manifest: name, digest };
-    output::print(global, &report, || output::print_text(format!("{}\n", report.digest)))?;
+    output::print(global, &report, || output::print_line(report.digest.to_string()))?;
     Ok(Exit::Done)
 }
 

@@ -1,8 +1,8 @@
 //! The command line: one file a subcommand, arguments in, report out, no logic of its own.
 //!
 //! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
-//!   as a command needs them. `output`: stdout for data, stderr for people; `report`: images and
-//!   failures as people read them. `exit`: exit codes, and the errors that lead to them.
+//!   as a command needs them. `output`: stdout for data, stderr for people; `lines`: text
+//!   for people; `report`: images and failures as they read them. `exit`: exit codes, and the errors that lead to them.
 //!   `signals`: stopping in good order. `progress`: what is under way. `log`: what goes to standard
 //!   error; `traces`: what goes to a collector. `ask`: the running daemon, over its API;
 //!   `status_text` and `watch`: what it says, as people read it, once or live.
@@ -25,6 +25,7 @@ mod demo;
 mod exit;
 mod history;
 mod inspect;
+mod lines;
 mod list_repos;
 mod list_tags;
 mod log;
@@ -128,7 +129,7 @@ pub fn main() -> ExitCode {
     let runtime = match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("error: failed to start: {error}");
+            lines::tell_line(format!("error: failed to start: {error}"));
             return Exit::Failed.into();
         }
     };
@@ -145,7 +146,7 @@ pub fn main() -> ExitCode {
                 (traces, sinks)
             }
             Err(error) => {
-                eprintln!("error: failed to set up traces: {error}");
+                lines::tell_line(format!("error: failed to set up traces: {error}"));
                 return Exit::Usage.into();
             }
         }

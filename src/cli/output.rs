@@ -1,12 +1,14 @@
 //! Standard output is for data; everything for people's eyes only goes to standard error.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use serde::Serialize;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, failed};
+use super::lines::Lines;
 use crate::oci::{Digest, Tag};
+use crate::text::inert_json;
 
 /// Prints a report in the format that the user wants: as one JSON document, or with `text`.
 pub fn print(
@@ -22,18 +24,40 @@ pub fn print(
 
 /// Prints one JSON document on standard output.
 pub fn print_json(document: &impl Serialize) -> Result<(), CliError> {
-    let mut text = serde_json::to_string_pretty(document).map_err(failed("write JSON"))?;
-    text.push('\n');
-    print_text(&text)
+    let text = serde_json::to_string_pretty(document).map_err(failed("write JSON"))?;
+    write(format!("{}\n", inert_json(&text)).as_bytes()).map(drop)
 }
 
-/// Prints exactly this on standard output. A reader that has gone (`| head`) is not an error.
-pub fn print_text(text: impl AsRef<[u8]>) -> Result<(), CliError> {
-    print_if_read(text.as_ref()).map(drop)
+/// Prints a line on standard output.
+pub fn print_line(line: impl AsRef<str>) -> Result<(), CliError> {
+    print_lines(&Lines::one(line))
+}
+
+/// Prints text on standard output. A reader that has gone (`| head`) is not an error.
+pub fn print_lines(lines: &Lines) -> Result<(), CliError> {
+    print_if_read(lines).map(drop)
 }
 
 /// The same; `false`: the reader has gone.
-pub fn print_if_read(bytes: &[u8]) -> Result<bool, CliError> {
+pub fn print_if_read(lines: &Lines) -> Result<bool, CliError> {
+    write(lines.as_str().as_bytes())
+}
+
+/// Prints exactly these bytes of tranship's own on standard output.
+pub fn print_bytes(bytes: &[u8]) -> Result<(), CliError> {
+    write(bytes).map(drop)
+}
+
+/// Prints exactly these bytes of strangers for another program. On a terminal, they are text like
+/// any other.
+pub fn print_foreign(bytes: &[u8]) -> Result<(), CliError> {
+    if std::io::stdout().is_terminal() {
+        return print_lines(&Lines::of(&String::from_utf8_lossy(bytes)));
+    }
+    print_bytes(bytes)
+}
+
+fn write(bytes: &[u8]) -> Result<bool, CliError> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Ok(()) => Ok(true),
@@ -46,18 +70,17 @@ pub fn print_if_read(bytes: &[u8]) -> Result<bool, CliError> {
 pub fn table<const N: usize>(
     heads: [&str; N],
     rows: impl IntoIterator<Item = [String; N]>,
-) -> String {
+) -> Lines {
     let rows: Vec<_> = std::iter::once(heads.map(str::to_owned)).chain(rows).collect();
     let widths: [usize; N] = std::array::from_fn(|column| {
         rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
     });
-    let mut text = String::new();
+    let mut lines = Lines::default();
     for row in &rows {
         let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
+        lines.line(cells.collect::<Vec<_>>().join("  ").trim_end());
     }
-    text
+    lines
 }
 
 /// Tags in a cell of a table.
@@ -129,6 +152,6 @@ mod tests {
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {
         let rows = [["ä", "12"], ["abc", ""]].map(|row| row.map(str::to_owned));
-        assert_eq!(table(["A", "B"], rows), "A    B\nä    12\nabc\n");
+        assert_eq!(table(["A", "B"], rows).as_str(), "A    B\nä    12\nabc\n");
     }
 }

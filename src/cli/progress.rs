@@ -7,6 +7,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::args::{Global, Output};
+use super::lines::Lines;
 use super::output;
 use crate::transfer::Carrier;
 
@@ -58,11 +59,11 @@ impl Progress {
         Self { bar, refresher: Some(refresher) }
     }
 
-    /// Prints a line of the report above the progress line.
-    pub fn line(&self, text: &str) {
+    /// Prints lines of the report above the progress line.
+    pub fn print(&self, lines: &Lines) {
         self.bar.suspend(|| {
             // A reader that has gone is noticed when the report is finished.
-            let _ = output::print_text(format!("{text}\n"));
+            let _ = output::print_lines(lines);
         });
     }
 }

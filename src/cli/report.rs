@@ -1,6 +1,7 @@
 //! Images, deletions, failures and runs as text, the same in every command.
 
 use super::exit::CliError;
+use super::lines::{Lines, tell_line, tell_lines};
 use super::output;
 use crate::config::cleanup::Mode;
 use crate::history::{CleanupSummary, RunOutcome, StepCounts};
@@ -8,7 +9,7 @@ use crate::repository::Failure;
 use crate::sync::{Action, ImageReport};
 
 /// The result for one image: one line, and its notes.
-pub fn image_line(image: &ImageReport) -> String {
+pub fn image_lines(image: &ImageReport) -> Lines {
     let verb = match image.action {
         Action::Copied => "copied",
         Action::WouldCopy => "would copy",
@@ -20,16 +21,15 @@ pub fn image_line(image: &ImageReport) -> String {
         Action::Copied => format!(", {} sent", output::bytes(image.bytes)),
         _ => String::new(),
     };
-    let mut line = format!("{verb} {} -> {} ({}{moved})", image.source, image.target, image.reason);
-    for note in &image.notes {
-        line.push_str(&format!("\n  note: {note}"));
-    }
-    line
+    let ImageReport { source, target, reason, .. } = image;
+    let mut lines = Lines::one(format!("{verb} {source} -> {target} ({reason}{moved})"));
+    image.notes.iter().for_each(|note| lines.line(format!("  note: {note}")));
+    lines
 }
 
 /// Tells what went wrong with an image.
 pub fn print_failed_image(image: &ImageReport) {
-    eprintln!("{}", image_line(image));
+    tell_lines(&image_lines(image));
     for error in &image.errors {
         print_failure(error);
     }
@@ -38,21 +38,21 @@ pub fn print_failed_image(image: &ImageReport) {
 /// Tells what went wrong with a rule as a whole.
 pub fn print_failures(rule: &str, failures: &[Failure]) {
     for failure in failures {
-        eprintln!("FAILED rule {rule}");
+        tell_line(format!("FAILED rule {rule}"));
         print_failure(failure);
     }
 }
 
 /// Prints what people should know about a run of a rule.
 pub fn print_notes(rule: &str, notes: &[String]) -> Result<(), CliError> {
-    notes.iter().try_for_each(|note| output::print_text(format!("{rule}: note: {note}\n")))
+    notes.iter().try_for_each(|note| output::print_line(format!("{rule}: note: {note}")))
 }
 
 /// Tells one failure, and what to do about it.
 pub fn print_failure(failure: &Failure) {
-    eprintln!("  {failure}");
+    tell_line(format!("  {failure}"));
     if let Some(hint) = &failure.hint {
-        eprintln!("  hint: {hint}");
+        tell_line(format!("  hint: {hint}"));
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::args::Global;
 use super::exit::{CliError, Exit, failed};
+use super::lines::tell_line;
 use super::report::print_failure;
 use super::{output, session, signals};
 use crate::cleanup::restore::{Restored, Restorer, Wanted, choose, restorable};
@@ -135,7 +136,7 @@ fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {
         ]
     });
     let document = List { restorable: intents };
-    output::print(global, &document, || output::print_text(output::table(heads, rows)))
+    output::print(global, &document, || output::print_lines(&output::table(heads, rows)))
 }
 
 fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {
@@ -151,11 +152,11 @@ fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {
         };
         match &one.failure {
             Some(failure) => {
-                eprintln!("FAILED {name}");
+                tell_line(format!("FAILED {name}"));
                 print_failure(failure);
             }
             None if quiet => {}
-            None => output::print_text(format!("restored {name}\n"))?,
+            None => output::print_line(format!("restored {name}"))?,
         }
         for failure in &one.left_alone {
             print_failure(failure);

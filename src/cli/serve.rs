@@ -85,7 +85,7 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     };
     let reloading = tokio::spawn(reload_at(hangups, daemon.handle().clone()));
     output::print(global, &Serving { address: address.to_string(), rules }, || {
-        output::print_text(format!("listening on {address}, {rules} rules\n"))
+        output::print_line(format!("listening on {address}, {rules} rules"))
     })?;
     // The API answers while the last runs end, so that they can be watched.
     let over = CancellationToken::new();

@@ -73,8 +73,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     output::print(global, &listening, || {
         let access = if writable { "writable" } else { "read-only" };
         let folder = args.folder.display();
-        output::print_text(format!(
-            "listening on {address}, serving {folder} ({access}, {count} repositories)\n"
+        output::print_line(format!(
+            "listening on {address}, serving {folder} ({access}, {count} repositories)"
         ))
     })?;
     server::serve(listener, router, Bounds::default(), stop.cancelled_owned())

@@ -4,6 +4,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::exit::CliError;
+use super::lines::tell_line;
 use crate::stop::StopSignal;
 
 /// Does something that a signal stops: what it holds open is put in order then.
@@ -31,7 +32,7 @@ pub fn stop_token() -> CancellationToken {
     let token = CancellationToken::new();
     let stopped = token.clone();
     on_signals(move || {
-        eprintln!("stopping; once more to stop at once");
+        tell_line("stopping; once more to stop at once");
         stopped.cancel();
     });
     token

@@ -40,7 +40,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         Found::Nobody(why) => of_state(&config, why)?,
     };
     output::print(global, &report, || {
-        output::print_text(status_text::text(&report, Timestamp::now()))
+        output::print_lines(&status_text::text(&report, Timestamp::now()))
     })?;
     Ok(Exit::Done)
 }

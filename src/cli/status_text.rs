@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::lines::Lines;
 use super::output::{bytes, seconds, span, table};
 use super::report::{cleaned, outcome};
 use super::status_report::Report;
@@ -26,43 +27,46 @@ pub struct Bar {
 }
 
 /// All of it, as text that is printed once.
-pub fn text(report: &Report, now: Timestamp) -> String {
-    let mut parts = vec![head(report, now)];
+pub fn text(report: &Report, now: Timestamp) -> Lines {
+    let mut lines = head(report, now);
+    let mut part = |part: Lines| {
+        lines.line("");
+        lines.add(&part);
+    };
     if report.daemon.is_some() || !report.rules.is_empty() {
-        parts.push(rules(&report.rules, now));
+        part(rules(&report.rules, now));
     }
     if !report.running.is_empty() {
-        parts.push(runs(&report.running, now));
+        part(runs(&report.running, now));
     }
     if !report.transfers.is_empty() {
-        parts.push(transfers(&report.transfers, now));
+        part(transfers(&report.transfers, now));
     }
-    parts.join("\n")
+    lines
 }
 
 /// The daemon as a whole, and what a person should know.
-pub fn head(report: &Report, now: Timestamp) -> String {
-    let mut text = String::new();
+pub fn head(report: &Report, now: Timestamp) -> Lines {
+    let mut lines = Lines::default();
     if let Some(status) = &report.daemon {
         let Status { version, rules, running, queued, transfers, started, .. } = status;
-        text.push_str(&format!(
+        lines.line(format!(
             "tranship {version}, up {}: rules {rules}, running {running}, waiting {queued}, \
-             transfers {transfers}\nconfiguration {}, loaded {}\n",
+             transfers {transfers}",
             span(between(*started, now)),
-            status.config.file,
-            ago(status.config.loaded, now),
         ));
+        let (file, loaded) = (&status.config.file, ago(status.config.loaded, now));
+        lines.line(format!("configuration {file}, loaded {loaded}"));
     }
-    for note in &report.notes {
-        text.push_str(&format!("note: {note}\n"));
-    }
-    text
+    // A mistake in the configuration has several lines.
+    report.notes.iter().for_each(|note| lines.add(&Lines::of(&format!("note: {note}"))));
+    lines
 }
 
 /// One line a rule.
-pub fn rules(rules: &[RuleStatus], now: Timestamp) -> String {
+pub fn rules(rules: &[RuleStatus], now: Timestamp) -> Lines {
     if rules.is_empty() {
-        return "no rules\n".to_owned();
+        return Lines::one("no rules");
     }
     let heads = ["RULE", "SCHEDULE", "LAST RUN", "OUTCOME", "FAILURES", "NEXT RUN", ""];
     table(heads, rules.iter().map(|rule| rule_row(rule, now)))
@@ -102,7 +106,7 @@ fn cleanup(rule: &RuleStatus) -> Option<String> {
     Some(last.map_or(mode.to_owned(), |last| format!("{mode}: {last}")))
 }
 
-fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
+fn runs(runs: &[ActiveRun], now: Timestamp) -> Lines {
     let heads = [
         "RUN",
         "RULE",
@@ -140,7 +144,7 @@ fn runs(runs: &[ActiveRun], now: Timestamp) -> String {
     table(heads, rows)
 }
 
-fn transfers(transfers: &[Transfer], now: Timestamp) -> String {
+fn transfers(transfers: &[Transfer], now: Timestamp) -> Lines {
     let heads = ["TRANSFER", "TO", "FOR", "DONE", "SENT", "RATE"];
     let rows = transfers.iter().map(|transfer| {
         let done = percent(transfer.bytes_done, transfer.bytes_total);
@@ -302,7 +306,7 @@ mod tests {
 
     #[test]
     fn the_text_has_rules_runs_and_transfers() {
-        insta::assert_snapshot!(text(&report(), now()), @r#"
+        insta::assert_snapshot!(text(&report(), now()).as_str(), @r#"
     tranship 1.2.3, up 2d 4h: rules 3, running 1, waiting 1, transfers 1
     configuration /etc/t.toml, loaded 1m ago
     note: the daemon is stopping
@@ -326,7 +330,7 @@ mod tests {
     fn without_a_daemon_only_notes_are_shown() {
         let notes = vec!["no daemon listens".to_owned()];
         let report = Report { notes, ..Report::default() };
-        assert_eq!(text(&report, now()), "note: no daemon listens\n");
+        assert_eq!(text(&report, now()).as_str(), "note: no daemon listens\n");
     }
 
     #[test]

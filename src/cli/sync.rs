@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
-use super::report::{image_line, print_failed_image, print_failures, print_notes};
+use super::report::{image_lines, print_failed_image, print_failures, print_notes};
 use super::{output, session, signals};
 use crate::config::SyncRule;
 use crate::fair::{Flow, LendingPermits};
@@ -63,7 +63,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let quiet = global.quiet || global.output == Output::Json;
         let watch = |image: &ImageReport| {
             if !quiet && image.action != Action::Failed {
-                progress.line(&image_line(image));
+                progress.print(&image_lines(image));
             }
         };
         let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
@@ -116,7 +116,7 @@ fn removed_line(removed: &Removed) -> String {
         WhatBecame::Stays | WhatBecame::Failed => "not removed",
     };
     let why = removed.reason.as_deref().unwrap_or("it is gone at the source");
-    format!("{word} {}: {why}\n", removed.target)
+    format!("{word} {}: {why}", removed.target)
 }
 
 fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
@@ -128,7 +128,7 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
         return Ok(());
     }
     for removed in report.removed.iter().filter(|one| one.outcome != WhatBecame::Failed) {
-        output::print_text(removed_line(removed))?;
+        output::print_line(removed_line(removed))?;
     }
     print_notes(&report.rule, &report.notes)?;
     let Counts { copied, unchanged, kept, withheld, failed, removed } = report.counts;
@@ -142,8 +142,8 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     ]);
     let (bytes, seconds) = (output::bytes(report.bytes), output::seconds(report.seconds));
     let end = if report.interrupted { "; interrupted, the next run goes on" } else { "" };
-    output::print_text(format!(
-        "{}: {copied} {to_copy}, {unchanged} unchanged{others}; {bytes} sent in {seconds}{end}\n",
+    output::print_line(format!(
+        "{}: {copied} {to_copy}, {unchanged} unchanged{others}; {bytes} sent in {seconds}{end}",
         report.rule
     ))
 }

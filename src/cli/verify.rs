@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
+use super::lines::{Lines, tell_line};
 use super::progress::Progress;
 use super::{output, session, signals};
 use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
@@ -119,7 +120,7 @@ async fn compare(
             ImageOutcome::Different | ImageOutcome::Failed => true,
         };
         if text && interesting {
-            progress.line(&image_lines(image));
+            progress.print(&image_lines(image));
         }
     };
     let report =
@@ -255,32 +256,26 @@ fn all_tags(source: &OpenImage, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliEr
         .collect())
 }
 
-fn image_lines(image: &ImageReport) -> String {
+fn image_lines(image: &ImageReport) -> Lines {
     let verb = match image.outcome {
         ImageOutcome::Equal => "equal",
         ImageOutcome::Repaired => "repaired",
         ImageOutcome::Different => "DIFFERENT",
         ImageOutcome::Failed => "FAILED",
     };
-    let mut text = format!("{verb} {} -> {}", image.source, image.target);
+    let mut lines = Lines::one(format!("{verb} {} -> {}", image.source, image.target));
     if let Some(repair) = &image.repair {
-        for problem in &repair.healed {
-            text.push_str(&format!("\n  healed: {problem}"));
-        }
-        for error in &repair.errors {
-            text.push_str(&format!("\n  repair: {error}"));
-        }
+        repair.healed.iter().for_each(|problem| lines.line(format!("  healed: {problem}")));
+        repair.errors.iter().for_each(|error| lines.line(format!("  repair: {error}")));
     }
     for problem in &image.problems {
-        text.push_str(&format!("\n  {problem}"));
+        lines.line(format!("  {problem}"));
         if let Some(hint) = &problem.hint {
-            text.push_str(&format!("\n  hint: {hint}"));
+            lines.line(format!("  hint: {hint}"));
         }
     }
-    for note in &image.notes {
-        text.push_str(&format!("\n  note: {note}"));
-    }
-    text
+    image.notes.iter().for_each(|note| lines.line(format!("  note: {note}")));
+    lines
 }
 
 fn counted(checked: &Checked) -> String {
@@ -291,16 +286,16 @@ fn counted(checked: &Checked) -> String {
 
 fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
     for failure in &report.failures {
-        eprintln!("FAILED {failure}");
+        tell_line(format!("FAILED {failure}"));
         if let Some(hint) = &failure.hint {
-            eprintln!("  hint: {hint}");
+            tell_line(format!("  hint: {hint}"));
         }
     }
     if quiet {
         return Ok(());
     }
     for note in &report.notes {
-        output::print_text(format!("note: {note}\n"))?;
+        output::print_line(format!("note: {note}"))?;
     }
     let (counts, checked) = (report.counts, report.checked);
     let mut line = format!("{} of {} images equal", counts.equal, counts.total());
@@ -318,5 +313,5 @@ fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
     if report.interrupted {
         line.push_str("; interrupted");
     }
-    output::print_text(format!("{line}\n"))
+    output::print_line(line)
 }

@@ -8,9 +8,11 @@ use jiff::Timestamp;
 
 use super::ask::{Daemon, Found};
 use super::exit::CliError;
+use super::lines::Lines;
 use super::status_report::{Report, of_daemon};
 use super::{output, status_text};
 use crate::config::Config;
+use crate::text::inert;
 
 /// How often the daemon is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -24,8 +26,10 @@ pub async fn run(config: &Config) -> Result<(), CliError> {
         match &mut live {
             Some(live) => live.show(&report, now),
             None => {
-                let text = format!("{now:.0}\n{}\n", status_text::text(&report, now));
-                if !output::print_if_read(text.as_bytes())? {
+                let mut lines = Lines::one(format!("{now:.0}"));
+                lines.add(&status_text::text(&report, now));
+                lines.line("");
+                if !output::print_if_read(&lines)? {
                     return Ok(());
                 }
             }
@@ -69,15 +73,15 @@ impl Live {
             let bar = styled(ProgressBar::new(0), "{prefix} [{bar:24}] {msg}");
             self.bars.push(self.area.insert_before(&self.rules, bar));
         }
-        self.head.set_message(status_text::head(report, now).trim_end().to_owned());
+        self.head.set_message(status_text::head(report, now).as_str().trim_end().to_owned());
         for (bar, wanted) in self.bars.iter().zip(wanted) {
             bar.set_length(wanted.total.max(1));
             bar.set_position(wanted.done);
-            bar.set_prefix(wanted.label);
-            bar.set_message(wanted.tail);
+            bar.set_prefix(inert(&wanted.label).into_owned());
+            bar.set_message(inert(&wanted.tail).into_owned());
         }
         let rules = status_text::rules(&report.rules, now);
-        self.rules.set_message(format!("\n{}", rules.trim_end()));
+        self.rules.set_message(format!("\n{}", rules.as_str().trim_end()));
         // Whatever has not changed is drawn too: it might be the first time.
         self.head.tick();
         self.bars.iter().for_each(ProgressBar::tick);

@@ -58,6 +58,18 @@ impl ConfigError {
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
+
+    /// All of it without the lines of the file: `file:line:column: message (hint); …`.
+    pub fn in_one_line(&self) -> String {
+        let problem = |problem: &Problem| {
+            let mut text = problem.headline(&self.file);
+            if let Some(hint) = &problem.hint {
+                text.push_str(&format!(" ({hint})"));
+            }
+            text
+        };
+        self.problems.iter().map(problem).collect::<Vec<_>>().join("; ")
+    }
 }
 
 impl Problem {
@@ -65,21 +77,28 @@ impl Problem {
     pub fn without_place(message: String) -> Self {
         Self { message, ..Self::default() }
     }
+
+    /// Where it is, and what it is.
+    fn headline(&self, file: &Path) -> String {
+        let file = file.display();
+        match &self.snippet {
+            None => format!("{file}: {}", self.message),
+            Some(Snippet { line, column, .. }) => {
+                format!("{file}:{line}:{column}: {}", self.message)
+            }
+        }
+    }
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let file = self.file.display();
         for (n, problem) in self.problems.iter().enumerate() {
             if n > 0 {
                 f.write_str("\n\n")?;
             }
-            match &problem.snippet {
-                None => write!(f, "{file}: {}", problem.message)?,
-                Some(snippet) => {
-                    let Snippet { line, column, .. } = snippet;
-                    write!(f, "{file}:{line}:{column}: {}\n{snippet}", problem.message)?;
-                }
+            f.write_str(&problem.headline(&self.file))?;
+            if let Some(snippet) = &problem.snippet {
+                write!(f, "\n{snippet}")?;
             }
             if let Some(hint) = &problem.hint {
                 write!(f, "\nhint: {hint}")?;

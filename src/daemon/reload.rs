@@ -29,6 +29,16 @@ pub enum ReloadError {
     Stopping(#[from] Stopping),
 }
 
+impl ReloadError {
+    /// For the log, in which each event is one line.
+    fn in_one_line(&self) -> String {
+        match self {
+            Self::Config(error) => error.in_one_line(),
+            other => other.to_string(),
+        }
+    }
+}
+
 impl Handle {
     /// Loads the configuration file anew. If anything is wrong with it, the one in use stays.
     ///
@@ -68,7 +78,7 @@ impl Handle {
             }
             Err(why) => {
                 metrics.reload_failed();
-                tracing::error!("the configuration stays as it was: {why}");
+                tracing::error!("the configuration stays as it was: {}", why.in_one_line());
                 if !was_rejected {
                     engine.alerts.send(Alert::reload_failed(now, &why.to_string()));
                 }

@@ -24,12 +24,7 @@ impl Refusal {
     }
 }
 
-/// What strangers wrote is quoted, but not pages of it, and no control characters.
+/// What strangers wrote is quoted, but not pages of it.
 pub(super) fn shorten(text: &str) -> String {
-    let clean = |c: char| if c.is_control() { '\u{fffd}' } else { c };
-    let mut short: String = text.chars().take(120).map(clean).collect();
-    if text.chars().nth(120).is_some() {
-        short.push('…');
-    }
-    short
+    crate::text::quote(text, 120)
 }

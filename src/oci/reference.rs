@@ -183,14 +183,9 @@ impl FromStr for Tag {
     }
 }
 
-/// Error messages quote input, but not pages of it, and no control characters.
+/// Error messages quote input, but not pages of it.
 fn shorten(text: &str) -> String {
-    let mut short: String =
-        text.chars().take(120).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(120).is_some() {
-        short.push('…');
-    }
-    short
+    crate::text::quote(text, 120)
 }
 
 shown_as_text!(RegistryHost.0, RepositoryName.0, Tag.0);

@@ -304,9 +304,11 @@ impl Error {
 }
 
 impl fmt::Display for Error {
+    /// One line: what servers, images and archives say in it is inert.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Inner { step, subject, cause, attempts } = &*self.0;
-        write!(f, "failed to {step} {subject}: {cause}")?;
+        let text = format!("failed to {step} {subject}: {cause}");
+        f.write_str(&crate::text::inert(&text))?;
         if *attempts > 1 {
             write!(f, " (tried {attempts} times)")?;
         }

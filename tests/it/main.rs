@@ -83,6 +83,7 @@ mod stuck_registries;
     reason = "the harness offers more than the tests of any one day use"
 )]
 mod support;
+mod terminal;
 mod verify_finds;
 mod verify_references;
 mod verify_repairs;

@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 
 use super::Bounds;
 use crate::daemon::Handle;
+use crate::text::inert_json;
 use access::Access;
 use endpoint::{Body, Endpoint};
 use limit::Limits;
@@ -100,8 +101,10 @@ fn json(document: &impl Serialize) -> Response {
 }
 
 fn json_with(status: StatusCode, document: &impl Serialize) -> Response {
-    match serde_json::to_vec(document) {
+    match serde_json::to_string(document) {
         Ok(body) => {
+            // People read it on a terminal too.
+            let body = inert_json(&body).into_owned();
             let json = HeaderValue::from_static("application/json");
             (status, [(header::CONTENT_TYPE, json)], body).into_response()
         }

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::Stopping;
+use crate::text::inert_json;
 
 /// The media type of a [`Problem`].
 pub const PROBLEM: &str = "application/problem+json";
@@ -53,7 +54,8 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // Strings and a number always make JSON.
-        let body = serde_json::to_vec(&self).unwrap_or_default();
+        let body = serde_json::to_string(&self).unwrap_or_default();
+        let body = inert_json(&body).into_owned();
         let mut response = (status, body).into_response();
         let json = HeaderValue::from_static(PROBLEM);
         response.headers_mut().insert(header::CONTENT_TYPE, json);
