@@ -18,7 +18,7 @@ pub fn is_private_literal(host: &Host<&str>) -> bool {
 pub fn is_private(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => private_v4(ip),
-        IpAddr::V6(ip) => embedded_v4(ip).map_or_else(|| private_v6(ip), private_v4),
+        IpAddr::V6(ip) => private_v6(ip) || embedded_v4(ip).is_some_and(private_v4),
     }
 }
 
@@ -39,14 +39,20 @@ fn private_v6(ip: Ipv6Addr) -> bool {
         || ip.is_multicast()
         || ip.is_unique_local()
         || ip.is_unicast_link_local()
+        // Site-local addresses (RFC 3879), and NAT64 gateways of a private network (RFC 8215).
+        || ip.segments()[0] & 0xffc0 == 0xfec0
+        || ip.segments()[..3] == [0x64, 0xff9b, 1]
 }
 
-/// The v4 address in a v4-mapped one or behind a NAT64 gateway.
+/// The v4 address in a v4-mapped or v4-compatible one, or behind a gateway of NAT64 or 6to4.
 fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
-    let [a, b, c, d, e, f, high, low] = ip.segments();
-    let nat64 = [a, b, c, d, e, f] == [0x64, 0xff9b, 0, 0, 0, 0];
-    let [[w, x], [y, z]] = [high.to_be_bytes(), low.to_be_bytes()];
-    ip.to_ipv4_mapped().or_else(|| nat64.then(|| Ipv4Addr::new(w, x, y, z)))
+    let v4 = |high: u16, low: u16| Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low));
+    match ip.segments() {
+        [0, 0, 0, 0, 0, 0 | 0xffff, high, low] => Some(v4(high, low)),
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
+        [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -57,11 +63,15 @@ mod tests {
     fn private_addresses_are_known() {
         let private = "127.0.0.1 10.1.2.3 172.16.0.1 192.168.1.1 169.254.169.254 0.0.0.0 100.64.0.1 \
                        224.0.0.1 255.255.255.255 ::1 :: fe80::1 fd00::1 ::ffff:10.0.0.1 \
-                       64:ff9b::a00:1 ff02::1";
+                       64:ff9b::a00:1 64:ff9b:1::808:808 ff02::1 fec0::1 ::127.0.0.1 \
+                       2002:a00:1::1 2002:7f00:1::";
         for ip in private.split_whitespace() {
             assert!(is_private(ip.parse().unwrap()), "{ip}");
         }
-        for ip in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "64:ff9b::808:808"] {
+        for ip in ["8.8.8.8", "172.32.0.1", "100.128.0.1", "2606:4700::1111"] {
+            assert!(!is_private(ip.parse().unwrap()), "{ip}");
+        }
+        for ip in ["64:ff9b::808:808", "::ffff:8.8.8.8", "2002:808:808::1"] {
             assert!(!is_private(ip.parse().unwrap()), "{ip}");
         }
     }
