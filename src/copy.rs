@@ -214,7 +214,7 @@ impl<'a> Copy<'a> {
         Ok(self.delivered(reference, placement, current.is_some(), &outcome, delivered))
     }
 
-    /// What the target has in this place now.
+    /// What the target has in this place now, and not damaged.
     async fn current(
         &self,
         reference: &Reference,
@@ -229,7 +229,8 @@ impl<'a> Copy<'a> {
         {
             return Ok(None);
         }
-        Ok(self.target.resolve(reference).await?.map(|resolved| resolved.digest))
+        let Some(found) = self.target.resolve(reference).await? else { return Ok(None) };
+        Ok(self.target.is_complete(&found.digest).await?.then_some(found.digest))
     }
 
     fn delivered(

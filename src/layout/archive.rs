@@ -50,7 +50,7 @@ impl Archive {
     pub async fn empty(name: String) -> Result<Self> {
         let made = attempt("look at", &name, || {
             let folder = TempDir::with_prefix("tranship-")?;
-            listing::create(folder.path())?;
+            listing::create(&folder.path().canonicalize()?)?;
             Ok(folder)
         });
         Self::open(made.await?, name, None).await
@@ -76,7 +76,7 @@ impl Archive {
             if keep && path.try_exists().map_err(files::at(&path))? {
                 unpack(&path, folder.path())?;
             }
-            listing::create(folder.path())?;
+            listing::create(&folder.path().canonicalize()?)?;
             Ok(folder)
         });
         Self::open(made.await?, name, Some(file.to_owned())).await
@@ -171,7 +171,7 @@ fn pack(layout: &Path, file: &Path) -> io::Result<()> {
         let folder = Path::new(files::BLOBS).join(algorithm);
         let entries = files::entries(&layout.join(&folder))?.into_iter();
         let mut blobs: Vec<_> =
-            entries.filter_map(|entry| layout_path(&folder.join(entry.file_name()))).collect();
+            entries.filter_map(|entry| layout_path(&folder.join(entry.name))).collect();
         blobs.sort();
         for blob in blobs {
             add(&mut archive, layout, &blob)?;

@@ -5,13 +5,12 @@
 //! manifest, which cannot be found any more, is set aside for a while, and an index that names it
 //! brings it back.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::files;
 use super::index::Index;
+use super::{files, no_links};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest};
 
@@ -29,15 +28,10 @@ fn aside(layout: &Path, digest: &Digest) -> PathBuf {
 /// Sets the file of a manifest aside that is not listed any more; gives whether it did. The caller holds
 /// the list and the blobs alone.
 ///
-/// The file stays if the folder of blobs is a link, because other layouts may need it, and if an index
-/// that was pushed after the decision to delete it has it as a part.
+/// The file stays if an index that was pushed after the decision to delete it has it as a part.
 pub(super) fn set_aside(layout: &Path, index: &Index, digest: &Digest) -> io::Result<bool> {
     let path = files::blob(layout, digest);
-    let metadata = files::found(fs::symlink_metadata(&path)).map_err(files::at(&path))?;
-    let Some(metadata) = metadata.filter(|metadata| !metadata.is_dir()) else { return Ok(false) };
-    if files::linked_blobs(layout)?.is_some() {
-        return Ok(false);
-    }
+    let Some(metadata) = files::metadata(&path)? else { return Ok(false) };
     // A file younger than `FRESH` is not freshened by those who count on it.
     let modified = metadata.modified().map_err(files::at(&path))?;
     let age = SystemTime::now().duration_since(modified).unwrap_or_default();
@@ -83,18 +77,16 @@ pub(super) fn bring_back(layout: &Path, digest: &Digest) -> io::Result<bool> {
         return Ok(false);
     }
     let path = files::blob(layout, digest);
-    Ok(files::found(fs::rename(&aside, &path)).map_err(files::at(&path))?.is_some())
+    Ok(files::found(no_links::rename(&aside, &path)).map_err(files::at(&path))?.is_some())
 }
 
 /// Removes what was set aside at `oldest` or earlier; `None`: nothing was.
 pub(super) fn forget(layout: &Path, oldest: Option<SystemTime>) -> io::Result<()> {
     let Some(oldest) = oldest else { return Ok(()) };
     for entry in files::entries(&folder(layout))? {
-        let path = entry.path();
+        let path = entry.path;
         // It may have been brought back by now.
-        let Some(metadata) = files::found(entry.metadata()).map_err(files::at(&path))? else {
-            continue;
-        };
+        let Some(metadata) = files::metadata(&path)? else { continue };
         // The move is its last change.
         if files::touched(&metadata).map_err(files::at(&path))? <= oldest {
             files::remove(&path)?;

@@ -1,7 +1,7 @@
 //! The files of a layout: where they are, and how they are written so that a crash at any
-//! moment leaves either the old content or the new.
+//! moment leaves either the old content or the new. Links are not followed: see `no_links`.
 
-use std::fs::{self, File};
+use std::fs::{File, Metadata};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::stream::{self, BoxStream, StreamExt};
 use tokio::task::{JoinHandle, spawn_blocking};
 
+use super::no_links::{self, Entry};
 use crate::oci::Digest;
 
 /// How much is read, hashed or written at a time, in bytes.
@@ -54,36 +55,26 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 /// Adds the path to an error: the system's own words lack it.
 pub(super) fn at(path: &Path) -> impl FnOnce(io::Error) -> io::Error + '_ {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    move |error| match no_links::is_link(&error) {
+        // It names the link.
+        true => error,
+        false => io::Error::new(error.kind(), format!("{}: {error}", path.display())),
+    }
 }
 
 /// When a file was last touched in any way.
 ///
 /// Tools that preserve times (`cp -p`, `rsync -a`, tar) write files that look old; nobody can choose
 /// when the file system says that a file was changed.
-pub(super) fn touched(metadata: &fs::Metadata) -> io::Result<SystemTime> {
+pub(super) fn touched(metadata: &Metadata) -> io::Result<SystemTime> {
     let modified = metadata.modified()?;
     Ok(changed(metadata).map_or(modified, |changed| changed.max(modified)))
 }
 
-fn changed(metadata: &fs::Metadata) -> Option<SystemTime> {
+fn changed(metadata: &Metadata) -> Option<SystemTime> {
     let seconds = Duration::from_secs(u64::try_from(metadata.ctime()).ok()?);
     let nanos = Duration::from_nanos(u64::try_from(metadata.ctime_nsec()).ok()?);
     SystemTime::UNIX_EPOCH.checked_add(seconds + nanos)
-}
-
-/// A folder of blobs that is a link: what is in it may belong to other layouts, too, whose lists
-/// are not known here. So nothing may be removed there. (Blobs that are hard links are no
-/// matter: each layout removes its own name only.)
-pub(super) fn linked_blobs(layout: &Path) -> io::Result<Option<PathBuf>> {
-    let blobs = layout.join(BLOBS);
-    for path in [blobs.clone(), blobs.join("sha256"), blobs.join("sha512")] {
-        let metadata = found(fs::symlink_metadata(&path)).map_err(at(&path))?;
-        if metadata.is_some_and(|metadata| metadata.is_symlink()) {
-            return Ok(Some(path));
-        }
-    }
-    Ok(None)
 }
 
 /// Turns "it is not there" into `None`.
@@ -100,22 +91,23 @@ pub(super) fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 /// What is in a folder; nothing if there is none.
-pub(super) fn entries(folder: &Path) -> io::Result<Vec<fs::DirEntry>> {
-    let Some(entries) = found(fs::read_dir(folder)).map_err(at(folder))? else {
-        return Ok(Vec::new());
-    };
-    entries.collect::<io::Result<_>>().map_err(at(folder))
+pub(super) fn entries(folder: &Path) -> io::Result<Vec<Entry>> {
+    Ok(found(no_links::entries(folder)).map_err(at(folder))?.unwrap_or_default())
+}
+
+/// What is known of a regular file; `None` if there is none.
+pub(super) fn metadata(path: &Path) -> io::Result<Option<Metadata>> {
+    found(no_links::metadata(path)).map_err(at(path))
 }
 
 /// The size of a regular file in bytes; `None` if there is none.
 pub(super) fn size(path: &Path) -> io::Result<Option<u64>> {
-    let metadata = found(fs::metadata(path)).map_err(at(path))?;
-    Ok(metadata.filter(fs::Metadata::is_file).map(|metadata| metadata.len()))
+    Ok(metadata(path)?.map(|metadata| metadata.len()))
 }
 
 /// A whole file of at most `limit` bytes; `None` if there is none.
 pub(super) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
-    let Some(file) = found(File::open(path)).map_err(at(path))? else { return Ok(None) };
+    let Some(file) = found(no_links::open(path)).map_err(at(path))? else { return Ok(None) };
     let mut content = Vec::new();
     file.take(limit + 1).read_to_end(&mut content).map_err(at(path))?;
     if content.len() as u64 > limit {
@@ -127,13 +119,13 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
 
 /// Makes the names in a folder survive a power failure.
 pub(super) fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path).and_then(|folder| folder.sync_all()).map_err(at(path))
+    no_links::sync_folder(path).map_err(at(path))
 }
 
 /// Writes a file that is not there yet, and makes its content survive a power failure.
 pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
     let write = || {
-        let mut file = File::create_new(path)?;
+        let mut file = no_links::create_new(path)?;
         file.write_all(content)?;
         file.sync_data()
     };
@@ -143,13 +135,18 @@ pub(super) fn write_new(path: &Path, content: &[u8]) -> io::Result<()> {
 /// Gives a complete file the name under which others see it.
 pub(super) fn publish(from: &Path, to: &Path) -> io::Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(at(folder))?;
-    fs::rename(from, to).map_err(at(to))
+    create_folders(folder)?;
+    no_links::rename(from, to).map_err(at(to))
 }
 
 /// Removes a file; `false` if there was none.
 pub(super) fn remove(path: &Path) -> io::Result<bool> {
-    Ok(found(fs::remove_file(path)).map_err(at(path))?.is_some())
+    Ok(found(no_links::remove_file(path)).map_err(at(path))?.is_some())
+}
+
+/// Makes a folder, with all folders on the way, where there is none.
+pub(super) fn create_folders(path: &Path) -> io::Result<()> {
+    no_links::create_folders(path).map_err(at(path))
 }
 
 /// A file's bytes from `offset` on, `length` of them, read one chunk ahead of the reader.

@@ -1,5 +1,6 @@
 //! One folder that is a layout: opened, and read. `repository` has the rest of the interface.
 
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,13 +9,13 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 
-use super::files;
 use super::index::Index;
 use super::listing::{self, Listing};
 use super::referrers::Subjects;
 use super::upload::{Upload, UploadError, UploadId, Uploads};
+use super::{checked, files, no_links};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Digest, Manifest};
+use crate::oci::{Digest, Manifest, RepositoryName};
 use crate::repository::{BlobReader, Cause, Error, Reference, Result};
 
 /// One layout. Clones share what they know.
@@ -45,13 +46,29 @@ impl Layout {
     pub async fn open_or_create(path: impl AsRef<Path>) -> Result<Self> {
         let folder = path.as_ref().to_owned();
         let name = format!("oci:{}", path.as_ref().display());
-        attempt("create layout", &name, move || listing::create(&folder)).await?;
+        let create = move || {
+            fs::create_dir_all(&folder).map_err(files::at(&folder))?;
+            listing::create(&folder.canonicalize().map_err(files::at(&folder))?)
+        };
+        attempt("create layout", &name, create).await?;
         Self::open_as(path.as_ref(), name).await
+    }
+
+    /// Opens a layout of a tree. No link is followed from the tree's folder on.
+    pub async fn open_below(tree: &Path, name: &RepositoryName) -> Result<Self> {
+        let shown = format!("oci:{}", tree.join(name.as_str()).display());
+        let tree = canonical(tree, &shown).await?;
+        Self::open_at(tree.join(name.as_str()), shown).await
     }
 
     /// Opens a layout that is shown to people under another name.
     pub(super) async fn open_as(path: &Path, name: String) -> Result<Self> {
-        let folder = open_folder(path, &name).await?;
+        let folder = canonical(path, &name).await?;
+        Self::open_at(folder, name).await
+    }
+
+    async fn open_at(folder: PathBuf, name: String) -> Result<Self> {
+        check_folder(&folder, &name).await?;
         let store = folder.to_string_lossy().into_owned();
         let path = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         Ok(Self::new(folder, name, store, path, None))
@@ -116,12 +133,13 @@ impl Layout {
         length: Option<u64>,
     ) -> Result<BlobReader> {
         let subject = self.at_digest(digest);
-        let path = files::blob(&self.0.folder, digest);
+        let (path, wanted) = (files::blob(&self.0.folder, digest), digest.clone());
         let opened = attempt("open blob", &subject, move || {
-            let file = files::found(std::fs::File::open(&path)).map_err(files::at(&path))?;
+            let file = files::found(no_links::open(&path)).map_err(files::at(&path))?;
             let Some(file) = file else { return Ok(None) };
             let metadata = file.metadata().map_err(files::at(&path))?;
-            Ok(metadata.is_file().then_some((file, metadata.len())))
+            let is_damaged = checked::known(&metadata, &wanted) == Some(false);
+            Ok((!is_damaged).then_some((file, metadata.len())))
         });
         let Some((file, size)) = opened.await? else {
             return Err(Error::new("open blob", subject, Cause::Missing));
@@ -165,27 +183,36 @@ impl Layout {
     }
 }
 
-/// The canonical path of a folder that is a layout.
-pub(super) async fn open_folder(path: &Path, name: &str) -> Result<PathBuf> {
+/// The canonical path of a folder that is there.
+async fn canonical(path: &Path, name: &str) -> Result<PathBuf> {
+    let path = path.to_owned();
+    let found = attempt("open layout", name, move || files::found(path.canonicalize()));
+    found.await?.ok_or_else(|| no_layout(name))
+}
+
+/// Checks that a folder is a layout.
+pub(super) async fn check_folder(folder: &Path, name: &str) -> Result<()> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Marker {
         image_layout_version: String,
     }
-    let folder = path.to_owned();
-    let opened = attempt("open layout", name, move || {
-        let marker = files::read(&folder.join(files::MARKER), 1 << 16)?;
-        marker.map(|marker| Ok((folder.canonicalize()?, marker))).transpose()
-    });
-    let refuse = |why: &str| Err(Error::new("open layout", name, Cause::Unsupported(why.into())));
-    let Some((folder, marker)) = opened.await? else {
-        return refuse("it has no `oci-layout` file, so it is not an OCI image layout");
-    };
+    let marker = folder.join(files::MARKER);
+    let read = attempt("open layout", name, move || files::read(&marker, 1 << 16));
+    let Some(marker) = read.await? else { return Err(no_layout(name)) };
     match serde_json::from_slice::<Marker>(&marker) {
-        Ok(marker) if marker.image_layout_version.starts_with("1.") => Ok(folder),
-        Ok(_) => refuse("its `oci-layout` file has a version other than 1"),
-        Err(_) => refuse("its `oci-layout` file is not valid"),
+        Ok(marker) if marker.image_layout_version.starts_with("1.") => Ok(()),
+        Ok(_) => Err(refusal(name, "its `oci-layout` file has a version other than 1")),
+        Err(_) => Err(refusal(name, "its `oci-layout` file is not valid")),
     }
+}
+
+fn no_layout(name: &str) -> Error {
+    refusal(name, "it has no `oci-layout` file, so it is not an OCI image layout")
+}
+
+fn refusal(name: &str, why: &str) -> Error {
+    Error::new("open layout", name, Cause::Unsupported(why.to_owned()))
 }
 
 /// Runs file operations where they do not block the runtime. `step` and `subject` are for the error.

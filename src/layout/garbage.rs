@@ -27,8 +27,7 @@
 //! 5. **Deletion.** A deletion of a manifest holds both locks alone while the file is set aside, from
 //!    where an index that names it brings it back (`dropped`).
 //!
-//! If `blobs`, or a folder in it, is a link, nothing is removed: other layouts may have their blobs
-//! there, and their lists are not known.
+//! Links are not followed, so nothing is removed outside of the layout.
 //!
 //! The list's lock is taken before the blobs' lock; nobody waits for the list's lock while holding the
 //! other. Both are held for one batch at a time, so that writers do not wait long.
@@ -38,16 +37,18 @@
 //! there without its blobs is refused.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use rustix::fs::FileType;
+
 use super::folder::Layout;
 use super::index::Index;
 use super::listing::Listing;
 use super::lock::{Hold, hold};
+use super::no_links::Entry;
 use super::{dropped, files};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest};
@@ -64,9 +65,8 @@ impl Layout {
     /// last at `oldest` or earlier. `dry_run`: only counts them.
     ///
     /// # Errors
-    /// Something that is listed cannot be read or understood, or a folder of blobs is a link, so
-    /// that others may need what is there. Then nothing is removed; if it was listed while the
-    /// collection was under way, nothing more.
+    /// Something that is listed cannot be read or understood, or a folder of blobs is a link. Then
+    /// nothing is removed; if it was listed while the collection was under way, nothing more.
     pub(super) async fn collect(
         &self,
         oldest: Option<SystemTime>,
@@ -208,25 +208,20 @@ struct Collector {
 impl Collector {
     /// Finds what may be removed, while others can write.
     fn look(&mut self, listing: &Listing) -> io::Result<Vec<Candidate>> {
-        refuse_links(&listing.layout)?;
         let reached = self.marks.update(listing)?;
         let mut garbage = Garbage::default();
         let mut candidates = Vec::new();
         for entry in files::entries(&listing.layout.join(files::BLOBS))? {
-            let name = entry.file_name();
-            let algorithm = name.to_str().filter(|name| ["sha256", "sha512"].contains(name));
-            let path = entry.path();
-            let folder = entry.file_type().map_err(files::at(&path))?.is_dir();
-            let Some(algorithm) = algorithm.filter(|_| folder) else {
+            let algorithm = entry.name.to_str().filter(|name| ["sha256", "sha512"].contains(name));
+            // A link is an error that says so.
+            let is_folder = matches!(entry.kind, FileType::Directory | FileType::Symlink);
+            let Some(algorithm) = algorithm.filter(|_| is_folder) else {
                 garbage.foreign += 1;
                 continue;
             };
-            for entry in files::entries(&path)? {
-                let name = entry.file_name();
+            for Entry { name, path, kind } in files::entries(&entry.path)? {
                 let digest = name.to_str().map(|hex| format!("{algorithm}:{hex}").parse());
-                let path = entry.path();
-                let file = entry.file_type().map_err(files::at(&path))?.is_file();
-                let Some(Ok(digest)) = digest.filter(|_| file) else {
+                let Some(Ok(digest)) = digest.filter(|_| kind == FileType::RegularFile) else {
                     garbage.foreign += 1;
                     continue;
                 };
@@ -234,10 +229,7 @@ impl Collector {
                     continue;
                 }
                 // Somebody may have deleted it meanwhile.
-                let Some(metadata) = files::found(entry.metadata()).map_err(files::at(&path))?
-                else {
-                    continue;
-                };
+                let Some(metadata) = files::metadata(&path)? else { continue };
                 let touched = files::touched(&metadata).map_err(files::at(&path))?;
                 if is_young(self.oldest, touched) {
                     garbage.young += 1;
@@ -255,15 +247,13 @@ impl Collector {
     fn sweep(&mut self, listing: &Listing, batch: &[Candidate]) -> io::Result<()> {
         let layout = &listing.layout;
         let _alone = hold(layout, Hold::BlobsAlone)?;
-        refuse_links(layout)?;
         let reached = self.marks.update(listing)?;
         for Candidate { digest, .. } in batch {
             if reached.contains(digest) {
                 continue;
             }
             let path = files::blob(layout, digest);
-            let metadata = files::found(fs::symlink_metadata(&path)).map_err(files::at(&path))?;
-            let Some(metadata) = metadata.filter(fs::Metadata::is_file) else { continue };
+            let Some(metadata) = files::metadata(&path)? else { continue };
             if is_young(self.oldest, files::touched(&metadata).map_err(files::at(&path))?) {
                 self.garbage.young += 1;
             } else if files::remove(&path)? {
@@ -277,15 +267,6 @@ impl Collector {
 
 fn is_young(oldest: Option<SystemTime>, touched: SystemTime) -> bool {
     oldest.is_none_or(|oldest| touched > oldest)
-}
-
-fn refuse_links(layout: &Path) -> io::Result<()> {
-    files::linked_blobs(layout)?.map_or(Ok(()), |link| {
-        let link = link.display();
-        Err(io::Error::other(format!(
-            "{link} is a link, so other layouts may need what is there; nothing is removed"
-        )))
-    })
 }
 
 /// The manifests that are listed.

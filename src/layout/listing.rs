@@ -4,8 +4,7 @@
 //! Edits that wait for each other are carried out together: reading, writing and three fsyncs
 //! are paid once for all of them.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +16,7 @@ use tokio::sync::oneshot;
 use super::index::Index;
 use super::lock::{Hold, hold};
 use super::upload::new_path;
-use super::{dropped, files, fresh};
+use super::{dropped, files, fresh, no_links};
 use crate::oci::{Digest, Manifest, Tag};
 
 /// File times move in ticks of some milliseconds: a file written again within a tick can look
@@ -161,7 +160,7 @@ impl Listing {
     /// The index as it is now. Blocks.
     pub fn load(&self) -> io::Result<Arc<Index>> {
         let path = self.layout.join(files::INDEX);
-        let metadata = fs::metadata(&path).map_err(files::at(&path))?;
+        let metadata = no_links::metadata(&path).map_err(files::at(&path))?;
         let stamp = Stamp {
             modified: metadata.modified().map_err(files::at(&path))?,
             length: metadata.len(),
@@ -243,7 +242,7 @@ impl Listing {
     /// Writes the manifest's blob again if it was deleted since; nobody can delete it now.
     fn keep_blob(&self, manifest: &Manifest) -> io::Result<()> {
         let path = files::blob(&self.layout, &manifest.digest);
-        if files::size(&path)?.is_none() {
+        if files::size(&path)? != Some(manifest.raw.len() as u64) {
             let new = new_path(&self.layout)?;
             files::write_new(&new, &manifest.raw)?;
             files::publish(&new, &path)?;
@@ -255,12 +254,9 @@ impl Listing {
         self.sync_blobs()?;
         let path = self.layout.join(files::INDEX);
         let new = files::own(&self.layout).join("index.json.new");
-        let write = || {
-            let mut file = File::create(&new)?;
-            file.write_all(&index.to_bytes()?)?;
-            file.sync_data()
-        };
-        write().map_err(files::at(&new))?;
+        // A process that was killed may have left one.
+        files::remove(&new)?;
+        files::write_new(&new, &index.to_bytes()?)?;
         files::publish(&new, &path)?;
         files::sync_folder(&self.layout)
     }
@@ -270,18 +266,17 @@ impl Listing {
         let blobs = self.layout.join(files::BLOBS);
         for algorithm in ["sha256", "sha512"] {
             let folder = blobs.join(algorithm);
-            if folder.is_dir() {
-                files::sync_folder(&folder)?;
-            }
+            files::found(no_links::sync_folder(&folder)).map_err(files::at(&folder))?;
         }
         files::sync_folder(&blobs)
     }
 }
 
-/// Makes a folder a layout without images, unless it is one. Several may do so at once.
+/// Makes a folder a layout without images, unless it is one. Several may do so at once. No link is
+/// followed on the way to it.
 pub(super) fn create(layout: &Path) -> io::Result<()> {
     for folder in [layout.join(files::BLOBS), files::uploads(layout)] {
-        fs::create_dir_all(&folder).map_err(files::at(&folder))?;
+        files::create_folders(&folder)?;
     }
     // The marker last: a folder with it has everything.
     let index = Index::empty()?.to_bytes()?;
@@ -294,10 +289,10 @@ pub(super) fn create(layout: &Path) -> io::Result<()> {
         let new = new_path(layout)?;
         files::write_new(&new, content)?;
         // A link is refused where a file is there by now; a rename would replace it.
-        match fs::hard_link(&new, &path) {
+        match no_links::hard_link(&new, &path) {
             // Some file systems have no links: there, two who create at once are not told apart.
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                fs::rename(&new, &path).map_err(files::at(&path))?;
+                no_links::rename(&new, &path).map_err(files::at(&path))?;
             }
             _ => drop(files::remove(&new)?),
         }

@@ -1,11 +1,11 @@
 //! Locks on a layout, against other processes and other tasks of this one.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::files;
+use super::{files, no_links};
 
 /// How long others may hold a lock, which they need for moments only.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -27,11 +27,10 @@ pub(super) enum Hold {
 pub(super) fn hold(layout: &Path, what: Hold) -> io::Result<File> {
     let own = files::own(layout);
     let path = own.join(if what == Hold::Index { "lock" } else { "blobs.lock" });
-    let open = || OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let file = match open() {
+    let file = match no_links::open_or_create(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            fs::create_dir_all(&own).map_err(files::at(&own))?;
-            open()
+            files::create_folders(&own)?;
+            no_links::open_or_create(&path)
         }
         opened => opened,
     };

@@ -6,13 +6,15 @@
 //! - `listing`: the file `index.json`, edited safely; `index`: its content. `referrers`: what refers
 //!   to what in it. `lock`: who may change what.
 //! - `upload`: blobs on their way. `fresh`, `dropped`, `garbage`: what may be removed, and when.
-//! - `files`: the paths of a layout, and reading and writing them.
+//! - `files`: the paths of a layout, and reading and writing them; `no_links`: so that nothing outside
+//!   of the layout is read or written. `checked`: which files have the content of their digest.
 //!
 //! Several tasks and processes can use a layout at once, and be killed at any moment: a blob is
 //! either there with its whole verified content or not at all, and `index.json` is complete. What
 //! no listed image needs stays until it is collected (`garbage`).
 
 pub mod archive;
+mod checked;
 mod dropped;
 mod files;
 mod folder;
@@ -21,6 +23,7 @@ mod garbage;
 mod index;
 mod listing;
 mod lock;
+mod no_links;
 mod put;
 mod referrers;
 mod repository;

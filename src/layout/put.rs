@@ -1,13 +1,14 @@
 //! How blobs and manifests get into a layout without an upload: found there, mounted from another
 //! layout of the tree, or written whole.
 
+use std::io;
 use std::path::Path;
 
 use super::folder::{Layout, attempt};
 use super::listing::Untagged;
 use super::lock::{Hold, hold};
-use super::upload::{hash_file, new_path};
-use super::{files, fresh};
+use super::upload::new_path;
+use super::{checked, files, fresh, no_links};
 use crate::oci::{Digest, Manifest, RepositoryName, Tag};
 use crate::repository::{Placement, Result};
 
@@ -19,19 +20,23 @@ impl Layout {
     pub(crate) async fn has_or_mounts(&self, digest: &Digest, from: Option<&str>) -> Result<bool> {
         let from = from.and_then(|from| from.parse::<RepositoryName>().ok());
         let source = match (&self.0.tree, from) {
-            (Some(tree), Some(from)) => Some(files::blob(&tree.join(from.as_str()), digest)),
+            (Some(tree), Some(from)) => Some(tree.join(from.as_str())),
             _ => None,
         };
         let (layout, wanted) = (self.0.folder.clone(), digest.clone());
         let has = attempt("look for or mount blob", self.at_digest(digest), move || {
-            let path = files::blob(&layout, &wanted);
-            if files::size(&path)?.is_some() {
+            if checked::is_whole(&layout, &wanted)? {
                 let _held = hold(&layout, Hold::Blobs)?;
-                if fresh::freshen(&path)?.is_some() {
+                if fresh::freshen(&layout, &wanted)?.is_some() {
                     return Ok(true);
                 }
             }
-            source.map_or(Ok(false), |source| mount(&source, &layout, &wanted))
+            let mounted = source.map_or(Ok(false), |source| mount(&source, &layout, &wanted));
+            match mounted {
+                // The other layout is not one of this tree, wherever the link leads.
+                Err(error) if no_links::is_link(&error) => Ok(false),
+                mounted => mounted,
+            }
         });
         has.await
     }
@@ -57,7 +62,7 @@ impl Layout {
                 if let Some(lacks) = fresh::missing(&folder, &manifest)? {
                     return Ok(Some(lacks));
                 }
-                if fresh::freshen(&path)?.is_some() {
+                if fresh::freshen(&folder, &manifest.digest)?.is_some() {
                     return Ok(None);
                 }
             }
@@ -96,36 +101,34 @@ pub(super) fn entry(placement: &Placement, manifest: &Manifest) -> (Option<Tag>,
     (tag, untagged)
 }
 
-/// Links a blob into a layout, or copies it where the file system cannot link.
-fn mount(source: &Path, layout: &Path, digest: &Digest) -> std::io::Result<bool> {
-    if files::size(source)?.is_none() {
+/// Links a blob from another layout, or copies it where the file system cannot link.
+fn mount(from: &Path, layout: &Path, digest: &Digest) -> io::Result<bool> {
+    // A damaged blob is not spread: the bytes are asked for instead.
+    if !checked::is_whole(from, digest)? {
         return Ok(false);
     }
-    let target = files::blob(layout, digest);
-    if let Some(folder) = target.parent() {
-        std::fs::create_dir_all(folder).map_err(files::at(folder))?;
-    }
-    {
-        // A link is as old as what it links to.
-        let _held = hold(layout, Hold::Blobs)?;
-        let refused = std::fs::hard_link(source, &target).err();
-        if refused.is_none_or(|error| error.kind() == std::io::ErrorKind::AlreadyExists) {
-            return Ok(fresh::freshen(&target)?.is_some());
+    let source = files::blob(from, digest);
+    let new = new_path(layout)?;
+    if no_links::hard_link(&source, &new).is_err() {
+        let opened = files::found(no_links::open(&source)).map_err(files::at(&source))?;
+        // A collector took it from there meanwhile.
+        let Some(mut source) = opened else { return Ok(false) };
+        let mut copy = || {
+            let mut copy = no_links::create_new(&new)?;
+            io::copy(&mut source, &mut copy)?;
+            copy.sync_data()?;
+            checked::has_digest(&no_links::open(&new)?, digest)
+        };
+        let copied = copy().map_err(files::at(&new));
+        if !matches!(copied, Ok(true)) {
+            files::remove(&new)?;
+            return copied;
         }
     }
-    let new = new_path(layout)?;
-    if files::found(std::fs::copy(source, &new)).map_err(files::at(&new))?.is_none() {
-        // A collector took it from there meanwhile.
-        return Ok(false);
-    }
-    let copy = std::fs::File::open(&new).map_err(files::at(&new))?;
-    if hash_file(&copy, digest)? != *digest {
-        // A damaged blob is not spread: the bytes are asked for instead.
-        files::remove(&new)?;
-        return Ok(false);
-    }
-    copy.sync_data().map_err(files::at(&new))?;
+    // A link is as old as what it links to.
     let _held = hold(layout, Hold::Blobs)?;
-    files::publish(&new, &target)?;
-    Ok(true)
+    files::publish(&new, &files::blob(layout, digest))?;
+    // If the target is another name of the same file, both are left.
+    files::remove(&new)?;
+    Ok(fresh::freshen(layout, digest)?.is_some())
 }

@@ -5,12 +5,12 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::files;
 use super::folder::{Layout, attempt, failed};
 use super::index::Entry;
 use super::listing::{Done, Edit, Untagged};
 use super::put::entry;
 use super::upload::{UploadError, UploadId};
+use super::{checked, files, fresh};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::selection::TagSelection;
 use crate::oci::{Descriptor, Digest, Manifest, Tag, derived};
@@ -44,8 +44,7 @@ impl Repository for Layout {
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {
         let Some((digest, media_type)) = self.look_up(reference).await? else { return Ok(None) };
-        let path = files::blob(&self.0.folder, &digest);
-        match attempt("resolve", self.at(reference), move || files::size(&path)).await? {
+        match self.size("resolve", self.at(reference), &digest).await? {
             None => Ok(None),
             Some(_) if media_type.is_some() || matches!(reference, Reference::Tag(_)) => {
                 Ok(Some(Resolved { digest, media_type }))
@@ -68,8 +67,7 @@ impl Repository for Layout {
     }
 
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
-        let path = files::blob(&self.0.folder, digest);
-        attempt("look for blob", self.at_digest(digest), move || files::size(&path)).await
+        self.size("look for blob", self.at_digest(digest), digest).await
     }
 
     async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
@@ -198,6 +196,12 @@ impl Repository for Layout {
         }
     }
 
+    async fn is_complete(&self, digest: &Digest) -> Result<bool> {
+        let (folder, digest) = (self.0.folder.clone(), digest.clone());
+        let subject = self.at_digest(&digest);
+        attempt("look at the parts of", subject, move || fresh::is_complete(&folder, &digest)).await
+    }
+
     async fn untagged(&self) -> Result<Vec<Digest>> {
         let index = self.index("list images of").await?;
         let not_understood = |why: &str| {
@@ -233,10 +237,7 @@ impl Repository for Layout {
     async fn pushed_at(&self, digest: &Digest) -> Result<Option<Timestamp>> {
         let path = files::blob(&self.0.folder, digest);
         let written = attempt("look at the time of", self.at_digest(digest), move || {
-            let metadata = files::found(std::fs::metadata(&path)).map_err(files::at(&path))?;
-            let Some(metadata) = metadata.filter(std::fs::Metadata::is_file) else {
-                return Ok(None);
-            };
+            let Some(metadata) = files::metadata(&path)? else { return Ok(None) };
             let modified = metadata.modified().map_err(files::at(&path))?;
             Timestamp::try_from(modified).map(Some).map_err(std::io::Error::other)
         });
@@ -306,6 +307,18 @@ impl Layout {
             Err(error) if matches!(error.cause(), Cause::Manifest(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// The size of a blob that is there and not known to be damaged.
+    async fn size(
+        &self,
+        step: &'static str,
+        subject: String,
+        digest: &Digest,
+    ) -> Result<Option<u64>> {
+        let (folder, digest) = (self.0.folder.clone(), digest.clone());
+        let found = attempt(step, subject, move || checked::found(&folder, &digest));
+        Ok(found.await?.map(|metadata| metadata.len()))
     }
 
     /// The digest that a reference has, and the media type that its entry has. Whether the

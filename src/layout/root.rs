@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use parking_lot::Mutex;
 
-use super::folder::{Layout, attempt, open_folder};
-use super::{files, listing};
+use super::folder::{Layout, attempt, check_folder};
+use super::{files, listing, no_links};
 use crate::oci::RepositoryName;
 use crate::oci::address::repository_of;
 use crate::repository::{Cause, Error, Result};
@@ -91,9 +91,12 @@ impl Layouts {
         };
         let (subject, wanted) = (format!("oci:{}", folder.display()), folder.clone());
         let there = attempt("open layout", &subject, move || {
-            let marker = files::size(&wanted.join(files::MARKER))?;
-            // A link could lead anywhere.
-            Ok(marker.is_some() && wanted.canonicalize()? == wanted)
+            let marker = wanted.join(files::MARKER);
+            match files::found(no_links::metadata(&marker)) {
+                // A link could lead anywhere.
+                Err(error) if no_links::is_link(&error) => Ok(false),
+                found => Ok(found.map_err(files::at(&marker))?.is_some()),
+            }
         });
         if !there.await? {
             self.open.lock().remove(name);
@@ -102,7 +105,7 @@ impl Layouts {
         if let Some(layout) = self.open.lock().get(name) {
             return Ok(Some(layout.clone()));
         }
-        open_folder(&folder, &subject).await?;
+        check_folder(&folder, &subject).await?;
         let tree = self.single.is_none().then(|| self.root.clone());
         let store = self.root.to_string_lossy().into_owned();
         let layout = Layout::new(folder, subject, store, name.to_string(), tree);
@@ -130,7 +133,7 @@ impl Layouts {
         }
         attempt("create layout", &subject, move || listing::create(&folder)).await?;
         let layout = self.get(name).await?;
-        layout.ok_or_else(|| refuse("its path leads through a link".to_owned()))
+        layout.ok_or_else(|| refuse("it was removed at once".to_owned()))
     }
 }
 

@@ -1,7 +1,9 @@
 //! What holds for layouts beyond the contract of every repository.
 
+mod damage;
 mod dropped;
 mod garbage;
+mod links;
 mod listed;
 
 use std::collections::BTreeMap;

@@ -2,8 +2,8 @@
 //! are written, and published under their digest only when the whole content has it.
 
 use std::collections::HashMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::fs::{File, TryLockError};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -18,7 +18,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio_util::sync::CancellationToken;
 
 use super::lock::{Hold, hold};
-use super::{files, fresh};
+use super::no_links::Entry;
+use super::{checked, files, fresh, no_links};
 use crate::oci::{Digest, Hasher, shown_as_text};
 
 /// Partial files that nobody has touched for this long are removed.
@@ -100,13 +101,13 @@ impl Uploads {
         let folder = files::uploads(layout);
         let sweep = !self.swept.swap(true, Ordering::Relaxed);
         files::blocking(move || {
-            fs::create_dir_all(&folder).map_err(files::at(&folder))?;
+            files::create_folders(&folder)?;
             if sweep {
                 remove_abandoned(&folder, SystemTime::now())?;
             }
             let id = UploadId::random()?;
             let path = folder.join(id.as_str());
-            File::create_new(&path).map_err(files::at(&path))?;
+            no_links::create_new(&path).map_err(files::at(&path))?;
             Ok(id)
         })
         .await
@@ -149,14 +150,14 @@ impl Uploads {
 /// The path of a new file, which is published or removed in the end.
 pub(super) fn new_path(layout: &Path) -> io::Result<PathBuf> {
     let folder = files::uploads(layout);
-    fs::create_dir_all(&folder).map_err(files::at(&folder))?;
+    files::create_folders(&folder)?;
     Ok(folder.join(UploadId::random()?.as_str()))
 }
 
 /// A partial file and its length; `Some((None, _))` where another process has it.
 fn open_partial(path: &Path) -> io::Result<Option<(Option<File>, u64)>> {
-    let file = OpenOptions::new().read(true).write(true).open(path);
-    let Some(mut file) = files::found(file).map_err(files::at(path))? else { return Ok(None) };
+    let file = files::found(no_links::open_writable(path)).map_err(files::at(path))?;
+    let Some(mut file) = file else { return Ok(None) };
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => return Ok(Some((None, 0))),
@@ -167,10 +168,9 @@ fn open_partial(path: &Path) -> io::Result<Option<(Option<File>, u64)>> {
 }
 
 fn remove_abandoned(folder: &Path, now: SystemTime) -> io::Result<()> {
-    for entry in fs::read_dir(folder).map_err(files::at(folder))? {
-        let path = entry.map_err(files::at(folder))?.path();
+    for Entry { path, .. } in files::entries(folder)? {
         // A file that is gone by now, or cannot be looked at, is no reason to refuse an upload.
-        let modified = fs::metadata(&path).and_then(|metadata| metadata.modified());
+        let modified = no_links::metadata(&path).and_then(|metadata| metadata.modified());
         let age = modified.ok().and_then(|modified| now.duration_since(modified).ok());
         if age.is_some_and(|age| age > ABANDONED) {
             files::remove(&path)?;
@@ -275,7 +275,9 @@ impl Upload {
             if found == wanted {
                 writer.file.sync_data().map_err(files::at(&path))?;
                 // The last of it may have arrived long ago.
-                fresh::freshen_open(&writer.file, &path)?;
+                fresh::freshen_open(&writer.file, &path, &wanted)?;
+                let metadata = writer.file.metadata().map_err(files::at(&path))?;
+                checked::remember(&metadata, &wanted, true);
                 let _held = hold(&layout, Hold::Blobs)?;
                 files::publish(&path, &files::blob(&layout, &wanted))?;
             } else {
@@ -367,19 +369,6 @@ impl Writer {
         {
             return Ok(hasher.clone().finish());
         }
-        hash_file(&self.file, wanted)
-    }
-}
-
-/// The digest of a file from its first byte on, by the algorithm of `wanted`.
-pub(super) fn hash_file(mut file: &File, wanted: &Digest) -> io::Result<Digest> {
-    let mut hasher = wanted.hasher();
-    let mut buffer = vec![0; files::CHUNK];
-    file.seek(SeekFrom::Start(0))?;
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finish()),
-            length => hasher.update(&buffer[..length]),
-        }
+        checked::hash_file(&self.file, wanted)
     }
 }

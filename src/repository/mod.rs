@@ -284,6 +284,12 @@ pub trait Repository: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether everything that a manifest of this repository needs is there, as far as that can be
+    /// told without a request. What is damaged is not there.
+    async fn is_complete(&self, _digest: &Digest) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Removes the blobs that no image of the repository needs and that nobody has written or
     /// counted on since `now` minus `older_than`. `dry_run` only counts them. Does nothing unless
     /// [`Capabilities::collects_garbage`].

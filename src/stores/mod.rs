@@ -92,7 +92,11 @@ impl Stores {
             // As where it is written: the state knows repositories by their names.
             Address::LayoutIn(folder, name) => {
                 let folder = tokio::fs::canonicalize(folder).await.unwrap_or(folder.clone());
-                open_layout(&folder.join(name.as_str()), access).await
+                let path = folder.join(name.as_str());
+                if access == Access::Preview && !exists(&path).await {
+                    return stand_in(&path).await;
+                }
+                Ok(OpenRepository::of(Layout::open_below(&folder, name).await?))
             }
             Address::Archive(file) => open_archive(file, access).await,
         }
@@ -193,13 +197,16 @@ impl OpenImage {
 async fn open_layout(folder: &Path, access: Access) -> Result<OpenRepository> {
     let layout = match access {
         Access::Write | Access::Create => Layout::open_or_create(folder).await?,
-        Access::Preview if !exists(folder).await => {
-            let name = Address::Layout(folder.to_owned()).to_string();
-            return Ok(OpenRepository::in_archive(Archive::empty(name).await?));
-        }
+        Access::Preview if !exists(folder).await => return stand_in(folder).await,
         Access::Read | Access::Preview => Layout::open(folder).await?,
     };
     Ok(OpenRepository::of(layout))
+}
+
+/// A repository without images that stands for a layout that does not exist.
+async fn stand_in(folder: &Path) -> Result<OpenRepository> {
+    let name = Address::Layout(folder.to_owned()).to_string();
+    Ok(OpenRepository::in_archive(Archive::empty(name).await?))
 }
 
 async fn open_archive(file: &Path, access: Access) -> Result<OpenRepository> {

@@ -182,6 +182,34 @@ async fn platforms_are_chosen_in_two_ways() {
     assert_eq!((blobs, sparse_blobs), (7, 7));
 }
 
+/// What an earlier copy of the folder, a full disk or a hand left of a blob is not taken for it.
+#[tokio::test]
+async fn damaged_blobs_at_the_target_are_copied_again() {
+    let source = DockerRegistry::start().await;
+    let image = Image::single(Family::Oci, "app", &[4_000]);
+    image.push(&source, "app", "1.0").await;
+    let tranship = Tranship::new();
+    let from = source.reference("app", "1.0");
+    copied(&tranship, &[&from, "oci:layout"]).await;
+    let folder = tranship.home().join("layout");
+    let blob = image.all_blobs()[0].clone();
+    let file = folder.join("blobs/sha256").join(blob.digest.strip_prefix("sha256:").unwrap());
+    // In an image that is listed, a blob has its size.
+    for length in [0, 7] {
+        std::fs::write(&file, &blob.bytes[..length]).unwrap();
+        let told = copied(&tranship, &[&from, "oci:layout"]).await;
+        assert!(told.starts_with("copied "), "{told}");
+        assert_eq!(std::fs::read(&file).unwrap(), blob.bytes);
+    }
+    // One that is found there has its content, too.
+    std::fs::write(folder.join("index.json"), r#"{"schemaVersion":2,"manifests":[]}"#).unwrap();
+    std::fs::write(&file, vec![b'x'; blob.bytes.len()]).unwrap();
+    copied(&tranship, &[&from, "oci:layout"]).await;
+    assert_eq!(std::fs::read(&file).unwrap(), blob.bytes);
+    let told = copied(&tranship, &[&from, "oci:layout"]).await;
+    assert!(told.starts_with("unchanged "), "{told}");
+}
+
 #[tokio::test]
 async fn an_image_without_a_tag_stays_known_by_its_digest() {
     let (source, target) = tokio::join!(DockerRegistry::start(), DockerRegistry::start());

@@ -1,5 +1,6 @@
 //! The registry over layouts, endpoint by endpoint, as an HTTP client sees it.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -56,6 +57,11 @@ impl Server {
         self.root
     }
 
+    /// The folder that is served.
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
     fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
     }
@@ -101,7 +107,7 @@ impl Server {
         digest
     }
 
-    async fn put(&self, name: &str, reference: &str, manifest: &Manifest) -> Response {
+    pub async fn put(&self, name: &str, reference: &str, manifest: &Manifest) -> Response {
         let path = format!("/v2/{name}/manifests/{reference}");
         let content_type = [("content-type", manifest.media_type.as_str())];
         self.send("PUT", &path, &content_type, manifest.raw.clone()).await

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tranship::oci::Digest;
+use tranship::oci::{Digest, Manifest, media_type};
 use tranship::server::Options;
 
 use crate::conformance::bytes;
@@ -155,4 +155,69 @@ async fn a_silent_sender_is_not_waited_for() {
     tokio::time::timeout(Duration::from_secs(10), read).await.unwrap().unwrap();
     assert_eq!(&answer, b"HTTP/1.1 400");
     assert_eq!(header(&server.get(&location).await, "range"), "0-2");
+}
+
+/// Links and pipes in the served folder: what is behind them is neither read nor written, and nobody
+/// waits for them.
+#[tokio::test]
+async fn nothing_outside_of_the_folder_is_served() {
+    use std::os::unix::fs::symlink;
+
+    let server = Server::writable().await;
+    server.push("app", b"a layer").await;
+    let root = server.root();
+    let outside = tempfile::tempdir().unwrap();
+    let other = tranship::layout::Layout::open_or_create(outside.path().join("secret")).await;
+    drop(other.unwrap());
+    let secret = Digest::of(b"a secret");
+    let stored = outside.path().join("secret/blobs/sha256").join(secret.hex());
+    std::fs::create_dir_all(stored.parent().unwrap()).unwrap();
+    std::fs::write(&stored, "a secret").unwrap();
+    symlink(outside.path().join("secret"), root.join("linked")).unwrap();
+    let (linked, pipe) = (Digest::of(b"linked"), Digest::of(b"pipe"));
+    let blobs = root.join("app/blobs/sha256");
+    symlink("/etc/passwd", blobs.join(linked.hex())).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(blobs.join(pipe.hex())).status();
+    assert!(made.unwrap().success());
+
+    for digest in [&linked, &pipe] {
+        refused(server.get(&format!("/v2/app/blobs/{digest}")).await, 404, "BLOB_UNKNOWN").await;
+        let manifest = server.get(&format!("/v2/app/manifests/{digest}")).await;
+        refused(manifest, 404, "MANIFEST_UNKNOWN").await;
+    }
+    refused(server.get(&format!("/v2/linked/blobs/{secret}")).await, 404, "NAME_UNKNOWN").await;
+    let mount = format!("/v2/app/blobs/uploads/?mount={secret}&from=linked");
+    assert_eq!(server.send("POST", &mount, &[], "").await.status(), 202);
+    for name in ["linked", "linked/new"] {
+        let digest = Digest::of(b"written");
+        let path = format!("/v2/{name}/blobs/uploads/?digest={digest}");
+        let status = server.send("POST", &path, &[], "written").await.status();
+        assert!(!status.is_success(), "{name}: {status}");
+    }
+    assert_eq!(std::fs::read_dir(stored.parent().unwrap()).unwrap().count(), 1);
+    assert!(!outside.path().join("secret/new").exists());
+    // What is in the way of a blob is replaced.
+    server.push("app", b"linked").await;
+    server.push("app", b"pipe").await;
+    let got = server.get(&format!("/v2/app/blobs/{linked}")).await;
+    assert_eq!(got.bytes().await.unwrap(), "linked");
+}
+
+/// A client that finds a damaged blob, and is told so when it puts the manifest, can send it again.
+#[tokio::test]
+async fn a_damaged_blob_can_be_pushed_again() {
+    let server = Server::writable().await;
+    let config = server.push("app", b"a config").await;
+    let file = server.root().join("app/blobs/sha256").join(config.hex());
+    std::fs::write(&file, "a conf").unwrap();
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": media_type::OCI_MANIFEST, "layers": [],
+        "config": { "mediaType": "application/x", "digest": config, "size": 8 },
+    });
+    let manifest = Manifest::parse(manifest.to_string().into(), None, None).unwrap();
+    refused(server.put("app", "t", &manifest).await, 404, "MANIFEST_BLOB_UNKNOWN").await;
+    let path = format!("/v2/app/blobs/{config}");
+    assert_eq!(server.send("HEAD", &path, &[], "").await.status(), 404);
+    server.push("app", b"a config").await;
+    assert_eq!(server.put("app", "t", &manifest).await.status(), 201);
 }

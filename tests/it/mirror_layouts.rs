@@ -164,3 +164,24 @@ async fn a_layout_that_is_not_there_is_an_error_and_stops_no_other_rule() {
     report.assert_copied(2, 0);
     assert!(report.words().contains("oci-layout"), "{}", report.words());
 }
+
+/// A copy of the folder that broke off, or a full disk: what is not complete is brought again, though
+/// its tag is there and the state says that it was copied.
+#[tokio::test]
+async fn a_blob_that_was_cut_short_is_brought_again() {
+    let source = registry().await;
+    let mirror = Mirror::new().http(&source).rule(
+        "down",
+        &format!("source = \"{}/acme/app\"\ntarget = \"oci:mirror/app\"", source.host()),
+    );
+    mirror.sync().await.assert_copied(2, 0);
+    let folder = mirror.tranship.home().join("mirror/app");
+    for (at, blob) in image("two").all_blobs().into_iter().enumerate() {
+        let file = folder.join("blobs/sha256").join(blob.digest.strip_prefix("sha256:").unwrap());
+        let content = std::fs::read(&file).unwrap();
+        std::fs::write(&file, &content[..content.len() * at / 2]).unwrap();
+        mirror.sync().await.assert_copied(1, 1);
+        assert_eq!(std::fs::read(&file).unwrap(), content);
+        mirror.sync().await.assert_copied(0, 2);
+    }
+}

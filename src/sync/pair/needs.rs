@@ -138,8 +138,10 @@ impl Pair<'_> {
         let withdrawn = self.withdrawn(item, goal);
         let may_vouch = match (&record, &item.placement) {
             (Some(record), Placement::Tag(tag)) if goal.repository.capabilities().is_local => {
+                let wanted = &record.target_digest;
                 let found = goal.repository.resolve(&Reference::Tag(tag.clone())).await;
-                found.is_ok_and(|found| found.is_some_and(|it| it.digest == record.target_digest))
+                found.is_ok_and(|found| found.is_some_and(|it| it.digest == *wanted))
+                    && goal.repository.is_complete(wanted).await.unwrap_or(false)
             }
             _ => true,
         };
@@ -196,6 +198,15 @@ impl Pair<'_> {
             target = self.ask(item, goal).await?;
             verdict = decide(&tag, &target, self.rule.on_conflict);
         }
+        let is_damaged = match &target {
+            AtTarget::Has(digest) if verdict == Verdict::InStep => {
+                !goal.repository.is_complete(digest).await?
+            }
+            _ => false,
+        };
+        if is_damaged {
+            verdict = Verdict::Copy("the target's copy of it is not complete");
+        }
         let current = match &target {
             AtTarget::Has(digest) => {
                 self.forget_withdrawn(item, goal);
@@ -211,7 +222,7 @@ impl Pair<'_> {
                     && (self.options.index == IndexMode::Sparse && tag.filtered
                         || tag.record.is_some() && !tag.same_options);
                 let condition = self.condition(current.as_ref());
-                let current = current.filter(|_| !sparse);
+                let current = current.filter(|_| !sparse && !is_damaged);
                 Ok(Some(Need { goal, reason, current, condition, lacks, vouched_since: None }))
             }
             Verdict::InStep => self.in_step(look, current, source, source_tags, progress).await,
