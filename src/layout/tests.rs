@@ -9,13 +9,14 @@ mod listed;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::lock::{Hold, hold};
 use super::{Layout, files};
 use crate::oci::{Descriptor, Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{
@@ -119,6 +120,40 @@ async fn writers_at_the_same_time_lose_no_entry() {
     // One deletes what another wrote.
     assert!(first.delete(&Reference::Tag(tag("t-2-24"))).await.unwrap());
     assert_eq!(listed(first.folder()).len(), 74);
+}
+
+/// How often a file is open in this process.
+fn times_open(file: &Path) -> usize {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    open.filter(|entry| {
+        let entry = entry.as_ref().unwrap();
+        fs::read_link(entry.path()).is_ok_and(|path| path == file)
+    })
+    .count()
+}
+
+/// Another process holds the list's lock while the caller of an edit goes away.
+#[tokio::test]
+async fn an_edit_that_is_cancelled_while_it_waits_for_the_lock_does_not_happen() {
+    let (_root, layout, _image) = with_image("{}", "t").await;
+    let folder = layout.folder().to_owned();
+    let held = hold(&folder, Hold::Index).unwrap();
+    let delete = tokio::spawn({
+        let layout = layout.clone();
+        async move { layout.delete(&Reference::Tag(tag("t"))).await }
+    });
+    let start = Instant::now();
+    while times_open(&folder.join(".tranship/lock")) < 2 {
+        assert!(start.elapsed() < Duration::from_secs(20), "it does not wait for the lock");
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    delete.abort();
+    assert!(delete.await.unwrap_err().is_cancelled());
+    drop(held);
+    // Comes after the edit, which has the turn.
+    layout.0.listing.alone(|_| Ok(())).await.unwrap();
+    assert_eq!(layout.tags().await.unwrap(), Some(vec![tag("t")]));
+    assert!(layout.delete(&Reference::Tag(tag("t"))).await.unwrap());
 }
 
 #[tokio::test]
