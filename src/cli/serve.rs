@@ -59,6 +59,8 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     let listener = TcpListener::bind(listen).await;
     let listener = listener.map_err(exit::failed(format!("listen on {listen}")))?;
     let address = listener.local_addr().map_err(&failed)?;
+    // What is in the way there is no reason not to start.
+    let _ = crate::layout::archive::remove_abandoned().await;
     let state = State::open(&config.daemon.state)?;
     let history = session::history(&config)?;
     let audit = session::audit(&config)?;

@@ -9,18 +9,22 @@ use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Component, Path, PathBuf};
 
 use tar::{EntryType, Header};
-use tempfile::TempDir;
 
-use super::folder::{Layout, attempt};
+use super::folder::{Layout, attempt, failed};
+use super::workplace::{self, Stop, Workplace};
 use super::{files, listing};
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Result};
+
+/// What the names of temporary folders begin with: in the system's own, and beside an archive.
+const TEMPORARY: &str = "tranship-archive-";
+const BESIDE: &str = ".tranship-archive-";
 
 /// The images of an archive, in a temporary folder that goes when this is dropped.
 #[derive(Debug)]
 pub struct Archive {
     layout: Layout,
-    folder: TempDir,
+    place: Workplace,
     /// Where `finish` writes the archive. `None`: it was opened to be read, and what is written to
     /// its layout is lost.
     file: Option<PathBuf>,
@@ -30,28 +34,28 @@ impl Archive {
     /// Unpacks an archive into the system's temporary folder (`TMPDIR`), to be read.
     pub async fn unpack(file: impl AsRef<Path>) -> Result<Self> {
         let (name, path) = (name_of(file.as_ref()), file.as_ref().to_owned());
-        let unpacked = attempt("unpack", &name, move || {
-            let folder = TempDir::with_prefix("tranship-")?;
-            unpack(&path, folder.path())?;
-            Ok(folder)
+        let place = attempt("unpack", &name, temporary).await?;
+        let unpacked = place.work(move |folder, stop| {
+            unpack(&path, folder, stop)?;
+            files::metadata(&folder.canonicalize()?.join(files::MARKER))
         });
-        let folder = unpacked.await?;
-        if !folder.path().join(files::MARKER).is_file() {
+        let (place, marker) = unpacked.await.map_err(|error| failed("unpack", &name, error))?;
+        if marker.is_none() {
             let cause = Cause::Unsupported(
                 "it has no `oci-layout` file, so it is not an OCI image layout in an uncompressed tar file"
                     .to_owned(),
             );
             return Err(Error::new("unpack", name, cause));
         }
-        Self::open(folder, name, None).await
+        Self::open(place, name, None).await
     }
 
     /// An archive without images that stands for one that does not exist, under its name.
     pub async fn empty(name: String) -> Result<Self> {
         let made = attempt("look at", &name, || {
-            let folder = TempDir::with_prefix("tranship-")?;
-            listing::create(&folder.path().canonicalize()?)?;
-            Ok(folder)
+            let place = temporary()?;
+            listing::create(&place.path().canonicalize()?)?;
+            Ok(place)
         });
         Self::open(made.await?, name, None).await
     }
@@ -69,22 +73,21 @@ impl Archive {
 
     async fn write(file: &Path, keep: bool) -> Result<Self> {
         let (name, path) = (name_of(file), file.to_owned());
-        let made = attempt("begin", &name, move || {
-            let beside = parent(&path);
-            let made = tempfile::Builder::new().prefix(".tranship-").tempdir_in(beside);
-            let folder = made.map_err(files::at(beside))?;
+        let beside = parent(file).to_owned();
+        let place = attempt("begin", &name, move || Workplace::make(&beside, BESIDE)).await?;
+        let made = place.work(move |folder, stop| {
             if keep && path.try_exists().map_err(files::at(&path))? {
-                unpack(&path, folder.path())?;
+                unpack(&path, folder, stop)?;
             }
-            listing::create(&folder.path().canonicalize()?)?;
-            Ok(folder)
+            listing::create(&folder.canonicalize()?)
         });
-        Self::open(made.await?, name, Some(file.to_owned())).await
+        let (place, ()) = made.await.map_err(|error| failed("begin", &name, error))?;
+        Self::open(place, name, Some(file.to_owned())).await
     }
 
-    async fn open(folder: TempDir, name: String, file: Option<PathBuf>) -> Result<Self> {
-        let layout = Layout::open_as(folder.path(), name).await?;
-        Ok(Self { layout, folder, file })
+    async fn open(place: Workplace, name: String, file: Option<PathBuf>) -> Result<Self> {
+        let layout = Layout::open_as(place.path(), name).await?;
+        Ok(Self { layout, place, file })
     }
 
     /// The archive's images.
@@ -96,14 +99,26 @@ impl Archive {
     /// it was opened to be read.
     pub async fn finish(self) -> Result<()> {
         let Some(file) = self.file else { return Ok(()) };
-        let packed = attempt("write", name_of(&file), move || {
-            let new = self.folder.path().join("archive.new");
-            pack(self.layout.folder(), &new)?;
+        let (name, layout) = (name_of(&file), self.layout);
+        let packed = self.place.work(move |folder, stop| {
+            let new = folder.join("archive.new");
+            pack(layout.folder(), &new, stop)?;
             fs::rename(&new, &file).map_err(files::at(&file))?;
-            files::sync_folder(parent(&file))
+            File::open(parent(&file))?.sync_all().map_err(files::at(&file))
         });
-        packed.await
+        packed.await.map(drop).map_err(|error| failed("write", name, error))
     }
+}
+
+/// Removes what killed processes left in the system's temporary folder.
+pub async fn remove_abandoned() -> Result<()> {
+    let folder = std::env::temp_dir();
+    let subject = folder.display().to_string();
+    attempt("tidy up", subject, move || workplace::remove_abandoned(&folder, TEMPORARY)).await
+}
+
+fn temporary() -> io::Result<Workplace> {
+    Workplace::make(&std::env::temp_dir(), TEMPORARY)
 }
 
 fn name_of(file: &Path) -> String {
@@ -118,9 +133,10 @@ fn parent(file: &Path) -> &Path {
 /// skipped, and so is everything that is not a plain file (links, devices, sparse files).
 ///
 /// No more is written than the archive is long: plain files cannot be longer than their archive.
-fn unpack(file: &Path, folder: &Path) -> io::Result<()> {
+fn unpack(file: &Path, folder: &Path, stop: &Stop) -> io::Result<()> {
     let archive = File::open(file).map_err(files::at(file))?;
-    let mut archive = tar::Archive::new(BufReader::with_capacity(files::CHUNK, archive));
+    let archive = BufReader::with_capacity(files::CHUNK, archive);
+    let mut archive = tar::Archive::new(stop.of(archive));
     for entry in archive.entries()? {
         let mut entry = entry?;
         if entry.header().entry_type() != EntryType::Regular {
@@ -161,9 +177,10 @@ fn layout_path(path: &Path) -> Option<PathBuf> {
 }
 
 /// Packs a layout's own files. The same content gives the same bytes.
-fn pack(layout: &Path, file: &Path) -> io::Result<()> {
+fn pack(layout: &Path, file: &Path, stop: &Stop) -> io::Result<()> {
     let archive = File::create(file).map_err(files::at(file))?;
-    let mut archive = tar::Builder::new(BufWriter::with_capacity(files::CHUNK, archive));
+    let archive = BufWriter::with_capacity(files::CHUNK, archive);
+    let mut archive = tar::Builder::new(stop.of(archive));
     for name in [files::MARKER, files::INDEX] {
         add(&mut archive, layout, Path::new(name))?;
     }
@@ -177,7 +194,7 @@ fn pack(layout: &Path, file: &Path) -> io::Result<()> {
             add(&mut archive, layout, &blob)?;
         }
     }
-    let mut archive = archive.into_inner().map_err(files::at(file))?;
+    let mut archive = archive.into_inner().map_err(files::at(file))?.into_inner();
     archive.flush().map_err(files::at(file))?;
     archive.get_ref().sync_all().map_err(files::at(file))
 }
@@ -261,7 +278,7 @@ mod tests {
         archive.into_inner().unwrap();
         let to = folder.path().join("a/b/c");
         fs::create_dir_all(&to).unwrap();
-        unpack(&file, &to).unwrap();
+        unpack(&file, &to, &Stop::default()).unwrap();
         let mut names: Vec<_> =
             fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         names.sort();

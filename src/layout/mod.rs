@@ -2,7 +2,7 @@
 //!
 //! - [`Layout`] (`folder`, `repository`, `put`): one folder, one repository.
 //! - [`Layouts`] (`root`): a folder tree, in which every layout is a repository named by its path.
-//! - [`archive`]: a layout in a tar file.
+//! - [`archive`]: a layout in a tar file. `workplace`: where it is unpacked.
 //! - `listing`: the file `index.json`, edited safely; `index`: its content. `referrers`: what refers
 //!   to what in it. `lock`: who may change what.
 //! - `upload`: blobs on their way. `fresh`, `dropped`, `garbage`: what may be removed, and when.
@@ -31,6 +31,7 @@ mod root;
 #[cfg(test)]
 mod tests;
 mod upload;
+mod workplace;
 
 pub use folder::Layout;
 pub use root::Layouts;

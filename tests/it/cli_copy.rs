@@ -1,9 +1,12 @@
 //! `tranship copy` between registries, layouts and archives, with skopeo as the witness.
 
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::process::Running;
 use crate::support::scripted::Fault;
 use crate::support::witness::Skopeo;
 use crate::support::{
@@ -208,6 +211,66 @@ async fn damaged_blobs_at_the_target_are_copied_again() {
     assert_eq!(std::fs::read(&file).unwrap(), blob.bytes);
     let told = copied(&tranship, &[&from, "oci:layout"]).await;
     assert!(told.starts_with("unchanged "), "{told}");
+}
+
+/// Writes an archive into a pipe, as if its one blob had no end, until the reader is gone.
+fn endless_archive(pipe: &Path) -> std::thread::JoinHandle<()> {
+    let pipe = pipe.to_owned();
+    std::thread::spawn(move || {
+        let mut header = tar::Header::new_gnu();
+        header.set_path(format!("blobs/sha256/{:064}", 0)).unwrap();
+        header.set_size(4 << 30);
+        header.set_cksum();
+        let mut reader = std::fs::File::options().write(true).open(pipe).unwrap();
+        let mut written = reader.write_all(header.as_bytes());
+        while written.is_ok() {
+            written = reader.write_all(&[7; 512]);
+        }
+    })
+}
+
+/// However an unpacking ends, its temporary folder does not stay: it goes at once, or when the next
+/// process needs one.
+#[tokio::test]
+async fn what_was_unpacked_does_not_stay() {
+    let tranship = Tranship::new();
+    let (temporary, pipe) = (tranship.home().join("temporary"), tranship.home().join("app.tar"));
+    std::fs::create_dir(&temporary).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let folders = || -> Vec<_> {
+        std::fs::read_dir(&temporary).unwrap().map(|folder| folder.unwrap().path()).collect()
+    };
+    let begin = async || {
+        let before = folders();
+        let writer = endless_archive(&pipe);
+        let mut command = tranship.command();
+        command.args(["copy", "oci-archive:app.tar", "oci:layout"]).env("TMPDIR", &temporary);
+        let process = Running::new(&mut command);
+        let is_unpacking = || {
+            let new = folders().into_iter().find(|folder| !before.contains(folder));
+            new.filter(|folder| folder.join("blobs").exists())
+        };
+        eventually("a part of the blob", Duration::from_secs(30), || async { is_unpacking() })
+            .await;
+        (process, writer)
+    };
+    let (process, writer) = begin().await;
+    let ended = process.terminate().await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stderr.contains("interrupted"), "{ended:?}");
+    assert_eq!(folders().len(), 0, "after SIGTERM");
+    writer.join().unwrap();
+
+    let (process, writer) = begin().await;
+    process.kill().await;
+    writer.join().unwrap();
+    let left = folders();
+    assert_eq!(left.len(), 1, "a process that is killed removes nothing");
+    let (process, writer) = begin().await;
+    assert!(!left[0].exists(), "the next one removes it");
+    process.terminate().await;
+    writer.join().unwrap();
+    assert_eq!(folders().len(), 0);
 }
 
 #[tokio::test]
