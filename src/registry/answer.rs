@@ -9,12 +9,13 @@ use url::Url;
 use super::classify;
 use super::dialect::Dialect;
 use super::operation::Operation;
+use super::reach::Network;
 use crate::repository::Cause;
 use crate::text::shorten;
 
 /// An answer, read to its end.
 #[derive(Debug)]
-pub struct Answer {
+pub(super) struct Answer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
@@ -23,6 +24,8 @@ pub struct Answer {
     /// Another host had a part in it: the answer is its own, or that of an address that it chose.
     /// So credentials must not go where this answer leads.
     pub strayed: bool,
+    /// Where the server is that has given it.
+    pub network: Network,
 }
 
 impl Answer {

@@ -172,7 +172,7 @@ impl Registries {
             timeouts: Timeouts::new(config.idle_timeout),
             policy: self.policy,
             jitter: self.jitter,
-            is_public: self.public.contains(host),
+            public: self.public.clone(),
         })
     }
 

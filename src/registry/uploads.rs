@@ -208,7 +208,9 @@ impl RemoteRepository {
     fn allowed_location(&self, answer: &Answer) -> Option<Url> {
         let url = link::resolve(&answer.url, answer.header(LOCATION)?)?;
         // Otherwise another host could choose which address of the registry gets credentials.
-        let comes_back = answer.strayed && link::same_origin(&self.registry.origin.base, &url);
+        let origin = &self.registry.origin;
+        let comes_back = answer.strayed && link::same_origin(&origin.base, &url);
+        origin.note_leader(answer);
         (!comes_back).then_some(url)
     }
 

@@ -90,6 +90,34 @@ async fn hosts_that_the_configuration_names_may_be_led_to() {
     assert_eq!(elsewhere.traffic().count("GET", Kind::Blob), 2);
 }
 
+/// A server on a public address that a private registry has led to is not in the private network
+/// either.
+#[tokio::test]
+async fn nobody_in_between_leads_into_the_private_network() {
+    let (server, between) = leading();
+    let inside = Scripted::start();
+    between.quirks(|quirks| {
+        quirks.blob_redirect = Some(inside.url());
+        quirks.upload_base = Some(inside.url());
+    });
+    server.quirks(|quirks| quirks.upload_base = None);
+    let digest = Digest::of(CONTENT).to_string();
+    inside.insert_blob("acme/app", &digest, CONTENT.into());
+    let open = |public: Vec<RegistryHost>| {
+        let registries = configured(BTreeMap::new(), Insecure::Http).with_public(public);
+        repository(&registries.open(&host(&server)).unwrap(), "acme/app")
+    };
+    assert_eq!(read(&open(Vec::new())).await.unwrap(), CONTENT);
+    let mark = inside.mark();
+    let app = open(vec![host(&between)]);
+    let error = read(&app).await.unwrap_err();
+    assert!(error.to_string().contains("leads to 127.0.0.1"), "{error}");
+    server.on("POST", Kind::Upload).once().fail(Fault::Redirect(between.url()));
+    let error = upload(&app, b"more").await.unwrap_err();
+    assert!(error.to_string().contains("leads to 127.0.0.1"), "{error}");
+    assert!(inside.requests_since(mark).is_empty());
+}
+
 /// Storage beside a registry of the private network needs no configuration.
 #[tokio::test]
 async fn a_private_registry_leads_to_private_storage() {

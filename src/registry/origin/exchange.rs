@@ -7,7 +7,6 @@ use tokio::time::{Instant, timeout};
 use tracing::Instrument;
 use url::Url;
 
-use super::reach::network_of;
 use super::{Failed, Origin, Try};
 use crate::fair;
 use crate::http::retry;
@@ -183,7 +182,7 @@ impl Origin {
         let mut has_left = !link::same_origin(&self.base, &base);
         let mut from = self.network();
         for _ in 0..link::MAX_REDIRECTS {
-            if has_left && network_of(&response) == Network::Public {
+            if has_left && self.network_of(&response) == Network::Public {
                 from = Network::Public;
             }
             let address =

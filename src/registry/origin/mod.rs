@@ -54,9 +54,9 @@ pub struct Settings {
     pub policy: RetryPolicy,
     /// Random numbers from 0 to 1 that spread retries.
     pub jitter: fn() -> f64,
-    /// The registry counts as one on a public address, whatever its address is: for tests, whose
-    /// servers are all on one machine.
-    pub is_public: bool,
+    /// Hosts that count as servers on public addresses, whatever their addresses are: for tests,
+    /// whose servers are all on one machine.
+    pub public: Vec<RegistryHost>,
 }
 
 /// Whose credentials the requests to an origin carry, and how.

@@ -6,6 +6,7 @@ use reqwest::{Client, Response};
 use url::Url;
 
 use super::Origin;
+use crate::registry::answer::Answer;
 use crate::registry::auth::is_listed;
 use crate::registry::link;
 use crate::registry::reach::{Network, Reach, judge};
@@ -19,18 +20,21 @@ pub(super) struct Seen {
     public: AtomicBool,
 }
 
-/// Where an answer came from.
-pub(super) fn network_of(response: &Response) -> Network {
-    let url = response.url();
-    let remote = response.remote_addr().filter(|_| !is_proxied(url));
-    Network::of(url, remote)
-}
-
 impl Origin {
+    /// Where an answer came from.
+    pub(super) fn network_of(&self, response: &Response) -> Network {
+        let url = response.url();
+        if self.settings.public.iter().any(|host| url.authority() == host.as_str()) {
+            return Network::Public;
+        }
+        let remote = response.remote_addr().filter(|_| !is_proxied(url));
+        Network::of(url, remote)
+    }
+
     /// Remembers where the registry itself answers from.
     pub(super) fn note_network(&self, response: &Response) {
         if link::same_origin(&self.base, response.url()) {
-            match network_of(response) {
+            match self.network_of(response) {
                 Network::Private => self.seen.private.store(true, Ordering::Relaxed),
                 Network::Public => self.seen.public.store(true, Ordering::Relaxed),
             }
@@ -41,10 +45,17 @@ impl Origin {
     /// owns its name can change what the name stands for. One that has not answered counts as
     /// public too.
     pub(super) fn network(&self) -> Network {
-        let is_private = self.seen.private.load(Ordering::Relaxed)
-            && !self.seen.public.load(Ordering::Relaxed)
-            && !self.settings.is_public;
+        let is_private =
+            self.seen.private.load(Ordering::Relaxed) && !self.seen.public.load(Ordering::Relaxed);
         if is_private { Network::Private } else { Network::Public }
+    }
+
+    /// Whoever has given this answer has led uploads on. If that was a server on a public address, the
+    /// registry does not lead into the private network from now on: it is not in its own hands.
+    pub fn note_leader(&self, answer: &Answer) {
+        if answer.strayed && answer.network == Network::Public {
+            self.seen.public.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The client for an address elsewhere that a server in this network has led to.

@@ -29,6 +29,7 @@ impl Origin {
             (response.status(), response.headers().clone(), response.url().clone());
         let strayed = !link::same_origin(&self.base, &url)
             || response.extensions().get::<Strayed>().is_some();
+        let network = self.network_of(&response);
         let idle = self.settings.timeouts.idle;
         let began = Instant::now();
         let mut body = BytesMut::new();
@@ -57,7 +58,7 @@ impl Origin {
                 }
             }
         }
-        Ok(Answer { status, headers, body: body.freeze(), url, strayed })
+        Ok(Answer { status, headers, body: body.freeze(), url, strayed, network })
     }
 
     /// A body as it comes, each chunk within the idle time-out.
