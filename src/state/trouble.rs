@@ -266,7 +266,7 @@ fn who_notes_very_much_waits_for_the_disk() {
     wait(&State::local(local), is_saved);
     assert_eq!(disk.look(|contents| contents.saved.len()), 100);
     let largest = disk.look(|contents| contents.largest) >> 20;
-    assert!((32..=33).contains(&largest), "{largest} MiB at once");
+    assert!(largest <= 33, "{largest} MiB at once");
 }
 
 proptest::proptest! {
