@@ -15,6 +15,7 @@ mod failure;
 mod limiter;
 mod limits;
 pub mod link;
+mod listed_certificates;
 mod listing;
 mod login;
 mod mounts;

@@ -5,10 +5,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use reqwest::{Certificate, Client, ClientBuilder, Identity};
+use reqwest::{Client, ClientBuilder, Identity};
 
 use url::Url;
 
+use super::listed_certificates;
 use super::reach::{LedInside, Reach};
 use super::resolver::Resolver;
 use crate::http::{client, describe, proxy};
@@ -80,13 +81,13 @@ impl Transport {
             // No TLS will be spoken, so the system's certificates are not read and parsed.
             basic(timeouts).http1_only().tls_certs_only([])
         } else {
-            secured(basic(timeouts), tls)?
+            secured(basic(timeouts), tls, true)?
         };
         let api = build(api)?;
         let blobs = if tls.http {
             api.clone()
         } else {
-            build(secured(basic(timeouts).http1_only(), tls)?)?
+            build(secured(basic(timeouts).http1_only(), tls, false)?)?
         };
         Ok(Self { api, blobs, foreign: OnceLock::new(), outside: OnceLock::new(), timeouts })
     }
@@ -178,7 +179,7 @@ impl TokenClients {
             Some(tls) => tls.clone(),
             None => Tls { ca: self.ca.clone(), ..Tls::default() },
         };
-        let client = build(secured(basic(self.timeouts), &tls)?)?;
+        let client = build(secured(basic(self.timeouts), &tls, true)?)?;
         others.insert(with_port, client.clone());
         Ok(client)
     }
@@ -208,18 +209,19 @@ fn basic(timeouts: Timeouts) -> ClientBuilder {
         .tcp_keepalive(Duration::from_secs(30))
 }
 
-fn secured(mut builder: ClientBuilder, tls: &Tls) -> Result<ClientBuilder, Cause> {
-    let invalid = |what: &str, error: reqwest::Error| {
-        Cause::Credentials(format!("{what} cannot be used: {}", describe(&error)))
-    };
-    if let Some(pem) = &tls.ca {
-        let certificates =
-            Certificate::from_pem_bundle(pem).map_err(|error| invalid("ca_file", error))?;
-        builder = builder.tls_certs_merge(certificates);
+/// `http2`: the builder does not exclude it.
+fn secured(mut builder: ClientBuilder, tls: &Tls, http2: bool) -> Result<ClientBuilder, Cause> {
+    if let Some(ca) = &tls.ca
+        && !tls.no_verify
+    {
+        let config = listed_certificates::config(ca, tls.identity.as_deref(), http2)?;
+        return Ok(builder.tls_backend_preconfigured(config));
     }
     if let Some(pem) = &tls.identity {
-        let identity = Identity::from_pem(pem)
-            .map_err(|error| invalid("client_cert and client_key", error))?;
+        let identity = Identity::from_pem(pem).map_err(|error| {
+            let why = describe(&error);
+            Cause::Credentials(format!("client_cert and client_key cannot be used: {why}"))
+        })?;
         builder = builder.identity(identity);
     }
     Ok(builder.tls_danger_accept_invalid_certs(tls.no_verify))

@@ -46,6 +46,26 @@ async fn an_authority_of_ones_own_is_trusted_where_it_is_named() {
     assert!(target.requests_since(mark).await.is_empty());
 }
 
+/// As curl, docker and skopeo accept it.
+#[tokio::test]
+async fn a_certificate_that_signs_itself_is_trusted_where_it_is_listed() {
+    let run = || DockerRegistry::new().self_signed().run();
+    let (source, target) = tokio::join!(run(), run());
+    image().push(&source, "app", "v1").await;
+    let trusting = |place: &DockerRegistry| format!("ca_file = \"{}\"", place.ca_file().display());
+    let mirror = Mirror::new()
+        .registry(&source, &trusting(&source))
+        .registry(&target, &trusting(&target))
+        .rule("r", &rule(&source, &target));
+    mirror.sync().await.assert_copied(1, 0);
+    assert_same(&source, &target, "app", "v1").await;
+
+    let mirror = mirror.registry(&target, &trusting(&source));
+    std::fs::remove_dir_all(mirror.state()).unwrap();
+    let words = mirror.fail().await.words();
+    assert!(words.contains("certificate") && words.contains(target.host()), "{words}");
+}
+
 #[tokio::test]
 async fn certificates_can_be_left_unchecked() {
     let source = DockerRegistry::new().tls().run().await;

@@ -30,6 +30,7 @@ const OWN: &str = "tranship-harness";
 #[derive(Default)]
 pub struct Builder {
     tls: bool,
+    self_signed: bool,
     client_certificates: bool,
     users: Vec<(String, String)>,
     tokens: Option<TokenServer>,
@@ -81,6 +82,13 @@ impl Builder {
     pub fn tls(mut self) -> Self {
         self.tls = true;
         self
+    }
+
+    /// HTTPS, with a certificate that is its own authority, as `openssl req -x509` makes it
+    /// (`DockerRegistry::ca_file`).
+    pub fn self_signed(mut self) -> Self {
+        self.self_signed = true;
+        self.tls()
     }
 
     /// HTTPS, for clients with a certificate only (`client_cert_file`, `client_key_file`).
@@ -159,8 +167,12 @@ impl Builder {
         };
         let authority = self.tls.then(Authority::new);
         if let Some(authority) = &authority {
-            let server = authority.server();
-            fs::write(folder.path().join("ca.pem"), &authority.pem).unwrap();
+            let server = match self.self_signed {
+                true => Identity::self_signed(),
+                false => authority.server(),
+            };
+            let ca = if self.self_signed { &server.certificate } else { &authority.pem };
+            fs::write(folder.path().join("ca.pem"), ca).unwrap();
             fs::write(folder.path().join("server.pem"), server.certificate).unwrap();
             fs::write(folder.path().join("server.key"), server.key).unwrap();
         }
@@ -179,7 +191,7 @@ impl Builder {
         let mut client = client_builder();
         if let Some(authority) = &authority {
             let ca = reqwest::Certificate::from_pem(authority.pem.as_bytes()).unwrap();
-            client = client.tls_certs_only([ca]);
+            client = client.tls_certs_only([ca]).tls_danger_accept_invalid_certs(self.self_signed);
         }
         if let Some(identity) = &client_identity {
             let pem = identity.joined();

@@ -9,6 +9,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// A certificate for servers on this machine that is its own authority.
+    pub fn self_signed() -> Self {
+        let mut params = for_this_machine();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap().pem();
+        Self { certificate, key: key.serialize_pem() }
+    }
+
     /// Both in one text, the form that `reqwest::Identity` takes.
     pub fn joined(&self) -> String {
         format!("{}{}", self.certificate, self.key)
@@ -31,10 +40,7 @@ impl Authority {
 
     /// A certificate for servers on this machine.
     pub fn server(&self) -> Identity {
-        let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
-        let mut params = CertificateParams::new(hosts).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "tranship test server");
-        self.sign(&params)
+        self.sign(&for_this_machine())
     }
 
     /// A certificate for a client.
@@ -49,6 +55,13 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         Identity { certificate, key: key.serialize_pem() }
     }
+}
+
+fn for_this_machine() -> CertificateParams {
+    let hosts = ["localhost".to_owned(), "127.0.0.1".to_owned()];
+    let mut params = CertificateParams::new(hosts).unwrap();
+    params.distinguished_name.push(DnType::CommonName, "tranship test server");
+    params
 }
 
 fn named(common_name: &str) -> CertificateParams {
