@@ -1,4 +1,5 @@
-//! How much memory a run takes: by the number of tags, and by the size of a blob.
+//! How much memory a run takes, by the number of tags and by the size of a blob, and how much faster
+//! it is on two cores than on one.
 //!
 //! The registries live in this process, the built binary is a child of it, and the kernel says
 //! what the child's memory was at its peak.
@@ -10,13 +11,15 @@
 
 mod common;
 
+use std::ffi::OsStr;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::support;
 use support::endpoint::Place;
-use support::{Blob, DockerRegistry, Scripted, Tranship};
+use support::{Blob, DockerRegistry, Family, Image, Scripted, Tranship};
+use tokio::process::Command;
 use tranship::oci::media_type;
 
 const MIB: usize = 1 << 20;
@@ -32,6 +35,7 @@ async fn main() {
     let smoke = common::is_smoke_test();
     by_tags(if smoke { [10, 20, 30] } else { [1_000, 10_000, 100_000] }).await;
     by_blob(if smoke { &[16, 80] } else { &[256, 1024, 4096] }).await;
+    by_cores(if smoke { 1 } else { 256 }, if smoke { 1 } else { 5 }).await;
 }
 
 /// One repository with ever more tags.
@@ -81,6 +85,52 @@ async fn by_blob(sizes: &[usize]) {
     }
 }
 
+/// Four images with a layer of so many MiB, with TLS on both sides, on one core and on two. The
+/// registries may use all cores.
+async fn by_cores(mebibytes: usize, rounds: usize) {
+    let source = DockerRegistry::new().tls().run().await;
+    let names: Vec<String> = (0..4).map(|number| format!("acme/app{number}")).collect();
+    for name in &names {
+        let image = Image::single(Family::Oci, name, &[mebibytes * MIB]);
+        image.push(&source, name, "v1").await;
+    }
+    let mut seconds = [Vec::new(), Vec::new()];
+    for _ in 0..rounds {
+        for (seconds, cores) in seconds.iter_mut().zip(["0", "0,1"]) {
+            let target = DockerRegistry::new().tls().run().await;
+            let home = Tranship::new();
+            let mut config = String::new();
+            for registry in [&source, &target] {
+                let ca = registry.ca_file();
+                config += &format!(
+                    "[registry.\"{}\"]\nca_file = \"{}\"\n",
+                    registry.endpoint().host,
+                    ca.display()
+                );
+            }
+            for (number, name) in names.iter().enumerate() {
+                config += &format!(
+                    "[[sync]]\nname = \"r{number}\"\nsource = \"{}/{name}\"\ntarget = \"{}/{name}\"\n",
+                    source.endpoint().host,
+                    target.endpoint().host
+                );
+            }
+            home.write("tranship.toml", config);
+            seconds.push(run_on(&home, &[], Some(cores)).await.seconds);
+        }
+    }
+    let [one, two] = seconds.map(|mut seconds| {
+        seconds.sort_by(f64::total_cmp);
+        seconds[seconds.len() / 2]
+    });
+    println!("\n| 4 images of {mebibytes} MiB, TLS | seconds |");
+    println!("|---|---:|");
+    println!(
+        "| on one core | {one:.2} |\n| on two cores | {two:.2} ({:.2} times as fast) |",
+        one / two
+    );
+}
+
 fn insert_image(registry: &Scripted, mebibytes: usize) {
     let config = Blob::new("application/vnd.oci.image.config.v1+json", "{}");
     let piece = Blob::noise("", "piece", MIB).bytes;
@@ -119,8 +169,16 @@ fn configured(source: &support::Endpoint, target: &support::Endpoint) -> Transhi
 
 /// Runs `tranship sync` and watches its memory.
 async fn run(home: &Tranship, arguments: &[&str]) -> Run {
+    run_on(home, arguments, None).await
+}
+
+/// The same, on these cores only.
+async fn run_on(home: &Tranship, arguments: &[&str], cores: Option<&str>) -> Run {
     let begin = Instant::now();
-    let mut command = home.command();
+    let mut command = match cores {
+        Some(cores) => pinned(&home.command(), cores),
+        None => home.command(),
+    };
     command.args(["sync", "--quiet"]).args(arguments).stdout(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().unwrap();
     let status = format!("/proc/{}/status", child.id().unwrap());
@@ -138,4 +196,14 @@ async fn run(home: &Tranship, arguments: &[&str]) -> Run {
     };
     assert!(ended.success(), "{ended}");
     Run { peak_kib, seconds: begin.elapsed().as_secs_f64() }
+}
+
+/// The command without its arguments, by `taskset`.
+fn pinned(command: &Command, cores: &str) -> Command {
+    let command = command.as_std();
+    let mut pinned = Command::new("taskset");
+    pinned.args([OsStr::new("-c"), OsStr::new(cores), command.get_program()]);
+    pinned.env_clear().current_dir(command.get_current_dir().unwrap()).stdin(Stdio::null());
+    pinned.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    pinned
 }

@@ -26,7 +26,8 @@
 //! - `http`: HTTP to all that is no registry. `process`: programs of the user's, run within bounds.
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `fair`: limited resources, shared between flows of work in turn. `stop`: stop signals.
-//! - `single_flight`: one fetch for many callers. `trace`: spans.
+//! - `hashing`: large contents, hashed on other cores. `single_flight`: one fetch for many callers.
+//!   `trace`: spans.
 //! - `oci`: pure data and rules: digests, references, addresses, manifests, tag selection.
 //! - `text`: words of strangers, made inert; `redact`: without secrets.
 #![forbid(unsafe_code)]
@@ -43,6 +44,7 @@ pub mod delete;
 pub mod demo;
 pub mod events;
 pub mod fair;
+mod hashing;
 pub mod history;
 pub mod http;
 pub mod layout;

@@ -17,6 +17,7 @@ use super::reporter::{Reporter, UploadPosition};
 use super::retry::Pauses;
 use super::source_reader::{SourceReader, corrupt};
 use super::target::left_behind;
+use crate::hashing::Hashing;
 use crate::oci::Descriptor;
 use crate::repository::{
     BlobBody, BodyAborted, Repository, Result, Traffic, UploadSession, unless_stalled,
@@ -193,7 +194,8 @@ impl Pipe<'_> {
     async fn pump(&self, checkpoints: &mut Checkpoints, sinks: &mut [Sink<'_>]) -> Result<ReadEnd> {
         self.until_all_have_begun(sinks).await;
         let lowest = sinks.iter().map(|sink| sink.wants_from).min().unwrap_or_default();
-        let (start, mut hasher) = checkpoints.at_or_before(lowest);
+        let (start, hasher) = checkpoints.at_or_before(lowest);
+        let mut hashing = Hashing::new(hasher);
         let mut source = SourceReader::new(self.source, self.blob, start, self.pauses);
         let mut next_checkpoint = start + STRIDE;
         let mut held: Option<(u64, Bytes)> = None;
@@ -203,7 +205,7 @@ impl Pipe<'_> {
             }
             let begin = source.at();
             let Some(chunk) = source.next().await? else { continue };
-            hasher.update(&chunk);
+            hashing.update(&chunk).await;
             self.reporter.report(self.source.store(), TransferEvent::Received(chunk.len() as u64));
             if let Some((begin, chunk)) = held.replace((begin, chunk)) {
                 hand_out(sinks, begin, &chunk).await;
@@ -211,11 +213,12 @@ impl Pipe<'_> {
             if source.at() >= next_checkpoint {
                 next_checkpoint = source.at() + STRIDE;
                 let targets = sinks.iter().map(|sink| sink.upload.target);
+                let hasher = hashing.state().await;
                 self.journal.add_checkpoint(self.blob, targets, source.at(), &hasher);
-                checkpoints.add(source.at(), hasher.clone());
+                checkpoints.add(source.at(), hasher);
             }
         }
-        let found = hasher.finish();
+        let found = hashing.finish().await;
         if found != self.blob.digest {
             let what = format!("has bytes whose digest is {found}");
             return Err(corrupt(self.source, self.blob, &what));

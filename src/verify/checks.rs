@@ -7,6 +7,7 @@ use tokio::sync::Semaphore;
 
 use super::memo::Memo;
 use super::report::{Checked, Problem, ProblemKind};
+use crate::hashing::Hashing;
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::{Error, Reference, Repository};
 
@@ -122,26 +123,26 @@ impl TargetChecks {
 
     /// The digest of a blob's bytes. Reading ends soon after the size that the blob should have.
     async fn hash(&self, target: &dyn Repository, blob: &Descriptor) -> Result<Digest, Error> {
-        let (mut hasher, mut read, mut tries) = (blob.digest.hasher(), 0, 0);
+        let (mut hashing, mut read, mut tries) = (Hashing::new(blob.digest.hasher()), 0, 0);
         loop {
             tries += 1;
             let outcome = async {
                 let mut reader = target.blob(&blob.digest, read).await?;
                 if reader.offset == 0 {
-                    (hasher, read) = (blob.digest.hasher(), 0);
+                    (hashing, read) = (Hashing::new(blob.digest.hasher()), 0);
                 }
                 while read <= blob.size
                     && let Some(chunk) = reader.chunks.next().await
                 {
                     let chunk = chunk?;
-                    hasher.update(&chunk);
+                    hashing.update(&chunk).await;
                     read += chunk.len() as u64;
                     self.counts.lock().bytes_read += chunk.len() as u64;
                 }
                 Ok(())
             };
             match outcome.await {
-                Ok(()) => return Ok(hasher.finish()),
+                Ok(()) => return Ok(hashing.finish().await),
                 Err(error) if tries >= TRIES || read >= blob.size => return Err(error),
                 Err(error) => tracing::debug!(%error, read, "reading the blob broke off, going on"),
             }
