@@ -122,7 +122,7 @@ fn check(
         let Some(found) = size(&child.digest)? else { continue };
         // Only manifests name anything.
         if found > MAX_MANIFEST_BYTES as u64
-            || !media_type::is_manifest(&child.media_type)
+            || !child.may_be_manifest()
             || !met.insert(child.digest.clone())
         {
             continue;

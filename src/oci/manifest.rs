@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::digest::Digest;
+use super::lenient;
 use super::media_type;
 use super::platform::Platform;
 
@@ -18,15 +19,22 @@ pub const MAX_MANIFEST_BYTES: usize = 4 << 20;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
+    /// May be missing, which [`Descriptor::may_be_manifest`] allows for.
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub media_type: String,
     pub digest: Digest,
     /// In bytes, as declared: never allocated from.
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub size: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub platform: Option<Platform>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub artifact_type: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "lenient::annotations"
+    )]
     pub annotations: Option<std::collections::BTreeMap<String, String>>,
 }
 
@@ -41,6 +49,12 @@ impl Descriptor {
             artifact_type: None,
             annotations: None,
         }
+    }
+
+    /// Whether an index means a manifest or an index by this. Without a type it does: only these are
+    /// left without one.
+    pub fn may_be_manifest(&self) -> bool {
+        self.media_type.is_empty() || media_type::is_manifest(&self.media_type)
     }
 
     pub fn annotation(&self, key: &str) -> Option<&str> {
@@ -58,7 +72,7 @@ impl Descriptor {
 /// What a document points at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Document {
-    /// An image or artifact manifest. `blobs` holds the config first, then the layers, in order;
+    /// An image or artifact manifest. `blobs` holds the config, if it has one, then the layers, in order;
     /// the same blob may stand there twice.
     Image { blobs: Vec<Descriptor> },
     /// An index or manifest list, possibly empty, possibly of indexes.
@@ -116,7 +130,11 @@ struct View {
     layers: Option<Vec<Descriptor>>,
     #[serde(default, deserialize_with = "list")]
     manifests: Option<Vec<Descriptor>>,
+    /// Of artifact manifests.
+    #[serde(default, deserialize_with = "list")]
+    blobs: Option<Vec<Descriptor>>,
     subject: Option<Descriptor>,
+    #[serde(default, deserialize_with = "lenient::annotations")]
     annotations: Option<std::collections::BTreeMap<String, String>>,
     // Schema 1.
     fs_layers: Option<serde::de::IgnoredAny>,
@@ -155,7 +173,8 @@ impl Manifest {
         if view.schema_version == Some(1) || view.fs_layers.is_some() {
             return Err(ManifestError::Schema1);
         }
-        let media_type = match (header, &view.media_type) {
+        let own = view.media_type.as_ref().filter(|own| !own.is_empty());
+        let media_type = match (header, own) {
             (Some(header), Some(body)) if header != *body => {
                 return Err(ManifestError::Contradiction { header, body: body.clone() });
             }
@@ -170,6 +189,8 @@ impl Manifest {
         let mut artifact_type = view.artifact_type;
         let document = if media_type::is_index(&media_type) {
             Document::Index { children: view.manifests.ok_or(ManifestError::Lacks("manifests"))? }
+        } else if media_type == media_type::ARTIFACT_MANIFEST {
+            Document::Image { blobs: view.blobs.unwrap_or_default() }
         } else if media_type::is_manifest(&media_type) {
             let config = view.config.ok_or(ManifestError::Lacks("config"))?;
             artifact_type = artifact_type.or_else(|| Some(config.media_type.clone()));
@@ -367,6 +388,34 @@ mod tests {
         assert_eq!(larger.children(), [index.children()[1].clone(), index.children()[0].clone()]);
         assert!(String::from_utf8_lossy(&larger.raw).contains(&entry(2)));
         assert_eq!(Manifest::index_of(index.children()).unwrap().children(), index.children());
+    }
+
+    #[test]
+    fn documents_that_are_a_little_off_are_read() {
+        let digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
+        let index = parse(
+            &format!(
+                r#"{{"schemaVersion":2,"mediaType":"","annotations":null,"manifests":[
+                    {{"digest":"{digest}","size":null,"platform":{{"os":null,"architecture":"arm64"}},
+                      "annotations":{{"a":null,"b":1,"c":"d"}}}},
+                    {{"mediaType":null,"digest":"{digest}","platform":null,"annotations":null}}]}}"#
+            ),
+            Some("application/json"),
+        )
+        .unwrap();
+        assert_eq!(index.media_type, media_type::OCI_INDEX);
+        let [first, second] = index.children() else { panic!("{index:?}") };
+        assert_eq!((first.annotation("c"), first.annotation("a")), (Some("d"), None));
+        let platform = first.platform.as_ref().unwrap();
+        assert_eq!((&*platform.os, &*platform.architecture), ("", "arm64"));
+        assert!(first.may_be_manifest() && second.may_be_manifest() && second.platform.is_none());
+        let artifact = format!(
+            r#"{{"mediaType":"{}","artifactType":"x/y","blobs":[{CONFIG}],"subject":{CONFIG}}}"#,
+            media_type::ARTIFACT_MANIFEST
+        );
+        let artifact = parse(&artifact, None).unwrap();
+        assert_eq!((artifact.blobs().len(), artifact.artifact_type.as_deref()), (1, Some("x/y")));
+        assert!(artifact.subject.is_some());
     }
 
     proptest! {

@@ -12,12 +12,17 @@ pub const DOCKER_SCHEMA1: [&str; 2] = [
     "application/vnd.docker.distribution.manifest.v1+json",
 ];
 
+/// A manifest of blobs without a configuration, of the release candidates of image-spec 1.1. It was
+/// dropped there, and some registries hold such manifests.
+pub const ARTIFACT_MANIFEST: &str = "application/vnd.oci.artifact.manifest.v1+json";
+
 /// What every manifest request accepts. A registry may convert or hide a manifest whose type is
 /// not listed (distribution answers 404, or picks linux/amd64 out of a list).
 pub const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, \
 application/vnd.oci.image.manifest.v1+json, \
 application/vnd.docker.distribution.manifest.list.v2+json, \
-application/vnd.docker.distribution.manifest.v2+json";
+application/vnd.docker.distribution.manifest.v2+json, \
+application/vnd.oci.artifact.manifest.v1+json";
 
 /// The config media type of an artifact without a config (image-spec 1.1, "empty descriptor").
 pub const EMPTY: &str = "application/vnd.oci.empty.v1+json";
@@ -36,7 +41,7 @@ pub fn is_nondistributable(media_type: &str) -> bool {
 
 /// Whether a descriptor of this type points at a manifest or an index, which is walked.
 pub fn is_manifest(media_type: &str) -> bool {
-    is_index(media_type) || [OCI_MANIFEST, DOCKER_MANIFEST].contains(&media_type)
+    is_index(media_type) || [OCI_MANIFEST, DOCKER_MANIFEST, ARTIFACT_MANIFEST].contains(&media_type)
 }
 
 /// Whether a descriptor of this type points at an index (or Docker's manifest list).

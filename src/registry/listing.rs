@@ -139,6 +139,17 @@ impl Registry {
     }
 }
 
+/// Whether a document names this media type as its own.
+fn says_it_is(document: &[u8], media_type: &str) -> bool {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typed {
+        media_type: Option<String>,
+    }
+    let typed = serde_json::from_slice::<Typed>(document).ok();
+    typed.is_some_and(|typed| typed.media_type.as_deref() == Some(media_type))
+}
+
 /// A list, page by page.
 pub(super) struct Pages<'a> {
     origin: &'a Origin,
@@ -309,8 +320,12 @@ impl<'a> Pages<'a> {
 
     fn is_page(&self, answer: &Answer) -> bool {
         let is = answer.header(CONTENT_TYPE).map(media_type::essence);
-        answer.status == StatusCode::OK
-            && self.media_type.is_none_or(|wanted| is.is_some_and(|is| is == wanted))
+        let is_wanted = |wanted: &str| match is.as_deref() {
+            // Some send every document under the type of all JSON.
+            Some("application/json") => says_it_is(&answer.body, wanted),
+            is => is == Some(wanted),
+        };
+        answer.status == StatusCode::OK && self.media_type.is_none_or(is_wanted)
     }
 
     fn broken(&self, message: String) -> Error {

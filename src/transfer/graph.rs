@@ -46,9 +46,7 @@ impl Graph {
         let mut bytes = root.raw.len();
         let mut next: Vec<Descriptor> = wanted_children(&root, options).cloned().collect();
         for depth in 0.. {
-            next.retain(|child| {
-                media_type::is_manifest(&child.media_type) && seen.insert(child.digest.clone())
-            });
+            next.retain(|child| child.may_be_manifest() && seen.insert(child.digest.clone()));
             if next.is_empty() {
                 break;
             }
@@ -94,8 +92,7 @@ pub(super) fn blobs<'a>(
     let mut blobs = Vec::new();
     for manifest in manifests {
         // Indexes may point at plain blobs (BuildKit's cache does).
-        let listed = wanted_children(manifest, options)
-            .filter(|child| !media_type::is_manifest(&child.media_type));
+        let listed = wanted_children(manifest, options).filter(|child| !child.may_be_manifest());
         for blob in manifest.blobs().iter().chain(listed) {
             if media_type::is_nondistributable(&blob.media_type)
                 && options.foreign_layers == ForeignLayers::Skip
@@ -127,9 +124,10 @@ pub async fn subjects(
     let mut children: Vec<Descriptor> = wanted_children(&root, options).cloned().collect();
     let mut found = vec![root.digest];
     for _ in 0..MAX_DEPTH {
-        let manifests = children.iter().filter(|child| media_type::is_manifest(&child.media_type));
+        let manifests = children.iter().filter(|child| child.may_be_manifest());
         found.extend(manifests.map(|child| child.digest.clone()));
-        children.retain(|child| media_type::is_index(&child.media_type));
+        children
+            .retain(|child| child.media_type.is_empty() || media_type::is_index(&child.media_type));
         let mut next = Vec::new();
         for child in children {
             next.extend(read(source, child).await?.children().to_vec());
@@ -216,7 +214,7 @@ async fn read(source: &dyn Repository, child: Descriptor) -> Result<Manifest> {
     let reference = Reference::Digest(child.digest.clone());
     let found = source.manifest(&reference).await?;
     let manifest = found.ok_or_else(|| about(source, &child.digest, Cause::Missing))?;
-    if manifest.media_type != child.media_type {
+    if manifest.media_type != child.media_type && !child.media_type.is_empty() {
         let message = format!(
             "its parent says that it is `{}`, it says `{}`",
             child.media_type, manifest.media_type

@@ -1,11 +1,17 @@
 //! Every kind of image goes from registry to registry bit for bit, or is refused for a reason
 //! that is told.
 
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tranship::oci::media_type;
+
 use crate::mirror_setup::{Counts, Mirror};
 use crate::support::images::schema1;
 use crate::support::witness::{OciClient, Skopeo};
 use crate::support::{
-    DockerRegistry, Family, Image, Kind, LayoutRegistry, Place, Scripted, assert_same,
+    DockerRegistry, Family, Fault, Image, Kind, LayoutRegistry, Place, Scripted, assert_same,
 };
 
 const FOREIGN: &str = "http://vendor.example/layer";
@@ -164,4 +170,89 @@ async fn docker_schema_1_is_refused_with_advice_and_the_rest_is_copied() {
     assert!(errors.contains("Docker schema 1"), "{errors}");
     assert!(errors.contains("push the image again"), "{errors}");
     assert_eq!(target.endpoint().tags("app").await, ["new"]);
+}
+
+/// What programs write that do not follow the specification to the letter: its bytes are copied.
+#[tokio::test]
+async fn documents_that_are_a_little_off_are_copied_as_they_are() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    let image = Image::single(Family::Oci, "app", &[300]);
+    image.push(&source, "acme/app", "plain").await;
+    let blob = &image.blobs[0];
+    let artifact = format!(
+        r#"{{"mediaType":"{0}","artifactType":"x/y","blobs":[{1}],"annotations":{{"a":null}}}}"#,
+        media_type::ARTIFACT_MANIFEST,
+        blob.descriptor()
+    );
+    let artifact =
+        source.insert_manifest("acme/app", None, media_type::ARTIFACT_MANIFEST, artifact.into());
+    let index = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{0}","annotations":{{"n":1}},"manifests":[
+            {{"digest":"{1}","platform":{{"os":null,"architecture":null}}}},
+            {{"mediaType":"{2}","digest":"{artifact}","size":7,"annotations":null}}]}}"#,
+        media_type::OCI_INDEX,
+        image.digest,
+        media_type::ARTIFACT_MANIFEST,
+    );
+    let index = source.insert_manifest("acme/app", Some("v1"), media_type::OCI_INDEX, index.into());
+    let mirror = Mirror::new().http(&source).http(&target).rule(
+        "r",
+        &format!(
+            "source = \"{}/acme/app\"\ntarget = \"{}/acme/app\"",
+            source.host(),
+            target.host()
+        ),
+    );
+    mirror.sync().await.assert_copied(2, 0);
+    assert_eq!(target.tag("acme/app", "v1"), Some(index));
+    assert_same(&source, &target, "acme/app", "v1").await;
+}
+
+/// Some proxies compress what nobody asked them to.
+#[tokio::test]
+async fn answers_that_were_compressed_unasked_are_unpacked() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    let image = Image::single(Family::Oci, "app", &[300]);
+    image.push(&source, "acme/app", "v1").await;
+    let gzip = |bytes: &[u8]| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    };
+    let packed = |bytes: &[u8]| {
+        let answer = Fault::status(200).header("content-encoding", "gzip").body(gzip(bytes));
+        answer.header("content-type", &image.media_type)
+    };
+    source.on("GET", Kind::Manifest).fail(packed(&image.bytes));
+    source.on("GET", Kind::Tags).fail(packed(br#"{"tags":["v1"]}"#));
+    let mirror = Mirror::new().http(&source).http(&target).rule(
+        "r",
+        &format!(
+            "source = \"{}/acme/app\"\ntarget = \"{}/acme/app\"",
+            source.host(),
+            target.host()
+        ),
+    );
+    mirror.sync().await.assert_copied(1, 0);
+    assert_eq!(target.tag("acme/app", "v1"), Some(image.digest.clone()));
+    // However much it unpacks to, no more of it is read than of others.
+    source.clear_rules();
+    source.on("GET", Kind::Manifest).fail(packed(&vec![b' '; 100 << 20]));
+    std::fs::remove_dir_all(mirror.state()).unwrap();
+    let empty = Scripted::start();
+    let words = Mirror::new()
+        .http(&source)
+        .http(&empty)
+        .rule(
+            "r",
+            &format!(
+                "source = \"{}/acme/app\"\ntarget = \"{}/acme/app\"",
+                source.host(),
+                empty.host()
+            ),
+        )
+        .fail()
+        .await
+        .words();
+    assert!(words.contains("larger than 4194304 bytes"), "{words}");
 }

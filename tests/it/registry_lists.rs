@@ -175,3 +175,21 @@ async fn repositories_go_on_behind_a_full_page_too() {
     let found = open(&server).repositories(&[""], Flow::ALONE).await.unwrap();
     assert_eq!(found.len(), 1001);
 }
+
+/// Some send every document under the type of all JSON; what is no list of referrers is none.
+#[tokio::test]
+async fn a_list_of_referrers_may_come_as_plain_json() {
+    let server = Scripted::start();
+    let app = repository(&open(&server), "acme/app");
+    let subject = Digest::of(b"subject");
+    let list = |media_type: &str| {
+        let entry =
+            serde_json::json!({ "mediaType": "x/y", "digest": Digest::of(b"x"), "size": 1 });
+        let list = serde_json::json!({ "mediaType": media_type, "manifests": [entry] });
+        Fault::status(200).header("content-type", "application/json").body(list.to_string())
+    };
+    server.on("GET", Kind::Referrers).once().fail(list("x/z"));
+    assert_eq!(app.referrers(&subject).await.unwrap(), None);
+    server.on("GET", Kind::Referrers).once().fail(list(media_type::OCI_INDEX));
+    assert_eq!(app.referrers(&subject).await.unwrap().unwrap().len(), 1);
+}

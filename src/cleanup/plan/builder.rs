@@ -10,7 +10,7 @@ use super::snapshot::{
     Abilities, Facts, Incomplete, Kind, NO_TIME, Node, Presence, Snapshot, TagKind, TagRow,
 };
 use crate::config::policy::ClockSource;
-use crate::oci::{Digest, Document, Manifest, Tag, derived, media_type};
+use crate::oci::{Digest, Document, Manifest, Tag, derived};
 use crate::state::ManifestSummary;
 
 impl ManifestSummary {
@@ -20,7 +20,7 @@ impl ManifestSummary {
     /// Names the media type of an entry of an index that cannot be walked: what it refers to is
     /// not known.
     pub fn of(manifest: &Manifest) -> Result<Self, String> {
-        let walked = |child: &&crate::oci::Descriptor| media_type::is_manifest(&child.media_type);
+        let walked = |child: &&crate::oci::Descriptor| child.may_be_manifest();
         if let Some(child) = manifest.children().iter().find(|child| !walked(child)) {
             return Err(format!("it lists something of the unknown type `{}`", child.media_type));
         }

@@ -25,9 +25,40 @@ pub fn parse(headers: &HeaderMap) -> Vec<Challenge> {
         .get_all(WWW_AUTHENTICATE)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| ChallengeParser::new(value.trim()).map_while(Result::ok))
-        .filter_map(|challenge| usable(&challenge))
+        .flat_map(|value| {
+            let value = tidy(value);
+            let challenges = ChallengeParser::new(&value).map_while(Result::ok);
+            challenges.filter_map(|challenge| usable(&challenge)).collect::<Vec<_>>()
+        })
         .collect()
+}
+
+/// The header as the grammar wants it: one space where there is white space, and a comma behind each
+/// quoted value. Some registries send two spaces or a tab behind the scheme, or no commas.
+fn tidy(value: &str) -> String {
+    let mut tidy = String::with_capacity(value.len());
+    let (mut is_quoted, mut is_escaped, mut was_quoted) = (false, false, false);
+    for c in value.trim().chars() {
+        if is_quoted {
+            is_quoted = is_escaped || c != '"';
+            is_escaped = !is_escaped && c == '\\';
+            was_quoted = !is_quoted;
+        } else if c.is_whitespace() {
+            if tidy.ends_with(' ') {
+                continue;
+            }
+            tidy.push(' ');
+            continue;
+        } else {
+            if was_quoted && c != ',' {
+                tidy.truncate(tidy.trim_end().len());
+                tidy.push_str(", ");
+            }
+            (is_quoted, was_quoted) = (c == '"', false);
+        }
+        tidy.push(c);
+    }
+    tidy
 }
 
 fn usable(challenge: &ChallengeRef<'_>) -> Option<Challenge> {
@@ -71,7 +102,7 @@ mod tests {
         let public_ecr = r#"Bearer realm="https://public.ecr.aws/token/", service="public.ecr.aws", scope="aws""#;
         // The realm looks like a token server, but is not one.
         let ecr = r#"Basic realm="https://1.dkr.ecr.eu-west-1.amazonaws.com/",service="ecr.amazonaws.com""#;
-        let cases: [(&[&str], Vec<Challenge>); 12] = [
+        let cases: [(&[&str], Vec<Challenge>); 13] = [
             (&[hub], vec![bearer("https://auth.docker.io/token", "registry.docker.io", scope)]),
             (&[google], vec![bearer("https://europe-docker.pkg.dev/v2/token", "", "")]),
             (&[gitea], vec![bearer("https://git.example.com/v2/token", "container_registry", "*")]),
@@ -91,6 +122,14 @@ mod tests {
                 vec![bearer("https://x.io/t", "", ""), Challenge::Basic],
             ),
             (&[r#"Negotiate, Digest realm="x", Basic realm="y""#], vec![Challenge::Basic]),
+            // Not quite as the grammar wants it.
+            (
+                &[
+                    "Bearer  realm=\"https://x.io/t\" \tservice=\"x\"scope=\"a, \\\" b\"",
+                    "Bearer\trealm=\"/t\"",
+                ],
+                vec![bearer("https://x.io/t", "x", "a, \" b"), bearer("/t", "", "")],
+            ),
             // Not to be followed: no realm, malformed.
             (&["Bearer", r#"Bearer service="x""#, "", ",,", "=\"", "Bearer realm=\"open"], vec![]),
             (&[], vec![]),

@@ -1,10 +1,14 @@
 //! Reads the bodies of answers: small ones whole, blobs chunk by chunk.
 
+use std::io::Read;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use flate2::read::MultiGzDecoder;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use http::HeaderValue;
+use http::header::CONTENT_ENCODING;
 use reqwest::Response;
 use tokio::time::{Instant, timeout};
 
@@ -58,7 +62,11 @@ impl Origin {
                 }
             }
         }
-        Ok(Answer { status, headers, body: body.freeze(), url, strayed, network })
+        let body = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
+            Some(b"gzip" | b"x-gzip") => unpacked(&body, limit).map_err(Failed::Final)?,
+            _ => body.freeze(),
+        };
+        Ok(Answer { status, headers, body, url, strayed, network })
     }
 
     /// A body as it comes, each chunk within the idle time-out.
@@ -89,6 +97,21 @@ impl Origin {
     pub(super) fn broke_off(&self, cause: Cause) -> Failed {
         self.metrics.unanswered(no_answer(&cause));
         Failed::Connection(cause)
+    }
+}
+
+/// A body that was compressed though nobody asked for that (RFC 9110 §8.4.1), as some proxies do.
+fn unpacked(body: &[u8], limit: usize) -> std::result::Result<Bytes, Cause> {
+    let mut unpacked = Vec::new();
+    let read = MultiGzDecoder::new(body).take(limit as u64 + 1).read_to_end(&mut unpacked);
+    match read {
+        Ok(_) if unpacked.len() > limit => {
+            Err(Cause::Protocol(format!("the answer is larger than {limit} bytes")))
+        }
+        Ok(_) => Ok(unpacked.into()),
+        // Answers to HEAD have the header and no body.
+        Err(_) if body.is_empty() => Ok(Bytes::new()),
+        Err(error) => Err(Cause::Protocol(format!("the answer is not valid gzip: {error}"))),
     }
 }
 
