@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ impl Output {
 /// input.
 ///
 /// # Errors
-/// What went wrong, worded to follow the program's name: `is not in PATH`. A program that ends
+/// What went wrong, worded to follow the program's name, such as `is not in PATH`. A program that ends
 /// without success is no error; its [`Output`] says so.
 pub async fn run<S: AsRef<OsStr>>(
     program: &str,
@@ -62,7 +63,11 @@ pub async fn run<S: AsRef<OsStr>>(
         command.env("PATH", path);
     }
     let child = command.spawn().map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound => "is not in PATH".to_owned(),
+        io::ErrorKind::NotFound if !program.contains('/') => "is not in PATH".to_owned(),
+        io::ErrorKind::NotFound if Path::new(program).exists() => {
+            "cannot be started: the interpreter that its first line names is not there".to_owned()
+        }
+        io::ErrorKind::NotFound => "is not there".to_owned(),
         kind => format!("cannot be started: {kind}"),
     })?;
     // The time-out drops the child, which kills it.
@@ -111,4 +116,28 @@ async fn read(from: impl AsyncRead + Unpin, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     from.take(limit).read_to_end(&mut bytes).await?;
     Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_program_is_missing_where_it_was_looked_for() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let script = folder.path().join("script");
+        std::fs::write(&script, "#!/nowhere/interpreter\n").unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, executable).unwrap();
+        let limits = Limits { time: Duration::from_secs(60), output: 1 };
+        for (program, expected) in [
+            ("no-such-program-anywhere", "is not in PATH"),
+            ("/nowhere/program", "is not there"),
+            (script.to_str().unwrap(), "the interpreter that its first line names is not there"),
+        ] {
+            let ran = run(program, &[] as &[&str], b"", None, limits).await;
+            let error = ran.err().unwrap();
+            assert!(error.ends_with(expected), "{program}: {error}");
+        }
+    }
 }

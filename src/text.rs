@@ -43,6 +43,15 @@ fn beginning(text: &str, limit: usize) -> String {
     short
 }
 
+/// A number with its noun: `1 tag`, `3 tags`.
+pub fn counted(count: impl TryInto<u64>, one: &str, many: &str) -> String {
+    // What does not fit is more than one.
+    match count.try_into().unwrap_or(u64::MAX) {
+        1 => format!("1 {one}"),
+        count => format!("{count} {many}"),
+    }
+}
+
 /// Words of strangers, fit for a terminal and a log: what would command a terminal, break the line,
 /// or hide or reorder other text is replaced by U+FFFD.
 pub fn inert(text: &str) -> Cow<'_, str> {
@@ -108,6 +117,12 @@ mod tests {
             assert!(matches!(inert(text), Cow::Borrowed(same) if same == text), "{text}");
         }
         assert_eq!(shorten("a\u{202e}b\n c\u{9b}d", 6), "a\u{fffd}b c\u{fffd}…");
+    }
+
+    #[test]
+    fn nouns_follow_their_number() {
+        let counted = |count: usize| counted(count, "tag", "tags");
+        assert_eq!([0, 1, 2].map(counted), ["0 tags", "1 tag", "2 tags"]);
     }
 
     #[test]

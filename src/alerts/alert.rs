@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use crate::config::AlertKind;
 use crate::history::{CleanupSummary, RefusedRepository, RunOutcome, RunRecord};
 use crate::sync::{Action, ImageReport};
-use crate::text::cut;
+use crate::text::{counted, cut};
 
 /// Something that people should know.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub enum Subject {
 pub const MAX_DETAILS: usize = 10;
 /// The most bytes of each of them.
 const MAX_DETAIL: usize = 500;
+/// The most bytes of a summary.
+const MAX_SUMMARY: usize = 200;
 
 impl Subject {
     /// The rule that the alert is about, if it is about one.
@@ -50,34 +52,41 @@ impl Alert {
     /// of the run; the first failed ones are enough. The record of a cleanup rule has everything.
     pub fn of_run(kind: AlertKind, run: &RunRecord, images: &[ImageReport]) -> Self {
         let rule = &run.rule;
-        let summary = match (kind, run.outcome) {
-            (AlertKind::Safety, _) => held_back(rule),
-            (AlertKind::Recovery, _) => format!("rule `{rule}` works again"),
-            (_, RunOutcome::Failed) if run.counts.failed > 0 => {
-                let (failed, all) = (run.counts.failed, run.counts.settled());
-                format!("rule `{rule}` fails: {failed} of {all} images failed")
-            }
-            _ => format!("rule `{rule}` fails"),
-        };
         let whole = run.failures.iter().map(ToString::to_string);
         let cleaned = run.cleanup.iter();
         let repositories = cleaned.clone().flat_map(|cleaned| cleaned.refused.iter().map(refused));
-        let held_back: usize =
+        let left_alone: usize =
             cleaned.map(|CleanupSummary { limited, incomplete, .. }| limited + incomplete).sum();
         let failed = images.iter().filter(|image| image.action == Action::Failed);
         let single = failed.map(|image| match image.errors.first() {
             Some(error) => format!("{} -> {}: {error}", image.source, image.target),
             None => format!("{} -> {}: {}", image.source, image.target, image.reason),
         });
+        let all = run.failures.len() + left_alone + run.counts.failed;
+        let details = bounded(whole.chain(repositories).chain(single), all);
+        let summary = match (kind, run.outcome) {
+            (AlertKind::Safety, _) => held_back(rule),
+            (AlertKind::Recovery, _) => format!("rule `{rule}` works again"),
+            (_, RunOutcome::Failed) if run.counts.failed > 0 => {
+                let (failed, all) = (run.counts.failed, run.counts.settled());
+                format!(
+                    "rule `{rule}` fails: {failed} of {} failed",
+                    counted(all, "image", "images")
+                )
+            }
+            _ => {
+                let why = details.first().map(|first| format!(": {first}")).unwrap_or_default();
+                let mut summary = format!("rule `{rule}` fails{why}");
+                cut(&mut summary, MAX_SUMMARY);
+                summary
+            }
+        };
         Self {
             kind,
             subject: Subject::Rule(rule.clone()),
             at: run.finished.unwrap_or(run.started),
             summary,
-            details: bounded(
-                whole.chain(repositories).chain(single),
-                run.failures.len() + held_back + run.counts.failed,
-            ),
+            details,
             run: Some(run.clone()),
         }
     }

@@ -17,6 +17,7 @@ use crate::config::{AlertKind, Receiver, RulePattern};
 use crate::http::{Backoff, RetryPolicy};
 use crate::secret::Environment;
 use crate::state::RuleMarks;
+use crate::text::counted;
 
 /// The most alerts that wait for a receiver; beyond that the oldest is dropped.
 const QUEUE: usize = 64;
@@ -183,7 +184,8 @@ async fn finish(lanes: &[Arc<Lane>], tasks: Vec<AbortOnDropHandle<()>>, grace: D
             let queue = lane.queue.lock();
             let left = queue.waiting.len() + usize::from(queue.busy.is_some());
             if left > 0 {
-                tracing::warn!("{left} notifications to {} were not sent in time", lane.name);
+                let left = counted(left, "notification", "notifications");
+                tracing::warn!("not sent in time: {left} to {}", lane.name);
             }
         }
     }

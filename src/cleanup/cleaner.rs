@@ -25,6 +25,7 @@ use crate::registry::Registries;
 use crate::removal::{Audit, KeepCopies, Order, StepOutcome, execute, recover, stretch_of};
 use crate::repository::{Cause, Error, Failure};
 use crate::stores::{Access, Stores};
+use crate::text::counted;
 use crate::transfer::Carrier;
 
 /// How many repositories of one rule are cleaned up at once.
@@ -93,7 +94,12 @@ impl Cleaner {
         progress.failed(selected.failures.iter().map(Failure::of).collect());
         let spared = self.upkeep(spec).spare_quarantines(&mut selected);
         if spared > 0 {
-            let note = format!("{spared} repositories are quarantines and are left alone");
+            let spared = counted(
+                spared,
+                "repository that is a quarantine",
+                "repositories that are quarantines",
+            );
+            let note = format!("left alone: {spared}");
             progress.report.lock().notes.push(note);
         }
         let usage = UsageNow::new(&self.sources, spec.rule, self.carrier.state(), spec.now);

@@ -55,15 +55,24 @@ impl Restored {
     }
 }
 
-/// Everything that can be restored at `now`, the last deleted first. Blocks.
+/// What the audit says of images that were deleted, the last deleted first.
+#[derive(Debug, Default)]
+pub struct Deleted {
+    /// Can be restored.
+    pub restorable: Vec<Intent>,
+    /// Was restored already.
+    pub restored: Vec<Intent>,
+}
+
+/// Everything that was deleted and can be, or was, restored at `now`. Blocks.
 ///
 /// # Errors
 /// The audit cannot be read.
-pub fn restorable(state: &Path, now: Timestamp) -> io::Result<Vec<Intent>> {
+pub fn deleted(state: &Path, now: Timestamp) -> io::Result<Deleted> {
     let mut lines = NewestFirst::open(&audit::folder(state))?;
     let mut outcomes: HashMap<String, StepOutcome> = HashMap::new();
     let mut restored: HashSet<String> = HashSet::new();
-    let mut found = Vec::new();
+    let mut found = Deleted::default();
     while let Some(line) = lines.next::<Line>(|_| true)? {
         match line {
             Line::Outcome { id, outcome, .. } => _ = outcomes.entry(id).or_insert(outcome),
@@ -78,8 +87,10 @@ pub fn restorable(state: &Path, now: Timestamp) -> io::Result<Vec<Intent>> {
                 };
                 // Nobody wants the copies in a quarantine back that have expired there.
                 let is_copy = intent.line.as_deref() == Some(EXPIRED);
-                if went && is_kept && !is_copy && !restored.contains(&intent.id) {
-                    found.push(*intent);
+                if restored.contains(&intent.id) {
+                    found.restored.push(*intent);
+                } else if went && is_kept && !is_copy {
+                    found.restorable.push(*intent);
                 }
             }
             Line::Opened { .. } => {}

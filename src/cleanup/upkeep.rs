@@ -20,6 +20,7 @@ use crate::removal::{Audit, RemoveTags, RemovedTags, StepOutcome, StepReport, Ta
 use crate::repository::{self, Cause, Error, Failure, Garbage, Repository};
 use crate::state::State;
 use crate::stores::{Access, Stores};
+use crate::text::counted;
 
 /// Blobs are garbage when nobody has touched them for so long: until then, the image that they
 /// belong to may be under way.
@@ -60,7 +61,8 @@ impl Upkeep<'_> {
                 Ok(None) => self.state.quarantines.forget(rule, &name),
                 Ok(Some(0)) => {}
                 Ok(Some(gone)) => {
-                    report.notes.push(format!("{gone} copies in {name} had expired and are gone"));
+                    let gone = counted(gone, "copy", "copies");
+                    report.notes.push(format!("expired and deleted: {gone} in {name}"));
                 }
                 Err(failures) => report.failures.extend(failures),
             }
@@ -144,5 +146,7 @@ pub(super) async fn collect(
 ) -> repository::Result<Option<String>> {
     let Garbage { blobs, bytes, .. } = repository.collect_garbage(now, GARBAGE_AGE, false).await?;
     let size = bytesize::ByteSize(bytes).display().iec();
-    Ok((blobs > 0).then(|| format!("{blobs} blobs that no image has any more are gone: {size}")))
+    Ok((blobs > 0).then(|| {
+        format!("deleted: {} that no image has any more, {size}", counted(blobs, "blob", "blobs"))
+    }))
 }

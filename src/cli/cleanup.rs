@@ -18,10 +18,9 @@ use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::fair::Flow;
 use crate::history::History;
-use crate::oci::{Address, ImageAddress};
+use crate::oci::{Address, ImageAddress, Tag};
 use crate::repository::{Failure, Reference};
 use crate::run::{CleanupOptions, Engine, Run};
-use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::RunProgress;
 
@@ -35,7 +34,7 @@ use crate::sync::RunProgress;
 /// `quarantine`, `tranship restore` can bring deleted images back.
 ///
 /// Exit codes: 0 all plans were made and, with --apply, carried out; 1 something could not be read
-/// or deleted; 3 a plan exceeds `max_delete`, so nothing was deleted in that repository.
+/// or deleted, or what --explain names is not there; 3 a plan exceeds `max_delete`, so nothing was deleted in that repository.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -54,6 +53,10 @@ pub struct Args {
     #[arg(long, value_name = "REF")]
     explain: Option<ImageAddress>,
 }
+
+/// How a running daemon does the same.
+const BESIDE_DAEMON: &str = "if the daemon uses it, ask the daemon: GET /api/v1/rules/NAME/plan shows the plan, \
+     POST /api/v1/rules/NAME/run carries it out if the rule has mode = \"apply\"";
 
 /// The document that `--output json` prints.
 #[derive(Serialize)]
@@ -92,28 +95,30 @@ struct Ran {
 
 /// What is printed of a plan: the plan itself is too large to be held.
 enum Printed {
-    Json { plan: Box<RawValue>, explanation: Option<Box<RawValue>> },
+    Json {
+        plan: Box<RawValue>,
+        explanation: Option<Box<RawValue>>,
+    },
     Text(Lines),
+    /// The image that is asked for is not there; with its whole name, and a similar tag that is.
+    Missing {
+        image: String,
+        similar: Option<Tag>,
+    },
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let asked = args.explain.map(asked).transpose()?;
-    let config = session::required_config(global)?;
+    let config = if args.apply {
+        session::config_to_apply(global, &args.rules)?
+    } else {
+        session::required_config(global)?
+    };
     choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
-    let carrier = session::carrier(State::open(&config.daemon.state)?);
+    let carrier = session::carrier(session::state(&config, BESIDE_DAEMON)?);
     let engine = session::engine(config, carrier, true)?;
     let rules = choose(&engine.config.cleanup, &args.rules, asked.as_ref()).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
-    if let Some(rule) = rules.iter().find(|rule| args.apply && rule.repositories.is_sweeping()) {
-        return Err(CliError::Hinted {
-            exit: Exit::Usage,
-            message: format!(
-                "rule `{}` covers every repository of a registry, and would delete in all of them",
-                rule.name
-            ),
-            hint: "name the part of the registry that is meant, or leave some out with `!`",
-        });
-    }
     let history = match mode {
         Mode::Plan => None,
         Mode::Apply => Some(session::history(&engine.config)?),
@@ -123,6 +128,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let mut ran = Vec::new();
     for rule in rules {
         ran.push(run_rule(&engine, history.as_ref(), rule, &wanted).await?);
+    }
+    if let Some(missing) = missing(&ran) {
+        return Err(missing);
     }
     let exit = exit(&ran);
     let rules = ran.iter().map(document).collect();
@@ -169,6 +177,10 @@ fn print_plan(
     output: Output,
 ) -> serde_json::Result<Printed> {
     let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
+    if let (Some(asked), None, true) = (asked, &explanation, plan.refusals.is_empty()) {
+        let image = format!("{}{}", plan.snapshot.repository(), asked.reference.suffix());
+        return Ok(Printed::Missing { image, similar: similar(plan, &asked.reference) });
+    }
     Ok(match (output, asked, explanation) {
         (Output::Json, _, explanation) => Printed::Json {
             plan: pretty(plan)?,
@@ -178,12 +190,31 @@ fn print_plan(
         (Output::Text, Some(_), Some(explanation)) => {
             Printed::Text(text::explanation(rule, &explanation))
         }
-        (Output::Text, Some(asked), None) if plan.refusals.is_empty() => {
-            let (repository, image) = (plan.snapshot.repository(), asked.reference.suffix());
-            Printed::Text(Lines::one(format!("{rule}: {repository}{image} is not there")))
-        }
         (Output::Text, Some(_), None) => Printed::Text(Lines::default()),
     })
+}
+
+/// The tag that may have been meant instead of one that is not there.
+fn similar(plan: &Plan<'_>, reference: &Reference) -> Option<Tag> {
+    let Reference::Tag(wanted) = reference else { return None };
+    let tags = plan.snapshot.tags().iter().map(|row| &row.name);
+    let likeness = |tag: &Tag| strsim::jaro_winkler(wanted.as_str(), tag.as_str());
+    let best = tags.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
+    (likeness(best) > 0.8).then(|| best.clone())
+}
+
+/// That the image that is asked for is nowhere, if that was all that was found.
+fn missing(ran: &[Ran]) -> Option<CliError> {
+    let mut printed = ran.iter().flat_map(|one| &one.plans);
+    if ran.iter().any(|one| one.report.is_failed()) {
+        return None;
+    }
+    let Printed::Missing { image, similar } = printed.next()? else { return None };
+    let meant = match similar {
+        Some(tag) => format!(": did you mean `{tag}`?"),
+        None => "; `tranship list-tags` shows what is".to_owned(),
+    };
+    Some(CliError::Failed(format!("failed to explain {image}: it is not there{meant}")))
 }
 
 /// With a line for each value: plans are compared line by line.

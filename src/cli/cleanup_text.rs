@@ -1,12 +1,13 @@
 //! Plans of cleanup rules and their results, as text.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::lines::{Lines, tell_line};
 use super::output;
 use crate::cleanup::{Explanation, Plan, RepositoryReport};
-use crate::oci::Tag;
+use crate::oci::{Digest, Tag, version};
 use crate::removal::{Clock, Step, StepAction, StepOutcome, StepReport};
+use crate::text::counted;
 
 /// So many reasons are told to people; the JSON has them all.
 const MAX_REASONS: usize = 5;
@@ -37,13 +38,33 @@ pub fn print_failures(rule: &str, report: &RepositoryReport) {
     if failed.is_empty() {
         return;
     }
-    let count = failed.len();
-    let RepositoryReport { repository, steps, .. } = report;
-    tell_line(format!("FAILED {rule}: {count} of {} steps in {repository}", steps.len()));
-    print_first(failed.iter().map(|step| {
-        let reason = step.reason.as_deref().unwrap_or("no reason is known");
-        format!("{}: {reason}", what(step.action, &step.tags))
+    let (count, all) = (failed.len(), counted(report.steps.len(), "step", "steps"));
+    tell_line(format!("FAILED {rule}: {count} of {all} in {}", report.repository));
+    let reasons = by_reason(failed, "no reason is known").into_iter();
+    print_first(reasons.map(|(reason, steps)| match &steps[..] {
+        [step] => format!("{}: {reason}", what(step.action, &step.tags)),
+        [first, others @ ..] => {
+            let others = counted(others.len(), "other", "others");
+            format!("{} and {others}: {reason}", what(first.action, &first.tags))
+        }
+        [] => reason.to_owned(),
     }));
+}
+
+/// These steps by reason, in the order in which the reasons come first: one reason often holds for
+/// all.
+fn by_reason<'a>(steps: Vec<&'a StepReport>, none: &'a str) -> Vec<(&'a str, Vec<&'a StepReport>)> {
+    let mut reasons: Vec<(&str, Vec<&StepReport>)> = Vec::new();
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for step in steps {
+        let reason = step.reason.as_deref().unwrap_or(none);
+        let at = *places.entry(reason).or_insert(reasons.len());
+        match reasons.get_mut(at) {
+            Some((_, steps)) => steps.push(step),
+            None => reasons.push((reason, vec![step])),
+        }
+    }
+    reasons
 }
 
 /// What was done, as text.
@@ -52,7 +73,7 @@ pub fn applied(rule: &str, report: &RepositoryReport) -> Lines {
     let counts: Vec<String> = counts
         .into_iter()
         .filter(|(outcome, count)| *count > 0 || *outcome == StepOutcome::Deleted)
-        .map(|(outcome, count)| format!("{count} {}", outcome.to_string().replace('_', " ")))
+        .map(|(outcome, count)| format!("{count} {}", word(outcome)))
         .collect();
     let mut lines = Lines::one(format!(
         "{rule}: {}: {}; {} no longer used",
@@ -61,24 +82,62 @@ pub fn applied(rule: &str, report: &RepositoryReport) -> Lines {
         output::bytes(report.bytes_freed)
     ));
     if !report.steps.is_empty() {
+        // What failed is told with its reasons by `print_failures`.
+        let left_alone = |step: &&StepReport| {
+            matches!(step.outcome, StepOutcome::Skipped | StepOutcome::Refused)
+                && step.reason.is_some()
+        };
+        let reasons = by_reason(report.steps.iter().filter(left_alone).collect(), "");
+        let number = |step: &StepReport| {
+            let has_it = |(reason, _): &(&str, _)| step.reason.as_deref() == Some(*reason);
+            let at = reasons.iter().position(has_it).filter(|_| left_alone(&step));
+            at.map(|at| format!(" [{}]", at + 1)).unwrap_or_default()
+        };
         let heads = ["  WHAT", "DIGEST", "WHY", "OUTCOME"];
         let row = |step: &StepReport| {
-            let outcome = match &step.reason {
-                Some(reason) => format!("{}: {reason}", step.outcome),
-                None => step.outcome.to_string(),
-            };
-            let why = step.line.clone().unwrap_or_default();
+            let outcome = format!("{}{}", word(step.outcome), number(step));
+            let why = why(step.line.as_ref(), step.with.as_ref());
             let what = what(step.action, &step.tags);
             [format!("  {what}"), output::short(&step.digest), why, outcome]
         };
-        lines.add(&output::table(heads, report.steps.iter().map(row)));
+        let steps = in_order(report.steps.iter().collect(), |step| &step.tags);
+        lines.add(&output::table(heads, steps.into_iter().map(row)));
+        for ((reason, _), number) in reasons.iter().zip(1..) {
+            lines.line(format!("  [{number}] {reason}"));
+        }
     }
     report.notes.iter().for_each(|note| lines.line(format!("  note: {note}")));
     lines
 }
 
+fn word(outcome: StepOutcome) -> String {
+    outcome.to_string().replace('_', " ")
+}
+
+/// The steps by their first tags; those without a tag come last.
+fn in_order<T>(steps: Vec<T>, tags: impl Fn(&T) -> &[Tag]) -> Vec<T> {
+    let first = |step: &T| tags(step).iter().min_by(|a, b| version::order(a, b)).cloned();
+    let mut keyed: Vec<_> = steps.into_iter().map(|step| (first(&step), step)).collect();
+    keyed.sort_by(|(a, _), (b, _)| match (a, b) {
+        (Some(a), Some(b)) => version::order(a, b),
+        (a, b) => a.is_none().cmp(&b.is_none()),
+    });
+    keyed.into_iter().map(|(_, step)| step).collect()
+}
+
+/// The line of the rule, or what it goes with.
+fn why(line: Option<&String>, with: Option<&Digest>) -> String {
+    match (line, with) {
+        (Some(line), _) => line.clone(),
+        (None, Some(owner)) => format!("with {}", output::short(owner)),
+        (None, None) => String::new(),
+    }
+}
+
 /// What a step is about.
 fn what(action: StepAction, tags: &[Tag]) -> String {
+    let mut tags: Vec<&Tag> = tags.iter().collect();
+    tags.sort_by(|a, b| version::order(a, b));
     let tags = output::tags(tags);
     match action {
         StepAction::Untag => format!("{tags} (only the tag)"),
@@ -91,17 +150,18 @@ fn what(action: StepAction, tags: &[Tag]) -> String {
 pub fn plan(rule: &str, plan: &Plan<'_>) -> Lines {
     let Some(totals) = plan.totals() else { return Lines::default() };
     let mut lines = Lines::one(format!(
-        "{rule}: {}: {} of {} tags and {} of {} manifests would go, which frees {}",
+        "{rule}: {}: {} of {} and {} of {} would go, which frees {}",
         plan.snapshot.repository(),
         totals.tags_deleted,
-        totals.tags,
+        counted(totals.tags, "tag", "tags"),
         totals.manifests_deleted,
-        totals.manifests,
+        counted(totals.manifests, "manifest", "manifests"),
         output::bytes(plan.bytes())
     ));
     if !plan.steps.is_empty() {
         let heads = ["  WOULD GO", "DIGEST", "WHY", "SINCE", "FREES"];
-        lines.add(&output::table(heads, plan.to_steps().map(|step| row(&step))));
+        let steps = in_order(plan.to_steps().collect(), |step: &Step| &step.tags);
+        lines.add(&output::table(heads, steps.iter().map(row)));
     }
     let mut stay: BTreeMap<String, usize> = BTreeMap::new();
     for line in plan.tag_lines().filter(|line| line.action == "keep") {
@@ -115,18 +175,14 @@ pub fn plan(rule: &str, plan: &Plan<'_>) -> Lines {
         *stay.entry(why).or_default() += 1;
     }
     for (why, count) in stay {
-        lines.line(format!("  {count} tags stay: {why}"));
+        lines.line(format!("  {}: {why}", counted(count, "tag stays", "tags stay")));
     }
     lines
 }
 
 fn row(step: &Step) -> [String; 5] {
     let what = what(step.action, &step.tags);
-    let why = match (&step.line, step.owners.first()) {
-        (Some(line), _) => line.clone(),
-        (None, Some(owner)) => format!("with {}", output::short(owner)),
-        (None, None) => String::new(),
-    };
+    let why = why(step.line.as_ref(), step.owners.first());
     let since = clock(&step.clock);
     [format!("  {what}"), output::short(&step.digest), why, since, output::bytes(step.bytes_freed)]
 }
@@ -157,7 +213,10 @@ pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> Lines {
             (false, false) => "not selected",
         });
         if let Some(newer) = answer.newer {
-            line.push_str(&format!("; {newer} images of its group are newer"));
+            line.push_str(&format!(
+                "; {} newer",
+                counted(newer, "image of its group is", "images of its group are")
+            ));
         }
         if let Some(time) = answer.not_before {
             line.push_str(&format!("; old enough from {time} on"));

@@ -13,6 +13,7 @@ use super::{output, session};
 use crate::config::{Config, ConfigError, Problem, SecretSource};
 use crate::registry::auth::{CredentialStore, ExplicitCredential};
 use crate::secret::Environment;
+use crate::text::counted;
 
 /// Check or show the configuration, or print its JSON schema
 #[derive(Debug, clap::Args)]
@@ -122,14 +123,10 @@ fn print_report(report: &Report, told: &[String], quiet: bool) -> Result<(), Cli
     if quiet {
         return Ok(());
     }
-    let count = |list: &[String], one: &str, many: &str| match list.len() {
-        1 => format!("1 {one}"),
-        count => format!("{count} {many}"),
-    };
     output::print_line(format!(
         "{}: {}, {}; nothing is wrong",
         report.file.display(),
-        count(&report.rules, "rule", "rules"),
-        count(&report.registries, "registry", "registries"),
+        counted(report.rules.len(), "rule", "rules"),
+        counted(report.registries.len(), "registry", "registries"),
     ))
 }

@@ -11,6 +11,7 @@ use super::lines::Lines;
 use super::{output, session, signals};
 use crate::demo::{self, DemoReport, Step, World};
 use crate::secret::Environment;
+use crate::text::counted;
 
 /// Try tranship on this machine, without a network
 ///
@@ -92,8 +93,8 @@ fn step_text(number: usize, step: &Step) -> Lines {
     step.story.iter().for_each(|line| lines.line(format!("   {line}")));
     if step.blobs_sent + step.blobs_mounted > 0 {
         lines.line(format!(
-            "   {} blobs sent ({}), {} mounted from another repository of the target",
-            step.blobs_sent,
+            "   {} sent ({}), {} mounted from another repository of the target",
+            counted(step.blobs_sent, "blob", "blobs"),
             output::bytes(step.bytes_sent),
             step.blobs_mounted
         ));

@@ -16,6 +16,7 @@ use crate::daemon::view::RunDetail;
 use crate::history::{Filter, RunId, RunOutcome, RunRecord, read_run, read_runs};
 use crate::server::api::MAX_RUNS;
 use crate::sync::{Action, Counts};
+use crate::text::counted;
 
 /// Show past runs of the rules
 ///
@@ -104,7 +105,8 @@ async fn list(
     let reading = format!("read the history in {}", state.display());
     let read = read_runs(state, &filter).map_err(failed(reading))?;
     if read.garbage > 0 {
-        tracing::warn!("{} lines of the history could not be understood", read.garbage);
+        let lines = counted(read.garbage, "line", "lines");
+        tracing::warn!("{lines} of the history could not be understood");
     }
     Ok(read.runs)
 }

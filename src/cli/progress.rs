@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::args::{Global, Output};
 use super::lines::Lines;
 use super::output;
+use crate::text::counted;
 use crate::transfer::Carrier;
 
 /// How often the line is refreshed, a second.
@@ -29,8 +30,8 @@ impl Progress {
             let rate = (now.sent_bytes - before) * TICKS;
             before = now.sent_bytes;
             format!(
-                "{} blobs sent, {} mounted, {} there already; {} sent, {}/s;",
-                now.blobs_sent,
+                "{} sent, {} mounted, {} there already; {} sent, {}/s;",
+                counted(now.blobs_sent, "blob", "blobs"),
                 now.blobs_mounted,
                 now.blobs_present,
                 output::bytes(now.sent_bytes),

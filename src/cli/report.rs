@@ -7,6 +7,7 @@ use crate::config::cleanup::Mode;
 use crate::history::{CleanupSummary, RunOutcome, StepCounts};
 use crate::repository::Failure;
 use crate::sync::{Action, ImageReport};
+use crate::text::counted;
 
 /// The result for one image: one line, and its notes.
 pub fn image_lines(image: &ImageReport) -> Lines {
@@ -62,11 +63,11 @@ pub fn cleaned(cleaned: &CleanupSummary) -> String {
     let StepCounts { deleted, gone, skipped, refused, failed, not_done } = steps;
     let mut words = match mode {
         Mode::Plan => format!(
-            "would delete {} of {} tags and {} of {} manifests, which frees {}",
+            "would delete {} of {} and {} of {}, which frees {}",
             planned.tags_deleted,
-            planned.tags,
+            counted(planned.tags, "tag", "tags"),
             planned.manifests_deleted,
-            planned.manifests,
+            counted(planned.manifests, "manifest", "manifests"),
             output::bytes(planned.bytes_freed)
         ),
         Mode::Apply => format!("deleted {deleted}, which freed {}", output::bytes(*bytes_freed)),

@@ -8,14 +8,13 @@ use super::exit::{CliError, Exit, failed};
 use super::lines::tell_line;
 use super::report::print_failure;
 use super::{output, session, signals};
-use crate::cleanup::restore::{Restored, Restorer, Wanted, choose, restorable};
+use crate::cleanup::restore::{self, Restored, Restorer, Wanted, choose};
 use crate::config::RegistryConfig;
 use crate::history::{Cause, RunId};
-use crate::oci::{Address, ImageAddress};
+use crate::oci::{Address, Digest, ImageAddress, Tag};
 use crate::removal::audit::Intent;
 use crate::removal::{Actor, Audit};
 use crate::repository::Reference;
-use crate::state::State;
 use crate::stores::Stores;
 
 /// Restore images that a cleanup deleted, from the quarantine
@@ -74,20 +73,26 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let config = session::required_config(global)?;
     let now = Timestamp::now();
     let failed = failed("read the audit");
-    let all = restorable(&config.daemon.state, now).map_err(&failed)?;
-    let chosen = choose(&all, &wanted);
+    let deleted = restore::deleted(&config.daemon.state, now).map_err(&failed)?;
+    let chosen = choose(&deleted.restorable, &wanted);
     if wants_all || args.dry_run {
         list(global, &chosen)?;
         return Ok(Exit::Done);
     }
     if chosen.is_empty() {
+        if let Some(one) = choose(&deleted.restored, &wanted).first() {
+            return Err(CliError::Failed(format!(
+                "nothing is left to restore: {} was restored already",
+                name(&one.repository, &one.tags, &one.digest)
+            )));
+        }
         return Err(CliError::Hinted {
             exit: Exit::Failed,
             message: "nothing of that can be restored".to_owned(),
             hint: "`tranship restore` lists what can: only what a rule with a `quarantine` deleted, until it expires",
         });
     }
-    let state = State::open(&config.daemon.state)?;
+    let state = session::state(&config, "if the daemon uses it, stop the daemon to restore")?;
     let audit = Audit::open(&config.daemon.state, now).map_err(&failed)?;
     let registries = session::registries(config.registries, RegistryConfig::default());
     let carrier = session::carrier(state.clone());
@@ -139,17 +144,17 @@ fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {
     output::print(global, &document, || output::print_lines(&output::table(heads, rows)))
 }
 
+/// An image with all its tags.
+fn name(repository: &str, tags: &[Tag], digest: &Digest) -> String {
+    match tags {
+        [] => format!("{repository}@{digest}"),
+        tags => format!("{repository}: {} ({})", output::tags(tags), output::short(digest)),
+    }
+}
+
 fn print(restored: &[Restored], quiet: bool) -> Result<(), CliError> {
     for one in restored {
-        let name = match &one.tags[..] {
-            [] => format!("{}@{}", one.repository, one.digest),
-            tags => format!(
-                "{}: {} ({})",
-                one.repository,
-                output::tags(tags),
-                output::short(&one.digest)
-            ),
-        };
+        let name = name(&one.repository, &one.tags, &one.digest);
         match &one.failure {
             Some(failure) => {
                 tell_line(format!("FAILED {name}"));

@@ -17,6 +17,7 @@ use crate::run::System;
 use crate::secret::Environment;
 use crate::server::{self, api};
 use crate::state::State;
+use crate::text::counted;
 use crate::transfer::Carrier;
 
 /// Run the daemon: all rules, on their schedules
@@ -87,7 +88,7 @@ pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
     };
     let reloading = tokio::spawn(reload_at(hangups, daemon.handle().clone()));
     output::print(global, &Serving { address: address.to_string(), rules }, || {
-        output::print_line(format!("listening on {address}, {rules} rules"))
+        output::print_line(format!("listening on {address}, {}", counted(rules, "rule", "rules")))
     })?;
     // The API answers while the last runs end, so that they can be watched.
     let over = CancellationToken::new();

@@ -12,6 +12,7 @@ use super::{output, signals};
 use crate::layout::Layouts;
 use crate::oci::RepositoryName;
 use crate::server::{self, Bounds, Options};
+use crate::text::counted;
 
 /// Serve OCI image layouts on disk as a registry
 ///
@@ -74,7 +75,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let access = if writable { "writable" } else { "read-only" };
         let folder = args.folder.display();
         output::print_line(format!(
-            "listening on {address}, serving {folder} ({access}, {count} repositories)"
+            "listening on {address}, serving {folder} ({access}, {})",
+            counted(count, "repository", "repositories")
         ))
     })?;
     server::serve(listener, router, Bounds::default(), stop.cancelled_owned())

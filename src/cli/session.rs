@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 
 use super::args::{Global, Reach};
-use super::exit::{CliError, failed};
+use super::exit::{CliError, Exit, failed};
 use crate::config::{self, Config, RegistryConfig};
 use crate::history::{Cause, History, RunId, RunStart};
 use crate::http::RetryPolicy;
@@ -16,7 +16,7 @@ use crate::registry::Registries;
 use crate::removal::{Audit, audit};
 use crate::run::{Engine, Resources, System};
 use crate::secret::Environment;
-use crate::state::State;
+use crate::state::{State, StateError};
 use crate::stores::Stores;
 use crate::transfer::Carrier;
 
@@ -30,13 +30,34 @@ pub fn config_path(global: &Global) -> &Path {
 
 /// The configuration that a command cannot do without.
 pub fn required_config(global: &Global) -> Result<Config, CliError> {
+    Ok(config::load(checked_path(global)?, &|name| std::env::var(name).ok())?)
+}
+
+fn checked_path(global: &Global) -> Result<&Path, CliError> {
     let path = config_path(global);
     if global.config.is_none() && !path.exists() {
         return Err(CliError::Usage(format!(
             "there is no {DEFAULT_CONFIG} here: name the configuration with --config FILE, or start from config.example.toml"
         )));
     }
-    Ok(config::load(path, &|name| std::env::var(name).ok())?)
+    Ok(path)
+}
+
+/// The same, valid also if these `[[cleanup]]` rules, or all if none is named, delete whatever their
+/// `mode` is.
+pub fn config_to_apply(global: &Global, rules: &[String]) -> Result<Config, CliError> {
+    let path = checked_path(global)?;
+    Ok(config::load_to_apply(path, &|name| std::env::var(name).ok(), rules)?)
+}
+
+/// The state that the configuration names. `beside_daemon`: what to do if the daemon uses it.
+pub fn state(config: &Config, beside_daemon: &'static str) -> Result<State, CliError> {
+    State::open(&config.daemon.state).map_err(|error| match error {
+        StateError::InUse(_) => {
+            CliError::Hinted { exit: Exit::Failed, message: error.to_string(), hint: beside_daemon }
+        }
+        error => error.into(),
+    })
 }
 
 /// The configuration's registry settings, for commands that work without one.

@@ -11,6 +11,7 @@ use crate::config::cleanup::Mode;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::RunRecord;
 use crate::sync::Counts;
+use crate::text::counted;
 
 /// Characters of an image's name beside a bar.
 const LABEL: usize = 44;
@@ -166,9 +167,9 @@ pub fn bars(report: &Report) -> Vec<Bar> {
         let mut tail = match run.kind {
             RuleKind::Cleanup => "cleanup".to_owned(),
             RuleKind::Sync => format!(
-                "{} of {} images, {} copied, {} sent",
+                "{} of {}, {} copied, {} sent",
                 run.counts.settled(),
-                run.considered,
+                counted(run.considered, "image", "images"),
                 run.counts.copied,
                 bytes(run.bytes)
             ),

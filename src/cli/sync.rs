@@ -12,7 +12,6 @@ use super::{output, session, signals};
 use crate::config::SyncRule;
 use crate::fair::{Flow, LendingPermits};
 use crate::run::{Run, SyncOptions};
-use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, RULES, Removed, RuleReport, RunProgress, Scope,
@@ -43,6 +42,10 @@ pub struct Args {
     dry_run: bool,
 }
 
+/// How a running daemon does the same.
+const BESIDE_DAEMON: &str =
+    "if the daemon uses it, ask the daemon: POST /api/v1/rules/NAME/run runs a rule";
+
 /// The document that `--output json` prints.
 #[derive(Serialize)]
 struct Report<'a> {
@@ -54,7 +57,7 @@ struct Report<'a> {
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let config = session::required_config(global)?;
     let deletes = choose(&config.sync, &args.rules)?.iter().any(|rule| rule.remove_extra.is_some());
-    let carrier = session::carrier(State::open(&config.daemon.state)?);
+    let carrier = session::carrier(session::state(&config, BESIDE_DAEMON)?);
     let engine = session::engine(config, Arc::clone(&carrier), deletes)?;
     let rules = choose(&engine.config.sync, &args.rules)?;
     let stop = StopSignal::at_once(signals::stop_token());

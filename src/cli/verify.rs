@@ -17,6 +17,7 @@ use crate::repository::{Cause, Error, Failure, Placement, Reference};
 use crate::state::State;
 use crate::stores::{Access, Image, OpenImage};
 use crate::sync::Syncer;
+use crate::text::counted;
 use crate::transfer::{Options, TagIndex};
 use crate::verify::{
     self, Checked, ImageOutcome, ImageReport, Item, Repairer, RepositoryPair, Task, Verifier,
@@ -110,7 +111,7 @@ async fn compare(
     let shown = Arc::clone(&verifier);
     let progress = Progress::show(global, move || {
         let checked = shown.checked();
-        format!("{}, {} read;", counted(&checked), output::bytes(checked.bytes_read))
+        format!("{}, {} read;", checked_words(&checked), output::bytes(checked.bytes_read))
     });
     let text = global.output == Output::Text;
     let watch = |image: &ImageReport| {
@@ -134,7 +135,7 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
     let rules: Vec<&SyncRule> = super::sync::choose(&config.sync, &args.rules)?;
     // Only a repair needs to know and change what was noted: without it, a daemon may go on.
     let (state, notes) = if args.repair {
-        (State::open(&config.daemon.state)?, Vec::new())
+        (session::state(&config, "if the daemon uses it, stop the daemon to repair")?, Vec::new())
     } else {
         withdrawn(&config)
     };
@@ -278,10 +279,12 @@ fn image_lines(image: &ImageReport) -> Lines {
     lines
 }
 
-fn counted(checked: &Checked) -> String {
+fn checked_words(checked: &Checked) -> String {
     let Checked { manifests, blobs, bytes, .. } = checked;
     let bytes = output::bytes(*bytes);
-    format!("{manifests} manifests hashed, {blobs} blobs looked up ({bytes})")
+    let manifests = counted(*manifests, "manifest", "manifests");
+    let blobs = counted(*blobs, "blob", "blobs");
+    format!("{manifests} hashed, {blobs} looked up ({bytes})")
 }
 
 fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
@@ -298,14 +301,15 @@ fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
         output::print_line(format!("note: {note}"))?;
     }
     let (counts, checked) = (report.counts, report.checked);
-    let mut line = format!("{} of {} images equal", counts.equal, counts.total());
+    let all = counted(counts.total(), "image", "images");
+    let mut line = format!("{} of {all} equal", counts.equal);
     line += &output::counts([
         (counts.repaired, "repaired"),
         (counts.different, "different"),
         (counts.failed, "failed"),
         (counts.withheld, "withheld (cleaned up)"),
     ]);
-    line.push_str(&format!("; {}", counted(&checked)));
+    line.push_str(&format!("; {}", checked_words(&checked)));
     if report.read {
         line.push_str(&format!(", {} read and hashed", output::bytes(checked.bytes_read)));
     }

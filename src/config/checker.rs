@@ -13,10 +13,17 @@ pub struct Checker<'a> {
     /// Absolute; relative paths in the file start here.
     pub folder: PathBuf,
     pub env: Environment<'a>,
+    /// The cleanup rules that will delete whatever their `mode` is; an empty list means all of them.
+    pub applied: Option<&'a [String]>,
     pub problems: Vec<Reported>,
 }
 
 impl Checker<'_> {
+    /// Whether this cleanup rule deletes although its `mode` may be another one.
+    pub fn is_applied(&self, rule: &str) -> bool {
+        self.applied.is_some_and(|rules| rules.is_empty() || rules.iter().any(|name| name == rule))
+    }
+
     /// The line of a byte of the text, counted from 1.
     pub fn line(&self, byte: usize) -> usize {
         self.text.bytes().take(byte).filter(|b| *b == b'\n').count() + 1

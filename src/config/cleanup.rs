@@ -206,7 +206,7 @@ impl CleanupKeys {
             max_delete: limits::check(self.max_delete, node.get("max_delete"), checker),
             untag_by_overwriting: self.untag == Untag::Overwrite,
         };
-        let deletes = self.mode == Mode::Apply;
+        let deletes = self.mode == Mode::Apply || checker.is_applied(&self.name);
         let repositories =
             repositories::check(self.repositories, deletes, node.get("repositories"), checker);
         CleanupRule {

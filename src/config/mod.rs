@@ -122,6 +122,22 @@ const MAX_SIZE: u64 = 16 << 20;
 /// # Errors
 /// When the file cannot be read, and for everything that [`parse`] finds.
 pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
+    parse(&read(path)?, path, env)
+}
+
+/// The same if these cleanup rules delete whatever their `mode` is; an empty list means all of them.
+///
+/// # Errors
+/// As [`load`], and for what such a rule must not cover.
+pub fn load_to_apply(
+    path: &Path,
+    env: Environment<'_>,
+    rules: &[String],
+) -> Result<Config, ConfigError> {
+    parse_to_apply(&read(path)?, path, env, Some(rules))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
     let mut text = String::new();
     let read = std::fs::File::open(path)
         .and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text))
@@ -129,7 +145,7 @@ pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
     if read as u64 > MAX_SIZE {
         return Err(ConfigError::unreadable(path, &"it is larger than 16 MiB"));
     }
-    parse(&text, path, env)
+    Ok(text)
 }
 
 /// Validates the text of a configuration file. Relative paths in it start at the file's folder;
@@ -139,9 +155,18 @@ pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
 /// Everything that is wrong, in the order of the text; but only the first thing if the text is
 /// not TOML.
 pub fn parse(text: &str, file: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
+    parse_to_apply(text, file, env, None)
+}
+
+fn parse_to_apply(
+    text: &str,
+    file: &Path,
+    env: Environment<'_>,
+    applied: Option<&[String]>,
+) -> Result<Config, ConfigError> {
     let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
     let folder = absolute.parent().unwrap_or(&absolute).to_owned();
-    let mut checker = Checker { text, folder, env, problems: Vec::new() };
+    let mut checker = Checker { text, folder, env, applied, problems: Vec::new() };
     let config = document::read::<ConfigKeys>(&mut checker)
         .map(|(keys, document)| keys.check(document.root(), &mut checker));
     match (ConfigError::of(checker.problems, text, file), config) {

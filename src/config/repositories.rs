@@ -179,8 +179,7 @@ pub(super) fn check(
             checker.report(node.span(), "no repository is named here");
         }
         if deletes && repositories.is_sweeping() {
-            let message =
-                "with `mode = \"apply\"` this deletes in every repository of the registry";
+            let message = "this deletes in every repository of the registry";
             let hint = "name the part of it that is meant, or leave some out with `!`";
             checker.report_with_hint(node.span(), message, hint);
         }

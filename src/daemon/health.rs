@@ -1,6 +1,7 @@
 //! Whether the daemon does its work. Pure.
 
 use super::view::{Check, Readiness};
+use crate::text::counted;
 
 /// What readiness depends on.
 #[derive(Debug, Clone, Default)]
@@ -59,7 +60,7 @@ pub fn readiness(facts: &Facts) -> Readiness {
         check(
             "runs",
             all_fail.then(|| format!("the last run of every rule that ran ({failing}) failed")),
-            &format!("{succeeding} rules succeeding, {failing} failing"),
+            &format!("{} succeeding, {failing} failing", counted(succeeding, "rule", "rules")),
         ),
         check(
             "scheduler",
@@ -88,6 +89,13 @@ mod tests {
             .collect();
         assert_eq!(readiness.ready, wrong.is_empty());
         wrong
+    }
+
+    #[test]
+    fn one_rule_is_no_rules() {
+        let readiness = readiness(&Facts { succeeding: 1, ..Facts::default() });
+        let runs = readiness.checks.iter().find(|check| check.name == "runs").unwrap();
+        assert_eq!(runs.message, "1 rule succeeding, 0 failing");
     }
 
     #[test]

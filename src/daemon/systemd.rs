@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::text::counted;
 use sd_notify::NotifyState;
 
 /// How often systemd wants to hear that all is well, if it does.
@@ -14,7 +15,7 @@ pub(super) fn watchdog() -> Option<Duration> {
 
 /// The daemon does its work from now on.
 pub(super) fn ready(rules: usize) {
-    tell(&[NotifyState::Ready, NotifyState::Status(&format!("{rules} rules"))]);
+    tell(&[NotifyState::Ready, NotifyState::Status(&counted(rules, "rule", "rules"))]);
 }
 
 /// The configuration is being loaded anew; [`ready`] follows.

@@ -19,6 +19,7 @@ use crate::oci::{Digest, RegistryHost, Tag};
 use crate::registry::Registries;
 use crate::repository::{Placement, Reference, Repository};
 use crate::sync::{Mode, RuleReport, Syncer};
+use crate::text::counted;
 use crate::verify::{self, Verifier};
 
 /// Images that the rules select: five of acme's, and one release of the tool.
@@ -145,9 +146,9 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
     step.images.failed = report.counts.total() - report.counts.equal;
     let checked = report.checked;
     step.tell(format!(
-        "{} manifests hashed on both sides, {} blobs of the target read and hashed ({})",
-        checked.manifests,
-        checked.blobs,
+        "{} hashed on both sides, {} of the target read and hashed ({})",
+        counted(checked.manifests, "manifest", "manifests"),
+        counted(checked.blobs, "blob", "blobs"),
         bytesize::ByteSize(checked.bytes_read).display().iec()
     ));
     for problem in report.images.iter().flat_map(|image| &image.problems) {

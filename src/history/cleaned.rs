@@ -1,5 +1,7 @@
 //! What a run of a cleanup rule did. The single deletions are in the audit, not here.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,6 +10,7 @@ use crate::cleanup::{CleanupReport, Planned, RepositoryReport};
 use crate::config::cleanup::Mode;
 use crate::removal::StepOutcome;
 use crate::repository::Failure;
+use crate::text::counted;
 
 /// How many reasons are kept for why nothing may be deleted in a repository.
 const MAX_REASONS: usize = 3;
@@ -103,7 +106,8 @@ pub(super) fn notes(report: &CleanupReport) -> Vec<String> {
     report.notes.iter().cloned().chain(of_repositories).collect()
 }
 
-/// All failures: those of the whole run, of repositories, and of single deletions.
+/// All failures: those of the whole run, of repositories, and of single deletions. Deletions that
+/// were not done for the same reason are one.
 pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
     let steps = report.repositories.iter().flat_map(|one| {
         let failed = one.steps.iter().filter(|step| step.outcome == StepOutcome::Failed);
@@ -113,6 +117,20 @@ pub(super) fn failures(report: &CleanupReport) -> Vec<Failure> {
             Failure::new(&step.action.to_string(), &subject, reason.to_owned())
         })
     });
+    let not_done = report.repositories.iter().flat_map(not_done);
     let whole = report.repositories.iter().flat_map(|one| &one.failures);
-    report.failures.iter().chain(whole).cloned().chain(steps).collect()
+    report.failures.iter().chain(whole).cloned().chain(steps).chain(not_done).collect()
+}
+
+/// What was not done in a repository, by reason.
+fn not_done(one: &RepositoryReport) -> Vec<Failure> {
+    let mut reasons: BTreeMap<&str, usize> = BTreeMap::new();
+    for step in one.steps.iter().filter(|step| step.outcome == StepOutcome::NotDone) {
+        *reasons.entry(step.reason.as_deref().unwrap_or("the run ended before")).or_default() += 1;
+    }
+    let failure = |(reason, count): (&str, usize)| {
+        let message = format!("{} not done: {reason}", counted(count, "step was", "steps were"));
+        Failure::new("clean up", &one.repository, message)
+    };
+    reasons.into_iter().map(failure).collect()
 }

@@ -10,7 +10,7 @@ use super::cleaned::{self, CleanupSummary};
 use crate::cleanup::CleanupReport;
 use crate::repository::Failure;
 use crate::sync::{Counts, RuleReport};
-use crate::text::display_as_serialized;
+use crate::text::{counted, display_as_serialized};
 
 /// The start of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,7 +117,8 @@ impl RunRecord {
         notes.iter_mut().for_each(shorten);
         let left_out = all_failures.len() - failures.len();
         if left_out > 0 {
-            notes.push(format!("{left_out} more failures are not kept"));
+            let left_out = counted(left_out, "more failure is", "more failures are");
+            notes.push(format!("{left_out} not kept"));
         }
         Self { failures, notes, ..self }
     }

@@ -248,6 +248,7 @@ fn cleaned(repositories: usize) -> CleanupReport {
         tags: Vec::new(),
         digest: Digest::of(b"x"),
         line: None,
+        with: None,
         outcome: StepOutcome::Failed,
         reason: Some("ü".repeat(100_000)),
         bytes_freed: 0,

@@ -18,6 +18,7 @@ use super::readers::Readers;
 use super::{Filter, RunId, RunList, RunRecord, RunStart, read_last_runs, read_run, read_runs};
 use crate::state::jsonl::{Limits, Log};
 use crate::sync::ImageReport;
+use crate::text::counted;
 
 /// How many lines wait for the disk; after that, images are left out.
 const QUEUE: usize = 4096;
@@ -207,7 +208,8 @@ impl Shared {
     fn worked(&self) {
         if self.failing.lock().take().is_some() {
             let lost = self.lost.load(Ordering::Relaxed);
-            tracing::info!("the history can be written again; {lost} lines were lost until now");
+            let lost = counted(lost, "line was", "lines were");
+            tracing::info!("the history can be written again; {lost} lost until now");
         }
     }
 }

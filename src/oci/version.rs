@@ -1,5 +1,7 @@
 //! Tags read as versions, more leniently than semver 2.0 has it.
 
+use std::cmp::Ordering;
+
 use semver::{BuildMetadata, Prerelease, Version};
 
 use super::reference::Tag;
@@ -42,6 +44,43 @@ fn prerelease(text: &str) -> Option<Prerelease> {
     Prerelease::new(&identifiers.join(".")).ok().filter(|pre| !pre.is_empty())
 }
 
+/// The order in which people expect tags: names before versions, versions as versions, and numbers
+/// in names as numbers.
+pub fn order(a: &Tag, b: &Tag) -> Ordering {
+    let text = || natural(a.as_str(), b.as_str()).then_with(|| a.cmp(b));
+    match (parse(a), parse(b)) {
+        (Some(a), Some(b)) => a.cmp(&b).then_with(text),
+        (None, None) => text(),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    }
+}
+
+/// Compares numbers in texts as numbers.
+fn natural(a: &str, b: &str) -> Ordering {
+    let number = |text: &str| text.bytes().take_while(u8::is_ascii_digit).count();
+    let (mut a, mut b) = (a, b);
+    loop {
+        let lengths = (number(a), number(b));
+        let order = if let (1.., 1..) = lengths {
+            let ((first, rest), (second, other)) = (a.split_at(lengths.0), b.split_at(lengths.1));
+            (a, b) = (rest, other);
+            let [first, second] = [first, second].map(|number| number.trim_start_matches('0'));
+            first.len().cmp(&second.len()).then_with(|| first.cmp(second))
+        } else {
+            let (mut left, mut right) = (a.chars(), b.chars());
+            let (first, second) = (left.next(), right.next());
+            if first.is_none() && second.is_none() {
+                return Ordering::Equal;
+            }
+            (a, b) = (left.as_str(), right.as_str());
+            first.cmp(&second)
+        };
+        if order.is_ne() {
+            return order;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -77,7 +116,38 @@ mod tests {
         }
     }
 
+    #[test]
+    fn tags_stand_in_the_order_that_people_expect() {
+        let expected = [
+            "latest",
+            "main",
+            "pr-2",
+            "pr-010",
+            "pr-10",
+            "pr-10-b",
+            "1.2.0",
+            "1.9.0",
+            "v1.9.0",
+            "1.10.0-rc.1",
+            "1.10.0",
+        ];
+        let mut tags: Vec<Tag> = expected.iter().rev().map(|tag| tag.parse().unwrap()).collect();
+        tags.sort_by(order);
+        assert_eq!(tags.iter().map(Tag::as_str).collect::<Vec<_>>(), expected);
+    }
+
     proptest! {
+        #[test]
+        fn it_is_an_order(a in "[va0-2.-]{1,5}", b in "[va0-2.-]{1,5}", c in "[va0-2.-]{1,5}") {
+            let tags = [a, b, c].map(|text| text.parse::<Tag>());
+            let [Ok(a), Ok(b), Ok(c)] = tags else { return Ok(()) };
+            prop_assert_eq!(order(&a, &b), order(&b, &a).reverse());
+            prop_assert_eq!(order(&a, &b).is_eq(), a == b);
+            if order(&a, &b).is_le() && order(&b, &c).is_le() {
+                prop_assert!(order(&a, &c).is_le());
+            }
+        }
+
         /// Whatever semver itself accepts (and a tag can hold) means the same here.
         #[test]
         fn agrees_with_semver(text in "(0|[1-9][0-9]{0,3})\\.(0|[1-9][0-9]{0,3})\\.(0|[1-9][0-9]?)(-[0-9a-z.-]{1,8})?") {

@@ -86,6 +86,9 @@ pub struct StepReport {
     /// The line of the rule that asked for it; absent for what went with something else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub line: Option<String>,
+    /// What it belonged to and went with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub with: Option<Digest>,
     pub outcome: StepOutcome,
     /// Why it was not simply done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,7 +99,8 @@ pub struct StepReport {
 
 impl StepReport {
     pub fn of(step: &Step, outcome: StepOutcome, reason: Option<String>) -> Self {
-        let Step { action, digest, tags, line, bytes_freed, .. } = step.clone();
-        Self { action, tags, digest, line, outcome, reason, bytes_freed }
+        let Step { action, digest, tags, line, owners, bytes_freed, .. } = step.clone();
+        let with = owners.into_iter().next();
+        Self { action, tags, digest, line, with, outcome, reason, bytes_freed }
     }
 }

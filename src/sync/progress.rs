@@ -12,6 +12,7 @@ use super::{Keep, RunSpec};
 use crate::fair::{self, Pulse};
 use crate::repository::Failure;
 use crate::stop::StopSignal;
+use crate::text::counted;
 
 /// How far a run has come, for observers.
 #[derive(Debug, Default)]
@@ -168,7 +169,8 @@ impl<'a> Progress<'a> {
         if let Keep::First(most) = self.keep
             && left_out > 0
         {
-            report.notes.push(format!("{left_out} images beyond the first {most} are not listed"));
+            let left_out = counted(left_out, "image", "images");
+            report.notes.push(format!("not listed: {left_out} beyond the first {most}"));
         }
         report
     }
@@ -215,7 +217,7 @@ mod tests {
         for (keep, expected, note) in [
             (Keep::All, vec!["0", "a", "b", "c", "d", "e"], None),
             (Keep::First(6), vec!["0", "a", "b", "c", "d", "e"], None),
-            (Keep::First(2), vec!["d", "e"], Some("4 images beyond the first 2 are not listed")),
+            (Keep::First(2), vec!["d", "e"], Some("not listed: 4 images beyond the first 2")),
             (Keep::Failed(10), vec!["0", "b", "d"], None),
             (Keep::Failed(2), vec!["b", "d"], None),
         ] {

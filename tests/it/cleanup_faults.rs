@@ -347,7 +347,10 @@ async fn a_pattern_that_matches_every_repository_deletes_nothing() {
     tranship.succeed(["cleanup"]).await;
     let finished = apply(&tranship).await;
     assert_eq!(finished.code, Some(2), "{finished:?}");
-    assert!(finished.stderr.contains("every repository of a registry"), "{finished:?}");
+    assert!(
+        finished.stderr.contains("deletes in every repository of the registry"),
+        "{finished:?}"
+    );
     assert_eq!(registry.traffic().writes(), 0);
 }
 
@@ -417,8 +420,8 @@ async fn a_quarantine_lets_go_only_what_has_expired() {
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let document: Value = serde_json::from_str(&finished.stdout).unwrap();
     let notes = document["rules"][0]["notes"].to_string();
-    assert!(notes.contains("1 repositories are quarantines"), "{notes}");
-    assert!(notes.contains("1 copies in") && notes.contains("had expired"), "{notes}");
+    assert!(notes.contains("left alone: 1 repository that is a quarantine"), "{notes}");
+    assert!(notes.contains("expired and deleted: 1 copy in"), "{notes}");
     assert!(notes.contains("garbage-collect"), "{notes}");
     assert_eq!(registry.tag("quarantine/app", &past), None);
     assert!(registry.tag("quarantine/app", &future).is_some());

@@ -347,7 +347,7 @@ async fn story_18_the_only_tag_is_the_newest() {
         let planned = plan(&tranship).await;
         assert_eq!((&planned["steps"], &planned["tags"]), (&json!([]), &json!(1)), "{planned:#}");
         let text = tranship.succeed(["cleanup"]).await.stdout;
-        assert!(text.contains("0 of 1 tags"), "{text}");
+        assert!(text.contains("0 of 1 tag"), "{text}");
         applied(&tranship, 0).await;
         assert_eq!(registry.requests_since(mark).await.writes(), 0);
         // With a newer one it goes.

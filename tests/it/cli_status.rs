@@ -226,7 +226,7 @@ async fn a_terminal_gets_bars() {
     let output = tokio::time::timeout(LIMIT, output).await.unwrap().unwrap();
     let screen = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(screen.contains('\u{1b}'), "{screen:?}");
-    for expected in ["running 1", "slow:v1", "0 of 1 images", "] ", "RULE", "good"] {
+    for expected in ["running 1", "slow:v1", "0 of 1 image", "] ", "RULE", "good"] {
         assert!(screen.contains(expected), "no {expected} in {screen}");
     }
     // What is there is drawn anew, not again below.

@@ -13,6 +13,7 @@ mod cleanup_gathering;
 mod cleanup_in_use;
 mod cleanup_layouts;
 mod cleanup_stories;
+mod cleanup_words;
 mod cli_config;
 mod cli_copy;
 mod cli_delete;

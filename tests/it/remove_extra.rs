@@ -89,8 +89,8 @@ async fn what_is_gone_at_the_source_goes_at_the_target() {
     assert_eq!(asked.count_status("HEAD", Kind::Manifest, 404), 1, "asked for it by name: {asked}");
     assert_eq!(removed(&report), pairs(&[("v2", "removed")]));
     assert_eq!(report.rules().next().unwrap()["counts"]["removed"], 1);
-    assert!(report.words().contains("1 tags are not at the source"), "{}", report.words());
-    assert!(report.words().contains("they stay: theirs"), "{}", report.words());
+    assert!(report.words().contains("1 tag is not at the source"), "{}", report.words());
+    assert!(report.words().contains("left alone: theirs"), "{}", report.words());
     assert_eq!(pair.tags().await, ["theirs", "v1", "v3"]);
     let audit = pair.audit();
     for words in ["\"intent\"", "\"outcome\":\"deleted\"", "\"remove_extra\"", "\"rule\":\"r\""] {
@@ -138,7 +138,7 @@ async fn tags_that_others_have_moved_stay() {
     image("theirs").push(&pair.target, "mirror", "v2").await;
     let report = pair.mirror.sync().await;
     assert_eq!(removed(&report), []);
-    assert!(report.words().contains("they stay: v2"), "{}", report.words());
+    assert!(report.words().contains("left alone: v2"), "{}", report.words());
     assert_eq!(pair.tags().await, ["v1", "v2", "v3"]);
 }
 

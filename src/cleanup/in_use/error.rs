@@ -1,6 +1,7 @@
 //! Why it is not known what is in use, for the person who must mend that. With any of these,
 //! nothing is deleted.
 
+use crate::text::counted;
 use std::path::PathBuf;
 
 /// A source that cannot be had.
@@ -25,7 +26,8 @@ pub enum Problem {
     #[error("{input} {problem}")]
     Content { input: String, problem: Unreadable },
     #[error(
-        "lists nothing, although it listed {before} images before: if that is right, set allow_empty = true"
+        "lists nothing, although it listed {} before: if that is right, set allow_empty = true",
+        counted(*before, "image", "images")
     )]
     ListsNothing { before: u64 },
     /// Then nobody knows what could be rolled back to.

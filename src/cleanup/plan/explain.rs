@@ -1,5 +1,7 @@
 //! Why one tag or manifest stays or goes: every rule's answer, the clock, and what holds it.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -28,7 +30,7 @@ pub struct Explanation<'a> {
     pub rules: Vec<Answer<'a>>,
     /// What stands in the way, `as` plans name it.
     pub blockers: Vec<&'static str>,
-    /// Where it was seen in use.
+    /// Where it, or a part of it, was seen in use.
     pub in_use: Vec<&'a str>,
     /// The tags of the manifest.
     pub tags: Vec<&'a Tag>,
@@ -83,14 +85,8 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
         _ => loose_answers(plan, &ground, tag, node),
     };
     let digest = snapshot.digest(node);
-    let in_use = [&plan.in_use.digests, &plan.in_use.elsewhere];
-    let sources = in_use.into_iter().filter_map(|digests| digests.get(digest));
     let on_it = snapshot.tags().iter().filter(|row| row.node == node).map(|row| &row.name);
     let tags: Vec<&Tag> = on_it.collect();
-    let of_tags = tags.iter().filter_map(|tag| plan.in_use.tags.get(*tag));
-    let mut in_use: Vec<&str> = sources.chain(of_tags).flatten().map(String::as_str).collect();
-    in_use.sort_unstable();
-    in_use.dedup();
     let step = plan.steps.iter().find_map(|step| match step {
         PlannedStep::Delete { manifest, bytes } if *manifest == node => Some(*bytes),
         _ => None,
@@ -103,7 +99,7 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
         clock: Clock::from(verdicts.clock[node.at()]),
         rules,
         blockers: names(blockers),
-        in_use,
+        in_use: places(plan, node),
         tags,
         owners: {
             let owners = ground.owners.owners.row(node.at()).iter();
@@ -111,6 +107,25 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
         },
         bytes_freed: step.unwrap_or(0),
     })
+}
+
+/// Where a manifest and what it lists, however deep, were seen in use: a platform that runs also
+/// protects the index that lists it.
+fn places<'a>(plan: &Plan<'a>, node: Node) -> Vec<&'a str> {
+    let (snapshot, used) = (plan.snapshot, plan.in_use);
+    let mut parts = BTreeSet::from([node]);
+    let mut waiting = vec![node];
+    while let Some(node) = waiting.pop() {
+        waiting.extend(snapshot.children(node).filter(|child| parts.insert(*child)));
+    }
+    let digests = parts.iter().map(|part| snapshot.digest(*part));
+    let by_digest = digests.flat_map(|digest| {
+        [&used.digests, &used.elsewhere].into_iter().filter_map(move |known| known.get(digest))
+    });
+    let rows = snapshot.tags().iter().filter(|row| parts.contains(&row.node));
+    let by_tag = rows.filter_map(|row| used.tags.get(&row.name));
+    let places: BTreeSet<&str> = by_digest.chain(by_tag).flatten().map(String::as_str).collect();
+    places.into_iter().collect()
 }
 
 /// Every rule about tags, on one of them.

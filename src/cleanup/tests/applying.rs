@@ -14,7 +14,7 @@ use super::world::{World, days_ago, now};
 use crate::cleanup::observe::{Observation, ObserveOptions, RepositoryContext};
 use crate::cleanup::quarantine::Quarantine;
 use crate::cleanup::recheck::Rechecker;
-use crate::cleanup::restore::{Wanted, choose, restorable};
+use crate::cleanup::restore::{Wanted, choose, deleted};
 use crate::cleanup::{InUse, PlannedStep, TagFate, TagRemover, plan};
 use crate::config::policy::{ClockSource, Doomed, MaxDelete, Policy};
 use crate::fair::Flow;
@@ -381,7 +381,7 @@ proptest! {
             let quarantine = Registry::new("quarantine.example.com/acme/app", World::new());
             scene.run(|_| {}, Some(&quarantine)).await;
             let after = scene.registry.world();
-            let all = restorable(scene.folder.path(), now()).unwrap();
+            let all = deleted(scene.folder.path(), now()).unwrap().restorable;
             let chosen = choose(&all, &Wanted::default());
             let kept = quarantine.world();
             for (digest, item) in &world.items {

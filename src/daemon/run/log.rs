@@ -9,6 +9,7 @@ use crate::history::{RunId, RunOutcome, RunRecord, RunStart, StepCounts};
 use crate::removal::{StepOutcome, StepReport};
 use crate::repository::Failure;
 use crate::sync::{Action, Counts, ImageReport, RuleReport};
+use crate::text::counted;
 use crate::trace;
 
 /// Logs the same fields at the first level if something is wrong, else at the second.
@@ -66,7 +67,10 @@ pub(super) fn sync_ends(record: &RunRecord, report: &RuleReport, span: &Span) {
     span.record("bytes", bytes);
     if record.outcome == RunOutcome::Failed {
         let first = report.failures.first().map(ToString::to_string);
-        trace::failed(span, first.unwrap_or_else(|| format!("{failed} images failed")));
+        trace::failed(
+            span,
+            first.unwrap_or_else(|| format!("{} failed", counted(failed, "image", "images"))),
+        );
     }
 }
 
@@ -93,7 +97,8 @@ pub(super) fn cleanup_ends(record: &RunRecord, report: &CleanupReport, span: &Sp
     span.record("bytes", bytes);
     if record.outcome == RunOutcome::Failed {
         let first = record.failures.first().map(ToString::to_string);
-        let left_out = || format!("{incomplete} repositories could not be read");
+        let left_out =
+            || format!("{} could not be read", counted(incomplete, "repository", "repositories"));
         trace::failed(span, first.unwrap_or_else(left_out));
     }
 }
@@ -122,7 +127,7 @@ fn repository(record: &RunRecord, one: &RepositoryReport) {
 }
 
 fn deletion(rule: &str, run: &str, one: &RepositoryReport, step: &StepReport) {
-    let StepReport { action, tags, digest, line, outcome, reason, bytes_freed } = step;
+    let StepReport { action, tags, digest, line, outcome, reason, bytes_freed, .. } = step;
     let repository = one.repository.as_str();
     let tags = tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
     log_if!(

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::SignedDuration;
 
 use super::world::{Way, World, cleanup_rule, pass, rule};
+use crate::alerts::Alert;
 use crate::cleanup::{Planned, RepositoryReport};
+use crate::config::AlertKind;
 use crate::config::RuleKind;
 use crate::config::cleanup::Mode;
 use crate::history::{Cause, RunOutcome};
@@ -20,6 +22,7 @@ fn repository(refused: &[&str], limited: bool, outcomes: &[StepOutcome]) -> Repo
         tags: Vec::new(),
         digest: Digest::of(b"x"),
         line: Some("pr".to_owned()),
+        with: None,
         outcome: *outcome,
         reason: Some("503".to_owned()),
         bytes_freed: 0,
@@ -194,4 +197,21 @@ async fn a_rule_may_become_one_of_another_kind() {
     assert!(world.rule("r").last_run.unwrap().cleanup.is_some());
     assert_eq!(world.metric("tranship_cleanup_repositories{rule=\"r\""), 0.0);
     world.stop().await;
+}
+
+/// With its reason, once, and in the notification too.
+#[tokio::test(start_paused = true)]
+async fn what_was_not_done_is_told() {
+    let world = World::started("2026-05-01T00:00:00Z", &cleanup_rule("old", NIGHTLY)).await;
+    let not_done = [StepOutcome::Deleted, StepOutcome::NotDone, StepOutcome::NotDone];
+    world.runs.clean(&[repository(&[], false, &not_done)]);
+    world.ask("old").await;
+    pass(5).await;
+    let record = world.rule("old").last_run.unwrap();
+    let words: Vec<String> = record.failures.iter().map(ToString::to_string).collect();
+    let expected = "failed to clean up target.test/old: 2 steps were not done: 503";
+    assert_eq!(words, [expected]);
+    let alert = Alert::of_run(AlertKind::Failure, &record, &[]);
+    assert_eq!(alert.summary, format!("rule `old` fails: {expected}"));
+    assert_eq!(alert.details, [expected]);
 }

@@ -17,6 +17,7 @@ use crate::sync::Mode;
 use crate::sync::extra::{self, Extra};
 use crate::sync::progress::Progress;
 use crate::sync::report::{Removed, WhatBecame};
+use crate::text::counted;
 
 /// So many tags that stay are named.
 const NAMED: usize = 5;
@@ -216,10 +217,10 @@ fn strange(name: &str, tags: &[Tag]) -> String {
     let mut names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
     names.sort_unstable();
     let more = if names.len() > NAMED { ", …" } else { "" };
-    let count = names.len();
+    let count = counted(names.len(), "tag is", "tags are");
     names.truncate(NAMED);
     format!(
-        "{name}: {count} tags are not at the source and not known to come from there; they stay: {}{more}",
+        "{name}: {count} not at the source and not known to come from there; left alone: {}{more}",
         names.join(", ")
     )
 }
