@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use super::{Handle, Stopping};
-use crate::config::{EventFormat, EventSource};
+use crate::config::EventSource;
 use crate::events::{self, Forged};
 use crate::metrics::EventOutcome;
 
@@ -76,10 +76,8 @@ impl Handle {
             source: source.clone(),
             secret: engine.event_secrets.get(name).cloned(),
         };
-        // A signature is about the body.
-        if source.format != EventFormat::Ghcr {
-            intake.check(headers, query, b"")?;
-        }
+        intake
+            .believe(|secret| events::authenticate_head(source.format, secret, headers, query))?;
         Ok(intake)
     }
 }
@@ -95,7 +93,8 @@ impl Intake {
         query: Option<&str>,
         body: &[u8],
     ) -> Result<EventsAccepted, EventRefusal> {
-        self.check(headers, query, body)?;
+        let format = self.source.format;
+        self.believe(|secret| events::authenticate(format, secret, headers, query, body))?;
         let shared = &self.daemon.0;
         let metrics = shared.parts.metrics.daemon();
         let source = self.name.as_str();
@@ -119,15 +118,14 @@ impl Intake {
         Ok(EventsAccepted { accepted, ignored: all - accepted })
     }
 
-    fn check(
+    /// Refuses what is forged, if the source has a secret.
+    fn believe(
         &self,
-        headers: &HeaderMap,
-        query: Option<&str>,
-        body: &[u8],
+        check: impl FnOnce(&SecretString) -> Result<(), Forged>,
     ) -> Result<(), EventRefusal> {
-        let (source, format) = (self.name.as_str(), self.source.format);
+        let source = self.name.as_str();
         let Some(secret) = &self.secret else { return Ok(()) };
-        events::authenticate(format, secret, headers, query, body).map_err(|forged: Forged| {
+        check(secret).map_err(|forged| {
             let shared = &self.daemon.0;
             shared.parts.metrics.daemon().event(source, EventOutcome::Forged);
             if let Some(before) = shared.refusals.tell(source, Instant::now()) {

@@ -62,13 +62,35 @@ pub fn authenticate(
     if carries(authorization.as_bytes(), secret) { Ok(()) } else { Err(Forged::Secret) }
 }
 
-fn verify_signature(secret: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), Forged> {
+/// As [`authenticate`], as far as it can be told before the body has come: a signature has to be there.
+///
+/// # Errors
+/// When the secret is missing or wrong, or the signature is missing or none.
+pub fn authenticate_head(
+    format: EventFormat,
+    secret: &SecretString,
+    headers: &HeaderMap,
+    query: Option<&str>,
+) -> Result<(), Forged> {
+    match format {
+        EventFormat::Ghcr => signature(headers).map(|_| ()),
+        _ => authenticate(format, secret, headers, query, b""),
+    }
+}
+
+/// The signature that a message shows.
+fn signature(headers: &HeaderMap) -> Result<Digest, Forged> {
     let signature = headers.get("x-hub-signature-256").ok_or(Forged::Unsigned)?;
     // `sha256=<hex>` is a digest but for one character, and is read as strictly.
     let signature = signature.to_str().unwrap_or_default().replacen('=', ":", 1);
-    let Ok(signature @ Digest::Sha256(_)) = signature.parse::<Digest>() else {
-        return Err(Forged::Signature);
-    };
+    match signature.parse() {
+        Ok(signature @ Digest::Sha256(_)) => Ok(signature),
+        _ => Err(Forged::Signature),
+    }
+}
+
+fn verify_signature(secret: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), Forged> {
+    let signature = signature(headers)?;
     // HMAC has no wrong length of key (RFC 2104 §2), so the error cannot come.
     let mut mac =
         Hmac::<Sha256>::new_from_slice(secret.as_bytes()).map_err(|_| Forged::Signature)?;

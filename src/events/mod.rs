@@ -22,7 +22,7 @@ mod zot;
 use http::HeaderMap;
 use jiff::Timestamp;
 
-pub use authenticate::{Forged, authenticate};
+pub use authenticate::{Forged, authenticate, authenticate_head};
 pub use refusal::Refusal;
 
 use crate::config::EventFormat;

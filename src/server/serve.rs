@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,7 +11,9 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
+use http::Request;
 use http_body::{Frame, SizeHint};
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -21,6 +24,10 @@ use tokio::task::JoinSet;
 use tokio_io_timeout::TimeoutStream;
 
 use super::connection_limit::{Busy, Connections};
+
+/// The address that a request comes from: an extension of each request.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer(pub IpAddr);
 
 /// Limits on what the clients of a server may use.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +83,7 @@ pub async fn serve(
     let open = Connections::default();
     let mut shutdown = std::pin::pin!(shutdown);
     loop {
-        let stream = tokio::select! {
+        let (stream, from) = tokio::select! {
             biased;
             () = &mut shutdown => break,
             Some(_) = connections.join_next() => continue,
@@ -92,7 +99,8 @@ pub async fn serve(
         let opened = open.join();
         let id = opened.id();
         let service = TowerToHyperService::new(router.clone());
-        let service = hyper::service::service_fn(move |request| {
+        let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(Peer(from));
             // Until the answer's last byte has been handed over.
             let (_busy, answer) = (opened.busy(), service.call(request));
             async move { Ok::<_, Infallible>(answer.await?.map(|body| Watched { body, _busy })) }
@@ -139,15 +147,15 @@ impl http_body::Body for Watched {
     }
 }
 
-async fn accept(listener: &TcpListener) -> TcpStream {
+async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, from)) => {
                 // Answers are small or sent in large chunks: to wait for more delays them.
                 if let Err(error) = stream.set_nodelay(true) {
                     tracing::debug!(%error, "a connection keeps its delay");
                 }
-                return stream;
+                return (stream, from.ip());
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be taken");

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::daemon_events_told::{SECRET, signature};
 use crate::support::daemon::Answer;
 use crate::support::openapi::Document;
 use crate::support::{Daemon, Tranship};
@@ -71,7 +72,7 @@ async fn slow_clients_are_not_waited_for() {
     let daemon = Arc::new(daemon().await);
     let post = "POST /api/v1/events/hub HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer t0ken\r\n\
                 Content-Length: 1000\r\n\r\n";
-    // More than bodies have places.
+    // More than a source has places for bodies.
     let bodies = (0..80).map(|_| drip(&daemon, post));
     let head = drip(&daemon, "GET /healthz HTTP/1.1\r\nHost: ");
     let probes = async {
@@ -87,13 +88,39 @@ async fn slow_clients_are_not_waited_for() {
         bodies.iter().filter(move |(answer, _)| answer.starts_with(&status)).collect::<Vec<_>>()
     };
     let (late, crowded) = (with("408"), with("503"));
-    assert_eq!((late.len(), crowded.len()), (64, 16), "{bodies:?}");
+    assert_eq!((late.len(), crowded.len()), (16, 64), "{bodies:?}");
     for (answer, patience) in late {
         assert!(answer.contains("application/problem+json"), "{answer}");
         assert!(*patience < Duration::from_secs(30), "{patience:?}");
     }
     for (answer, _) in crowded {
         assert!(answer.to_lowercase().contains("\r\nretry-after: 1\r\n"), "{answer}");
+    }
+}
+
+/// A signature can be judged only when its body has come.
+#[tokio::test]
+async fn slow_strangers_keep_no_honest_sender_out() {
+    let home = Tranship::new();
+    home.write("secret", SECRET);
+    let text = "[events.github]\nformat = \"ghcr\"\nregistry = \"ghcr.io\"\n\
+                secret = { file = \"secret\" }\n";
+    let daemon = Daemon::start_in(home, text).await;
+    let head = "POST /api/v1/events/github HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n";
+    // Who does not even show a signature is not listened to.
+    let answer = rest(&mut send(&daemon, &format!("{head}\r\n")).await).await;
+    assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
+    let forged = format!("{head}X-Hub-Signature-256: sha256={}\r\n\r\n{{", "0".repeat(64));
+    let mut strangers = Vec::new();
+    for _ in 0..200 {
+        strangers.push(send(&daemon, &forged).await);
+        if strangers.len() % 20 == 0 {
+            let body = r#"{"zen":"Speak like a human."}"#;
+            let signed = signature(body);
+            let headers = [("x-github-event", "ping"), ("x-hub-signature-256", &*signed)];
+            let answer = daemon.post_with("/api/v1/events/github", &headers, body).await;
+            assert_eq!(answer.status, 202, "{answer:?}");
+        }
     }
 }
 
@@ -169,7 +196,7 @@ async fn too_many_requests_are_refused_and_nobody_else() {
     assert_eq!(count(401) + count(429), 400);
     let right = [("authorization", "Bearer t0ken")];
     assert_eq!(daemon.post_with("/api/v1/reload", &right, "").await.status, 200);
-    for path in ["/api/v1/status", "/readyz"] {
+    for path in ["/api/v1/status", "/metrics"] {
         let answers = burst(&daemon, path, 1_000).await;
         let refused: Vec<_> = answers.iter().filter(|answer| answer.status == 429).collect();
         assert!(!refused.is_empty(), "{path}");
@@ -177,8 +204,10 @@ async fn too_many_requests_are_refused_and_nobody_else() {
         document.check("GET", path, refused[0]);
         assert!(answers.iter().all(|answer| [200, 429].contains(&answer.status)), "{path}");
     }
-    let alive = burst(&daemon, "/healthz", 1_000).await;
-    assert!(alive.iter().all(|answer| answer.status == 200));
+    for path in ["/healthz", "/readyz"] {
+        let alive = burst(&daemon, path, 1_000).await;
+        assert!(alive.iter().all(|answer| answer.status == 200), "{path}");
+    }
     // Events have a rate of their own: forged ones use up nobody else's.
     let message = daemon.post_with("/api/v1/events/hub", &right, r#"{"events":[]}"#).await;
     document.check("POST", EVENTS, &message);

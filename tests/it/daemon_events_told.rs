@@ -8,7 +8,7 @@ use crate::daemon_events::{LIMIT, envelope};
 use crate::support::bench::{registry, rule};
 use crate::support::{Daemon, Family, Image, Place, Samples, Scripted, eventually};
 
-const SECRET: &str = "It's a Secret to Everybody";
+pub const SECRET: &str = "It's a Secret to Everybody";
 const DIGEST: &str = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a";
 /// The secret in an address.
 const QUERY: &str = "?token=It%27s%20a+Secret%20to%20Everybody";
@@ -61,7 +61,7 @@ impl Site {
 }
 
 /// As GitHub signs.
-fn signature(body: &str) -> String {
+pub fn signature(body: &str) -> String {
     let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
     let tag = ring::hmac::sign(&key, body.as_bytes());
     let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();

@@ -18,7 +18,7 @@ use crate::server::pages;
 pub(super) enum Access {
     /// Everybody who reaches the address, as often as they like: it costs nothing.
     Free,
-    /// Everybody who reaches the address: probes and scrapers.
+    /// Everybody who reaches the address: scrapers.
     Open,
     /// Everybody on this machine; elsewhere clients with the token.
     Read,

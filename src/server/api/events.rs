@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use http::StatusCode;
@@ -10,6 +11,7 @@ use super::access::Access;
 use super::endpoint::{Body, Endpoint, json as schema};
 use super::{Api, Problem, json_with, path::Name};
 use crate::daemon::{EventRefusal, EventsAccepted};
+use crate::server::serve::Peer;
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -35,12 +37,13 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 async fn receive(
     State(api): State<Arc<Api>>,
     Name(source): Name,
+    Extension(Peer(from)): Extension<Peer>,
     request: Request,
 ) -> Result<Response, Problem> {
     let (head, body) = request.into_parts();
     let (headers, query) = (&head.headers, head.uri.query());
     let intake = api.daemon.intake(&source, headers, query).map_err(refused)?;
-    let body = api.limits.body(body).await?;
+    let body = api.receiving.body(&source, from, body).await?;
     let accepted = intake.take(headers, query, &body).await.map_err(refused)?;
     Ok(json_with(StatusCode::ACCEPTED, &accepted))
 }

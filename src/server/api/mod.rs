@@ -1,7 +1,7 @@
 //! The daemon over HTTP: health, metrics, and what it did, does and will do.
 //!
 //! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
-//! - `access`: who may ask what. `limit`: how much. `path`: names in addresses. `problem`: refusals.
+//! - `access`: who may ask what. `limit`: how often. `receiving`: bodies of messages. `path`: names in addresses. `problem`: refusals.
 //!   `access_log`: what was asked.
 //! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
 //!
@@ -14,29 +14,33 @@ mod events;
 mod limit;
 mod path;
 mod problem;
+mod receiving;
 mod rules;
 mod runs;
 mod state;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::middleware::from_fn;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
 use super::Bounds;
 use crate::daemon::Handle;
+use crate::daemon::view::Readiness;
 use crate::text::inert_json;
 use access::Access;
 use endpoint::{Body, Endpoint};
 use limit::Limits;
 pub use problem::Problem;
+use receiving::Receiving;
 pub use runs::MAX_RUNS;
 
 /// Plans being made at once: each reads from registries what a run would.
@@ -46,6 +50,8 @@ const PLANS: usize = 2;
 struct Api {
     daemon: Handle,
     limits: Limits,
+    receiving: Receiving,
+    readiness: Mutex<Option<(Instant, Readiness)>>,
     plans: Semaphore,
     document: Value,
 }
@@ -64,8 +70,14 @@ pub const BOUNDS: Bounds = Bounds {
 pub fn router(daemon: Handle) -> Router {
     let endpoints = endpoints();
     let document = endpoint::document(&endpoints);
-    let api =
-        Arc::new(Api { daemon, limits: Limits::new(), plans: Semaphore::new(PLANS), document });
+    let api = Arc::new(Api {
+        daemon,
+        limits: Limits::new(),
+        receiving: Receiving::default(),
+        readiness: Mutex::default(),
+        plans: Semaphore::new(PLANS),
+        document,
+    });
     endpoint::router(endpoints, &api)
         .fallback(async || Problem::not_found("there is nothing here: see /api/v1/openapi.json"))
         .method_not_allowed_fallback(async || {

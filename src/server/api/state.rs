@@ -1,6 +1,7 @@
 //! The daemon as a whole: health, metrics, status, configuration, registries, transfers.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -13,12 +14,15 @@ use crate::daemon::ReloadError;
 use crate::daemon::view::{Readiness, RegistryStatus, Status, Transfer};
 use crate::metrics;
 
+/// How long it is good enough to know whether the daemon is ready.
+const VERDICT_LASTS: Duration = Duration::from_millis(200);
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get("/healthz", Access::Free, async || "ok\n")
             .summary("Check that the process works")
             .answer(200, "It is", Body::Text("text/plain")),
-        Endpoint::get("/readyz", Access::Open, ready)
+        Endpoint::get("/readyz", Access::Free, ready)
             .summary("Check that the daemon is ready, and if not, why")
             .answer(200, "It does", schema::<Readiness>())
             .answer(503, "It does not", schema::<Readiness>()),
@@ -56,7 +60,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 }
 
 async fn ready(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
-    let mut readiness = api.daemon.readiness();
+    let mut readiness = verdict(&api);
     if !may_read(&api, &headers) {
         // Probes only want the status; paths and errors are nobody else's business.
         for check in &mut readiness.checks {
@@ -65,6 +69,20 @@ async fn ready(State(api): State<Arc<Api>>, headers: HeaderMap) -> Response {
     }
     let status = if readiness.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_with(status, &readiness)
+}
+
+/// What was found out a moment ago, so that a flood of probes costs nothing and nobody's probe
+/// has to be refused.
+fn verdict(api: &Api) -> Readiness {
+    let mut last = api.readiness.lock();
+    match &*last {
+        Some((at, readiness)) if at.elapsed() < VERDICT_LASTS => readiness.clone(),
+        _ => {
+            let readiness = api.daemon.readiness();
+            *last = Some((Instant::now(), readiness.clone()));
+            readiness
+        }
+    }
 }
 
 async fn render(State(api): State<Arc<Api>>) -> Result<impl IntoResponse, Problem> {
