@@ -242,6 +242,11 @@ impl Manifest {
         }
     }
 
+    /// Whether some of its layers are stored elsewhere.
+    pub fn has_foreign_layers(&self) -> bool {
+        self.blobs().iter().any(|blob| media_type::is_nondistributable(&blob.media_type))
+    }
+
     /// The same index with only those children for which `keep` answers yes by position.
     ///
     /// Everything else stays as it was, byte for byte within each kept entry; only white space

@@ -56,6 +56,8 @@ pub(super) struct Call<'a> {
     pub limit: usize,
     /// How long its answer may take, where that is more than the idle time-out.
     pub patience: Option<Duration>,
+    /// An internal server error is the answer to what is sent: it would come again.
+    pub error_is_final: bool,
 }
 
 impl Call<'_> {

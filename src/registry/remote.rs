@@ -296,6 +296,8 @@ impl Repository for RemoteRepository {
         })?;
         call = call.header(CONTENT_TYPE, content_type);
         call.body = manifest.raw.clone();
+        // distribution answers so if it does not allow the addresses of foreign layers.
+        call.error_is_final = manifest.has_foreign_layers();
         let answer = self.send(&call).await?;
         if !answer.status.is_success() {
             return Err(call.refused(&answer));

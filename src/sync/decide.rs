@@ -11,6 +11,8 @@ pub enum AtTarget {
     Vouched,
     Lacks,
     Has(Digest),
+    /// It does not let the tag be read, but may let it be put.
+    Unreadable,
 }
 
 /// What is to be done.
@@ -74,6 +76,8 @@ pub fn decide(known: &Known<'_>, target: &AtTarget, on_conflict: OnConflict) -> 
             Verdict::Copy("the source has moved")
         }
         AtTarget::Vouched => Verdict::Ask,
+        AtTarget::Unreadable if current => Verdict::InStep,
+        AtTarget::Unreadable => Verdict::Copy("the target does not let it be read"),
         AtTarget::Lacks if known.is_withdrawn() => Verdict::Withhold,
         AtTarget::Lacks => Verdict::Copy("the target lacks it"),
         AtTarget::Has(found) => {

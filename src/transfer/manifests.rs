@@ -131,7 +131,7 @@ impl ManifestWriter<'_> {
                 return Some(stored);
             }
             Err(error) if optional && is_unwanted(&error) => target.refuse(error),
-            Err(error) => target.fail(error),
+            Err(error) => target.fail(explained(error, manifest)),
         }
         None
     }
@@ -209,4 +209,28 @@ fn is_unwanted(error: &Error) -> bool {
             | ErrorKind::MissingParts
             | ErrorKind::Immutable
     )
+}
+
+/// The error of a manifest that was refused, with the likely reason where the registry does not say it.
+fn explained(error: Error, manifest: &Manifest) -> Error {
+    let Cause::Refused { kind, status, message } = error.cause() else { return error };
+    let is_unclear = matches!(
+        kind,
+        ErrorKind::Unavailable
+            | ErrorKind::Invalid
+            | ErrorKind::Unwanted
+            | ErrorKind::Refused
+            // It is the foreign layer that is unknown.
+            | ErrorKind::MissingParts
+    );
+    if !is_unclear || !manifest.has_foreign_layers() {
+        return error;
+    }
+    let message = format!(
+        "{message}; the likely reason are its foreign layers, which are stored elsewhere: \
+         distribution accepts them only if `validation.manifests.urls.allow` in its configuration \
+         matches their addresses"
+    );
+    let cause = Cause::Refused { kind: *kind, status: status.clone(), message };
+    Error::new(error.step(), error.subject(), cause).after(error.attempts())
 }

@@ -256,3 +256,45 @@ async fn answers_that_were_compressed_unasked_are_unpacked() {
         .words();
     assert!(words.contains("larger than 4194304 bytes"), "{words}");
 }
+
+/// The registry only says that something went wrong.
+#[tokio::test]
+async fn the_refusal_of_foreign_layers_is_explained() {
+    let (source, target) = tokio::join!(with_foreign_layers(), DockerRegistry::start());
+    Image::foreign_layer("windows", FOREIGN).push(&source, "app", "v1").await;
+    let mirror = Mirror::new().http(&source).http(&target).rule(
+        "r",
+        &format!("source = \"{}/app\"\ntarget = \"{}/app\"", source.host(), target.host()),
+    );
+    let mark = target.mark().await;
+    let words = mirror.fail().await.words();
+    assert!(words.contains("foreign layers") && words.contains("urls.allow"), "{words}");
+    // Once more after every blob was looked at again, because the answer names one.
+    assert_eq!(target.requests_since(mark).await.count("PUT", Kind::Manifest), 2);
+}
+
+/// Policies about vulnerabilities, for example, forbid to pull what may be pushed.
+#[tokio::test]
+async fn what_may_not_be_read_at_the_target_can_be_put() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    let image = Image::single(Family::Oci, "app", &[300]);
+    image.push(&source, "app", "v1").await;
+    Image::single(Family::Oci, "old", &[300]).push(&target, "app", "v1").await;
+    let policy = Fault::status(412).error("PROJECTPOLICYVIOLATION", "current image is vulnerable");
+    for method in ["HEAD", "GET"] {
+        target.on(method, Kind::Manifest).containing("manifests/v1").fail(policy.clone());
+    }
+    let rule = |more: &str| {
+        format!("source = \"{}/app\"\ntarget = \"{}/app\"\n{more}", source.host(), target.host())
+    };
+    let mirror = Mirror::new().http(&source).http(&target).rule("r", &rule("recheck = \"0s\""));
+    mirror.sync().await.assert_copied(1, 0);
+    assert_eq!(target.tag("app", "v1"), Some(image.digest.clone()));
+    // The state vouches for it, since nothing else can.
+    mirror.sync().await.assert_copied(0, 1);
+    // Whose tag it is matters to this rule, and cannot be told.
+    let mirror = mirror.rule("r", &rule("recheck = \"0s\"\non_conflict = \"fail\""));
+    std::fs::remove_dir_all(mirror.state()).unwrap();
+    let words = mirror.fail().await.words();
+    assert!(words.contains("current image is vulnerable"), "{words}");
+}

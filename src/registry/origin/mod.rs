@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use reqwest::Response;
 use tokio::time::Instant;
 use url::Url;
@@ -177,6 +177,7 @@ impl Origin {
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
             patience: None,
+            error_is_final: false,
         }
     }
 
@@ -231,7 +232,11 @@ impl Origin {
             }
         };
         let (policy, random) = (&self.settings.policy, (self.settings.jitter)());
-        let decision = if call.operation.is_deletion() {
+        let is_final = call.error_is_final
+            && matches!(failure, Failure::Status(StatusCode::INTERNAL_SERVER_ERROR, _));
+        let decision = if is_final {
+            None
+        } else if call.operation.is_deletion() {
             policy.decide_deletion(tries.made, failure, tries.began.elapsed(), random)
         } else {
             policy.decide(tries.made, failure, random)

@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 
 use super::{Goal, Item, Need, Pair};
-use crate::config::IndexMode;
+use crate::config::{IndexMode, OnConflict};
 use crate::oci::{Digest, media_type};
-use crate::repository::{Cause, Error, Placement, Reference, Resolved, Result};
+use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Resolved, Result};
 use crate::state::{TagKey, TagState, Withdrawn};
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
 use crate::sync::progress::Progress;
@@ -212,7 +212,7 @@ impl Pair<'_> {
                 self.forget_withdrawn(item, goal);
                 Some(digest.clone())
             }
-            AtTarget::Vouched | AtTarget::Lacks => None,
+            AtTarget::Vouched | AtTarget::Lacks | AtTarget::Unreadable => None,
         };
         match verdict {
             Verdict::Copy(reason) => {
@@ -257,8 +257,18 @@ impl Pair<'_> {
             Placement::Tag(tag) => Reference::Tag(tag.clone()),
             Placement::Digest | Placement::Part => item.reference.clone(),
         };
-        let resolved = goal.repository.resolve(&reference).await?;
-        Ok(resolved.map_or(AtTarget::Lacks, |resolved| AtTarget::Has(resolved.digest)))
+        match goal.repository.resolve(&reference).await {
+            Ok(None) => Ok(AtTarget::Lacks),
+            Ok(Some(resolved)) => Ok(AtTarget::Has(resolved.digest)),
+            // Policies about vulnerabilities and credentials that may only push forbid it.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::Policy | ErrorKind::Denied)
+                    && self.rule.on_conflict == OnConflict::Overwrite =>
+            {
+                Ok(AtTarget::Unreadable)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// The image itself is in step. What refers to it may not be. `current`: what the target was
