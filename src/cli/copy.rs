@@ -27,8 +27,11 @@ use crate::transfer::{Options, TransferTotals};
 /// by its digest.
 ///
 /// SOURCE and TARGET are one of: HOST/REPOSITORY[:TAG][@DIGEST] for a registry (the default HOST is
-/// docker.io; a leading docker:// is accepted), oci:DIR[:TAG] for an OCI image layout,
-/// oci-archive:FILE[:TAG] for a layout in a tar file. A target archive is replaced.
+/// docker.io; a leading docker:// is accepted), oci:DIR[:TAG][@DIGEST] for an OCI image layout,
+/// oci-archive:FILE[:TAG][@DIGEST] for a layout in a tar file. A target archive is replaced.
+///
+/// If images of several repositories in a layout or archive have the same tag, name the SOURCE in full,
+/// as in oci:DIR:docker.io/library/alpine:3.22, or by its digest.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -66,7 +66,8 @@ pub use exit::Exit;
     version,
     max_term_width = 100,
     after_help = "\
-Images are written HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG].
+Images are written HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG][@DIGEST] or
+oci-archive:FILE[:TAG][@DIGEST].
 Run `tranship COMMAND --help` for details and examples."
 )]
 pub struct Cli {

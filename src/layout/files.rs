@@ -24,7 +24,7 @@ pub(super) const FRESH: Duration = Duration::from_secs(60);
 pub(super) const MAX_INDEX_BYTES: u64 = 256 << 20;
 
 /// What makes a folder a layout, and what stands in it (image-spec image-layout.md).
-pub(super) const MARKER: &str = "oci-layout";
+pub(crate) const MARKER: &str = "oci-layout";
 pub(super) const INDEX: &str = "index.json";
 pub(super) const BLOBS: &str = "blobs";
 

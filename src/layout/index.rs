@@ -7,10 +7,12 @@ use std::sync::OnceLock;
 use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::oci::{Descriptor, Digest, Tag, media_type};
+use crate::oci::{Descriptor, Digest, ImageReference, Tag, media_type};
 
 /// The annotation that holds an entry's tag (image-spec annotations.md).
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// The annotation in which containerd and docker write the full name beside the tag.
+const FULL_NAME: &str = "io.containerd.image.name";
 
 #[derive(Debug, Clone)]
 pub(super) struct Index {
@@ -54,7 +56,9 @@ pub(super) struct Entry {
     pub digest: Option<Digest>,
     pub media_type: Option<String>,
     ref_name: Option<String>,
-    /// The tag in `ref_name`, if it has one.
+    /// The name with its repository, such as `docker.io/library/alpine:3.22`, if it is known.
+    pub full_name: Option<String>,
+    /// The tag in its names, if there is one.
     pub tag: Option<Tag>,
     /// Why the entry is not understood in full, if it is not.
     pub problem: Option<String>,
@@ -65,11 +69,14 @@ impl Entry {
         let value: Value = serde_json::from_str(raw.get()).unwrap_or_default();
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let ref_name = text(&value["annotations"][REF_NAME]);
+        let of_containerd = text(&value["annotations"][FULL_NAME]);
         let digest = match value["digest"].as_str() {
             Some(digest) => digest.parse::<Digest>().map_err(|error| error.to_string()),
             None => Err("it has no digest".to_owned()),
         };
-        let tag = ref_name.as_deref().and_then(tag_of);
+        let tag = ref_name.as_deref().or(of_containerd.as_deref()).and_then(tag_of);
+        let full_name = of_containerd.or_else(|| ref_name.clone());
+        let full_name = full_name.filter(|name| name.parse::<Tag>().is_err());
         let odd = |value: &Value| !value.is_null() && !value.is_string();
         let problem = match (&digest, &ref_name, &tag) {
             (Err(why), ..) => Some(why.clone()),
@@ -83,7 +90,7 @@ impl Entry {
             _ => None,
         };
         let media_type = text(&value["mediaType"]);
-        Self { raw, digest: digest.ok(), media_type, ref_name, tag, problem }
+        Self { raw, digest: digest.ok(), media_type, ref_name, full_name, tag, problem }
     }
 
     fn new(descriptor: &Descriptor, tag: Option<&Tag>) -> serde_json::Result<Self> {
@@ -91,6 +98,16 @@ impl Entry {
         descriptor.annotations =
             tag.map(|tag| BTreeMap::from([(REF_NAME.to_owned(), tag.to_string())]));
         to_raw_value(&descriptor).map(Self::read)
+    }
+
+    /// The full name, or else the digest: what tells it from others with the same tag.
+    fn address(&self, names: &[&Self]) -> Option<String> {
+        let alone = |name: &&String| {
+            let same = names.iter().filter(|other| other.full_name.as_ref() == Some(name));
+            same.count() == 1
+        };
+        let digest = || self.digest.as_ref().map(|digest| format!("@{digest}"));
+        self.full_name.as_ref().filter(alone).map(|name| format!(":{name}")).or_else(digest)
     }
 
     fn is_named(&self, tag: &Tag) -> bool {
@@ -153,6 +170,49 @@ impl Index {
         (entry.tag.as_ref() == Some(tag)).then_some(entry)
     }
 
+    /// How entries that a tag may mean are told apart, behind the name of the layout: by `:full/name:tag`
+    /// or by `@digest`. Empty if it means one image.
+    pub fn meanings(&self, tag: &Tag) -> Vec<String> {
+        let Some(first) = self.by_tag(tag) else { return Vec::new() };
+        let is_bare = first.is_named(tag);
+        let like_it = |entry: &&Entry| {
+            entry.tag.as_ref() == Some(tag)
+                && entry.is_named(tag) == is_bare
+                && entry.digest.is_some()
+        };
+        self.told_apart(self.entries.iter().filter(like_it))
+    }
+
+    /// The same of all entries with this full name.
+    pub fn meanings_of(&self, full_name: &str) -> Vec<String> {
+        self.told_apart(self.by_full_name(full_name))
+    }
+
+    /// How these entries are told apart, if they are several images.
+    fn told_apart<'a>(&self, entries: impl Iterator<Item = &'a Entry>) -> Vec<String> {
+        let mut images: Vec<&Entry> = Vec::new();
+        for entry in entries {
+            if images.iter().all(|other| other.digest != entry.digest) {
+                images.push(entry);
+            }
+        }
+        match images[..] {
+            [] | [_] => Vec::new(),
+            _ => images.iter().filter_map(|entry| entry.address(&images)).collect(),
+        }
+    }
+
+    /// The entries with this full name, which may be written without docker's defaults.
+    pub fn by_full_name(&self, name: &str) -> impl Iterator<Item = &Entry> {
+        let meant = name.parse::<ImageReference>().ok();
+        self.entries.iter().filter(move |entry| {
+            entry.digest.is_some()
+                && entry.full_name.as_ref().is_some_and(|full| {
+                    full == name || meant.is_some() && full.parse().ok() == meant
+                })
+        })
+    }
+
     /// The first entry of an image.
     pub fn by_digest(&self, digest: &Digest) -> Option<&Entry> {
         let digests = &self.order().digests;
@@ -197,7 +257,7 @@ impl Index {
     /// Lists an image without a tag, unless it has such an entry, which stays when all tags of the image
     /// have moved.
     pub fn list_untagged(&mut self, descriptor: &Descriptor) -> serde_json::Result<bool> {
-        self.list_unless(descriptor, |entry| entry.ref_name.is_none())
+        self.list_unless(descriptor, |entry| entry.ref_name.is_none() && entry.tag.is_none())
     }
 
     /// Lists an image without a tag, unless one of its entries suffices.
@@ -298,6 +358,41 @@ mod tests {
         ];
         for (name, expected) in cases {
             assert_eq!(tag_of(name), expected.map(tag), "{name}");
+        }
+    }
+
+    #[test]
+    fn images_of_one_tag_are_told_apart() {
+        let entry = |content: &str, names: &[(&str, &str)]| {
+            let names: BTreeMap<_, _> = names.iter().copied().collect();
+            serde_json::json!({ "digest": Digest::of(content.as_bytes()), "annotations": names })
+        };
+        let index = serde_json::json!({ "manifests": [
+            entry("a", &[(REF_NAME, "docker.io/library/a:1")]),
+            entry("b", &[(REF_NAME, "ghcr.io/b:1")]),
+            entry("a", &[(REF_NAME, "ghcr.io/again:1")]),
+            entry("a", &[(REF_NAME, "2"), (FULL_NAME, "docker.io/library/a:2")]),
+            entry("b", &[(REF_NAME, "2"), (FULL_NAME, "docker.io/library/b:2")]),
+            entry("a", &[(REF_NAME, "3")]),
+            entry("b", &[(REF_NAME, "3")]),
+            entry("b", &[(REF_NAME, "ghcr.io/b:4")]),
+            entry("a", &[(REF_NAME, "4")]),
+            entry("b", &[(FULL_NAME, "ghcr.io/b:5")]),
+            entry("a", &[(REF_NAME, "ghcr.io/same:6")]),
+            entry("b", &[(REF_NAME, "ghcr.io/same:6")]),
+        ]});
+        let index = Index::parse(index.to_string().as_bytes()).unwrap();
+        let digests = || ["a", "b"].map(|it| format!("@{}", Digest::of(it.as_bytes())));
+        let meanings = |name: &str| index.meanings(&tag(name));
+        assert_eq!(meanings("1"), [":docker.io/library/a:1", ":ghcr.io/b:1"]);
+        assert_eq!(meanings("2"), [":docker.io/library/a:2", ":docker.io/library/b:2"]);
+        assert_eq!(meanings("3"), digests());
+        assert_eq!(meanings("4"), [""; 0], "the bare tag is another name");
+        assert_eq!(meanings("5"), [""; 0]);
+        assert_eq!(index.by_tag(&tag("5")).unwrap().digest, Some(Digest::of(b"b")));
+        assert_eq!(index.meanings_of("ghcr.io/same:6"), digests());
+        for (name, found) in [("a:1", 1), ("docker.io/library/a:1", 1), ("b:1", 0), ("b:2", 1)] {
+            assert_eq!(index.by_full_name(name).count(), found, "{name}");
         }
     }
 

@@ -33,6 +33,7 @@ mod tests;
 mod upload;
 mod workplace;
 
+pub(crate) use files::MARKER;
 pub use folder::Layout;
 pub use root::Layouts;
 pub(crate) use upload::Upload;

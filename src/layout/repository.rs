@@ -1,5 +1,6 @@
 //! The `Repository` interface of a layout.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -263,7 +264,13 @@ impl Repository for Layout {
             (None, tags) => {
                 let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
                 let message = match tags[..] {
-                    [] => "it has no image, or several without a tag".to_owned(),
+                    [] => match &self.digests().await?[..] {
+                        [] => "it has no image".to_owned(),
+                        digests => format!(
+                            "it has several images without a tag: name one by its digest ({})",
+                            digests.join(", ")
+                        ),
+                    },
                     _ => {
                         format!("it has several images: name one of its tags ({})", tags.join(", "))
                     }
@@ -275,6 +282,46 @@ impl Repository for Layout {
 }
 
 impl Layout {
+    /// The image with this full name, such as `docker.io/library/alpine:3.22`.
+    ///
+    /// # Errors
+    /// There is none, or there are several.
+    pub async fn named(&self, full_name: &str) -> Result<Digest> {
+        let subject = format!("{}:{full_name}", self.0.name);
+        let index = self.index("read index of").await?;
+        let meanings = index.meanings_of(full_name);
+        if !meanings.is_empty() {
+            return Err(self.ambiguous(&subject, &meanings));
+        }
+        let found = index.by_full_name(full_name).find_map(|entry| entry.digest.clone());
+        found.ok_or_else(|| {
+            let names: BTreeSet<&str> =
+                index.entries().iter().filter_map(|entry| entry.full_name.as_deref()).collect();
+            let names: Vec<&str> = names.into_iter().collect();
+            let message = match names[..] {
+                [] => "no image in it has a full name".to_owned(),
+                _ => format!("no image in it has this name; there are {}", names.join(", ")),
+            };
+            Error::new("look up", subject, Cause::Unsupported(message))
+        })
+    }
+
+    /// Several images are meant. Whatever is chosen would be wrong for somebody.
+    fn ambiguous(&self, subject: &str, meanings: &[String]) -> Error {
+        let name = &self.0.name;
+        let meanings: Vec<String> = meanings.iter().map(|it| format!("{name}{it}")).collect();
+        let message = format!("several images are named so: use one of {}", meanings.join(", "));
+        Error::new("look up", subject, Cause::Unsupported(message))
+    }
+
+    /// How its images are named by digest.
+    async fn digests(&self) -> Result<Vec<String>> {
+        let index = self.index("list images of").await?;
+        let digests: BTreeSet<&Digest> =
+            index.entries().iter().filter_map(|entry| entry.digest.as_ref()).collect();
+        Ok(digests.into_iter().map(|digest| format!("{}@{digest}", self.0.name)).collect())
+    }
+
     /// The digest of the layout's image, if it has exactly one, tagged or not. What refers to another
     /// image does not count.
     async fn only_image(&self) -> Result<Option<Digest>> {
@@ -326,9 +373,15 @@ impl Layout {
     async fn look_up(&self, reference: &Reference) -> Result<Option<(Digest, Option<String>)>> {
         let index = self.index("read index of").await?;
         Ok(match reference {
-            Reference::Tag(tag) => index
-                .by_tag(tag)
-                .and_then(|entry| Some((entry.digest.clone()?, entry.media_type.clone()))),
+            Reference::Tag(tag) => {
+                let meanings = index.meanings(tag);
+                if !meanings.is_empty() {
+                    return Err(self.ambiguous(&self.at(reference), &meanings));
+                }
+                index
+                    .by_tag(tag)
+                    .and_then(|entry| Some((entry.digest.clone()?, entry.media_type.clone())))
+            }
             Reference::Digest(digest) => {
                 let entry = index.by_digest(digest);
                 Some((digest.clone(), entry.and_then(|entry| entry.media_type.clone())))

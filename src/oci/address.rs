@@ -115,6 +115,24 @@ impl Address {
 }
 
 impl ImageAddress {
+    /// What it means if the path ends at one of its colons: the layout or archive there, and the full
+    /// name of an image in it, such as `docker.io/library/alpine:3.22`. The shortest path first.
+    pub fn with_full_names(&self) -> Vec<(Address, String)> {
+        let make: fn(PathBuf) -> Address = match &self.repository {
+            Address::Layout(_) => Address::Layout,
+            Address::Archive(_) => Address::Archive,
+            Address::Registry(..) | Address::LayoutIn(..) => return Vec::new(),
+        };
+        let path = self.repository.path().unwrap_or_default();
+        let (Some(path), Some(tag), None) = (path.to_str(), &self.tag, &self.digest) else {
+            return Vec::new();
+        };
+        let splits = path.match_indices(':').filter(|(at, _)| *at > 0);
+        splits
+            .map(|(at, _)| (make(path[..at].into()), format!("{}:{tag}", &path[at + 1..])))
+            .collect()
+    }
+
     /// Whether a tag or a digest was named.
     pub fn names_image(&self) -> bool {
         self.tag.is_some() || self.digest.is_some()
@@ -144,12 +162,12 @@ impl FromStr for ImageAddress {
 
     fn from_str(text: &str) -> Result<Self, ReferenceError> {
         if let Some(rest) = text.strip_prefix("oci-archive:") {
-            let (path, tag) = split_path(rest, "oci-archive")?;
-            return Ok(Self { repository: Address::Archive(path), tag, digest: None });
+            let (path, tag, digest) = split_path(rest, "oci-archive")?;
+            return Ok(Self { repository: Address::Archive(path), tag, digest });
         }
         if let Some(rest) = text.strip_prefix("oci:") {
-            let (path, tag) = split_path(rest, "oci")?;
-            return Ok(Self { repository: Address::Layout(path), tag, digest: None });
+            let (path, tag, digest) = split_path(rest, "oci")?;
+            return Ok(Self { repository: Address::Layout(path), tag, digest });
         }
         let others =
             ["dir:", "docker-archive:", "docker-daemon:", "containers-storage:", "ostree:", "sif:"];
@@ -161,11 +179,15 @@ impl FromStr for ImageAddress {
     }
 }
 
-/// Splits `PATH[:TAG]`. A colon before the last slash belongs to the path.
+/// Splits `PATH[:TAG][@DIGEST]`. A colon before the last slash belongs to the path, or to a full name
+/// behind it: only what is on disk can tell.
 fn split_path(
     text: &str,
     transport: &'static str,
-) -> Result<(PathBuf, Option<Tag>), ReferenceError> {
+) -> Result<(PathBuf, Option<Tag>, Option<Digest>), ReferenceError> {
+    let digest =
+        text.rsplit_once('@').and_then(|(rest, digest)| Some((rest, digest.parse().ok()?)));
+    let (text, digest) = digest.map_or((text, None), |(rest, digest)| (rest, Some(digest)));
     let (path, tag) = match text.rsplit_once(':') {
         Some((path, tag)) if !tag.contains('/') => (path, Some(tag.parse()?)),
         _ => (text, None),
@@ -173,7 +195,7 @@ fn split_path(
     if path.is_empty() {
         return Err(ReferenceError::NoPath(transport));
     }
-    Ok((PathBuf::from(path), tag))
+    Ok((PathBuf::from(path), tag, digest))
 }
 
 #[cfg(test)]
@@ -192,10 +214,33 @@ mod tests {
         assert_eq!("oci:a/b".parse(), Ok(layout("a/b", None)));
         assert_eq!("oci:/a/b:1.0".parse(), Ok(layout("/a/b", Some("1.0"))));
         assert_eq!("oci:/a:1/b".parse(), Ok(layout("/a:1/b", None)));
+        let digest = format!("sha256:{}", "0a".repeat(32));
+        for (text, tag) in [("oci:a/b", None), ("oci:a/b:1.0", Some("1.0"))] {
+            let expected =
+                ImageAddress { digest: Some(digest.parse().unwrap()), ..layout("a/b", tag) };
+            assert_eq!(format!("{text}@{digest}").parse(), Ok(expected));
+        }
+        assert_eq!("oci:a@b".parse(), Ok(layout("a@b", None)));
         assert_eq!(
             "oci-archive:x.tar:1".parse::<ImageAddress>().unwrap().to_string(),
             "oci-archive:x.tar:1"
         );
+    }
+
+    #[test]
+    fn a_full_name_may_stand_behind_a_path() {
+        let named = |text: &str| {
+            let names = text.parse::<ImageAddress>().unwrap().with_full_names();
+            names.into_iter().map(|(at, name)| format!("{at} {name}")).collect::<Vec<_>>()
+        };
+        assert_eq!(named("oci:d:ghcr.io/a/b:1"), ["oci:d ghcr.io/a/b:1"]);
+        assert_eq!(named("oci:d:alpine:1"), ["oci:d alpine:1"]);
+        let with_port =
+            ["oci-archive:/d.tar localhost:5000/a:1", "oci-archive:/d.tar:localhost 5000/a:1"];
+        assert_eq!(named("oci-archive:/d.tar:localhost:5000/a:1"), with_port);
+        for none in ["oci:d", "oci:d:1", "ghcr.io/a/b:1", "oci:d:ghcr.io/a/b"] {
+            assert_eq!(named(none), [""; 0], "{none}");
+        }
     }
 
     #[test]

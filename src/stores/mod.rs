@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use crate::fair::Flow;
 use crate::layout::archive::Archive;
-use crate::layout::{Layout, Layouts};
+use crate::layout::{Layout, Layouts, MARKER};
 use crate::oci::address::repository_of;
 use crate::oci::{Address, Digest, ImageAddress, RepositoryName, Store, Tag};
 use crate::registry::Registries;
-use crate::repository::{Reference, Repository, Result};
+use crate::repository::{Cause, Error, Reference, Repository, Result};
 
 /// What an address is opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub struct OpenRepository {
     repository: Arc<dyn Repository>,
     /// What the repository is in, if it is an archive, or stands for something that does not exist.
     archive: Option<Archive>,
+    /// What the repository is, if it is on disk.
+    layout: Option<Layout>,
 }
 
 /// An open repository, and what the reference to it named.
@@ -82,7 +84,7 @@ impl Stores {
             Address::Registry(host, name) => {
                 let registry = self.registries.open(host)?;
                 let repository = registry.repository(flow, name.clone(), access.writes());
-                Ok(OpenRepository { repository, archive: None })
+                Ok(OpenRepository { repository, archive: None, layout: None })
             }
             Address::Layout(folder) => open_layout(folder, access).await,
             Address::LayoutIn(folder, name) if access.writes() => {
@@ -118,13 +120,29 @@ impl Stores {
         }
     }
 
-    /// Opens the repository of an image that a person named.
+    /// Opens the repository of an image that a person named. An image of a layout or archive on disk may
+    /// be named in full: `oci:DIR:docker.io/library/alpine:3.22`.
     pub async fn open_image(
         &self,
         address: &ImageAddress,
         flow: Flow,
         access: Access,
     ) -> Result<OpenImage> {
+        if let Some((repository, name)) = in_full(address).await {
+            if access != Access::Read {
+                let message = "in a layout, an image is written by its tag alone, without the rest of \
+                               its name";
+                let cause = Cause::Unsupported(message.to_owned());
+                return Err(Error::new("write", address.to_string(), cause));
+            }
+            let opened = self.open(&repository, flow, access).await?;
+            let digest = match &opened.layout {
+                Some(layout) => Some(layout.named(&name).await?),
+                None => None,
+            };
+            let address = ImageAddress { repository, tag: address.tag.clone(), digest };
+            return Ok(OpenImage { opened, address });
+        }
         let opened = self.open(&address.repository, flow, access).await?;
         Ok(OpenImage { opened, address: address.clone() })
     }
@@ -132,12 +150,12 @@ impl Stores {
 
 impl OpenRepository {
     fn of(layout: Layout) -> Self {
-        Self { repository: Arc::new(layout), archive: None }
+        Self { repository: Arc::new(layout.clone()), archive: None, layout: Some(layout) }
     }
 
     fn in_archive(archive: Archive) -> Self {
-        let repository = Arc::new(archive.layout().clone());
-        Self { repository, archive: Some(archive) }
+        let layout = archive.layout().clone();
+        Self { archive: Some(archive), ..Self::of(layout) }
     }
 
     pub fn repository(&self) -> &Arc<dyn Repository> {
@@ -219,6 +237,24 @@ async fn open_archive(file: &Path, access: Access) -> Result<OpenRepository> {
         Access::Create => Archive::begin(file).await?,
     };
     Ok(OpenRepository::in_archive(archive))
+}
+
+/// The layout or archive, and the full name of the image in it, if nothing has the path as it stands.
+async fn in_full(address: &ImageAddress) -> Option<(Address, String)> {
+    if exists(&address.repository.path()?).await {
+        return None;
+    }
+    for (repository, name) in address.with_full_names() {
+        let path = repository.path()?;
+        let is_there = match repository {
+            Address::Archive(_) => tokio::fs::metadata(path).await.is_ok_and(|it| it.is_file()),
+            _ => tokio::fs::metadata(path.join(MARKER)).await.is_ok(),
+        };
+        if is_there {
+            return Some((repository, name));
+        }
+    }
+    None
 }
 
 /// Whether something has this path; also where that cannot be told, so that opening it says why.

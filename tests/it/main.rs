@@ -51,6 +51,7 @@ mod harness;
 mod layout_conformance;
 mod layout_crash;
 mod layout_garbage;
+mod layout_names;
 mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
