@@ -181,7 +181,7 @@ impl Cleaner {
             tracing::warn!(rule = %rule.name, repository = snapshot.repository(), line, "a keep line keeps nothing in a repository in which something is deleted");
         }
         let mut report = RepositoryReport::of(&plan);
-        if applies {
+        if applies && !self.has_lapsed(spec, &plan, &mut report) {
             if self.apply(spec, &context, &plan, place, &mut report).await? {
                 progress.stopped();
             }
@@ -191,6 +191,32 @@ impl Cleaner {
         }
         progress.report.lock().repositories.push(report);
         Ok(true)
+    }
+
+    /// Whether a keep line that kept something here before keeps nothing now, while something would be
+    /// deleted, and nobody is there to see it: then the plan waits for the next run, and the report says
+    /// why.
+    fn has_lapsed(
+        &self,
+        spec: &CleanupSpec<'_>,
+        plan: &Plan<'_>,
+        report: &mut RepositoryReport,
+    ) -> bool {
+        let (rule, repository) = (&spec.rule.name, plan.snapshot.repository());
+        let Some(busy) = plan.busy_keeps() else { return false };
+        let lines = &self.carrier.state().keep_lines;
+        let before = lines.of(rule, repository);
+        lines.set(rule, repository, &busy);
+        if spec.attended || plan.steps.is_empty() {
+            return false;
+        }
+        let idle = plan.idle_keeps();
+        let lapsed = idle.iter().filter(|line| before.contains(**line)).map(|line| {
+            format!("the keep line `{line}` kept images here before and keeps none now: if that is right, the next run will delete")
+        });
+        let refused = report.refused.len();
+        report.refused.extend(lapsed);
+        report.refused.len() > refused
     }
 
     /// Carries a plan out, with what else is due in the repository. Gives whether it was interrupted.

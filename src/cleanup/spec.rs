@@ -17,6 +17,8 @@ pub struct CleanupSpec<'a> {
     /// Whether anything is deleted. The caller sees to it that this is no more than the rule itself
     /// allows.
     pub mode: Mode,
+    /// Whether a person has asked for it here and now, who can look at the plan before.
+    pub attended: bool,
     /// The only repository that the run is about; `None`: all of them.
     pub only: Option<&'a Address>,
     pub stop: &'a StopSignal,

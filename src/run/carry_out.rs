@@ -11,7 +11,7 @@ use super::Engine;
 use crate::cleanup::{CleanupReport, CleanupSpec, Plan, TagRemover};
 use crate::config::{CleanupRule, SyncRule, cleanup};
 use crate::fair::Flow;
-use crate::history::{History, RunRecord, RunStart};
+use crate::history::{Cause, History, RunRecord, RunStart};
 use crate::oci::Address;
 use crate::removal::{Actor, RemoveTags};
 use crate::repository::Failure;
@@ -102,6 +102,7 @@ impl Engine {
         let spec = CleanupSpec {
             rule,
             mode: options.mode,
+            attended: run.begun.cause == Cause::Command,
             only: options.only,
             stop: run.stop,
             flow: run.flow,

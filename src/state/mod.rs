@@ -12,7 +12,7 @@
 //!   `tags`: tags that were copied. `withdrawn`: tags that cleanup rules deleted. `blobs`: where
 //!   blobs are. `journal`: uploads that were begun. `marks`: where each rule stands. `manifests`:
 //!   what is known of manifests. `in_use`: what ran lately. `abilities`: what registries can do.
-//!   `quarantines`: where copies of what was deleted are.
+//!   `quarantines`: where copies of what was deleted are. `keep_lines`: which ones kept something.
 //! - `local`: the state of one machine. Below it: `store`: keys and values, in memory or on a disk.
 //!   `pending`: those that are not on the disk yet; `flusher` brings them there. `database`: what
 //!   keeps them on the disk; `disk`: sled. `codec`: their bytes; `old`: those of older versions.
@@ -29,6 +29,7 @@ mod flusher;
 mod in_use;
 mod journal;
 pub mod jsonl;
+mod keep_lines;
 mod local;
 mod manifests;
 mod marks;
@@ -57,6 +58,7 @@ pub use abilities::RegistryAbilities;
 pub use blobs::BlobLocations;
 pub use in_use::{InUseHistory, RememberedImage, UnexpectedlyEmpty};
 pub use journal::{Checkpoint, Journal, UploadJournals, UploadKey};
+pub use keep_lines::KeepLines;
 pub use manifests::{Created, KnownManifests, ListedReferrers, ManifestFacts, ManifestSummary};
 pub use marks::{Announced, RuleMark, RuleMarks};
 pub use open::StateError;
@@ -77,6 +79,7 @@ pub struct State {
     pub in_use: Arc<dyn InUseHistory>,
     pub abilities: Arc<dyn RegistryAbilities>,
     pub quarantines: Arc<dyn Quarantines>,
+    pub keep_lines: Arc<dyn KeepLines>,
     pub storage: Arc<dyn Storage>,
 }
 
@@ -140,6 +143,7 @@ impl State {
             in_use: local.clone(),
             abilities: local.clone(),
             quarantines: local.clone(),
+            keep_lines: local.clone(),
             storage: local,
         }
     }

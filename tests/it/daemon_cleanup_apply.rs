@@ -239,3 +239,35 @@ async fn what_is_in_use_is_read_for_each_run() {
     home.alerts().came(2).await;
     assert_eq!(home.alerts().kinds(), ["failure", "recovery"]);
 }
+
+/// A pattern that was changed by mistake keeps nothing, and so condemns all that it should keep.
+#[tokio::test]
+async fn a_keep_line_that_suddenly_keeps_nothing_stops_one_run() {
+    let registry = registry();
+    let rule = |kept: &str| {
+        let rule = pull_requests(&registry, "app", APPLY).replace("run_at_start = true\n", "");
+        let all = "delete = [{ id = \"all\", tags = [\"*\"] }]";
+        let lines: Vec<&str> = rule
+            .lines()
+            .map(|line| if line.starts_with("delete") { all } else { line })
+            .filter(|line| !line.starts_with("keep"))
+            .collect();
+        format!("{}\nkeep = [{{ id = \"releases\", tags = [\"{kept}\"] }}]\n", lines.join("\n"))
+    };
+    let mut home = Home::new().registry(&registry, "").cleanup("old", &rule("1.*"));
+    let daemon = home.serve().await;
+    let first = daemon.run("old").await;
+    assert_eq!((&first["outcome"], steps(&first, "deleted")), (&json!("succeeded"), 3), "{first}");
+    all_gone(&registry);
+
+    home.set_cleanup("old", &rule("1-*"));
+    home.configure();
+    daemon.signal("HUP");
+    daemon.logged("the configuration was loaded anew").await;
+    let second = daemon.run("old").await;
+    assert_eq!((&second["outcome"], steps(&second, "deleted")), (&json!("failed"), 0), "{second}");
+    assert!(second.to_string().contains("`releases` kept images here before"), "{second}");
+    all_gone(&registry);
+    let third = daemon.run("old").await;
+    assert_eq!((&third["outcome"], steps(&third, "deleted")), (&json!("succeeded"), 1), "{third}");
+}

@@ -27,7 +27,7 @@ mod select;
 pub mod snapshot;
 pub(in crate::cleanup) mod steps;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -172,6 +172,14 @@ impl Plan<'_> {
             return Vec::new();
         }
         verdicts.idle_keeps.iter().map(|rule| self.keep_id(*rule)).collect()
+    }
+
+    /// The keep lines, by id, that keep something. `None` without verdicts.
+    pub fn busy_keeps(&self) -> Option<BTreeSet<String>> {
+        let idle = &self.verdicts.as_ref()?.idle_keeps;
+        let ids = self.policy.keep.iter().enumerate();
+        let busy = ids.filter(|(at, _)| !idle.iter().any(|idle| *idle as usize == *at));
+        Some(busy.map(|(_, line)| line.id.clone()).collect())
     }
 
     /// Bytes that the steps free in this repository.
