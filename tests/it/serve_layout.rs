@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tranship::oci::{Digest, media_type};
 
 use crate::support::witness::Skopeo;
 use crate::support::{Endpoint, Family, Image, Tranship, assert_same};
@@ -61,7 +62,7 @@ async fn skopeo_pushes_pulls_and_finds_it_again() {
     served.stop("-TERM").await;
     // What was pushed is on disk, for the next server, which only reads.
     let served = Served::start(&tranship, &["images"]).await;
-    assert!(served.announced.contains("(read-only, 1 repositories)"), "{}", served.announced);
+    assert!(served.announced.contains("(read-only, 1 repository)"), "{}", served.announced);
     assert_eq!(skopeo.list_tags(&served.endpoint(), "acme/app").await, ["1.0", "2.0"]);
     let put = served.endpoint().delete("acme/app", "2.0").await;
     assert_eq!(put.as_u16(), 405);
@@ -159,4 +160,49 @@ async fn web_pages_are_not_served() {
     assert_eq!(status("GET", ("sec-fetch-site", "none")).await, 200);
     assert_eq!(served.endpoint().tags("acme/app").await, ["1.0"]);
     served.stop("-TERM").await;
+}
+
+/// A manifest is served, listed and deleted by the digest that it was pushed with, whatever its
+/// algorithm. `OCI-Tag` names the tags that it got.
+#[tokio::test]
+async fn manifests_are_pushed_by_any_digest_with_their_tags() {
+    let tranship = Tranship::new();
+    let served = Served::start(&tranship, &["images", "--writable"]).await;
+    let base = format!("http://{}/v2/app/manifests", served.address);
+    let client = reqwest::Client::new();
+    for algorithm in ["sha256", "sha512"] {
+        let body = format!(
+            r#"{{"schemaVersion":2,"mediaType":"{}","manifests":[],"annotations":{{"a":"{algorithm}"}}}}"#,
+            media_type::OCI_INDEX
+        );
+        let zero: Digest = match algorithm {
+            "sha256" => Digest::of(b""),
+            _ => format!("sha512:{}", "0".repeat(128)).parse().unwrap(),
+        };
+        let digest = zero.same_of(body.as_bytes()).to_string();
+        let put = client
+            .put(format!("{base}/{digest}?tag={algorithm}-1&tag={algorithm}-2"))
+            .header("content-type", media_type::OCI_INDEX)
+            .body(body.clone());
+        let answer = put.send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 201);
+        assert_eq!(answer.headers()["docker-content-digest"], digest);
+        let tags: Vec<_> = answer.headers().get_all("oci-tag").iter().collect();
+        assert_eq!(tags, [&format!("{algorithm}-1"), &format!("{algorithm}-2")]);
+        let references = [digest.clone(), format!("{algorithm}-1"), format!("{algorithm}-2")];
+        for reference in &references {
+            let answer = client.get(format!("{base}/{reference}")).send().await.unwrap();
+            assert_eq!(answer.headers()["docker-content-digest"], digest, "{reference}");
+            assert_eq!(answer.text().await.unwrap(), body, "{reference}");
+        }
+        let deleted = client.delete(format!("{base}/{digest}")).send().await.unwrap();
+        assert_eq!(deleted.status().as_u16(), 202);
+        for reference in &references {
+            let answer = client.get(format!("{base}/{reference}")).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 404, "{reference}");
+        }
+    }
+    let digest = Digest::of(b"{}");
+    let put = client.put(format!("{base}/{digest}?tag=no%20tag")).body("{}").send().await.unwrap();
+    assert_eq!(put.status().as_u16(), 400);
 }

@@ -123,7 +123,7 @@ pub(super) fn with_headers(
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
     for (name, value) in headers {
-        response.headers_mut().insert(name, text(value.as_ref()));
+        response.headers_mut().append(name, text(value.as_ref()));
     }
     response
 }

@@ -8,10 +8,15 @@ use http::{HeaderName, Method, StatusCode, header};
 use super::answer::{self, Answer, CONTENT_DIGEST, Refusal};
 use super::{Head, Incoming, Registry};
 use crate::oci::manifest::{MAX_MANIFEST_BYTES, ManifestError};
-use crate::oci::{Manifest, RepositoryName};
+use crate::oci::reference::ReferenceError;
+use crate::oci::{Manifest, RepositoryName, Tag};
 use crate::repository::{Cause, Placement, Reference, Repository};
 
 const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");
+const TAG: HeaderName = HeaderName::from_static("oci-tag");
+
+/// The specification wants at least ten to be accepted.
+const MAX_TAGS: usize = 100;
 
 impl Registry {
     pub(super) async fn get_manifest(
@@ -54,6 +59,7 @@ impl Registry {
         head: &Head,
         incoming: &mut Incoming,
     ) -> Answer {
+        let tags = tags(reference, head)?;
         let raw = read(incoming).await?;
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.and_then(|content_type| content_type.to_str().ok());
@@ -70,11 +76,15 @@ impl Registry {
         })?;
         let layout = self.layouts.get_or_create(name).await?;
         let stored = layout.put_manifest(&placement, &manifest).await?;
+        for tag in &tags {
+            layout.put_manifest(&Placement::Tag(tag.clone()), &manifest).await?;
+        }
         let digest = manifest.digest.to_string();
         let location = format!("/v2/{name}/manifests/{digest}");
         let subject = manifest.subject.filter(|_| stored.lists_referrer);
         let mut headers = vec![(header::LOCATION, location), (CONTENT_DIGEST, digest)];
         headers.extend(subject.map(|subject| (SUBJECT, subject.digest.to_string())));
+        headers.extend(tags.into_iter().map(|tag| (TAG, tag.to_string())));
         Ok(answer::with_headers(StatusCode::CREATED, headers, Body::empty()))
     }
 
@@ -88,6 +98,23 @@ impl Registry {
         }
         Ok(StatusCode::ACCEPTED.into_response())
     }
+}
+
+/// The tags that a manifest gets that is pushed by its digest: `?tag=a&tag=b`, in the next version of the
+/// specification. So a manifest can be tagged whatever the algorithm of its digest is.
+fn tags(reference: &Reference, head: &Head) -> Result<Vec<Tag>, Refusal> {
+    let Reference::Digest(_) = reference else { return Ok(Vec::new()) };
+    let invalid = |error| Refusal::bad_request("MANIFEST_INVALID", format!("{error}"));
+    let tags: Vec<Tag> = head
+        .query
+        .all("tag")
+        .map(|tag| tag.parse().map_err(|error: ReferenceError| invalid(error)))
+        .collect::<Result<_, _>>()?;
+    if tags.len() > MAX_TAGS {
+        let message = format!("there are more than {MAX_TAGS} tags");
+        return Err(Refusal::new(StatusCode::URI_TOO_LONG, "MANIFEST_INVALID", message));
+    }
+    Ok(tags)
 }
 
 fn unknown(name: &RepositoryName, reference: &Reference) -> Refusal {

@@ -16,7 +16,6 @@ mod range;
 mod route;
 mod uploads;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,7 +88,20 @@ struct Registry {
 struct Head {
     method: Method,
     headers: HeaderMap,
-    query: BTreeMap<String, String>,
+    query: Query,
+}
+
+/// The parameters of a request, decoded.
+struct Query(Vec<(String, String)>);
+
+impl Query {
+    fn get(&self, key: &str) -> Option<&String> {
+        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value)
+    }
+
+    fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a String> {
+        self.0.iter().filter(move |(name, _)| name == key).map(|(_, value)| value)
+    }
 }
 
 /// A request's body. Its chunks end with an error if it breaks off or its sender is silent.
@@ -124,7 +136,7 @@ impl Registry {
         let query = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
         let head = Head {
             method: parts.method,
-            query: query.into_owned().collect(),
+            query: Query(query.into_owned().collect()),
             headers: parts.headers,
         };
         let mut incoming = Incoming::new(body, &head.headers, self.options.idle_timeout);
