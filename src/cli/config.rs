@@ -53,6 +53,9 @@ struct Report {
     rules: Vec<String>,
     registries: Vec<String>,
     problems: Vec<Problem>,
+    /// What is probably not as it was meant.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Problem>,
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -71,15 +74,17 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 
 async fn check(global: &Global) -> Result<Exit, CliError> {
     let file = session::config_path(global).to_owned();
-    let (report, told) = match session::required_config(global) {
+    let (report, told) = match session::read_config(global) {
         Ok(config) => {
             let problems: Vec<Problem> = missing_secrets(&config).await;
-            let told = problems.iter().map(|p| format!("error: {}", p.message)).collect();
+            let errors = problems.iter().map(|p| format!("error: {}", p.message));
+            let told = errors.chain(config.warnings.iter().map(ToString::to_string)).collect();
+            let warnings = config.warnings.iter().flat_map(|it| it.problems()).cloned().collect();
             let sync = config.sync.iter().map(|rule| rule.name.clone());
             let rules = sync.chain(config.cleanup.iter().map(|rule| rule.name.clone())).collect();
             let registries = config.registries.keys().map(ToString::to_string).collect();
             let success = problems.is_empty();
-            (Report { success, file, rules, registries, problems }, told)
+            (Report { success, file, rules, registries, problems, warnings }, told)
         }
         Err(CliError::Config(error)) => (failed(file, &error), vec![error.to_string()]),
         Err(error) => return Err(error),
@@ -90,7 +95,8 @@ async fn check(global: &Global) -> Result<Exit, CliError> {
 
 fn failed(file: PathBuf, error: &ConfigError) -> Report {
     let problems = error.problems().to_vec();
-    Report { success: false, file, rules: Vec::new(), registries: Vec::new(), problems }
+    let (rules, registries, warnings) = Default::default();
+    Report { success: false, file, rules, registries, problems, warnings }
 }
 
 /// Secrets that cannot be read. Reading the configuration only shows that they are there.
@@ -116,17 +122,20 @@ async fn missing_secrets(config: &Config) -> Vec<Problem> {
 }
 
 fn print_report(report: &Report, told: &[String], quiet: bool) -> Result<(), CliError> {
-    if !report.success {
+    if !told.is_empty() {
         tell_lines(&Lines::of(&told.join("\n\n")));
-        return Ok(());
     }
-    if quiet {
+    if quiet || !report.success {
         return Ok(());
     }
     output::print_line(format!(
-        "{}: {}, {}; nothing is wrong",
+        "{}: {}, {}; {}",
         report.file.display(),
         counted(report.rules.len(), "rule", "rules"),
         counted(report.registries.len(), "registry", "registries"),
+        match report.warnings.len() {
+            0 => "nothing is wrong".to_owned(),
+            count => counted(count, "warning", "warnings"),
+        },
     ))
 }

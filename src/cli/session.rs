@@ -30,7 +30,20 @@ pub fn config_path(global: &Global) -> &Path {
 
 /// The configuration that a command cannot do without.
 pub fn required_config(global: &Global) -> Result<Config, CliError> {
+    let config = read_config(global)?;
+    warn(&config);
+    Ok(config)
+}
+
+/// The same for a command that tells the warnings itself.
+pub fn read_config(global: &Global) -> Result<Config, CliError> {
     Ok(config::load(checked_path(global)?, &|name| std::env::var(name).ok())?)
+}
+
+fn warn(config: &Config) {
+    if let Some(warnings) = &config.warnings {
+        tracing::warn!("{}", warnings.in_one_line());
+    }
 }
 
 fn checked_path(global: &Global) -> Result<&Path, CliError> {
@@ -47,7 +60,9 @@ fn checked_path(global: &Global) -> Result<&Path, CliError> {
 /// `mode` is.
 pub fn config_to_apply(global: &Global, rules: &[String]) -> Result<Config, CliError> {
     let path = checked_path(global)?;
-    Ok(config::load_to_apply(path, &|name| std::env::var(name).ok(), rules)?)
+    let config = config::load_to_apply(path, &|name| std::env::var(name).ok(), rules)?;
+    warn(&config);
+    Ok(config)
 }
 
 /// The state that the configuration names. `beside_daemon`: what to do if the daemon uses it.

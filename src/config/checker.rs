@@ -16,6 +16,8 @@ pub struct Checker<'a> {
     /// The cleanup rules that will delete whatever their `mode` is; an empty list means all of them.
     pub applied: Option<&'a [String]>,
     pub problems: Vec<Reported>,
+    /// What does not keep the configuration from being used.
+    pub warnings: Vec<Reported>,
 }
 
 impl Checker<'_> {
@@ -42,6 +44,10 @@ impl Checker<'_> {
     /// `span` is in bytes of the text.
     pub fn report(&mut self, span: Range<usize>, message: impl Display) {
         self.problems.push((span, message.to_string(), None));
+    }
+
+    pub fn warn(&mut self, span: Range<usize>, message: &str, hint: &str) {
+        self.warnings.push((span, format!("warning: {message}"), Some(hint.to_owned())));
     }
 
     pub fn report_with_hint(&mut self, span: Range<usize>, message: impl Display, hint: &str) {

@@ -17,6 +17,7 @@ mod layout_pattern;
 mod limits;
 mod notify;
 mod overlap;
+mod patterns;
 pub mod policy;
 mod policy_mark;
 mod problem;
@@ -43,7 +44,7 @@ pub use events::{EventFormat, EventSource};
 pub use in_use::InUseSource;
 pub use layout_pattern::LayoutPattern;
 pub use notify::{AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, may_carry_secrets};
-pub use problem::{ConfigError, Problem};
+pub use problem::{ConfigError, ConfigWarnings, Problem};
 pub use registry::{Insecure, RegistryConfig};
 pub use rule_kind::RuleKind;
 pub use secret::SecretSource;
@@ -112,6 +113,8 @@ pub struct Config {
     pub sync: Vec<SyncRule>,
     /// In the order of the file; may be empty.
     pub cleanup: Vec<CleanupRule>,
+    /// What is valid and probably not what was meant.
+    pub warnings: Option<ConfigWarnings>,
 }
 
 /// Larger files are refused.
@@ -166,12 +169,16 @@ fn parse_to_apply(
 ) -> Result<Config, ConfigError> {
     let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
     let folder = absolute.parent().unwrap_or(&absolute).to_owned();
-    let mut checker = Checker { text, folder, env, applied, problems: Vec::new() };
+    let mut checker =
+        Checker { text, folder, env, applied, problems: Vec::new(), warnings: Vec::new() };
     let config = document::read::<ConfigKeys>(&mut checker)
         .map(|(keys, document)| keys.check(document.root(), &mut checker));
     match (ConfigError::of(checker.problems, text, file), config) {
         (Some(error), _) => Err(error),
-        (None, Some(config)) => Ok(config),
+        (None, Some(config)) => {
+            let warnings = ConfigError::of(checker.warnings, text, file).map(ConfigWarnings);
+            Ok(Config { warnings, ..config })
+        }
         (None, None) => Err(ConfigError::unreadable(file, &"it could not be understood")),
     }
 }
@@ -227,6 +234,7 @@ impl ConfigKeys {
             in_use,
             sync,
             cleanup,
+            warnings: None,
         }
     }
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::checker::Checker;
 use super::document::Node;
 pub use super::limits::MaxDelete;
+use super::patterns;
 use super::show::{Writer, list, quoted, shown_duration};
 use super::text::{self, Period};
 use crate::oci::Tag;
@@ -326,6 +327,7 @@ impl DeleteKeys {
 impl TagSelector {
     /// Whether it is certain what is selected. `count` is the key that `per` belongs to.
     fn check(&self, id: &str, count: &str, node: Node<'_>, checker: &mut Checker<'_>) -> bool {
+        patterns::check(node.get("tags"), checker);
         if !node.has("tags") && !node.has("semver") {
             let message = format!("`{id}` selects nothing: it has neither `tags` nor `semver`");
             let hint = "for all tags write tags = [\"*\"]";

@@ -20,6 +20,27 @@ pub struct ConfigError {
     problems: Vec<Problem>,
 }
 
+/// What is probably not as it was meant in a configuration that is used all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigWarnings(pub(super) ConfigError);
+
+impl ConfigWarnings {
+    pub fn problems(&self) -> &[Problem] {
+        self.0.problems()
+    }
+
+    /// As [`ConfigError::in_one_line`].
+    pub fn in_one_line(&self) -> String {
+        self.0.in_one_line()
+    }
+}
+
+impl fmt::Display for ConfigWarnings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// One thing that is wrong, as JSON for programs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Problem {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::checker::Checker;
 use super::document::Node;
 use super::limits::{self, MaxDelete};
+use super::patterns;
 use super::show::{Writer, inline_table, list, quoted, shown_duration, word};
 use super::source::{Source, SourcePattern, SourceRepositories, Target};
 use super::text::{self, OneOrMany, Period};
@@ -227,6 +228,9 @@ fn check_tags(
     checker: &mut Checker<'_>,
 ) -> TagSelection {
     let node = rule.get("tags");
+    for list in [node, node.get("include"), node.get("exclude")] {
+        patterns::check(list, checker);
+    }
     let named = match &source.pattern.repositories {
         SourceRepositories::Pinned { tag, .. } => Some(tag.clone()),
         _ => source.tag.clone().map(Some),

@@ -97,6 +97,9 @@ impl Handle {
         let config = tokio::task::spawn_blocking(read).await;
         let config = config.map_err(|_| ReloadError::Panicked)??;
         self.check_exposure(&config)?;
+        if let Some(warnings) = &config.warnings {
+            tracing::warn!("{}", warnings.in_one_line());
+        }
         let old = self.0.board.engine();
         let fixed = |config: &Config| {
             let daemon = &config.daemon;

@@ -89,7 +89,36 @@ fn suggestion(glob: &str) -> Option<String> {
     (is_other && text.parse::<TagPattern>().is_ok()).then_some(text)
 }
 
+/// Whether a glob has what only regular expressions have: a count after a class (`[0-9]{4}`) or a
+/// single one (`{2}`), an escape in a class (`[\d]`), or any text after a dot where tags have none
+/// (`pr-.*`, `v.*`).
+fn looks_like_expression(glob: &str) -> bool {
+    let count_at = |(at, rest): (usize, &str)| {
+        let Some((count, _)) = rest.split_once('}') else { return false };
+        let numbers = count.split(',').collect::<Vec<_>>();
+        let is_count = numbers.iter().all(|it| it.bytes().all(|byte| byte.is_ascii_digit()))
+            && count.bytes().any(|byte| byte.is_ascii_digit());
+        let is_alone = numbers.len() == 1 || numbers.last().is_some_and(|it| it.is_empty());
+        is_count && numbers.len() <= 2 && (is_alone || glob[..at].ends_with(']'))
+    };
+    let mut braces = glob.match_indices('{').map(|(at, _)| (at, &glob[at + 1..]));
+    let escapes = glob
+        .match_indices('[')
+        .any(|(at, _)| glob[at..].split_once(']').is_some_and(|(class, _)| class.contains('\\')));
+    let after_dot = ["-.*", "_.*"].iter().any(|part| glob.contains(part))
+        || ["v.*", "V.*"].iter().any(|begin| glob.starts_with(begin));
+    braces.any(count_at) || escapes || after_dot
+}
+
 impl TagPattern {
+    /// The regular expression that is probably meant by what is read as a glob.
+    pub fn likely_expression(&self) -> Option<Self> {
+        let Self::Glob(glob) = self else { return None };
+        let glob = glob.glob();
+        let expression = || format!("/{glob}/").parse().ok();
+        looks_like_expression(glob).then(expression).flatten()
+    }
+
     fn regex_error(pattern: &str, error: &regex::Error) -> TagPatternError {
         // The parser's message is a drawing of several lines; its last one says what is wrong.
         let text = error.to_string();
@@ -310,6 +339,47 @@ mod tests {
     }
 
     /// Found in configurations that were to keep images and would have deleted all of them.
+    #[test]
+    fn globs_that_look_like_expressions_are_known() {
+        for text in [
+            "v.*",
+            "pr-.*",
+            "release_.*-rc",
+            "[0-9]{4}",
+            "v[0-9]{1,3}.[0-9]{1,}",
+            "[\\d.]*",
+            "v1.[0-9]{2}.*",
+        ] {
+            let pattern: TagPattern = text.parse().unwrap();
+            let expected = Some(format!("/{text}/").parse().unwrap());
+            assert_eq!(pattern.likely_expression(), expected, "{text}");
+        }
+        for text in [
+            "1.*",
+            "v1.*",
+            "v[0-9]*",
+            "*-alpine",
+            "1.2.?",
+            "rc.*",
+            "v{1,2}.*",
+            "{a,b}-*",
+            "1.{2,3}",
+            "[0-9]*.[0-9]*",
+            "[0-9].*",
+            "/v.*/",
+            "latest",
+            "*",
+        ] {
+            let pattern: TagPattern = text.parse().unwrap();
+            assert_eq!(pattern.likely_expression(), None, "{text}");
+        }
+        // These are errors, with the expression as a suggestion where there is a glob in them.
+        for text in ["^v\\d+$", "v[0-9]+\\..*", "(a|b)-.*"] {
+            let error = text.parse::<TagPattern>().unwrap_err().to_string();
+            assert!(error.ends_with(&format!("did you mean `/{text}/`?")), "{error}");
+        }
+    }
+
     #[test]
     fn globs_that_match_no_tag_are_errors_with_what_was_meant() {
         let cases = [

@@ -40,6 +40,45 @@ async fn every_command_has_help_with_an_example() {
 }
 
 #[tokio::test]
+async fn a_glob_that_looks_like_a_regular_expression_gets_a_warning() {
+    let tranship = Tranship::new();
+    let file = tranship.write(
+        "tranship.toml",
+        "[daemon]\nstate = \"state\"\n\
+         [[sync]]\nname = \"a\"\nsource = \"r.example/a\"\ntarget = \"t.example/a\"\n\
+         tags = { include = [\"1.*\", \"pr-.*\"], exclude = [\"[0-9]{4}\"] }\n\
+         [[cleanup]]\nname = \"b\"\nrepositories = [\"t.example/a\"]\n\
+         keep = [{ id = \"k\", tags = [\"v.*\"] }]\ndelete = [{ id = \"d\", tags = [\"/pr-.*/\"] }]\n",
+    );
+    let checked = tranship.succeed(["config", "check"]).await;
+    for (place, pattern) in [("7:28", "pr-.*"), ("7:49", "[0-9]{4}"), ("11:29", "v.*")] {
+        let expected = format!(
+            "tranship.toml:{place}: warning: `{pattern}` is a glob, and looks like a regular \
+             expression\n"
+        );
+        assert!(checked.stderr.contains(&expected), "{checked:?}");
+        let hint = format!("hint: a regular expression stands between slashes: `/{pattern}/`; ");
+        assert!(checked.stderr.contains(&hint), "{checked:?}");
+    }
+    assert_eq!(checked.stderr.matches("warning: ").count(), 3, "{checked:?}");
+    assert_eq!(checked.stdout, "tranship.toml: 2 rules, 0 registries; 3 warnings\n");
+    let checked = tranship.succeed(["config", "check", "--output", "json"]).await;
+    let document: Value = serde_json::from_str(&checked.stdout).unwrap();
+    assert_eq!((&document["success"], &document["problems"]), (&json!(true), &json!([])));
+    assert_eq!(document["warnings"].as_array().unwrap().len(), 3, "{document:#}");
+    // Whoever does not check sees them in the log, in one line.
+    let shown = tranship.succeed(["config", "show"]).await;
+    assert_eq!(shown.stderr.lines().count(), 1, "{shown:?}");
+    assert!(shown.stderr.contains("WARN tranship.toml:7:28: warning: `pr-.*`"), "{shown:?}");
+    // What is an error says the same.
+    let text = std::fs::read_to_string(&file).unwrap().replace("1.*", "^v1.*$");
+    tranship.write("tranship.toml", text);
+    let refused = tranship.run(["config", "check"]).await;
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.stderr.contains("did you mean `/^v1.*$/`?"), "{refused:?}");
+}
+
+#[tokio::test]
 async fn wrong_usage_ends_with_2() {
     let tranship = Tranship::new();
     let cases: [(&[&str], &str); 6] = [

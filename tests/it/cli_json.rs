@@ -190,6 +190,8 @@ fn furnished(from: &str, to: &str, image: &Image) -> Tranship {
              platforms = [\"linux/amd64\"]\n"
         ),
     );
+    let rule = "[[sync]]\nname = \"a\"\nsource = \"r.example/a\"\ntarget = \"t.example/a\"\n";
+    tranship.write("warned.toml", format!("{rule}tags = {{ include = [\"pr-.*\"] }}\n"));
     tranship.write("bad.toml", "[registry.\"r.example\"]\npasword = 1\n");
     tranship.write("manifest.json", &image.bytes);
     let helper = tranship.write("bin/docker-credential-keys", "#!/bin/sh\ncat > /dev/null\n");
@@ -390,6 +392,7 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
         ("logout", from.to_owned()),
         ("config check", "--config sync.toml".to_owned()),
         ("config check", "--config bad.toml".to_owned()),
+        ("config check", "--config warned.toml".to_owned()),
         ("demo", "--keep demo".to_owned()),
     ] {
         runs.run(command, &arguments).await;
