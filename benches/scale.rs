@@ -18,15 +18,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use common::support;
 use support::endpoint::Place;
+use support::process::Running;
 use support::{Blob, DockerRegistry, Family, Image, Scripted, Tranship};
 use tokio::process::Command;
 use tranship::oci::media_type;
 
 const MIB: usize = 1 << 20;
+/// The longest run: a hundred thousand tags.
+const LIMIT: Duration = Duration::from_secs(3600);
 
 /// A finished run of the binary.
 struct Run {
-    peak_kib: u64,
+    peak_mib: f64,
     seconds: f64,
 }
 
@@ -57,17 +60,13 @@ async fn by_tags(counts: [usize; 3]) {
     for runs in rows.chunks(counts.len()) {
         for (name, count, run) in runs {
             let more_tags = (count - counts[0]) as f64;
-            let more_bytes = (run.peak_kib as f64 - runs[0].2.peak_kib as f64) * 1024.0;
+            let more_bytes = (run.peak_mib - runs[0].2.peak_mib) * MIB as f64;
             let each = if more_tags > 0.0 {
                 format!("{:.0}", more_bytes / more_tags)
             } else {
                 String::new()
             };
-            println!(
-                "| {name} | {count} | {:.1} | {:.1} | {each} |",
-                run.peak_kib as f64 / 1024.0,
-                run.seconds
-            );
+            println!("| {name} | {count} | {:.1} | {:.1} | {each} |", run.peak_mib, run.seconds);
         }
     }
 }
@@ -81,7 +80,7 @@ async fn by_blob(sizes: &[usize]) {
         insert_image(&source, mebibytes);
         let home = configured(source.endpoint(), target.endpoint());
         let run = run(&home, &[]).await;
-        println!("| {mebibytes} | {:.1} | {:.1} |", run.peak_kib as f64 / 1024.0, run.seconds);
+        println!("| {mebibytes} | {:.1} | {:.1} |", run.peak_mib, run.seconds);
     }
 }
 
@@ -179,23 +178,10 @@ async fn run_on(home: &Tranship, arguments: &[&str], cores: Option<&str>) -> Run
         Some(cores) => pinned(&home.command(), cores),
         None => home.command(),
     };
-    command.args(["sync", "--quiet"]).args(arguments).stdout(Stdio::null()).kill_on_drop(true);
-    let mut child = command.spawn().unwrap();
-    let status = format!("/proc/{}/status", child.id().unwrap());
-    let mut peak_kib = 0;
-    let ended = loop {
-        tokio::select! {
-            ended = child.wait() => break ended.unwrap(),
-            () = tokio::time::sleep(Duration::from_millis(5)) => {}
-        }
-        // The kernel's own high-water mark: no peak between two looks is missed.
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
-        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let seen = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
-        peak_kib = peak_kib.max(seen.unwrap_or(0));
-    };
-    assert!(ended.success(), "{ended}");
-    Run { peak_kib, seconds: begin.elapsed().as_secs_f64() }
+    let running = Running::new(command.args(["sync", "--quiet"]).args(arguments));
+    let (finished, peak_mib) = running.with_limit(LIMIT).finish_with_peak().await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    Run { peak_mib, seconds: begin.elapsed().as_secs_f64() }
 }
 
 /// The command without its arguments, by `taskset`.

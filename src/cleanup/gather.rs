@@ -248,8 +248,7 @@ impl Gathering<'_> {
             return Ok(Vec::new());
         }
         // A repository without a referrers API has fallback tags instead. That is remembered as well.
-        let listed = self.repository.referrers(digest).await?.unwrap_or_default();
-        let digests: Vec<_> = listed.into_iter().map(|descriptor| descriptor.digest).collect();
+        let digests = self.repository.referrers(digest).await?.unwrap_or_default();
         seen.referrers = Some(ListedReferrers { at: self.now, digests: digests.clone() });
         Ok(digests)
     }

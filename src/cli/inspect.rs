@@ -14,10 +14,12 @@ use crate::oci::ImageAddress;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
 use crate::repository::{Cause, Error, Reference, Repository, read_small_blob};
 use crate::stores::Access;
-use crate::transfer::{self, TagIndex};
+use crate::transfer::{self, ManifestReader, TagIndex, manifest_memory};
 
 /// Referrers that are read at once.
 const PARALLEL: usize = 8;
+/// What the types of an image's referrers may have together, in bytes.
+const MAX_TYPES: usize = 16 << 20;
 
 /// Show the platforms, configuration and layers of an image
 ///
@@ -135,9 +137,12 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 }
 
 async fn manifest(repository: &dyn Repository, reference: &Reference) -> Result<Manifest, Error> {
-    let name = || format!("{}{}", repository.name(), reference.suffix());
     let found = repository.manifest(reference).await?;
-    found.ok_or_else(|| Error::new("inspect", name(), Cause::Missing))
+    found.ok_or_else(|| missing(repository, reference))
+}
+
+fn missing(repository: &dyn Repository, reference: &Reference) -> Error {
+    Error::new("inspect", format!("{}{}", repository.name(), reference.suffix()), Cause::Missing)
 }
 
 async fn describe(
@@ -235,17 +240,30 @@ async fn find_referrers(
     subject: &Digest,
 ) -> Result<Vec<Referrer>, Error> {
     let tags = repository.tags().await?.unwrap_or_default();
-    let found =
-        transfer::survey(repository, std::slice::from_ref(subject), &TagIndex::new(&tags)).await?;
-    futures_util::stream::iter(found)
+    let memory = manifest_memory().begin();
+    let reader = &ManifestReader::quiet(repository, &memory);
+    let subjects = std::slice::from_ref(subject);
+    let found = transfer::survey(reader, subjects, &TagIndex::new(&tags)).await?;
+    let mut reading = futures_util::stream::iter(found)
         .map(|transfer::Referrer { subject, digest, tag }| async move {
-            let manifest = manifest(repository, &Reference::Digest(digest.clone())).await?;
-            let (artifact_type, size) = (manifest.artifact_type, manifest.raw.len() as u64);
+            let reference = Reference::Digest(digest.clone());
+            let found = reader.read(&reference).await?;
+            let manifest = found.ok_or_else(|| missing(repository, &reference))?;
+            let (artifact_type, size) = (manifest.artifact_type.clone(), manifest.raw.len() as u64);
             Ok(Referrer { digest, subject, tag, artifact_type, size })
         })
-        .buffered(PARALLEL)
-        .try_collect()
-        .await
+        .buffered(PARALLEL);
+    let (mut referrers, mut types) = (Vec::new(), 0);
+    while let Some(referrer) = reading.try_next().await? {
+        types += referrer.artifact_type.as_ref().map_or(0, String::len);
+        if types > MAX_TYPES {
+            let message = format!("the types of its referrers have more than {MAX_TYPES} bytes");
+            let name = format!("{}@{subject}", repository.name());
+            return Err(Error::new("inspect", name, Cause::Protocol(message)));
+        }
+        referrers.push(referrer);
+    }
+    Ok(referrers)
 }
 
 fn as_text(report: &Report) -> Lines {

@@ -18,7 +18,7 @@ use crate::state::State;
 use crate::stores::{Access, Image, OpenImage};
 use crate::sync::Syncer;
 use crate::text::counted;
-use crate::transfer::{Options, TagIndex};
+use crate::transfer::{Options, TagIndex, manifest_memory};
 use crate::verify::{
     self, Checked, ImageOutcome, ImageReport, Item, Repairer, RepositoryPair, Task, Verifier,
     VerifyReport,
@@ -107,7 +107,8 @@ async fn compare(
     work: Work,
     cancel: &CancellationToken,
 ) -> VerifyReport {
-    let verifier = Arc::new(Verifier::new(args.read));
+    let memory = work.repairer.as_ref().map(|repairer| repairer.memory().clone());
+    let verifier = Arc::new(Verifier::new(args.read, memory.unwrap_or_else(manifest_memory)));
     let shown = Arc::clone(&verifier);
     let progress = Progress::show(global, move || {
         let checked = shown.checked();

@@ -15,11 +15,12 @@ use super::stock;
 use super::world::DemoError;
 use crate::fair::Flow;
 use crate::oci::derived::{self, cosign_tag};
-use crate::oci::{Digest, RegistryHost, Tag};
+use crate::oci::{RegistryHost, Tag};
 use crate::registry::Registries;
 use crate::repository::{Placement, Reference, Repository};
 use crate::sync::{Mode, RuleReport, Syncer};
 use crate::text::counted;
+use crate::transfer::manifest_memory;
 use crate::verify::{self, Verifier};
 
 /// Images that the rules select: five of acme's, and one release of the tool.
@@ -83,7 +84,6 @@ async fn first_sync(scene: &Scene) -> Result<Step, DemoError> {
         (target(scene, &registries, "acme/web")?, target(scene, &registries, "tools/cli")?);
     let signed = samples::signed()?;
     let referrers = web.referrers(&signed.manifest.digest).await?.unwrap_or_default();
-    let referrers: Vec<Digest> = referrers.into_iter().map(|found| found.digest).collect();
     step.check("the signature came along", referrers, vec![signed.signature()?.manifest.digest]);
     let cosign = Reference::Tag(cosign_tag(&signed.manifest.digest, ".sig"));
     step.check("cosign's tag came along", web.resolve(&cosign).await?.is_some(), true);
@@ -140,7 +140,7 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
             tasks.extend(verify::tasks(selected, rule.on_conflict));
         }
     }
-    let verifier = Verifier::new(true);
+    let verifier = Verifier::new(true, manifest_memory());
     let report = verifier.run(&tasks, Vec::new(), None, &CancellationToken::new(), &|_| {}).await;
     step.images.verified = report.counts.equal;
     step.images.failed = report.counts.total() - report.counts.equal;

@@ -4,15 +4,18 @@
 //! - `queue`: who is served next (pure). `permits`: waiting for one of a number of permits.
 //!   `pulse`: signs of life by which a stalled flow is noticed. `lending`: permits of the whole
 //!   process, which a stalled flow does not keep from others.
+//! - `memory`: the memory of the whole process for documents from outside.
 //! - `write_leases`: which rule may write to a repository.
 
 mod lending;
+mod memory;
 mod permits;
 mod pulse;
 mod queue;
 mod write_leases;
 
 pub use lending::{LendingPermits, Lent};
+pub use memory::{Bounds, Claim, Claimant, ClaimsTooMuch, MemoryBudget};
 pub use permits::{Permit, Permits};
 pub use pulse::{HEARTBEAT, Pulse, Pulses, Watched, waiting};
 pub use write_leases::{WriteLease, WriteLeases};

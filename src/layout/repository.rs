@@ -60,11 +60,20 @@ impl Repository for Layout {
         }
     }
 
-    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
-        match self.look_up(reference).await? {
-            Some((digest, media_type)) => self.read_manifest(&digest, media_type.as_deref()).await,
-            None => Ok(None),
+    async fn manifest_within(
+        &self,
+        reference: &Reference,
+        limit: usize,
+    ) -> Result<Option<Manifest>> {
+        let Some((digest, media_type)) = self.look_up(reference).await? else { return Ok(None) };
+        if limit < MAX_MANIFEST_BYTES {
+            let (step, path) = ("read manifest", files::blob(&self.0.folder, &digest));
+            let size = attempt(step, self.at(reference), move || files::size(&path)).await?;
+            if size.is_some_and(|size| size > limit as u64) {
+                return Err(Error::new(step, self.at(reference), Cause::LargerThan(limit)));
+            }
         }
+        self.read_manifest(&digest, media_type.as_deref()).await
     }
 
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>> {
@@ -145,25 +154,9 @@ impl Repository for Layout {
         Ok(Stored { lists_referrer: manifest.subject.is_some() })
     }
 
-    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
-        let index = self.index("list referrers in").await?;
-        let mut listed = Vec::new();
-        for entry in index.entries() {
-            let Some(digest) = &entry.digest else { continue };
-            if !self.0.subjects.knows(digest) {
-                let manifest = match self.read_manifest(digest, entry.media_type.as_deref()).await {
-                    // It may come later: sparse layouts are allowed.
-                    Ok(None) => continue,
-                    Ok(manifest) => manifest,
-                    // What is no manifest has no subject. A damaged one cannot be fetched either.
-                    Err(error) if matches!(error.cause(), Cause::Manifest(_)) => None,
-                    Err(error) => return Err(error),
-                };
-                self.0.subjects.learn(digest, manifest.as_ref());
-            }
-            listed.push(digest);
-        }
-        Ok(Some(self.0.subjects.select(&listed, subject)))
+    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>> {
+        let found = self.referrer_descriptors(subject).await?;
+        Ok(Some(found.into_iter().map(|referrer| referrer.digest).collect()))
     }
 
     /// The manifest's own blob goes too, because it would be found by its digest otherwise.
@@ -320,6 +313,28 @@ impl Layout {
         let digests: BTreeSet<&Digest> =
             index.entries().iter().filter_map(|entry| entry.digest.as_ref()).collect();
         Ok(digests.into_iter().map(|digest| format!("{}@{digest}", self.0.name)).collect())
+    }
+
+    /// The referrers of a manifest, as a referrers list shows them.
+    pub async fn referrer_descriptors(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let index = self.index("list referrers in").await?;
+        let mut listed = Vec::new();
+        for entry in index.entries() {
+            let Some(digest) = &entry.digest else { continue };
+            if !self.0.subjects.knows(digest) {
+                let manifest = match self.read_manifest(digest, entry.media_type.as_deref()).await {
+                    // It may come later: sparse layouts are allowed.
+                    Ok(None) => continue,
+                    Ok(manifest) => manifest,
+                    // What is no manifest has no subject. A damaged one cannot be fetched either.
+                    Err(error) if matches!(error.cause(), Cause::Manifest(_)) => None,
+                    Err(error) => return Err(error),
+                };
+                self.0.subjects.learn(digest, manifest.as_ref());
+            }
+            listed.push(digest);
+        }
+        Ok(self.0.subjects.select(&listed, subject))
     }
 
     /// The digest of the layout's image, if it has exactly one, tagged or not. What refers to another

@@ -336,7 +336,7 @@ async fn referrers_outlive_their_tags() {
     put(&layout, "sig", &subject).await;
     let fresh = Layout::open(layout.folder()).await.unwrap();
     for layout in [layout, fresh] {
-        let listed = layout.referrers(&subject.digest).await.unwrap().unwrap();
+        let listed = layout.referrer_descriptors(&subject.digest).await.unwrap();
         assert_eq!(listed, [signature.referrer_descriptor()]);
     }
 }

@@ -3,6 +3,7 @@
 pub mod address;
 pub mod derived;
 pub mod digest;
+pub mod footprint;
 mod lenient;
 pub mod manifest;
 pub mod media_type;

@@ -9,6 +9,7 @@ use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use super::Registry;
@@ -22,7 +23,7 @@ use super::pagination::{NEXT_PAGE, Next, PAGE, Pagination};
 use super::remote::RemoteRepository;
 use crate::fair::Flow;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, RepositoryName, Tag, media_type};
+use crate::oci::{Digest, RepositoryName, Tag, media_type};
 use crate::repository::{Cause, Error, Repository, Result};
 use crate::text::shorten;
 
@@ -32,6 +33,12 @@ const MAX_PAGES: usize = 10_000;
 const MAX_ENTRIES: usize = 5_000_000;
 /// One page. Registries that ignore the page size send 100 000 tags at once.
 pub(super) const MAX_PAGE_BYTES: usize = 64 << 20;
+/// A list of referrers, all its pages together: some ten thousand of them.
+const MAX_REFERRERS_BYTES: usize = 32 << 20;
+/// A list of referrers this long, or one with a page this long, is a long one. Usual ones have some KiB.
+const SHORT_LIST: usize = 256 << 10;
+/// Long lists of referrers that are read at once from one registry.
+pub(super) const LONG_LISTS: usize = 4;
 /// Pages without entries that are followed in a row: registries that leave out what the credentials
 /// may not see send some.
 const MAX_EMPTY_PAGES: u32 = 100;
@@ -44,10 +51,16 @@ struct Names {
     tags: Option<Vec<Option<String>>>,
 }
 
-/// A page of referrers, which is an index.
+/// A page of referrers, which is an index. Of each entry, only what is needed is kept: annotations and
+/// types may be of any size.
 #[derive(Deserialize)]
 struct Referrers {
-    manifests: Option<Vec<Descriptor>>,
+    manifests: Option<Vec<Referrer>>,
+}
+
+#[derive(Deserialize)]
+struct Referrer {
+    digest: Digest,
 }
 
 impl RemoteRepository {
@@ -64,7 +77,7 @@ impl RemoteRepository {
         }
     }
 
-    pub(super) async fn list_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    pub(super) async fn list_referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>> {
         // The first request finds out whether there is such an API. The others wait for that one,
         // not for each other: it may have learnt nothing.
         let facts = &self.registry.facts;
@@ -79,15 +92,17 @@ impl RemoteRepository {
         }
     }
 
-    async fn ask_for_referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    async fn ask_for_referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>> {
         let what = What::Blob(self.name(), subject);
         let url = self.url(&format!("referrers/{subject}"));
         let call = self.call(Operation::ListReferrers, what, Method::GET, url, &self.reads);
         let mut pages = Pages::new(&self.registry.origin, call, MAX_MANIFEST_BYTES);
         pages.media_type = Some(media_type::OCI_INDEX);
+        pages.long_ones = Some(&self.registry.long_lists);
         let mut referrers = Vec::new();
         let entries = |page: Referrers| page.manifests.unwrap_or_default();
-        let found = pages.each(entries, |_| None, |page| referrers.extend(page)).await?;
+        let take = |page: Vec<Referrer>| referrers.extend(page.into_iter().map(|it| it.digest));
+        let found = pages.each(entries, |_| None, take).await?;
         // Setting fails if another request has found out before.
         let api = &self.registry.facts.referrers_api;
         let Err(answer) = found else {
@@ -157,12 +172,15 @@ pub(super) struct Pages<'a> {
     pub first: Call<'a>,
     /// What a page must be; an answer of another type is something else.
     media_type: Option<&'static str>,
+    /// Of lists that are bounded as a whole: those that are long are read few at a time, because each
+    /// takes memory.
+    long_ones: Option<&'a Semaphore>,
 }
 
 impl<'a> Pages<'a> {
     pub fn new(origin: &'a Origin, mut first: Call<'a>, page_bytes: usize) -> Self {
         first.limit = page_bytes;
-        Self { origin, first, media_type: None }
+        Self { origin, first, media_type: None, long_ones: None }
     }
 
     /// All names in a list of tags or of repositories.
@@ -212,7 +230,8 @@ impl<'a> Pages<'a> {
         name: fn(&E) -> Option<&str>,
         mut take: impl FnMut(Vec<E>),
     ) -> Result<std::result::Result<(), Answer>> {
-        let (mut seen, mut all, mut empty_ones) = (HashSet::new(), 0, 0);
+        let (mut seen, mut all, mut bytes, mut empty_ones) = (HashSet::new(), 0, 0, 0);
+        let mut turn = None;
         // `None`: there was a link, so it means something where there is none.
         let mut pagination = Some(Pagination::default());
         let mut url = self.first.url.clone();
@@ -221,18 +240,14 @@ impl<'a> Pages<'a> {
             if seen.len() > MAX_PAGES {
                 return Err(self.broken(format!("the registry sends more than {MAX_PAGES} pages")));
             }
-            let page = async |url: &Url| {
-                let call = Call { url: url.clone(), ..self.first.clone() };
-                self.origin.call(&call).await
-            };
-            let mut answer = page(&url).await?;
+            let mut answer = self.page(&url, &mut turn).await?;
             if is_first(&seen)
                 && answer.status == StatusCode::BAD_REQUEST
                 && url.query().is_some_and(|query| query.starts_with("n="))
             {
                 // The page is larger than the registry allows: it chooses the size, then.
                 url.set_query(None);
-                answer = page(&url).await?;
+                answer = self.page(&url, &mut turn).await?;
                 pagination = Some(Pagination::of_unknown_size());
             }
             if !self.is_page(&answer) {
@@ -240,6 +255,18 @@ impl<'a> Pages<'a> {
                     return Ok(Err(answer));
                 }
                 return Err(self.first.refused(&answer));
+            }
+            bytes += answer.body.len();
+            if let Some(long_ones) = self.long_ones {
+                if bytes > MAX_REFERRERS_BYTES {
+                    return Err(self.broken(format!(
+                        "the registry lists more than {} MiB of referrers of one manifest",
+                        MAX_REFERRERS_BYTES >> 20
+                    )));
+                }
+                if bytes > SHORT_LIST && turn.is_none() {
+                    turn = long_ones.acquire().await.ok();
+                }
             }
             let page = serde_json::from_slice(&answer.body).map_err(|error| {
                 self.broken(format!("the registry's answer is not such a list: {error}"))
@@ -283,6 +310,22 @@ impl<'a> Pages<'a> {
             }
         }
         Err(self.broken("the link to the next page leads back to an earlier page".to_owned()))
+    }
+
+    /// Asks for a page. If it shows that the list is long, the list waits for its `turn`.
+    async fn page(&self, url: &Url, turn: &mut Option<SemaphorePermit<'a>>) -> Result<Answer> {
+        let call = |limit| Call { url: url.clone(), limit, ..self.first.clone() };
+        if let Some(long_ones) = self.long_ones
+            && turn.is_none()
+        {
+            match self.origin.call(&call(SHORT_LIST)).await {
+                Err(error) if matches!(error.cause(), Cause::LargerThan(_)) => {}
+                answer => return answer,
+            }
+            // The semaphore is never closed.
+            *turn = long_ones.acquire().await.ok();
+        }
+        self.origin.call(&call(self.first.limit)).await
     }
 
     /// The next page, at the registry itself: behind a proxy, registries name themselves as that

@@ -39,6 +39,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
@@ -57,6 +58,8 @@ pub struct Registry {
     origin: Origin,
     api: Option<Api>,
     facts: Facts,
+    /// Turns of long lists of referrers.
+    long_lists: Semaphore,
 }
 
 /// The product's own API, at another host than the registry. Set up when it is first needed.
@@ -84,7 +87,8 @@ struct Facts {
 
 impl Registry {
     fn new(origin: Origin, api: Option<Api>) -> Arc<Self> {
-        Arc::new(Self { origin, api, facts: Facts::default() })
+        let long_lists = Semaphore::new(listing::LONG_LISTS);
+        Arc::new(Self { origin, api, facts: Facts::default(), long_lists })
     }
 
     pub fn host(&self) -> &RegistryHost {

@@ -18,8 +18,7 @@ use super::call::{Call, What};
 use super::operation::Operation;
 use super::pauses::Kind;
 use crate::fair::Flow;
-use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, Manifest, RepositoryName, Tag, media_type};
+use crate::oci::{Digest, Manifest, RepositoryName, Tag, media_type};
 use crate::repository::{
     BlobBody, BlobReader, Cause, Error, ErrorKind, Placement, Reference, Repository, Resolved,
     Result, Stored, Traffic, UploadSession, UploadStart,
@@ -206,11 +205,15 @@ impl Repository for RemoteRepository {
         self.registry.facts.reads_instead.store(true, Ordering::Relaxed);
     }
 
-    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
+    async fn manifest_within(
+        &self,
+        reference: &Reference,
+        limit: usize,
+    ) -> Result<Option<Manifest>> {
         let mut call = self
             .manifest_call(Operation::GetManifest, Method::GET, reference, &self.reads)
             .header(ACCEPT, ACCEPTED);
-        call.limit = MAX_MANIFEST_BYTES;
+        call.limit = limit;
         let Some(answer) = self.find(&call).await? else { return Ok(None) };
         let wanted = match reference {
             Reference::Digest(digest) => Some(digest),
@@ -310,7 +313,7 @@ impl Repository for RemoteRepository {
         }
     }
 
-    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>> {
         self.list_referrers(subject).await
     }
 

@@ -132,9 +132,12 @@ pub enum Cause {
     /// What came is not what was asked for: wrong digest, wrong length.
     #[error("{0}")]
     Corrupt(String),
-    /// The answer breaks the protocol, or a bound on its size.
+    /// The answer breaks the protocol, or a bound on what it may hold.
     #[error("{0}")]
     Protocol(String),
+    /// The answer has more bytes than were to be read.
+    #[error("the answer is larger than {0} bytes")]
+    LargerThan(usize),
     /// The document cannot be copied.
     #[error("{0}")]
     Manifest(#[from] ManifestError),
@@ -190,6 +193,7 @@ impl Cause {
             | Self::Unsupported(words)
             | Self::DigestOnly(words) => vec![words],
             Self::TimedOut(_)
+            | Self::LargerThan(_)
             | Self::Manifest(_)
             | Self::Missing
             | Self::MissingPart(_)
@@ -204,7 +208,7 @@ impl Cause {
             Self::Refused { kind, .. } | Self::Transport { kind, .. } => *kind,
             Self::TimedOut(_) => ErrorKind::TimedOut,
             Self::Corrupt(_) => ErrorKind::Corrupt,
-            Self::Protocol(_) => ErrorKind::Protocol,
+            Self::Protocol(_) | Self::LargerThan(_) => ErrorKind::Protocol,
             Self::Manifest(_) => ErrorKind::Malformed,
             Self::Missing => ErrorKind::Missing,
             Self::MissingPart(_) => ErrorKind::MissingParts,

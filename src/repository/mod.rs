@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
-use crate::oci::{Descriptor, Digest, Manifest, Tag};
+use crate::oci::{Digest, Manifest, Tag};
 
 pub use error::{Cause, Error, ErrorKind, Result};
 pub use failure::Failure;
@@ -213,8 +213,21 @@ pub trait Repository: fmt::Debug + Send + Sync {
     /// what is looked up from now on is read, in all repositories of the store.
     fn look_up_by_reading(&self) {}
 
-    /// A manifest, its bytes verified against the digest asked for. `None`: it is not there.
-    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>>;
+    /// A manifest, its bytes verified against the digest asked for. `None`: it is not there. If it has
+    /// more than `limit` bytes, the rest is not read.
+    ///
+    /// # Errors
+    /// [`Cause::LargerThan`] if it has more bytes.
+    async fn manifest_within(
+        &self,
+        reference: &Reference,
+        limit: usize,
+    ) -> Result<Option<Manifest>>;
+
+    /// A manifest of any size that is allowed.
+    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
+        self.manifest_within(reference, MAX_MANIFEST_BYTES).await
+    }
 
     /// A blob's size in bytes. `None`: it is not there.
     async fn blob_size(&self, digest: &Digest) -> Result<Option<u64>>;
@@ -246,7 +259,7 @@ pub trait Repository: fmt::Debug + Send + Sync {
 
     /// The referrers of a manifest, complete. `None`: this repository has no referrers API, so
     /// the fallback tag is where they are listed.
-    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>>;
+    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>>;
 
     /// Deletes a tag, or a manifest with all its tags. `false`: it was not there.
     ///

@@ -141,7 +141,12 @@ impl<'a> Progress<'a> {
 
     /// Waits for other runs, which is no standstill.
     pub async fn waiting<T>(&self, turn: impl Future<Output = T>) -> T {
-        fair::waiting(turn, || self.live.pulse.beat()).await
+        fair::waiting(turn, || self.beat()).await
+    }
+
+    /// Waits for others at this moment, which does not count as a stall.
+    pub fn beat(&self) {
+        self.live.pulse.beat();
     }
 
     /// Something was not begun, because the run is to stop.

@@ -13,11 +13,12 @@ use super::manifests::ManifestWriter;
 use super::order::Delivery;
 use super::presence::Presence;
 use super::progress::TransferStatus;
+use super::reading::{ManifestReader, manifest_memory};
 use super::reporter::{ActiveTransfers, Reporter};
 use super::retry::Pauses;
 use super::stream::Streamer;
 use super::totals::{Totals, TransferTotals};
-use crate::fair::Pulses;
+use crate::fair::{MemoryBudget, Pulses};
 use crate::http::RetryPolicy;
 use crate::repository::{Cause, Error, Result};
 use crate::single_flight::KeyedLocks;
@@ -34,6 +35,7 @@ pub struct Carrier {
     active: ActiveTransfers,
     totals: Arc<Totals>,
     pulses: Pulses,
+    memory: MemoryBudget,
 }
 
 impl Carrier {
@@ -51,6 +53,7 @@ impl Carrier {
             active: ActiveTransfers::new(vec![totals.clone()], pulses.clone()),
             totals,
             pulses,
+            memory: manifest_memory(),
             state,
         }
     }
@@ -76,6 +79,11 @@ impl Carrier {
         &self.pulses
     }
 
+    /// The memory for manifests, of transfers and of whatever else reads them.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.memory
+    }
+
     pub fn state(&self) -> &State {
         &self.state
     }
@@ -91,7 +99,9 @@ impl Carrier {
     }
 
     async fn carry_out(&self, job: &Job, reporter: &Reporter<'_>) -> Result<TransferOutcome> {
-        let found = job.source.manifest(&job.reference).await?;
+        let (memory, alive) = (self.memory.begin(), || reporter.alive());
+        let source = ManifestReader { repository: &*job.source, memory: &memory, alive: &alive };
+        let found = source.read(&job.reference).await?;
         let root = found.ok_or_else(|| {
             let name = format!("{}{}", job.source.name(), job.reference.suffix());
             Error::new("read", name, Cause::Missing)
@@ -100,10 +110,14 @@ impl Carrier {
         // Here the root manifest is known and no blob has been asked for: whatever decides whether
         // an image may be copied at all (a check of its signatures) belongs here.
         let source_digest = root.digest.clone();
-        let graph = Graph::gather(&*job.source, root, &job.options).await?;
-        let writer =
-            ManifestWriter { blobs: &self.blobs, job, fallback_locks: &self.fallback_locks };
-        Delivery::new(writer, reporter).run(source_digest, graph).await
+        let graph = Graph::gather(&source, root, &job.options).await?;
+        let writer = ManifestWriter {
+            blobs: &self.blobs,
+            job,
+            fallback_locks: &self.fallback_locks,
+            memory: &memory,
+        };
+        Delivery::new(source, writer, reporter).run(source_digest, graph).await
     }
 }
 

@@ -1,33 +1,34 @@
 //! Every manifest of an image, each read once and verified.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Deref;
 
 use futures_util::{StreamExt, TryStreamExt};
 
 use super::options::Options;
 use super::platforms;
+use super::reading::{Held, ManifestReader};
 use crate::config::{ForeignLayers, IndexMode};
 use crate::oci::{Descriptor, Digest, Document, Manifest, media_type};
-use crate::repository::{Cause, Error, Reference, Repository, Result};
+use crate::repository::{Cause, Error, Repository, Result};
 
 /// Indexes in indexes in indexes: real ones nest two or three deep.
 const MAX_DEPTH: usize = 16;
 /// Manifests of one image. The largest known indexes have some hundred.
 const MAX_MANIFESTS: usize = 10_000;
-/// Bytes of all manifests of one image, which are held in memory.
-const MAX_BYTES: usize = 128 << 20;
 /// Manifests of one image that are asked for at once.
 const PARALLEL_READS: usize = 8;
 /// Blobs and manifests of one image that are dealt with at once at targets.
 pub(super) const PARALLEL: usize = 12;
 
-/// An image with everything below it, as it will stand at the target.
+/// An image with everything below it, as it will stand at the target. Whatever is dropped of it gives
+/// its memory back.
 #[derive(Debug)]
 pub struct Graph {
-    pub root: Manifest,
+    pub root: Held,
     /// The manifests below the root, each deeper than all that point at it. Put in reverse order,
     /// children stand before their parents.
-    pub levels: Vec<Vec<Manifest>>,
+    pub levels: Vec<Vec<Held>>,
     /// What a person should know about the copy.
     pub notes: Vec<String>,
 }
@@ -35,15 +36,15 @@ pub struct Graph {
 impl Graph {
     /// Reads what is below `root`, and applies the platform filter to it.
     pub async fn gather(
-        source: &dyn Repository,
-        root: Manifest,
+        reader: &ManifestReader<'_>,
+        root: Held,
         options: &Options,
     ) -> Result<Self> {
+        let source = reader.repository;
         let mut notes = Vec::new();
         let root = filter(source, root, options, &mut notes)?;
         let mut seen: HashSet<Digest> = HashSet::from([root.digest.clone()]);
-        let mut met: Vec<Manifest> = Vec::new();
-        let mut bytes = root.raw.len();
+        let mut met: Vec<Held> = Vec::new();
         let mut next: Vec<Descriptor> = wanted_children(&root, options).cloned().collect();
         for depth in 0.. {
             next.retain(|child| child.may_be_manifest() && seen.insert(child.digest.clone()));
@@ -54,15 +55,11 @@ impl Graph {
                 return Err(too_large(source, &root));
             }
             let mut reading = futures_util::stream::iter(next)
-                .map(|child| async move { read(source, child).await })
+                .map(|child| async move { read(reader, child).await })
                 .buffered(PARALLEL_READS);
             // The filter chooses among the root's children only: what was chosen is copied whole.
             next = Vec::new();
             while let Some(manifest) = reading.try_next().await? {
-                bytes += manifest.raw.len();
-                if bytes > MAX_BYTES {
-                    return Err(too_large(source, &root));
-                }
                 next.extend_from_slice(manifest.children());
                 met.push(manifest);
             }
@@ -73,7 +70,8 @@ impl Graph {
 
     /// All manifests, the root first.
     pub fn manifests(&self) -> impl Iterator<Item = &Manifest> {
-        std::iter::once(&self.root).chain(self.levels.iter().flatten())
+        let below = self.levels.iter().flatten();
+        std::iter::once(&self.root).chain(below).map(Deref::deref)
     }
 
     /// Every blob that a target must have, each once, and a note on those left out.
@@ -117,12 +115,13 @@ pub(super) fn size_of_all(blobs: &[Descriptor]) -> u64 {
 /// The digests of all manifests of an image. Only indexes are read, because only they point at
 /// manifests.
 pub async fn subjects(
-    source: &dyn Repository,
-    root: Manifest,
+    reader: &ManifestReader<'_>,
+    root: Held,
     options: &Options,
 ) -> Result<Vec<Digest>> {
     let mut children: Vec<Descriptor> = wanted_children(&root, options).cloned().collect();
-    let mut found = vec![root.digest];
+    let mut found = vec![root.digest.clone()];
+    drop(root);
     for _ in 0..MAX_DEPTH {
         let manifests = children.iter().filter(|child| child.may_be_manifest());
         found.extend(manifests.map(|child| child.digest.clone()));
@@ -130,7 +129,7 @@ pub async fn subjects(
             .retain(|child| child.media_type.is_empty() || media_type::is_index(&child.media_type));
         let mut next = Vec::new();
         for child in children {
-            next.extend(read(source, child).await?.children().to_vec());
+            next.extend_from_slice(read(reader, child).await?.children());
         }
         if next.is_empty() || found.len() > MAX_MANIFESTS {
             break;
@@ -152,9 +151,9 @@ fn wanted_children<'a>(
 /// Sorts the manifests below a root by the longest path to them, so that each stands deeper than
 /// all that point at it: an index may stand beside another one that holds it further down.
 /// `None`: they are more than `MAX_DEPTH` deep.
-fn by_depth(met: Vec<Manifest>) -> Option<Vec<Vec<Manifest>>> {
+fn by_depth<M: Deref<Target = Manifest>>(met: Vec<M>) -> Option<Vec<Vec<M>>> {
     let mut parents: HashMap<Digest, usize> = HashMap::new();
-    for child in met.iter().flat_map(Manifest::children) {
+    for child in met.iter().flat_map(|manifest| manifest.children()) {
         *parents.entry(child.digest.clone()).or_default() += 1;
     }
     let mut levels = Vec::new();
@@ -163,9 +162,9 @@ fn by_depth(met: Vec<Manifest>) -> Option<Vec<Vec<Manifest>>> {
         if levels.len() >= MAX_DEPTH {
             return None;
         }
-        let is_free = |manifest: &Manifest| parents.get(&manifest.digest).is_none_or(|n| *n == 0);
+        let is_free = |manifest: &M| parents.get(&manifest.digest).is_none_or(|n| *n == 0);
         let (level, deeper): (Vec<_>, Vec<_>) = rest.into_iter().partition(is_free);
-        for child in level.iter().flat_map(Manifest::children) {
+        for child in level.iter().flat_map(|manifest| manifest.children()) {
             parents.entry(child.digest.clone()).and_modify(|n| *n -= 1);
         }
         levels.push(level);
@@ -177,10 +176,10 @@ fn by_depth(met: Vec<Manifest>) -> Option<Vec<Vec<Manifest>>> {
 /// Applies the platform filter to the root.
 fn filter(
     source: &dyn Repository,
-    root: Manifest,
+    root: Held,
     options: &Options,
     notes: &mut Vec<String>,
-) -> Result<Manifest> {
+) -> Result<Held> {
     let Document::Index { children } = &root.document else { return Ok(root) };
     let keep = platforms::select(children, &options.platforms);
     if keep.iter().all(|keep| *keep) {
@@ -207,12 +206,12 @@ fn filter(
         "index rewritten for the wanted platforms: {} became {}; signatures of the whole index no longer match",
         root.digest, smaller.digest
     ));
-    Ok(smaller)
+    Ok(root.replace(smaller))
 }
 
-async fn read(source: &dyn Repository, child: Descriptor) -> Result<Manifest> {
-    let reference = Reference::Digest(child.digest.clone());
-    let found = source.manifest(&reference).await?;
+async fn read(reader: &ManifestReader<'_>, child: Descriptor) -> Result<Held> {
+    let source = reader.repository;
+    let found = reader.read_child(&child).await?;
     let manifest = found.ok_or_else(|| about(source, &child.digest, Cause::Missing))?;
     if manifest.media_type != child.media_type && !child.media_type.is_empty() {
         let message = format!(
@@ -226,8 +225,7 @@ async fn read(source: &dyn Repository, child: Descriptor) -> Result<Manifest> {
 
 fn too_large(source: &dyn Repository, root: &Manifest) -> Error {
     let message = format!(
-        "its indexes nest more than {MAX_DEPTH} deep, or it has more than {MAX_MANIFESTS} manifests, or more than {} MiB of them",
-        MAX_BYTES >> 20
+        "its indexes nest more than {MAX_DEPTH} deep, or it has more than {MAX_MANIFESTS} manifests"
     );
     about(source, &root.digest, Cause::Protocol(message))
 }
@@ -238,21 +236,23 @@ fn about(source: &dyn Repository, digest: &Digest, cause: Cause) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use proptest::prelude::*;
 
     use super::*;
 
     /// Manifests by number; each points at those of its list, and at a blob that makes it unlike
     /// all others.
-    fn dag(edges: &[Vec<bool>]) -> Vec<Manifest> {
-        let mut all: Vec<Manifest> = Vec::new();
+    fn dag(edges: &[Vec<bool>]) -> Vec<Arc<Manifest>> {
+        let mut all: Vec<Arc<Manifest>> = Vec::new();
         for (at, points_at) in edges.iter().enumerate() {
             let digest = Digest::of(at.to_string().as_bytes());
             let own = Descriptor::new("application/octet-stream", digest, 1);
             let below = all.iter().zip(points_at).filter(|(_, points)| **points);
             let children: Vec<_> =
                 std::iter::once(own).chain(below.map(|(child, _)| child.descriptor())).collect();
-            all.push(Manifest::index_of(&children).unwrap());
+            all.push(Arc::new(Manifest::index_of(&children).unwrap()));
         }
         all
     }

@@ -7,10 +7,15 @@ use super::events::TransferEvent;
 use super::graph::{self, PARALLEL, size_of_all};
 use super::job::{Condition, Job};
 use super::target::TargetTransfer;
+use crate::fair::{Claimant, ClaimsTooMuch};
 use crate::oci::derived::fallback_tag;
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Descriptor, Digest, Manifest, Tag};
 use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Result, Stored};
 use crate::single_flight::KeyedLocks;
+
+/// As large as lists of referrers in fallback tags usually are at most, in bytes.
+const USUAL_LIST: usize = 256 << 10;
 
 /// What a root manifest is to the transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +34,8 @@ pub(super) struct ManifestWriter<'a> {
     pub job: &'a Job,
     /// Held, by the name of the fallback tag, while its list is updated.
     pub fallback_locks: &'a KeyedLocks<String>,
+    /// Of the image.
+    pub memory: &'a Claimant,
 }
 
 impl ManifestWriter<'_> {
@@ -157,14 +164,35 @@ impl ManifestWriter<'_> {
         subject: &Digest,
         referrers: &[Descriptor],
     ) -> Result<()> {
+        match self.add_to_list(target, subject, referrers, USUAL_LIST).await {
+            Err(error) if matches!(error.cause(), Cause::LargerThan(_)) => {
+                self.add_to_list(target, subject, referrers, MAX_MANIFEST_BYTES).await
+            }
+            done => done,
+        }
+    }
+
+    /// Does so if the present list has no more than `limit` bytes.
+    async fn add_to_list(
+        &self,
+        target: &TargetTransfer<'_>,
+        subject: &Digest,
+        referrers: &[Descriptor],
+        limit: usize,
+    ) -> Result<()> {
         let repository = target.repository();
         let tag = fallback_tag(subject);
         let name = format!("{}:{tag}", repository.name());
+        let failed = |cause| Error::new("update the referrers list", name.clone(), cause);
+        // The present list and the new one. Claimed before the lock, because other images wait for that.
+        let claim = self.memory.claim(2 * limit as u64, u64::MAX);
+        let _claim = target.reporter.waiting(claim).await.map_err(|_: ClaimsTooMuch| {
+            failed(Cause::Protocol("the manifests of the image take too much memory".to_owned()))
+        })?;
         let _alone = self.fallback_locks.lock(&name).await;
-        let listed = repository.manifest(&Reference::Tag(tag.clone())).await?;
+        let listed = repository.manifest_within(&Reference::Tag(tag.clone()), limit).await?;
         // GitLab serves the subject itself under such a tag: that is no list.
         let listed = listed.filter(|listed| listed.digest != *subject);
-        let failed = |cause| Error::new("update the referrers list", name.clone(), cause);
         let index = match listed {
             None => Manifest::index_of(referrers),
             Some(index) if index.blobs().is_empty() => {

@@ -4,7 +4,7 @@
 //! - `carrier`: the entry point; `job`, `options`: what it is asked and answers.
 //! - `order`: what is put when, so that a tag never points at something incomplete.
 //! - `graph`: every manifest of an image, read once. `platforms`: which children are wanted.
-//!   `referrers`: what refers to an image. `manifests`: manifests are put. `target`: what became
+//!   `reading`: manifests are read within the memory for them. `referrers`: what refers to an image. `manifests`: manifests are put. `target`: what became
 //!   of one target.
 //! - `blobs`: what a target needs to have a blob. `presence`, `recent`: what is known of that.
 //! - `stream`: one blob over the wire to several targets, and how a target resumes. `pipe`: every
@@ -26,6 +26,7 @@ mod pipe;
 mod platforms;
 mod presence;
 mod progress;
+mod reading;
 mod recent;
 mod referrers;
 mod reporter;
@@ -41,5 +42,6 @@ pub use graph::{Graph, subjects};
 pub use job::{Condition, Delivered, Job, Target, TransferOutcome};
 pub use options::Options;
 pub use progress::TransferStatus;
+pub use reading::{COMPARED_AT_ONCE, Held, ManifestReader, manifest_memory};
 pub use referrers::{Referrer, TagIndex, fingerprint, read as read_referrer, survey};
 pub use totals::TransferTotals;

@@ -12,15 +12,17 @@ use super::events::TransferEvent;
 use super::graph::{Graph, PARALLEL, size_of_all};
 use super::job::{Job, TransferOutcome};
 use super::manifests::{ManifestWriter, Role};
+use super::reading::{Held, ManifestReader};
 use super::referrers::{self, Referrer, is_unreadable};
 use super::reporter::Reporter;
 use super::target::TargetTransfer;
 use crate::oci::Digest;
-use crate::repository::{Error, Placement, Repository, Result};
+use crate::repository::{Error, Placement, Result};
 
 /// The delivery of one image, with everything that belongs to it, to all targets of a job.
 pub(super) struct Delivery<'a> {
     job: &'a Job,
+    source: ManifestReader<'a>,
     reporter: &'a Reporter<'a>,
     writer: ManifestWriter<'a>,
     targets: Vec<TargetTransfer<'a>>,
@@ -31,10 +33,15 @@ pub(super) struct Delivery<'a> {
 }
 
 impl<'a> Delivery<'a> {
-    pub fn new(writer: ManifestWriter<'a>, reporter: &'a Reporter<'a>) -> Self {
+    pub fn new(
+        source: ManifestReader<'a>,
+        writer: ManifestWriter<'a>,
+        reporter: &'a Reporter<'a>,
+    ) -> Self {
         let job = writer.job;
         Self {
             job,
+            source,
             reporter,
             writer,
             targets: job
@@ -78,14 +85,13 @@ impl<'a> Delivery<'a> {
             };
             let mut lacking = self.live();
             lacking.retain(|target| !has_it(target));
-            self.deliver_parts(&graph, &lacking).await;
+            let subjects = graph.manifests().map(|manifest| manifest.digest.clone()).collect();
+            let root = self.deliver_parts(graph, &lacking).await;
             if self.job.options.referrers {
-                let subjects = graph.manifests().map(|manifest| manifest.digest.clone());
-                self.deliver_referrers(subjects.collect(), depth).await?;
+                self.deliver_referrers(subjects, depth).await?;
             }
             self.list_referrers(&role).await;
-            let puts =
-                lacking.iter().map(|target| self.writer.put_root(target, &graph.root, &role));
+            let puts = lacking.iter().map(|target| self.writer.put_root(target, &root, &role));
             join_all(puts).await;
             // The image may be a referrer itself.
             self.list_referrers(&role).await;
@@ -102,28 +108,32 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Brings all blobs, then all manifests below the root, to targets that lack the image.
-    async fn deliver_parts(&self, graph: &Graph, lacking: &[&TargetTransfer<'_>]) {
+    /// Brings all blobs, then all manifests below the root, to targets that lack the image, and gives
+    /// the root back. Each level is let go once it has been put.
+    async fn deliver_parts(&self, graph: Graph, lacking: &[&TargetTransfer<'_>]) -> Held {
         let (blobs, note) = graph.blobs(&self.job.options);
         note.into_iter().for_each(|note| self.note(note));
+        let Graph { root, levels, .. } = graph;
         if lacking.is_empty() {
-            return;
+            return root;
         }
         let expected = size_of_all(&blobs).saturating_mul(lacking.len() as u64);
         self.reporter.report("", TransferEvent::Expected(expected));
         futures_util::stream::iter(&blobs)
             .for_each_concurrent(PARALLEL, |blob| {
-                self.writer.blobs.ensure(self.source(), blob, lacking, true)
+                self.writer.blobs.ensure(self.source.repository, blob, lacking, true)
             })
             .await;
-        for level in graph.levels.iter().rev() {
-            futures_util::stream::iter(level)
+        drop(blobs);
+        for level in levels.into_iter().rev() {
+            futures_util::stream::iter(&level)
                 .for_each_concurrent(PARALLEL, |manifest| async move {
                     let put = |target| self.writer.put(target, &Placement::Part, manifest, false);
                     join_all(lacking.iter().copied().map(put)).await;
                 })
                 .await;
         }
+        root
     }
 
     /// Delivers what refers to these subjects, each with everything below it.
@@ -132,13 +142,22 @@ impl<'a> Delivery<'a> {
             let mut surveyed = self.surveyed.lock();
             subjects.retain(|subject| surveyed.insert(subject.clone()));
         }
+        // One too many is enough to see that there are too many.
+        let mut room = referrers::MAX_REFERRERS + 1;
         let found: Vec<(Digest, Result<Vec<Referrer>>)> = futures_util::stream::iter(subjects)
             .map(|subject| async move {
                 let tags = &self.job.source_tags;
-                let found = referrers::of_subject(self.source(), &subject, tags).await;
+                let found = referrers::of_subject(&self.source, &subject, tags).await;
                 (subject, found)
             })
             .buffered(referrers::PARALLEL)
+            .map(|(subject, mut found)| {
+                if let Ok(found) = &mut found {
+                    found.truncate(room);
+                    room -= found.len();
+                }
+                (subject, found)
+            })
             .collect()
             .await;
         for (subject, found) in found {
@@ -163,11 +182,11 @@ impl<'a> Delivery<'a> {
     async fn deliver_referrer(&self, referrer: Referrer, depth: usize) -> Result<()> {
         let count = self.referrers.lock().len();
         if depth >= referrers::MAX_DEPTH || count >= referrers::MAX_REFERRERS {
-            self.refuse(&referrers::too_many(self.source(), &referrer.digest));
+            self.refuse(&referrers::too_many(self.source.repository, &referrer.digest));
             return Ok(());
         }
         let options = self.job.options.of_referrer();
-        let graph = match referrers::read(self.source(), &referrer, &options).await {
+        let graph = match referrers::read(&self.source, &referrer, &options).await {
             Ok(Some(graph)) => graph,
             Ok(None) => {
                 let (subject, digest) = (&referrer.subject, &referrer.digest);
@@ -184,17 +203,13 @@ impl<'a> Delivery<'a> {
         self.referrers.lock().push(referrer);
         let live = self.live();
         self.deliver(graph, role, depth + 1).await?;
-        let blob_of_source = format!("{}@", self.source().name());
+        let blob_of_source = format!("{}@", self.source.repository.name());
         for target in live {
             target.excuse(|error| {
                 is_unreadable(error) && error.subject().starts_with(&blob_of_source)
             });
         }
         Ok(())
-    }
-
-    fn source(&self) -> &dyn Repository {
-        &*self.job.source
     }
 
     /// The targets at which nothing has failed.

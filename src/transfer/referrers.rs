@@ -7,8 +7,9 @@ use futures_util::{StreamExt, TryStreamExt};
 
 use super::graph::Graph;
 use super::options::Options;
+use super::reading::ManifestReader;
 use crate::oci::derived::{self, COSIGN_SUFFIXES, cosign_tag, fallback_tag};
-use crate::oci::{Descriptor, Digest, Tag};
+use crate::oci::{Digest, Tag};
 use crate::repository::{Cause, Error, ErrorKind, Reference, Repository, Result};
 
 /// Subjects of one image that are asked about at once.
@@ -59,7 +60,7 @@ pub fn fingerprint(found: &[Referrer]) -> Option<Digest> {
 
 /// Everything that refers to these subjects, and to what refers to them, in a repository.
 pub async fn survey(
-    repository: &dyn Repository,
+    reader: &ManifestReader<'_>,
     subjects: &[Digest],
     tags: &TagIndex,
 ) -> Result<Vec<Referrer>> {
@@ -68,46 +69,45 @@ pub async fn survey(
     let mut all = Vec::new();
     let mut depth = 0;
     while !next.is_empty() {
-        if depth > MAX_DEPTH || all.len() > MAX_REFERRERS {
-            return Err(too_many(repository, &next[0]));
+        if depth > MAX_DEPTH {
+            return Err(too_many(reader.repository, &next[0]));
         }
         depth += 1;
-        let found: Vec<Vec<Referrer>> = futures_util::stream::iter(next)
-            .map(|subject| async move { of_subject(repository, &subject, tags).await })
-            .buffered(PARALLEL)
-            .try_collect()
-            .await?;
-        let found: Vec<Referrer> = found.into_iter().flatten().collect();
-        next = found
-            .iter()
-            .map(|found| found.digest.clone())
-            .filter(|digest| seen.insert(digest.clone()))
-            .collect();
-        all.extend(found);
+        let mut asking = futures_util::stream::iter(next)
+            .map(|subject| async move { of_subject(reader, &subject, tags).await })
+            .buffered(PARALLEL);
+        next = Vec::new();
+        while let Some(found) = asking.try_next().await? {
+            let new = found.iter().map(|found| &found.digest);
+            next.extend(new.filter(|digest| seen.insert((*digest).clone())).cloned());
+            all.extend(found);
+            if let Some(surplus) = all.get(MAX_REFERRERS) {
+                return Err(too_many(reader.repository, &surplus.digest));
+            }
+        }
     }
     Ok(all)
 }
 
-/// What refers to one subject directly.
+/// What refers to one subject directly: if it is more than an image may have, no more than one too many.
 pub(super) async fn of_subject(
-    repository: &dyn Repository,
+    reader: &ManifestReader<'_>,
     subject: &Digest,
     tags: &TagIndex,
 ) -> Result<Vec<Referrer>> {
-    let referrer = |descriptor: &Descriptor| Referrer {
-        subject: subject.clone(),
-        digest: descriptor.digest.clone(),
-        tag: None,
-    };
-    let listed = repository.referrers(subject).await?;
-    let mut found: Vec<Referrer> = listed.iter().flatten().map(referrer).collect();
+    let repository = reader.repository;
+    let referrer = |digest| Referrer { subject: subject.clone(), digest, tag: None };
+    let listed = repository.referrers(subject).await?.unwrap_or_default();
+    let mut found: Vec<Referrer> =
+        listed.into_iter().take(MAX_REFERRERS + 1).map(referrer).collect();
     // Also beside the API: a registry that got it by an update may not know what clients listed.
     if tags.contains(&fallback_tag(subject))
-        && let Some(index) = repository.manifest(&Reference::Tag(fallback_tag(subject))).await?
+        && let Some(index) = reader.read(&Reference::Tag(fallback_tag(subject))).await?
         // Some registries serve the subject itself under such a tag.
         && index.digest != *subject
     {
-        found.extend(index.children().iter().map(referrer));
+        let children = index.children().iter().take(MAX_REFERRERS + 1);
+        found.extend(children.map(|child| referrer(child.digest.clone())));
     }
     for suffix in COSIGN_SUFFIXES {
         let tag = cosign_tag(subject, suffix);
@@ -123,18 +123,19 @@ pub(super) async fn of_subject(
     }
     let mut seen = HashSet::new();
     found.retain(|found| seen.insert((found.digest.clone(), found.tag.clone())));
+    found.truncate(MAX_REFERRERS + 1);
     Ok(found)
 }
 
 /// Reads a referrer with everything below it. `None`: it is listed, but not there.
 pub async fn read(
-    source: &dyn Repository,
+    reader: &ManifestReader<'_>,
     referrer: &Referrer,
     options: &Options,
 ) -> Result<Option<Graph>> {
     let reference = Reference::Digest(referrer.digest.clone());
-    let Some(manifest) = source.manifest(&reference).await? else { return Ok(None) };
-    Graph::gather(source, manifest, options).await.map(Some)
+    let Some(manifest) = reader.read(&reference).await? else { return Ok(None) };
+    Graph::gather(reader, manifest, options).await.map(Some)
 }
 
 /// The error for a referrer beyond the bounds.

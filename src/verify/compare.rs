@@ -9,12 +9,13 @@ use parking_lot::Mutex;
 use super::checks::{TargetChecks, differing_type};
 use super::pairs::{Item, RepositoryPair};
 use super::report::{ImageOutcome, ImageReport, Problem, ProblemKind};
+use crate::fair::{Claim, Claimant, ClaimsTooMuch};
+use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest};
 use crate::repository::{Cause, Error, Placement, Reference, Result};
-use crate::transfer::{Graph, Options, Referrer, read_referrer, survey};
-
-/// Parts of one image that are checked at once.
-const PARALLEL: usize = 8;
+use crate::transfer::{
+    COMPARED_AT_ONCE, Graph, ManifestReader, Options, Referrer, read_referrer, survey,
+};
 
 /// What a comparison found, and what a repair needs to know.
 pub(super) struct Compared {
@@ -28,15 +29,22 @@ pub(super) struct Compared {
 /// A comparison under way.
 struct Comparison<'a> {
     checks: &'a TargetChecks,
+    memory: &'a Claimant,
     pair: &'a RepositoryPair,
     problems: Mutex<Vec<Problem>>,
     compared: Compared,
 }
 
 /// Compares one image at source and target.
-pub(super) async fn compare(checks: &TargetChecks, pair: &RepositoryPair, item: &Item) -> Compared {
+pub(super) async fn compare(
+    checks: &TargetChecks,
+    memory: &Claimant,
+    pair: &RepositoryPair,
+    item: &Item,
+) -> Compared {
     let mut comparison = Comparison {
         checks,
+        memory,
         pair,
         problems: Mutex::default(),
         compared: Compared { report: blank(pair, item), found_root: None, blobs: Vec::new() },
@@ -61,19 +69,20 @@ pub(super) async fn compare(checks: &TargetChecks, pair: &RepositoryPair, item: 
 impl Comparison<'_> {
     /// An error means that the source could not be read.
     async fn run(&mut self, item: &Item) -> Result<()> {
-        let (pair, source) = (self.pair, &*self.pair.source);
-        let root = source.manifest(&item.reference).await?.ok_or_else(|| {
-            let name = format!("{}{}", source.name(), item.reference.suffix());
+        let (pair, source) = (self.pair, ManifestReader::quiet(&*self.pair.source, self.memory));
+        let root = source.read(&item.reference).await?.ok_or_else(|| {
+            let name = format!("{}{}", pair.source.name(), item.reference.suffix());
             Error::new("read", name, Cause::Missing)
         })?;
         self.compared.report.source_digest = Some(root.digest.to_string());
-        let graph = Graph::gather(source, root, &pair.options).await?;
+        let graph = Graph::gather(&source, root, &pair.options).await?;
         self.compared.report.expected_digest = Some(graph.root.digest.to_string());
         self.compared.report.notes = graph.notes.clone();
         let there = self.root(item, &graph.root).await;
         self.below(&graph, &pair.options, there).await;
         if pair.options.referrers && there {
             let subjects = graph.manifests().map(|manifest| manifest.digest.clone()).collect();
+            drop(graph);
             self.referrers(subjects).await?;
         }
         Ok(())
@@ -88,6 +97,13 @@ impl Comparison<'_> {
         };
         let subject = self.compared.report.target.clone();
         self.checks.count_manifest();
+        let _claim = match self.room(MAX_MANIFEST_BYTES).await {
+            Ok(claim) => claim,
+            Err(error) => {
+                self.note(Some(Problem::unreadable(&error)));
+                return false;
+            }
+        };
         let (kind, message) = match self.pair.target.manifest(&reference).await {
             Err(error) => {
                 self.note(Some(Problem::of_manifest(&error)));
@@ -124,25 +140,46 @@ impl Comparison<'_> {
         }
         let (this, target) = (&*self, &*self.pair.target);
         futures_util::stream::iter(graph.levels.iter().flatten())
-            .for_each_concurrent(PARALLEL, |manifest| async move {
-                this.note(this.checks.manifest(target, manifest).await);
+            .for_each_concurrent(COMPARED_AT_ONCE, |manifest| async move {
+                this.part(manifest).await;
             })
             .await;
         futures_util::stream::iter(&blobs)
-            .for_each_concurrent(PARALLEL, |blob| async move {
+            .for_each_concurrent(COMPARED_AT_ONCE, |blob| async move {
                 this.note(this.checks.blob(target, blob).await);
             })
             .await;
     }
 
+    /// Compares a manifest with the one that the target has.
+    async fn part(&self, manifest: &Manifest) {
+        // Claimed here, because other images wait for what `checks` does.
+        let problem = match self.room(manifest.raw.len()).await {
+            Ok(_claim) => self.checks.manifest(&*self.pair.target, manifest).await,
+            Err(error) => Some(Problem::unreadable(&error)),
+        };
+        self.note(problem);
+    }
+
+    /// Memory for what the target has.
+    async fn room(&self, bytes: usize) -> Result<Claim> {
+        let claim = self.memory.claim(bytes as u64, u64::MAX).await;
+        claim.map_err(|_: ClaimsTooMuch| {
+            let message = "the manifests of the image take too much memory".to_owned();
+            Error::new("read", self.compared.report.target.clone(), Cause::Protocol(message))
+        })
+    }
+
     async fn referrers(&mut self, subjects: Vec<Digest>) -> Result<()> {
         let pair = self.pair;
-        let found = survey(&*pair.source, &subjects, &pair.source_tags).await?;
+        let [source, target] = [&pair.source, &pair.target]
+            .map(|repository| ManifestReader::quiet(&**repository, self.memory));
+        let found = survey(&source, &subjects, &pair.source_tags).await?;
         if found.is_empty() {
             return Ok(());
         }
         let there = match pair.target_tags().await {
-            Ok(tags) => survey(&*pair.target, &subjects, &tags).await,
+            Ok(tags) => survey(&target, &subjects, &tags).await,
             Err(error) => Err(error),
         };
         let there = match there {
@@ -160,7 +197,8 @@ impl Comparison<'_> {
 
     async fn referrer(&mut self, found: &Referrer, there: &[Referrer]) -> Result<()> {
         let options = self.pair.options.of_referrer();
-        let Some(graph) = read_referrer(&*self.pair.source, found, &options).await? else {
+        let source = ManifestReader::quiet(&*self.pair.source, self.memory);
+        let Some(graph) = read_referrer(&source, found, &options).await? else {
             let note = format!(
                 "the source lists a referrer of {} that it does not have: {}",
                 found.subject, found.digest
@@ -171,7 +209,7 @@ impl Comparison<'_> {
         self.compared.report.referrers += 1;
         let listed = there.contains(found);
         if listed {
-            self.note(self.checks.manifest(&*self.pair.target, &graph.root).await);
+            self.part(&graph.root).await;
         } else {
             self.note(Some(self.unlisted(found, there)));
         }

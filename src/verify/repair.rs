@@ -7,7 +7,7 @@ use super::compare::Compared;
 use super::pairs::{Item, RepositoryPair};
 use super::report::{Problem, ProblemKind, Repair};
 use crate::config::OnConflict;
-use crate::fair::Flow;
+use crate::fair::{Flow, MemoryBudget};
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Failure, Placement};
 use crate::state::{TagKey, TagState};
@@ -29,6 +29,11 @@ pub(super) struct Repaired {
 impl Repairer {
     pub fn new(carrier: Arc<Carrier>, clock: fn() -> u64) -> Self {
         Self { carrier, clock }
+    }
+
+    /// What manifests may take in this process.
+    pub fn memory(&self) -> &MemoryBudget {
+        self.carrier.memory()
     }
 
     /// Copies an image again.

@@ -14,6 +14,7 @@ use super::repair::{self, Repairer};
 use super::report::{
     Checked, Counts, ImageOutcome, ImageReport, Problem, ProblemKind, VerifyReport,
 };
+use crate::fair::MemoryBudget;
 use crate::oci::Digest;
 use crate::repository::Failure;
 
@@ -26,13 +27,15 @@ const REPAIRS: usize = 4;
 #[derive(Debug)]
 pub struct Verifier {
     checks: TargetChecks,
+    memory: MemoryBudget,
     withheld: AtomicUsize,
 }
 
 impl Verifier {
-    /// `read`: every blob of the target is downloaded and hashed.
-    pub fn new(read: bool) -> Self {
-        Self { checks: TargetChecks::new(read), withheld: AtomicUsize::new(0) }
+    /// `read`: every blob of the target is downloaded and hashed. `memory`: what manifests may take in
+    /// this process.
+    pub fn new(read: bool, memory: MemoryBudget) -> Self {
+        Self { checks: TargetChecks::new(read), memory, withheld: AtomicUsize::new(0) }
     }
 
     /// How much was checked until now.
@@ -91,7 +94,7 @@ impl Verifier {
     ) {
         let mut unequal: Vec<(usize, Compared)> = Vec::new();
         let mut compared = futures_util::stream::iter(0..tasks.len())
-            .map(|at| async move { (at, compare(&self.checks, &tasks[at].0, &tasks[at].1).await) })
+            .map(|at| async move { (at, self.compare(&tasks[at]).await) })
             .buffer_unordered(IMAGES);
         while let Some((at, compared)) = compared.next().await {
             if is_withheld(&tasks[at].1, &compared.report) {
@@ -105,6 +108,10 @@ impl Verifier {
         if let Some(repairer) = repairer {
             self.heal(tasks, unequal, repairer, settle).await;
         }
+    }
+
+    async fn compare(&self, (pair, item): &Task) -> Compared {
+        compare(&self.checks, &self.memory.begin(), pair, item).await
     }
 
     /// Repairs images, then compares them again. In two steps, because images share parts: the
@@ -133,7 +140,7 @@ impl Verifier {
         futures_util::stream::iter(repaired)
             .for_each_concurrent(IMAGES, |(task, before, repaired)| async move {
                 let Some(mut repaired) = repaired else { return settle(before.report) };
-                let mut now = compare(&self.checks, &task.0, &task.1).await.report;
+                let mut now = self.compare(task).await.report;
                 if now.outcome == ImageOutcome::Equal {
                     now.outcome = ImageOutcome::Repaired;
                     repairer.remember(&task.0, &task.1, &repaired);

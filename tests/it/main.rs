@@ -56,6 +56,7 @@ mod layout_server;
 mod layout_skopeo;
 mod layout_uploads;
 mod limits;
+mod memory;
 mod metrics;
 mod metrics_docs;
 mod mirror_auth;

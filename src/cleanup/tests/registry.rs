@@ -234,7 +234,7 @@ impl Repository for Registry {
         Ok(found.map(|digest| Resolved { digest, media_type: None }))
     }
 
-    async fn manifest(&self, reference: &Reference) -> Result<Option<Manifest>> {
+    async fn manifest_within(&self, reference: &Reference, _: usize) -> Result<Option<Manifest>> {
         let inner = self.asked_for("manifest");
         Ok(inner.find(reference).map(|(digest, item)| manifest(digest, &item.found)))
     }
@@ -295,12 +295,11 @@ impl Repository for Registry {
         Ok(Stored { lists_referrer: true })
     }
 
-    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>> {
         let inner = self.asked_for("referrers");
         let of = |item: &&Item| item.found.subject.as_ref() == Some(subject);
         let listed = inner.world.items.iter().filter(|(_, item)| of(item));
-        let part = |(digest, _): (&Digest, &Item)| descriptor(digest, media_type::OCI_MANIFEST, 1);
-        Ok(Some(listed.map(part).collect()))
+        Ok(Some(listed.map(|(digest, _)| digest.clone()).collect()))
     }
 
     async fn delete(&self, reference: &Reference) -> Result<bool> {

@@ -52,9 +52,7 @@ impl Origin {
                     self.metrics.received(chunk.len());
                     if body.len() + chunk.len() > limit {
                         if status.is_success() {
-                            return Err(Failed::Final(Cause::Protocol(format!(
-                                "the answer is larger than {limit} bytes"
-                            ))));
+                            return Err(Failed::Final(Cause::LargerThan(limit)));
                         }
                         break; // Enough of an error's words.
                     }
@@ -64,7 +62,8 @@ impl Origin {
         }
         let body = match headers.get(CONTENT_ENCODING).map(HeaderValue::as_bytes) {
             Some(b"gzip" | b"x-gzip") => unpacked(&body, limit).map_err(Failed::Final)?,
-            _ => body.freeze(),
+            // It may have grown to twice its length, and may be kept for long.
+            _ => Bytes::from(Vec::from(body).into_boxed_slice()),
         };
         Ok(Answer { status, headers, body, url, strayed, network })
     }
@@ -105,9 +104,7 @@ fn unpacked(body: &[u8], limit: usize) -> std::result::Result<Bytes, Cause> {
     let mut unpacked = Vec::new();
     let read = MultiGzDecoder::new(body).take(limit as u64 + 1).read_to_end(&mut unpacked);
     match read {
-        Ok(_) if unpacked.len() > limit => {
-            Err(Cause::Protocol(format!("the answer is larger than {limit} bytes")))
-        }
+        Ok(_) if unpacked.len() > limit => Err(Cause::LargerThan(limit)),
         Ok(_) => Ok(unpacked.into()),
         // Answers to HEAD have the header and no body.
         Err(_) if body.is_empty() => Ok(Bytes::new()),

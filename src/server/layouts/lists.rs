@@ -43,7 +43,7 @@ impl Registry {
         head: &Head,
     ) -> Answer {
         let mut referrers = match self.layouts.get(name).await? {
-            Some(layout) => layout.referrers(subject).await?.unwrap_or_default(),
+            Some(layout) => layout.referrer_descriptors(subject).await?,
             None => Vec::new(),
         };
         let filter = head.query.get("artifactType");

@@ -9,7 +9,7 @@ use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Resolved,
 use crate::state::{TagKey, TagState, Withdrawn};
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
 use crate::sync::progress::Progress;
-use crate::transfer::{TagIndex, fingerprint, subjects, survey};
+use crate::transfer::{ManifestReader, TagIndex, fingerprint, subjects, survey};
 
 /// One image at one target, and what is known of it.
 struct Look<'a, 'g> {
@@ -283,7 +283,8 @@ impl Pair<'_> {
     ) -> Result<Option<Need<'g>>> {
         let (item, goal) = (look.item, look.goal);
         if self.options.referrers {
-            let in_step = self.referrers_in_step(look, source, current.as_ref(), source_tags);
+            let in_step =
+                self.referrers_in_step(look, source, current.as_ref(), source_tags, progress);
             if !in_step.await? {
                 let vouched = look.record.as_ref().filter(|_| current.is_none());
                 let vouched_since = vouched.map(|record| record.verified_at);
@@ -311,20 +312,23 @@ impl Pair<'_> {
         source: &Resolved,
         current: Option<&Digest>,
         source_tags: &TagIndex,
+        progress: &Progress<'_>,
     ) -> Result<bool> {
         let record = look.valid_record().filter(|record| record.source_digest == source.digest);
+        let (memory, alive) = (self.syncer.carrier.memory().begin(), || progress.beat());
+        let reader = |repository| ManifestReader { repository, memory: &memory, alive: &alive };
         let subjects = match record {
             Some(record) => record.subjects.clone(),
-            None => self.subjects(source).await?,
+            None => self.subjects(source, &reader(&*self.source)).await?,
         };
-        let found = survey(&*self.source, &subjects, source_tags).await?;
+        let found = survey(&reader(&*self.source), &subjects, source_tags).await?;
         match record {
             Some(record) if record.referrers != fingerprint(&found) => return Ok(false),
             Some(_) => {}
             None if found.is_empty() => {}
             None => {
                 let derived = look.goal.derived().await?;
-                let there = survey(&*look.goal.repository, &subjects, derived).await?;
+                let there = survey(&reader(&*look.goal.repository), &subjects, derived).await?;
                 if !found.iter().all(|found| there.contains(found)) {
                     return Ok(false);
                 }
@@ -338,15 +342,19 @@ impl Pair<'_> {
     }
 
     /// Every manifest of an image that is in step but of which nothing is recorded.
-    async fn subjects(&self, source: &Resolved) -> Result<Vec<Digest>> {
+    async fn subjects(
+        &self,
+        source: &Resolved,
+        reader: &ManifestReader<'_>,
+    ) -> Result<Vec<Digest>> {
         let index = source.media_type.as_deref().is_none_or(media_type::is_index);
         if !index {
             return Ok(vec![source.digest.clone()]);
         }
         let reference = Reference::Digest(source.digest.clone());
-        let Some(root) = self.source.manifest(&reference).await? else {
+        let Some(root) = reader.read(&reference).await? else {
             return Ok(vec![source.digest.clone()]);
         };
-        subjects(&*self.source, root, &self.options).await
+        subjects(reader, root, &self.options).await
     }
 }

@@ -77,7 +77,7 @@ impl Repository for Hasty {
     async fn resolve(&self, _: &Reference) -> Result<Option<Resolved>> {
         unreachable!()
     }
-    async fn manifest(&self, _: &Reference) -> Result<Option<Manifest>> {
+    async fn manifest_within(&self, _: &Reference, _: usize) -> Result<Option<Manifest>> {
         unreachable!()
     }
     async fn blob_size(&self, _: &Digest) -> Result<Option<u64>> {
@@ -86,7 +86,7 @@ impl Repository for Hasty {
     async fn put_manifest(&self, _: &Placement, _: &Manifest) -> Result<Stored> {
         unreachable!()
     }
-    async fn referrers(&self, _: &Digest) -> Result<Option<Vec<Descriptor>>> {
+    async fn referrers(&self, _: &Digest) -> Result<Option<Vec<Digest>>> {
         unreachable!()
     }
     async fn delete(&self, _: &Reference) -> Result<bool> {

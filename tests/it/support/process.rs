@@ -32,6 +32,7 @@ pub struct Running {
     child: Child,
     stdout: JoinHandle<String>,
     stderr: JoinHandle<String>,
+    limit: Duration,
 }
 
 impl Tranship {
@@ -99,7 +100,7 @@ impl Running {
         let mut child = command.spawn().unwrap();
         let stdout = tokio::spawn(read(child.stdout.take().unwrap()));
         let stderr = tokio::spawn(read(child.stderr.take().unwrap()));
-        Self { child, stdout, stderr }
+        Self { child, stdout, stderr, limit: LIMIT }
     }
 
     /// The process id, while it runs.
@@ -107,14 +108,38 @@ impl Running {
         self.child.id().expect("the process has not been waited for")
     }
 
-    /// Waits for the end; panics after a minute.
+    /// Lets it run for longer, or shorter, than a minute.
+    pub fn with_limit(self, limit: Duration) -> Self {
+        Self { limit, ..self }
+    }
+
+    /// Waits for the end; panics after its limit.
     pub async fn finish(mut self) -> Finished {
-        let Ok(status) = tokio::time::timeout(LIMIT, self.child.wait()).await else {
+        let limit = self.limit;
+        let Ok(status) = tokio::time::timeout(limit, self.child.wait()).await else {
             let _ = self.child.kill().await;
             let (stdout, stderr) = (self.stdout.await.unwrap(), self.stderr.await.unwrap());
-            panic!("tranship did not end within {LIMIT:?}\n{stdout}\n{stderr}");
+            panic!("tranship did not end within {limit:?}\n{stdout}\n{stderr}");
         };
         self.collect(status.unwrap()).await
+    }
+
+    /// Waits for the end. Gives the most memory that it ever had, too, in MiB.
+    pub async fn finish_with_peak(self) -> (Finished, f64) {
+        let status = format!("/proc/{}/status", self.pid());
+        let mut finish = std::pin::pin!(self.finish());
+        let mut peak_kib = 0_u64;
+        loop {
+            // The kernel's own high-water mark: no peak between two looks is missed.
+            let text = std::fs::read_to_string(&status).unwrap_or_default();
+            let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+            let seen = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+            peak_kib = peak_kib.max(seen.unwrap_or_default());
+            tokio::select! {
+                finished = &mut finish => return (finished, peak_kib as f64 / 1024.0),
+                () = tokio::time::sleep(Duration::from_millis(5)) => {}
+            }
+        }
     }
 
     /// Ends it with SIGKILL, which it cannot prepare for.

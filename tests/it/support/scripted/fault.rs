@@ -49,6 +49,8 @@ pub enum Fault {
     PageLinksToItself,
     /// A page of made-up tags that always has a next one.
     EndlessPages,
+    /// A page of referrers with an annotation of so many bytes, which always has a next one.
+    EndlessReferrers(usize),
 }
 
 impl Fault {

@@ -130,6 +130,7 @@ impl Shared {
             Some(Fault::SessionLost) => Some(uploads::forget(self, head)),
             Some(Fault::PageLinksToItself) => Some(self.endless_page(head, false)),
             Some(Fault::EndlessPages) => Some(self.endless_page(head, true)),
+            Some(Fault::EndlessReferrers(bytes)) => Some(referrers::endless_page(head, *bytes)),
             _ => None,
         };
         if let Some(response) = instead {

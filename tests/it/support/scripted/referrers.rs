@@ -1,8 +1,9 @@
 //! The referrers API of a scripted registry (distribution-spec, "Listing Referrers").
 
 use serde_json::{Value, json};
-use tranship::oci::media_type;
+use tranship::oci::{Digest, media_type};
 
+use super::serial;
 use super::store::Store;
 use crate::support::wire::{Head, Response};
 
@@ -24,6 +25,19 @@ pub fn answer(store: &Store, head: &Head, name: &str, digest: &str) -> Response 
         json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": list });
     let response = Response::json(200, &index).header("content-type", media_type::OCI_INDEX);
     if filter.is_some() { response.header("oci-filters-applied", "artifactType") } else { response }
+}
+
+/// A page with one referrer and a large annotation, which leads to ever new ones.
+pub fn endless_page(head: &Head, annotation: usize) -> Response {
+    let number = serial();
+    let digest = Digest::of(number.to_string().as_bytes()).to_string();
+    let mut entry = json!({ "mediaType": media_type::OCI_MANIFEST, "digest": digest, "size": 1 });
+    entry["annotations"] = json!({ "large": "x".repeat(annotation) });
+    let index =
+        json!({ "schemaVersion": 2, "mediaType": media_type::OCI_INDEX, "manifests": [entry] });
+    Response::json(200, &index)
+        .header("content-type", media_type::OCI_INDEX)
+        .header("link", format!("<{}?last={number}>; rel=\"next\"", head.path))
 }
 
 fn descriptor(digest: &str, media_type: &str, bytes: &[u8]) -> Value {
