@@ -70,6 +70,8 @@ pub struct Deleted {
 /// The audit cannot be read.
 pub fn deleted(state: &Path, now: Timestamp) -> io::Result<Deleted> {
     let mut lines = NewestFirst::open(&audit::folder(state))?;
+    // What became of intents that are further back. Each entry goes when its intent is read: the audit
+    // has a line for every deletion that there ever was.
     let mut outcomes: HashMap<String, StepOutcome> = HashMap::new();
     let mut restored: HashSet<String> = HashSet::new();
     let mut found = Deleted::default();
@@ -79,7 +81,7 @@ pub fn deleted(state: &Path, now: Timestamp) -> io::Result<Deleted> {
             Line::Restored { id, .. } => _ = restored.insert(id),
             Line::Intent(intent) => {
                 // Without an outcome, the deletion was cut off and may have been carried out.
-                let went = outcomes.get(&intent.id).is_none_or(|outcome| outcome.is_gone());
+                let went = outcomes.remove(&intent.id).is_none_or(|outcome| outcome.is_gone());
                 let is_kept = match (&intent.quarantine, intent.action) {
                     (Some(kept), _) => kept.until > now,
                     (None, StepAction::Untag) => true,
@@ -87,7 +89,7 @@ pub fn deleted(state: &Path, now: Timestamp) -> io::Result<Deleted> {
                 };
                 // Nobody wants the copies in a quarantine back that have expired there.
                 let is_copy = intent.line.as_deref() == Some(EXPIRED);
-                if restored.contains(&intent.id) {
+                if restored.remove(&intent.id) {
                     found.restored.push(*intent);
                 } else if went && is_kept && !is_copy {
                     found.restorable.push(*intent);
