@@ -11,6 +11,7 @@
 //! deletes anything.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
@@ -33,7 +34,7 @@ const REFERRERS_LAST: SignedDuration = SignedDuration::from_hours(24);
 pub struct Gathering<'a> {
     pub repository: &'a dyn Repository,
     pub abilities: Abilities,
-    pub known: &'a dyn KnownManifests,
+    pub known: &'a Arc<dyn KnownManifests>,
     pub now: Timestamp,
     /// Further manifests to look for: those in use, and those that are about to be deleted.
     pub roots: &'a [Digest],
@@ -80,13 +81,31 @@ impl Gathering<'_> {
         }
         self.walk(met, &mut builder).await;
         let snapshot = builder.finish();
-        if snapshot.incomplete().is_empty() {
+        match snapshot.incomplete().is_empty() {
+            true => Some(self.forget_the_others(snapshot).await),
+            false => Some(snapshot),
+        }
+    }
+
+    /// Forgets all manifests that are not in the snapshot. That reads all that is known of the
+    /// repository, which would keep other work waiting.
+    async fn forget_the_others(&self, snapshot: Snapshot) -> Snapshot {
+        let (known, name) = (Arc::clone(self.known), self.repository.name().to_owned());
+        let forget = move || {
             let is_there = |digest: &Digest| {
                 snapshot.find(digest).is_some_and(|node| snapshot.is_present(node))
             };
-            self.known.retain(self.repository.name(), &is_there);
+            known.retain(&name, &is_there);
+            snapshot
+        };
+        match tokio::task::spawn_blocking(forget).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and this task with it.
+                Err(_) => std::future::pending().await,
+            },
         }
-        Some(snapshot)
     }
 
     /// Adds the digests that tags point at, and those that derived tags are named after. `listed`: the

@@ -60,7 +60,7 @@ impl RepositoryContext<'_> {
         let gathering = Gathering {
             repository: &*self.repository,
             abilities: self.abilities(),
-            known: &*self.state.manifests,
+            known: &self.state.manifests,
             now: self.now,
             roots: &roots,
             in_use: &tags,

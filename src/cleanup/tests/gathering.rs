@@ -29,7 +29,7 @@ async fn look(
         emptied: false,
         repository: registry,
         abilities: Abilities { untag: Untag::Unknown, lists_untagged: false },
-        known: &*state.manifests,
+        known: &state.manifests,
         now,
         roots: &[],
         created: false,
