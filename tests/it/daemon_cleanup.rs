@@ -108,7 +108,7 @@ async fn a_limit_is_told_once_and_when_it_is_over() {
     assert_eq!(metrics.sum("tranship_cleanup_repositories", &limited), 1.0);
     let runs = [("rule", "old"), ("outcome", "limited")];
     assert_eq!(metrics.sum("tranship_rule_runs_total", &runs), 2.0);
-    assert!(daemon.unready().await.is_empty());
+    daemon.unready_is(&[]).await;
 
     home.set_cleanup("old", &limit(9));
     home.configure();

@@ -102,7 +102,7 @@ async fn a_disk_that_gets_full_stops_no_mirroring() {
     let daemon = home.serve().await;
     assert_eq!(daemon.ran("app").await["counts"]["unchanged"], 21);
     assert_eq!(target.traffic().count("HEAD", Kind::Manifest), known);
-    assert!(daemon.unready().await.is_empty());
+    daemon.unready_is(&[]).await;
 }
 
 #[tokio::test]
@@ -124,7 +124,7 @@ async fn a_damaged_state_is_set_aside_aloud() {
     // Nothing is lost but requests.
     let run = daemon.ran("app").await;
     assert_eq!((&run["outcome"], &run["counts"]["unchanged"]), (&"succeeded".into(), &1.into()));
-    assert!(daemon.unready().await.is_empty());
+    daemon.unready_is(&[]).await;
     assert_same(&source, &target, "app", "v1").await;
 }
 
@@ -163,7 +163,7 @@ async fn outage(source_is_down: bool) {
     let asked = down.requests_since(mark).len();
     assert!(asked <= 10, "{asked} in {:?}", marked.elapsed());
     assert_eq!(home.alerts().kinds(), ["failure"]);
-    assert_eq!(daemon.unready().await, ["runs"]);
+    daemon.unready_is(&["runs"]).await;
 
     down.clear_rules();
     assert_eq!(daemon.run("app").await["outcome"], "succeeded");
@@ -177,7 +177,7 @@ async fn outage(source_is_down: bool) {
     })
     .await;
     assert_eq!(home.alerts().kinds(), ["failure", "recovery"]);
-    assert!(daemon.unready().await.is_empty());
+    daemon.unready_is(&[]).await;
 }
 
 #[tokio::test]

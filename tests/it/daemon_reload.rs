@@ -94,14 +94,14 @@ async fn a_bad_file_changes_nothing_and_everybody_hears_of_it() {
     let home = Home::new().alerting().mirror("one", &source, &target);
     let daemon = home.serve().await;
     daemon.ran("one").await;
-    assert!(daemon.unready().await.is_empty());
+    daemon.unready_is(&[]).await;
     home.tranship.write("tranship.toml", home.text() + "[[sync]]\nname = \"bad\"\nwrong = 1\n");
     daemon.signal("HUP");
     let alert = home.alerts().came(1).await;
     assert!(alert.contains("the old one stays") && alert.contains("wrong"), "{alert}");
     assert_eq!(home.alerts().kinds(), ["failure"]);
     daemon.logged("the configuration stays as it was: tranship.toml:").await;
-    assert_eq!(daemon.unready().await, ["config"]);
+    daemon.unready_is(&["config"]).await;
     let status = daemon.get("/api/v1/status").await;
     assert!(status["config"]["rejected"].as_str().unwrap().contains("wrong"), "{status:#}");
     let successful = "tranship_config_last_reload_successful";
@@ -119,7 +119,7 @@ async fn a_bad_file_changes_nothing_and_everybody_hears_of_it() {
     home.configure();
     assert!(home.alerts().came(2).await.contains("the configuration is good again"));
     assert_eq!(home.alerts().kinds(), ["failure", "recovery"]);
-    assert!(daemon.unready().await.is_empty());
+    daemon.unready_is(&[]).await;
     assert_eq!(daemon.metrics().await.sum(successful, &[]), 1.0);
     assert!(daemon.get("/api/v1/status").await["config"]["rejected"].is_null());
 }

@@ -274,6 +274,14 @@ impl Serving {
         failing
     }
 
+    /// Waits until just these checks say that it is not ready: the verdict is a moment old.
+    pub async fn unready_is(&self, checks: &[&str]) {
+        eventually(&format!("{checks:?} not ready"), LIMIT, || async {
+            (self.unready().await == checks).then_some(())
+        })
+        .await;
+    }
+
     /// Asks for a run of a rule, and waits for its end: its record.
     pub async fn run(&self, rule: &str) -> Value {
         let path = format!("{}/api/v1/rules/{rule}/run", self.url);

@@ -60,7 +60,7 @@ async fn systemd_hears_of_everything() {
     command.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "1000000");
     let daemon = home.spawn(&mut command).ready().await;
     let (ready, text) = ear.hears("READY=1", 0).await;
-    assert!(text.contains("STATUS=1 rules"), "{text}");
+    assert!(text.contains("STATUS=1 rule"), "{text}");
 
     daemon.signal("HUP");
     let (reloading, text) = ear.hears("RELOADING=1", ready + 1).await;

@@ -26,7 +26,10 @@ async fn strike(case: Case) {
     let bench = Bench::new().patience_for(&case.fault);
     // What is looked up is what the target has already.
     let has_it = case.method != "GET";
-    let requests = if case.method == "*" { 2 } else { 1 };
+    // A manifest that is larger than announced is asked for again, with room for the largest one.
+    let is_larger =
+        case.kind == Kind::Manifest && matches!(case.fault, Fault::Longer(_) | Fault::Endless);
+    let requests = if case.method == "*" || is_larger { 2 } else { 1 };
     if has_it {
         bench.sync().await.success();
     }
