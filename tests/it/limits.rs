@@ -211,8 +211,7 @@ async fn a_hidden_limit_on_requests_is_found() {
         let seconds = traffic.iter().map(|seen| seen.at.as_secs_f64()).fold(0.0, f64::max);
         let rate = (traffic.len() - refused) as f64 / seconds;
         println!("{name}: {refused} of {} refused, {rate:.0}/s", traffic.len());
-        // 4 % on an idle machine; how much a busy one adds is for the benchmark `limits`.
-        assert!(refused * 10 < traffic.len(), "{name}: {traffic}");
+        assert!(refused * 20 < traffic.len(), "{name}: {traffic}");
     }
     target.assert_tags_complete();
 }
