@@ -6,6 +6,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
+use crate::blocking::joined;
 use crate::oci::{Digest, Hasher};
 
 /// So many bytes are hashed at once. Fewer are not worth the way to another thread; more would be held
@@ -73,14 +74,7 @@ impl Hashing {
     async fn take(&mut self) -> Hasher {
         match &mut self.hasher {
             Computing::Here(hasher) => hasher.clone(),
-            Computing::Away(computed) => match computed.await {
-                Ok(hasher) => hasher,
-                Err(error) => match error.try_into_panic() {
-                    Ok(panic) => std::panic::resume_unwind(panic),
-                    // The runtime ends, and this task with it.
-                    Err(_) => std::future::pending().await,
-                },
-            },
+            Computing::Away(computed) => joined(computed).await,
         }
     }
 }

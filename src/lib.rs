@@ -26,8 +26,8 @@
 //! - `http`: HTTP to all that is no registry. `process`: programs of the user's, run within bounds.
 //! - `schedule`: cron schedules and intervals, and the next time of each.
 //! - `fair`: limited resources, shared between flows of work in turn. `stop`: stop signals.
-//! - `hashing`: large contents, hashed on other cores. `single_flight`: one fetch for many callers.
-//!   `trace`: spans.
+//! - `hashing`: large contents, hashed on other cores. `blocking`: long work beside the runtime's
+//!   workers. `single_flight`: one fetch for many callers. `trace`: spans.
 //! - `oci`: pure data and rules: digests, references, addresses, manifests, tag selection.
 //! - `text`: words of strangers, made inert; `redact`: without secrets.
 #![forbid(unsafe_code)]
@@ -35,6 +35,7 @@
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod alerts;
+mod blocking;
 pub mod cleanup;
 pub mod cli;
 pub mod config;

@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::plan::{Abilities, Builder, Snapshot};
+use crate::blocking::joined;
 use crate::config::policy::ClockSource;
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{ErrorKind, Reference, Repository, Result, read_small_blob};
@@ -98,14 +99,7 @@ impl Gathering<'_> {
             known.retain(&name, &is_there);
             snapshot
         };
-        match tokio::task::spawn_blocking(forget).await {
-            Ok(snapshot) => snapshot,
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => std::panic::resume_unwind(panic),
-                // The runtime ends, and this task with it.
-                Err(_) => std::future::pending().await,
-            },
-        }
+        joined(tokio::task::spawn_blocking(forget)).await
     }
 
     /// Adds the digests that tags point at, and those that derived tags are named after. `listed`: the

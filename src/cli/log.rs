@@ -43,11 +43,9 @@ pub fn set_up(format: LogFormat, level: LevelFilter, mut sinks: Vec<Sink>) {
         Targets::new().with_target("tranship", level).with_target(trace::TARGET, LevelFilter::OFF);
     let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
     let layer = match format {
-        LogFormat::Json => {
-            layer.fmt_fields(JsonFields::new()).event_format(JsonLines::new()).boxed()
-        }
+        LogFormat::Json => layer.fmt_fields(JsonFields::new()).event_format(json_lines()).boxed(),
         LogFormat::Text if to_journal() => {
-            layer.fmt_fields(InertFields).event_format(Journal::new()).boxed()
+            layer.fmt_fields(InertFields).event_format(journal()).boxed()
         }
         LogFormat::Text => {
             layer.fmt_fields(InertFields).with_ansi(std::io::stderr().is_terminal()).boxed()
@@ -79,20 +77,18 @@ impl Visit for InertVisitor<'_> {
     }
 }
 
-/// One JSON document a line, with the fields of the event beside its own.
-struct JsonLines(Format<Json>);
-
-impl JsonLines {
-    fn new() -> Self {
-        let format = tracing_subscriber::fmt::format().json().with_target(false);
-        Self(format.flatten_event(true).with_current_span(false).with_span_list(false))
-    }
+/// A format whose lines are written in another way.
+struct Rewritten<F> {
+    format: F,
+    /// Gives what is written of an event of this level, from the line that the format has made of it.
+    rewrite: fn(Level, &str) -> String,
 }
 
-impl<S, N> FormatEvent<S, N> for JsonLines
+impl<S, N, F> FormatEvent<S, N> for Rewritten<F>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
 {
     fn format_event(
         &self,
@@ -100,10 +96,17 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        let mut document = String::new();
-        self.0.format_event(context, Writer::new(&mut document), event)?;
-        writer.write_str(&inert_json(&document))
+        let mut line = String::new();
+        self.format.format_event(context, Writer::new(&mut line), event)?;
+        writer.write_str(&(self.rewrite)(*event.metadata().level(), &line))
     }
+}
+
+/// One JSON document a line, with the fields of the event beside its own.
+fn json_lines() -> Rewritten<Format<Json>> {
+    let format = tracing_subscriber::fmt::format().json().with_target(false);
+    let format = format.flatten_event(true).with_current_span(false).with_span_list(false);
+    Rewritten { format, rewrite: |_, document| inert_json(document).into_owned() }
 }
 
 /// Whether systemd's journal reads what is written to standard error.
@@ -122,31 +125,10 @@ fn is_stream(named: &str, device: u64, inode: u64) -> bool {
 
 /// Lines for the journal: it has a time of its own for each, and takes the level as a priority
 /// (sd-daemon(3)), so that `journalctl -p warning` finds what it should.
-struct Journal(Format<Full, ()>);
-
-impl Journal {
-    fn new() -> Self {
-        let format = tracing_subscriber::fmt::format();
-        Self(format.without_time().with_level(false).with_target(false).with_ansi(false))
-    }
-}
-
-impl<S, N> FormatEvent<S, N> for Journal
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-    N: for<'a> FormatFields<'a> + 'static,
-{
-    fn format_event(
-        &self,
-        context: &FmtContext<'_, S, N>,
-        mut writer: Writer<'_>,
-        event: &Event<'_>,
-    ) -> fmt::Result {
-        let mut text = String::new();
-        self.0.format_event(context, Writer::new(&mut text), event)?;
-        let priority = priority(*event.metadata().level());
-        write!(writer, "<{priority}>{text}")
-    }
+fn journal() -> Rewritten<Format<Full, ()>> {
+    let format = tracing_subscriber::fmt::format().without_time().with_level(false);
+    let format = format.with_target(false).with_ansi(false);
+    Rewritten { format, rewrite: |level, line| format!("<{}>{line}", priority(level)) }
 }
 
 /// As syslog counts them.
@@ -169,7 +151,7 @@ mod tests {
         let layer = tracing_subscriber::fmt::layer()
             .with_writer(file.reopen().unwrap())
             .fmt_fields(InertFields)
-            .event_format(Journal::new());
+            .event_format(journal());
         let subscriber = tracing_subscriber::registry().with(layer);
         tracing::subscriber::with_default(subscriber, || {
             tracing::info!(rule = %"a", "begins");
@@ -216,7 +198,7 @@ mod tests {
     fn json_says_the_same_and_is_inert() {
         let layer = |file| {
             let layer = tracing_subscriber::fmt::layer().fmt_fields(JsonFields::new());
-            layer.event_format(JsonLines::new()).with_writer(file)
+            layer.event_format(json_lines()).with_writer(file)
         };
         let text = written(layer);
         assert!(text.trim_end().chars().all(|c| (' '..'\u{7f}').contains(&c)), "{text:?}");

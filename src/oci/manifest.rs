@@ -57,6 +57,11 @@ impl Descriptor {
         self.media_type.is_empty() || media_type::is_manifest(&self.media_type)
     }
 
+    /// Whether it may point at an index.
+    pub fn may_be_index(&self) -> bool {
+        self.media_type.is_empty() || media_type::is_index(&self.media_type)
+    }
+
     pub fn annotation(&self, key: &str) -> Option<&str> {
         self.annotations.as_ref()?.get(key).map(String::as_str)
     }

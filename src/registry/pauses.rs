@@ -40,9 +40,8 @@ pub struct Pause {
 
 #[derive(Debug, Default)]
 pub struct Pauses {
-    looks: OfKind,
-    reads: OfKind,
-    writes: OfKind,
+    /// By the number of the kind.
+    kinds: [OfKind; 3],
 }
 
 #[derive(Debug, Default)]
@@ -66,7 +65,7 @@ impl Pauses {
         cause: Cause,
         is_short: bool,
     ) {
-        let of_kind = self.of_kind(kind);
+        let of_kind = &mut self.kinds[kind as usize];
         of_kind.repositories.retain(|_, pause| now < pause.until);
         let others = of_kind.repositories.iter().filter(|(other, _)| *other != repository);
         let before = others.map(|(_, pause)| pause.since).max();
@@ -80,33 +79,22 @@ impl Pauses {
 
     /// A request of this kind, which left at `sent`, was answered well.
     pub fn good(&mut self, kind: Kind, sent: Instant) {
-        let good = &mut self.of_kind(kind).good;
+        let good = &mut self.kinds[kind as usize].good;
         *good = (*good).max(Some(sent));
     }
 
     /// Why a request may not leave now.
     pub fn held(&self, kind: Kind, repository: &str, now: Instant) -> Option<&Pause> {
-        let of_kind = match kind {
-            Kind::Look => &self.looks,
-            Kind::Read => &self.reads,
-            Kind::Write => &self.writes,
-        };
+        let of_kind = &self.kinds[kind as usize];
         let pauses = of_kind.all.iter().chain(of_kind.repositories.get(repository));
         pauses.filter(|pause| now < pause.until).max_by_key(|pause| pause.until)
     }
 
     /// Why no request of some kind may leave now, to whichever repository.
     pub fn all_held(&self, now: Instant) -> Option<&Pause> {
-        let pauses = [&self.reads, &self.writes, &self.looks].into_iter();
-        pauses.filter_map(|of_kind| of_kind.all.as_ref()).find(|pause| now < pause.until)
-    }
-
-    fn of_kind(&mut self, kind: Kind) -> &mut OfKind {
-        match kind {
-            Kind::Look => &mut self.looks,
-            Kind::Read => &mut self.reads,
-            Kind::Write => &mut self.writes,
-        }
+        let kinds = [Kind::Read, Kind::Write, Kind::Look].into_iter();
+        let pauses = kinds.filter_map(|kind| self.kinds[kind as usize].all.as_ref());
+        pauses.into_iter().find(|pause| now < pause.until)
     }
 }
 

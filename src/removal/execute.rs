@@ -195,27 +195,25 @@ impl<'a> Execution<'a> {
                 continue;
             };
             let checked = current.checked().clone();
+            let mut became = None;
             if step.action == StepAction::Delete && matches!(checked, Checked::Wanted { .. }) {
                 match current.new_tag(self.order.repository, &self.manifests).await {
                     Ok(None) => {}
                     // Pushes must not keep it busy with observations.
                     Ok(Some(tag)) if is_fresh => {
-                        current.advance();
-                        self.current = Some(current);
                         let reason = format!("the new tag `{tag}` may lead to it");
-                        return Became::because(StepOutcome::Skipped, reason);
+                        became = Some(Became::because(StepOutcome::Skipped, reason));
                     }
                     Ok(Some(_)) => continue,
-                    Err(error) => {
-                        current.advance();
-                        self.current = Some(current);
-                        return self.failed(StepFailure::of(&error));
-                    }
+                    Err(error) => became = Some(self.failed(StepFailure::of(&error))),
                 }
             }
             current.advance();
             self.current = Some(current);
-            return self.step(step, &checked).await;
+            return match became {
+                Some(became) => became,
+                None => self.step(step, &checked).await,
+            };
         }
     }
 

@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use super::execute::{Checked, Rechecked};
-use crate::oci::{Digest, Tag, media_type};
+use crate::oci::{Digest, Tag};
 use crate::repository::{Reference, Repository, Result};
 
 /// How long an observation is good enough to delete on the strength of it, unless it took longer
@@ -116,7 +116,6 @@ impl Current {
             return Ok(false);
         };
         let mut children = manifest.children().iter();
-        Ok(children
-            .any(|child| doomed.contains(&child.digest) || media_type::is_index(&child.media_type)))
+        Ok(children.any(|child| doomed.contains(&child.digest) || child.may_be_index()))
     }
 }

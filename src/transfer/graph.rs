@@ -125,8 +125,7 @@ pub async fn subjects(
     for _ in 0..MAX_DEPTH {
         let manifests = children.iter().filter(|child| child.may_be_manifest());
         found.extend(manifests.map(|child| child.digest.clone()));
-        children
-            .retain(|child| child.media_type.is_empty() || media_type::is_index(&child.media_type));
+        children.retain(Descriptor::may_be_index);
         let mut next = Vec::new();
         for child in children {
             next.extend_from_slice(read(reader, child).await?.children());

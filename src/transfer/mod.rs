@@ -4,8 +4,8 @@
 //! - `carrier`: the entry point; `job`, `options`: what it is asked and answers.
 //! - `order`: what is put when, so that a tag never points at something incomplete.
 //! - `graph`: every manifest of an image, read once. `platforms`: which children are wanted.
-//!   `reading`: manifests are read within the memory for them. `referrers`: what refers to an image. `manifests`: manifests are put. `target`: what became
-//!   of one target.
+//!   `reading`: manifests are read within the memory for them. `referrers`: what refers to an image.
+//!   `manifests`: manifests are put. `target`: what became of one target.
 //! - `blobs`: what a target needs to have a blob. `presence`, `recent`: what is known of that.
 //! - `stream`: one blob over the wire to several targets, and how a target resumes. `pipe`: every
 //!   byte passes here. `source_reader`: how a source resumes. `checkpoints`, `journal`: resuming

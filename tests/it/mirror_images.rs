@@ -63,6 +63,13 @@ async fn copy_corpus(source: &impl Place, target: &impl Place) -> Mirror {
     mirror
 }
 
+/// Mirrors a repository to one of the same name.
+fn of_one_repository(source: &impl Place, target: &impl Place, name: &str) -> Mirror {
+    let rule =
+        format!("source = \"{}/{name}\"\ntarget = \"{}/{name}\"", source.host(), target.host());
+    Mirror::new().http(source).http(target).rule("r", &rule)
+}
+
 fn with_foreign_layers() -> impl Future<Output = DockerRegistry> {
     DockerRegistry::new().foreign_layers().run()
 }
@@ -195,14 +202,7 @@ async fn documents_that_are_a_little_off_are_copied_as_they_are() {
         media_type::ARTIFACT_MANIFEST,
     );
     let index = source.insert_manifest("acme/app", Some("v1"), media_type::OCI_INDEX, index.into());
-    let mirror = Mirror::new().http(&source).http(&target).rule(
-        "r",
-        &format!(
-            "source = \"{}/acme/app\"\ntarget = \"{}/acme/app\"",
-            source.host(),
-            target.host()
-        ),
-    );
+    let mirror = of_one_repository(&source, &target, "acme/app");
     mirror.sync().await.assert_copied(2, 0);
     assert_eq!(target.tag("acme/app", "v1"), Some(index));
     assert_same(&source, &target, "acme/app", "v1").await;
@@ -225,35 +225,14 @@ async fn answers_that_were_compressed_unasked_are_unpacked() {
     };
     source.on("GET", Kind::Manifest).fail(packed(&image.bytes));
     source.on("GET", Kind::Tags).fail(packed(br#"{"tags":["v1"]}"#));
-    let mirror = Mirror::new().http(&source).http(&target).rule(
-        "r",
-        &format!(
-            "source = \"{}/acme/app\"\ntarget = \"{}/acme/app\"",
-            source.host(),
-            target.host()
-        ),
-    );
+    let mirror = of_one_repository(&source, &target, "acme/app");
     mirror.sync().await.assert_copied(1, 0);
     assert_eq!(target.tag("acme/app", "v1"), Some(image.digest.clone()));
     // However much it unpacks to, no more of it is read than of others.
     source.clear_rules();
     source.on("GET", Kind::Manifest).fail(packed(&vec![b' '; 100 << 20]));
-    std::fs::remove_dir_all(mirror.state()).unwrap();
     let empty = Scripted::start();
-    let words = Mirror::new()
-        .http(&source)
-        .http(&empty)
-        .rule(
-            "r",
-            &format!(
-                "source = \"{}/acme/app\"\ntarget = \"{}/acme/app\"",
-                source.host(),
-                empty.host()
-            ),
-        )
-        .fail()
-        .await
-        .words();
+    let words = of_one_repository(&source, &empty, "acme/app").fail().await.words();
     assert!(words.contains("larger than 4194304 bytes"), "{words}");
 }
 
@@ -262,10 +241,7 @@ async fn answers_that_were_compressed_unasked_are_unpacked() {
 async fn the_refusal_of_foreign_layers_is_explained() {
     let (source, target) = tokio::join!(with_foreign_layers(), DockerRegistry::start());
     Image::foreign_layer("windows", FOREIGN).push(&source, "app", "v1").await;
-    let mirror = Mirror::new().http(&source).http(&target).rule(
-        "r",
-        &format!("source = \"{}/app\"\ntarget = \"{}/app\"", source.host(), target.host()),
-    );
+    let mirror = of_one_repository(&source, &target, "app");
     let mark = target.mark().await;
     let words = mirror.fail().await.words();
     assert!(words.contains("foreign layers") && words.contains("urls.allow"), "{words}");

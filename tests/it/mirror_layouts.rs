@@ -63,14 +63,17 @@ async fn a_registry_goes_into_a_folder_of_layouts_and_from_there_into_a_registry
     mirror.report(&["--rule", "up"], 0).await.assert_copied(0, 3);
 }
 
+/// Mirrors `acme/app` into the layout `mirror/app`.
+fn into_layout(source: &impl Place) -> Mirror {
+    let rule = format!("source = \"{}/acme/app\"\ntarget = \"oci:mirror/app\"", source.host());
+    Mirror::new().http(source).rule("down", &rule)
+}
+
 /// Looking at a layout costs no request, so the state never hides that one is broken.
 #[tokio::test]
 async fn a_layout_that_was_deleted_comes_back_in_the_next_run() {
     let source = registry().await;
-    let mirror = Mirror::new().http(&source).rule(
-        "down",
-        &format!("source = \"{}/acme/app\"\ntarget = \"oci:mirror/app\"", source.host()),
-    );
+    let mirror = into_layout(&source);
     mirror.sync().await.assert_copied(2, 0);
     let folder = mirror.tranship.home().join("mirror/app");
     std::fs::remove_dir_all(&folder).unwrap();
@@ -170,10 +173,7 @@ async fn a_layout_that_is_not_there_is_an_error_and_stops_no_other_rule() {
 #[tokio::test]
 async fn a_blob_that_was_cut_short_is_brought_again() {
     let source = registry().await;
-    let mirror = Mirror::new().http(&source).rule(
-        "down",
-        &format!("source = \"{}/acme/app\"\ntarget = \"oci:mirror/app\"", source.host()),
-    );
+    let mirror = into_layout(&source);
     mirror.sync().await.assert_copied(2, 0);
     let folder = mirror.tranship.home().join("mirror/app");
     for (at, blob) in image("two").all_blobs().into_iter().enumerate() {

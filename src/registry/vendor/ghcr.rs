@@ -19,9 +19,6 @@ use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
 use crate::registry::operation::Operation;
 use crate::repository::{Cause, Error, Result};
 
-/// An owner has one of the two.
-const KINDS_OF_OWNERS: [&str; 2] = ["orgs", "users"];
-
 #[derive(Debug)]
 pub(super) struct Ghcr;
 
@@ -88,12 +85,12 @@ async fn packages(registry: &Registry, owner: &str, flow: Flow) -> Result<Vec<Re
         url.set_query(Some("package_type=container&per_page=100"));
         let accept = HeaderValue::from_static("application/vnd.github+json");
         let what = What::Name(&shown);
-        api.request(Operation::ListRepositories, what, Method::GET, url, &scope, flow)
-            .header(header::ACCEPT, accept)
+        let call = api.request(Operation::ListRepositories, what, Method::GET, url, &scope, flow);
+        Pages::new(api, call.header(header::ACCEPT, accept), MAX_PAGE_BYTES)
     };
     let name = |page: Vec<Package>| page.into_iter().map(|package| Some(package.name)).collect();
-    let [organization, user] =
-        KINDS_OF_OWNERS.map(|kind| Pages::new(api, list(kind), MAX_PAGE_BYTES));
+    // An owner is one of the two.
+    let (organization, user) = (list("orgs"), list("users"));
     let repository = |name: &str| format!("{owner}/{name}").parse().ok();
     match organization.names_in(name, repository).await? {
         Ok(names) => return Ok(names),
