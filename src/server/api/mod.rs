@@ -1,7 +1,8 @@
 //! The daemon over HTTP: health, metrics, and what it did, does and will do.
 //!
 //! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
-//! - `access`: who may ask what. `limit`: how often. `receiving`: bodies of messages. `path`: names in addresses. `problem`: refusals.
+//! - `access`: who may ask what. `limit`: how often. `receiving`: bodies of messages. `path`: names in
+//!   addresses. `problem`: refusals.
 //!   `access_log`: what was asked.
 //! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
 //!
