@@ -151,7 +151,7 @@ impl Layout {
         let length = length.unwrap_or(u64::MAX).min(size - offset);
         let chunks = files::chunks(file, offset, length)
             .map(move |chunk| chunk.map_err(|error| failed("read blob", &subject, error)));
-        Ok(BlobReader { offset, chunks: chunks.boxed() })
+        Ok(BlobReader { offset, size: Some(size), chunks: chunks.boxed() })
     }
 
     pub(super) async fn index(&self, step: &'static str) -> Result<Arc<Index>> {

@@ -252,18 +252,19 @@ impl Repository for RemoteRepository {
             Ok(response) => response,
             Err(answer) => return Err(call.refused(&answer)),
         };
-        let mut begins = 0;
+        let (mut begins, mut size) = (0, response.content_length());
         if response.status() == StatusCode::PARTIAL_CONTENT {
             let range = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-            begins =
-                range.and_then(first_byte).filter(|first| *first == offset).ok_or_else(|| {
-                    let range = range.unwrap_or("none");
-                    call.error(Cause::Protocol(format!(
+            let parsed = range.and_then(content_range).filter(|(first, _)| *first == offset);
+            (begins, size) = parsed.ok_or_else(|| {
+                let range = range.unwrap_or("none");
+                call.error(Cause::Protocol(format!(
                     "asked for the bytes from {offset} on, the registry sends the range `{range}`"
                 )))
-                })?;
+            })?;
         }
-        Ok(BlobReader { offset: begins, chunks: self.registry.origin.chunks(&call, response) })
+        let chunks = self.registry.origin.chunks(&call, response);
+        Ok(BlobReader { offset: begins, size, chunks })
     }
 
     async fn start_upload(&self, digest: &Digest, from: Option<&str>) -> Result<UploadStart> {
@@ -346,9 +347,10 @@ fn claimed_digest(answer: &Answer) -> Option<Digest> {
     answer.header(DIGEST)?.parse().ok()
 }
 
-/// The first byte position in `bytes 7-99/100` (RFC 9110 §14.4).
-fn first_byte(content_range: &str) -> Option<u64> {
-    content_range.strip_prefix("bytes ")?.split('-').next()?.trim().parse().ok()
+/// The first byte position and the size of the whole in `bytes 7-99/100` (RFC 9110 §14.4).
+fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+    let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
+    Some((range.split('-').next()?.trim().parse().ok()?, size.trim().parse().ok()))
 }
 
 #[cfg(test)]
@@ -357,9 +359,9 @@ mod tests {
 
     #[test]
     fn content_ranges() {
-        assert_eq!(first_byte("bytes 7-99/100"), Some(7));
-        assert_eq!(first_byte("bytes 0-0/*"), Some(0));
-        assert_eq!(first_byte("bytes */100"), None);
-        assert_eq!(first_byte("7-99"), None);
+        assert_eq!(content_range("bytes 7-99/100"), Some((7, Some(100))));
+        assert_eq!(content_range("bytes 0-0/*"), Some((0, None)));
+        assert_eq!(content_range("bytes */100"), None);
+        assert_eq!(content_range("7-99"), None);
     }
 }

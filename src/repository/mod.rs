@@ -68,6 +68,8 @@ impl From<Manifest> for Resolved {
 pub struct BlobReader {
     /// The first byte that will come. 0 where the server ignored the offset asked for.
     pub offset: u64,
+    /// How many bytes the whole blob has, where the place says so.
+    pub size: Option<u64>,
     /// Chunks of any size, until the end or the first error.
     pub chunks: BoxStream<'static, Result<Bytes>>,
 }

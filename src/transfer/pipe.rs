@@ -15,7 +15,7 @@ use super::events::TransferEvent;
 use super::journal::UploadJournal;
 use super::reporter::{Reporter, UploadPosition};
 use super::retry::Pauses;
-use super::source_reader::{SourceReader, corrupt};
+use super::source_reader::{Read, SourceReader, corrupt};
 use super::target::left_behind;
 use crate::hashing::Hashing;
 use crate::oci::Descriptor;
@@ -62,6 +62,8 @@ pub(super) enum ReadEnd {
     Whole,
     /// All targets had ended their uploads before.
     Unwanted,
+    /// The source has a blob of this size instead. No target has got its last bytes.
+    OtherSize(u64),
 }
 
 /// One blob on its way from its source.
@@ -179,7 +181,7 @@ impl Pipe<'_> {
             uploads.iter().map(|upload| Sink::open(upload, self.blob)).unzip();
         let pump = async {
             let read = self.pump(checkpoints, &mut sinks).await;
-            if read.is_err() {
+            if matches!(read, Err(_) | Ok(ReadEnd::OtherSize(_))) {
                 for sink in &mut sinks {
                     sink.push(Err(BodyAborted)).await;
                 }
@@ -199,12 +201,16 @@ impl Pipe<'_> {
         let mut source = SourceReader::new(self.source, self.blob, start, self.pauses);
         let mut next_checkpoint = start + STRIDE;
         let mut held: Option<(u64, Bytes)> = None;
-        while source.at() < self.blob.size {
+        while source.is_unread() {
             if sinks.iter().all(|sink| sink.gone) {
                 return Ok(ReadEnd::Unwanted); // Each target's own error says why.
             }
             let begin = source.at();
-            let Some(chunk) = source.next().await? else { continue };
+            let chunk = match source.next().await? {
+                Read::Bytes(chunk) => chunk,
+                Read::BrokeOff => continue,
+                Read::OtherSize(size) => return Ok(ReadEnd::OtherSize(size)),
+            };
             hashing.update(&chunk).await;
             self.reporter.report(self.source.store(), TransferEvent::Received(chunk.len() as u64));
             if let Some((begin, chunk)) = held.replace((begin, chunk)) {
@@ -220,7 +226,7 @@ impl Pipe<'_> {
         }
         let found = hashing.finish().await;
         if found != self.blob.digest {
-            let what = format!("has bytes whose digest is {found}");
+            let what = format!("has {} bytes whose digest is {found}", source.at());
             return Err(corrupt(self.source, self.blob, &what));
         }
         if let Some((begin, chunk)) = held {

@@ -8,6 +8,7 @@ use super::journal::UploadJournal;
 use super::pipe::{Pipe, ReadEnd, Upload};
 use super::reporter::Reporter;
 use super::retry::{Breaks, MAX_FRUITLESS, Pauses, is_corrupt, may_heal};
+use super::source_reader::corrupt;
 use crate::oci::Descriptor;
 use crate::repository::{Cause, Error, Repository, Result, UploadStart};
 
@@ -28,9 +29,15 @@ struct Unfinished<'a> {
 
 /// How reading the source went in one attempt.
 enum ReadOutcome {
-    Ended(ReadEnd),
-    /// Wrong bytes came: worth another attempt from the start.
-    Anew,
+    /// Every byte was read, and the digest is right.
+    Whole,
+    /// All targets had ended their uploads before.
+    Unwanted,
+    /// Wrong bytes came, or the blob has another size: worth another attempt from the start, as a
+    /// blob of this size.
+    Anew {
+        size: u64,
+    },
     Failed(Error),
 }
 
@@ -51,31 +58,34 @@ impl Streamer {
         blob: &Descriptor,
         uploads: Vec<Upload<'_>>,
     ) -> Vec<Result<()>> {
-        let pipe = Pipe { source, blob, reporter, journal: &self.journal, pauses: self.pauses };
+        let mut blob = blob.clone();
         let mut results: Vec<Option<Result<()>>> = uploads.iter().map(|_| None).collect();
         let mut checkpoints =
-            self.journal.checkpoints(blob, uploads.iter().map(|upload| upload.target));
+            self.journal.checkpoints(&blob, uploads.iter().map(|upload| upload.target));
         for upload in &uploads {
-            self.journal.note_session(blob, upload.target, &upload.session);
+            self.journal.note_session(&blob, upload.target, &upload.session);
         }
-        self.journal.flush(blob).await;
+        self.journal.flush(&blob).await;
         let mut unfinished: Vec<Unfinished<'_>> = uploads
             .into_iter()
             .enumerate()
             .map(|(index, upload)| Unfinished { index, upload, breaks: Breaks::default() })
             .collect();
-        let mut corrupt_reads = 0;
+        let mut wrong_reads = 0;
         while !unfinished.is_empty() {
             let uploads: Vec<&Upload<'_>> = unfinished.iter().map(|one| &one.upload).collect();
+            let (journal, pauses) = (&self.journal, self.pauses);
+            let pipe = Pipe { source, blob: &blob, reporter, journal, pauses };
             let (read, sent) = pipe.run(&mut checkpoints, &uploads).await;
-            let read = read_outcome(read, &mut corrupt_reads);
-            if matches!(read, ReadOutcome::Anew) {
+            let read = read_outcome(source, &blob, read, &mut wrong_reads);
+            if let ReadOutcome::Anew { size } = read {
                 checkpoints = Checkpoints::new(&blob.digest);
-                self.pauses.after(corrupt_reads).await;
+                blob.size = size;
+                self.pauses.after(wrong_reads).await;
             }
             let mut again = Vec::new();
             for (mut one, sent) in unfinished.into_iter().zip(sent) {
-                match self.after_attempt(blob, &mut one, &read, sent).await {
+                match self.after_attempt(&blob, &mut one, &read, sent).await {
                     Ok(Next::Again) => again.push(one),
                     // Its session stays noted: who serves it afterwards goes on with it.
                     Err(error) if *error.cause() == Cause::LeftBehind => {
@@ -83,7 +93,7 @@ impl Streamer {
                         results[one.index] = Some(Err(error));
                     }
                     ended => {
-                        self.journal.clear(blob, one.upload.target);
+                        self.journal.clear(&blob, one.upload.target);
                         one.upload.position.move_to(if ended.is_ok() { blob.size } else { 0 });
                         results[one.index] = Some(ended.map(|_| ()));
                     }
@@ -105,16 +115,16 @@ impl Streamer {
         let upload = &mut one.upload;
         match (sent, read) {
             (Err(error), _) if *error.cause() == Cause::LeftBehind => Err(error),
-            (Ok(()), ReadOutcome::Ended(ReadEnd::Whole)) => Ok(Next::Done),
+            (Ok(()), ReadOutcome::Whole) => Ok(Next::Done),
             (_, ReadOutcome::Failed(error)) => {
                 upload.target.cancel_upload(&upload.session).await;
                 Err(error.clone())
             }
-            (_, ReadOutcome::Anew) => {
+            (_, ReadOutcome::Anew { .. }) => {
                 upload.target.cancel_upload(&upload.session).await;
                 self.begin(blob, upload).await
             }
-            (Ok(()), ReadOutcome::Ended(ReadEnd::Unwanted)) => {
+            (Ok(()), ReadOutcome::Unwanted) => {
                 let error = answered_early(upload.target, blob);
                 self.resume(blob, one, error).await
             }
@@ -167,18 +177,30 @@ impl Streamer {
 }
 
 /// Bytes go wrong on bad lines and in bad caches too, so they are read again from the first on,
-/// a few times.
-fn read_outcome(read: Result<ReadEnd>, corrupt_reads: &mut u32) -> ReadOutcome {
-    match read {
-        Ok(end) => ReadOutcome::Ended(end),
-        Err(error) if is_corrupt(&error) && *corrupt_reads < MAX_FRUITLESS / 2 => {
-            *corrupt_reads += 1;
-            tracing::debug!(%error, "reading the blob anew");
-            ReadOutcome::Anew
+/// a few times. A descriptor that says another size than the source does not change what its digest
+/// names: the source's size is tried.
+fn read_outcome(
+    source: &dyn Repository,
+    blob: &Descriptor,
+    read: Result<ReadEnd>,
+    wrong_reads: &mut u32,
+) -> ReadOutcome {
+    let (error, size) = match read {
+        Ok(ReadEnd::OtherSize(size)) => {
+            let what = format!("has {size} bytes, its descriptor says {}", blob.size);
+            (corrupt(source, blob, &what), size)
         }
-        Err(error) if is_corrupt(&error) => ReadOutcome::Failed(error.after(*corrupt_reads + 1)),
-        Err(error) => ReadOutcome::Failed(error),
+        Ok(ReadEnd::Whole) => return ReadOutcome::Whole,
+        Ok(ReadEnd::Unwanted) => return ReadOutcome::Unwanted,
+        Err(error) if is_corrupt(&error) => (error, blob.size),
+        Err(error) => return ReadOutcome::Failed(error),
+    };
+    if *wrong_reads == MAX_FRUITLESS / 2 {
+        return ReadOutcome::Failed(error.after(*wrong_reads + 1));
     }
+    *wrong_reads += 1;
+    tracing::debug!(%error, "reading the blob anew");
+    ReadOutcome::Anew { size }
 }
 
 /// The target may have the blob already: that is asked.

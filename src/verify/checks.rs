@@ -96,7 +96,10 @@ impl TargetChecks {
                 subject(target, blob),
                 format!("the blob is missing ({} bytes)", blob.size),
             )),
-            Ok(Some(size)) if size != blob.size => {
+            // The descriptor may be wrong, and the same at the source: the digest tells.
+            Ok(Some(size))
+                if size != blob.size && self.check_bytes(target, blob).await.is_some() =>
+            {
                 let message = format!("the blob has {size} bytes instead of {}", blob.size);
                 Some(Problem::new(ProblemKind::BlobSize, subject(target, blob), message))
             }
@@ -121,7 +124,8 @@ impl TargetChecks {
         }
     }
 
-    /// The digest of a blob's bytes. Reading ends soon after the size that the blob should have.
+    /// The digest of a blob's bytes. Reading ends soon after the size that the blob should have, or
+    /// that the target says it has.
     async fn hash(&self, target: &dyn Repository, blob: &Descriptor) -> Result<Digest, Error> {
         let (mut hashing, mut read, mut tries) = (Hashing::new(blob.digest.hasher()), 0, 0);
         loop {
@@ -131,7 +135,8 @@ impl TargetChecks {
                 if reader.offset == 0 {
                     (hashing, read) = (Hashing::new(blob.digest.hasher()), 0);
                 }
-                while read <= blob.size
+                let size = reader.size.map_or(blob.size, |size| size.max(blob.size));
+                while read <= size
                     && let Some(chunk) = reader.chunks.next().await
                 {
                     let chunk = chunk?;

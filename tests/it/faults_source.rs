@@ -165,9 +165,10 @@ async fn wrong_bytes_never_arrive() {
         on_manifest(docker, "get manifest", "the Content-Type says", 1),
         on_manifest(Fault::Longer(5 << 20), "get manifest", "larger than 4194304 bytes", 1),
         on_manifest(Fault::Endless, "get manifest", "larger than 4194304 bytes", 1),
-        on_blob(Fault::WrongBytes, "has bytes whose digest is sha256:", 3),
-        on_blob(Fault::Longer(1), "is longer than its descriptor says", 3),
-        on_blob(short, "ends before the size", 5),
+        on_blob(Fault::WrongBytes, "bytes whose digest is sha256:", 3),
+        on_blob(Fault::Longer(1), "bytes whose digest is sha256:", 3),
+        on_blob(Fault::Endless, "is longer than its descriptor says", 3),
+        on_blob(short, "has 1000 bytes whose digest is sha256:", 3),
     ])
     .await;
 }

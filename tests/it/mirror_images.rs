@@ -5,13 +5,15 @@ use std::io::Write;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde_json::Value;
 use tranship::oci::media_type;
 
 use crate::mirror_setup::{Counts, Mirror};
 use crate::support::images::schema1;
 use crate::support::witness::{OciClient, Skopeo};
 use crate::support::{
-    DockerRegistry, Family, Fault, Image, Kind, LayoutRegistry, Place, Scripted, assert_same,
+    DockerRegistry, Family, Fault, Image, Kind, LayoutRegistry, Place, Scripted, Tranship,
+    assert_same, assert_same_at,
 };
 
 const FOREIGN: &str = "http://vendor.example/layer";
@@ -206,6 +208,49 @@ async fn documents_that_are_a_little_off_are_copied_as_they_are() {
     mirror.sync().await.assert_copied(2, 0);
     assert_eq!(target.tag("acme/app", "v1"), Some(index));
     assert_same(&source, &target, "acme/app", "v1").await;
+}
+
+/// The digest says what a blob is. What a descriptor says of its size may be wrong.
+#[tokio::test]
+async fn blobs_with_wrong_sizes_in_their_descriptors_are_copied() {
+    let (source, target) = (Scripted::start(), DockerRegistry::start().await);
+    let image = Image::single(Family::Oci, "app", &[3_000_000, 40_000, 7]);
+    image.push(&source, "acme/app", "right").await;
+    let mut manifest: Value = serde_json::from_slice(&image.bytes).unwrap();
+    for (layer, size) in [(0, 10), (1, 90_000_000), (2, 0)] {
+        manifest["layers"][layer]["size"] = size.into();
+    }
+    let manifest = serde_json::to_vec(&manifest).unwrap();
+    source.insert_manifest("acme/app", Some("v1"), &image.media_type, manifest.into());
+    let folder = tempfile::tempdir().unwrap();
+    let layout = format!("oci:{}:v1", folder.path().join("layout").display());
+    let tranship = Tranship::new();
+    let goals = [target.reference("mirror/app", "v1"), layout];
+    for goal in &goals {
+        let from = source.reference("acme/app", "v1");
+        let reach = ["--insecure", "http"];
+        tranship.succeed(["copy", &from, goal].into_iter().chain(reach)).await;
+        tranship.succeed(["verify", &from, goal].into_iter().chain(reach)).await;
+        tranship.succeed(["verify", "--read", &from, goal].into_iter().chain(reach)).await;
+    }
+    // They are what they were, as the image with the right sizes shows.
+    tranship
+        .succeed([
+            "copy",
+            &source.reference("acme/app", "right"),
+            &target.reference("mirror/app", "right"),
+            "--insecure",
+            "http",
+        ])
+        .await;
+    assert_same_at((&source, "acme/app", "right"), (&target, "mirror/app", "right")).await;
+    // A source that has lost bytes says the truth of what is left: that is not the blob.
+    let lost = &image.blobs[1];
+    source.insert_blob("acme/app", &lost.digest, lost.bytes.slice(..1_000));
+    let empty = Scripted::start();
+    let words = of_one_repository(&source, &empty, "acme/app").fail().await.words();
+    assert!(words.contains("has 1000 bytes whose digest is"), "{words}");
+    assert_eq!(empty.tag("acme/app", "v1"), None);
 }
 
 /// Some proxies compress what nobody asked them to.

@@ -246,7 +246,8 @@ impl Repository for Registry {
     async fn blob(&self, digest: &Digest, offset: u64) -> Result<BlobReader> {
         assert_eq!(offset, 0);
         let blob = self.asked_for("blob").blobs.get(digest).cloned().expect("the blob is there");
-        Ok(BlobReader { offset: 0, chunks: futures_util::stream::iter([Ok(blob)]).boxed() })
+        let size = Some(blob.len() as u64);
+        Ok(BlobReader { offset: 0, size, chunks: futures_util::stream::iter([Ok(blob)]).boxed() })
     }
 
     async fn start_upload(&self, digest: &Digest, _: Option<&str>) -> Result<UploadStart> {

@@ -58,7 +58,7 @@ impl Repository for Hasty {
     async fn blob(&self, _: &Digest, offset: u64) -> Result<BlobReader> {
         let rest = self.blob.slice(offset as usize..);
         let chunks: Vec<_> = rest.chunks(CHUNK).map(Bytes::copy_from_slice).map(Ok).collect();
-        Ok(BlobReader { offset, chunks: futures_util::stream::iter(chunks).boxed() })
+        Ok(BlobReader { offset, size: None, chunks: futures_util::stream::iter(chunks).boxed() })
     }
     async fn start_upload(&self, _: &Digest, _: Option<&str>) -> Result<UploadStart> {
         if self.has_it { Ok(UploadStart::Present) } else { Err(refused(ErrorKind::Unavailable)) }
