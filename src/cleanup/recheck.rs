@@ -1,6 +1,8 @@
 //! Whether the steps of a plan still hold: the repository is observed and planned again, and the two
 //! plans are compared. The comparison is pure.
 
+use std::borrow::Cow;
+
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -151,7 +153,7 @@ fn depth(plan: &Plan<'_>, digest: &Digest) -> Option<u32> {
     }
 }
 
-fn because(blockers: &[&'static str]) -> String {
+fn because(blockers: &[Cow<'static, str>]) -> String {
     match blockers {
         [] => "no line asks for it any more".to_owned(),
         blockers => format!("it stays after all: {}", blockers.join(", ")),

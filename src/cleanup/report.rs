@@ -1,7 +1,7 @@
 //! What one run of a cleanup rule did. These types are the JSON that `cleanup --output json`
 //! prints, see docs/json.md.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Planned, Refusal};
 use crate::config::cleanup::Mode;
@@ -9,7 +9,7 @@ use crate::removal::{Executed, StepAction, StepOutcome, StepReport};
 use crate::repository::{Error, Failure};
 
 /// One run of one rule.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct CleanupReport {
     pub rule: String,
     pub mode: Mode,
@@ -25,25 +25,25 @@ pub struct CleanupReport {
 }
 
 /// One repository.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct RepositoryReport {
     pub repository: String,
     /// Why nothing was deleted at all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub refused: Vec<String>,
     /// Those reasons are the limits of the rule.
     pub limited: bool,
     /// What the plan asks for; all zero if no plan could be made.
     pub planned: Planned,
     /// What became of each step, in order; empty if the plan was not carried out.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepReport>,
     /// Bytes of manifests and blobs that nothing in the repository uses any more.
     pub bytes_freed: u64,
     /// What went wrong besides the steps: an old copy in the quarantine, garbage in a layout.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<Failure>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
 

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::lines::{Lines, tell_line};
 use super::output;
-use crate::cleanup::{Explanation, Plan, RepositoryReport};
+use crate::cleanup::plan::document::{Document, StepLine};
+use crate::cleanup::{Explanation, RepositoryReport};
 use crate::oci::{Digest, Tag, version};
-use crate::removal::{Clock, Step, StepAction, StepOutcome, StepReport};
+use crate::removal::{Clock, StepAction, StepOutcome, StepReport};
 use crate::text::counted;
 
 /// So many reasons are told to people; the JSON has them all.
@@ -147,24 +148,26 @@ fn what(action: StepAction, tags: &[Tag]) -> String {
 }
 
 /// A plan as text: what would be deleted and why, what is kept and why.
-pub fn plan(rule: &str, plan: &Plan<'_>) -> Lines {
-    let Some(totals) = plan.totals() else { return Lines::default() };
+pub fn plan(rule: &str, plan: &Document<'_>) -> Lines {
+    if plan.is_undecided() {
+        return Lines::default();
+    }
     let mut lines = Lines::one(format!(
         "{rule}: {}: {} of {} and {} of {} would go, which frees {}",
-        plan.snapshot.repository(),
-        totals.tags_deleted,
-        counted(totals.tags, "tag", "tags"),
-        totals.manifests_deleted,
-        counted(totals.manifests, "manifest", "manifests"),
-        output::bytes(plan.bytes())
+        plan.repository,
+        plan.tags_deleted,
+        counted(plan.tags, "tag", "tags"),
+        plan.manifests_deleted,
+        counted(plan.manifests, "manifest", "manifests"),
+        output::bytes(plan.bytes_freed)
     ));
-    if !plan.steps.is_empty() {
+    let steps = in_order(plan.steps.iter().collect(), StepLine::all_tags);
+    if !steps.is_empty() {
         let heads = ["  WOULD GO", "DIGEST", "WHY", "SINCE", "FREES"];
-        let steps = in_order(plan.to_steps().collect(), |step: &Step| &step.tags);
         lines.add(&output::table(heads, steps.iter().map(row)));
     }
     let mut stay: BTreeMap<String, usize> = BTreeMap::new();
-    for line in plan.tag_lines().filter(|line| line.action == "keep") {
+    for line in plan.tag_verdicts.iter().filter(|line| line.action == "keep") {
         let why = match (line.kept_by, line.condemned_by) {
             (Some(keep), _) => format!("kept by `{keep}`"),
             (None, Some(delete)) => {
@@ -180,9 +183,9 @@ pub fn plan(rule: &str, plan: &Plan<'_>) -> Lines {
     lines
 }
 
-fn row(step: &Step) -> [String; 5] {
-    let what = what(step.action, &step.tags);
-    let why = why(step.line.as_ref(), step.owners.first());
+fn row(step: &StepLine) -> [String; 5] {
+    let what = what(step.action, step.all_tags());
+    let why = why(step.rule.as_ref(), step.with.as_ref());
     let since = clock(&step.clock);
     [format!("  {what}"), output::short(&step.digest), why, since, output::bytes(step.bytes_freed)]
 }
@@ -196,12 +199,12 @@ fn clock(clock: &Clock) -> String {
 }
 
 pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> Lines {
-    let name = match explanation.tag {
+    let name = match &explanation.tag {
         Some(tag) => format!("{tag} ({})", explanation.digest),
         None => explanation.digest.to_string(),
     };
     let mut lines = Lines::one(format!("{rule}: {name}: {}", explanation.action));
-    let source = explanation.clock.source.map(|source| format!(", by `{source}`"));
+    let source = explanation.clock.source.as_ref().map(|source| format!(", by `{source}`"));
     let since = clock(&explanation.clock);
     lines.line(format!("  since: {since}{}", source.unwrap_or_default()));
     for answer in &explanation.rules {
@@ -229,7 +232,7 @@ pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> Lines {
         }
     }
     if !explanation.tags.is_empty() {
-        lines.line(format!("  tags: {}", output::tags(explanation.tags.iter().copied())));
+        lines.line(format!("  tags: {}", output::tags(explanation.tags.iter().map(|tag| &**tag))));
     }
     for owner in &explanation.owners {
         lines.line(format!("  belongs to: {owner}"));

@@ -1,6 +1,7 @@
 //! Carries steps out, one after the other, as far as they still hold: the repository is observed and
 //! planned anew again and again.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::time::Instant;
 
@@ -322,7 +323,7 @@ impl<'a> Execution<'a> {
             stay: owned(others),
             digest: step.digest.clone(),
             since: step.clock.time,
-            clock: step.clock.source.map(str::to_owned),
+            clock: step.clock.source.clone().map(Cow::into_owned),
             quarantine: kept,
             manifest: None,
         }

@@ -155,7 +155,7 @@ pub struct Capabilities {
 
 /// Whether a single tag can be deleted while its manifest stays. The protocol allows it; many
 /// registries delete by digest only, or take all tags of the manifest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Untag {
     Yes,

@@ -415,7 +415,7 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     }
     let impossible = Clock {
         time: None,
-        source: Some("created"),
+        source: Some("created".into()),
         impossible: Some("1970-01-01T00:00:00Z".parse().unwrap()),
     };
     runs.documented.check("clock", &serde_json::to_value(impossible).unwrap());

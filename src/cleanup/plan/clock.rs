@@ -61,10 +61,10 @@ impl From<Reading> for Clock {
         let timestamp = |at| Timestamp::from_microsecond(at).ok();
         match reading {
             Reading::Known { at, source } => {
-                Self { time: timestamp(at), source: Some(source.as_str()), impossible: None }
+                Self { time: timestamp(at), source: Some(source.as_str().into()), impossible: None }
             }
             Reading::Impossible { at, source } => {
-                Self { time: None, source: Some(source.as_str()), impossible: timestamp(at) }
+                Self { time: None, source: Some(source.as_str().into()), impossible: timestamp(at) }
             }
             Reading::Silent => Self { time: None, source: None, impossible: None },
         }

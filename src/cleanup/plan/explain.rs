@@ -1,9 +1,10 @@
 //! Why one tag or manifest stays or goes: every rule's answer, the clock, and what holds it.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::decide::by_id;
 use super::document::{action, names, tag_action};
@@ -16,43 +17,43 @@ use crate::removal::Clock;
 use crate::repository::Reference;
 
 /// Everything that bears on one tag or manifest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tag: Option<&'a Tag>,
-    pub digest: &'a Digest,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<Cow<'a, Tag>>,
+    pub digest: Cow<'a, Digest>,
     /// What the rules ask for: `keep`, `delete` or `untag`.
-    pub action: &'static str,
+    pub action: Cow<'static, str>,
     /// Why nothing is deleted at all, whatever the rules ask for.
     pub refused: Vec<String>,
     pub clock: Clock,
     /// For a tag, every rule about tags; else every rule about manifests without tags. By id.
     pub rules: Vec<Answer<'a>>,
     /// What stands in the way, `as` plans name it.
-    pub blockers: Vec<&'static str>,
+    pub blockers: Vec<Cow<'static, str>>,
     /// Where it, or a part of it, was seen in use.
-    pub in_use: Vec<&'a str>,
+    pub in_use: Vec<Cow<'a, str>>,
     /// The tags of the manifest.
-    pub tags: Vec<&'a Tag>,
+    pub tags: Vec<Cow<'a, Tag>>,
     /// What it belongs to: indexes that list it, its subject.
-    pub owners: Vec<&'a Digest>,
+    pub owners: Vec<Cow<'a, Digest>>,
     /// Bytes that its step frees.
     pub bytes_freed: u64,
 }
 
 /// What one rule says.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer<'a> {
-    pub rule: &'a str,
+    pub rule: Cow<'a, str>,
     /// `true`: it keeps; `false`: it deletes.
     pub keeps: bool,
     /// Whether all its conditions hold.
     pub holds: bool,
     /// How many images of its group are newer, where the rule asks that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub newer: Option<u32>,
     /// From when on it is old enough for the rule, where it is not yet.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
     /// Whether the names of the rule select it.
     pub selects: bool,
@@ -86,24 +87,23 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
     };
     let digest = snapshot.digest(node);
     let on_it = snapshot.tags().iter().filter(|row| row.node == node).map(|row| &row.name);
-    let tags: Vec<&Tag> = on_it.collect();
     let step = plan.steps.iter().find_map(|step| match step {
         PlannedStep::Delete { manifest, bytes } if *manifest == node => Some(*bytes),
         _ => None,
     });
     Some(Explanation {
-        tag: tag.map(|at| &snapshot.tags()[at].name),
-        digest,
-        action,
+        tag: tag.map(|at| Cow::Borrowed(&snapshot.tags()[at].name)),
+        digest: Cow::Borrowed(digest),
+        action: action.into(),
         refused: plan.refusals.iter().map(ToString::to_string).collect(),
         clock: Clock::from(verdicts.clock[node.at()]),
         rules,
         blockers: names(blockers),
         in_use: places(plan, node),
-        tags,
+        tags: on_it.map(Cow::Borrowed).collect(),
         owners: {
             let owners = ground.owners.owners.row(node.at()).iter();
-            owners.map(|owner| snapshot.digest(Node(*owner))).collect()
+            owners.map(|owner| Cow::Borrowed(snapshot.digest(Node(*owner)))).collect()
         },
         bytes_freed: step.unwrap_or(0),
     })
@@ -111,7 +111,7 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
 
 /// Where a manifest and what it lists, however deep, were seen in use: a platform that runs also
 /// protects the index that lists it.
-fn places<'a>(plan: &Plan<'a>, node: Node) -> Vec<&'a str> {
+fn places<'a>(plan: &Plan<'a>, node: Node) -> Vec<Cow<'a, str>> {
     let (snapshot, used) = (plan.snapshot, plan.in_use);
     let mut parts = BTreeSet::from([node]);
     let mut waiting = vec![node];
@@ -125,7 +125,7 @@ fn places<'a>(plan: &Plan<'a>, node: Node) -> Vec<&'a str> {
     let rows = snapshot.tags().iter().filter(|row| parts.contains(&row.node));
     let by_tag = rows.filter_map(|row| used.tags.get(&row.name));
     let places: BTreeSet<&str> = by_digest.chain(by_tag).flatten().map(String::as_str).collect();
-    places.into_iter().collect()
+    places.into_iter().map(Cow::Borrowed).collect()
 }
 
 /// Every rule about tags, on one of them.
@@ -135,7 +135,7 @@ fn tag_answers<'a>(plan: &Plan<'a>, ground: &Ground<'a>, tag: u32, node: Node) -
     let mut answer = |rule: &'a str, keeps, applied: Vec<Applied>, not_before| {
         let found = applied.iter().find(|applied| applied.tag == tag);
         answers.push(Answer {
-            rule,
+            rule: rule.into(),
             keeps,
             holds: found.is_some_and(|applied| applied.holds),
             newer: found.and_then(|applied| applied.newer),
@@ -181,7 +181,7 @@ fn loose_answers<'a>(
         let not_before = not_before(ground, rule.older_than, node).filter(|_| selects);
         let holds = selects && ground.is_old(rule, node);
         answers.push(Answer {
-            rule: &rule.id,
+            rule: rule.id.as_str().into(),
             keeps: false,
             holds,
             newer: None,

@@ -1,7 +1,7 @@
 //! One repository as data: its tags and manifests, what points at what, and how much of it is
 //! known. Compact enough for half a million manifests; made by a [`Builder`](super::Builder).
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::lists::Lists;
 use crate::config::policy::ClockSource;
@@ -50,7 +50,7 @@ pub enum Presence {
 }
 
 /// What kind of document a manifest is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     Image,

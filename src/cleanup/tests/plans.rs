@@ -1,5 +1,7 @@
 //! Plans of single repositories: what cannot be known, impossible times, many tags, explanations.
 
+use std::borrow::Cow;
+
 use super::rules::{UNTAGGED, cleaned, policy, tags};
 use super::world::{World, days_ago, now};
 use crate::cleanup::{InUse, PlannedStep, Refusal, explain, plan};
@@ -75,9 +77,11 @@ fn what_runs_elsewhere_stays_here() {
     // The index stays with its child: nothing else would lead to that any more.
     assert_eq!(gone, [idle]);
     let held = explain(&plan, &Reference::Digest(index)).unwrap();
-    assert_eq!((held.action, held.blockers), ("keep", vec!["in-use", "tag-stays"]));
+    assert_eq!(held.action, "keep");
+    assert_eq!(held.blockers, ["in-use", "tag-stays"]);
     let explanation = explain(&plan, &Reference::Digest(running)).unwrap();
-    assert_eq!((explanation.action, explanation.in_use), ("keep", vec!["prod: Pod shop/web"]));
+    assert_eq!(explanation.action, "keep");
+    assert_eq!(explanation.in_use, ["prod: Pod shop/web"]);
     assert_eq!(explanation.blockers, ["in-use", "tag-stays"]);
 }
 
@@ -210,7 +214,8 @@ fn one_reference_is_explained() {
     // The document and its blob.
     assert_eq!((&gone["action"], &gone["bytes_freed"]), (&"delete".into(), &1100.into()));
     let signature = super::super::explain(&plan, &Reference::Digest(signature)).unwrap();
-    assert_eq!((signature.action, signature.owners), ("delete", vec![&old]));
+    assert_eq!(signature.action, "delete");
+    assert_eq!(signature.owners, [Cow::Borrowed(&old)]);
     // Owners go first.
     let order: Vec<_> = plan
         .steps

@@ -194,7 +194,8 @@ fn story_12_a_cache_without_tags() {
     let plan = plan(&snapshot, &unlimited, &in_use, now());
     assert_eq!(plan.steps.len(), 9);
     let explanation = explain(&plan, &Reference::Digest(images[3].clone())).unwrap();
-    assert_eq!((explanation.action, explanation.in_use), ("keep", vec!["k8s"]));
+    assert_eq!(explanation.action, "keep");
+    assert_eq!(explanation.in_use, ["k8s"]);
 }
 
 /// goharbor/harbor#18014: signed untagged artifacts were never collected.
