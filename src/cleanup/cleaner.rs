@@ -15,6 +15,7 @@ use super::quarantine::{Quarantine, open as open_quarantine};
 use super::recheck::Rechecker;
 use super::report::{CleanupReport, RepositoryReport, failures_of};
 use super::repositories::{Selected, open, repositories};
+use super::restore::Restorer;
 use super::spec::CleanupSpec;
 use super::upkeep::{Upkeep, collect};
 use super::usage::{Sources, UsageNow};
@@ -22,7 +23,7 @@ use crate::config::cleanup::Mode;
 use crate::fair::{self, WriteLeases};
 use crate::oci::Address;
 use crate::registry::Registries;
-use crate::removal::{Audit, KeepCopies, Order, StepOutcome, execute, recover, stretch_of};
+use crate::removal::{Actor, Audit, KeepCopies, Order, StepOutcome, execute, recover, stretch_of};
 use crate::repository::{Cause, Error, Failure};
 use crate::stores::{Access, Stores};
 use crate::text::counted;
@@ -51,6 +52,12 @@ impl Cleaner {
         sources: Sources,
     ) -> Self {
         Self { stores: Stores::new(registries), carrier, leases, audit, sources }
+    }
+
+    /// What restores images that cleanup rules have deleted.
+    pub fn restorer<'a>(&'a self, actor: &'a Actor, overwrite: bool) -> Restorer<'a> {
+        let Self { stores, carrier, leases, audit, .. } = self;
+        Restorer { stores, carrier, leases, audit, actor, overwrite }
     }
 
     /// One run of one rule. When it returns, what it learnt is on the disk.
@@ -178,7 +185,7 @@ impl Cleaner {
         let plan = plan(&snapshot, &rule.policy, &in_use, spec.now);
         (spec.watch)(&plan);
         for line in plan.idle_keeps() {
-            tracing::warn!(rule = %rule.name, repository = snapshot.repository(), line, "a keep line keeps nothing in a repository in which something is deleted");
+            warn_of_idle_keep(&rule.name, snapshot.repository(), line);
         }
         let mut report = RepositoryReport::of(&plan);
         if applies && !self.has_lapsed(spec, &plan, &mut report) {
@@ -289,6 +296,16 @@ impl Cleaner {
             leases: &self.leases,
         }
     }
+}
+
+/// Warns of a pattern that may not be what was meant.
+pub fn warn_of_idle_keep(rule: &str, repository: &str, line: &str) {
+    tracing::warn!(
+        rule,
+        repository,
+        line,
+        "a keep line keeps nothing in a repository in which something is deleted"
+    );
 }
 
 /// What a run has done until now.

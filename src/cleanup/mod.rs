@@ -3,7 +3,7 @@
 //!
 //! - [`mod@plan`] decides: `(snapshot, policy, in use, now)` → [`Plan`], without any I/O.
 //! - `gather` reads a repository into a snapshot; `observe`: with what is in use of it.
-//!   [`repositories()`]: which ones a rule is about.
+//!   [`repositories()`]: which ones a rule is about. `asked`: one image about which it is asked.
 //! - [`in_use`]: what runs somewhere, read from where the configuration says; `usage`: while a rule
 //!   runs.
 //! - [`Cleaner`] plans and deletes for a rule (`spec`), by way of [`removal`](crate::removal), which
@@ -12,6 +12,7 @@
 //! - `upkeep`: what is due besides, such as the end of these copies. [`report`]: what was done, as
 //!   JSON.
 
+mod asked;
 mod cleaner;
 mod copying;
 mod gather;
@@ -30,7 +31,8 @@ mod tests;
 mod upkeep;
 mod usage;
 
-pub use cleaner::Cleaner;
+pub use asked::Asked;
+pub use cleaner::{Cleaner, warn_of_idle_keep};
 pub use gather::Gathering;
 pub use plan::{
     Abilities, Blocker, Blockers, Builder, Explanation, Fate, InUse, Incomplete, ManifestVerdict,

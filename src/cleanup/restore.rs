@@ -7,13 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use super::copying::Copying;
 use super::repositories;
-use crate::fair::Flow;
-use crate::oci::{Descriptor, Digest, ImageAddress, Tag, derived};
-use crate::removal::audit::{self, Actor, Audit, Intent, Line};
+use crate::fair::{Flow, WriteLeases};
+use crate::oci::{Address, Descriptor, Digest, ImageAddress, Tag, derived};
+use crate::removal::audit::{Actor, Audit, Intent, Line};
 use crate::removal::{StepAction, StepOutcome};
 use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
 use crate::state::jsonl::NewestFirst;
@@ -32,8 +33,40 @@ pub struct Wanted {
     pub rule: Option<String>,
 }
 
+impl Wanted {
+    /// Adds an image, or all images of a repository.
+    ///
+    /// # Errors
+    /// Why there is nothing to restore there.
+    pub fn add(&mut self, image: ImageAddress) -> std::result::Result<(), &'static str> {
+        let repository = match image.repository {
+            // Rules have canonical paths, and so does the audit.
+            Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
+            Address::Archive(_) => return Err("nothing is ever deleted from an archive"),
+            other => other,
+        };
+        let reference = image.digest.map(Reference::Digest).or(image.tag.map(Reference::Tag));
+        self.images.push((repository.to_string(), reference));
+        Ok(())
+    }
+
+    /// Neither images nor a run are named.
+    pub fn is_everything(&self) -> bool {
+        self.images.is_empty() && self.run.is_none()
+    }
+
+    /// Whether it was deleted where and by whom it may be wanted from. What went along with a wanted
+    /// image is so as well.
+    fn may_be(&self, intent: &Intent) -> bool {
+        self.run.as_ref().is_none_or(|run| *run == intent.actor.run)
+            && self.rule.as_ref().is_none_or(|rule| *rule == intent.rule)
+            && (self.images.is_empty()
+                || self.images.iter().any(|(repository, _)| *repository == intent.repository))
+    }
+}
+
 /// What became of an image that was to be restored.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Restored {
     pub repository: String,
     pub tags: Vec<Tag>,
@@ -41,10 +74,10 @@ pub struct Restored {
     /// The run that deleted it.
     pub run: String,
     pub restored: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
     /// Its tags that point at something else by now: they stay as they are.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_alone: Vec<Failure>,
 }
 
@@ -64,12 +97,13 @@ pub struct Deleted {
     pub restored: Vec<Intent>,
 }
 
-/// Everything that was deleted and can be, or was, restored at `now`. Blocks.
+/// What was deleted and can be, or was, restored at `now`, as far as it may be wanted: of everything
+/// else that was ever deleted, nothing is held. `audit`: the folder of the audit. Blocks.
 ///
 /// # Errors
 /// The audit cannot be read.
-pub fn deleted(state: &Path, now: Timestamp) -> io::Result<Deleted> {
-    let mut lines = NewestFirst::open(&audit::folder(state))?;
+pub fn deleted(audit: &Path, now: Timestamp, wanted: &Wanted) -> io::Result<Deleted> {
+    let mut lines = NewestFirst::open(audit)?;
     // What became of intents that are further back. Each entry goes when its intent is read: the audit
     // has a line for every deletion that there ever was.
     let mut outcomes: HashMap<String, StepOutcome> = HashMap::new();
@@ -89,7 +123,11 @@ pub fn deleted(state: &Path, now: Timestamp) -> io::Result<Deleted> {
                 };
                 // Nobody wants the copies in a quarantine back that have expired there.
                 let is_copy = intent.line.as_deref() == Some(EXPIRED);
-                if restored.remove(&intent.id) {
+                let was_restored = restored.remove(&intent.id);
+                if !wanted.may_be(&intent) {
+                    continue;
+                }
+                if was_restored {
                     found.restored.push(*intent);
                 } else if went && is_kept && !is_copy {
                     found.restorable.push(*intent);
@@ -104,12 +142,9 @@ pub fn deleted(state: &Path, now: Timestamp) -> io::Result<Deleted> {
 /// The wanted images, with what was deleted along with them in the same run. For each tag or digest,
 /// the last deletion counts.
 pub fn choose(restorable: &[Intent], wanted: &Wanted) -> Vec<Intent> {
-    let by_run = |intent: &&Intent| {
-        wanted.run.as_ref().is_none_or(|run| *run == intent.actor.run)
-            && wanted.rule.as_ref().is_none_or(|rule| *rule == intent.rule)
-    };
     let mut chosen: BTreeSet<usize> = BTreeSet::new();
-    let candidates: Vec<&Intent> = restorable.iter().filter(by_run).collect();
+    let candidates: Vec<&Intent> =
+        restorable.iter().filter(|intent| wanted.may_be(intent)).collect();
     if wanted.images.is_empty() {
         return each_tag_once(candidates.into_iter().cloned().collect());
     }
@@ -157,6 +192,8 @@ fn each_tag_once(mut newest_first: Vec<Intent>) -> Vec<Intent> {
 pub struct Restorer<'a> {
     pub stores: &'a Stores,
     pub carrier: &'a Carrier,
+    /// Shared by everything that writes to repositories.
+    pub leases: &'a WriteLeases,
     pub audit: &'a Audit,
     pub actor: &'a Actor,
     /// Tags that point at something else by now are moved.
@@ -175,17 +212,37 @@ struct Route {
 
 impl Restorer<'_> {
     /// Restores all of these, each by itself. Tags that people made come first: the lists of referrers
-    /// that registries and clients create meanwhile are replaced by the former ones.
-    pub async fn run(&self, intents: Vec<Intent>) -> Vec<Restored> {
+    /// that registries and clients create meanwhile are replaced by the former ones. `each` is told of
+    /// each image. Once it is told to stop, no further image is begun; gives whether all were dealt with.
+    pub async fn run(
+        &self,
+        intents: Vec<Intent>,
+        stop: &CancellationToken,
+        each: &mut (dyn FnMut(Restored) + Send),
+    ) -> bool {
+        // In one order, as everything takes them; and no rule has the name of a run.
+        let mut leases = Vec::new();
+        for repository in intents.iter().map(|one| &one.repository).collect::<BTreeSet<_>>() {
+            let lease = self.leases.take(repository, &self.actor.run);
+            let Some(lease) = stop.run_until_cancelled(lease).await else { return false };
+            leases.push(lease);
+        }
         let (mut derived, mut own) = (Vec::new(), Vec::new());
         for intent in intents {
+            if stop.is_cancelled() {
+                return false;
+            }
             let is_derived = intent.tags.iter().any(|tag| derived::parse(tag).is_some());
             // Decided before anything is put: whatever is there now was put by somebody else.
             let route = self.route(&intent).await;
             if is_derived { derived.push((intent, route)) } else { own.push((intent, route)) }
         }
-        let mut restored = Vec::new();
+        let mut is_whole = true;
         for (intent, route) in own.into_iter().chain(derived) {
+            if stop.is_cancelled() {
+                is_whole = false;
+                break;
+            }
             let (result, left_alone) = match route {
                 Ok(route) => {
                     let result = self.bring_back(&intent, &route).await;
@@ -193,7 +250,7 @@ impl Restorer<'_> {
                 }
                 Err(error) => (Err(error), Vec::new()),
             };
-            restored.push(Restored {
+            each(Restored {
                 repository: intent.repository,
                 tags: intent.tags,
                 digest: intent.digest,
@@ -203,7 +260,9 @@ impl Restorer<'_> {
                 left_alone,
             });
         }
-        restored
+        // What is restored is not withheld any more, and that is on the disk.
+        self.carrier.state().storage.flush().await;
+        is_whole
     }
 
     async fn route(&self, intent: &Intent) -> Result<Route> {
@@ -303,3 +362,6 @@ async fn is_part_of(
         |child: &Descriptor| former.children().iter().any(|other| other.digest == child.digest);
     Ok(listed.blobs().is_empty() && listed.children().iter().all(is_listed))
 }
+
+#[cfg(test)]
+mod tests;

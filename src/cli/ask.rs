@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use reqwest::{RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -22,10 +23,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// More than the longest list of runs that the API returns.
 const MAX_ANSWER: usize = 256 << 20;
 
+/// More than any refusal says.
+const MAX_REFUSAL: usize = 1 << 20;
+
 /// A daemon that listens.
 pub struct Daemon {
     client: reqwest::Client,
-    address: SocketAddr,
+    pub(super) address: SocketAddr,
+    /// Shown with every request, where it is known.
     token: Option<SecretString>,
 }
 
@@ -39,7 +44,7 @@ pub enum Found {
 
 /// Why there is no answer.
 #[derive(Debug)]
-enum Unanswered {
+pub(super) enum Unanswered {
     /// Nothing listens there.
     Refused,
     /// The answer is not one of this API.
@@ -78,23 +83,25 @@ impl Daemon {
 
     async fn of(config: &Config) -> Result<Self, CliError> {
         let listen = config.daemon.listen;
-        let token = match &config.daemon.token {
-            // To read, a token is needed only where other machines could.
-            Some(source) if !listen.ip().is_loopback() => {
-                let read = read_secret(source, "the API's token", &Environment::of_process()).await;
-                Some(read.map_err(|error| CliError::Usage(error.to_string()))?)
-            }
-            _ => None,
-        };
+        // To read, a token is needed only where other machines could.
+        let token = if listen.ip().is_loopback() { None } else { token(config).await? };
         let client = client::builder()
             .no_proxy()
             .http1_only()
             .tls_certs_only([])
             .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
             .build()
             .map_err(failed("set up HTTP"))?;
         Ok(Self { client, address: reachable(listen), token })
+    }
+
+    /// The same daemon, asked with the token: every change needs it.
+    pub async fn with_token(self, config: &Config) -> Result<Self, CliError> {
+        let token = match self.token {
+            Some(token) => Some(token),
+            None => token(config).await?,
+        };
+        Ok(Self { token, ..self })
     }
 
     /// The daemon as a whole, its rules, its runs under way, and its transfers.
@@ -142,10 +149,21 @@ impl Daemon {
         let other = |error: &dyn std::fmt::Display| Unanswered::Other(error.to_string());
         let url = format!("http://{}{path}", self.address);
         let url = Url::parse_with_params(&url, query).map_err(|error| other(&error))?;
-        let mut request = self.client.get(url);
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token.expose_secret());
-        }
+        let answer = self.send(self.client.get(url).timeout(TIMEOUT)).await?;
+        let body = body::whole(answer, MAX_ANSWER).await.map_err(|_| Unanswered::Foreign)?;
+        serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign)
+    }
+
+    pub(super) fn client(&self) -> &reqwest::Client {
+        &self.client
+    }
+
+    /// Sends a request: the answer, unless it is a refusal.
+    pub(super) async fn send(&self, request: RequestBuilder) -> Result<Response, Unanswered> {
+        let request = match &self.token {
+            Some(token) => request.bearer_auth(token.expose_secret()),
+            None => request,
+        };
         let unsent = |error: reqwest::Error| match error {
             error if error.is_connect() => Unanswered::Refused,
             error if error.is_timeout() => {
@@ -154,14 +172,15 @@ impl Daemon {
             _ => Unanswered::Foreign,
         };
         let answer = request.send().await.map_err(unsent)?;
-        let foreign = |_| Unanswered::Foreign;
-        match body::judged(answer, MAX_ANSWER).await.map_err(|_| Unanswered::Foreign)? {
-            Ok(body) => serde_json::from_slice(&body).map_err(foreign),
-            Err(body) => Err(Unanswered::Problem(serde_json::from_slice(&body).map_err(foreign)?)),
+        if answer.status().is_success() {
+            return Ok(answer);
         }
+        let body = body::whole(answer, MAX_REFUSAL).await.map_err(|_| Unanswered::Foreign)?;
+        let problem = serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign)?;
+        Err(Unanswered::Problem(problem))
     }
 
-    fn error(&self, unanswered: Unanswered) -> CliError {
+    pub(super) fn error(&self, unanswered: Unanswered) -> CliError {
         let address = self.address;
         let hinted = |message, hint| CliError::Hinted { exit: Exit::Failed, message, hint };
         match unanswered {
@@ -172,6 +191,10 @@ impl Daemon {
             Unanswered::Problem(problem) if problem.status == 401 => hinted(
                 format!("the daemon at {address} says: {}", problem.detail),
                 "`token` in [daemon] must be the one that the daemon was started with",
+            ),
+            Unanswered::Problem(problem) if problem.status == 403 => hinted(
+                format!("the daemon at {address} says: {}", problem.detail),
+                "set `token` in [daemon] and reload the configuration, or stop the daemon and run this again",
             ),
             Unanswered::Problem(problem) => {
                 CliError::Failed(format!("the daemon at {address} says: {}", problem.detail))
@@ -185,6 +208,13 @@ impl Daemon {
             }
         }
     }
+}
+
+/// The token of the API, if the configuration has one.
+async fn token(config: &Config) -> Result<Option<SecretString>, CliError> {
+    let Some(source) = &config.daemon.token else { return Ok(None) };
+    let read = read_secret(source, "the API's token", &Environment::of_process()).await;
+    read.map(Some).map_err(|error| CliError::Usage(error.to_string()))
 }
 
 /// The address at which a daemon that listens at `listen` is reached from this machine.

@@ -7,19 +7,21 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::args::{Global, Output};
+use super::args::Global;
+use super::cleanup_printed::{Printed, Ran, Wanted, printed};
 use super::cleanup_text as text;
 use super::exit::{CliError, Exit, failed};
 use super::lines::{Lines, tell_line};
 use super::report::{print_failure, print_failures, print_notes};
-use super::{output, session, signals};
-use crate::cleanup::{CleanupReport, Plan, RepositoryReport, explain, resolved};
+use super::session::Keeper;
+use super::{cleanup_daemon, output, session, signals};
+use crate::cleanup::{Asked, CleanupReport, Plan, RepositoryReport, explain, resolved};
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::fair::Flow;
 use crate::history::History;
-use crate::oci::{Address, ImageAddress, Tag};
-use crate::repository::{Failure, Reference};
+use crate::oci::ImageAddress;
+use crate::repository::Failure;
 use crate::run::{CleanupOptions, Engine, Run};
 use crate::stop::StopSignal;
 use crate::sync::RunProgress;
@@ -32,6 +34,9 @@ use crate::sync::RunProgress;
 /// With --apply, the plans are carried out. Each deletion is recorded in the audit log in the state
 /// directory first; whatever has changed since the plan was made is kept. If the rule has a
 /// `quarantine`, `tranship restore` can bring deleted images back.
+///
+/// If the daemon of the same configuration runs, it makes the plans and carries them out; --apply then
+/// needs its `token`.
 ///
 /// Exit codes: 0 all plans were made and, with --apply, carried out; 1 something could not be read
 /// or deleted, or what --explain names is not there; 3 a plan exceeds `max_delete`, so nothing was deleted in that repository.
@@ -54,13 +59,9 @@ pub struct Args {
     explain: Option<ImageAddress>,
 }
 
-/// How a running daemon does the same.
-const BESIDE_DAEMON: &str = "if the daemon uses it, ask the daemon: GET /api/v1/rules/NAME/plan shows the plan, \
-     POST /api/v1/rules/NAME/run carries it out if the rule has mode = \"apply\"";
-
 /// The document that `--output json` prints.
 #[derive(Serialize)]
-struct Document<'a> {
+struct Printout<'a> {
     success: bool,
     rules: Vec<RuleDocument<'a>>,
 }
@@ -81,71 +82,60 @@ struct RuleDocument<'a> {
     notes: &'a [String],
 }
 
-/// One image, about which the rules are asked.
-struct Asked {
-    address: Address,
-    reference: Reference,
-}
-
-/// A rule's run, with its plans as they are printed, by repository.
-struct Ran {
-    report: CleanupReport,
-    plans: Vec<Printed>,
-}
-
-/// What is printed of a plan: the plan itself is too large to be held.
-enum Printed {
-    Json {
-        plan: Box<RawValue>,
-        explanation: Option<Box<RawValue>>,
-    },
-    Text(Lines),
-    /// The image that is asked for is not there; with its whole name, and a similar tag that is.
-    Missing {
-        image: String,
-        similar: Option<Tag>,
-    },
-}
-
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let asked = args.explain.map(asked).transpose()?;
+    let asked = args.explain.map(Asked::of).transpose();
+    let asked = asked.map_err(|why| CliError::usage(format!("--explain {why}")))?;
     let config = if args.apply {
         session::config_to_apply(global, &args.rules)?
     } else {
         session::required_config(global)?
     };
-    choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
-    let carrier = session::carrier(session::state(&config, BESIDE_DAEMON)?);
-    let engine = session::engine(config, carrier, true)?;
-    let rules = choose(&engine.config.cleanup, &args.rules, asked.as_ref()).await?;
+    let rules = choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
-    let history = match mode {
-        Mode::Plan => None,
-        Mode::Apply => Some(session::history(&engine.config)?),
-    };
+    let keeper = session::keeper(&config).await?;
     let stop = StopSignal { soon: signals::stop_token(), ..StopSignal::default() };
     let wanted = Wanted { mode, asked: asked.as_ref(), stop: &stop, output: global.output };
-    let mut ran = Vec::new();
-    for rule in rules {
-        ran.push(run_rule(&engine, history.as_ref(), rule, &wanted).await?);
+    let (mut ran, mut unfinished) = (Vec::new(), None);
+    match keeper {
+        Keeper::Daemon(daemon) => {
+            let daemon = match mode {
+                Mode::Plan => daemon,
+                Mode::Apply => daemon.with_token(&config).await?,
+            };
+            for rule in rules {
+                match cleanup_daemon::follow(&daemon, &rule.name, &wanted).await {
+                    Ok(one) => ran.push(one),
+                    // What was done before is told all the same.
+                    Err(error) if !ran.is_empty() => {
+                        unfinished = Some(error);
+                        break;
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        Keeper::This(state) => {
+            let engine = session::engine(config, session::carrier(state), true)?;
+            let rules = choose(&engine.config.cleanup, &args.rules, asked.as_ref()).await?;
+            let history = match mode {
+                Mode::Plan => None,
+                Mode::Apply => Some(session::history(&engine.config)?),
+            };
+            for rule in rules {
+                ran.push(run_rule(&engine, history.as_ref(), rule, &wanted).await?);
+            }
+        }
     }
     if let Some(missing) = missing(&ran) {
         return Err(missing);
     }
     let exit = exit(&ran);
     let rules = ran.iter().map(document).collect();
-    output::print(global, &Document { success: exit == Exit::Done, rules }, || {
+    let success = exit == Exit::Done && unfinished.is_none();
+    output::print(global, &Printout { success, rules }, || {
         ran.iter().try_for_each(|one| print_rule(one, asked.as_ref(), global.quiet))
     })?;
-    Ok(exit)
-}
-
-/// What is wanted of each rule.
-struct Wanted<'a> {
-    mode: Mode,
-    asked: Option<&'a Asked>,
-    stop: &'a StopSignal,
-    output: Output,
+    unfinished.map_or(Ok(exit), Err)
 }
 
 /// One run, which is kept in the history if it deletes.
@@ -156,51 +146,19 @@ async fn run_rule(
     wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
     let Wanted { mode, asked, stop, output } = *wanted;
-    let printed = Mutex::new(BTreeMap::<String, Vec<_>>::new());
+    let plans = Mutex::new(BTreeMap::<String, _>::new());
     let watch = |plan: &Plan<'_>| {
-        let text = print_plan(&rule.name, plan, asked, output);
-        let repository = plan.snapshot.repository().to_owned();
-        printed.lock().entry(repository).or_default().push(text);
+        let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
+        let text = printed(&rule.name, &plan.document(), explanation, asked, output);
+        plans.lock().insert(plan.snapshot.repository().to_owned(), text);
     };
     let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
     let run = Run { begun: &begun, history, flow: Flow::ALONE, stop, progress: &progress };
     let only = asked.map(|asked| &asked.address);
-    let (report, _) = engine.clean(rule, run, CleanupOptions { mode, only, plan: &watch }).await;
-    let plans = printed.into_inner().into_values().flatten().collect::<Result<_, _>>();
+    let options = CleanupOptions { mode, attended: true, only, plan: &watch };
+    let (report, _) = engine.clean(rule, run, options).await;
+    let plans = plans.into_inner().into_values().collect::<Result<_, _>>();
     Ok(Ran { report, plans: plans.map_err(failed("write JSON"))? })
-}
-
-fn print_plan(
-    rule: &str,
-    plan: &Plan<'_>,
-    asked: Option<&Asked>,
-    output: Output,
-) -> serde_json::Result<Printed> {
-    let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
-    if let (Some(asked), None, true) = (asked, &explanation, plan.refusals.is_empty()) {
-        let image = format!("{}{}", plan.snapshot.repository(), asked.reference.suffix());
-        return Ok(Printed::Missing { image, similar: similar(plan, &asked.reference) });
-    }
-    Ok(match (output, asked, explanation) {
-        (Output::Json, _, explanation) => Printed::Json {
-            plan: pretty(plan)?,
-            explanation: explanation.as_ref().map(pretty).transpose()?,
-        },
-        (Output::Text, None, _) => Printed::Text(text::plan(rule, plan)),
-        (Output::Text, Some(_), Some(explanation)) => {
-            Printed::Text(text::explanation(rule, &explanation))
-        }
-        (Output::Text, Some(_), None) => Printed::Text(Lines::default()),
-    })
-}
-
-/// The tag that may have been meant instead of one that is not there.
-fn similar(plan: &Plan<'_>, reference: &Reference) -> Option<Tag> {
-    let Reference::Tag(wanted) = reference else { return None };
-    let tags = plan.snapshot.tags().iter().map(|row| &row.name);
-    let likeness = |tag: &Tag| strsim::jaro_winkler(wanted.as_str(), tag.as_str());
-    let best = tags.max_by(|a, b| likeness(a).total_cmp(&likeness(b)))?;
-    (likeness(best) > 0.8).then(|| best.clone())
 }
 
 /// That the image that is asked for is nowhere, if that was all that was found.
@@ -215,11 +173,6 @@ fn missing(ran: &[Ran]) -> Option<CliError> {
         None => "; `tranship list-tags` shows what is".to_owned(),
     };
     Some(CliError::Failed(format!("failed to explain {image}: it is not there{meant}")))
-}
-
-/// With a line for each value: plans are compared line by line.
-fn pretty(document: &impl Serialize) -> serde_json::Result<Box<RawValue>> {
-    RawValue::from_string(serde_json::to_string_pretty(document)?)
 }
 
 fn document(ran: &Ran) -> RuleDocument<'_> {
@@ -241,23 +194,6 @@ fn document(ran: &Ran) -> RuleDocument<'_> {
         failures,
         notes,
     }
-}
-
-/// The image that --explain names. A layout's path is the canonical one, as rules have it.
-fn asked(image: ImageAddress) -> Result<Asked, CliError> {
-    let usage = |message| Err(CliError::usage(message));
-    let address = match image.repository {
-        address @ Address::Registry(..) => address,
-        Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
-        _ => return usage("--explain does not support archives"),
-    };
-    let reference = match (image.tag, image.digest) {
-        (Some(tag), None) => Reference::Tag(tag),
-        (None, Some(digest)) => Reference::Digest(digest),
-        (Some(_), Some(_)) => return usage("--explain takes a tag or a digest, not both"),
-        (None, None) => return usage("--explain needs a tag or a digest"),
-    };
-    Ok(Asked { address, reference })
 }
 
 /// The rules with these names, or all of them; of those, the ones that are about the image.

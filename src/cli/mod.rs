@@ -15,7 +15,10 @@
 
 mod args;
 mod ask;
+mod ask_lines;
 mod cleanup;
+mod cleanup_daemon;
+mod cleanup_printed;
 mod cleanup_text;
 mod completions;
 mod config;

@@ -2,20 +2,25 @@
 
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio_util::sync::CancellationToken;
 
 use super::args::Global;
+use super::ask::Daemon;
 use super::exit::{CliError, Exit, failed};
 use super::lines::tell_line;
 use super::report::print_failure;
+use super::session::Keeper;
 use super::{output, session, signals};
-use crate::cleanup::restore::{self, Restored, Restorer, Wanted, choose};
-use crate::config::RegistryConfig;
+use crate::cleanup::restore::{self, Restored, Wanted, choose};
+use crate::daemon::RestoreRequest;
+use crate::daemon::news::RestoreNews;
 use crate::history::{Cause, RunId};
-use crate::oci::{Address, Digest, ImageAddress, Tag};
-use crate::removal::audit::Intent;
-use crate::removal::{Actor, Audit};
+use crate::oci::{Digest, ImageAddress, Tag};
+use crate::removal::Actor;
+use crate::removal::audit::{Intent, folder};
 use crate::repository::Reference;
-use crate::stores::Stores;
+use crate::run::Engine;
+use crate::text::counted;
 
 /// Restore images that a cleanup deleted, from the quarantine
 ///
@@ -23,8 +28,8 @@ use crate::stores::Stores;
 /// digests, tags, children and referrers. A tag that points at another image by now is not changed,
 /// unless --overwrite is given.
 ///
-/// To restore, stop the daemon first. A restored image counts as first seen now, so its age starts
-/// again for cleanup rules.
+/// If the daemon of the same configuration runs, it restores the images, which needs its `token`. A
+/// restored image counts as first seen now, so its age starts again for cleanup rules.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -64,18 +69,16 @@ struct Document<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let wants_all = args.images.is_empty() && args.run.is_none();
-    let wanted = Wanted {
-        images: args.images.into_iter().map(image).collect::<Result<_, _>>()?,
-        run: args.run,
-        rule: args.rule,
-    };
+    let mut wanted = Wanted { images: Vec::new(), run: args.run, rule: args.rule };
+    for image in args.images {
+        wanted.add(image).map_err(CliError::usage)?;
+    }
     let config = session::required_config(global)?;
     let now = Timestamp::now();
     let failed = failed("read the audit");
-    let deleted = restore::deleted(&config.daemon.state, now).map_err(&failed)?;
+    let deleted = restore::deleted(&folder(&config.daemon.state), now, &wanted).map_err(&failed)?;
     let chosen = choose(&deleted.restorable, &wanted);
-    if wants_all || args.dry_run {
+    if wanted.is_everything() || args.dry_run {
         list(global, &chosen)?;
         return Ok(Exit::Done);
     }
@@ -92,39 +95,68 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             hint: "`tranship restore` lists what can: only what a rule with a `quarantine` deleted, until it expires",
         });
     }
-    let state = session::state(&config, "if the daemon uses it, stop the daemon to restore")?;
-    let audit = Audit::open(&config.daemon.state, now).map_err(&failed)?;
-    let registries = session::registries(config.registries, RegistryConfig::default());
-    let carrier = session::carrier(state.clone());
-    let run = RunId::new(now, fastrand::u32(..));
-    let restorer = Restorer {
-        stores: &Stores::new(registries),
-        carrier: &carrier,
-        audit: &audit,
-        actor: &Actor::of_process(run.as_str(), Cause::Command.to_string()),
-        overwrite: args.overwrite,
+    let restored = match session::keeper(&config).await? {
+        Keeper::Daemon(daemon) => {
+            let daemon = daemon.with_token(&config).await?;
+            signals::unless_stopped(by_daemon(&daemon, wanted, args.overwrite)).await?
+        }
+        Keeper::This(state) => {
+            let engine = session::engine(config, session::carrier(state.clone()), true)?;
+            let restored =
+                signals::unless_stopped(here(&engine, now, chosen, args.overwrite)).await;
+            state.storage.flush().await;
+            restored?
+        }
     };
-    let restored = signals::unless_stopped(async { Ok(restorer.run(chosen).await) }).await;
-    state.storage.flush().await;
-    let restored = restored?;
     let success = restored.iter().all(Restored::is_complete);
     let document = Document { success, restored: &restored };
     output::print(global, &document, || print(&restored, global.quiet))?;
     Ok(if success { Exit::Done } else { Exit::Failed })
 }
 
-/// A repository as the audit names it, and what in it.
-fn image(image: ImageAddress) -> Result<(String, Option<Reference>), CliError> {
-    let repository = match image.repository {
-        // Rules have canonical paths, and so does the audit.
-        Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
-        Address::Archive(_) => {
-            return Err(CliError::usage("nothing is ever deleted from an archive"));
-        }
-        other => other,
+/// Restores images with the state of this process.
+async fn here(
+    engine: &Engine,
+    now: Timestamp,
+    chosen: Vec<Intent>,
+    overwrite: bool,
+) -> Result<Vec<Restored>, CliError> {
+    let run = RunId::new(now, fastrand::u32(..));
+    let actor = Actor::of_process(run.as_str(), Cause::Command.to_string());
+    let mut restored = Vec::new();
+    // The engine was made with an audit.
+    if let Some(restorer) = engine.restorer(&actor, overwrite) {
+        let each = &mut |one| restored.push(one);
+        restorer.run(chosen, &CancellationToken::new(), each).await;
+    }
+    Ok(restored)
+}
+
+/// Has the daemon restore images. It stops between two of them when this ends before.
+async fn by_daemon(
+    daemon: &Daemon,
+    wanted: Wanted,
+    overwrite: bool,
+) -> Result<Vec<Restored>, CliError> {
+    let Wanted { images, run, rule } = wanted;
+    let name = |(repository, reference): (String, Option<Reference>)| {
+        format!("{repository}{}", reference.as_ref().map(Reference::suffix).unwrap_or_default())
     };
-    let reference = image.digest.map(Reference::Digest).or(image.tag.map(Reference::Tag));
-    Ok((repository.to_string(), reference))
+    let images = images.into_iter().map(name).collect();
+    let request = RestoreRequest { images, run, rule, overwrite };
+    let mut answer = daemon.restore_lines(&request).await?;
+    let mut restored = Vec::new();
+    while let Some(news) = answer.next::<RestoreNews>().await? {
+        match news {
+            RestoreNews::Restored(one) => restored.push(*one),
+            RestoreNews::End { interrupted: false } => return Ok(restored),
+            RestoreNews::End { interrupted: true } => break,
+        }
+    }
+    Err(CliError::Failed(format!(
+        "the daemon stopped after {}: run this again for the rest",
+        counted(restored.len(), "image", "images")
+    )))
 }
 
 fn list(global: &Global, intents: &[Intent]) -> Result<(), CliError> {

@@ -8,6 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use jiff::Timestamp;
 
 use super::args::{Global, Reach};
+use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
 use crate::config::{self, Config, RegistryConfig};
 use crate::history::{Cause, History, RunId, RunStart};
@@ -73,6 +74,34 @@ pub fn state(config: &Config, beside_daemon: &'static str) -> Result<State, CliE
         }
         error => error.into(),
     })
+}
+
+/// Who works with the state of a configuration.
+pub enum Keeper {
+    /// This process.
+    This(State),
+    /// The daemon of the same configuration, which has to be asked.
+    Daemon(Daemon),
+}
+
+/// The state that the configuration names, or the daemon that uses it.
+///
+/// # Errors
+/// It cannot be used, and no daemon that uses it answers.
+pub async fn keeper(config: &Config) -> Result<Keeper, CliError> {
+    match State::open(&config.daemon.state) {
+        Ok(state) => Ok(Keeper::This(state)),
+        // Its user may be another one, to whom alone the directory is open.
+        Err(error) => match Daemon::find(config).await {
+            Ok(Found::Daemon(daemon)) => Ok(Keeper::Daemon(daemon)),
+            Ok(Found::Nobody(why)) => {
+                tracing::debug!("the daemon is not asked: {why}");
+                Err(error.into())
+            }
+            Err(unanswered) if matches!(error, StateError::InUse(_)) => Err(unanswered),
+            Err(_) => Err(error.into()),
+        },
+    }
 }
 
 /// The configuration's registry settings, for commands that work without one.

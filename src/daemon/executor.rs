@@ -46,6 +46,7 @@ impl Executor {
         let ended = self.tasks.join_next_with_id().await?;
         let (id, ended) = ended.unwrap_or_else(|error| (error.id(), Ended::NOTHING));
         let job = self.jobs.remove(&id)?;
+        self.shared.followers.ended(&job.id);
         if let Some(mut active) = self.shared.board.look().active.remove(&job.id) {
             // It has been counted, unless the run was cut off.
             run::count(&mut active);

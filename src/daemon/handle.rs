@@ -9,12 +9,15 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::health::{Facts, readiness};
+use super::news::{Following, follow};
+use super::refusal::{RuleRefusal, Stopping};
 use super::run;
 use super::scheduler::{Command, Scheduler};
 use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
     Transfer,
 };
+use crate::config::cleanup::Mode;
 use crate::fair::Flow;
 use crate::history::{Filter, RunId, RunOutcome, RunRecord};
 
@@ -24,11 +27,6 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// The daemon, for everybody who looks at it or asks it for something. Clones are the same.
 #[derive(Clone)]
 pub struct Handle(pub(super) Arc<Shared>);
-
-/// The daemon ends, and begins nothing any more.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the daemon is stopping: ask the next one")]
-pub struct Stopping;
 
 /// Who may use the API.
 #[derive(Debug, Clone)]
@@ -241,13 +239,29 @@ impl Handle {
         metrics.render()
     }
 
-    /// Has a rule run now, or after its present run; `None`: there is no such rule.
+    /// Has a rule run now, or after its present run. `mode`: for a cleanup rule, instead of its own.
     ///
     /// # Errors
-    /// It is too late.
-    pub async fn run_rule(&self, rule: &str) -> Result<Option<Accepted>, Stopping> {
+    /// The rule cannot be run so, or it is too late.
+    pub async fn run_rule(&self, rule: &str, mode: Option<Mode>) -> Result<Accepted, RuleRefusal> {
         let rule = rule.to_owned();
-        self.ask(move |scheduler| scheduler.request(&rule)).await
+        self.ask(move |scheduler| scheduler.request(&rule, mode, None)).await?
+    }
+
+    /// The same for a cleanup rule, with what happens in the run. The run goes on when its follower
+    /// goes away.
+    ///
+    /// # Errors
+    /// As for [`Self::run_rule`].
+    pub async fn follow_run(
+        &self,
+        rule: &str,
+        mode: Option<Mode>,
+    ) -> Result<Following, RuleRefusal> {
+        let rule = rule.to_owned();
+        let (teller, following) = follow(None);
+        self.ask(move |scheduler| scheduler.request(&rule, mode, Some(teller))).await??;
+        Ok(following)
     }
 
     /// Stops a run, or takes it out of the queue; `false`: it is neither under way nor waiting.

@@ -8,8 +8,9 @@
 //!   and the `executor`. `run`: what the daemon adds to a run that the engine carries out.
 //! - `engine`: a configuration in use. `watch`: the file has changed; `reload`: it is loaded anew.
 //! - `board`: what can be seen of the daemon; `publish`: what the scheduler puts there. `view`: the
-//!   documents of the API; `plans`: what rules would do. `handle`: the daemon as seen from outside;
-//!   `intake`: messages about pushes.
+//!   documents of the API; `plans`: what rules would do. `news`: what is told line by line, and
+//!   `followers`: to whom, of runs. `handle`: the daemon as seen from outside; `intake`: messages
+//!   about pushes; `refusal`: what is not done; `restore`: what cleanup rules deleted is brought back.
 //! - `systemd`: the service manager.
 //!
 //! The scheduler and the runs talk by messages; what they share is the board, on which no decision
@@ -21,17 +22,21 @@ mod board;
 mod changes;
 mod engine;
 mod executor;
+mod followers;
 mod handle;
 mod health;
 mod inbox;
 mod intake;
 mod lag;
 mod movement;
+pub mod news;
 mod pending;
 mod plans;
 mod publish;
 mod queue;
+mod refusal;
 mod reload;
+mod restore;
 mod run;
 mod scheduler;
 mod source_index;
@@ -61,14 +66,17 @@ use crate::stop::StopSignal;
 use crate::transfer::Carrier;
 use board::Board;
 use engine::Engine;
+use followers::Followers;
 use intake::Refusals;
 use lag::Lags;
 use scheduler::{Command, Scheduler};
 
 pub use engine::EngineError;
-pub use handle::{Guarded, Handle, Stopping};
+pub use handle::{Guarded, Handle};
 pub use intake::{EventRefusal, EventsAccepted, Intake};
+pub use refusal::{RuleRefusal, Stopping};
 pub use reload::ReloadError;
+pub use restore::{RestoreRefusal, RestoreRequest};
 pub use watch::Watch;
 
 /// Requests to the scheduler that wait for it at most. Senders of more wait.
@@ -101,8 +109,11 @@ struct Shared {
     board: Board,
     lags: Mutex<Lags>,
     refusals: Refusals,
+    followers: Followers,
     /// Held while the configuration is loaded anew.
     reloading: tokio::sync::Mutex<()>,
+    /// Held while images are restored.
+    restoring: Arc<tokio::sync::Mutex<()>>,
     stop: StopSignal,
     commands: mpsc::Sender<Command>,
 }
@@ -164,7 +175,9 @@ impl Daemon {
             board,
             lags: Mutex::default(),
             refusals: Refusals::default(),
+            followers: Followers::default(),
             reloading: tokio::sync::Mutex::default(),
+            restoring: Arc::default(),
             stop,
             commands,
         });

@@ -1,15 +1,21 @@
 //! What a rule would do now, as the API shows it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use super::handle::Handle;
+use super::news::{CleanupNews, Following, RepositoryPlan, follow};
+use super::refusal::RuleRefusal;
 use crate::cleanup::plan::document::Document;
-use crate::cleanup::{CleanupReport, Plan};
+use crate::cleanup::{Asked, CleanupReport, Plan, explain, resolved};
 use crate::config::{CleanupRule, SyncRule, cleanup};
 use crate::fair::Flow;
 use crate::history::{Cause, RunId, RunStart};
@@ -51,12 +57,8 @@ impl Handle {
         let engine = self.0.board.engine();
         let engine = &engine.core;
         let rule = engine.rule(rule)?;
-        let started = self.0.now();
-        let (id, cause) = (RunId::new(started, 0), Cause::Api);
-        let begun = RunStart { id, rule: rule.name().to_owned(), cause, started };
-        // What only reads need not come to its end.
-        let now = self.0.stop.now.child_token();
-        let stop = StopSignal { soon: now.clone(), now };
+        let begun = self.begun(rule.name());
+        let stop = at_once(self.0.stop.now.child_token());
         let progress = RunProgress::default();
         let flow = Flow::ALONE;
         let run = Run { begun: &begun, history: None, flow, stop: &stop, progress: &progress };
@@ -65,6 +67,70 @@ impl Handle {
             Rule::Cleanup(rule) => RulePlan::Cleanup(cleanup_plans(engine, rule, run).await),
         })
     }
+
+    /// The same for a cleanup rule, line by line as plans are made; of one repository, and with an
+    /// explanation, if an image is asked about. It begins when there is `room`, and stops when its
+    /// follower goes away.
+    ///
+    /// # Errors
+    /// There is no such rule, or it is not about the image.
+    pub async fn follow_plan(
+        &self,
+        name: &str,
+        asked: Option<Asked>,
+        room: Arc<Semaphore>,
+    ) -> Result<Following, RuleRefusal> {
+        let engine = self.0.board.engine();
+        let rule = match engine.core.rule(name) {
+            Some(Rule::Cleanup(rule)) => rule,
+            Some(Rule::Sync(_)) => return Err(RuleRefusal::NoCleanup(name.to_owned())),
+            None => return Err(RuleRefusal::Unknown(name.to_owned())),
+        };
+        if let Some(asked) = &asked
+            && !resolved(&rule.repositories).await.has(&asked.address)
+        {
+            let (rule, image) = (name.to_owned(), asked.address.to_string());
+            return Err(RuleRefusal::NotCovered { rule, image });
+        }
+        let rule = rule.clone();
+        let gone = self.0.stop.now.child_token();
+        let (teller, following) = follow(Some(gone.clone()));
+        let handle = self.clone();
+        tokio::spawn(async move {
+            let Some(Ok(_place)) = gone.run_until_cancelled(room.acquire()).await else { return };
+            let begun = handle.begun(&rule.name);
+            let (stop, progress) = (at_once(gone), RunProgress::default());
+            let flow = Flow::ALONE;
+            let run = Run { begun: &begun, history: None, flow, stop: &stop, progress: &progress };
+            let watch = |plan: &Plan<'_>| {
+                let explanation = asked.as_ref().and_then(|asked| explain(plan, &asked.reference));
+                let planned = RepositoryPlan { plan: plan.document(), explanation };
+                teller.tell(&CleanupNews::Plan(Box::new(planned)));
+            };
+            let options = CleanupOptions {
+                only: asked.as_ref().map(|asked| &asked.address),
+                ..planning(&watch)
+            };
+            let (report, _) = engine.core.clean(&rule, run, options).await;
+            teller.tell(&CleanupNews::Report(Cow::Owned(report)));
+        });
+        Ok(following)
+    }
+
+    fn begun(&self, rule: &str) -> RunStart {
+        let started = self.0.now();
+        let (id, cause) = (RunId::new(started, 0), Cause::Api);
+        RunStart { id, rule: rule.to_owned(), cause, started }
+    }
+}
+
+/// What only reads need not come to its end.
+fn at_once(now: CancellationToken) -> StopSignal {
+    StopSignal { soon: now.clone(), now }
+}
+
+fn planning<'a>(plan: &'a (dyn Fn(&Plan<'_>) + Sync)) -> CleanupOptions<'a> {
+    CleanupOptions { mode: cleanup::Mode::Plan, attended: false, only: None, plan }
 }
 
 async fn sync_plan(engine: &Engine, rule: &SyncRule, run: Run<'_>) -> RuleReport {
@@ -76,8 +142,7 @@ async fn sync_plan(engine: &Engine, rule: &SyncRule, run: Run<'_>) -> RuleReport
 async fn cleanup_plans(engine: &Engine, rule: &CleanupRule, run: Run<'_>) -> CleanupPlans {
     let written = Mutex::new(Written::default());
     let plan = |plan: &Plan<'_>| written.lock().add(plan);
-    let options = CleanupOptions { mode: cleanup::Mode::Plan, only: None, plan: &plan };
-    let (report, _) = engine.clean(rule, run, options).await;
+    let (report, _) = engine.clean(rule, run, planning(&plan)).await;
     written.into_inner().with(report)
 }
 

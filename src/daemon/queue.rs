@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::inbox::Batch;
+use crate::config::cleanup::Mode;
 use crate::history::{Cause, RunId};
 
 /// Whole rules under way at once. What bounds the work is the limits of transfers and registries,
@@ -25,6 +26,10 @@ pub struct Job {
     pub id: RunId,
     pub cause: Cause,
     pub work: Work,
+    /// Of a cleanup rule: whether this run deletes, where somebody has said so. Otherwise the rule
+    /// says it.
+    #[serde(default)]
+    pub mode: Option<Mode>,
 }
 
 /// What a run is about.
@@ -135,7 +140,7 @@ mod tests {
 
     fn job(rule: &str, number: u32) -> Job {
         let id = RunId::new(Timestamp::UNIX_EPOCH, number);
-        Job { id, cause: Cause::Schedule, work: Work::Rule(rule.into()) }
+        Job { id, cause: Cause::Schedule, work: Work::Rule(rule.into()), mode: None }
     }
 
     #[test]

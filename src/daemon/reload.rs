@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::engine::EngineError;
-use super::handle::Stopping;
+use super::refusal::Stopping;
 use super::{Handle, Watch, systemd};
 use crate::alerts::Alert;
 use crate::config::{self, Config, ConfigError};

@@ -14,11 +14,14 @@ use super::changes::Changes;
 use super::engine::Engine;
 use super::executor::Executor;
 use super::inbox::{self, Batch, Inbox};
+use super::news::Teller;
 use super::pending::Pending;
 use super::queue::{Job, Local, RunQueue, Work};
+use super::refusal::RuleRefusal;
 use super::run::{self, Ended, Failed};
 use super::view::{Accepted, AcceptedState};
 use super::{Shared, publish, systemd};
+use crate::config::cleanup::Mode;
 use crate::events::PushEvent;
 use crate::history::{Cause, RunId};
 use crate::oci::RegistryHost;
@@ -123,7 +126,9 @@ impl Scheduler {
         // Those that were due are missed by the next process; those that somebody asked for would
         // not be.
         let mut waiting = self.queue.withdraw(&mut |_| true);
-        waiting.retain(|job| job.cause == Cause::Api);
+        waiting.iter().for_each(|job| self.shared.followers.withdrawn(job));
+        // What was to be done in another mode than the rule's is not made up for in the rule's own.
+        waiting.retain(|job| job.cause == Cause::Api && job.mode.is_none());
         let drained = tokio::select! {
             () = stop.now.cancelled() => false,
             drained = tokio::time::timeout(grace, self.drain()) => drained.is_ok(),
@@ -161,10 +166,11 @@ impl Scheduler {
                 agenda::Cause::Missed | agenda::Cause::Interrupted => Cause::Missed,
                 agenda::Cause::Start => Cause::Start,
             };
-            self.enqueue(&due.rule, cause);
+            self.enqueue(&due.rule, cause, None);
         }
         for batch in self.inbox.take(Instant::now()) {
-            let job = Job { id: self.new_id(), cause: Cause::Event, work: Work::Events(batch) };
+            let (id, work) = (self.new_id(), Work::Events(batch));
+            let job = Job { id, cause: Cause::Event, work, mode: None };
             self.queue.push(job);
         }
         self.begin();
@@ -201,15 +207,15 @@ impl Scheduler {
         [watchdog, stall, unseen].into_iter().flatten().fold(LONGEST_SLEEP, Duration::min)
     }
 
-    /// Puts a whole rule into the queue, where it is only once.
-    fn enqueue(&mut self, rule: &Arc<str>, cause: Cause) -> RunId {
-        let mut waiting = self.queue.waiting();
-        if let Some(job) = waiting.find(|job| job.is_whole() && job.rule() == &**rule) {
+    /// Puts a whole rule into the queue, where it is only once; a run in another mode than the
+    /// rule's is another one.
+    fn enqueue(&mut self, rule: &Arc<str>, cause: Cause, mode: Option<Mode>) -> RunId {
+        let is_same = |job: &&Job| job.is_whole() && job.rule() == &**rule && job.mode == mode;
+        if let Some(job) = self.queue.waiting().find(is_same) {
             return job.id.clone();
         }
-        drop(waiting);
         let id = self.new_id();
-        self.queue.push(Job { id: id.clone(), cause, work: Work::Rule(Arc::clone(rule)) });
+        self.queue.push(Job { id: id.clone(), cause, work: Work::Rule(Arc::clone(rule)), mode });
         id
     }
 
@@ -228,14 +234,37 @@ impl Scheduler {
         }
     }
 
-    /// Has a rule run now, or after its present run; `None`: there is no such rule.
-    pub fn request(&mut self, rule: &str) -> Option<Accepted> {
-        let rule = Arc::clone(self.engine.core.name(rule)?);
-        let run = self.enqueue(&rule, Cause::Api);
+    /// Has a rule run now, or after its present run. A follower is told what happens in the run, if
+    /// the rule is a cleanup rule.
+    pub fn request(
+        &mut self,
+        rule: &str,
+        mode: Option<Mode>,
+        follower: Option<Teller>,
+    ) -> Result<Accepted, RuleRefusal> {
+        let unknown = || RuleRefusal::Unknown(rule.to_owned());
+        let core = &self.engine.core;
+        let (name, found) = core.name(rule).zip(core.rule(rule)).ok_or_else(unknown)?;
+        match found {
+            Rule::Sync(_) if mode.is_some() || follower.is_some() => {
+                return Err(RuleRefusal::NoCleanup(rule.to_owned()));
+            }
+            Rule::Cleanup(found)
+                if mode == Some(Mode::Apply) && found.repositories.is_sweeping() =>
+            {
+                return Err(RuleRefusal::Sweeping(rule.to_owned()));
+            }
+            _ => {}
+        }
+        let name = Arc::clone(name);
+        let run = self.enqueue(&name, Cause::Api, mode);
+        if let Some(follower) = follower {
+            self.shared.followers.add(&run, follower);
+        }
         self.begin();
         let started = self.executor.is_running(&run);
         let state = if started { AcceptedState::Started } else { AcceptedState::Queued };
-        Some(Accepted { run, state })
+        Ok(Accepted { run, state })
     }
 
     /// Stops a run, or takes it out of the queue.
@@ -244,6 +273,7 @@ impl Scheduler {
         for job in &withdrawn {
             self.agenda.skip(job.rule(), self.shared.now());
             self.keep_mark(job.rule());
+            self.shared.followers.withdrawn(job);
         }
         !withdrawn.is_empty() || self.executor.cancel(run)
     }
@@ -273,6 +303,7 @@ impl Scheduler {
         let exists = |rule: &str| engine.core.rule(rule).is_some();
         for gone in self.queue.withdraw(&mut |job| !exists(job.rule())) {
             self.agenda.skip(gone.rule(), now);
+            self.shared.followers.withdrawn(&gone);
         }
         self.agenda.replace(timings(&engine), now);
         // Batches in the queue are given back when their turn comes.
@@ -338,7 +369,7 @@ impl Scheduler {
     /// Runs a whole rule because of events, if it still exists.
     fn run_whole(&mut self, rule: &str) {
         if let Some(rule) = self.engine.core.name(rule).map(Arc::clone) {
-            self.enqueue(&rule, Cause::Event);
+            self.enqueue(&rule, Cause::Event, None);
         }
     }
 
@@ -389,7 +420,7 @@ impl Scheduler {
         self.inbox.failed(ticket, now, failed, now + pause);
         if notify {
             // It fails as well, most likely, and people are notified of that.
-            self.enqueue(&rule, Cause::Event);
+            self.enqueue(&rule, Cause::Event, None);
         }
     }
 

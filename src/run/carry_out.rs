@@ -11,7 +11,7 @@ use super::Engine;
 use crate::cleanup::{CleanupReport, CleanupSpec, Plan, TagRemover};
 use crate::config::{CleanupRule, SyncRule, cleanup};
 use crate::fair::Flow;
-use crate::history::{Cause, History, RunRecord, RunStart};
+use crate::history::{History, RunRecord, RunStart};
 use crate::oci::Address;
 use crate::removal::{Actor, RemoveTags};
 use crate::repository::Failure;
@@ -45,6 +45,8 @@ pub struct SyncOptions<'a> {
 #[derive(Clone, Copy)]
 pub struct CleanupOptions<'a> {
     pub mode: cleanup::Mode,
+    /// Whether a person has asked for it here and now, who can look at the plan before.
+    pub attended: bool,
     /// The only repository that the run is about; `None`: all of the rule's.
     pub only: Option<&'a Address>,
     /// Sees the plan of each repository, before anything of it is done.
@@ -102,7 +104,7 @@ impl Engine {
         let spec = CleanupSpec {
             rule,
             mode: options.mode,
-            attended: run.begun.cause == Cause::Command,
+            attended: options.attended,
             only: options.only,
             stop: run.stop,
             flow: run.flow,
@@ -112,9 +114,14 @@ impl Engine {
             watch: options.plan,
         };
         run.begin();
+        let refused = |why: &str| Err(Failure::new("clean up by", &rule.name, why.to_owned()));
         let report = match &self.cleaner {
+            // The configuration is refused before, unless it has changed since the run was asked for.
+            Some(_) if spec.mode == cleanup::Mode::Apply && rule.repositories.is_sweeping() => {
+                refused("the rule covers every repository of a registry, so it must not delete")
+            }
             Some(cleaner) => unless_panicked(&rule.name, self.runner.clean(cleaner, spec)).await,
-            None => Err(Failure::new("clean up by", &rule.name, "there is no audit".to_owned())),
+            None => refused("there is no audit"),
         };
         let report = report.unwrap_or_else(|failure| CleanupReport {
             failures: vec![failure],

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Clock, RealRunner, Rule, Runner};
+use crate::cleanup::restore::Restorer;
 use crate::cleanup::{Cleaner, Sources};
 use crate::config::{Config, RegistryConfig};
 use crate::metrics::Metrics;
 use crate::registry::Registries;
-use crate::removal::Audit;
+use crate::removal::{Actor, Audit};
 use crate::secret::Environment;
 use crate::sync::Syncer;
 use crate::transfer::Carrier;
@@ -103,6 +104,11 @@ impl Engine {
         });
         let indices = indices(&config);
         Self { config, registries, syncer, cleaner, resources, runner, indices }
+    }
+
+    /// What restores images that cleanup rules have deleted; `None`: there is no audit.
+    pub fn restorer<'a>(&'a self, actor: &'a Actor, overwrite: bool) -> Option<Restorer<'a>> {
+        Some(self.cleaner.as_ref()?.restorer(actor, overwrite))
     }
 
     pub fn rule(&self, name: &str) -> Option<Rule<'_>> {

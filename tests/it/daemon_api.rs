@@ -82,7 +82,7 @@ impl Caller<'_> {
         let headers = [("authorization", authorization)];
         let headers = if authorization.is_empty() { &[][..] } else { &headers };
         let answer = self.daemon.post_with(&actual(path, name), headers, body).await;
-        self.document.check("POST", path, &answer);
+        self.document.check("POST", path.split('?').next().unwrap(), &answer);
         answer
     }
 }
@@ -96,7 +96,10 @@ fn actual(path: &str, name: &str) -> String {
 
 const RULE: &str = "/api/v1/rules/{name}";
 const PLAN: &str = "/api/v1/rules/{name}/plan";
+const PLAN_LINES: &str = "/api/v1/rules/{name}/plan/lines";
 const RUN_RULE: &str = "/api/v1/rules/{name}/run";
+const RUN_LINES: &str = "/api/v1/rules/{name}/run/lines";
+const RESTORE: &str = "/api/v1/restore";
 const RUN: &str = "/api/v1/runs/{id}";
 const CANCEL: &str = "/api/v1/runs/{id}/cancel";
 const EVENTS: &str = "/api/v1/events/{source}";
@@ -152,8 +155,20 @@ async fn every_endpoint_answers_as_its_description_says() {
              delete = [{{ id = \"v\", tags = [\"v*\"] }}]\n",
             source.host()
         ),
+        format!(
+            "[[cleanup]]\nname = \"sweep\"\nrepositories = [\"{}/**\"]\n\
+             delete = [{{ id = \"v\", tags = [\"v*\"] }}]\n",
+            source.host()
+        ),
+        format!(
+            "[[cleanup]]\nname = \"purge\"\nrepositories = [\"{}/old/app\"]\ngrace = \"0s\"\n\
+             max_delete = {{ percent = 100 }}\nquarantine = {{ to = \"oci:kept\" }}\n\
+             delete = [{{ id = \"v\", tags = [\"v*\"] }}]\n",
+            target.host()
+        ),
     ]
     .concat();
+    Image::single(Family::Oci, "old", &[5_000]).push(&target, "old/app", "v1").await;
     let daemon = Daemon::start_in(home(), &text).await;
     let document = &mut Document::of(&daemon).await;
     let mut api = Caller { daemon: &daemon, document };
@@ -174,6 +189,7 @@ async fn every_endpoint_answers_as_its_description_says() {
     assert_eq!(api.get(PLAN, "tidy").await.json()["plans"][0]["tags_deleted"], 1);
     assert_eq!(api.get(PLAN, "none").await.status, 404);
     plans_are_few(&mut api, &source).await;
+    cleanup_rules_are_followed(&mut api, &source, &target).await;
     source.on("GET", Kind::Blob).containing("acme/slow").fail(Fault::Hang);
     let slow = id_of(&api.post(RUN_RULE, "slow", TOKEN, "").await);
     let waiting = api.post(RUN_RULE, "slow", TOKEN, "").await;
@@ -191,7 +207,7 @@ async fn every_endpoint_answers_as_its_description_says() {
     assert_eq!(api.get("/api/v1/running", "").await.json()[0]["id"], slow);
     assert_eq!(api.get("/api/v1/transfers", "").await.json()[0]["run"], slow);
     assert_eq!(api.get("/api/v1/registries", "").await.json().as_array().unwrap().len(), 2);
-    for name in ["good", "bad", "slow", "timed", "tidy"] {
+    for name in ["good", "bad", "slow", "timed", "tidy", "sweep", "purge"] {
         assert_eq!(api.get(RULE, name).await.json()["name"], name);
     }
     assert_eq!(api.get(RULE, "none").await.status, 404);
@@ -211,7 +227,9 @@ async fn every_endpoint_answers_as_its_description_says() {
         assert_eq!(api.get(&format!("/api/v1/runs?{query}"), "").await.status, 400, "{query}");
     }
     assert_eq!(api.post(RUN_RULE, "none", TOKEN, "").await.status, 404);
-    for (path, name) in [(RUN_RULE, "good"), (CANCEL, &*slow), (RELOAD, "")] {
+    for (path, name) in
+        [(RUN_RULE, "good"), (RUN_LINES, "tidy"), (RESTORE, ""), (CANCEL, &*slow), (RELOAD, "")]
+    {
         assert_eq!(api.post(path, name, "", "").await.status, 401);
         assert_eq!(api.post(path, name, "Bearer other", "").await.status, 401);
     }
@@ -237,6 +255,11 @@ async fn every_endpoint_answers_as_its_description_says() {
     assert_eq!(api.post(RELOAD, "", TOKEN, "").await.status, 200);
     daemon.configure("nonsense");
     assert_eq!(api.post(RELOAD, "", TOKEN, "").await.status, 422);
+    // The verdict is a moment old.
+    eventually("a verdict", LIMIT, || async {
+        (daemon.get("/readyz").await.status == 503).then_some(())
+    })
+    .await;
     assert_eq!(api.get("/readyz", "").await.status, 503);
     assert_eq!(api.get("/api/v1/status", "").await.status, 200);
     daemon.configure(&text);
@@ -257,8 +280,15 @@ async fn every_endpoint_answers_as_its_description_says() {
         (status["stopping"] == true).then_some(())
     })
     .await;
-    for (path, name) in [(RUN_RULE, "good"), (CANCEL, &*slow), ("/api/v1/reload", "")] {
-        assert_eq!(api.post(path, name, TOKEN, "").await.status, 503);
+    let all = r#"{"run":"any"}"#;
+    for (path, name, body) in [
+        (RUN_RULE, "good", ""),
+        (RUN_LINES, "tidy", ""),
+        (RESTORE, "", all),
+        (CANCEL, &*slow, ""),
+        ("/api/v1/reload", "", ""),
+    ] {
+        assert_eq!(api.post(path, name, TOKEN, body).await.status, 503);
     }
     assert_eq!(api.post(EVENTS, "hub", SECRET, &push_of("acme/app", "v1")).await.status, 503);
     // The second signal ends it at once.
@@ -268,6 +298,86 @@ async fn every_endpoint_answers_as_its_description_says() {
     let limits = ["408", "429"];
     unseen.retain(|(_, _, status)| !limits.contains(&status.as_str()));
     assert_eq!(unseen, []);
+}
+
+/// The documents of an answer that comes line by line, by their kinds.
+fn documents(answer: &Answer) -> Vec<(String, Value)> {
+    let lines = answer.body.lines().filter(|line| !line.is_empty());
+    let documents = lines.map(|line| serde_json::from_str::<Value>(line).unwrap());
+    documents
+        .map(|document| {
+            let mut fields: Vec<_> = document.as_object().unwrap().clone().into_iter().collect();
+            assert_eq!(fields.len(), 1, "{document}");
+            fields.remove(0)
+        })
+        .collect()
+}
+
+fn kinds(documents: &[(String, Value)]) -> Vec<&str> {
+    documents.iter().map(|(kind, _)| kind.as_str()).collect()
+}
+
+/// Plans, runs and restorations come line by line, and the mode of a run may be chosen.
+async fn cleanup_rules_are_followed(
+    api: &mut Caller<'_>,
+    source: &Scripted,
+    target: &DockerRegistry,
+) {
+    let planned = documents(&api.get(PLAN_LINES, "tidy").await);
+    assert_eq!(kinds(&planned), ["plan", "report"]);
+    assert_eq!(planned[0].1["plan"]["tags_deleted"], 1);
+    assert_eq!(planned[1].1["repositories"][0]["limited"], true);
+    let explained = async |api: &mut Caller<'_>, rule: &str, image: &str| {
+        api.get(&format!("{PLAN_LINES}?explain={image}"), rule).await
+    };
+    let image = format!("{}/acme/app:v1", source.host());
+    let explanation = documents(&explained(api, "tidy", &image).await);
+    assert_eq!(explanation[0].1["explanation"]["tag"], "v1");
+    let elsewhere = format!("{}/acme/slow:v1", source.host());
+    for image in [&*elsewhere, "NO/name:v1", "oci-archive:a.tar:v1", "localhost/app"] {
+        assert_eq!(explained(api, "tidy", image).await.status, 400, "{image}");
+    }
+    assert_eq!(api.get(PLAN_LINES, "good").await.status, 400);
+    assert_eq!(api.get(PLAN_LINES, "none").await.status, 404);
+
+    for path in [RUN_RULE, RUN_LINES] {
+        let apply = format!("{path}?mode=apply");
+        assert_eq!(api.post(&apply, "sweep", TOKEN, "").await.status, 409);
+        assert_eq!(api.post(&apply, "good", TOKEN, "").await.status, 400);
+        assert_eq!(api.post(&format!("{path}?mode=all"), "tidy", TOKEN, "").await.status, 400);
+        assert_eq!(api.post(&format!("{path}?other=1"), "tidy", TOKEN, "").await.status, 400);
+        assert_eq!(api.post(&apply, "none", TOKEN, "").await.status, 404);
+    }
+    let mark = target.mark().await;
+    let by_itself = documents(&api.post(RUN_LINES, "purge", TOKEN, "").await);
+    assert_eq!(by_itself[2].1["mode"], "plan");
+    assert_eq!(target.requests_since(mark).await.writes(), 0);
+    let run = documents(&api.post(&format!("{RUN_LINES}?mode=apply"), "purge", TOKEN, "").await);
+    assert_eq!(kinds(&run), ["run", "plan", "report"]);
+    assert_eq!(run[2].1["repositories"][0]["steps"][0]["outcome"], "deleted", "{run:?}");
+    let id = run[0].1.as_str().unwrap();
+    assert_eq!(api.get(RUN, id).await.json()["run"]["cleanup"]["mode"], "apply");
+
+    let of_run = json!({ "run": id }).to_string();
+    let large = "x".repeat((4 << 20) + 1);
+    for (body, status) in [
+        ("{}", 400),
+        ("nonsense", 400),
+        (r#"{"run":"a","other":1}"#, 400),
+        (r#"{"images":["oci-archive:a.tar"]}"#, 400),
+        (r#"{"run":"20200101T000000Z-000000"}"#, 404),
+        (&large, 413),
+    ] {
+        assert_eq!(api.post(RESTORE, "", TOKEN, body).await.status, status, "{status}");
+    }
+    let restored = documents(&api.post(RESTORE, "", TOKEN, &of_run).await);
+    assert_eq!(kinds(&restored), ["restored", "end"]);
+    assert_eq!(
+        (&restored[0].1["tags"], &restored[1].1["interrupted"]),
+        (&json!(["v1"]), &json!(false))
+    );
+    assert_eq!(target.endpoint().tags("old/app").await, ["v1"]);
+    assert_eq!(api.post(RESTORE, "", TOKEN, &of_run).await.status, 404);
 }
 
 /// Two are made at once, and whoever wants a third is told to come back.
@@ -292,7 +402,9 @@ async fn plans_are_few(api: &mut Caller<'_>, source: &Scripted) {
 async fn refusals_of_other_daemons(document: &mut Document) {
     let daemon = Daemon::start("").await;
     let mut api = Caller { daemon: &daemon, document };
-    for (path, name) in [(RUN_RULE, "a"), (CANCEL, "b"), (RELOAD, "")] {
+    for (path, name) in
+        [(RUN_RULE, "a"), (RUN_LINES, "a"), (RESTORE, ""), (CANCEL, "b"), (RELOAD, "")]
+    {
         for authorization in ["", TOKEN, "Bearer "] {
             assert_eq!(api.post(path, name, authorization, "").await.status, 403);
         }
@@ -303,7 +415,7 @@ async fn refusals_of_other_daemons(document: &mut Document) {
     for path in READS {
         assert_eq!(api.get(path, "").await.status, 401, "{path}");
     }
-    for (path, name) in [(RULE, "a"), (PLAN, "a"), (RUN, "b")] {
+    for (path, name) in [(RULE, "a"), (PLAN, "a"), (PLAN_LINES, "a"), (RUN, "b")] {
         assert_eq!(api.get(path, name).await.status, 401, "{path}");
     }
     for path in ["/healthz", "/readyz", "/metrics", "/api/v1/openapi.json"] {

@@ -18,7 +18,7 @@ use crate::support::{Place, Samples, Tranship, eventually};
 
 /// Longer than anything here should take, shorter than anyone's patience.
 pub const LIMIT: Duration = Duration::from_secs(40);
-const TOKEN: &str = "let me in";
+pub const TOKEN: &str = "let me in";
 
 /// A home of the daemon; `configure` writes what was set to `tranship.toml`.
 pub struct Home {
@@ -55,6 +55,12 @@ impl Home {
         let key = line.split('=').next().unwrap();
         self.daemon.retain(|known| !known.starts_with(key));
         self.daemon.push(line.to_owned());
+    }
+
+    /// Without a token, the API only reads.
+    pub fn without_token(mut self) -> Self {
+        self.daemon.retain(|line| !line.starts_with("token"));
+        self
     }
 
     /// A registry without TLS, with these further settings.

@@ -381,7 +381,7 @@ proptest! {
             let quarantine = Registry::new("quarantine.example.com/acme/app", World::new());
             scene.run(|_| {}, Some(&quarantine)).await;
             let after = scene.registry.world();
-            let all = deleted(scene.folder.path(), now()).unwrap().restorable;
+            let all = deleted(&folder(scene.folder.path()), now(), &Wanted::default()).unwrap().restorable;
             let chosen = choose(&all, &Wanted::default());
             let kept = quarantine.world();
             for (digest, item) in &world.items {

@@ -5,13 +5,21 @@ use tracing::Instrument;
 use super::{Done, Failed, Underway, log, show_plan};
 use crate::cleanup::CleanupReport;
 use crate::config::CleanupRule;
+use crate::config::cleanup::Mode;
 use crate::daemon::agenda::Ending;
 use crate::history::RunOutcome;
 use crate::removal::StepOutcome;
 use crate::run::CleanupOptions;
 
 pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
-    let options = CleanupOptions { mode: rule.mode, only: None, plan: &|_| {} };
+    let (followers, job) = (&run.shared.followers, run.job);
+    let options = CleanupOptions {
+        mode: job.mode.unwrap_or(rule.mode),
+        // Who asks for a run that deletes could look at the plan before.
+        attended: job.mode == Some(Mode::Apply),
+        only: None,
+        plan: &|plan| followers.planned(&job.id, plan),
+    };
     let carried_out = run.engine.core.clean(rule, run.run, options);
     let (report, record) = carried_out.instrument(run.span.clone()).await;
     log::cleanup_ends(&record, &report, run.span);
@@ -20,6 +28,7 @@ pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
     }
     run.metrics.freed(report.bytes_freed());
     show_plan(run.metrics, &record);
+    followers.reported(&job.id, &report);
     let is_done = match record.outcome {
         RunOutcome::Succeeded | RunOutcome::Limited => true,
         // One that somebody cancelled leaves nothing to be done.

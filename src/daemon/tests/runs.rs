@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::world::{Way, World, pass, rule};
-use crate::daemon::Stopping;
 use crate::daemon::view::AcceptedState;
+use crate::daemon::{RuleRefusal, Stopping};
 use crate::history::{Cause, RunOutcome};
 
 const NIGHTLY: &str = "schedule = \"0 4 * * *\"";
@@ -32,7 +32,8 @@ async fn a_request_while_it_runs_is_queued_once() {
     pass(3 * 3600).await;
     assert_eq!(world.runs.begun().len(), 2);
     assert_eq!(world.rule("r").last_run.unwrap().id, second.run);
-    assert!(world.daemon().run_rule("unknown").await.unwrap().is_none());
+    let unknown = world.daemon().run_rule("unknown", None).await.unwrap_err();
+    assert_eq!(unknown, RuleRefusal::Unknown("unknown".to_owned()));
     world.stop().await;
 }
 
@@ -90,7 +91,8 @@ async fn grace_has_an_end() {
     let took = before.elapsed().as_secs();
     assert!((20..22).contains(&took), "{took}");
     assert!(world.mark("r").unfinished);
-    assert_eq!(daemon.run_rule("r").await.unwrap_err(), Stopping);
+    let refused = daemon.run_rule("r", None).await.unwrap_err();
+    assert_eq!(refused, RuleRefusal::Stopping(Stopping));
     assert!(!daemon.readiness().ready);
 }
 

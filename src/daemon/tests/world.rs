@@ -256,7 +256,7 @@ impl World {
 
     /// Asks the daemon to run a rule.
     pub async fn ask(&self, rule: &str) -> Accepted {
-        self.daemon().run_rule(rule).await.unwrap().unwrap()
+        self.daemon().run_rule(rule, None).await.unwrap()
     }
 
     /// Starts the daemon.

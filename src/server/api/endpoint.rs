@@ -29,6 +29,8 @@ pub(super) struct Endpoint {
     access: Access,
     summary: &'static str,
     parameters: Vec<(&'static str, &'static str)>,
+    /// The schema of the document that is sent.
+    takes: Option<Schema>,
     answers: Vec<(u16, &'static str, Body)>,
     handler: MethodRouter<Arc<Api>>,
 }
@@ -57,7 +59,7 @@ impl Endpoint {
         handler: MethodRouter<Arc<Api>>,
     ) -> Self {
         let (parameters, answers) = Default::default();
-        Self { path, method, access, summary: "", parameters, answers, handler }
+        Self { path, method, access, summary: "", parameters, takes: None, answers, handler }
     }
 
     pub fn summary(self, summary: &'static str) -> Self {
@@ -68,6 +70,15 @@ impl Endpoint {
     pub fn parameter(mut self, name: &'static str, meaning: &'static str) -> Self {
         self.parameters.push((name, meaning));
         self
+    }
+
+    /// The document that is sent with the request.
+    pub fn takes<T: JsonSchema>(self) -> Self {
+        let settings = SchemaSettings::draft2020_12().for_deserialize().with(|settings| {
+            settings.inline_subschemas = true;
+            settings.meta_schema = None;
+        });
+        Self { takes: Some(settings.into_generator().into_root_schema_for::<T>()), ..self }
     }
 
     /// A good answer, or a refusal beyond those that access and limits bring.
@@ -171,6 +182,10 @@ fn operation(endpoint: &Endpoint, generator: &mut SchemaGenerator) -> Value {
         "parameters": parameters,
         "responses": responses,
     });
+    if let Some(schema) = &endpoint.takes {
+        let content = json!({ "application/json": { "schema": schema } });
+        operation["requestBody"] = json!({ "required": true, "content": content });
+    }
     if matches!(endpoint.access, Access::Read | Access::Change) {
         operation["security"] = json!([{ "token": [] }]);
     }

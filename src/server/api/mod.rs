@@ -2,9 +2,9 @@
 //!
 //! - `endpoint`: the table of endpoints, and the OpenAPI document made of it.
 //! - `access`: who may ask what. `limit`: how often. `receiving`: bodies of messages. `path`: names in
-//!   addresses. `problem`: refusals.
+//!   addresses. `problem`: refusals. `lines`: answers that come line by line.
 //!   `access_log`: what was asked.
-//! - `state`, `rules`, `runs`, `events`: one family of endpoints each.
+//! - `state`, `rules`, `runs`, `restore`, `events`: one family of endpoints each.
 //!
 //! Nothing in here decides anything about images: every answer is the daemon's.
 
@@ -13,9 +13,11 @@ mod access_log;
 mod endpoint;
 mod events;
 mod limit;
+mod lines;
 mod path;
 mod problem;
 mod receiving;
+mod restore;
 mod rules;
 mod runs;
 mod state;
@@ -53,7 +55,7 @@ struct Api {
     limits: Limits,
     receiving: Receiving,
     readiness: Mutex<Option<(Instant, Readiness)>>,
-    plans: Semaphore,
+    plans: Arc<Semaphore>,
     document: Value,
 }
 
@@ -76,7 +78,7 @@ pub fn router(daemon: Handle) -> Router {
         limits: Limits::new(),
         receiving: Receiving::default(),
         readiness: Mutex::default(),
-        plans: Semaphore::new(PLANS),
+        plans: Arc::new(Semaphore::new(PLANS)),
         document,
     });
     endpoint::router(endpoints, &api)
@@ -104,7 +106,13 @@ fn endpoints() -> Vec<Endpoint> {
             "OpenAPI 3.1",
             Body::Json(|_| schemars::json_schema!({ "type": "object" })),
         );
-    let families = [state::endpoints(), rules::endpoints(), runs::endpoints(), events::endpoints()];
+    let families = [
+        state::endpoints(),
+        rules::endpoints(),
+        runs::endpoints(),
+        restore::endpoints(),
+        events::endpoints(),
+    ];
     families.into_iter().flatten().chain([own]).collect()
 }
 

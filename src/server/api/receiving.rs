@@ -57,9 +57,7 @@ impl Receiving {
     pub async fn body(&self, source: &str, from: IpAddr, body: Body) -> Result<Bytes, Problem> {
         let place = self.join(source, from);
         tokio::select! {
-            read = tokio::time::timeout(BODY_TIMEOUT, read(body)) => read.unwrap_or_else(|_| {
-                Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
-            }),
+            read = timely(body) => read,
             () = place.given_up.cancelled() => {
                 let detail = "too many messages are being received: try again shortly";
                 Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
@@ -111,6 +109,14 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.receiving.0.lock().remove(self.id);
     }
+}
+
+/// The whole body of a request, if it is not too large and comes in time.
+pub(super) async fn timely(body: Body) -> Result<Bytes, Problem> {
+    let read = tokio::time::timeout(BODY_TIMEOUT, read(body)).await;
+    read.unwrap_or_else(|_| {
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in time"))
+    })
 }
 
 /// Reads all of a body.

@@ -3,15 +3,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
 use axum::response::Response;
 use http::StatusCode;
+use serde::Deserialize;
 
 use super::access::Access;
 use super::endpoint::{Body, Endpoint, either, json as schema};
+use super::lines::{LINES, lines};
 use super::path::Name;
 use super::{Api, Problem, json, json_with};
+use crate::cleanup::Asked;
+use crate::config::cleanup::Mode;
+use crate::daemon::RuleRefusal;
 use crate::daemon::view::{Accepted, CleanupPlans, RulePlan, RuleStatus};
+use crate::oci::ImageAddress;
 use crate::sync::RuleReport;
 
 /// How long a plan may take to be made.
@@ -19,6 +26,9 @@ const PLAN_TIMEOUT: Duration = Duration::from_secs(600);
 
 const NAME: &str = "Name of the rule";
 const UNKNOWN: &str = "There is no such rule";
+const MODE: &str = "Of a cleanup rule: `apply` or `plan`, instead of the rule's own `mode`";
+const SWEEPING: &str = "The rule covers every repository of a registry, so it must not delete";
+const STOPPING: &str = "The daemon is stopping";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![
@@ -45,14 +55,86 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
         Endpoint::post("/api/v1/rules/{name}/run", Access::Change, run)
             .summary("Run the rule now, or after its current run")
             .parameter("name", NAME)
+            .parameter("mode", MODE)
             .answer(202, "The run was started or queued", schema::<Accepted>())
+            .answer(400, "A parameter cannot be understood, or the rule has no mode", Body::Problem)
             .answer(404, UNKNOWN, Body::Problem)
-            .answer(503, "The daemon is stopping", Body::Problem),
+            .answer(409, SWEEPING, Body::Problem)
+            .answer(503, STOPPING, Body::Problem),
+        Endpoint::get("/api/v1/rules/{name}/plan/lines", Access::Read, plan_lines)
+            .summary(
+                "Plan what a run of a cleanup rule would do now, line by line; stops if the client \
+                 goes away",
+            )
+            .parameter("name", NAME)
+            .parameter("explain", "Plan only the repository of this image, and explain its fate")
+            .answer(
+                200,
+                "Lines: `plan` with the plan of each repository, and the explanation; `report`",
+                Body::Text(LINES),
+            )
+            .answer(
+                400,
+                "A parameter cannot be understood, the rule is no cleanup rule, or it does not \
+                 cover the image",
+                Body::Problem,
+            )
+            .answer(404, UNKNOWN, Body::Problem),
+        Endpoint::post("/api/v1/rules/{name}/run/lines", Access::Change, run_lines)
+            .summary("Run a cleanup rule now, or after its current run, and follow the run")
+            .parameter("name", NAME)
+            .parameter("mode", MODE)
+            .answer(
+                200,
+                "Lines: `run` with the run's id; `plan` with the plan of each repository; `report`",
+                Body::Text(LINES),
+            )
+            .answer(
+                400,
+                "A parameter cannot be understood, or the rule is no cleanup rule",
+                Body::Problem,
+            )
+            .answer(404, UNKNOWN, Body::Problem)
+            .answer(409, SWEEPING, Body::Problem)
+            .answer(503, STOPPING, Body::Problem),
     ]
 }
 
+/// What may stand behind the question mark of a plan.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Explained {
+    explain: Option<String>,
+}
+
+/// And of a run.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Moded {
+    mode: Option<Mode>,
+}
+
+type Queried<T> = Result<Query<T>, QueryRejection>;
+
+fn understood<T>(query: Queried<T>) -> Result<T, Problem> {
+    let rejected = |rejection: QueryRejection| Problem::bad_request(rejection.body_text());
+    Ok(query.map_err(rejected)?.0)
+}
+
+impl From<RuleRefusal> for Problem {
+    fn from(refusal: RuleRefusal) -> Self {
+        let status = match &refusal {
+            RuleRefusal::Unknown(_) => StatusCode::NOT_FOUND,
+            RuleRefusal::NoCleanup(_) | RuleRefusal::NotCovered { .. } => StatusCode::BAD_REQUEST,
+            RuleRefusal::Sweeping(_) => StatusCode::CONFLICT,
+            RuleRefusal::Stopping(stopping) => return Self::from(*stopping),
+        };
+        Self::new(status, refusal.to_string())
+    }
+}
+
 fn unknown(name: &str) -> Problem {
-    Problem::not_found(format!("there is no rule `{name}`: GET /api/v1/rules lists them"))
+    RuleRefusal::Unknown(name.to_owned()).into()
 }
 
 async fn one(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, Problem> {
@@ -74,7 +156,34 @@ async fn plan(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response,
     }
 }
 
-async fn run(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, Problem> {
-    let accepted = api.daemon.run_rule(&name).await?.ok_or_else(|| unknown(&name))?;
+async fn plan_lines(
+    State(api): State<Arc<Api>>,
+    Name(name): Name,
+    query: Queried<Explained>,
+) -> Result<Response, Problem> {
+    let asked = understood(query)?.explain.map(|image| asked(&image)).transpose()?;
+    Ok(lines(api.daemon.follow_plan(&name, asked, Arc::clone(&api.plans)).await?))
+}
+
+fn asked(image: &str) -> Result<Asked, Problem> {
+    let image: ImageAddress =
+        image.parse().map_err(|error| Problem::bad_request(format!("`explain`: {error}")))?;
+    Asked::of(image).map_err(|why| Problem::bad_request(format!("`explain` {why}")))
+}
+
+async fn run(
+    State(api): State<Arc<Api>>,
+    Name(name): Name,
+    query: Queried<Moded>,
+) -> Result<Response, Problem> {
+    let accepted = api.daemon.run_rule(&name, understood(query)?.mode).await?;
     Ok(json_with(StatusCode::ACCEPTED, &accepted))
+}
+
+async fn run_lines(
+    State(api): State<Arc<Api>>,
+    Name(name): Name,
+    query: Queried<Moded>,
+) -> Result<Response, Problem> {
+    Ok(lines(api.daemon.follow_run(&name, understood(query)?.mode).await?))
 }
