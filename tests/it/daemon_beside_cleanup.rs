@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use crate::daemon_beside::{Beside, command, listening};
 use crate::daemon_cleanup::{image, pull_requests};
 use crate::daemon_setup::{Home, LIMIT};
+use crate::support::endpoint::client_builder;
 use crate::support::process::Finished;
 use crate::support::scripted::Fault;
 use crate::support::{Family, Image, Kind, Place, Scripted, eventually};
@@ -252,4 +253,102 @@ async fn another_configurations_daemon_is_not_asked() {
     }
     let asked = registry.requests_since(marks.0).len() + foreign.requests_since(marks.1).len();
     assert_eq!(asked, 0);
+}
+
+/// Nothing more is read for a plan that nobody waits for.
+#[tokio::test]
+async fn a_plan_is_stopped_with_its_command() {
+    let registry = registry();
+    let beside = beside(&registry, LIMITS).await;
+    let list = registry.on("GET", Kind::Tags).fail(Fault::Hang);
+    let running = beside.start_command(&["cleanup"]);
+    eventually("a plan", LIMIT, || async { (list.count() == 1).then_some(()) }).await;
+    let stopped = running.terminate().await;
+    assert_eq!(stopped.code, Some(1), "{stopped:?}");
+    assert!(stopped.stderr.contains("old: interrupted"), "{stopped:?}");
+    beside.daemon.logged("a client follows no longer").await;
+    registry.clear_rules();
+    registry.release();
+    let mark = registry.mark();
+    // Another plan is made at once; of the first one, nothing more is asked.
+    assert_eq!(beside.run(&["cleanup"]).await.code, Some(0));
+    let traffic = registry.requests_since(mark);
+    assert_eq!(traffic.count("GET", Kind::Tags), 1, "{traffic}");
+}
+
+/// The daemon ends in good order, and the command says what was done until then.
+#[tokio::test]
+async fn the_end_of_the_daemon_is_the_end_of_the_run() {
+    let registry = registry();
+    let delete = registry.on("DELETE", Kind::Manifest).fail(Fault::Hang);
+    let beside = beside(&registry, LIMITS).await;
+    let running = beside.start_command(&["cleanup", "--apply"]);
+    eventually("a deletion", LIMIT, || async { (delete.count() == 1).then_some(()) }).await;
+    beside.daemon.signal("TERM");
+    beside.daemon.logged("stopping: images and deletions under way").await;
+    registry.clear_rules();
+    registry.release();
+    let finished = running.finish().await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.stderr.contains("old: interrupted"), "{finished:?}");
+    assert!(finished.stdout.contains(": 1 deleted, 4 not done; "), "{finished:?}");
+    let (code, _) = beside.daemon.into_process().ended().await;
+    assert_eq!((code, deletions(&registry)), (Some(0), 1));
+}
+
+/// A daemon that is killed says nothing more, and the command does not wait for it.
+#[tokio::test]
+async fn a_daemon_that_is_killed_is_an_error() {
+    let registry = registry();
+    let delete = registry.on("DELETE", Kind::Manifest).fail(Fault::Hang);
+    let beside = beside(&registry, LIMITS).await;
+    let running = beside.start_command(&["cleanup", "--apply"]);
+    eventually("a deletion", LIMIT, || async { (delete.count() == 1).then_some(()) }).await;
+    beside.daemon.signal("KILL");
+    let finished = running.finish().await;
+    assert_eq!((finished.code, &*finished.stdout), (Some(1), ""), "{finished:?}");
+    assert!(finished.stderr.contains("it broke off its answer"), "{finished:?}");
+}
+
+/// Whoever waits knows that the daemon is alive.
+#[tokio::test]
+async fn a_long_wait_has_signs_of_life() {
+    let registry = registry();
+    let beside = beside(&registry, LIMITS).await;
+    registry.on("GET", Kind::Tags).fail(Fault::Hang);
+    let url = format!("http://{}/api/v1/rules/old/plan/lines", beside.daemon.address());
+    let mut answer = client_builder().build().unwrap().get(url).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    for _ in 0..2 {
+        let chunk = tokio::time::timeout(LIMIT, answer.chunk()).await.expect("a sign of life");
+        assert_eq!(chunk.unwrap().unwrap(), "\n");
+    }
+}
+
+/// Paths are what they are for the command, wherever the daemon runs.
+#[tokio::test]
+async fn layouts_are_cleaned_up_too() {
+    let registry = registry();
+    let rule =
+        on_request(&registry, "app", &format!("{LIMITS}\nquarantine = {{ to = \"oci:kept\" }}"))
+            .replace(&format!("{}/app", registry.host()), "oci:images/**");
+    let home = Home::new().cleanup("old", &rule);
+    for tag in ["pr-2", "pr-3", "1.0.0"] {
+        let (source, target) = (registry.reference("app", tag), format!("oci:images/app:{tag}"));
+        home.tranship.succeed(["copy", "--insecure", "http", &source, &target]).await;
+    }
+    let beside = Beside::start(home).await;
+    let explained = beside.run(&["cleanup", "--explain", "oci:images/app:pr-3"]).await;
+    assert_eq!(explained.code, Some(0), "{explained:?}");
+    assert!(explained.stdout.contains("delete `pr`: yes"), "{explained:?}");
+    let applied = beside.run(&["cleanup", "--apply"]).await;
+    assert_eq!(applied.code, Some(0), "{applied:?}");
+    let tags = async || {
+        let listed = beside.json(&["list-tags", "oci:images/app"], 0).await;
+        listed["tags"].clone()
+    };
+    assert_eq!(tags().await, json!(["1.0.0"]));
+    let restored = beside.run(&["restore", "oci:images/app:pr-3"]).await;
+    assert_eq!(restored.code, Some(0), "{restored:?}");
+    assert_eq!(tags().await, json!(["1.0.0", "pr-3"]));
 }
