@@ -11,6 +11,7 @@ use super::args::{Global, Reach};
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
 use crate::config::{self, Config, RegistryConfig};
+use crate::fair::Pulses;
 use crate::history::{Cause, History, RunId, RunStart};
 use crate::http::RetryPolicy;
 use crate::registry::Registries;
@@ -137,7 +138,17 @@ pub fn registries(
     configs: BTreeMap<crate::oci::RegistryHost, RegistryConfig>,
     default: RegistryConfig,
 ) -> Arc<Registries> {
-    Arc::new(Registries::new(configs, default, Environment::of_process(), jitter))
+    watched_registries(configs, default, Pulses::default())
+}
+
+/// The same, which tell of the progress of flows.
+pub fn watched_registries(
+    configs: BTreeMap<crate::oci::RegistryHost, RegistryConfig>,
+    default: RegistryConfig,
+    pulses: Pulses,
+) -> Arc<Registries> {
+    let registries = Registries::new(configs, default, Environment::of_process(), jitter);
+    Arc::new(registries.with_pulses(pulses))
 }
 
 /// What moves images.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output, Reach};
@@ -10,17 +11,17 @@ use super::lines::{Lines, tell_line};
 use super::progress::Progress;
 use super::{output, session, signals};
 use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
-use crate::fair::Flow;
+use crate::fair::{Flow, Pulses};
 use crate::oci::{Address, ImageAddress};
 use crate::oci::{Platform, Tag, derived};
-use crate::repository::{Cause, Error, Failure, Placement, Reference};
+use crate::repository::{Cause, Error, Placement, Reference};
 use crate::state::State;
 use crate::stores::{Access, Image, OpenImage};
 use crate::sync::Syncer;
 use crate::text::counted;
 use crate::transfer::{Options, TagIndex, manifest_memory};
 use crate::verify::{
-    self, Checked, ImageOutcome, ImageReport, Item, Repairer, RepositoryPair, Task, Verifier,
+    Checked, ImageOutcome, ImageReport, Item, Part, Repairer, RepositoryPair, Verifier,
     VerifyReport,
 };
 
@@ -76,9 +77,9 @@ pub struct Args {
 
 /// What is to be verified, and what heals it.
 struct Work {
-    tasks: Vec<Task>,
-    failures: Vec<Failure>,
+    parts: Vec<Part>,
     notes: Vec<String>,
+    pulses: Pulses,
     repairer: Option<Repairer>,
     /// Unpacked archives, which are gone when dropped.
     _opened: Vec<OpenImage>,
@@ -92,7 +93,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             _ if !args.reach.insecure.is_empty() => Err(CliError::usage(
                 "--insecure is for SOURCE and TARGET: rules have the settings of their registries",
             )),
-            _ => of_rules(global, &args).await,
+            _ => of_rules(global, &args),
         }
     };
     let work = signals::unless(&cancel, work).await?;
@@ -108,7 +109,8 @@ async fn compare(
     cancel: &CancellationToken,
 ) -> VerifyReport {
     let memory = work.repairer.as_ref().map(|repairer| repairer.memory().clone());
-    let verifier = Arc::new(Verifier::new(args.read, memory.unwrap_or_else(manifest_memory)));
+    let memory = memory.unwrap_or_else(manifest_memory);
+    let verifier = Arc::new(Verifier::new(args.read, memory, work.pulses));
     let shown = Arc::clone(&verifier);
     let progress = Progress::show(global, move || {
         let checked = shown.checked();
@@ -125,13 +127,12 @@ async fn compare(
             progress.print(&image_lines(image));
         }
     };
-    let report =
-        verifier.run(&work.tasks, work.failures, work.repairer.as_ref(), cancel, &watch).await;
+    let report = verifier.run(work.parts, work.repairer.as_ref(), cancel, &watch).await;
     VerifyReport { notes: work.notes, ..report }
 }
 
 /// Everything that the configuration's rules select.
-async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
+fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
     let config = session::required_config(global)?;
     let rules: Vec<&SyncRule> = super::sync::choose(&config.sync, &args.rules)?;
     // Only a repair needs to know and change what was noted: without it, a daemon may go on.
@@ -140,20 +141,15 @@ async fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
     } else {
         withdrawn(&config)
     };
-    let registries = session::registries(config.registries.clone(), RegistryConfig::default());
     let carrier = session::carrier(state);
-    let syncer =
-        Syncer::new(registries, Arc::clone(&carrier), session::now).with_cleanup(&config.cleanup);
-    let (mut tasks, mut failures) = (Vec::new(), Vec::new());
-    for rule in rules {
-        let (selected, failed) = syncer.select(rule).await;
-        failures.extend(failed);
-        for selected in selected {
-            tasks.extend(verify::tasks(selected, rule.on_conflict));
-        }
-    }
+    let pulses = carrier.pulses().clone();
+    let default = RegistryConfig::default();
+    let registries =
+        session::watched_registries(config.registries.clone(), default, pulses.clone());
+    let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
+    let parts = Part::of_rules(&Arc::new(syncer.with_cleanup(&config.cleanup)), &rules);
     let repairer = args.repair.then(|| Repairer::new(carrier, session::now));
-    Ok(Work { tasks, failures, notes, repairer, _opened: Vec::new() })
+    Ok(Work { parts, notes, pulses, repairer, _opened: Vec::new() })
 }
 
 /// The images that cleanup rules deleted. The state is closed again at once, so that other processes
@@ -205,13 +201,16 @@ async fn of_references(
         TagIndex::new(tags.as_deref().unwrap_or_default()),
         Arc::new(options),
         OnConflict::Overwrite,
+        Flow::ALONE,
     );
     let pair = Arc::new(pair);
-    let repairer =
-        args.repair.then(|| Repairer::new(session::carrier(State::in_memory()), session::now));
+    let carrier = session::carrier(State::in_memory());
+    let pulses = carrier.pulses().clone();
+    let repairer = args.repair.then(|| Repairer::new(carrier, session::now));
     let tasks = items.into_iter().map(|item| (pair.clone(), item)).collect();
-    let (failures, notes) = (Vec::new(), Vec::new());
-    Ok(Work { tasks, failures, notes, repairer, _opened: vec![source, target] })
+    let images = std::future::ready((tasks, Vec::new())).boxed();
+    let parts = vec![Part { flow: Flow::ALONE, images }];
+    Ok(Work { parts, notes: Vec::new(), pulses, repairer, _opened: vec![source, target] })
 }
 
 /// What makes no sense is said before anything is asked.

@@ -21,7 +21,7 @@ use crate::repository::{Placement, Reference, Repository};
 use crate::sync::{Mode, RuleReport, Syncer};
 use crate::text::counted;
 use crate::transfer::manifest_memory;
-use crate::verify::{self, Verifier};
+use crate::verify::{Part, Verifier};
 
 /// Images that the rules select: five of acme's, and one release of the tool.
 const SELECTED: usize = 6;
@@ -131,17 +131,13 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
     let mut step = Step::new("verify", "Verify: both sides compared down to every byte");
     let config = scene.config()?;
     let (registries, carrier) = scene.open(&config)?;
-    let syncer = Syncer::new(registries, carrier, scene.world.clock);
-    let mut tasks = Vec::new();
-    for rule in &config.sync {
-        let (selected, failures) = syncer.select(rule).await;
-        step.check("the source could be listed", failures, Vec::new());
-        for selected in selected {
-            tasks.extend(verify::tasks(selected, rule.on_conflict));
-        }
-    }
-    let verifier = Verifier::new(true, manifest_memory());
-    let report = verifier.run(&tasks, Vec::new(), None, &CancellationToken::new(), &|_| {}).await;
+    let pulses = carrier.pulses().clone();
+    let syncer = Arc::new(Syncer::new(registries, carrier, scene.world.clock));
+    let rules: Vec<_> = config.sync.iter().collect();
+    let verifier = Verifier::new(true, manifest_memory(), pulses);
+    let parts = Part::of_rules(&syncer, &rules);
+    let report = verifier.run(parts, None, &CancellationToken::new(), &|_| {}).await;
+    step.check("the source could be listed", &report.failures, &Vec::new());
     step.images.verified = report.counts.equal;
     step.images.failed = report.counts.total() - report.counts.equal;
     let checked = report.checked;

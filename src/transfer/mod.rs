@@ -42,6 +42,6 @@ pub use graph::{Graph, subjects};
 pub use job::{Condition, Delivered, Job, Target, TransferOutcome};
 pub use options::Options;
 pub use progress::TransferStatus;
-pub use reading::{COMPARED_AT_ONCE, Held, ManifestReader, manifest_memory};
+pub use reading::{COMPARED_AT_ONCE, Held, ManifestReader, USUAL, manifest_memory};
 pub use referrers::{Referrer, TagIndex, fingerprint, read as read_referrer, survey};
 pub use totals::TransferTotals;

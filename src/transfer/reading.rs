@@ -14,7 +14,7 @@ const MAX_BYTES: u64 = 64 << 20;
 /// What manifests may take in the whole process.
 const TOTAL: u64 = 256 << 20;
 /// What is read of a manifest whose size is not known, before memory for the largest is claimed.
-const USUAL: usize = 64 << 10;
+pub const USUAL: usize = 64 << 10;
 /// Parts of one image that are compared at once.
 pub const COMPARED_AT_ONCE: usize = 8;
 /// What the manifests of one image, and what a target has in their place, may take: nothing that is

@@ -1,6 +1,9 @@
 //! Checks of the parts of images at targets: is a manifest there, is a blob there, are its bytes
 //! right? Each part is checked once, however many images share it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
@@ -11,7 +14,7 @@ use crate::hashing::Hashing;
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::{Error, Reference, Repository};
 
-/// Blobs downloaded at once.
+/// Blobs downloaded from one store at once: the downloads of one that is stuck hold up no others.
 const DOWNLOADS: usize = 16;
 /// Attempts at one download, each continuing where the one before broke off.
 const TRIES: u32 = 4;
@@ -24,7 +27,8 @@ pub(super) struct TargetChecks {
     manifests: Memo,
     blobs: Memo,
     bytes: Memo,
-    downloads: Semaphore,
+    /// By store.
+    downloads: Mutex<HashMap<String, Arc<Semaphore>>>,
     counts: Mutex<Checked>,
 }
 
@@ -35,7 +39,7 @@ impl TargetChecks {
             manifests: Memo::default(),
             blobs: Memo::default(),
             bytes: Memo::default(),
-            downloads: Semaphore::new(DOWNLOADS),
+            downloads: Mutex::default(),
             counts: Mutex::default(),
         }
     }
@@ -76,18 +80,29 @@ impl TargetChecks {
         self.manifests.finding(target.name(), &wanted.digest, look).await
     }
 
-    /// What is wrong with a blob at the target.
-    pub async fn blob(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
-        let look = self.look_up(target, blob);
+    /// What is wrong with a blob at the target. `alive` is called while its bytes come.
+    pub async fn blob(
+        &self,
+        target: &dyn Repository,
+        blob: &Descriptor,
+        alive: &(dyn Fn() + Sync),
+    ) -> Option<Problem> {
+        let look = self.look_up(target, blob, alive);
         let problem = self.blobs.finding(target.name(), &blob.digest, look).await;
         if problem.is_some() || !self.read {
             return problem;
         }
         // Repositories of one store share their blobs: reading one of them is enough.
-        self.bytes.finding(target.store(), &blob.digest, self.check_bytes(target, blob)).await
+        let check = self.check_bytes(target, blob, alive);
+        self.bytes.finding(target.store(), &blob.digest, check).await
     }
 
-    async fn look_up(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
+    async fn look_up(
+        &self,
+        target: &dyn Repository,
+        blob: &Descriptor,
+        alive: &(dyn Fn() + Sync),
+    ) -> Option<Problem> {
         self.counts.lock().blobs += 1;
         match target.blob_size(&blob.digest).await {
             Err(error) => Some(Problem::unreadable(&error)),
@@ -98,7 +113,7 @@ impl TargetChecks {
             )),
             // The descriptor may be wrong, and the same at the source: the digest tells.
             Ok(Some(size))
-                if size != blob.size && self.check_bytes(target, blob).await.is_some() =>
+                if size != blob.size && self.check_bytes(target, blob, alive).await.is_some() =>
             {
                 let message = format!("the blob has {size} bytes instead of {}", blob.size);
                 Some(Problem::new(ProblemKind::BlobSize, subject(target, blob), message))
@@ -110,10 +125,16 @@ impl TargetChecks {
         }
     }
 
-    async fn check_bytes(&self, target: &dyn Repository, blob: &Descriptor) -> Option<Problem> {
+    async fn check_bytes(
+        &self,
+        target: &dyn Repository,
+        blob: &Descriptor,
+        alive: &(dyn Fn() + Sync),
+    ) -> Option<Problem> {
+        let downloads = self.downloads_of(target.store());
         // The semaphore is never closed.
-        let _permit = self.downloads.acquire().await;
-        match self.hash(target, blob).await {
+        let _permit = downloads.acquire().await;
+        match self.hash(target, blob, alive).await {
             Err(error) => Some(Problem::unreadable(&error)),
             Ok(found) if found == blob.digest => None,
             Ok(found) => Some(Problem::new(
@@ -124,9 +145,20 @@ impl TargetChecks {
         }
     }
 
+    fn downloads_of(&self, store: &str) -> Arc<Semaphore> {
+        let mut all = self.downloads.lock();
+        let new = || Arc::new(Semaphore::new(DOWNLOADS));
+        Arc::clone(all.entry(store.to_owned()).or_insert_with(new))
+    }
+
     /// The digest of a blob's bytes. Reading ends soon after the size that the blob should have, or
     /// that the target says it has.
-    async fn hash(&self, target: &dyn Repository, blob: &Descriptor) -> Result<Digest, Error> {
+    async fn hash(
+        &self,
+        target: &dyn Repository,
+        blob: &Descriptor,
+        alive: &(dyn Fn() + Sync),
+    ) -> Result<Digest, Error> {
         let (mut hashing, mut read, mut tries) = (Hashing::new(blob.digest.hasher()), 0, 0);
         loop {
             tries += 1;
@@ -143,6 +175,7 @@ impl TargetChecks {
                     hashing.update(&chunk).await;
                     read += chunk.len() as u64;
                     self.counts.lock().bytes_read += chunk.len() as u64;
+                    alive();
                 }
                 Ok(())
             };

@@ -9,12 +9,12 @@ use parking_lot::Mutex;
 use super::checks::{TargetChecks, differing_type};
 use super::pairs::{Item, RepositoryPair};
 use super::report::{ImageOutcome, ImageReport, Problem, ProblemKind};
-use crate::fair::{Claim, Claimant, ClaimsTooMuch};
+use crate::fair::{Claim, Claimant, ClaimsTooMuch, Pulses};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest};
 use crate::repository::{Cause, Error, Placement, Reference, Result};
 use crate::transfer::{
-    COMPARED_AT_ONCE, Graph, ManifestReader, Options, Referrer, read_referrer, survey,
+    COMPARED_AT_ONCE, Graph, ManifestReader, Options, Referrer, USUAL, read_referrer, survey,
 };
 
 /// What a comparison found, and what a repair needs to know.
@@ -30,6 +30,7 @@ pub(super) struct Compared {
 struct Comparison<'a> {
     checks: &'a TargetChecks,
     memory: &'a Claimant,
+    pulses: &'a Pulses,
     pair: &'a RepositoryPair,
     problems: Mutex<Vec<Problem>>,
     compared: Compared,
@@ -39,12 +40,14 @@ struct Comparison<'a> {
 pub(super) async fn compare(
     checks: &TargetChecks,
     memory: &Claimant,
+    pulses: &Pulses,
     pair: &RepositoryPair,
     item: &Item,
 ) -> Compared {
     let mut comparison = Comparison {
         checks,
         memory,
+        pulses,
         pair,
         problems: Mutex::default(),
         compared: Compared { report: blank(pair, item), found_root: None, blobs: Vec::new() },
@@ -74,6 +77,7 @@ impl Comparison<'_> {
             let name = format!("{}{}", pair.source.name(), item.reference.suffix());
             Error::new("read", name, Cause::Missing)
         })?;
+        self.progress();
         self.compared.report.source_digest = Some(root.digest.to_string());
         let graph = Graph::gather(&source, root, &pair.options).await?;
         self.compared.report.expected_digest = Some(graph.root.digest.to_string());
@@ -97,14 +101,28 @@ impl Comparison<'_> {
         };
         let subject = self.compared.report.target.clone();
         self.checks.count_manifest();
-        let _claim = match self.room(MAX_MANIFEST_BYTES).await {
-            Ok(claim) => claim,
-            Err(error) => {
-                self.note(Some(Problem::unreadable(&error)));
-                return false;
+        // Memory for what should be there: a target that does not answer keeps no more of it.
+        let mut limit = wanted.raw.len().clamp(USUAL, MAX_MANIFEST_BYTES);
+        let (_claim, found) = loop {
+            let claim = match self.room(limit).await {
+                Ok(claim) => claim,
+                Err(error) => {
+                    self.note(Some(Problem::unreadable(&error)));
+                    return false;
+                }
+            };
+            match self.pair.target.manifest_within(&reference, limit).await {
+                Err(error)
+                    if limit < MAX_MANIFEST_BYTES
+                        && matches!(error.cause(), Cause::LargerThan(_)) =>
+                {
+                    limit = MAX_MANIFEST_BYTES;
+                }
+                found => break (claim, found),
             }
         };
-        let (kind, message) = match self.pair.target.manifest(&reference).await {
+        self.progress();
+        let (kind, message) = match found {
             Err(error) => {
                 self.note(Some(Problem::of_manifest(&error)));
                 return false;
@@ -146,7 +164,9 @@ impl Comparison<'_> {
             .await;
         futures_util::stream::iter(&blobs)
             .for_each_concurrent(COMPARED_AT_ONCE, |blob| async move {
-                this.note(this.checks.blob(target, blob).await);
+                let alive = || this.progress();
+                this.note(this.checks.blob(target, blob, &alive).await);
+                alive();
             })
             .await;
     }
@@ -158,7 +178,13 @@ impl Comparison<'_> {
             Ok(_claim) => self.checks.manifest(&*self.pair.target, manifest).await,
             Err(error) => Some(Problem::unreadable(&error)),
         };
+        self.progress();
         self.note(problem);
+    }
+
+    /// Whatever the images are in: a layout is asked without any request.
+    fn progress(&self) {
+        self.pulses.progress(self.pair.flow);
     }
 
     /// Memory for what the target has.

@@ -2,10 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::config::OnConflict;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+
+use crate::config::{OnConflict, SyncRule};
+use crate::fair::Flow;
 use crate::oci::Digest;
-use crate::repository::{Placement, Reference, Repository, Result};
-use crate::sync::Selected;
+use crate::repository::{Failure, Placement, Reference, Repository, Result};
+use crate::sync::{Selected, Syncer};
 use crate::transfer::{Options, TagIndex};
 
 /// A repository at the source, and the one at the target that should hold its images.
@@ -17,6 +21,8 @@ pub struct RepositoryPair {
     pub options: Arc<Options>,
     /// Whether a repair may overwrite a tag that someone else has changed.
     pub on_conflict: OnConflict,
+    /// Whose turns its comparisons and repairs take.
+    pub flow: Flow,
     target_tags: tokio::sync::Mutex<Option<TagIndex>>,
 }
 
@@ -33,6 +39,30 @@ pub struct Item {
 /// An image to be verified.
 pub type Task = (Arc<RepositoryPair>, Item);
 
+/// What is verified side by side with others: the images of one rule, or those that a person named.
+pub struct Part {
+    /// Whose turns its comparisons take.
+    pub flow: Flow,
+    /// Finds its images, and what could not be read.
+    pub images: BoxFuture<'static, (Vec<Task>, Vec<Failure>)>,
+}
+
+impl Part {
+    /// What each of these rules selects, in their order.
+    pub fn of_rules(syncer: &Arc<Syncer>, rules: &[&SyncRule]) -> Vec<Self> {
+        let parts = rules.iter().zip(1..).map(|(&rule, number)| {
+            let (syncer, rule, flow) = (Arc::clone(syncer), rule.clone(), Flow::new(number));
+            let images = async move {
+                let (selected, failures) = syncer.select(&rule, flow).await;
+                let tasks = selected.into_iter().flat_map(|one| tasks(one, rule.on_conflict));
+                (tasks.collect(), failures)
+            };
+            Self { flow, images: images.boxed() }
+        });
+        parts.collect()
+    }
+}
+
 impl RepositoryPair {
     pub fn new(
         source: Arc<dyn Repository>,
@@ -40,8 +70,10 @@ impl RepositoryPair {
         source_tags: TagIndex,
         options: Arc<Options>,
         on_conflict: OnConflict,
+        flow: Flow,
     ) -> Self {
-        Self { source, target, source_tags, options, on_conflict, target_tags: Default::default() }
+        let target_tags = Default::default();
+        Self { source, target, source_tags, options, on_conflict, flow, target_tags }
     }
 
     /// The target's derived tags, listed when they are first needed.
@@ -61,11 +93,11 @@ impl RepositoryPair {
 }
 
 /// The tasks that a rule's selection makes: each image once for each target.
-pub fn tasks(selected: Selected, on_conflict: OnConflict) -> Vec<Task> {
-    let Selected { source, targets, source_tags, options, images, withdrawn } = selected;
+fn tasks(selected: Selected, on_conflict: OnConflict) -> Vec<Task> {
+    let Selected { source, targets, source_tags, options, images, withdrawn, flow } = selected;
     let pairs = targets.into_iter().map(|target| {
         let (source, tags, options) = (source.clone(), source_tags.clone(), options.clone());
-        Arc::new(RepositoryPair::new(source, target, tags, options, on_conflict))
+        Arc::new(RepositoryPair::new(source, target, tags, options, on_conflict, flow))
     });
     pairs
         .zip(withdrawn)

@@ -7,7 +7,7 @@ use super::compare::Compared;
 use super::pairs::{Item, RepositoryPair};
 use super::report::{Problem, ProblemKind, Repair};
 use crate::config::OnConflict;
-use crate::fair::{Flow, MemoryBudget};
+use crate::fair::MemoryBudget;
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Failure, Placement};
 use crate::state::{TagKey, TagState};
@@ -68,7 +68,7 @@ impl Repairer {
                 cleaned: true,
             }],
             options: pair.options.clone(),
-            flow: Flow::ALONE,
+            flow: pair.flow,
         };
         match self.carrier.transfer(&job).await {
             Ok(outcome) => self.settle(outcome, record),

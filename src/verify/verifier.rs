@@ -1,41 +1,57 @@
-//! A verification: images compared side by side, and repaired where that is wanted.
+//! A verification: rules and their images compared side by side, and repaired where that is wanted.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use super::checks::TargetChecks;
 use super::compare::{Compared, compare};
-use super::pairs::{Item, Task};
+use super::pairs::{Item, Part, Task};
 use super::repair::{self, Repairer};
 use super::report::{
     Checked, Counts, ImageOutcome, ImageReport, Problem, ProblemKind, VerifyReport,
 };
-use crate::fair::MemoryBudget;
+use crate::fair::{Flow, LendingPermits, MemoryBudget, Pulse, Pulses};
 use crate::oci::Digest;
 use crate::repository::Failure;
+use crate::sync::RULES;
 
-/// Images compared at once; what bounds the work is each registry's window.
+/// Images compared at once, of all rules; what bounds the work is each registry's window.
 const IMAGES: usize = 16;
-/// Images repaired at once.
+/// Images repaired at once, of all rules.
 const REPAIRS: usize = 4;
 
-/// Compares images. Everything is checked once, however many images share it.
+/// Compares images. Everything is checked once, however many images share it. A rule that stalls
+/// keeps none of its permits from others.
 #[derive(Debug)]
 pub struct Verifier {
     checks: TargetChecks,
     memory: MemoryBudget,
+    pulses: Pulses,
+    rules: LendingPermits,
+    images: LendingPermits,
+    repairs: LendingPermits,
     withheld: AtomicUsize,
 }
 
 impl Verifier {
     /// `read`: every blob of the target is downloaded and hashed. `memory`: what manifests may take in
-    /// this process.
-    pub fn new(read: bool, memory: MemoryBudget) -> Self {
-        Self { checks: TargetChecks::new(read), memory, withheld: AtomicUsize::new(0) }
+    /// this process. `pulses` are told of the progress of flows at registries.
+    pub fn new(read: bool, memory: MemoryBudget, pulses: Pulses) -> Self {
+        let permits = |number| LendingPermits::new(number, pulses.clone());
+        Self {
+            checks: TargetChecks::new(read),
+            memory,
+            rules: permits(RULES),
+            images: permits(IMAGES),
+            repairs: permits(REPAIRS),
+            pulses,
+            withheld: AtomicUsize::new(0),
+        }
     }
 
     /// How much was checked until now.
@@ -43,33 +59,46 @@ impl Verifier {
         self.checks.checked()
     }
 
-    /// Compares images, and repairs those that differ if there is a repairer. `failures` say why
-    /// other images could not be compared; they go into the report. `watch` sees every image as
+    /// Compares the images of all parts, and repairs those that differ if there is a repairer. What
+    /// could not be read goes into the report in the order of the parts. `watch` sees every image as
     /// soon as it is settled.
     pub async fn run(
         &self,
-        tasks: &[Task],
-        failures: Vec<Failure>,
+        parts: Vec<Part>,
         repairer: Option<&Repairer>,
         cancel: &CancellationToken,
         watch: &(dyn Fn(&ImageReport) + Sync),
     ) -> VerifyReport {
         let begin = Instant::now();
         let settled: Mutex<Vec<ImageReport>> = Mutex::default();
+        let failed: Mutex<Vec<(usize, Vec<Failure>)>> = Mutex::default();
         let settle = |image: ImageReport| {
             watch(&image);
             settled.lock().push(image);
         };
+        let passes = parts.into_iter().enumerate().map(|(at, part)| {
+            let (settle, failed) = (&settle, &failed);
+            async move {
+                let _turn = self.rules.acquire(part.flow).await;
+                let _watched = self.pulses.watch(part.flow, &Pulse::default());
+                let (tasks, failures) = part.images.await;
+                failed.lock().push((at, failures));
+                self.pass(part.flow, &tasks, repairer, settle).await;
+            }
+        });
         let finished = tokio::select! {
             biased;
             () = cancel.cancelled() => false,
-            () = self.pass(tasks, repairer, &settle) => true,
+            _ = join_all(passes) => true,
         };
         if let Some(repairer) = repairer {
             repairer.flush().await;
         }
         let mut images = settled.into_inner();
         images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
+        let mut failed = failed.into_inner();
+        failed.sort_by_key(|(at, _)| *at);
+        let failures: Vec<_> = failed.into_iter().flat_map(|(_, failures)| failures).collect();
         let mut counts = Counts::default();
         images.iter().for_each(|image| counts.add(image.outcome));
         counts.withheld = self.withheld.load(Ordering::Relaxed);
@@ -88,13 +117,17 @@ impl Verifier {
 
     async fn pass(
         &self,
+        flow: Flow,
         tasks: &[Task],
         repairer: Option<&Repairer>,
         settle: &(dyn Fn(ImageReport) + Sync),
     ) {
         let mut unequal: Vec<(usize, Compared)> = Vec::new();
         let mut compared = futures_util::stream::iter(0..tasks.len())
-            .map(|at| async move { (at, self.compare(&tasks[at]).await) })
+            .map(|at| async move {
+                let _permit = self.images.acquire(flow).await;
+                (at, self.compare(&tasks[at]).await)
+            })
             .buffer_unordered(IMAGES);
         while let Some((at, compared)) = compared.next().await {
             if is_withheld(&tasks[at].1, &compared.report) {
@@ -111,7 +144,7 @@ impl Verifier {
     }
 
     async fn compare(&self, (pair, item): &Task) -> Compared {
-        compare(&self.checks, &self.memory.begin(), pair, item).await
+        compare(&self.checks, &self.memory.begin(), &self.pulses, pair, item).await
     }
 
     /// Repairs images, then compares them again. In two steps, because images share parts: the
@@ -129,6 +162,7 @@ impl Verifier {
                 if !repair::is_worth_trying(&compared.report.problems) {
                     return (task, compared, None);
                 }
+                let _permit = self.repairs.acquire(task.0.flow).await;
                 let repaired = repairer.repair(&task.0, &task.1, &compared).await;
                 task.0.target_has_changed().await;
                 (task, compared, Some(repaired))
@@ -140,6 +174,7 @@ impl Verifier {
         futures_util::stream::iter(repaired)
             .for_each_concurrent(IMAGES, |(task, before, repaired)| async move {
                 let Some(mut repaired) = repaired else { return settle(before.report) };
+                let _permit = self.images.acquire(task.0.flow).await;
                 let mut now = self.compare(task).await.report;
                 if now.outcome == ImageOutcome::Equal {
                     now.outcome = ImageOutcome::Repaired;

@@ -9,7 +9,7 @@ use tranship::sync::Mode;
 
 use crate::support::bench::{IMAGES, Runner, policy, registry, rule};
 use crate::support::daemon::Daemon;
-use crate::support::{Family, Fault, Image, Kind, Place, Scripted, eventually};
+use crate::support::{Family, Fault, Image, Kind, Place, Scripted, Tranship, eventually};
 
 /// Longer than a healthy rule takes beside any number of stuck ones, and shorter than any of these
 /// stuck registries takes to give up.
@@ -185,4 +185,55 @@ async fn a_silent_target_does_not_hold_up_the_other_target_of_its_rule() {
 #[tokio::test]
 async fn a_paused_target_does_not_hold_up_the_other_target_of_its_rule() {
     one_of_two_targets(Stuck::Paused("12")).await;
+}
+
+/// All targets but one answer no question for a manifest. `verify` asks that one for its images, and
+/// repairs them if told so, while the others are waited for.
+async fn in_verify(number: usize, arguments: &[&str], method: &str) {
+    let scene = Scene::new(number, Stuck::Silent);
+    for target in &scene.stuck {
+        target.on("GET", Kind::Manifest).fail(Fault::Hang);
+    }
+    let tranship = Tranship::new();
+    tranship.write("tranship.toml", scene.config());
+    let running = tranship.start(["verify"].iter().chain(arguments));
+    eventually("the images of the healthy rule", SOON, || async {
+        (scene.healthy.traffic().count(method, Kind::Manifest) == 5).then_some(())
+    })
+    .await;
+    eventually("the stuck targets are asked", SOON, || async {
+        let is_asked = |target: &Scripted| target.traffic().count("GET", Kind::Manifest) > 0;
+        scene.stuck.iter().all(is_asked).then_some(())
+    })
+    .await;
+    running.kill().await;
+}
+
+#[tokio::test]
+async fn in_verify_silent_targets_keep_nobody_waiting() {
+    in_verify(1, &[], "GET").await;
+    in_verify(40, &[], "GET").await;
+}
+
+#[tokio::test]
+async fn in_verify_silent_targets_keep_no_repair_waiting() {
+    in_verify(20, &["--repair"], "PUT").await;
+}
+
+/// Sources that answer no listing keep no other rule waiting.
+#[tokio::test]
+async fn in_verify_a_silent_source_keeps_nobody_waiting() {
+    let (scene, silent) = (Scene::new(0, Stuck::Silent), Scripted::start());
+    silent.on("GET", Kind::Tags).fail(Fault::Hang);
+    let source = format!("{}/app", silent.host());
+    let target = format!("{}/app", scene.healthy.host());
+    let text = registry(&silent, LONG, "") + &rule("silent", &source, &target, RULE);
+    let tranship = Tranship::new();
+    tranship.write("tranship.toml", text + &scene.config());
+    let running = tranship.start(["verify"]);
+    eventually("the images of the healthy rule", SOON, || async {
+        (scene.healthy.traffic().count("GET", Kind::Manifest) == 5).then_some(())
+    })
+    .await;
+    running.kill().await;
 }

@@ -26,18 +26,20 @@ pub struct Selected {
     pub images: Vec<(Reference, Placement)>,
     /// For each target: what cleanup rules deleted there under these tags and would delete again.
     pub withdrawn: Vec<HashMap<Tag, Digest>>,
+    /// Whose turns the requests to these repositories take.
+    pub flow: Flow,
 }
 
 impl Syncer {
     /// Everything that a rule selects now, and what could not be read of it. Targets are not
-    /// asked for anything.
-    pub async fn select(&self, rule: &SyncRule) -> (Vec<Selected>, Vec<Failure>) {
+    /// asked for anything. `flow`: whose turns that takes.
+    pub async fn select(&self, rule: &SyncRule, flow: Flow) -> (Vec<Selected>, Vec<Failure>) {
         let spec = RunSpec {
             rule,
             mode: Mode::DryRun,
             scope: &Scope::All,
             stop: &StopSignal::default(),
-            flow: Flow::ALONE,
+            flow,
             progress: &RunProgress::default(),
             keep: Keep::All,
             watch: &|_| {},
@@ -80,6 +82,7 @@ impl Pair<'_> {
             options: self.options.clone(),
             images: images.collect(),
             withdrawn,
+            flow: self.flow,
         })
     }
 
