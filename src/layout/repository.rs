@@ -151,7 +151,7 @@ impl Repository for Layout {
             }
             self.0.subjects.learn(&manifest.digest, Some(manifest));
         }
-        Ok(Stored { lists_referrer: manifest.subject.is_some() })
+        Ok(Stored { lists_referrer: manifest.subject.is_some(), at_once: true })
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>> {

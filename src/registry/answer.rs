@@ -26,6 +26,8 @@ pub(super) struct Answer {
     pub strayed: bool,
     /// Where the server is that has given it.
     pub network: Network,
+    /// How often its request was sent.
+    pub tries: u32,
 }
 
 impl Answer {

@@ -50,6 +50,7 @@ pub(super) fn kind(
         415 => ErrorKind::Unwanted,
         400 | 422 => ErrorKind::Invalid,
         507 => ErrorKind::NoSpace,
+        500 => ErrorKind::InternalError,
         408 | 425 | 500..=599 => ErrorKind::Unavailable,
         _ => ErrorKind::Refused,
     }
@@ -113,7 +114,7 @@ mod tests {
             (UploadBlob, 507, &[], NoSpace),
             (UploadBlob, 408, &[], Unavailable),
             (UploadBlob, 425, &[], Unavailable),
-            (UploadBlob, 500, &["UNKNOWN"], Unavailable),
+            (UploadBlob, 500, &["UNKNOWN"], InternalError),
             (UploadBlob, 503, &[], Unavailable),
         ];
         for (operation, status, codes, expected) in cases {

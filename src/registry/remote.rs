@@ -119,7 +119,10 @@ fn may_be_about_head(error: &Error) -> bool {
     matches!(error.cause(), Cause::Refused { .. })
         && !matches!(
             error.kind(),
-            ErrorKind::Throttled | ErrorKind::Unavailable | ErrorKind::Unauthenticated
+            ErrorKind::Throttled
+                | ErrorKind::Unavailable
+                | ErrorKind::InternalError
+                | ErrorKind::Unauthenticated
         )
 }
 
@@ -310,7 +313,10 @@ impl Repository for RemoteRepository {
             Some(claimed) if !claimed.matches(&manifest.raw) => Err(call.error(Cause::Corrupt(
                 format!("the registry stored something else: it answers with the digest {claimed}"),
             ))),
-            _ => Ok(Stored { lists_referrer: answer.headers.contains_key("oci-subject") }),
+            _ => Ok(Stored {
+                lists_referrer: answer.headers.contains_key("oci-subject"),
+                at_once: answer.tries == 1,
+            }),
         }
     }
 

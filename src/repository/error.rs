@@ -68,6 +68,8 @@ pub enum ErrorKind {
     Refused,
     /// The registry failed, and may work again later.
     Unavailable,
+    /// The registry failed at this very request, and may always do so: what it stores may be damaged.
+    InternalError,
     /// The server's certificate is not trusted.
     UntrustedCertificate,
     /// The server wants a client certificate, or another one.

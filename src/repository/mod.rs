@@ -111,6 +111,8 @@ pub struct Stored {
     /// The manifest has a subject and the target lists it as a referrer by itself
     /// (`OCI-Subject`). Otherwise the client maintains the fallback tag.
     pub lists_referrer: bool,
+    /// No earlier try failed, which could have left something damaged behind.
+    pub at_once: bool,
 }
 
 /// Where a manifest is put.

@@ -207,7 +207,7 @@ impl Blobs {
                 if fate != BlobFate::Present || !self.is_known(target, &blob.digest) {
                     self.presence.note(target.repository(), &blob.digest);
                 }
-                target.placed(fate, blob.size);
+                target.placed(fate, blob);
             }
             Err(error) => target.fail(error),
         }

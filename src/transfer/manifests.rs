@@ -132,6 +132,13 @@ impl ManifestWriter<'_> {
                 result = put().await;
             }
         }
+        if let Ok(stored) = &result {
+            if stored.at_once && target.has_brought_part_of(manifest) {
+                target.brought(&manifest.digest);
+            } else if let Err(error) = self.check_served(target, placement, manifest).await {
+                result = Err(error);
+            }
+        }
         match result {
             Ok(stored) => {
                 target.reporter.alive();
@@ -141,6 +148,34 @@ impl ManifestWriter<'_> {
             Err(error) => target.fail(explained(error, manifest)),
         }
         None
+    }
+
+    /// Checks that a manifest is served, where an earlier try of this run or another one may have
+    /// left a damaged one behind: then distribution, whose disk was full, has an empty file for it,
+    /// takes that for the manifest, and accepts every further try.
+    async fn check_served(
+        &self,
+        target: &TargetTransfer<'_>,
+        placement: &Placement,
+        manifest: &Manifest,
+    ) -> Result<()> {
+        let repository = target.repository();
+        let reference = Reference::Digest(manifest.digest.clone());
+        match target.answer(repository.resolve(&reference)).await {
+            Err(error) if error.kind() == ErrorKind::InternalError => {
+                let message = format!(
+                    "the registry accepts it and cannot serve it ({}): its storage is probably \
+                     damaged, as after a full disk. Delete {} there, let the registry collect its \
+                     garbage, and copy the image again",
+                    error.cause(),
+                    manifest.digest
+                );
+                let subject = format!("{}{}", repository.name(), placement.suffix());
+                Err(Error::new("put manifest", subject, Cause::Protocol(message)))
+            }
+            // Who may put need not be allowed to read, and some registries list late what they have.
+            _ => Ok(()),
+        }
     }
 
     /// What was noted of the target was out of date, because somebody cleaned up there: asks for
@@ -244,7 +279,8 @@ fn explained(error: Error, manifest: &Manifest) -> Error {
     let Cause::Refused { kind, status, message } = error.cause() else { return error };
     let is_unclear = matches!(
         kind,
-        ErrorKind::Unavailable
+        ErrorKind::InternalError
+            | ErrorKind::Unavailable
             | ErrorKind::Invalid
             | ErrorKind::Unwanted
             | ErrorKind::Refused

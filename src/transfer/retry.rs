@@ -66,7 +66,9 @@ pub fn may_heal(error: &Error) -> bool {
     use ErrorKind::*;
     match error.kind() {
         Connection | Closed | NameResolution | NotTls | ClientCertificate
-        | UntrustedCertificate | TimedOut | Unavailable | Throttled | Corrupt => true,
+        | UntrustedCertificate | TimedOut | Unavailable | InternalError | Throttled | Corrupt => {
+            true
+        }
         // The upload is lost, or stands elsewhere.
         Missing => true,
         // The next try takes another form of upload.

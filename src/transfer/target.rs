@@ -9,7 +9,7 @@ use super::events::{BlobFate, TransferEvent};
 use super::job::{Delivered, Target};
 use super::reporter::Reporter;
 use super::totals::BlobCounts;
-use crate::oci::{Descriptor, Digest};
+use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::{Cause, Error, Repository, Result, Traffic, unless_stalled};
 
 /// Other targets go on without this one.
@@ -28,6 +28,8 @@ pub(super) struct TargetTransfer<'a> {
     refused: Mutex<Vec<Error>>,
     /// Blobs that were taken to be there without asking the target in this transfer.
     trusted: Mutex<HashSet<Digest>>,
+    /// Blobs that were sent in this transfer, and manifests that were never put before.
+    brought: Mutex<HashSet<Digest>>,
     /// Referrers that the target does not list by itself, by their subjects.
     unlisted: Mutex<BTreeMap<Digest, Vec<Descriptor>>>,
     blobs: BlobCounts,
@@ -43,6 +45,7 @@ impl<'a> TargetTransfer<'a> {
             failed: Mutex::default(),
             refused: Mutex::default(),
             trusted: Mutex::default(),
+            brought: Mutex::default(),
             unlisted: Mutex::default(),
             blobs: BlobCounts::default(),
             sent_bytes: AtomicU64::new(0),
@@ -107,10 +110,25 @@ impl<'a> TargetTransfer<'a> {
         blobs.iter().filter(|blob| trusted.remove(&blob.digest)).count() > 0
     }
 
-    /// The target has a blob of this size now.
-    pub fn placed(&self, fate: BlobFate, size: u64) {
+    /// The target has got something that it did not have.
+    pub fn brought(&self, digest: &Digest) {
+        self.brought.lock().insert(digest.clone());
+    }
+
+    /// Whether the target got something that the manifest names in this transfer. If it had all of it
+    /// before, somebody may have tried to put the manifest before.
+    pub fn has_brought_part_of(&self, manifest: &Manifest) -> bool {
+        let brought = self.brought.lock();
+        let mut parts = manifest.blobs().iter().chain(manifest.children());
+        parts.any(|part| brought.contains(&part.digest))
+    }
+
+    /// The target has a blob now.
+    pub fn placed(&self, fate: BlobFate, blob: &Descriptor) {
+        let size = blob.size;
         self.blobs.add(fate);
         if fate == BlobFate::Sent {
+            self.brought(&blob.digest);
             self.sent_bytes.fetch_add(size, Ordering::Relaxed);
         }
         self.reporter.report(self.repository().store(), TransferEvent::Placed { fate, size });

@@ -7,9 +7,7 @@ use serde_json::Value;
 use tranship::oci::media_type;
 
 use crate::support::bench::{APP, ATTEMPTS, Bench, IDLE, LAYERS, Report, registry, rule, several};
-use crate::support::{
-    DockerRegistry, Family, Fault, Image, Kind, Mount, Place, Scripted, Tranship, assert_same_at,
-};
+use crate::support::{Family, Fault, Image, Kind, Mount, Place, Scripted, Tranship};
 
 /// A fault that strikes requests for image `v2` at the target.
 struct Case {
@@ -412,62 +410,6 @@ async fn sync_to_both(bench: &Bench, second: &Scripted) -> Report {
     ]
     .concat();
     bench.runner.run(&text).await
-}
-
-/// A real registry whose disk gets full: its words are in the report, what has a tag is whole,
-/// and what fits arrives.
-#[tokio::test]
-async fn a_full_disk_leaves_nothing_half_done() {
-    let Some(target) = DockerRegistry::new().storage_limit("6m").run_if_possible().await else {
-        return;
-    };
-    let source = Scripted::start();
-    let images = [("small", 200_000), ("huge", 12 << 20), ("tiny", 3_000)];
-    let images = images.map(|(tag, size)| (tag, Image::single(Family::Oci, tag, &[size])));
-    for (tag, image) in &images {
-        image.load(&source, "acme/app", tag);
-    }
-    let tranship = Tranship::new();
-    let app = format!("{}/acme/app", source.host());
-    let goal = format!("{}/mirror/app", target.host());
-    let config = |lines: &str| {
-        registry(&source, IDLE, "")
-            + &registry(&target, IDLE, "")
-            + &rule("full", &app, &goal, lines)
-    };
-    tranship.write("tranship.toml", config("referrers = false"));
-    let finished = tranship.run(["sync"]).await;
-    assert_eq!(finished.code, Some(1), "{finished:?}");
-    assert!(finished.stderr.contains("acme/app:huge"), "{finished:?}");
-    assert!(finished.stderr.contains("500 Internal Server Error"), "{finished:?}");
-    // Which of its requests is the first to be refused is chance.
-    let named =
-        ["upload blob", "start upload of"].iter().any(|step| finished.stderr.contains(step));
-    assert!(named, "{finished:?}");
-    let tags = target.endpoint().tags("mirror/app").await;
-    assert!(!tags.contains(&"huge".to_owned()));
-    for tag in &tags {
-        // Where the disk was full as a tag was put, distribution leaves half a link, and answers 404
-        // or 500 for it: that is no image. One that it serves is whole.
-        let path = format!("/v2/mirror/app/manifests/{tag}");
-        let asked = target.endpoint().request(http::Method::GET, "mirror/app", &path);
-        let asked = asked.header("accept", tranship::oci::media_type::ACCEPT);
-        if asked.send().await.unwrap().status() != 200 {
-            continue;
-        }
-        assert_same_at((&source, "acme/app", tag), (&target, "mirror/app", tag)).await;
-    }
-    // distribution 2.8 keeps the bytes of broken uploads, and lets nobody cancel those; purging
-    // them is what its operators do. Then there is room again, and what comes next arrives. (What
-    // it took while the disk was full it may have damaged, whatever it answered.)
-    let uploads = "docker/registry/v2/repositories/mirror/app/_uploads";
-    std::fs::remove_dir_all(target.storage().join(uploads)).unwrap();
-    let later = Image::single(Family::Oci, "later", &[5_000]);
-    later.load(&source, "acme/app", "later");
-    let lines = "referrers = false\ntags = { include = [\"later\"] }";
-    tranship.write("tranship.toml", config(lines));
-    tranship.succeed(["sync"]).await;
-    assert_same_at((&source, "acme/app", "later"), (&target, "mirror/app", "later")).await;
 }
 
 /// What people and programs see: names, steps, the registry's words, tries, and the exit code.

@@ -48,6 +48,7 @@ mod fairness;
 mod faults_auth;
 mod faults_source;
 mod faults_target;
+mod full_disk;
 mod fuzz;
 mod ghcr_packages;
 mod harness;

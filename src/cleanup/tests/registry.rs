@@ -293,7 +293,7 @@ impl Repository for Registry {
         if let Placement::Tag(tag) = placement {
             inner.world.tags.insert(tag.clone(), (manifest.digest.clone(), false));
         }
-        Ok(Stored { lists_referrer: true })
+        Ok(Stored { lists_referrer: true, at_once: true })
     }
 
     async fn referrers(&self, subject: &Digest) -> Result<Option<Vec<Digest>>> {

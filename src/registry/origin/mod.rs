@@ -189,7 +189,7 @@ impl Origin {
         loop {
             let tried = async { self.read(self.exchange(call).await?, call.limit).await };
             match tried.await {
-                Ok(answer) => return Ok(answer),
+                Ok(answer) => return Ok(Answer { tries: tries.made, ..answer }),
                 Err(failed) => self.wait_for_next_try(call, failed, &mut tries).await?,
             }
         }

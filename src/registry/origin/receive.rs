@@ -65,7 +65,7 @@ impl Origin {
             // It may have grown to twice its length, and may be kept for long.
             _ => Bytes::from(Vec::from(body).into_boxed_slice()),
         };
-        Ok(Answer { status, headers, body, url, strayed, network })
+        Ok(Answer { status, headers, body, url, strayed, network, tries: 1 })
     }
 
     /// A body as it comes, each chunk within the idle time-out.

@@ -260,10 +260,13 @@ impl Pair<'_> {
         match goal.repository.resolve(&reference).await {
             Ok(None) => Ok(AtTarget::Lacks),
             Ok(Some(resolved)) => Ok(AtTarget::Has(resolved.digest)),
-            // Policies about vulnerabilities and credentials that may only push forbid it.
+            // Policies about vulnerabilities and credentials that may only push forbid it. What a full
+            // disk has damaged cannot be read either, and is put again.
             Err(error)
-                if matches!(error.kind(), ErrorKind::Policy | ErrorKind::Denied)
-                    && self.rule.on_conflict == OnConflict::Overwrite =>
+                if matches!(
+                    error.kind(),
+                    ErrorKind::Policy | ErrorKind::Denied | ErrorKind::InternalError
+                ) && self.rule.on_conflict == OnConflict::Overwrite =>
             {
                 Ok(AtTarget::Unreadable)
             }
