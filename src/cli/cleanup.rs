@@ -18,13 +18,13 @@ use super::{cleanup_daemon, output, session, signals};
 use crate::cleanup::{Asked, CleanupReport, Plan, RepositoryReport, explain, resolved};
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
-use crate::fair::Flow;
+use crate::fair::{Flow, LendingPermits, Pulses};
 use crate::history::History;
 use crate::oci::ImageAddress;
 use crate::repository::Failure;
 use crate::run::{CleanupOptions, Engine, Run};
 use crate::stop::StopSignal;
-use crate::sync::RunProgress;
+use crate::sync::{RULES, RunProgress};
 
 /// Show what the [[cleanup]] rules would delete; delete it with --apply
 ///
@@ -102,27 +102,33 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
                 Mode::Plan => daemon,
                 Mode::Apply => daemon.with_token(&config).await?,
             };
-            for rule in rules {
-                match cleanup_daemon::follow(&daemon, &rule.name, &wanted).await {
+            let follow = |rule, _| cleanup_daemon::follow(&daemon, rule, &wanted);
+            let turns = LendingPermits::new(FOLLOWED, Pulses::default());
+            for one in side_by_side(rules, turns, follow).await {
+                match one {
                     Ok(one) => ran.push(one),
-                    // What was done before is told all the same.
-                    Err(error) if !ran.is_empty() => {
-                        unfinished = Some(error);
-                        break;
-                    }
-                    Err(error) => return Err(error),
+                    Err(error) => _ = unfinished.get_or_insert(error),
                 }
+            }
+            // What the others did is told all the same.
+            if ran.is_empty()
+                && let Some(error) = unfinished
+            {
+                return Err(error);
             }
         }
         Keeper::This(state) => {
-            let engine = session::engine(config, session::carrier(state), true)?;
+            let carrier = session::carrier(state);
+            let turns = LendingPermits::new(RULES, carrier.pulses().clone());
+            let engine = session::engine(config, carrier, true)?;
             let rules = choose(&engine.config.cleanup, &args.rules, asked.as_ref()).await?;
             let history = match mode {
                 Mode::Plan => None,
                 Mode::Apply => Some(session::history(&engine.config)?),
             };
-            for rule in rules {
-                ran.push(run_rule(&engine, history.as_ref(), rule, &wanted).await?);
+            let run = |rule, flow| run_rule(&engine, history.as_ref(), rule, flow, &wanted);
+            for one in side_by_side(rules, turns, run).await {
+                ran.push(one?);
             }
         }
     }
@@ -138,11 +144,35 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     unfinished.map_or(Ok(exit), Err)
 }
 
+/// Rules that a daemon is asked to carry out at once: it has bounds of its own for what it does.
+const FOLLOWED: usize = 128;
+
+/// One run of each rule, in no order, so that what one of them waits for keeps the others from
+/// nothing. Rules that delete in the same repository take turns there, by its write lease.
+async fn side_by_side<'a, R>(
+    rules: Vec<&'a CleanupRule>,
+    turns: LendingPermits,
+    run: impl Fn(&'a CleanupRule, Flow) -> R,
+) -> Vec<Result<Ran, CliError>>
+where
+    R: Future<Output = Result<Ran, CliError>>,
+{
+    let runs = rules.into_iter().zip(1..).map(|(rule, number)| {
+        let (turns, run, flow) = (&turns, &run, Flow::new(number));
+        async move {
+            let _turn = turns.acquire(flow).await;
+            run(rule, flow).await
+        }
+    });
+    futures_util::future::join_all(runs).await
+}
+
 /// One run, which is kept in the history if it deletes.
 async fn run_rule(
     engine: &Engine,
     history: Option<&History>,
     rule: &CleanupRule,
+    flow: Flow,
     wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
     let Wanted { mode, asked, stop, output } = *wanted;
@@ -153,7 +183,7 @@ async fn run_rule(
         plans.lock().insert(plan.snapshot.repository().to_owned(), text);
     };
     let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
-    let run = Run { begun: &begun, history, flow: Flow::ALONE, stop, progress: &progress };
+    let run = Run { begun: &begun, history, flow, stop, progress: &progress };
     let only = asked.map(|asked| &asked.address);
     let options = CleanupOptions { mode, attended: true, only, plan: &watch };
     let (report, _) = engine.clean(rule, run, options).await;

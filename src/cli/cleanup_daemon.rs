@@ -6,11 +6,17 @@ use super::ask::Daemon;
 use super::cleanup_printed::{Ran, Wanted, printed};
 use super::exit::{CliError, failed};
 use crate::cleanup::{CleanupReport, warn_of_idle_keep};
+use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::daemon::news::{CleanupNews, RepositoryPlan};
 
 /// Has the daemon plan a rule, or run it, and follows that to its end.
-pub async fn follow(daemon: &Daemon, rule: &str, wanted: &Wanted<'_>) -> Result<Ran, CliError> {
+pub async fn follow(
+    daemon: &Daemon,
+    rule: &CleanupRule,
+    wanted: &Wanted<'_>,
+) -> Result<Ran, CliError> {
+    let rule = rule.name.as_str();
     let Wanted { mode, asked, stop, output } = *wanted;
     let interrupted = || CleanupReport { interrupted: true, ..CleanupReport::new(rule, mode) };
     if stop.soon.is_cancelled() {

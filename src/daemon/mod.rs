@@ -69,6 +69,7 @@ use engine::Engine;
 use followers::Followers;
 use intake::Refusals;
 use lag::Lags;
+use plans::Planning;
 use scheduler::{Command, Scheduler};
 
 pub use engine::EngineError;
@@ -110,6 +111,7 @@ struct Shared {
     lags: Mutex<Lags>,
     refusals: Refusals,
     followers: Followers,
+    planning: Planning,
     /// Held while the configuration is loaded anew.
     reloading: tokio::sync::Mutex<()>,
     /// Held while images are restored.
@@ -167,6 +169,7 @@ impl Daemon {
         let engine = Arc::new(Engine::first(runner, config, &parts, started).await?);
         let board = Board::new(Arc::clone(&engine));
         let shared = Arc::new(Shared {
+            planning: Planning::new(parts.carrier.pulses().clone()),
             parts,
             config_file: watch.path().to_owned(),
             seen: watch.seen(),

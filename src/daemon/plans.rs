@@ -2,13 +2,13 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Handle;
@@ -17,7 +17,7 @@ use super::refusal::RuleRefusal;
 use crate::cleanup::plan::document::Document;
 use crate::cleanup::{Asked, CleanupReport, Plan, explain, resolved};
 use crate::config::{CleanupRule, SyncRule, cleanup};
-use crate::fair::Flow;
+use crate::fair::{Flow, LendingPermits, Pulses};
 use crate::history::{Cause, RunId, RunStart};
 use crate::repository::Failure;
 use crate::run::{CleanupOptions, Engine, Rule, Run, SyncOptions};
@@ -26,6 +26,35 @@ use crate::sync::{Keep, Mode, RuleReport, RunProgress, Scope};
 
 /// Images that a plan lists at most: of a rule that was never run, there may be a million.
 const MAX_PLANNED: usize = 10_000;
+/// Plans being made at once: each reads from registries what a run would.
+const PLANS: usize = 2;
+
+/// Room for plans. One that waits for a registry which does not answer keeps no other from being made.
+pub(super) struct Planning {
+    room: LendingPermits,
+    begun: AtomicU64,
+}
+
+impl Planning {
+    /// `pulses` tell which plans have stalled.
+    pub fn new(pulses: Pulses) -> Self {
+        Self { room: LendingPermits::new(PLANS, pulses), begun: AtomicU64::new(0) }
+    }
+
+    /// The flow of a new plan. Those of runs have the low numbers.
+    fn flow(&self) -> Flow {
+        Flow::new(u64::MAX - self.begun.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// Why there is no plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NoPlan {
+    /// There is no such rule.
+    Unknown,
+    /// Other plans are being made.
+    Busy,
+}
 
 /// The plan of a rule of either kind.
 #[derive(Debug)]
@@ -51,16 +80,22 @@ pub struct CleanupPlans {
 }
 
 impl Handle {
-    /// What a run of the rule would do now; `None`: there is no such rule. Sends nothing but GET
-    /// and HEAD, and is recorded nowhere.
-    pub async fn plan(&self, rule: &str) -> Option<RulePlan> {
+    /// What a run of the rule would do now, if there is room to find out. Sends nothing but GET and
+    /// HEAD, and is recorded nowhere.
+    pub async fn plan(&self, rule: &str) -> Result<RulePlan, NoPlan> {
+        let flow = self.0.planning.flow();
+        let room = self.0.planning.room.acquire(flow).now_or_never();
+        let _room = room.ok_or(NoPlan::Busy)?;
+        self.plan_as(rule, flow).await.ok_or(NoPlan::Unknown)
+    }
+
+    async fn plan_as(&self, rule: &str, flow: Flow) -> Option<RulePlan> {
         let engine = self.0.board.engine();
         let engine = &engine.core;
         let rule = engine.rule(rule)?;
         let begun = self.begun(rule.name());
         let stop = at_once(self.0.stop.now.child_token());
         let progress = RunProgress::default();
-        let flow = Flow::ALONE;
         let run = Run { begun: &begun, history: None, flow, stop: &stop, progress: &progress };
         Some(match rule {
             Rule::Sync(rule) => RulePlan::Sync(Box::new(sync_plan(engine, rule, run).await)),
@@ -69,7 +104,7 @@ impl Handle {
     }
 
     /// The same for a cleanup rule, line by line as plans are made; of one repository, and with an
-    /// explanation, if an image is asked about. It begins when there is `room`, and stops when its
+    /// explanation, if an image is asked about. It begins when there is room, and stops when its
     /// follower goes away.
     ///
     /// # Errors
@@ -78,7 +113,6 @@ impl Handle {
         &self,
         name: &str,
         asked: Option<Asked>,
-        room: Arc<Semaphore>,
     ) -> Result<Following, RuleRefusal> {
         let engine = self.0.board.engine();
         let rule = match engine.core.rule(name) {
@@ -97,10 +131,12 @@ impl Handle {
         let (teller, following) = follow(Some(gone.clone()));
         let handle = self.clone();
         tokio::spawn(async move {
-            let Some(Ok(_place)) = gone.run_until_cancelled(room.acquire()).await else { return };
+            let plans = &handle.0.planning;
+            let flow = plans.flow();
+            let room = gone.run_until_cancelled(plans.room.acquire(flow)).await;
+            let Some(_room) = room else { return };
             let begun = handle.begun(&rule.name);
             let (stop, progress) = (at_once(gone), RunProgress::default());
-            let flow = Flow::ALONE;
             let run = Run { begun: &begun, history: None, flow, stop: &stop, progress: &progress };
             let watch = |plan: &Plan<'_>| {
                 let explanation = asked.as_ref().and_then(|asked| explain(plan, &asked.reference));

@@ -11,7 +11,7 @@ use crate::history::{Cause, RunId, RunRecord};
 use crate::run::Rule;
 use crate::sync::{Counts, ImageReport};
 
-pub use super::plans::{CleanupPlans, RulePlan};
+pub use super::plans::{CleanupPlans, NoPlan, RulePlan};
 
 /// The daemon as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

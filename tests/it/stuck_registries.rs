@@ -7,8 +7,11 @@ use tokio_util::sync::CancellationToken;
 use tranship::http::RetryPolicy;
 use tranship::sync::Mode;
 
+use crate::daemon_beside::Beside;
+use crate::daemon_setup::{Home, TOKEN};
 use crate::support::bench::{IMAGES, Runner, policy, registry, rule};
 use crate::support::daemon::Daemon;
+use crate::support::process::Running;
 use crate::support::{Family, Fault, Image, Kind, Place, Scripted, Tranship, eventually};
 
 /// Longer than a healthy rule takes beside any number of stuck ones, and shorter than any of these
@@ -236,4 +239,121 @@ async fn in_verify_a_silent_source_keeps_nobody_waiting() {
     })
     .await;
     running.kill().await;
+}
+
+/// Cleanup rules, the stuck ones first: their registries answer no listing.
+struct Cleanups {
+    stuck: Vec<Scripted>,
+    healthy: Scripted,
+}
+
+impl Cleanups {
+    fn new(number: usize) -> Self {
+        let stuck = (0..number).map(|_| {
+            let registry = Scripted::start();
+            registry.on("GET", Kind::Tags).fail(Fault::Hang);
+            registry
+        });
+        let healthy = Scripted::start();
+        for tag in ["pr-1", "v1"] {
+            Image::single(Family::Oci, tag, &[1_000]).load(&healthy, "app", tag);
+        }
+        Self { stuck: stuck.collect(), healthy }
+    }
+
+    fn home(&self) -> Home {
+        let rule = |registry: &Scripted| {
+            format!(
+                "grace = \"0s\"\nrepositories = [\"{}/app\"]\n\
+                 delete = [{{ id = \"pr\", tags = [\"pr-*\"] }}]\n\
+                 max_delete = {{ count = 9, percent = 100 }}",
+                registry.host()
+            )
+        };
+        let mut home = Home::new();
+        for (at, registry) in self.stuck.iter().enumerate() {
+            let idle = "idle_timeout = \"10m\"";
+            home = home.registry(registry, idle).cleanup(&format!("stuck{at}"), &rule(registry));
+        }
+        home.registry(&self.healthy, "").cleanup("well", &rule(&self.healthy))
+    }
+
+    /// Waits for a request to the healthy registry, and for the stuck ones to be asked too.
+    async fn until(&self, method: &str, kind: Kind) {
+        eventually("the healthy rule", SOON, || async {
+            (self.healthy.traffic().count(method, kind) > 0).then_some(())
+        })
+        .await;
+        eventually("the stuck rules", SOON, || async {
+            let is_asked = |registry: &Scripted| registry.traffic().count("GET", Kind::Tags) > 0;
+            self.stuck.iter().all(is_asked).then_some(())
+        })
+        .await;
+    }
+}
+
+fn start(home: &Home, arguments: &[&str]) -> Running {
+    Running::new(home.tranship.command().args(arguments).env("TOKEN", TOKEN))
+}
+
+#[tokio::test]
+async fn in_cleanup_silent_registries_keep_nobody_waiting() {
+    for (arguments, method, kind) in [
+        (["cleanup"].as_slice(), "GET", Kind::Tags),
+        (&["cleanup", "--apply"], "DELETE", Kind::Manifest),
+    ] {
+        let cleanups = Cleanups::new(20);
+        let home = cleanups.home();
+        home.configure();
+        let running = start(&home, arguments);
+        cleanups.until(method, kind).await;
+        running.kill().await;
+    }
+}
+
+#[tokio::test]
+async fn in_cleanup_beside_a_daemon_silent_registries_keep_nobody_waiting() {
+    for (arguments, method, kind) in [
+        (["cleanup"].as_slice(), "GET", Kind::Tags),
+        (&["cleanup", "--apply"], "DELETE", Kind::Manifest),
+    ] {
+        let cleanups = Cleanups::new(8);
+        let beside = Beside::start(cleanups.home()).await;
+        let running = beside.start_command(arguments);
+        cleanups.until(method, kind).await;
+        running.kill().await;
+    }
+}
+
+/// Two rules delete in one repository: the second plans when the first is done there.
+#[tokio::test]
+async fn cleanup_rules_of_one_repository_take_turns() {
+    let registry = Scripted::start();
+    for tag in ["a-1", "b-1", "v1"] {
+        Image::single(Family::Oci, tag, &[1_000]).load(&registry, "app", tag);
+    }
+    let delete = registry.on("DELETE", Kind::Manifest).once().fail(Fault::Hang);
+    let rule = |id: &str| {
+        format!(
+            "grace = \"0s\"\nrepositories = [\"{}/app\"]\n\
+             delete = [{{ id = \"{id}\", tags = [\"{id}-*\"] }}]\n\
+             max_delete = {{ count = 9, percent = 100 }}",
+            registry.host()
+        )
+    };
+    let home = Home::new()
+        .registry(&registry, "idle_timeout = \"10m\"")
+        .cleanup("first", &rule("a"))
+        .cleanup("second", &rule("b"));
+    home.configure();
+    let running = start(&home, &["cleanup", "--apply"]);
+    eventually("a deletion", SOON, || async { (delete.count() == 1).then_some(()) }).await;
+    // Longer than the other rule would take.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let traffic = registry.traffic();
+    assert_eq!(traffic.count("DELETE", Kind::Manifest), 1, "{traffic}");
+    registry.release();
+    let finished = running.finish().await;
+    assert!(finished.stdout.find("first").unwrap() < finished.stdout.find("second").unwrap());
+    assert_eq!(registry.tag("app", "a-1").or(registry.tag("app", "b-1")), None, "{finished:?}");
 }

@@ -33,7 +33,6 @@ use http::{HeaderValue, StatusCode, header};
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
-use tokio::sync::Semaphore;
 
 use super::Bounds;
 use crate::daemon::Handle;
@@ -46,16 +45,12 @@ pub use problem::Problem;
 use receiving::Receiving;
 pub use runs::MAX_RUNS;
 
-/// Plans being made at once: each reads from registries what a run would.
-const PLANS: usize = 2;
-
 /// What the handlers share.
 struct Api {
     daemon: Handle,
     limits: Limits,
     receiving: Receiving,
     readiness: Mutex<Option<(Instant, Readiness)>>,
-    plans: Arc<Semaphore>,
     document: Value,
 }
 
@@ -78,7 +73,6 @@ pub fn router(daemon: Handle) -> Router {
         limits: Limits::new(),
         receiving: Receiving::default(),
         readiness: Mutex::default(),
-        plans: Arc::new(Semaphore::new(PLANS)),
         document,
     });
     endpoint::router(endpoints, &api)

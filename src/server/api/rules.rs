@@ -17,7 +17,7 @@ use super::{Api, Problem, json, json_with};
 use crate::cleanup::Asked;
 use crate::config::cleanup::Mode;
 use crate::daemon::RuleRefusal;
-use crate::daemon::view::{Accepted, CleanupPlans, RulePlan, RuleStatus};
+use crate::daemon::view::{Accepted, CleanupPlans, NoPlan, RulePlan, RuleStatus};
 use crate::oci::ImageAddress;
 use crate::sync::RuleReport;
 
@@ -143,13 +143,13 @@ async fn one(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, 
 
 async fn plan(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, Problem> {
     let unavailable = |detail: &str| Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail);
-    let Ok(_place) = api.plans.try_acquire() else {
-        return Err(unavailable("other plans are being made: try again when they are done"));
-    };
     match tokio::time::timeout(PLAN_TIMEOUT, api.daemon.plan(&name)).await {
-        Ok(Some(RulePlan::Sync(report))) => Ok(json(&report)),
-        Ok(Some(RulePlan::Cleanup(plans))) => Ok(json(&plans)),
-        Ok(None) => Err(unknown(&name)),
+        Ok(Ok(RulePlan::Sync(report))) => Ok(json(&report)),
+        Ok(Ok(RulePlan::Cleanup(plans))) => Ok(json(&plans)),
+        Ok(Err(NoPlan::Unknown)) => Err(unknown(&name)),
+        Ok(Err(NoPlan::Busy)) => {
+            Err(unavailable("other plans are being made: try again when they are done"))
+        }
         Err(_) => Err(unavailable(
             "the plan took too long: `tranship sync --dry-run` and `tranship cleanup` have no limit",
         )),
@@ -162,7 +162,7 @@ async fn plan_lines(
     query: Queried<Explained>,
 ) -> Result<Response, Problem> {
     let asked = understood(query)?.explain.map(|image| asked(&image)).transpose()?;
-    Ok(lines(api.daemon.follow_plan(&name, asked, Arc::clone(&api.plans)).await?))
+    Ok(lines(api.daemon.follow_plan(&name, asked).await?))
 }
 
 fn asked(image: &str) -> Result<Asked, Problem> {
