@@ -12,6 +12,8 @@ mod chunks;
 mod classify;
 mod dialect;
 mod failure;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 mod limiter;
 mod limits;
 pub mod link;

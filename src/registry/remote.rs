@@ -354,7 +354,7 @@ fn claimed_digest(answer: &Answer) -> Option<Digest> {
 }
 
 /// The first byte position and the size of the whole in `bytes 7-99/100` (RFC 9110 §14.4).
-fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
+pub(super) fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
     let (range, size) = value.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split('-').next()?.trim().parse().ok()?, size.trim().parse().ok()))
 }
