@@ -17,6 +17,9 @@ use crate::fair::Pulse;
 use crate::metrics::RegistryMetrics;
 use crate::repository::{BlobBody, BodyAborted};
 
+/// An upload whose source delivers nothing for so long lets others go first.
+const STARVES_AFTER: Duration = Duration::from_secs(1);
+
 /// How much of a body has been sent.
 #[derive(Debug)]
 pub(super) struct Progress {
@@ -88,6 +91,19 @@ impl http_body::Body for Streamed {
 }
 
 impl Progress {
+    /// Returns when the source has delivered nothing for a while.
+    pub async fn starves(&self) {
+        let mut known = self.sent.load(Ordering::Relaxed);
+        loop {
+            tokio::time::sleep(STARVES_AFTER).await;
+            let sent = self.sent.load(Ordering::Relaxed);
+            if sent == known && self.starved.load(Ordering::Relaxed) {
+                return;
+            }
+            known = sent;
+        }
+    }
+
     /// Returns when the registry has accepted nothing for too long, with that time. Waiting for the
     /// source does not count: it has time-outs of its own.
     pub async fn stalled(&self, timeouts: Timeouts) -> Duration {

@@ -115,6 +115,13 @@ impl Limiter {
         state.capacity.saturating_sub(free)
     }
 
+    /// The registry was overloaded by a request, see [`Permit::overloaded`].
+    pub fn overloaded(&self) {
+        let mut state = self.state();
+        let in_flight = self.in_flight(&state);
+        state.window.overload(in_flight);
+    }
+
     /// The registry refused a request without a permit of the window, which left at `sent`.
     pub fn refused(&self, sent: Instant) {
         self.state().pace.refused(sent, Instant::now());
@@ -138,9 +145,7 @@ impl Permit<'_> {
 
     /// The registry is overloaded (502, 503, 504): fewer at once, without a verdict on the pace.
     pub fn overloaded(self) {
-        let mut state = self.limiter.state();
-        let in_flight = self.limiter.in_flight(&state);
-        state.window.overload(in_flight);
+        self.limiter.overloaded();
     }
 }
 

@@ -1,10 +1,13 @@
 //! Sees to it that targets have a blob: known to be there, else mounted, else streamed.
 //!
 //! A blob that several transfers want at once is brought into a store by one of them; the others
-//! wait, and mount it.
+//! wait, and mount it (`blob_turns`).
+
+use std::sync::Arc;
 
 use futures_util::future::join_all;
 
+use super::blob_turns::{BlobTurns, SourceWait};
 use super::events::BlobFate;
 use super::pipe::Upload;
 use super::presence::{Presence, SelfMount};
@@ -13,7 +16,6 @@ use super::target::TargetTransfer;
 use crate::fair::{LendingPermits, Pulses};
 use crate::oci::{Descriptor, Digest};
 use crate::repository::{Repository, Result, UploadSession, UploadStart};
-use crate::single_flight::KeyedLocks;
 
 /// Blobs on the wire at once, in the whole process: each costs up to a few hundred KiB of memory.
 const STREAMS: usize = 48;
@@ -24,8 +26,7 @@ pub(super) struct Blobs {
     pub presence: Presence,
     streamer: Streamer,
     streams: LendingPermits,
-    /// Held, by store and blob, by the transfer that brings the blob into the store.
-    locks: KeyedLocks<(String, Digest)>,
+    turns: BlobTurns,
 }
 
 /// What a target needs to have a blob.
@@ -38,8 +39,8 @@ enum Need {
 
 impl Blobs {
     pub fn new(presence: Presence, streamer: Streamer, pulses: Pulses) -> Self {
-        let streams = LendingPermits::new(STREAMS, pulses);
-        Self { presence, streamer, streams, locks: KeyedLocks::default() }
+        let streams = LendingPermits::new(STREAMS, pulses.clone());
+        Self { presence, streamer, streams, turns: BlobTurns::new(pulses) }
     }
 
     /// Sees to it that all `targets` have the blob; failures are noted in the targets.
@@ -85,20 +86,20 @@ impl Blobs {
         targets: &[&TargetTransfer<'_>],
         trust: bool,
     ) {
-        let mut locked = Vec::new();
+        let (mut held, wait) = (Vec::new(), Arc::<SourceWait>::default());
         for target in targets {
-            let key = (target.repository().store().to_owned(), blob.digest.clone());
-            let lock = target.reporter.waiting(self.locks.lock(&key));
-            match target.answer(async { Ok(lock.await) }).await {
-                Ok(lock) => locked.push((target, lock)),
+            let turn = self.turns.take(target.repository(), &blob.digest, &wait);
+            let turn = target.reporter.waiting(turn);
+            match target.answer(async { Ok(turn.await) }).await {
+                Ok(turn) => held.push((target, turn)),
                 Err(error) => self.settle(target, blob, Err(error)),
             }
         }
-        let needs = locked.into_iter().map(|(target, lock)| async move {
-            (target, lock, target.answer(self.need(source, blob, target, trust)).await)
+        let needs = held.into_iter().map(|(target, turn)| async move {
+            (target, turn, target.answer(self.need(source, blob, target, trust)).await)
         });
-        let (mut locks, mut takers, mut uploads) = (Vec::new(), Vec::new(), Vec::new());
-        for (target, lock, need) in join_all(needs).await {
+        let (mut turns, mut takers, mut uploads) = (Vec::new(), Vec::new(), Vec::new());
+        for (target, turn, need) in join_all(needs).await {
             match need {
                 Ok(Need::Nothing(fate)) => self.settle(target, blob, Ok(fate)),
                 Err(error) => self.settle(target, blob, Err(error)),
@@ -106,13 +107,14 @@ impl Blobs {
                     takers.push(target);
                     let (repository, company) = (target.repository(), target.has_company());
                     uploads.push(Upload::new(repository, session, target.reporter, company));
-                    locks.push(lock);
+                    turns.push(turn);
                 }
             }
         }
         let Some(reporter) = takers.first().map(|target| target.reporter) else { return };
-        let _stream = reporter.waiting(self.streams.acquire(reporter.flow())).await;
-        let results = self.streamer.stream(reporter, source, blob, uploads).await;
+        let stream = wait.for_permit(reporter.flow(), self.streams.acquire(reporter.flow()));
+        let _stream = reporter.waiting(stream).await;
+        let results = self.streamer.stream(reporter, source, blob, uploads, &wait).await;
         for (target, result) in takers.into_iter().zip(results) {
             self.settle(target, blob, result.map(|()| BlobFate::Sent));
         }

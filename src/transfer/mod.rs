@@ -7,11 +7,13 @@
 //!   `reading`: manifests are read within the memory for them. `referrers`: what refers to an image.
 //!   `manifests`: manifests are put. `target`: what became of one target.
 //! - `blobs`: what a target needs to have a blob. `presence`, `recent`: what is known of that.
+//!   `blob_turns`: who brings a blob that several transfers want.
 //! - `stream`: one blob over the wire to several targets, and how a target resumes. `pipe`: every
 //!   byte passes here. `source_reader`: how a source resumes. `checkpoints`, `journal`: resuming
 //!   within a blob, in this process and the next. `retry`: whether and when.
 //! - `events`, `reporter`: the one way to count; `progress`, `totals`: what counts.
 
+mod blob_turns;
 mod blobs;
 mod carrier;
 mod checkpoints;

@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::blob_turns::SourceWait;
 use super::checkpoints::{Checkpoints, STRIDE};
 use super::events::TransferEvent;
 use super::journal::UploadJournal;
@@ -73,6 +74,8 @@ pub(super) struct Pipe<'a> {
     pub reporter: &'a Reporter<'a>,
     pub journal: &'a UploadJournal,
     pub pauses: Pauses,
+    /// For those who wait for the blob, too.
+    pub wait: &'a SourceWait,
 }
 
 /// The pipe's end at one target.
@@ -206,11 +209,13 @@ impl Pipe<'_> {
                 return Ok(ReadEnd::Unwanted); // Each target's own error says why.
             }
             let begin = source.at();
+            self.wait.begin();
             let chunk = match source.next().await? {
                 Read::Bytes(chunk) => chunk,
                 Read::BrokeOff => continue,
                 Read::OtherSize(size) => return Ok(ReadEnd::OtherSize(size)),
             };
+            self.wait.end();
             hashing.update(&chunk).await;
             self.reporter.report(self.source.store(), TransferEvent::Received(chunk.len() as u64));
             if let Some((begin, chunk)) = held.replace((begin, chunk)) {

@@ -3,6 +3,7 @@
 //! In each attempt the source is read once, for all targets that still lack the blob (`pipe`). A
 //! target that broke off is asked how far it got, and gets the rest in the next attempt.
 
+use super::blob_turns::SourceWait;
 use super::checkpoints::Checkpoints;
 use super::journal::UploadJournal;
 use super::pipe::{Pipe, ReadEnd, Upload};
@@ -50,13 +51,15 @@ enum Next {
 }
 
 impl Streamer {
-    /// Streams the blob into all uploads; the results are in their order.
+    /// Streams the blob into all uploads; the results are in their order. `wait` is told when the source
+    /// is waited for.
     pub async fn stream(
         &self,
         reporter: &Reporter<'_>,
         source: &dyn Repository,
         blob: &Descriptor,
         uploads: Vec<Upload<'_>>,
+        wait: &SourceWait,
     ) -> Vec<Result<()>> {
         let mut blob = blob.clone();
         let mut results: Vec<Option<Result<()>>> = uploads.iter().map(|_| None).collect();
@@ -75,7 +78,7 @@ impl Streamer {
         while !unfinished.is_empty() {
             let uploads: Vec<&Upload<'_>> = unfinished.iter().map(|one| &one.upload).collect();
             let (journal, pauses) = (&self.journal, self.pauses);
-            let pipe = Pipe { source, blob: &blob, reporter, journal, pauses };
+            let pipe = Pipe { source, blob: &blob, reporter, journal, pauses, wait };
             let (read, sent) = pipe.run(&mut checkpoints, &uploads).await;
             let read = read_outcome(source, &blob, read, &mut wrong_reads);
             if let ReadOutcome::Anew { size } = read {

@@ -17,7 +17,7 @@ use crate::support::{Family, Fault, Image, Kind, Place, Scripted, eventually};
 const LONG: Duration = Duration::from_secs(30);
 
 /// Begins a run of a rule, as the daemon does it.
-fn begin(
+pub fn begin(
     syncer: &Arc<Syncer>,
     rule: &SyncRule,
     scope: Scope,

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tranship::http::RetryPolicy;
-use tranship::sync::Mode;
+use tranship::stop::StopSignal;
+use tranship::sync::{Mode, Scope};
 
 use crate::daemon_beside::Beside;
 use crate::daemon_setup::{Home, TOKEN};
+use crate::fairness::begin;
 use crate::support::bench::{IMAGES, Runner, policy, registry, rule};
 use crate::support::daemon::Daemon;
 use crate::support::process::Running;
@@ -356,4 +358,68 @@ async fn cleanup_rules_of_one_repository_take_turns() {
     let finished = running.finish().await;
     assert!(finished.stdout.find("first").unwrap() < finished.stdout.find("second").unwrap());
     assert_eq!(registry.tag("app", "a-1").or(registry.tag("app", "b-1")), None, "{finished:?}");
+}
+
+/// Two rules bring the same images to one target, one of them from a source that gives no blobs: it
+/// has their turns, and the uploads that the target takes at once. The other one does not wait for it.
+/// `asked`: so many of its blobs are asked for at once.
+async fn one_of_two_sources(how: Fault, asked: usize) {
+    let (stuck, source, target) = (Scripted::start(), Scripted::start(), Scripted::start());
+    let images: Vec<Image> =
+        (0..20).map(|at| Image::single(Family::Oci, &format!("{at}"), &[2_000])).collect();
+    for (at, image) in images.iter().enumerate() {
+        image.load(&stuck, "many", &format!("v{at}"));
+        image.load(&source, "few", &format!("v{at}"));
+        // Only layers are held back, so that all of them are under way.
+        stuck.on("GET", Kind::Blob).containing(&image.blobs[1].digest).fail(how.clone());
+    }
+    let rule_of = |name: &str, from: &Scripted, repository: &str| {
+        let [from, to] = [from, &target].map(|place| format!("{}/{repository}", place.host()));
+        rule(name, &from, &to, "referrers = false")
+    };
+    let text = [&stuck, &source, &target].map(|place| registry(place, LONG, "")).concat()
+        + &rule_of("stuck", &stuck, "many")
+        + &rule_of("healthy", &source, "few");
+    let policy = RetryPolicy { patience: LONG, ..policy() };
+    let (syncer, rules) = Runner { policy, ..Runner::new() }.syncer(&text, IMAGES);
+    let stop = StopSignal::default();
+    let first = begin(&syncer, &rules[0], Scope::All, 1, &stop);
+    eventually("layers of the stuck source are asked for", SOON, || async {
+        let traffic = stuck.traffic();
+        let is_asked = |image: &&Image| {
+            let layer = &image.blobs[1].digest;
+            traffic.of("GET", Kind::Blob).any(|seen| seen.path.contains(layer))
+        };
+        (images.iter().filter(is_asked).count() >= asked).then_some(())
+    })
+    .await;
+    let second = begin(&syncer, &rules[1], Scope::All, 2, &stop);
+    let report = tokio::time::timeout(SOON, second).await.expect("it waits for nobody").unwrap();
+    assert_eq!((report.counts.copied, report.is_success()), (20, true), "{report:#?}");
+    target.assert_tags_complete();
+    stuck.clear_rules();
+    stuck.release();
+    let first = tokio::time::timeout(4 * SOON, first);
+    let report = first.await.expect("it ends when its source goes on").unwrap();
+    assert_eq!((report.counts.copied, report.is_success()), (20, true), "{report:#?}");
+    target.assert_tags_complete();
+    for (at, image) in images.iter().enumerate() {
+        for repository in ["many", "few"] {
+            assert_eq!(target.tag(repository, &format!("v{at}")).as_ref(), Some(&image.digest));
+            let layer = &image.blobs[1];
+            let copied = target.endpoint().blob(repository, &layer.digest).await;
+            assert_eq!(copied.as_ref(), Some(&layer.bytes));
+        }
+    }
+    assert_eq!(target.open_uploads(), 0);
+}
+
+#[tokio::test]
+async fn a_silent_source_keeps_no_other_source_of_its_blobs_waiting() {
+    one_of_two_sources(Fault::Hang, 8).await;
+}
+
+#[tokio::test]
+async fn a_paused_source_keeps_no_other_source_of_its_blobs_waiting() {
+    one_of_two_sources(Fault::too_many_requests(Some("25")), 1).await;
 }

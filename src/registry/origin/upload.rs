@@ -11,6 +11,7 @@ use crate::registry::answer::Answer;
 use crate::registry::body;
 use crate::registry::call::{Call, MAX_ERROR_BODY};
 use crate::registry::failure;
+use crate::registry::limiter::Permit;
 use crate::repository::{BlobBody, Cause, Result, Traffic};
 
 impl Origin {
@@ -41,20 +42,32 @@ impl Origin {
             self.metrics.clone(),
             self.settings.limits.activity.pulse(Traffic::Write),
         );
+        let sending = async {
+            tokio::select! {
+                sent = request.body(body).send() => match sent {
+                    Ok(response) => {
+                        self.metrics.answered(&call.method, response.status());
+                        self.note_network(&response);
+                        self.read(response, MAX_ERROR_BODY).await
+                    }
+                    // That the source ended early is not this registry's failure.
+                    Err(error) if failure::is_of_body(&error) => {
+                        Err(Failed::Connection(failure::cause(&error)))
+                    }
+                    Err(error) => Err(self.broke_off(failure::cause(&error))),
+                },
+                waited = progress.stalled(self.settings.timeouts) => Err(self.broke_off(Cause::TimedOut(waited))),
+            }
+        };
+        let (mut sending, mut permit) = (std::pin::pin!(sending), Some(permit));
         let answer = tokio::select! {
-            sent = request.body(body).send() => match sent {
-                Ok(response) => {
-                    self.metrics.answered(&call.method, response.status());
-                    self.note_network(&response);
-                    self.read(response, MAX_ERROR_BODY).await
-                }
-                // That the source ended early is not this registry's failure.
-                Err(error) if failure::is_of_body(&error) => {
-                    Err(Failed::Connection(failure::cause(&error)))
-                }
-                Err(error) => Err(self.broke_off(failure::cause(&error))),
-            },
-            waited = progress.stalled(self.settings.timeouts) => Err(self.broke_off(Cause::TimedOut(waited))),
+            biased;
+            answer = &mut sending => answer,
+            () = progress.starves() => {
+                // The source may be stuck, and other uploads to this registry are not.
+                permit = None;
+                sending.await
+            }
         };
         drop(in_flight);
         let answer = match answer {
@@ -63,16 +76,24 @@ impl Origin {
                 return Err(call.error(cause));
             }
         };
+        let uploads = &self.settings.limits.uploads;
+        // It counts also without a permit.
+        let overloaded = |permit: Option<Permit<'_>>| match permit {
+            Some(permit) => permit.overloaded(),
+            None => uploads.overloaded(),
+        };
         match answer.status {
             StatusCode::TOO_MANY_REQUESTS => {
-                permit.overloaded();
+                overloaded(permit);
                 self.settings.limits.requests.refused(sent);
             }
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => permit.overloaded(),
+            | StatusCode::GATEWAY_TIMEOUT => overloaded(permit),
             _ => {
-                permit.good(call.latency_class());
+                if let Some(permit) = permit {
+                    permit.good(call.latency_class());
+                }
                 self.settings.limits.requests.taken(sent);
             }
         }

@@ -113,7 +113,8 @@ async fn streamed(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
     };
     let reporter = transfers.begin_as(id);
     let uploads = vec![Upload::new(&hasty, session, &reporter, false)];
-    let streaming = streamer.stream(&reporter, &hasty, &blob, uploads);
+    let wait = SourceWait::default();
+    let streaming = streamer.stream(&reporter, &hasty, &blob, uploads, &wait);
     let mut results = tokio::time::timeout(Duration::from_secs(20), streaming).await.unwrap();
     results.pop().unwrap()
 }
