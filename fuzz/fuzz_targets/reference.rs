@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tranship::oci::ImageReference;
 use tranship::oci::ImageAddress;
+use tranship::oci::ImageReference;
 
 fuzz_target!(|text: &str| {
     if let Ok(reference) = text.parse::<ImageReference>() {

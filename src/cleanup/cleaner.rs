@@ -154,6 +154,7 @@ impl Cleaner {
         let context = RepositoryContext {
             repository: opened.map_err(failures_of)?,
             state: self.carrier.state(),
+            memory: self.carrier.memory(),
             policy: &rule.policy,
             now: spec.now,
             in_use: &|| {
@@ -292,6 +293,7 @@ impl Cleaner {
             spec,
             stores: &self.stores,
             state: self.carrier.state(),
+            memory: self.carrier.memory(),
             audit: &self.audit,
             leases: &self.leases,
         }

@@ -20,9 +20,11 @@ use serde::Deserialize;
 use super::plan::{Abilities, Builder, Snapshot};
 use crate::blocking::joined;
 use crate::config::policy::ClockSource;
+use crate::fair::MemoryBudget;
 use crate::oci::{Digest, Manifest, Tag, derived, media_type};
 use crate::repository::{ErrorKind, Reference, Repository, Result, read_small_blob};
 use crate::state::{Created, KnownManifests, ListedReferrers, ManifestFacts, ManifestSummary};
+use crate::transfer::ManifestReader;
 
 /// How many tags or manifests are requested at once; the registry's connection limit may lower it.
 const PARALLEL: usize = 32;
@@ -34,6 +36,8 @@ const REFERRERS_LAST: SignedDuration = SignedDuration::from_hours(24);
 /// How a repository is read.
 pub struct Gathering<'a> {
     pub repository: &'a dyn Repository,
+    /// For manifests.
+    pub memory: &'a MemoryBudget,
     pub abilities: Abilities,
     pub known: &'a Arc<dyn KnownManifests>,
     pub now: Timestamp,
@@ -198,7 +202,9 @@ impl Gathering<'_> {
         let mut seen = match known.as_ref().filter(is_enough) {
             Some(seen) => seen.clone(),
             None => {
-                let manifest = self.repository.manifest(&Reference::Digest(digest.clone())).await;
+                let memory = self.memory.begin();
+                let reader = ManifestReader::quiet(self.repository, &memory);
+                let manifest = reader.read(&Reference::Digest(digest.clone())).await;
                 let Some(manifest) = manifest.map_err(|error| error.to_string())? else {
                     return Ok(None);
                 };

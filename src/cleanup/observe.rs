@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use super::gather::Gathering;
 use super::plan::{Abilities, InUse, Snapshot};
 use crate::config::policy::{ClockSource, Policy};
+use crate::fair::MemoryBudget;
 use crate::oci::{Digest, Tag};
 use crate::repository::{Capabilities, Failure, Repository, Untag};
 use crate::state::State;
@@ -21,6 +22,8 @@ pub(super) type ReadInUse<'a> =
 pub(super) struct RepositoryContext<'a> {
     pub repository: Arc<dyn Repository>,
     pub state: &'a State,
+    /// For manifests.
+    pub memory: &'a MemoryBudget,
     pub policy: &'a Policy,
     /// The time that ages are reckoned from.
     pub now: Timestamp,
@@ -59,6 +62,7 @@ impl RepositoryContext<'_> {
         let tags: Vec<Tag> = in_use.tags.keys().cloned().collect();
         let gathering = Gathering {
             repository: &*self.repository,
+            memory: self.memory,
             abilities: self.abilities(),
             known: &self.state.manifests,
             now: self.now,

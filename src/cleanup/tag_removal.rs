@@ -84,6 +84,7 @@ fn context<'a>(removal: &'a TagRemoval<'_>, policy: &'a Policy) -> RepositoryCon
     RepositoryContext {
         repository: Arc::clone(&removal.repository),
         state: removal.state,
+        memory: removal.memory,
         policy,
         now: removal.now,
         in_use: &|| Box::pin(async { Ok(InUse::default()) }),

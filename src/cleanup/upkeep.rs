@@ -13,6 +13,7 @@ use super::repositories::{Selected, open};
 use super::restore::EXPIRED;
 use super::spec::CleanupSpec;
 use super::tag_removal::TagRemover;
+use crate::fair::MemoryBudget;
 use crate::fair::WriteLeases;
 use crate::oci::reference::ReferenceError;
 use crate::oci::{Address, ImageAddress, Tag};
@@ -31,6 +32,7 @@ pub(super) struct Upkeep<'a> {
     pub spec: &'a CleanupSpec<'a>,
     pub stores: &'a Stores,
     pub state: &'a State,
+    pub memory: &'a MemoryBudget,
     pub audit: &'a Audit,
     pub leases: &'a WriteLeases,
 }
@@ -92,6 +94,7 @@ impl Upkeep<'_> {
             max_delete: Default::default(),
             applies: true,
             state: self.state,
+            memory: self.memory,
             stop,
             now,
         };

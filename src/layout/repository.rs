@@ -53,7 +53,7 @@ impl Repository for Layout {
             // Not listed: a part of something, or a blob that is no manifest at all.
             Some(size) if size > MAX_MANIFEST_BYTES as u64 => Ok(None),
             Some(_) => match self.read_manifest(&digest, None).await {
-                Ok(manifest) => Ok(manifest.map(Resolved::from)),
+                Ok(manifest) => Ok(manifest.as_ref().map(Resolved::from)),
                 Err(error) if matches!(error.cause(), Cause::Manifest(_)) => Ok(None),
                 Err(error) => Err(error),
             },

@@ -129,7 +129,7 @@ fn may_be_about_head(error: &Error) -> bool {
 impl RemoteRepository {
     async fn resolve_by_reading(&self, reference: &Reference) -> Result<Option<Resolved>> {
         let manifest = self.manifest(reference).await?;
-        Ok(manifest.map(Resolved::from))
+        Ok(manifest.as_ref().map(Resolved::from))
     }
 }
 

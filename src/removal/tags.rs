@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use super::step::StepReport;
 use crate::config::policy::MaxDelete;
+use crate::fair::MemoryBudget;
 use crate::oci::{Digest, Tag};
 use crate::repository::{Failure, Repository};
 use crate::state::State;
@@ -37,6 +38,8 @@ pub struct TagRemoval<'a> {
     /// Deletes; otherwise it is only planned.
     pub applies: bool,
     pub state: &'a State,
+    /// For manifests.
+    pub memory: &'a MemoryBudget,
     pub stop: &'a StopSignal,
     pub now: Timestamp,
 }

@@ -58,9 +58,10 @@ pub struct Resolved {
 }
 
 /// What was read of a manifest says the same, and proves it.
-impl From<Manifest> for Resolved {
-    fn from(manifest: Manifest) -> Self {
-        Self { digest: manifest.digest, media_type: Some(manifest.media_type) }
+impl From<&Manifest> for Resolved {
+    fn from(manifest: &Manifest) -> Self {
+        let media_type = Some(manifest.media_type.clone());
+        Self { digest: manifest.digest.clone(), media_type }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::state::jsonl::NewestFirst;
 use crate::state::{ManifestFacts, State};
 use crate::stop::StopSignal;
 use crate::transfer::Carrier;
+use crate::transfer::manifest_memory;
 
 /// A registry with a generated repository, the state that has seen it grow, and the audit.
 struct Scene {
@@ -86,9 +87,11 @@ impl Scene {
         quarantine: Option<&Arc<Registry>>,
     ) -> (Planned, Option<Executed>) {
         let repository: Arc<dyn Repository> = Arc::clone(&self.registry) as _;
+        let memory = manifest_memory();
         let context = RepositoryContext {
             repository: Arc::clone(&repository),
             state: &self.state,
+            memory: &memory,
             policy: &self.policy,
             now: now(),
             in_use: &|| Box::pin(async { Ok(self.in_use.clone()) }),
@@ -266,9 +269,11 @@ proptest! {
         block_on(async {
             let scene = Scene::new(world.clone(), policy, used);
             let (audit, actor) = (scene.audit(), Actor::of_process("run", "command"));
+            let memory = manifest_memory();
             let context = RepositoryContext {
                 repository: Arc::clone(&scene.registry) as _,
                 state: &scene.state,
+                memory: &memory,
                 policy: &scene.policy,
                 now: now(),
                 in_use: &|| Box::pin(async { Ok(InUse::default()) }),
@@ -286,6 +291,7 @@ proptest! {
                 max_delete: MaxDelete::default(),
                 applies: false,
                 state: &scene.state,
+                memory: &memory,
                 stop: &StopSignal::default(),
                 now: now(),
             };

@@ -13,6 +13,7 @@ use crate::cleanup::gather::Gathering;
 use crate::cleanup::{Abilities, InUse, Snapshot, Untag, plan};
 use crate::oci::{Digest, Tag};
 use crate::state::State;
+use crate::transfer::manifest_memory;
 
 type Asked = BTreeMap<&'static str, usize>;
 
@@ -28,6 +29,7 @@ async fn look(
         in_use: &[],
         emptied: false,
         repository: registry,
+        memory: &manifest_memory(),
         abilities: Abilities { untag: Untag::Unknown, lists_untagged: false },
         known: &state.manifests,
         now,

@@ -120,8 +120,10 @@ impl Pair<'_> {
         // The source lists the tag. Proxies of other registries answer 404 to HEAD for what they
         // have not fetched yet.
         if source.is_none() && self.only.is_none() && matches!(item.reference, Reference::Tag(_)) {
-            let manifest = self.source.manifest(&item.reference).await?;
-            source = manifest.map(Resolved::from);
+            let memory = self.syncer.carrier.memory().begin();
+            let reader = ManifestReader::quiet(&*self.source, &memory);
+            let manifest = reader.read(&item.reference).await?;
+            source = manifest.map(|manifest| Resolved::from(&*manifest));
             if source.is_some() {
                 self.source.look_up_by_reading();
             }

@@ -96,6 +96,7 @@ impl Pair<'_> {
             max_delete: limits,
             applies: self.mode == Mode::Apply,
             state: self.syncer.carrier.state(),
+            memory: self.syncer.carrier.memory(),
             stop: self.stop,
             now: self.now(),
         };
