@@ -1,7 +1,8 @@
 //! Executes the jobs of the queue: each run is a task, which shares nothing with the scheduler.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::task::{Id, JoinSet};
@@ -15,10 +16,13 @@ use crate::fair::Flow;
 use crate::history::RunId;
 use crate::stop::StopSignal;
 
+/// A run that has made no progress for so long is not waited for by those that want to begin.
+const STALLED_AFTER: Duration = Duration::from_secs(10);
+
 pub(super) struct Executor {
     shared: Arc<Shared>,
     tasks: JoinSet<Ended>,
-    jobs: HashMap<Id, Job>,
+    jobs: HashMap<Id, (Job, Flow)>,
     next_flow: u64,
 }
 
@@ -38,14 +42,14 @@ impl Executor {
         };
         let (shared, engine) = (Arc::clone(&self.shared), Arc::clone(engine));
         let run = run::carry_out(shared, engine, job.clone(), unseen_since, flow, stop);
-        self.jobs.insert(self.tasks.spawn(run).id(), job);
+        self.jobs.insert(self.tasks.spawn(run).id(), (job, flow));
     }
 
     /// Waits until a run ends; `None`: there is none. Dropping the future loses nothing.
     pub async fn ended(&mut self) -> Option<(Job, Ended)> {
         let ended = self.tasks.join_next_with_id().await?;
         let (id, ended) = ended.unwrap_or_else(|error| (error.id(), Ended::NOTHING));
-        let job = self.jobs.remove(&id)?;
+        let (job, _) = self.jobs.remove(&id)?;
         self.shared.followers.ended(&job.id);
         if let Some(mut active) = self.shared.board.look().active.remove(&job.id) {
             // It has been counted, unless the run was cut off.
@@ -60,7 +64,15 @@ impl Executor {
     }
 
     pub fn is_running(&self, run: &RunId) -> bool {
-        self.jobs.values().any(|job| job.id == *run)
+        self.jobs.values().any(|(job, _)| job.id == *run)
+    }
+
+    /// The runs in which nothing moves now: their registries ask for a pause, or do not answer.
+    pub fn stalled(&self) -> HashSet<RunId> {
+        let pulses = self.shared.parts.carrier.pulses();
+        let is_stalled = |flow| pulses.still_for(flow).is_some_and(|still| still >= STALLED_AFTER);
+        let stalled = self.jobs.values().filter(|(_, flow)| is_stalled(*flow));
+        stalled.map(|(job, _)| job.id.clone()).collect()
     }
 
     /// Tells a run to stop; `false`: it is not under way, or its outcome is recorded already.

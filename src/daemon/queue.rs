@@ -5,7 +5,7 @@
 //! implementation can take them from elsewhere; docs/architecture.md says what else several daemons
 //! would have to share.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,8 @@ use crate::history::{Cause, RunId};
 const WHOLE_RUNS: usize = 64;
 /// Runs for events under way at once, beside those: a push does not wait for a migration.
 const EVENT_RUNS: usize = 64;
+/// The same with those that have stalled, of either kind: what they hold in memory they keep.
+const WITH_STALLED: usize = 256;
 
 /// A run to be executed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,6 +67,12 @@ pub trait RunQueue: Send {
     /// A job that was taken has ended, or was not executed after all.
     fn done(&mut self, job: &Job);
 
+    /// In these runs nothing moves now, and others need not wait for them.
+    fn set_stalled(&mut self, runs: HashSet<RunId>);
+
+    /// Whether a job waits only until others end or stall.
+    fn is_full(&self) -> bool;
+
     /// The jobs that wait, in the order in which they came, whole rules first.
     fn waiting(&self) -> Box<dyn Iterator<Item = &Job> + '_>;
 
@@ -74,14 +82,41 @@ pub trait RunQueue: Send {
 
 /// The queue of one daemon, in memory: what waits when it ends is due again at the next start.
 ///
-/// Fair by age: a whole rule begins when no other run of it is under way and there is room.
+/// Fair by age: a whole rule begins when no other run of it is under way and there is room. A run that
+/// has stalled takes no room until it moves again, up to a number.
 #[derive(Debug, Default)]
 pub struct Local {
     whole: VecDeque<Job>,
     events: VecDeque<Job>,
     /// The rules with a whole run under way.
-    running: HashSet<Arc<str>>,
-    running_events: usize,
+    running: HashMap<Arc<str>, RunId>,
+    running_events: HashSet<RunId>,
+    stalled: HashSet<RunId>,
+}
+
+impl Local {
+    fn has_room_for_rule(&self) -> bool {
+        self.has_room(self.running.len(), self.running.values(), WHOLE_RUNS)
+    }
+
+    fn has_room_for_events(&self) -> bool {
+        self.has_room(self.running_events.len(), self.running_events.iter(), EVENT_RUNS)
+    }
+
+    fn has_room<'a>(
+        &self,
+        all: usize,
+        mut runs: impl Iterator<Item = &'a RunId>,
+        limit: usize,
+    ) -> bool {
+        let moves = |run: &&RunId| !self.stalled.contains(*run);
+        all < limit || all < WITH_STALLED && runs.by_ref().filter(moves).count() < limit
+    }
+
+    /// The first job of a rule that has no run under way.
+    fn next_rule(&self) -> Option<usize> {
+        self.whole.iter().position(|job| !self.running.contains_key(job.rule()))
+    }
 }
 
 impl RunQueue for Local {
@@ -93,28 +128,36 @@ impl RunQueue for Local {
     }
 
     fn next(&mut self) -> Option<Job> {
-        if self.running.len() < WHOLE_RUNS {
-            let free = self.whole.iter().position(|job| !self.running.contains(job.rule()));
-            if let Some(job) = free.and_then(|index| self.whole.remove(index)) {
-                if let Work::Rule(rule) = &job.work {
-                    self.running.insert(Arc::clone(rule));
-                }
-                return Some(job);
+        if self.has_room_for_rule()
+            && let Some(job) = self.next_rule().and_then(|index| self.whole.remove(index))
+        {
+            if let Work::Rule(rule) = &job.work {
+                self.running.insert(Arc::clone(rule), job.id.clone());
             }
+            return Some(job);
         }
-        if self.running_events >= EVENT_RUNS {
+        if !self.has_room_for_events() {
             return None;
         }
         let job = self.events.pop_front()?;
-        self.running_events += 1;
+        self.running_events.insert(job.id.clone());
         Some(job)
     }
 
     fn done(&mut self, job: &Job) {
         match &job.work {
             Work::Rule(rule) => _ = self.running.remove(rule),
-            Work::Events(_) => self.running_events -= 1,
+            Work::Events(_) => _ = self.running_events.remove(&job.id),
         }
+    }
+
+    fn set_stalled(&mut self, runs: HashSet<RunId>) {
+        self.stalled = runs;
+    }
+
+    fn is_full(&self) -> bool {
+        !self.has_room_for_rule() && self.next_rule().is_some()
+            || !self.has_room_for_events() && !self.events.is_empty()
     }
 
     fn waiting(&self) -> Box<dyn Iterator<Item = &Job> + '_> {
@@ -190,5 +233,51 @@ mod tests {
         let withdrawn = queue.withdraw(&mut |job| job.rule() == "rule-70");
         assert_eq!(withdrawn, [jobs[70].clone()]);
         assert_eq!(queue.waiting().count(), 100 - WHOLE_RUNS - 2);
+    }
+
+    #[test]
+    fn runs_that_have_stalled_take_no_room_until_they_move_again() {
+        let mut queue = Local::default();
+        let jobs: Vec<Job> = (0..400).map(|n| job(&format!("rule-{n}"), n)).collect();
+        jobs.iter().for_each(|job| queue.push(job.clone()));
+        let begin = |queue: &mut Local| std::iter::from_fn(|| queue.next()).count();
+        assert_eq!(begin(&mut queue), WHOLE_RUNS);
+        assert!(queue.is_full());
+        let stalled = |range: std::ops::Range<usize>| -> HashSet<RunId> {
+            jobs[range].iter().map(|job| job.id.clone()).collect()
+        };
+        queue.set_stalled(stalled(0..10));
+        assert!(!queue.is_full());
+        assert_eq!(begin(&mut queue), 10);
+        // They move again: there are more than there is room for.
+        queue.set_stalled(HashSet::new());
+        jobs[..10].iter().for_each(|job| queue.done(job));
+        assert_eq!(begin(&mut queue), 0);
+        queue.done(&jobs[10]);
+        assert_eq!(begin(&mut queue), 1);
+        // There is an end to it.
+        queue.set_stalled(stalled(0..400));
+        assert_eq!(begin(&mut queue), WITH_STALLED - WHOLE_RUNS);
+        assert!(queue.is_full());
+    }
+
+    #[test]
+    fn runs_for_events_that_have_stalled_take_no_room_either() {
+        let mut queue = Local::default();
+        let mut inbox = Inbox::new(Settings::default());
+        let now = Instant::now();
+        for rule in 0..70 {
+            let tag = "v1".parse().ok();
+            let (rule, repository) = (format!("rule-{rule}"), "a/b".parse().unwrap());
+            inbox.push(now, &rule, &repository, tag.as_ref(), Timestamp::UNIX_EPOCH);
+        }
+        for (batch, number) in inbox.take(now + Settings::default().settle).into_iter().zip(0..) {
+            queue.push(Job { work: Work::Events(batch), ..job("r", number) });
+        }
+        let begun: Vec<Job> = std::iter::from_fn(|| queue.next()).collect();
+        assert_eq!((begun.len(), queue.is_full()), (EVENT_RUNS, true));
+        queue.set_stalled(HashSet::from([begun[3].id.clone()]));
+        assert!(queue.next().is_some());
+        assert_eq!(queue.next(), None);
     }
 }

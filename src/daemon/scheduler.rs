@@ -28,6 +28,8 @@ use crate::oci::RegistryHost;
 use crate::run::Rule;
 use crate::state::RuleMark;
 
+/// How often it is looked whether a run has stalled, while others wait for its room.
+const LOOK_FOR_ROOM: Duration = Duration::from_secs(1);
 /// Requests that are obeyed before runs are begun again.
 const COMMANDS_AT_ONCE: usize = 1_000;
 /// How long the runs that were stopped hard may take to notice.
@@ -192,7 +194,9 @@ impl Scheduler {
             Duration::try_from(wake.duration_since(now)).unwrap_or_default()
         });
         let event = self.inbox.next_ready().map(|at| at.saturating_duration_since(Instant::now()));
-        [due, event].into_iter().flatten().fold(self.doze(), Duration::min)
+        // A run that stalls does not say so.
+        let room = self.queue.is_full().then_some(LOOK_FOR_ROOM);
+        [due, event, room].into_iter().flatten().fold(self.doze(), Duration::min)
     }
 
     /// How long nobody needs to look after what is under way.
@@ -338,6 +342,7 @@ impl Scheduler {
 
     /// Begins what the queue lets through.
     fn begin(&mut self) {
+        self.queue.set_stalled(self.executor.stalled());
         while let Some(job) = self.queue.next() {
             match &job.work {
                 Work::Rule(rule) => {

@@ -68,9 +68,14 @@ impl Pulse {
         self.0.beats.load(Ordering::Relaxed)
     }
 
+    /// For how long there has been no progress.
+    fn still_for(&self) -> Duration {
+        self.0.progress.lock().elapsed()
+    }
+
     /// Whether there was no progress for a while.
     pub fn has_stalled(&self) -> bool {
-        self.0.progress.lock().elapsed() >= STALLED_AFTER
+        self.still_for() >= STALLED_AFTER
     }
 }
 
@@ -100,6 +105,11 @@ impl Pulses {
     /// Whether the flow is watched and has made no progress for a while.
     pub fn has_stalled(&self, flow: Flow) -> bool {
         self.lock().get(&flow).is_some_and(Pulse::has_stalled)
+    }
+
+    /// For how long the flow has made no progress; `None`: it is not watched.
+    pub fn still_for(&self, flow: Flow) -> Option<Duration> {
+        self.lock().get(&flow).map(Pulse::still_for)
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<Flow, Pulse>> {

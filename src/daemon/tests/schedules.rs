@@ -7,7 +7,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, ToSpan};
 
 use super::world::{Way, World, pass, rule};
-use crate::history::Cause;
+use crate::history::{Cause, RunOutcome};
 
 const NIGHTLY: &str = "schedule = \"30 2 * * *\"\ntimezone = \"Europe/Berlin\"";
 
@@ -97,6 +97,28 @@ async fn a_thousand_rules_of_one_schedule_starve_nobody() {
     let longest = world.runs.longest_pause();
     assert!(longest < Duration::from_secs(160 + 60 + 10), "{longest:?}");
     assert_eq!(world.runs.most(), 64);
+    world.stop().await;
+}
+
+/// As many rules as may run at once, and more, are stuck: the others run all the same.
+#[tokio::test(start_paused = true)]
+async fn rules_that_are_stuck_take_no_room_from_others() {
+    let rules: String =
+        (0..100).map(|at| rule(&format!("stuck{at}"), "every = \"1h\"")).collect::<String>();
+    let rules = rules + &rule("well", "every = \"1h\"");
+    let mut world = World::started("2026-05-01T00:00:00Z", &rules).await;
+    world.runs.go(Way::Stalls);
+    for at in 0..100 {
+        world.ask(&format!("stuck{at}")).await;
+    }
+    pass(1).await;
+    assert_eq!(world.daemon().active().len(), 64);
+    world.runs.go(Way::Takes(Duration::from_secs(1)));
+    let before = world.runs.by_rule().len();
+    world.ask("well").await;
+    pass(20).await;
+    assert_eq!(world.rule("well").last_run.unwrap().outcome, RunOutcome::Succeeded);
+    assert_eq!((before, world.runs.by_rule().len()), (64, 101));
     world.stop().await;
 }
 

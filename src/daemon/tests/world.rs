@@ -58,6 +58,8 @@ pub enum Way {
     Unreachable,
     /// It goes on until it is cut off.
     Hangs,
+    /// The same, as a run whose registry does not answer: it is watched, and makes no progress.
+    Stalls,
     Panics,
 }
 
@@ -154,7 +156,7 @@ impl Puppet {
                 }
             }
             Way::Unreachable => Played::Unreachable,
-            Way::Hangs => {
+            Way::Hangs | Way::Stalls => {
                 stop.now.cancelled().await;
                 Played::Interrupted
             }
@@ -174,7 +176,10 @@ fn refused_connection() -> Failure {
 
 #[async_trait]
 impl Runner for Puppet {
-    async fn sync(&self, _: &Syncer, spec: RunSpec<'_>) -> RuleReport {
+    async fn sync(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport {
+        let stalls = matches!(*self.runs.way.lock(), Some(Way::Stalls));
+        let pulses = syncer.carrier().pulses();
+        let _watched = stalls.then(|| pulses.watch(spec.flow, spec.progress.pulse()));
         let mut report = RuleReport::new(&spec.rule.name, Mode::Apply);
         match self.play(&spec.rule.name, spec.stop).await {
             Played::ToItsEnd => report.counts.unchanged = 1,
