@@ -33,7 +33,7 @@ const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 const OPENING: u64 = 2 << 20;
 
 /// How much of the database sled keeps in memory, in bytes.
-const CACHE: u64 = 8 << 20;
+const CACHE: u64 = 2 << 20;
 
 /// An open database.
 #[derive(Debug)]

@@ -435,6 +435,15 @@ async fn a_quarantine_lets_go_only_what_has_expired() {
     let text = history.to_string();
     assert!(text.contains("\"deleted\":2") && text.contains("\"rule\":\"apps\""), "{text}");
 
+    // Nobody is offered the quarantine's own copies, which were deleted as well.
+    let list = tranship.succeed(["restore", "--output", "json"]).await.stdout;
+    let list: Value = serde_json::from_str(&list).unwrap();
+    let offered: Vec<&Value> = list["restorable"].as_array().unwrap().iter().collect();
+    let places: Vec<&str> =
+        offered.iter().map(|intent| intent["repository"].as_str().unwrap()).collect();
+    assert_eq!(places.len(), 2, "{list:#}");
+    assert!(places.iter().all(|place| !place.contains("quarantine")), "{list:#}");
+
     // `gone` has no tags left, so nothing leads to its quarantine but what the state knows.
     let kept = registry.endpoint().tags("quarantine/gone").await;
     assert_eq!(kept.len(), 1, "{kept:?}");

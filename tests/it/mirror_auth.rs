@@ -209,6 +209,40 @@ async fn tokens_are_fetched_with_a_password() {
     assert!(words.contains("refused the credentials"), "{words}");
 }
 
+/// The blob could be mounted, but the token server gives no token for two repositories at once.
+#[tokio::test]
+async fn a_mount_whose_token_is_refused_is_an_upload() {
+    for status in [400, 401, 403] {
+        let tokens = TokenServer::start();
+        tokens.user(USER, SECRET).policy(|policy| policy.several = Some(status));
+        let target = DockerRegistry::new().tokens(&tokens).run().await;
+        let source = LayoutRegistry::start().await;
+        let image = Image::single(Family::Oci, "app", &[1_000, 200_000]);
+        let mut mirror = Mirror::new().http(&source).registry(
+            &target,
+            &format!(
+                "insecure = \"http\"\nusername = \"{USER}\"\npassword = {{ file = \"password\" }}"
+            ),
+        );
+        mirror.tranship.write("password", SECRET);
+        for name in ["one", "two"] {
+            image.push(&source, name, "v1").await;
+            let lines = format!(
+                "source = \"{}/{name}\"\ntarget = \"{}/{name}\"",
+                source.host(),
+                target.host()
+            );
+            mirror = mirror.rule(name, &lines);
+        }
+        for name in ["one", "two"] {
+            let finished = mirror.run(&["--rule", name]).await;
+            assert_eq!(finished.code, Some(0), "{status}: {finished:?}");
+            assert_same(&source, &target, name, "v1").await;
+        }
+        assert!(tokens.requests().iter().any(|it| it.scopes.len() > 1), "{status}: never asked");
+    }
+}
+
 #[tokio::test]
 async fn tokens_are_given_to_nobodies_who_only_read() {
     let tokens = TokenServer::start();

@@ -66,6 +66,24 @@ async fn a_certificate_that_signs_itself_is_trusted_where_it_is_listed() {
     assert!(words.contains("certificate") && words.contains(target.host()), "{words}");
 }
 
+/// A proxy that ends TLS and does not say so to the registry behind it.
+#[tokio::test]
+async fn an_upload_that_is_sent_to_http_is_refused_with_the_reason() {
+    let plain = LayoutRegistry::start().await;
+    let elsewhere = format!("http://{}", plain.host());
+    let target = DockerRegistry::new().tls().calls_itself(&elsewhere).run().await;
+    let source = LayoutRegistry::start().await;
+    image().push(&source, "app", "v1").await;
+    let mark = plain.mark();
+    let mirror = Mirror::new()
+        .http(&source)
+        .registry(&target, &format!("ca_file = \"{}\"", target.ca_file().display()))
+        .rule("r", &rule(&source, &target));
+    let words = mirror.fail().await.words();
+    assert!(words.contains("X-Forwarded-Proto: https"), "{words}");
+    assert!(plain.requests_since(mark).is_empty());
+}
+
 #[tokio::test]
 async fn certificates_can_be_left_unchecked() {
     let source = DockerRegistry::new().tls().run().await;

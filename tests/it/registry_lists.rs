@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use tranship::fair::Flow;
 use tranship::oci::{Digest, media_type};
 
+use crate::mirror_setup::Mirror;
 use crate::registry_suspicion::{open, repository};
 use crate::support::scripted::Quirks;
-use crate::support::{Fault, Kind, Scripted};
+use crate::support::{Family, Fault, Image, Kind, Place, Scripted};
 
 #[tokio::test]
 async fn empty_pages_in_the_middle_do_not_end_a_list() {
@@ -29,6 +30,28 @@ async fn empty_pages_in_the_middle_do_not_end_a_list() {
             }
         }
     }
+}
+
+/// They are told once, with an example, and the others are copied.
+#[tokio::test]
+async fn names_that_are_no_tags_are_left_out_and_told() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    Image::single(Family::Oci, "app", &[300]).load(&source, "acme/app", "v1");
+    let long = "x".repeat(129);
+    let list = format!(r#"{{"tags":["a b","v1","-x","{long}"]}}"#);
+    source.on("GET", Kind::Tags).fail(Fault::status(200).body(list));
+    let (from, to) = (source.host(), target.host());
+    let rule = format!("source = \"{from}/acme/app\"\ntarget = \"{to}/acme/app\"");
+    let mirror = Mirror::new().http(&source).http(&target).rule("r", &rule);
+    let finished = mirror.run(&[]).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let told = "names that are not valid";
+    assert_eq!(finished.stderr.matches(told).count(), 1, "{finished:?}");
+    assert!(
+        finished.stderr.contains("invalid=3") && finished.stderr.contains("a b"),
+        "{finished:?}"
+    );
+    assert_eq!(target.endpoint().tags("acme/app").await, ["v1"]);
 }
 
 /// Some allow only smaller pages, and choose the size themselves where none is asked for.

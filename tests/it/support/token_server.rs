@@ -51,6 +51,8 @@ pub struct Policy {
     pub oauth2: bool,
     /// Answers every request with this status.
     pub failure: Option<u16>,
+    /// Answers requests for several repositories with this status: mounts need such a token.
+    pub several: Option<u16>,
     /// Users who may only pull.
     pub readers: HashSet<String>,
 }
@@ -107,6 +109,7 @@ impl TokenServer {
                     requests_per_token: None,
                     oauth2: true,
                     failure: None,
+                    several: None,
                     readers: HashSet::new(),
                 },
                 users: HashMap::new(),
@@ -247,6 +250,9 @@ impl Issuer {
         let policy = self.state().policy.clone();
         let response = match &user {
             _ if policy.failure.is_some() => Response::new(policy.failure.unwrap_or(500)),
+            _ if scopes.len() > 1 && policy.several.is_some() => {
+                Response::new(policy.several.unwrap_or(500))
+            }
             _ if head.method == "POST" && !policy.oauth2 => Response::new(405),
             Err(()) => Response::json(
                 401,
