@@ -316,6 +316,66 @@ async fn what_went_with_a_tag_is_put_back() {
     }
 }
 
+/// Until the registry has been tried out, much can happen to the tag.
+#[tokio::test]
+async fn a_push_during_the_trial_is_kept() {
+    for overwrite in [false, true] {
+        let registry = Scripted::start();
+        registry.quirks(|quirks| quirks.untag_takes_manifest = overwrite);
+        for tag in ["pr-1", "1.0.0"] {
+            image("shared").load(&registry, "app", tag);
+        }
+        let lines = if overwrite { format!("{PR}\nuntag = \"overwrite\"") } else { PR.to_owned() };
+        let tranship = home(&registry, "app", &lines);
+        let trial = registry.on("DELETE", Kind::Manifest).once().fail(Fault::Hang);
+        let run = apply(&tranship);
+        let push = async {
+            eventually("the trial", Duration::from_secs(30), || async {
+                (trial.count() == 1).then_some(())
+            })
+            .await;
+            image("pushed").load(&registry, "app", "pr-1");
+            registry.release();
+        };
+        let (finished, ()) = tokio::join!(run, push);
+        let report = repository(&finished);
+        assert_eq!(registry.tag("app", "pr-1"), Some(image("pushed").digest), "{report:#}");
+        assert_eq!(registry.tag("app", "1.0.0"), Some(image("shared").digest), "{report:#}");
+        assert_eq!(outcomes(&report), names(&[("pr-1", "skipped")]), "{report:#}");
+    }
+}
+
+/// The process is killed before it has put back what a registry took along with a tag.
+#[tokio::test]
+async fn what_was_not_put_back_is_put_back_by_the_next_run() {
+    let registry = Scripted::start();
+    for (name, tag) in
+        [("one", "pr-1"), ("one", "1.0.0"), ("two", "pr-2"), ("two", "2.0.0"), ("two", "2.0")]
+    {
+        image(name).load(&registry, "app", tag);
+    }
+    // `pr-1` goes by itself; the registry is replaced before `pr-2` goes.
+    let tranship = home(&registry, "app", &PR.replace("pr-*", "pr-1"));
+    applied(&tranship, 0).await;
+    registry.quirks(|quirks| quirks.untag_takes_manifest = true);
+    write_rule(&tranship, &registry, "app", PR);
+    let put = registry.on("PUT", Kind::Manifest).fail(Fault::Hang);
+    let running = tranship.start(["cleanup", "--apply"]);
+    eventually("the first put", Duration::from_secs(30), || async {
+        (put.count() > 0).then_some(())
+    })
+    .await;
+    running.kill().await;
+    registry.clear_rules();
+    registry.release();
+    assert_eq!((registry.tag("app", "2.0.0"), registry.tag("app", "2.0")), (None, None));
+    let finished = apply(&tranship).await;
+    for tag in ["2.0.0", "2.0"] {
+        assert_eq!(registry.tag("app", tag), Some(image("two").digest), "{tag} {finished:?}");
+    }
+    assert_eq!(registry.tag("app", "1.0.0"), Some(image("one").digest));
+}
+
 #[tokio::test]
 async fn tags_go_first_where_the_registry_wants_that() {
     let registry = Scripted::start();
