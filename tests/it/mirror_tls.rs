@@ -7,7 +7,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::mirror_setup::{Mirror, Report};
 use crate::support::process::Running;
-use crate::support::{DockerRegistry, Family, Image, LayoutRegistry, Place, assert_same};
+use crate::support::{
+    DockerRegistry, Family, Image, LayoutRegistry, Place, TokenServer, assert_same,
+};
 
 fn image() -> Image {
     Image::single(Family::Oci, "app", &[1_000, 200_000])
@@ -64,6 +66,36 @@ async fn a_certificate_that_signs_itself_is_trusted_where_it_is_listed() {
     std::fs::remove_dir_all(mirror.state()).unwrap();
     let words = mirror.fail().await.words();
     assert!(words.contains("certificate") && words.contains(target.host()), "{words}");
+}
+
+/// Who may be spoken to without a look at its certificate is the registry, not its token server: that
+/// one would get the password.
+#[tokio::test]
+async fn a_token_server_has_tls_settings_of_its_own() {
+    let server = DockerRegistry::new().tls().run().await;
+    // Another name is another host, at the same address too.
+    let other = server.host().replace("127.0.0.1", "localhost");
+    let realm = format!("https://{other}/v2/token");
+    let source =
+        DockerRegistry::new().tls().tokens(&TokenServer::start()).realm(&realm).run().await;
+    let target = LayoutRegistry::start().await;
+    let unchecked = "insecure = \"no-verify\"";
+    let login = "username = \"bot\"\npassword = { file = \"password\" }";
+    let mirror = Mirror::new();
+    mirror.tranship.write("password", "s3cret");
+    let mirror = mirror
+        .registry(&source, &format!("{unchecked}\n{login}\nauth_realms = [\"https://{other}\"]"))
+        .http(&target)
+        .rule("r", &rule(&source, &target));
+    let mark = server.mark().await;
+    let words = mirror.fail().await.words();
+    assert!(words.contains("certificate") && words.contains(&other), "{words}");
+    assert!(server.requests_since(mark).await.is_empty());
+    // Where it is configured so, it is asked.
+    let mirror = mirror.settings(&other, unchecked);
+    let mark = server.mark().await;
+    mirror.fail().await;
+    assert!(!server.requests_since(mark).await.is_empty());
 }
 
 /// A proxy that ends TLS and does not say so to the registry behind it.

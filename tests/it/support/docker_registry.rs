@@ -39,6 +39,7 @@ pub struct Builder {
     storage_limit: Option<String>,
     foreign_layers: bool,
     calls_itself: Option<String>,
+    realm: Option<String>,
     notifications: Option<Notifications>,
 }
 
@@ -106,6 +107,12 @@ impl Builder {
     /// Bearer authentication with the tokens of this server.
     pub fn tokens(mut self, server: &TokenServer) -> Self {
         self.tokens = Some(server.clone());
+        self
+    }
+
+    /// Sends clients to this URL for their tokens, instead of to the server of `tokens`.
+    pub fn realm(mut self, url: &str) -> Self {
+        self.realm = Some(url.to_owned());
         self
     }
 
@@ -241,7 +248,7 @@ impl Builder {
             config += &format!(
                 "auth:\n  token:\n    realm: {}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    \
                  rootcertbundle: {}\n",
-                server.realm(),
+                self.realm.clone().unwrap_or_else(|| server.realm()),
                 at("token.pem")
             );
         }
