@@ -98,6 +98,39 @@ async fn a_token_server_has_tls_settings_of_its_own() {
     assert!(!server.requests_since(mark).await.is_empty());
 }
 
+/// The client certificate of a registry is not shown to a token server on another host, although that
+/// one would accept it.
+#[tokio::test]
+async fn a_token_server_is_not_shown_the_certificate_for_its_registry() {
+    let server = DockerRegistry::new().client_certificates().run().await;
+    let other = server.host().replace("127.0.0.1", "localhost");
+    let realm = format!("https://{other}/v2/token");
+    let source =
+        DockerRegistry::new().tls().tokens(&TokenServer::start()).realm(&realm).run().await;
+    let target = LayoutRegistry::start().await;
+    let trusted = |place: &DockerRegistry| format!("ca_file = \"{}\"", place.ca_file().display());
+    let certificate = format!(
+        "client_cert = \"{}\"\nclient_key = \"{}\"",
+        server.client_cert_file().display(),
+        server.client_key_file().display()
+    );
+    let own = format!("{}\n{certificate}\nauth_realms = [\"https://{other}\"]", trusted(&source));
+    let mirror = Mirror::new()
+        .registry(&source, &own)
+        .settings(&other, &trusted(&server))
+        .http(&target)
+        .rule("r", &rule(&source, &target));
+    let mark = server.mark().await;
+    let words = mirror.fail().await.words();
+    assert!(words.contains(&other), "{words}");
+    assert!(server.requests_since(mark).await.is_empty());
+    // Where it is configured for that host, it is.
+    let mirror = mirror.settings(&other, &format!("{}\n{certificate}", trusted(&server)));
+    let mark = server.mark().await;
+    mirror.fail().await;
+    assert!(!server.requests_since(mark).await.is_empty());
+}
+
 /// A proxy that ends TLS and does not say so to the registry behind it.
 #[tokio::test]
 async fn an_upload_that_is_sent_to_http_is_refused_with_the_reason() {

@@ -52,6 +52,10 @@ async fn names_that_are_no_tags_are_left_out_and_told() {
         "{finished:?}"
     );
     assert_eq!(target.endpoint().tags("acme/app").await, ["v1"]);
+
+    let listed = mirror.tranship.succeed(["list-tags", &format!("{from}/acme/app")]).await;
+    assert_eq!(listed.stdout, "v1\n");
+    assert_eq!(listed.stderr.matches(told).count(), 1, "{listed:?}");
 }
 
 /// Some allow only smaller pages, and choose the size themselves where none is asked for.
