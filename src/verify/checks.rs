@@ -92,7 +92,17 @@ impl TargetChecks {
         if problem.is_some() || !self.read {
             return problem;
         }
-        // Repositories of one store share their blobs: reading one of them is enough.
+        self.bytes(target, blob, alive).await
+    }
+
+    /// What is wrong with the bytes of a blob. Repositories of one store share their blobs: reading
+    /// one of them is enough.
+    async fn bytes(
+        &self,
+        target: &dyn Repository,
+        blob: &Descriptor,
+        alive: &(dyn Fn() + Sync),
+    ) -> Option<Problem> {
         let check = self.check_bytes(target, blob, alive);
         self.bytes.finding(target.store(), &blob.digest, check).await
     }
@@ -113,7 +123,7 @@ impl TargetChecks {
             )),
             // The descriptor may be wrong, and the same at the source: the digest tells.
             Ok(Some(size))
-                if size != blob.size && self.check_bytes(target, blob, alive).await.is_some() =>
+                if size != blob.size && self.bytes(target, blob, alive).await.is_some() =>
             {
                 let message = format!("the blob has {size} bytes instead of {}", blob.size);
                 Some(Problem::new(ProblemKind::BlobSize, subject(target, blob), message))

@@ -233,6 +233,12 @@ async fn blobs_with_wrong_sizes_in_their_descriptors_are_copied() {
         tranship.succeed(["verify", &from, goal].into_iter().chain(reach)).await;
         tranship.succeed(["verify", "--read", &from, goal].into_iter().chain(reach)).await;
     }
+    // Each blob is read once, however often its bytes are asked about.
+    let mark = target.mark().await;
+    let (from, to) = (source.reference("acme/app", "v1"), target.reference("mirror/app", "v1"));
+    tranship.succeed(["verify", "--read", &from, &to, "--insecure", "http"]).await;
+    let traffic = target.requests_since(mark).await;
+    assert_eq!(traffic.count("GET", Kind::Blob), image.blobs.len(), "{traffic}");
     // They are what they were, as the image with the right sizes shows.
     tranship
         .succeed([
