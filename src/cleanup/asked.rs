@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::repositories::canonical;
 use crate::oci::{Address, ImageAddress};
 use crate::repository::Reference;
 
@@ -18,8 +19,7 @@ impl Asked {
     /// Why that cannot be explained: fits after the name of the option that names the image.
     pub fn of(image: ImageAddress) -> Result<Self, &'static str> {
         let address = match image.repository {
-            address @ Address::Registry(..) => address,
-            Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
+            place @ (Address::Registry(..) | Address::Layout(_)) => canonical(place),
             _ => return Err("does not support archives"),
         };
         let reference = match (image.tag, image.digest) {

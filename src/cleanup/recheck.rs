@@ -2,7 +2,6 @@
 //! plans are compared. The comparison is pure.
 
 use std::borrow::Cow;
-
 use std::time::Instant;
 
 use async_trait::async_trait;

@@ -119,6 +119,14 @@ async fn add_layouts<'a>(
     Ok(())
 }
 
+/// The same place with the canonical path of a layout that exists, as rules and the audit name it.
+pub(super) fn canonical(place: Address) -> Address {
+    match place {
+        Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
+        other => other,
+    }
+}
+
 /// The same with the canonical paths of all folders that exist, so that an exclusion holds by
 /// whatever path a layout is reached.
 pub async fn resolved(repositories: &Repositories) -> Repositories {

@@ -40,10 +40,8 @@ impl Wanted {
     /// Why there is nothing to restore there.
     pub fn add(&mut self, image: ImageAddress) -> std::result::Result<(), &'static str> {
         let repository = match image.repository {
-            // Rules have canonical paths, and so does the audit.
-            Address::Layout(path) => Address::Layout(path.canonicalize().unwrap_or(path)),
             Address::Archive(_) => return Err("nothing is ever deleted from an archive"),
-            other => other,
+            other => repositories::canonical(other),
         };
         let reference = image.digest.map(Reference::Digest).or(image.tag.map(Reference::Tag));
         self.images.push((repository.to_string(), reference));

@@ -288,9 +288,9 @@ async fn no_image_is_tried_on() {
     assert_eq!(registry.requests_since(mark).writes(), 0);
 }
 
-/// One that has learnt to do worse since it was tried: what went along is put back.
-#[tokio::test]
-async fn what_went_with_a_tag_is_put_back() {
+/// A registry that has learnt to do worse since it was tried: it takes the manifest along, and the
+/// state does not know.
+async fn learnt_worse() -> (Scripted, Tranship) {
     let registry = Scripted::start();
     for (name, tag) in
         [("one", "pr-1"), ("one", "1.0.0"), ("two", "pr-2"), ("two", "2.0.0"), ("two", "2.0")]
@@ -303,6 +303,13 @@ async fn what_went_with_a_tag_is_put_back() {
     assert_eq!(registry.tag("app", "1.0.0"), Some(image("one").digest));
     registry.quirks(|quirks| quirks.untag_takes_manifest = true);
     write_rule(&tranship, &registry, "app", PR);
+    (registry, tranship)
+}
+
+/// What went along with a tag is put back.
+#[tokio::test]
+async fn what_went_with_a_tag_is_put_back() {
+    let (registry, tranship) = learnt_worse().await;
     for lost in [false, true] {
         if lost {
             registry.on("DELETE", Kind::Manifest).once().fail(Fault::CutAfterwards);
@@ -348,17 +355,7 @@ async fn a_push_during_the_trial_is_kept() {
 /// The process is killed before it has put back what a registry took along with a tag.
 #[tokio::test]
 async fn what_was_not_put_back_is_put_back_by_the_next_run() {
-    let registry = Scripted::start();
-    for (name, tag) in
-        [("one", "pr-1"), ("one", "1.0.0"), ("two", "pr-2"), ("two", "2.0.0"), ("two", "2.0")]
-    {
-        image(name).load(&registry, "app", tag);
-    }
-    // `pr-1` goes by itself; the registry is replaced before `pr-2` goes.
-    let tranship = home(&registry, "app", &PR.replace("pr-*", "pr-1"));
-    applied(&tranship, 0).await;
-    registry.quirks(|quirks| quirks.untag_takes_manifest = true);
-    write_rule(&tranship, &registry, "app", PR);
+    let (registry, tranship) = learnt_worse().await;
     let put = registry.on("PUT", Kind::Manifest).fail(Fault::Hang);
     let running = tranship.start(["cleanup", "--apply"]);
     eventually("the first put", Duration::from_secs(30), || async {

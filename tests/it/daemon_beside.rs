@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
+use crate::daemon_cleanup::pull_requests;
 use crate::daemon_setup::{Home, LIMIT, Serving, TOKEN};
+use crate::support::Place;
 use crate::support::process::{Finished, Running};
 
 /// A home with its daemon, and `cli.toml`: the configuration with the port that was taken.
@@ -42,6 +44,12 @@ impl Beside {
         self.daemon.into_process().terminate(LIMIT).await;
         self.home
     }
+}
+
+/// The lines of a cleanup rule that runs only when it is asked to, and by itself only plans.
+pub fn on_request(place: &impl Place, repository: &str, more: &str) -> String {
+    pull_requests(place, repository, more)
+        .replace("schedule = \"0 0 1 1 *\"\nrun_at_start = true\n", "")
 }
 
 /// A configuration by which this daemon is found.

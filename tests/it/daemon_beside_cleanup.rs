@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon_beside::{Beside, command, listening};
-use crate::daemon_cleanup::{image, pull_requests};
+use crate::daemon_beside::{Beside, command, listening, on_request};
+use crate::daemon_cleanup::image;
 use crate::daemon_setup::{Home, LIMIT};
 use crate::support::endpoint::client_builder;
 use crate::support::process::Finished;
@@ -21,12 +21,6 @@ fn registry() -> Scripted {
     }
     Image::platforms(Family::Oci, "index", &["amd64", "arm64"]).load(&registry, "app", "pr-3");
     registry
-}
-
-/// The rule runs only when it is asked to, and by itself it only plans.
-fn on_request(registry: &Scripted, repository: &str, more: &str) -> String {
-    pull_requests(registry, repository, more)
-        .replace("schedule = \"0 0 1 1 *\"\nrun_at_start = true\n", "")
 }
 
 async fn beside(registry: &Scripted, more: &str) -> Beside {

@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::daemon_beside::{Beside, command};
-use crate::daemon_cleanup::{image, pull_requests};
+use crate::daemon_beside::{Beside, command, on_request};
+use crate::daemon_cleanup::image;
 use crate::daemon_setup::{Home, LIMIT, copying};
 use crate::support::process::Finished;
 use crate::support::scripted::Fault;
@@ -14,11 +14,19 @@ use crate::support::{DockerRegistry, Kind, Place, Scripted, eventually};
 const KEPT: &str =
     "max_delete = { count = 9, percent = 100 }\nquarantine = { to = \"oci:kept\", ttl = \"30d\" }";
 
-/// A home with a rule that runs only when it is asked to.
 fn home(place: &impl Place) -> Home {
-    let rule = pull_requests(place, "app", KEPT)
-        .replace("schedule = \"0 0 1 1 *\"\nrun_at_start = true\n", "");
-    Home::new().registry(place, "").cleanup("old", &rule)
+    Home::new().registry(place, "").cleanup("old", &on_request(place, "app", KEPT))
+}
+
+/// A registry with images of these tags, and a daemon that has deleted those of pull requests.
+async fn cleaned(tags: &[&str]) -> (Scripted, Beside) {
+    let registry = Scripted::start();
+    for tag in tags {
+        image(tag).load(&registry, "app", tag);
+    }
+    let beside = Beside::start(home(&registry)).await;
+    clean(&beside).await;
+    (registry, beside)
 }
 
 async fn clean(beside: &Beside) -> Finished {
@@ -100,12 +108,7 @@ async fn what_is_left_alone_is_told_alike() {
 /// The image under way is finished, and no other is begun.
 #[tokio::test]
 async fn a_command_that_goes_away_stops_between_two_images() {
-    let registry = Scripted::start();
-    for tag in ["pr-1", "pr-2", "pr-3", "1.0.0"] {
-        image(tag).load(&registry, "app", tag);
-    }
-    let beside = Beside::start(home(&registry)).await;
-    clean(&beside).await;
+    let (registry, beside) = cleaned(&["pr-1", "pr-2", "pr-3", "1.0.0"]).await;
     let put = registry.on("PUT", Kind::Manifest).fail(Fault::Hang);
     let name = format!("{}/app", registry.host());
     let running = beside.start_command(&["restore", &name]);
@@ -131,12 +134,7 @@ async fn a_command_that_goes_away_stops_between_two_images() {
 /// A run that writes to the same repository comes first.
 #[tokio::test]
 async fn a_restoration_waits_for_runs_in_its_repository() {
-    let registry = Scripted::start();
-    for tag in ["pr-1", "1.0.0"] {
-        image(tag).load(&registry, "app", tag);
-    }
-    let beside = Beside::start(home(&registry)).await;
-    clean(&beside).await;
+    let (registry, beside) = cleaned(&["pr-1", "1.0.0"]).await;
     image("pr-2").load(&registry, "app", "pr-2");
     let delete = registry.on("DELETE", Kind::Manifest).fail(Fault::Hang);
     let cleanup = beside.start_command(&["cleanup", "--apply"]);
@@ -159,12 +157,7 @@ async fn a_restoration_waits_for_runs_in_its_repository() {
 /// Nothing is changed through an API that only reads; to list needs no API at all.
 #[tokio::test]
 async fn without_a_token_nothing_is_restored() {
-    let registry = Scripted::start();
-    for tag in ["pr-1", "1.0.0"] {
-        image(tag).load(&registry, "app", tag);
-    }
-    let beside = Beside::start(home(&registry)).await;
-    clean(&beside).await;
+    let (registry, beside) = cleaned(&["pr-1", "1.0.0"]).await;
     let home = beside.without().await.without_token();
     let beside = Beside::start(home).await;
     let name = format!("{}/app:pr-1", registry.host());

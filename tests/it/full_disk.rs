@@ -24,6 +24,10 @@ impl Tight {
     /// `None` where nothing can be mounted.
     async fn start(storage: &str) -> Option<Self> {
         let target = DockerRegistry::new().storage_limit(storage).run_if_possible().await?;
+        Some(Self::mirroring_to(target))
+    }
+
+    fn mirroring_to(target: DockerRegistry) -> Self {
         let source = Scripted::start();
         let images = [("a", 3_000), ("b", 5_000), ("c", 9_000)];
         let images = images.map(|(tag, size)| (tag, Image::single(Family::Oci, tag, &[size])));
@@ -32,7 +36,7 @@ impl Tight {
         }
         let tight = Self { source, target, images: images.into(), tranship: Tranship::new() };
         tight.configure("referrers = false");
-        Some(tight)
+        tight
     }
 
     fn configure(&self, lines: &str) {
@@ -80,6 +84,17 @@ impl Tight {
         let _ = std::fs::remove_dir_all(self.target.storage().join(uploads));
     }
 
+    /// There is room again: everything arrives, once what was damaged has been mended.
+    async fn assert_all_arrive(&mut self) {
+        let (damaged, second) = self.sync().await;
+        for tag in damaged {
+            assert!(second.stderr.contains(DAMAGED), "{second:?}");
+            self.mend(tag).await;
+        }
+        let (rest, last) = self.sync().await;
+        assert!(rest.is_empty(), "{second:?}\n{last:?}");
+    }
+
     /// Does with a damaged image what its error says.
     async fn mend(&mut self, tag: &str) {
         let image = &self.images.iter().find(|(name, _)| name == &tag).unwrap().1;
@@ -99,13 +114,8 @@ async fn whatever_a_full_disk_damaged_is_reported_and_arrives_afterwards() {
         assert!(left > 60 || !reported.is_empty(), "{first:?}");
         std::fs::remove_file(&fill).unwrap();
         tight.purge_uploads();
-        let (damaged, second) = tight.sync().await;
-        for tag in damaged {
-            assert!(second.stderr.contains(DAMAGED), "{left}: {second:?}");
-            tight.mend(tag).await;
-        }
-        let (rest, last) = tight.sync().await;
-        assert!(rest.is_empty(), "{left}: {first:?}\n{second:?}\n{last:?}");
+        eprintln!("{left} KiB were left: {first:?}");
+        tight.assert_all_arrive().await;
     }
 }
 
@@ -127,28 +137,13 @@ async fn what_fits_arrives() {
     tight.purge_uploads();
     tight.configure("referrers = false\ntags = { exclude = [\"huge\"] }");
     tight.images.pop();
-    let (damaged, second) = tight.sync().await;
-    for tag in damaged {
-        assert!(second.stderr.contains(DAMAGED), "{second:?}");
-        tight.mend(tag).await;
-    }
-    let (rest, last) = tight.sync().await;
-    assert!(rest.is_empty(), "{last:?}");
+    tight.assert_all_arrive().await;
 }
 
 /// The two files that a full disk empties, emptied by hand.
 #[tokio::test]
 async fn empty_files_in_the_storage_are_mended_or_reported() {
-    let target = DockerRegistry::start().await;
-    let source = Scripted::start();
-    let images = [("a", 3_000), ("b", 5_000)];
-    let images = images.map(|(tag, size)| (tag, Image::single(Family::Oci, tag, &[size])));
-    for (tag, image) in &images {
-        image.load(&source, "acme/app", tag);
-    }
-    let tranship = Tranship::new();
-    let mut tight = Tight { source, target, images: images.into(), tranship };
-    tight.configure("referrers = false");
+    let mut tight = Tight::mirroring_to(DockerRegistry::start().await);
     assert!(tight.sync().await.0.is_empty());
     let tags = "docker/registry/v2/repositories/mirror/app/_manifests/tags";
     let tags = tight.target.storage().join(tags);
@@ -162,6 +157,7 @@ async fn empty_files_in_the_storage_are_mended_or_reported() {
     let finished = tight.tranship.run(["sync"]).await;
     assert_eq!(finished.code, Some(1), "{finished:?}");
     tight.assert_whole("a").await;
+    tight.assert_whole("c").await;
     assert!(finished.stderr.contains("acme/app:b -> "), "{finished:?}");
     assert!(finished.stderr.contains(DAMAGED), "{finished:?}");
 }

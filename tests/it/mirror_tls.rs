@@ -68,16 +68,22 @@ async fn a_certificate_that_signs_itself_is_trusted_where_it_is_listed() {
     assert!(words.contains("certificate") && words.contains(target.host()), "{words}");
 }
 
+/// A registry that sends clients for their tokens to another host, and the name of that host: another
+/// name is another host, at the same address too.
+async fn guarded_by(server: &DockerRegistry) -> (DockerRegistry, String) {
+    let other = server.host().replace("127.0.0.1", "localhost");
+    let realm = format!("https://{other}/v2/token");
+    let source =
+        DockerRegistry::new().tls().tokens(&TokenServer::start()).realm(&realm).run().await;
+    (source, other)
+}
+
 /// Who may be spoken to without a look at its certificate is the registry, not its token server: that
 /// one would get the password.
 #[tokio::test]
 async fn a_token_server_has_tls_settings_of_its_own() {
     let server = DockerRegistry::new().tls().run().await;
-    // Another name is another host, at the same address too.
-    let other = server.host().replace("127.0.0.1", "localhost");
-    let realm = format!("https://{other}/v2/token");
-    let source =
-        DockerRegistry::new().tls().tokens(&TokenServer::start()).realm(&realm).run().await;
+    let (source, other) = guarded_by(&server).await;
     let target = LayoutRegistry::start().await;
     let unchecked = "insecure = \"no-verify\"";
     let login = "username = \"bot\"\npassword = { file = \"password\" }";
@@ -103,10 +109,7 @@ async fn a_token_server_has_tls_settings_of_its_own() {
 #[tokio::test]
 async fn a_token_server_is_not_shown_the_certificate_for_its_registry() {
     let server = DockerRegistry::new().client_certificates().run().await;
-    let other = server.host().replace("127.0.0.1", "localhost");
-    let realm = format!("https://{other}/v2/token");
-    let source =
-        DockerRegistry::new().tls().tokens(&TokenServer::start()).realm(&realm).run().await;
+    let (source, other) = guarded_by(&server).await;
     let target = LayoutRegistry::start().await;
     let trusted = |place: &DockerRegistry| format!("ca_file = \"{}\"", place.ca_file().display());
     let certificate = format!(

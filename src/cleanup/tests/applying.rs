@@ -29,8 +29,7 @@ use crate::repository::{Reference, Repository};
 use crate::state::jsonl::NewestFirst;
 use crate::state::{ManifestFacts, State};
 use crate::stop::StopSignal;
-use crate::transfer::Carrier;
-use crate::transfer::manifest_memory;
+use crate::transfer::{Carrier, manifest_memory};
 
 /// A registry with a generated repository, the state that has seen it grow, and the audit.
 struct Scene {

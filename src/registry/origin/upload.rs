@@ -11,7 +11,6 @@ use crate::registry::answer::Answer;
 use crate::registry::body;
 use crate::registry::call::{Call, MAX_ERROR_BODY};
 use crate::registry::failure;
-use crate::registry::limiter::Permit;
 use crate::repository::{BlobBody, Cause, Result, Traffic};
 
 impl Origin {
@@ -76,27 +75,24 @@ impl Origin {
                 return Err(call.error(cause));
             }
         };
-        let uploads = &self.settings.limits.uploads;
-        // It counts also without a permit.
-        let overloaded = |permit: Option<Permit<'_>>| match permit {
-            Some(permit) => permit.overloaded(),
-            None => uploads.overloaded(),
-        };
+        let limits = &self.settings.limits;
         match answer.status {
+            // An overload counts also without a permit.
             StatusCode::TOO_MANY_REQUESTS => {
-                overloaded(permit);
-                self.settings.limits.requests.refused(sent);
+                limits.uploads.overloaded();
+                limits.requests.refused(sent);
             }
             StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
-            | StatusCode::GATEWAY_TIMEOUT => overloaded(permit),
+            | StatusCode::GATEWAY_TIMEOUT => limits.uploads.overloaded(),
             _ => {
-                if let Some(permit) = permit {
+                if let Some(permit) = permit.take() {
                     permit.good(call.latency_class());
                 }
-                self.settings.limits.requests.taken(sent);
+                limits.requests.taken(sent);
             }
         }
+        drop(permit);
         self.note_answered(call, answer.status, sent);
         self.metrics.window(WindowKind::Uploads, self.settings.limits.uploads.window());
         if retry::is_transient(answer.status) {
