@@ -68,6 +68,27 @@ fn every_alert_is_tested_both_ways_and_says_what_to_do() {
     assert_eq!(tested.len(), names.len(), "a test for each alert and no other");
 }
 
+/// The runbook has a section for each alert, and the alert links to it.
+#[test]
+fn every_alert_links_to_its_section_of_the_runbook() {
+    let alerts = read("prometheus/alerts.yml");
+    let runbook = file("../docs/runbook.md");
+    let runbook = std::fs::read_to_string(runbook).unwrap();
+    let headings: BTreeSet<String> = runbook
+        .lines()
+        .filter_map(|line| line.strip_prefix("### "))
+        .filter(|heading| heading.starts_with("Tranship"))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(headings, alert_names(&alerts));
+    for alert in alerts.split("- alert: ").skip(1) {
+        let name = alert.lines().next().unwrap();
+        let anchor = name.to_lowercase();
+        let url = format!("runbook_url: https://docs.example.com/tranship/runbook.md#{anchor}\n");
+        assert!(alert.contains(&url), "{alert}");
+    }
+}
+
 #[test]
 fn alerts_and_dashboard_ask_for_metrics_that_exist() {
     let known = metrics_docs::families();
@@ -115,6 +136,8 @@ fn the_dashboard_is_one_that_grafana_can_lay_out() {
         assert!(numbers.insert(panel["id"].as_u64().unwrap()), "two panels with one id: {panel}");
         let at = |name: &str| panel["gridPos"][name].as_u64().unwrap();
         assert!(at("x") + at("w") <= 24, "wider than the page: {panel}");
+        let described = panel["description"].as_str().is_some_and(|text| text.ends_with('.'));
+        assert!(described || panel["type"] == "row", "what does it show? {panel}");
         for x in at("x")..at("x") + at("w") {
             for y in at("y")..at("y") + at("h") {
                 assert!(taken.insert((x, y)), "panels over each other: {panel}");

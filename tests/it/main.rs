@@ -43,6 +43,7 @@ mod daemon_systemd;
 mod demo;
 mod deploy;
 mod deploy_files;
+mod docs;
 mod events_distribution;
 mod fairness;
 mod faults_auth;

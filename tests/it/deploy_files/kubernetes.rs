@@ -125,6 +125,24 @@ fn the_pod_is_restricted() {
     assert!(!from.is_empty() && from.iter().all(|from| from["namespaceSelector"].is_object()));
 }
 
+/// Only the endpoint for events, with TLS, at the port of the service.
+#[test]
+fn the_ingress_publishes_push_events_and_nothing_else() {
+    let ingress = of_kind(&objects("kubernetes/ingress"), "Ingress")["spec"].clone();
+    let service = document("kubernetes/service.yaml");
+    let rule = &ingress["rules"][0];
+    assert_eq!(ingress["tls"][0]["hosts"], serde_json::json!([rule["host"]]));
+    assert!(ingress["tls"][0]["secretName"].is_string());
+    let paths = list(&rule["http"]["paths"]);
+    assert_eq!((paths.len(), list(&ingress["rules"]).len()), (1, 1));
+    assert!(api_has(&format!("{}{{source}}", text(&paths[0]["path"]))), "{}", paths[0]["path"]);
+    let backend = &paths[0]["backend"]["service"];
+    assert_eq!(backend["name"], service["metadata"]["name"]);
+    assert_eq!(backend["port"]["name"], service["spec"]["ports"][0]["name"]);
+    let namespace = &document("kubernetes/ingress/kustomization.yaml")["namespace"];
+    assert_eq!(namespace, &document("kubernetes/kustomization.yaml")["namespace"]);
+}
+
 #[test]
 fn the_prometheus_operator_gets_the_same_alerts() {
     let service = document("kubernetes/service.yaml");

@@ -4,6 +4,7 @@
 mod compose;
 mod container;
 mod guide;
+mod helm;
 mod kubernetes;
 mod systemd;
 
@@ -80,16 +81,20 @@ fn text(value: &Value) -> &str {
 /// Checks a configuration as the daemon would, with secrets at hand where it looks for them.
 /// Gives it as `tranship config show` understands it.
 async fn checked(name: &str, secrets: &str) -> toml::Table {
+    let config = read(name);
+    assert!(config.contains(&format!("\"{secrets}/token\"")), "{name} has a token: {config}");
+    check(&config, secrets).await
+}
+
+/// The same for the text of a configuration.
+async fn check(config: &str, secrets: &str) -> toml::Table {
     let tranship = Tranship::new();
     let folder = tranship.home().join("secrets");
     fs::create_dir(&folder).unwrap();
     for secret in ["token", "events", "dockerhub"] {
         fs::write(folder.join(secret), "s3cret\n").unwrap();
     }
-    let config = read(name);
-    assert!(config.contains(&format!("\"{secrets}/token\"")), "{name} has a token: {config}");
-    let config = config.replace(secrets, folder.to_str().unwrap());
-    tranship.write("tranship.toml", config);
+    tranship.write("tranship.toml", config.replace(secrets, folder.to_str().unwrap()));
     tranship.succeed(["config", "check"]).await;
     toml::from_str(&tranship.succeed(["config", "show"]).await.stdout).unwrap()
 }
