@@ -15,7 +15,7 @@ use crate::run::{Run, SyncOptions};
 use crate::stop::StopSignal;
 use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, RULES, Removed, RuleReport, RunProgress, Scope,
-    WhatBecame,
+    Vouched, WhatBecame,
 };
 use crate::transfer::TransferTotals;
 
@@ -32,7 +32,8 @@ use crate::transfer::TransferTotals;
 Examples:
   tranship sync                                   run all rules of tranship.toml
   tranship sync --config mirror.toml --rule base-images
-  tranship sync --dry-run                         show what would be copied, and why")]
+  tranship sync --dry-run                         show what would be copied, and why
+  tranship sync --recheck                         somebody may have changed the targets")]
 pub struct Args {
     /// Run only this rule (repeatable)
     #[arg(long = "rule", value_name = "NAME")]
@@ -40,6 +41,12 @@ pub struct Args {
     /// Show what would be copied and deleted, without changing anything
     #[arg(long)]
     dry_run: bool,
+    /// Ask the targets about every image, also where the state knows the answer
+    ///
+    /// Without it, an image that was seen at its target less than `recheck` ago (24 hours, unless
+    /// the rule says otherwise) only has to be in the target's list of tags.
+    #[arg(long)]
+    recheck: bool,
 }
 
 /// How a running daemon does the same.
@@ -74,7 +81,13 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             Mode::DryRun => None,
             Mode::Apply => Some(session::history(&engine.config)?),
         };
-        let options = SyncOptions { mode, scope: &Scope::All, keep: Keep::All, image: &watch };
+        let options = SyncOptions {
+            mode,
+            scope: &Scope::All,
+            recheck: args.recheck,
+            keep: Keep::All,
+            image: &watch,
+        };
         let turns = LendingPermits::new(RULES, carrier.pulses().clone());
         let runs = rules.into_iter().zip(1..).map(|(rule, number)| {
             let (engine, history, stop, turns) = (&engine, history.as_ref(), &stop, &turns);
@@ -122,6 +135,14 @@ fn removed_line(removed: &Removed) -> String {
     format!("{word} {}: {why}", removed.target)
 }
 
+/// Since when the state vouches for unchanged images, if for any.
+fn vouched(report: &RuleReport) -> String {
+    let Vouched { images, since: Some(since) } = report.vouched else { return String::new() };
+    let which =
+        if images == report.counts.unchanged { String::new() } else { format!("{images} ") };
+    format!(" ({which}vouched for by the state since {})", since.strftime("%Y-%m-%d %H:%M UTC"))
+}
+
 fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     for image in report.images.iter().filter(|image| image.action == Action::Failed) {
         print_failed_image(image);
@@ -146,7 +167,8 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     let (bytes, seconds) = (output::bytes(report.bytes), output::seconds(report.seconds));
     let end = if report.interrupted { "; interrupted, the next run goes on" } else { "" };
     output::print_line(format!(
-        "{}: {copied} {to_copy}, {unchanged} unchanged{others}; {bytes} sent in {seconds}{end}",
-        report.rule
+        "{}: {copied} {to_copy}, {unchanged} unchanged{}{others}; {bytes} sent in {seconds}{end}",
+        report.rule,
+        vouched(report)
     ))
 }

@@ -147,7 +147,7 @@ fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
     let registries =
         session::watched_registries(config.registries.clone(), default, pulses.clone());
     let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
-    let parts = Part::of_rules(&Arc::new(syncer.with_cleanup(&config.cleanup)), &rules);
+    let parts = Part::of_rules(&Arc::new(syncer.with_rules(&config.sync, &config.cleanup)), &rules);
     let repairer = args.repair.then(|| Repairer::new(carrier, session::now));
     Ok(Work { parts, notes, pulses, repairer, _opened: Vec::new() })
 }

@@ -171,7 +171,7 @@ fn planning<'a>(plan: &'a (dyn Fn(&Plan<'_>) + Sync)) -> CleanupOptions<'a> {
 
 async fn sync_plan(engine: &Engine, rule: &SyncRule, run: Run<'_>) -> RuleReport {
     let (mode, keep) = (Mode::DryRun, Keep::First(MAX_PLANNED));
-    let options = SyncOptions { mode, scope: &Scope::All, keep, image: &|_| {} };
+    let options = SyncOptions { mode, scope: &Scope::All, recheck: false, keep, image: &|_| {} };
     engine.sync(rule, run, options).await.0
 }
 

@@ -97,8 +97,8 @@ async fn first_sync(scene: &Scene) -> Result<Step, DemoError> {
 async fn second_sync(scene: &Scene) -> Result<Step, DemoError> {
     let mut step = Step::new("second_sync", "Second sync: nothing has changed");
     sync(scene, &mut step).await?;
-    step.tell("the source is asked for each tag and its signatures; the target not at all,");
-    step.tell("because the state knows what is there (a rule's `recheck` says for how long)");
+    step.tell("the source is asked for each tag and its signatures; the target only for what the");
+    step.tell("state does not know: it says for a while (`recheck`) which image each tag has");
     check_counts(&mut step, 0, SELECTED);
     step.check("no blob was sent", step.blobs_sent, 0);
     let written = scene.target.requests();

@@ -35,6 +35,8 @@ pub struct Run<'a> {
 pub struct SyncOptions<'a> {
     pub mode: Mode,
     pub scope: &'a Scope,
+    /// Asks the targets about every image, whatever the state says.
+    pub recheck: bool,
     /// Which images the report lists.
     pub keep: Keep,
     /// Sees each image that was not simply in step, as soon as it is settled.
@@ -74,6 +76,7 @@ impl Engine {
             rule,
             mode: options.mode,
             scope: options.scope,
+            recheck: options.recheck,
             stop: run.stop,
             flow: run.flow,
             progress: run.progress,

@@ -94,7 +94,7 @@ impl Engine {
         registries: Arc<Registries>,
         syncer: Syncer,
     ) -> Self {
-        let syncer = syncer.with_cleanup(&config.cleanup);
+        let syncer = syncer.with_rules(&config.sync, &config.cleanup);
         let cleaner = resources.audit.clone().map(|audit| {
             // Rules of both kinds share the leases of the repositories that they write to.
             let leases = syncer.leases().clone();

@@ -9,7 +9,7 @@
 //! without it.
 //!
 //! - A file for each purpose, with its records, its trait and the trait's implementation by `local`:
-//!   `tags`: tags that were copied. `withdrawn`: tags that cleanup rules deleted. `blobs`: where
+//!   `tags`: tags that were copied. `owners`: by which rule. `withdrawn`: tags that cleanup rules deleted. `blobs`: where
 //!   blobs are. `journal`: uploads that were begun. `marks`: where each rule stands. `manifests`:
 //!   what is known of manifests. `in_use`: what ran lately. `abilities`: what registries can do.
 //!   `quarantines`: where copies of what was deleted are. `keep_lines`: which ones kept something.
@@ -35,6 +35,7 @@ mod manifests;
 mod marks;
 mod old;
 mod open;
+mod owners;
 mod pending;
 mod quarantines;
 mod size;
@@ -62,6 +63,7 @@ pub use keep_lines::KeepLines;
 pub use manifests::{Created, KnownManifests, ListedReferrers, ManifestFacts, ManifestSummary};
 pub use marks::{Announced, RuleMark, RuleMarks};
 pub use open::StateError;
+pub use owners::{TagOwner, TagOwners};
 pub use quarantines::Quarantines;
 pub use tags::{TagKey, TagState, TagStates};
 pub use withdrawn::{Withdrawn, WithdrawnTags};
@@ -71,6 +73,7 @@ pub use withdrawn::{Withdrawn, WithdrawnTags};
 #[derive(Debug, Clone)]
 pub struct State {
     pub tags: Arc<dyn TagStates>,
+    pub owners: Arc<dyn TagOwners>,
     pub withdrawn: Arc<dyn WithdrawnTags>,
     pub blobs: Arc<dyn BlobLocations>,
     pub uploads: Arc<dyn UploadJournals>,
@@ -135,6 +138,7 @@ impl State {
         let local = Arc::new(local);
         Self {
             tags: local.clone(),
+            owners: local.clone(),
             withdrawn: local.clone(),
             blobs: local.clone(),
             uploads: local.clone(),

@@ -93,6 +93,7 @@ fn tag(old: &mut Reader<'_>) -> Option<TagState> {
         options: old.ordered()?,
         subjects: old.next()?,
         referrers: old.optional(has_referrers, Reader::next)?,
+        bare_children_at: None,
     })
 }
 
@@ -205,6 +206,7 @@ mod tests {
             options: u64::MAX,
             subjects: vec![b.clone(), long.clone()],
             referrers: Some(long.clone()),
+            bare_children_at: None,
         };
         assert_eq!(rewritten, expected);
 

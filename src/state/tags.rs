@@ -35,6 +35,9 @@ pub struct TagState {
     pub subjects: Vec<Digest>,
     /// A fingerprint of the referrers that were seen, made by the caller.
     pub referrers: Option<Digest>,
+    /// When the source was last asked for the referrers of every manifest below the root and had
+    /// none, in seconds since 1970. `None`: it has some, or there is nothing below the root.
+    pub bare_children_at: Option<u64>,
 }
 
 /// What is known of tags that were copied.
@@ -74,7 +77,11 @@ impl TagState {
         let below = self.subjects.strip_prefix(root).unwrap_or(&self.subjects);
         let options = self.options.to_be_bytes();
         let source = &self.source_digest;
-        codec::encode(&(source, rewritten, self.verified_at, options, below, &self.referrers))
+        let stored = (source, rewritten, self.verified_at, options, below, &self.referrers);
+        match self.bare_children_at {
+            None => codec::encode(&stored),
+            Some(at) => codec::encode(&(stored, at)),
+        }
     }
 
     /// The state of a tag in a test, without anything beyond its digests.
@@ -87,19 +94,32 @@ impl TagState {
             options: 0,
             subjects: Vec::new(),
             referrers: None,
+            bare_children_at: None,
         }
     }
 
     /// `None` if these are not the bytes of a tag state, which then is not known.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         type Stored = (Digest, Option<Digest>, u64, [u8; 8], Vec<Digest>, Option<Digest>);
-        let stored: Stored = codec::decode(bytes)?;
+        // Without the last field, the bytes are those that versions before it wrote.
+        let (stored, bare_children_at) = match codec::decode::<(Stored, u64)>(bytes) {
+            Some((stored, at)) => (stored, Some(at)),
+            None => (codec::decode::<Stored>(bytes)?, None),
+        };
         let (source_digest, rewritten, verified_at, options, below, referrers) = stored;
         let target_digest = rewritten.unwrap_or_else(|| source_digest.clone());
         let mut subjects = below;
         subjects.insert(0, target_digest.clone());
         let options = u64::from_be_bytes(options);
-        Some(Self { source_digest, target_digest, verified_at, options, subjects, referrers })
+        Some(Self {
+            source_digest,
+            target_digest,
+            verified_at,
+            options,
+            subjects,
+            referrers,
+            bare_children_at,
+        })
     }
 }
 
@@ -118,11 +138,20 @@ mod tests {
             any::<u64>(),
             below,
             prop::option::of(digest()),
+            prop::option::of(any::<u64>()),
         )
-            .prop_map(|(source_digest, target, verified_at, options, below, referrers)| {
-                let target_digest = target.unwrap_or_else(|| source_digest.clone());
+            .prop_map(|(source, target, verified_at, options, below, referrers, bare)| {
+                let target_digest = target.unwrap_or_else(|| source.clone());
                 let subjects = std::iter::once(target_digest.clone()).chain(below).collect();
-                TagState { source_digest, target_digest, verified_at, options, subjects, referrers }
+                TagState {
+                    source_digest: source,
+                    target_digest,
+                    verified_at,
+                    options,
+                    subjects,
+                    referrers,
+                    bare_children_at: bare,
+                }
             })
     }
 
@@ -155,8 +184,10 @@ mod tests {
 
         #[test]
         fn cut_or_longer_bytes_are_nothing(state in tag_state(), cut in any::<prop::sample::Index>()) {
-            let mut bytes = state.encode();
+            let state = TagState { bare_children_at: None, ..state };
+            let bytes = state.encode();
             prop_assert_eq!(TagState::decode(&bytes[..cut.index(bytes.len())]), None);
+            let mut bytes = TagState { bare_children_at: Some(1 << 40), ..state }.encode();
             bytes.push(0);
             prop_assert_eq!(TagState::decode(&bytes), None);
         }

@@ -2,8 +2,8 @@
 //!
 //! - `pairs`: which source repository goes into which target repositories (pure).
 //! - `scope`: how much of a rule a run is about. `decide`: what a tag needs, from what is known
-//!   of both sides (pure). `retention`: what cleanup rules say of the targets (pure). `extra`:
-//!   what is at a target and gone at the source (pure).
+//!   of both sides (pure). `writers`: which rule writes which tag (pure). `retention`: what cleanup
+//!   rules say of the targets (pure). `extra`: what is at a target and gone at the source (pure).
 //! - `pair`: one source repository and its targets: lists, looks up, decides, transfers.
 //! - `progress`: a run seen from outside. `report`: what it did, for people and for programs.
 
@@ -17,6 +17,7 @@ mod retention;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod writers;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -39,10 +40,11 @@ use crate::transfer::Carrier;
 use pair::Pair;
 use progress::Progress;
 use retention::Retention;
+use writers::Writers;
 
 pub use pair::Selected;
 pub use progress::{RunProgress, Snapshot};
-pub use report::{Action, Counts, ImageReport, Removed, RuleReport, WhatBecame};
+pub use report::{Action, Counts, ImageReport, Removed, RuleReport, Vouched, WhatBecame};
 pub use scope::Scope;
 
 /// Rules of one command under way at once: what bounds the work is each registry's window.
@@ -76,6 +78,8 @@ pub struct RunSpec<'a> {
     pub rule: &'a SyncRule,
     pub mode: Mode,
     pub scope: &'a Scope,
+    /// Asks the targets about every image, whatever the state says.
+    pub recheck: bool,
     pub stop: &'a StopSignal,
     /// Whose turns it takes where runs share something. Another one for each run that others
     /// should not have to wait for.
@@ -96,6 +100,7 @@ pub struct Syncer {
     /// Seconds since 1970.
     clock: fn() -> u64,
     retention: Retention,
+    writers: Writers,
     common: Arc<Common>,
 }
 
@@ -129,14 +134,15 @@ impl Syncer {
             at_work: KeyedLocks::default(),
             listed: Mutex::default(),
         };
-        let retention = Retention::default();
+        let (retention, writers) = (Retention::default(), Writers::default());
         let stores = Stores::new(registries);
-        Self { stores, carrier, clock, retention, common: Arc::new(common) }
+        Self { stores, carrier, clock, retention, writers, common: Arc::new(common) }
     }
 
-    /// The same beside these cleanup rules: what they deleted is not copied again.
-    pub fn with_cleanup(self, rules: &[CleanupRule]) -> Self {
-        Self { retention: Retention::new(rules), ..self }
+    /// The same for the rules of one configuration: no two sync rules write one tag in turn, and
+    /// what the cleanup rules deleted is not copied again.
+    pub fn with_rules(self, sync: &[SyncRule], cleanup: &[CleanupRule]) -> Self {
+        Self { writers: Writers::new(sync), retention: Retention::new(cleanup), ..self }
     }
 
     /// One for runs to come with other registries, as after a change of the configuration. Runs of
@@ -147,6 +153,7 @@ impl Syncer {
             carrier: self.carrier.clone(),
             clock: self.clock,
             retention: self.retention.clone(),
+            writers: self.writers.clone(),
             common: self.common.clone(),
         }
     }
@@ -174,8 +181,10 @@ impl Syncer {
         let runs = rules.iter().enumerate().map(|(at, &rule)| async move {
             let (scope, progress) = (&Scope::All, &RunProgress::default());
             let (flow, keep, remover) = (Flow::new(1 + at as u64), Keep::All, None);
+            let recheck = false;
             let _turn = turns.acquire(flow).await;
-            let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
+            let spec =
+                RunSpec { rule, mode, scope, recheck, stop, flow, progress, keep, watch, remover };
             self.run_rule(spec).await
         });
         // Collected first: the compiler cannot prove such a future `Send` inside the stream.

@@ -1,5 +1,6 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
+mod claims;
 mod item_pass;
 mod items;
 mod needs;
@@ -8,10 +9,11 @@ mod selected;
 mod settle;
 mod withdrawn;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::pairs::Pairing;
@@ -20,7 +22,7 @@ use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
 use crate::config::{OnConflict, SyncRule};
 use crate::fair::{Flow, WriteLease};
-use crate::oci::{Digest, Tag};
+use crate::oci::{Address, Digest, Tag};
 use crate::removal::RemoveTags;
 use crate::repository::{Error, Failure, Placement, Reference, Repository, Result};
 use crate::stop::StopSignal;
@@ -32,7 +34,7 @@ pub use selected::Selected;
 
 /// Tags of one repository that are looked at at once.
 const TAGS: usize = 64;
-/// So few tags are looked up at the target one by one, without its tag list.
+/// So few tags are looked up at the target one by one: its tag list is not worth its request.
 const FEW: usize = 3;
 
 /// Why an image that is in step goes on its way again.
@@ -49,10 +51,13 @@ pub(super) struct Pair<'a> {
     /// The only tags that the run is about; `None`: all of them.
     only: Option<&'a BTreeSet<Tag>>,
     source: Arc<dyn Repository>,
+    source_address: Address,
     /// What an archive holds is readable as long as this lives.
     _opened: OpenRepository,
     goals: Vec<Goal>,
     options: Arc<Options>,
+    /// The targets are asked about every image.
+    recheck: bool,
     /// Of what is asked for: a record made under other options says nothing.
     options_mark: u64,
 }
@@ -60,6 +65,7 @@ pub(super) struct Pair<'a> {
 /// One target repository.
 struct Goal {
     repository: Arc<dyn Repository>,
+    address: Address,
     opened: OpenRepository,
     /// Something was written or deleted there, so that an archive must be written anew.
     changed: AtomicBool,
@@ -71,6 +77,8 @@ struct Goal {
     derived: OnceCell<TagIndex>,
     /// Under which it is cleaned up.
     policies: Policies,
+    /// Tags that were put there by rules which the configuration does not have, by those rules.
+    inherited: Mutex<BTreeMap<String, usize>>,
 }
 
 /// One image of the source: what is read, and where it is put.
@@ -121,12 +129,14 @@ impl<'a> Pair<'a> {
             let opened = stores.open(target, spec.flow, access).await?;
             goals.push(Goal {
                 repository: opened.repository().clone(),
+                address: target.clone(),
                 opened,
                 changed: AtomicBool::new(false),
                 deferred: Deferred::default(),
                 tags: OnceCell::new(),
                 derived: OnceCell::new(),
                 policies: syncer.retention.policies(target),
+                inherited: Mutex::default(),
             });
         }
         let options = Options {
@@ -144,8 +154,10 @@ impl<'a> Pair<'a> {
             remover: spec.remover,
             only: spec.scope.tags(&pairing.source),
             source: opened.repository().clone(),
+            source_address: source,
             _opened: opened,
             goals,
+            recheck: spec.recheck,
             options_mark: options.mark(),
             options: Arc::new(options),
         })
@@ -181,6 +193,7 @@ impl<'a> Pair<'a> {
         let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
         let pass = ItemPass { pair: self, source_tags: &source_tags, few, progress };
         pass.run(items).await;
+        self.goals.iter().for_each(|goal| goal.note_inherited(&self.rule.name, progress));
         if let Some(limits) = self.removes() {
             self.remove_extra(limits, listed.as_deref().unwrap_or_default(), progress).await;
         }

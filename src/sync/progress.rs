@@ -111,6 +111,11 @@ impl<'a> Progress<'a> {
         self.live.change(|now| now.counts.unchanged += images);
     }
 
+    /// One of them was not looked at: the state has it, which was last true then (seconds since 1970).
+    pub fn vouched(&self, since: u64) {
+        self.change(|report| report.vouched.add(since));
+    }
+
     /// The same for images that cleanup rules deleted and would delete again.
     pub fn withheld(&self, images: usize) {
         self.live.change(|now| now.counts.withheld += images);
@@ -199,6 +204,7 @@ mod tests {
             rule: &sample_rule("a.io/app", "b.io/app", ""),
             mode: Mode::Apply,
             scope: &Scope::All,
+            recheck: false,
             stop: &StopSignal::default(),
             flow: Flow::ALONE,
             progress: &RunProgress::default(),

@@ -1,6 +1,7 @@
 //! What a run did. These types are the JSON that `--output json` prints, see docs/json.md, and in
 //! which images are kept in the history.
 
+use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,8 @@ pub struct RuleReport {
     /// Source repositories that the rule selects.
     pub repositories: usize,
     pub counts: Counts,
+    /// Of the unchanged images, those whose digest at the target was not asked for.
+    pub vouched: Vouched,
     /// Bytes of blobs sent to targets.
     pub bytes: u64,
     pub seconds: f64,
@@ -48,6 +51,28 @@ pub struct Counts {
     /// Tags of targets that went because they are gone at the source; in a dry run, that would go.
     #[serde(default)]
     pub removed: usize,
+}
+
+/// Images whose target was last asked in an earlier run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Vouched {
+    pub images: usize,
+    /// When the first of them was last seen at its target. `None`: there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub since: Option<Timestamp>,
+}
+
+impl Vouched {
+    /// Adds an image that was last seen then, in seconds since 1970.
+    pub(super) fn add(&mut self, seen_at: u64) {
+        let seen_at = i64::try_from(seen_at).ok().and_then(|at| Timestamp::from_second(at).ok());
+        self.images += 1;
+        self.since = match (self.since, seen_at) {
+            (Some(since), Some(seen_at)) => Some(since.min(seen_at)),
+            (since, seen_at) => since.or(seen_at),
+        };
+    }
 }
 
 /// A tag of a target that is gone at the source.

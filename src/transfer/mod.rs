@@ -45,5 +45,5 @@ pub use job::{Condition, Delivered, Job, Target, TransferOutcome};
 pub use options::Options;
 pub use progress::TransferStatus;
 pub use reading::{COMPARED_AT_ONCE, Held, ManifestReader, USUAL, manifest_memory};
-pub use referrers::{Referrer, TagIndex, fingerprint, read as read_referrer, survey};
+pub use referrers::{Referrer, TagIndex, fingerprint, read as read_referrer, survey, survey_but};
 pub use totals::TransferTotals;

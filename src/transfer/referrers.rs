@@ -64,6 +64,18 @@ pub async fn survey(
     subjects: &[Digest],
     tags: &TagIndex,
 ) -> Result<Vec<Referrer>> {
+    survey_but(reader, subjects, &[], tags).await
+}
+
+/// The same, but of `bare` subjects only tags are looked at: the referrers API had nothing for them a
+/// short time ago, and would cost a request for each.
+pub async fn survey_but(
+    reader: &ManifestReader<'_>,
+    subjects: &[Digest],
+    bare: &[Digest],
+    tags: &TagIndex,
+) -> Result<Vec<Referrer>> {
+    let bare: HashSet<&Digest> = bare.iter().collect();
     let mut seen: HashSet<Digest> = subjects.iter().cloned().collect();
     let mut next: Vec<Digest> = subjects.to_vec();
     let mut all = Vec::new();
@@ -74,7 +86,15 @@ pub async fn survey(
         }
         depth += 1;
         let mut asking = futures_util::stream::iter(next)
-            .map(|subject| async move { of_subject(reader, &subject, tags).await })
+            .map(|subject| {
+                let is_bare = bare.contains(&subject);
+                async move {
+                    match is_bare {
+                        true => of_tags(reader, &subject, Vec::new(), tags).await,
+                        false => of_subject(reader, &subject, tags).await,
+                    }
+                }
+            })
             .buffered(PARALLEL);
         next = Vec::new();
         while let Some(found) = asking.try_next().await? {
@@ -95,9 +115,19 @@ pub(super) async fn of_subject(
     subject: &Digest,
     tags: &TagIndex,
 ) -> Result<Vec<Referrer>> {
+    let listed = reader.repository.referrers(subject).await?.unwrap_or_default();
+    of_tags(reader, subject, listed, tags).await
+}
+
+/// What refers to a subject according to tags, together with what the API has listed.
+async fn of_tags(
+    reader: &ManifestReader<'_>,
+    subject: &Digest,
+    listed: Vec<Digest>,
+    tags: &TagIndex,
+) -> Result<Vec<Referrer>> {
     let repository = reader.repository;
     let referrer = |digest| Referrer { subject: subject.clone(), digest, tag: None };
-    let listed = repository.referrers(subject).await?.unwrap_or_default();
     let mut found: Vec<Referrer> =
         listed.into_iter().take(MAX_REFERRERS + 1).map(referrer).collect();
     // Also beside the API: a registry that got it by an update may not know what clients listed.

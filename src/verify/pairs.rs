@@ -94,15 +94,21 @@ impl RepositoryPair {
 
 /// The tasks that a rule's selection makes: each image once for each target.
 fn tasks(selected: Selected, on_conflict: OnConflict) -> Vec<Task> {
-    let Selected { source, targets, source_tags, options, images, withdrawn, flow } = selected;
+    let Selected { source, targets, source_tags, options, images, withdrawn, contested, flow } =
+        selected;
     let pairs = targets.into_iter().map(|target| {
         let (source, tags, options) = (source.clone(), source_tags.clone(), options.clone());
         Arc::new(RepositoryPair::new(source, target, tags, options, on_conflict, flow))
     });
     pairs
-        .zip(withdrawn)
-        .flat_map(|(pair, mut withdrawn)| {
-            images.iter().map(move |(reference, placement)| {
+        .zip(withdrawn.into_iter().zip(contested))
+        .flat_map(|(pair, (mut withdrawn, contested))| {
+            let is_contested = move |placement: &Placement| match placement {
+                Placement::Tag(tag) => contested.contains(tag),
+                Placement::Digest | Placement::Part => false,
+            };
+            let images = images.iter().filter(move |(_, placement)| !is_contested(placement));
+            images.map(move |(reference, placement)| {
                 let (reference, placement) = (reference.clone(), placement.clone());
                 let withdrawn = match &placement {
                     Placement::Tag(tag) => withdrawn.remove(tag),

@@ -97,6 +97,7 @@ impl Repairer {
                 options: record.options,
                 subjects: outcome.subjects,
                 referrers: fingerprint(&outcome.referrers),
+                bare_children_at: None,
             }),
         }
     }

@@ -30,6 +30,7 @@ pub fn begin(
             rule: &rule,
             mode: Mode::Apply,
             scope: &scope,
+            recheck: false,
             stop: &stop,
             flow: Flow::new(flow),
             progress: &RunProgress::default(),

@@ -69,6 +69,7 @@ mod mirror_images;
 mod mirror_kill;
 mod mirror_layouts;
 mod mirror_one_registry;
+mod mirror_owners;
 mod mirror_platforms;
 mod mirror_referrers;
 mod mirror_runs;

@@ -251,3 +251,36 @@ async fn the_subject_under_the_tag_of_its_list_is_no_list() {
     mirror(&source, &target, "").sync().await.assert_copied(1, 0);
     assert_eq!(listed(&target, &index).await, [index.referrers[0].digest.clone()]);
 }
+
+/// Of an index whose children nothing refers to, only the index itself is asked about for a while.
+#[tokio::test]
+async fn children_without_referrers_are_asked_about_again_only_to_recheck() {
+    let (source, target) = tokio::join!(LayoutRegistry::start(), DockerRegistry::start());
+    let image = Image::platforms(Family::Oci, "app", &["amd64", "arm64", "s390x"]);
+    image.push(&source, "app", "v1").await;
+    let mirror = mirror(&source, &target, "");
+    mirror.sync().await.assert_copied(1, 0);
+    for (arguments, asked) in [(&[][..], 1), (&[], 1), (&["--recheck"], 4), (&[], 1)] {
+        let before = source.mark();
+        mirror.report(arguments, 0).await.assert_copied(0, 1);
+        let traffic = source.requests_since(before);
+        assert_eq!(traffic.count("GET", Kind::Referrers), asked, "{arguments:?} {traffic}");
+    }
+    // A signature of the index is noticed at once, one of a child when it is asked about again.
+    let signed = image.refer("signature", SIGNATURE);
+    signed.push(&source, "app", "v1").await;
+    mirror.sync().await.assert_copied(1, 0);
+    assert_eq!(listed(&target, &signed).await, digests(&signed.referrers));
+    let mut signed = signed;
+    let child = signed.children.remove(0).refer("child", SIGNATURE);
+    signed.children.insert(0, child);
+    signed.push(&source, "app", "v1").await;
+    mirror.sync().await.assert_copied(0, 1);
+    mirror.report(&["--recheck"], 0).await.assert_copied(1, 0);
+    assert_eq!(listed(&target, &signed.children[0]).await, digests(&signed.children[0].referrers));
+    // What has referrers is asked about in every run.
+    let before = source.mark();
+    mirror.sync().await.assert_copied(0, 1);
+    let traffic = source.requests_since(before);
+    assert!(traffic.count("GET", Kind::Referrers) > 4, "{traffic}");
+}

@@ -26,7 +26,7 @@ async fn push_tags(source: &impl Place, count: usize) {
 }
 
 #[tokio::test]
-async fn a_second_run_asks_for_each_tag_once_and_the_target_for_nothing() {
+async fn a_second_run_asks_for_each_tag_once_and_the_target_for_its_list() {
     let (source, target) = two().await;
     push_tags(&source, 5).await;
     let mirror = mirror(&source, &target, "");
@@ -40,7 +40,77 @@ async fn a_second_run_asks_for_each_tag_once_and_the_target_for_nothing() {
     assert_eq!(asked.count_status("GET", Kind::Referrers, 404), 1, "{asked}");
     assert_eq!(asked.len(), 7, "{asked}");
     let asked = target.requests_since(at_target).await;
-    assert!(asked.is_empty(), "{asked}");
+    assert_eq!(asked.count("GET", Kind::Tags), 1, "{asked}");
+    assert_eq!(asked.len(), 1, "{asked}");
+}
+
+#[tokio::test]
+async fn few_tags_are_looked_up_at_the_target_one_by_one() {
+    let (source, target) = two().await;
+    push_tags(&source, 2).await;
+    let lines = "referrers = false\ntags = { include = [\"v0\", \"v1\"] }";
+    let mirror = mirror(&source, &target, lines);
+    mirror.sync().await.assert_copied(2, 0);
+    let at_target = target.mark().await;
+    let report = mirror.sync().await;
+    report.assert_copied(0, 2);
+    assert_eq!(report.0["rules"][0]["vouched"], serde_json::json!({ "images": 0 }));
+    let asked = target.requests_since(at_target).await;
+    assert_eq!((asked.count("HEAD", Kind::Manifest), asked.len()), (2, 2), "{asked}");
+}
+
+#[tokio::test]
+async fn what_somebody_deleted_at_the_target_is_copied_again() {
+    let source = DockerRegistry::start().await;
+    let target = LayoutRegistry::start().await;
+    push_tags(&source, 5).await;
+    let mirror = mirror(&source, &target, "immutable = [\"v4\"]");
+    mirror.sync().await.assert_copied(5, 0);
+    for tag in ["v1", "v4"] {
+        let path = format!("/v2/app/manifests/{tag}");
+        let request = target.endpoint().request(reqwest::Method::DELETE, "app", &path);
+        assert_eq!(request.send().await.unwrap().status(), 202);
+    }
+    mirror.sync().await.assert_copied(2, 3);
+    assert_same(&source, &target, "app", "v1").await;
+    assert_same(&source, &target, "app", "v4").await;
+    mirror.sync().await.assert_copied(0, 5);
+}
+
+/// A tag that somebody has moved is still in the list: only `recheck` finds that out.
+#[tokio::test]
+async fn the_report_says_what_was_not_looked_at_and_recheck_looks() {
+    let (source, target) = two().await;
+    push_tags(&source, 5).await;
+    let mirror = mirror(&source, &target, "immutable = [\"v4\"]");
+    mirror.sync().await.assert_copied(5, 0);
+    for tag in ["v3", "v4"] {
+        Image::single(Family::Oci, "theirs", &[200]).push(&target, "app", tag).await;
+    }
+    let report = mirror.sync().await;
+    report.assert_copied(0, 5);
+    let vouched = &report.0["rules"][0]["vouched"];
+    assert_eq!(vouched["images"], 5);
+    let since = vouched["since"].as_str().unwrap();
+    let text = mirror.run(&[]).await;
+    let minute = since[..16].replace('T', " ");
+    let line = format!("r: 0 copied, 5 unchanged (vouched for by the state since {minute} UTC);");
+    assert!(text.stdout.contains(&line), "{line}\n{text:?}");
+    let report = mirror.report(&["--recheck"], 0).await;
+    report.assert_copied(2, 3);
+    assert_eq!(report.0["rules"][0]["vouched"], serde_json::json!({ "images": 0 }));
+    assert_same(&source, &target, "app", "v4").await;
+}
+
+#[tokio::test]
+async fn a_target_that_cannot_be_reached_is_noticed_although_nothing_has_changed() {
+    let (source, target) = two().await;
+    push_tags(&source, 5).await;
+    let mirror = mirror(&source, &target, "");
+    mirror.sync().await.assert_copied(5, 0);
+    let https = mirror.settings(target.host(), "");
+    let report = https.fail().await;
+    assert_eq!(report.counts().failed, 5, "{report:?}");
 }
 
 #[tokio::test]
@@ -72,7 +142,7 @@ async fn a_lost_state_is_rebuilt_without_copying_again() {
     // And it is worth something again.
     let at_target = target.mark().await;
     mirror.sync().await.assert_copied(0, 5);
-    assert!(target.requests_since(at_target).await.is_empty());
+    assert_eq!(target.requests_since(at_target).await.len(), 1);
 }
 
 #[tokio::test]

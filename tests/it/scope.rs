@@ -64,7 +64,9 @@ impl Pair {
         let (rule, stop) = (&self.rule, &StopSignal::default());
         let (mode, flow, keep) = (Mode::Apply, Flow::new(1), Keep::All);
         let remover = None;
-        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
+        let recheck = false;
+        let spec =
+            RunSpec { rule, mode, scope, recheck, stop, flow, progress, keep, watch, remover };
         self.syncer.run_rule(spec).await
     }
 

@@ -93,7 +93,9 @@ impl Bench {
         let (rule, stop, progress) = (&rules[0], &StopSignal::default(), &RunProgress::default());
         let (mode, flow, keep, watch) = (Mode::Apply, Flow::new(1), Keep::All, &|_: &_| {});
         let remover = None;
-        let spec = RunSpec { rule, mode, scope, stop, flow, progress, keep, watch, remover };
+        let recheck = false;
+        let spec =
+            RunSpec { rule, mode, scope, recheck, stop, flow, progress, keep, watch, remover };
         let report = syncer.run_rule(spec).await;
         assert!(report.is_success(), "{report:#?}");
         let now = progress.snapshot();

@@ -35,6 +35,7 @@ pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
     let options = SyncOptions {
         mode: Mode::Apply,
         scope: &scope,
+        recheck: false,
         keep: Keep::Failed(most),
         image: &|image| watch.image(image),
     };

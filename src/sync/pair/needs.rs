@@ -6,10 +6,11 @@ use super::{Goal, Item, Need, Pair};
 use crate::config::{IndexMode, OnConflict};
 use crate::oci::{Digest, media_type};
 use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Resolved, Result};
-use crate::state::{TagKey, TagState, Withdrawn};
+use crate::state::{TagKey, TagOwner, TagState, Withdrawn};
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
 use crate::sync::progress::Progress;
-use crate::transfer::{ManifestReader, TagIndex, fingerprint, subjects, survey};
+use crate::sync::writers::Claim;
+use crate::transfer::{ManifestReader, TagIndex, fingerprint, subjects, survey, survey_but};
 
 /// One image at one target, and what is known of it.
 struct Look<'a, 'g> {
@@ -19,6 +20,9 @@ struct Look<'a, 'g> {
     record: Option<TagState>,
     /// The record was made under today's options.
     same_options: bool,
+    /// Whose the tag is.
+    claim: Claim,
+    owner: Option<TagOwner>,
     /// The record may stand for a look at the target. Where a look costs no request, only if the
     /// target agrees.
     may_vouch: bool,
@@ -54,9 +58,15 @@ impl Pair<'_> {
         few: bool,
         progress: &Progress<'_>,
     ) -> (Option<Digest>, Vec<Need<'g>>) {
-        let looks = join_all(goals.iter().map(|goal| self.look(item, goal))).await;
-        if self.is_immutable(item) && looks.iter().all(|look| look.vouching_record().is_some()) {
-            progress.unchanged(goals.len());
+        let mut looks = join_all(goals.iter().map(|goal| self.look(item, goal))).await;
+        looks.retain(|Look { goal, claim, owner, .. }| {
+            let contested = self.contested(item, goal, claim, owner.as_ref());
+            if let Some(error) = &contested {
+                progress.image(self.failed(item, goal, "two rules write this tag", error, 0.0));
+            }
+            contested.is_none()
+        });
+        if looks.is_empty() {
             return (None, Vec::new());
         }
         let fail = |goal: &Goal, reason: &str, error: &Error| match error.cause() {
@@ -75,6 +85,12 @@ impl Pair<'_> {
             }
         }
         // What a cleanup rule deleted may be what the source still has.
+        if self.is_immutable(item)
+            && known.iter().all(|(_, at_target)| *at_target == Some(AtTarget::Vouched))
+        {
+            known.iter().for_each(|(look, _)| self.unchanged(look, progress));
+            return (None, Vec::new());
+        }
         let is_missing = |look: &Look<'_, '_>, at_target: &Option<AtTarget>| {
             *at_target == Some(AtTarget::Lacks) && look.upheld().is_none()
         };
@@ -138,7 +154,10 @@ impl Pair<'_> {
         let record = self.record(item, goal);
         let same_options = record.as_ref().is_some_and(|it| it.options == self.options_mark);
         let withdrawn = self.withdrawn(item, goal);
+        let (claim, owner) = self.claim(item, goal);
         let may_vouch = match (&record, &item.placement) {
+            // What another rule put there may be something else.
+            _ if matches!(claim, Claim::Inherited { .. }) => false,
             (Some(record), Placement::Tag(tag)) if goal.repository.capabilities().is_local => {
                 let wanted = &record.target_digest;
                 let found = goal.repository.resolve(&Reference::Tag(tag.clone())).await;
@@ -147,7 +166,7 @@ impl Pair<'_> {
             }
             _ => true,
         };
-        Look { item, goal, record, same_options, may_vouch, withdrawn }
+        Look { item, goal, record, same_options, claim, owner, may_vouch, withdrawn }
     }
 
     /// What was put at a target last.
@@ -160,17 +179,51 @@ impl Pair<'_> {
     /// What can be said of the target without a request for this image alone.
     async fn cheaply_known(&self, look: &Look<'_, '_>, few: bool) -> Result<Option<AtTarget>> {
         let Placement::Tag(tag) = &look.item.placement else { return Ok(None) };
-        let now = (self.syncer.clock)();
-        let age = look.vouching_record().map(|record| now.saturating_sub(record.verified_at));
-        if age.is_some_and(|age| age < self.rule.recheck.as_secs()) {
+        let is_immutable = self.is_immutable(look.item);
+        let vouched = look.vouching_record().is_some_and(|record| {
+            is_immutable && !self.recheck || self.is_fresh(record.verified_at)
+        });
+        // Of what an event names, the source has just moved. A local target has been looked at.
+        let is_local = look.goal.repository.capabilities().is_local;
+        if vouched && (self.only.is_some() || is_local || few && is_immutable) {
             return Ok(Some(AtTarget::Vouched));
         }
         if few {
             return Ok(None);
         }
-        let tags = look.goal.tags().await?;
-        let lacks = tags.as_ref().is_none_or(|tags| tags.binary_search(tag).is_err());
-        Ok(lacks.then_some(AtTarget::Lacks))
+        let tags = match look.goal.tags().await {
+            // Credentials that may only push are of use all the same.
+            Err(error)
+                if vouched
+                    && matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported) =>
+            {
+                return Ok(Some(AtTarget::Vouched));
+            }
+            tags => tags?,
+        };
+        let has = tags.as_ref().is_some_and(|tags| tags.binary_search(tag).is_ok());
+        Ok(match (vouched, has) {
+            (true, true) => Some(AtTarget::Vouched),
+            // Not every registry keeps its lists up to date: it is asked for this tag.
+            (true, false) | (false, true) => None,
+            (false, false) => Some(AtTarget::Lacks),
+        })
+    }
+
+    /// Whether what was seen then, in seconds since 1970, need not be looked at again.
+    fn is_fresh(&self, seen_at: u64) -> bool {
+        let age = (self.syncer.clock)().saturating_sub(seen_at);
+        !self.recheck && age < self.rule.recheck.as_secs()
+    }
+
+    /// The image is in step, according to the state or to the target itself.
+    fn unchanged(&self, look: &Look<'_, '_>, progress: &Progress<'_>) {
+        progress.unchanged(1);
+        if let Some(record) = look.vouching_record()
+            && !look.goal.repository.capabilities().is_local
+        {
+            progress.vouched(record.verified_at);
+        }
     }
 
     async fn need<'g>(
@@ -306,7 +359,10 @@ impl Pair<'_> {
         } else if let Some(target) = &current {
             self.remember(item, goal, self.state_of(&source.digest, target, Vec::new(), &[]));
         }
-        progress.unchanged(1);
+        match current {
+            Some(_) => progress.unchanged(1),
+            None => self.unchanged(look, progress),
+        }
         Ok(None)
     }
 
@@ -326,7 +382,9 @@ impl Pair<'_> {
             Some(record) => record.subjects.clone(),
             None => self.subjects(source, &reader(&*self.source)).await?,
         };
-        let found = survey(&reader(&*self.source), &subjects, source_tags).await?;
+        let bare_at = record.and_then(|it| it.bare_children_at).filter(|&at| self.is_fresh(at));
+        let bare = subjects.get(1..).filter(|_| bare_at.is_some()).unwrap_or_default();
+        let found = survey_but(&reader(&*self.source), &subjects, bare, source_tags).await?;
         match record {
             Some(record) if record.referrers != fingerprint(&found) => return Ok(false),
             Some(_) => {}
@@ -341,6 +399,13 @@ impl Pair<'_> {
         }
         if let Some(current) = current {
             let state = self.state_of(&source.digest, current, subjects, &found);
+            let bare_children_at = bare_at.or(state.bare_children_at);
+            self.remember(look.item, look.goal, TagState { bare_children_at, ..state });
+        } else if let Some(record) = record
+            && bare_at.is_none()
+            && let Some(at) = self.bare_children_at(&subjects, &found)
+        {
+            let state = TagState { bare_children_at: Some(at), ..record.clone() };
             self.remember(look.item, look.goal, state);
         }
         Ok(true)

@@ -73,8 +73,8 @@ impl Pair<'_> {
         let mut others = Vec::new();
         for tag in extra::lacking(&self.rule.tags, listed, there) {
             match self.record(&Item::tagged(tag.clone()), goal) {
-                Some(record) => _ = records.insert(tag, record),
-                None => others.push(tag),
+                Some(record) if self.may_remove(&tag, goal) => _ = records.insert(tag, record),
+                _ => others.push(tag),
             }
         }
         let _alone = self.alone_with_tags(goal, records.keys()).await;
@@ -201,7 +201,9 @@ impl Pair<'_> {
     /// Whoever puts the tag there from now on, it is not from here.
     fn forget(&self, goal: &Goal, tag: &Tag) {
         let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
-        self.syncer.carrier.state().tags.forget(&key);
+        let state = self.syncer.carrier.state();
+        state.tags.forget(&key);
+        state.owners.forget(goal.repository.name(), tag);
     }
 }
 

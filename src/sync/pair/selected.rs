@@ -1,6 +1,6 @@
 //! What a rule selects, for who does something else with it than copy it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -26,6 +26,8 @@ pub struct Selected {
     pub images: Vec<(Reference, Placement)>,
     /// For each target: what cleanup rules deleted there under these tags and would delete again.
     pub withdrawn: Vec<HashMap<Tag, Digest>>,
+    /// For each target: the tags that another rule writes there. They are among the failures.
+    pub contested: Vec<HashSet<Tag>>,
     /// Whose turns the requests to these repositories take.
     pub flow: Flow,
 }
@@ -38,6 +40,7 @@ impl Syncer {
             rule,
             mode: Mode::DryRun,
             scope: &Scope::All,
+            recheck: false,
             stop: &StopSignal::default(),
             flow,
             progress: &RunProgress::default(),
@@ -47,15 +50,17 @@ impl Syncer {
         };
         let spec = &spec;
         let progress = Progress::new(spec);
+        let seen = &progress;
         let mut selected = Vec::new();
-        match self.pairs(spec, &progress).await {
+        match self.pairs(spec, seen).await {
             Err(error) => progress.failure(Failure::of(&error)),
             Ok(pairs) => {
-                let mut results = futures_util::stream::iter(pairs)
-                    .map(
-                        |pair| async move { Pair::open(self, spec, &pair).await?.selected().await },
-                    )
-                    .buffered(REPOSITORIES);
+                let mut results =
+                    futures_util::stream::iter(pairs)
+                        .map(|pair| async move {
+                            Pair::open(self, spec, &pair).await?.selected(seen).await
+                        })
+                        .buffered(REPOSITORIES);
                 while let Some(result) = results.next().await {
                     match result {
                         Ok(one) => selected.push(one),
@@ -69,10 +74,12 @@ impl Syncer {
 }
 
 impl Pair<'_> {
-    async fn selected(&self) -> Result<Selected> {
+    async fn selected(&self, progress: &Progress<'_>) -> Result<Selected> {
         let Items { pinned, tags, derived: source_tags, .. } = self.items().await?;
         let items: Vec<_> = pinned.into_iter().chain(tags.into_iter().map(Item::tagged)).collect();
         let withdrawn = self.goals.iter().map(|goal| self.upheld(&items, goal)).collect();
+        let contested =
+            self.goals.iter().map(|goal| self.all_contested(&items, goal, progress)).collect();
         let items = items.into_iter();
         let images = items.map(|Item { reference, placement }| (reference, placement));
         Ok(Selected {
@@ -82,8 +89,21 @@ impl Pair<'_> {
             options: self.options.clone(),
             images: images.collect(),
             withdrawn,
+            contested,
             flow: self.flow,
         })
+    }
+
+    /// The tags that another rule writes at a target; tells of each.
+    fn all_contested(&self, items: &[Item], goal: &Goal, progress: &Progress<'_>) -> HashSet<Tag> {
+        let contested = items.iter().filter_map(|item| {
+            let Placement::Tag(tag) = &item.placement else { return None };
+            let (claim, owner) = self.claim(item, goal);
+            let error = self.contested(item, goal, &claim, owner.as_ref())?;
+            progress.failure(Failure::of(&error));
+            Some(tag.clone())
+        });
+        contested.collect()
     }
 
     fn upheld(&self, items: &[Item], goal: &Goal) -> HashMap<Tag, Digest> {

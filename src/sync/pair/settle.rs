@@ -111,9 +111,18 @@ impl Pair<'_> {
             target_digest: target.clone(),
             verified_at: (self.syncer.clock)(),
             options: self.options_mark,
+            bare_children_at: self.bare_children_at(&subjects, found),
             subjects,
             referrers: fingerprint(found),
         }
+    }
+
+    /// Now, if the source was asked about everything below an image's root and nothing refers to
+    /// any of it.
+    pub(super) fn bare_children_at(&self, subjects: &[Digest], found: &[Referrer]) -> Option<u64> {
+        let (_, below) = subjects.split_first()?;
+        let has_none = !found.iter().any(|found| below.contains(&found.subject));
+        (!below.is_empty() && has_none && self.options.referrers).then(self.syncer.clock)
     }
 
     fn state_delivered(
@@ -138,5 +147,6 @@ impl Pair<'_> {
         let Placement::Tag(tag) = &item.placement else { return };
         let key = TagKey { source: self.source.name(), target: goal.repository.name(), tag };
         self.syncer.carrier.state().tags.set(&key, &state);
+        self.own(item, goal);
     }
 }

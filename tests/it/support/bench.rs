@@ -94,7 +94,7 @@ impl Runner {
             .with_metrics(self.metrics.clone());
         let clock = || 1_000_000;
         let syncer = Syncer::with_images(registries.into(), carrier.into(), clock, images);
-        (Arc::new(syncer.with_cleanup(&cleanup)), sync)
+        (Arc::new(syncer.with_rules(&sync, &cleanup)), sync)
     }
 }
 
