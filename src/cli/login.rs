@@ -103,7 +103,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let checked = signals::unless_stopped(async {
         registry.log_in().await.map_err(|error| match error.kind() {
             // The usual hint, to log in, would not help here.
-            ErrorKind::Unauthenticated => CliError::Failed(format!(
+            ErrorKind::Unauthenticated | ErrorKind::WrongCredentials => CliError::Failed(format!(
                 "{host} refuses the user name or the password; nothing was kept ({error})"
             )),
             _ => error.into(),

@@ -36,10 +36,10 @@ struct Report<'a> {
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let environment = Environment::of_process();
     let mut removed_from = Vec::new();
-    for file in docker_config::auth_files(&environment) {
-        let erased = docker_config::erase(&file, &args.registry, &environment).await;
+    for place in docker_config::auth_files(&environment) {
+        let erased = docker_config::erase(&place, &args.registry, &environment).await;
         if erased.map_err(failed("remove the login"))? {
-            removed_from.push(file);
+            removed_from.push(place.path);
         }
     }
     let report = Report { registry: &args.registry, removed_from: &removed_from };

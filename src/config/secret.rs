@@ -24,6 +24,19 @@ pub enum SecretSource {
     Command(Vec<String>),
 }
 
+impl SecretSource {
+    /// Where the secret is, in words: never the secret.
+    pub fn place(&self) -> String {
+        match self {
+            Self::Env(name) => format!("the environment variable {name}"),
+            Self::File(path) => path.display().to_string(),
+            Self::Command(words) => {
+                format!("the command `{}`", words.first().map_or("", String::as_str))
+            }
+        }
+    }
+}
+
 /// Source of a secret: exactly one of the three keys.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

@@ -4,13 +4,14 @@ use bytes::Bytes;
 use http::header::AsHeaderName;
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
+use serde_json::Value;
 use url::Url;
 
 use super::classify;
 use super::dialect::Dialect;
 use super::operation::Operation;
 use super::reach::Network;
-use crate::repository::Cause;
+use crate::repository::{Cause, ErrorKind};
 use crate::text::shorten;
 
 /// An answer, read to its end.
@@ -24,6 +25,8 @@ pub(super) struct Answer {
     /// Another host had a part in it: the answer is its own, or that of an address that it chose.
     /// So credentials must not go where this answer leads.
     pub strayed: bool,
+    /// Where it matters: the login that the request carried, for people, or that it carried none.
+    pub shown: Option<Option<String>>,
     /// Where the server is that has given it.
     pub network: Network,
     /// How often its request was sent.
@@ -42,8 +45,18 @@ impl Answer {
 
     /// The refusal that this answer to an operation is.
     pub fn refusal(&self, operation: Operation, dialect: &dyn Dialect) -> Cause {
-        let (codes, message) = words(&self.body);
-        let kind = classify::kind(operation, self.status, &codes, dialect);
+        let (codes, mut message) = words(&self.body);
+        let mut kind = classify::kind(operation, self.status, &codes, dialect);
+        if let (Some(shown), ErrorKind::Unauthenticated | ErrorKind::Denied) = (&self.shown, kind) {
+            let shown = match shown {
+                Some(login) => format!("sent with {login}"),
+                None => "sent without credentials".to_owned(),
+            };
+            if kind == ErrorKind::Unauthenticated && self.shown.iter().flatten().next().is_some() {
+                kind = ErrorKind::WrongCredentials;
+            }
+            message = if message.is_empty() { shown } else { format!("{message} ({shown})") };
+        }
         Cause::Refused { kind, status: self.status.to_string(), message }
     }
 }
@@ -66,11 +79,11 @@ struct Envelope {
 #[derive(Deserialize)]
 struct Entry {
     #[serde(default)]
-    code: serde_json::Value,
+    code: Value,
     #[serde(default)]
     message: Option<String>,
     #[serde(default)]
-    detail: serde_json::Value,
+    detail: Value,
 }
 
 /// The error codes and the words of an error body (distribution-spec, "Error Codes"), which may
@@ -93,22 +106,43 @@ pub fn words(body: &[u8]) -> (Vec<String>, String) {
 
 fn code(entry: &Entry) -> Option<String> {
     match &entry.code {
-        serde_json::Value::String(code) => Some(shorten(code, LONGEST)),
+        Value::String(code) => Some(shorten(code, LONGEST)),
         _ => None,
     }
 }
 
 fn sentence(entry: &Entry) -> String {
-    let parts = [code(entry), entry.message.clone(), detail(&entry.detail)].into_iter().flatten();
-    parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ")
+    let text = match &entry.detail {
+        Value::String(text) => Some(text.clone()),
+        _ => None,
+    };
+    let parts = [code(entry), entry.message.clone(), text].into_iter().flatten();
+    let sentence = parts.filter(|part| !part.is_empty()).collect::<Vec<_>>().join(": ");
+    match &entry.detail {
+        Value::Object(_) | Value::Array(_) => match plain(&entry.detail) {
+            detail if detail.is_empty() || detail.len() > 200 => sentence,
+            detail => format!("{sentence} ({detail})"),
+        },
+        _ => sentence,
+    }
 }
 
-fn detail(detail: &serde_json::Value) -> Option<String> {
-    match detail {
-        serde_json::Value::Null => None,
-        serde_json::Value::String(text) => Some(text.clone()),
-        other => {
-            Some(other.to_string()).filter(|text| text.len() <= 200 && text != "{}" && text != "[]")
+/// Details in words: `Name acme/app, Action pull`.
+fn plain(value: &Value) -> String {
+    let joined = |parts: Vec<String>| {
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(", ")
+    };
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(values) => joined(values.iter().map(plain).collect()),
+        Value::Object(members) => {
+            let named = |(key, value): (&String, &Value)| match plain(value) {
+                words if words.is_empty() => words,
+                words => format!("{key} {words}"),
+            };
+            joined(members.iter().map(named).collect())
         }
     }
 }
@@ -120,11 +154,16 @@ mod tests {
 
     #[test]
     fn the_registrys_own_words_are_found() {
-        let cases: [(&str, &[&str], &str); 7] = [
+        let cases: [(&str, &[&str], &str); 8] = [
+            (
+                r#"{"errors":[{"code":"UNAUTHORIZED","message":"no","detail":[{"Type":"repository","Class":"","Name":"a/b","Left":null,"Err":28}]}]}"#,
+                &["UNAUTHORIZED"],
+                "UNAUTHORIZED: no (Err 28, Name a/b, Type repository)",
+            ),
             (
                 r#"{"errors":[{"code":"MANIFEST_UNKNOWN","message":"manifest unknown","detail":{"Tag":"x"}}]}"#,
                 &["MANIFEST_UNKNOWN"],
-                r#"MANIFEST_UNKNOWN: manifest unknown: {"Tag":"x"}"#,
+                "MANIFEST_UNKNOWN: manifest unknown (Tag x)",
             ),
             (
                 r#"{"errors":[{"code":"DENIED","message":"no\nway"},{"code":"X"}]}"#,

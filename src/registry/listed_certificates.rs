@@ -1,4 +1,4 @@
-//! TLS that trusts what `ca_file` lists, beside the system's authorities.
+//! TLS that trusts what `ca_file` or a folder of certificates lists, beside the system's authorities.
 //!
 //! `openssl req -x509` makes certificates that are authorities and that servers present as their own.
 //! Path validation (RFC 5280) has no place for these, but curl, docker and skopeo accept them. A
@@ -15,6 +15,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
+use super::certificates::Pem;
 use crate::repository::Cause;
 
 /// Accepts what the platform accepts with the listed authorities, and the listed certificates.
@@ -24,23 +25,19 @@ struct ListedVerifier {
     platform: Verifier,
 }
 
-/// The TLS settings for clients that trust the certificates in `ca` and present `identity`, both PEM.
+/// The TLS settings for clients that trust the certificates in `ca` and present `identity`.
 /// `http2`: it is offered to servers.
-pub(super) fn config(
-    ca: &[u8],
-    identity: Option<&[u8]>,
-    http2: bool,
-) -> Result<ClientConfig, Cause> {
+pub(super) fn config(ca: &Pem, identity: Option<&Pem>, http2: bool) -> Result<ClientConfig, Cause> {
     let unusable = |what: &str, why: &dyn std::fmt::Display| {
-        Cause::Credentials(format!("{what} cannot be used: {why}"))
+        Cause::credentials(format!("{what} cannot be used: {why}"))
     };
-    let listed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(ca).collect();
-    let listed = listed.map_err(|error| unusable("ca_file", &error))?;
+    let listed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&ca.text).collect();
+    let listed = listed.map_err(|error| unusable(&ca.origin, &error))?;
     if listed.is_empty() {
-        return Err(unusable("ca_file", &"there is no certificate in it"));
+        return Err(unusable(&ca.origin, &"there is no certificate in it"));
     }
     let provider = Arc::new(ring::default_provider());
-    let verifier = verifier(listed, &provider).map_err(|error| unusable("ca_file", &error))?;
+    let verifier = verifier(listed, &provider).map_err(|error| unusable(&ca.origin, &error))?;
     let failed = |error: Error| Cause::connection(format!("TLS cannot be set up: {error}"));
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -49,9 +46,8 @@ pub(super) fn config(
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match identity {
         None => config.with_no_client_auth(),
-        Some(pem) => {
-            let unusable =
-                |why: &dyn std::fmt::Display| unusable("client_cert and client_key", why);
+        Some(Pem { text: pem, origin }) => {
+            let unusable = |why: &dyn std::fmt::Display| unusable(origin, why);
             let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
             let chain = chain.map_err(|error| unusable(&error))?;
             let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| unusable(&error))?;

@@ -7,7 +7,7 @@ use super::auth::Scope;
 use super::call::What;
 use super::operation::Operation;
 use crate::fair::Flow;
-use crate::repository::{Cause, Result};
+use crate::repository::Result;
 
 impl Registry {
     /// `GET /v2/` with the registry's credentials (distribution-spec, "Determining Support").
@@ -23,7 +23,7 @@ impl Registry {
             return Err(call.refused(&answer));
         }
         let shown = self.origin.authenticator.authorize(&scope).await;
-        let shown = shown.map_err(|error| call.error(Cause::Credentials(error.to_string())))?;
+        let shown = shown.map_err(|error| call.error(error.cause()))?;
         Ok(shown.header().is_some())
     }
 }

@@ -1,7 +1,6 @@
 //! The registries of a run: each opened once, when first needed, as the configuration says.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
@@ -11,12 +10,12 @@ use super::auth::{Authentication, Credential, CredentialStore, ExplicitCredentia
 use super::origin::{Login, Origin};
 use super::vendor;
 use super::{Api, Limits, Registry, Settings, Timeouts, Tls};
-use crate::config::{Insecure, RegistryConfig};
+use crate::config::RegistryConfig;
 use crate::fair::Pulses;
 use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::oci::RegistryHost;
-use crate::repository::{Cause, Error, Result};
+use crate::repository::{Error, Result};
 use crate::secret::Environment;
 
 /// All registries, by host.
@@ -158,11 +157,12 @@ impl Registries {
     /// How a host is spoken to: its configuration and its limits.
     fn settings(&self, host: &RegistryHost) -> Result<Settings> {
         let config = self.configs.get(host).unwrap_or(&self.default);
-        let tls = tls_of(config).map_err(|cause| Error::new("set up", host.to_string(), cause))?;
+        let tls = Tls::of(host, config, &self.environment)
+            .map_err(|cause| Error::new("set up", host.to_string(), cause))?;
         // One that cannot be read is an error of its own, when it is opened.
         let others = self.configs.iter().filter(|(other, _)| *other != host);
-        let others =
-            others.filter_map(|(other, config)| Some((other.to_string(), tls_of(config).ok()?)));
+        let others = others
+            .filter_map(|(other, config)| Some((other.to_string(), Tls::configured(config).ok()?)));
         Ok(Settings {
             tls,
             others: others.collect(),
@@ -192,35 +192,13 @@ impl Registries {
     }
 }
 
-fn tls_of(config: &RegistryConfig) -> std::result::Result<Tls, Cause> {
-    let identity = match (&config.client_cert, &config.client_key) {
-        (Some(certificate), Some(key)) => {
-            let mut pem = read(certificate)?;
-            pem.push(b'\n');
-            pem.extend(read(key)?);
-            Some(pem)
-        }
-        _ => None,
-    };
-    Ok(Tls {
-        http: config.insecure == Insecure::Http,
-        no_verify: config.insecure == Insecure::NoVerify,
-        ca: config.ca_file.as_deref().map(read).transpose()?,
-        identity,
-    })
-}
-
-fn read(path: &Path) -> std::result::Result<Vec<u8>, Cause> {
-    std::fs::read(path)
-        .map_err(|error| Cause::Io(format!("cannot read {}: {error}", path.display())))
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::super::pauses::Kind;
     use super::*;
+    use crate::repository::Cause;
 
     #[test]
     fn a_long_pause_holds_after_a_reload() {

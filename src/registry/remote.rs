@@ -123,6 +123,7 @@ fn may_be_about_head(error: &Error) -> bool {
                 | ErrorKind::Unavailable
                 | ErrorKind::InternalError
                 | ErrorKind::Unauthenticated
+                | ErrorKind::WrongCredentials
         )
 }
 

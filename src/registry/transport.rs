@@ -9,6 +9,7 @@ use reqwest::{Client, ClientBuilder, Identity};
 
 use url::Url;
 
+use super::certificates::{Pem, Tls};
 use super::listed_certificates;
 use super::reach::{LedInside, Reach};
 use super::resolver::Resolver;
@@ -45,19 +46,6 @@ impl Timeouts {
         let storing = Duration::from_secs(length / SLOWEST_COMMIT);
         self.idle + storing.min(COMMIT.saturating_sub(self.idle))
     }
-}
-
-/// How the registry is spoken to.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// Plain http.
-    pub http: bool,
-    /// Certificates are not checked.
-    pub no_verify: bool,
-    /// PEM, trusted beside the system's.
-    pub ca: Option<Vec<u8>>,
-    /// PEM: client certificate and key.
-    pub identity: Option<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -128,7 +116,7 @@ pub struct TokenClients {
     own_host: Option<String>,
     /// `[registry]` entries, by host, with its port if the entry has one.
     configured: Vec<(String, Tls)>,
-    ca: Option<Vec<u8>>,
+    ca: Option<Pem>,
     timeouts: Timeouts,
     /// Built when they are first needed, by host and port.
     others: Mutex<HashMap<String, Client>>,
@@ -214,13 +202,13 @@ fn secured(mut builder: ClientBuilder, tls: &Tls, http2: bool) -> Result<ClientB
     if let Some(ca) = &tls.ca
         && !tls.no_verify
     {
-        let config = listed_certificates::config(ca, tls.identity.as_deref(), http2)?;
+        let config = listed_certificates::config(ca, tls.identity.as_ref(), http2)?;
         return Ok(builder.tls_backend_preconfigured(config));
     }
     if let Some(pem) = &tls.identity {
-        let identity = Identity::from_pem(pem).map_err(|error| {
+        let identity = Identity::from_pem(&pem.text).map_err(|error| {
             let why = describe(&error);
-            Cause::Credentials(format!("client_cert and client_key cannot be used: {why}"))
+            Cause::credentials(format!("{} cannot be used: {why}", pem.origin))
         })?;
         builder = builder.identity(identity);
     }

@@ -91,7 +91,7 @@ impl RemoteRepository {
         call.scope = &scope;
         let answer = match self.send(&call).await {
             // No token for reading the other repository: uploading needs none.
-            Err(error) if error.kind() == ErrorKind::Credentials => {
+            Err(error) if matches!(error.cause(), Cause::Credentials { .. }) => {
                 tracing::debug!(%digest, from, %error, "no credentials for mounting, uploading");
                 let started = self.post_plain(digest).await?;
                 mounts().refused(from, StatusCode::UNAUTHORIZED);

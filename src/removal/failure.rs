@@ -22,7 +22,9 @@ impl StepFailure {
             None => error.cause().to_string(),
         };
         let (outcome, is_general) = match error.kind() {
-            ErrorKind::Unsupported | ErrorKind::Unauthenticated => (StepOutcome::Failed, true),
+            ErrorKind::Unsupported | ErrorKind::Unauthenticated | ErrorKind::WrongCredentials => {
+                (StepOutcome::Failed, true)
+            }
             // A reason of the registry's own, which will be the same the next time.
             ErrorKind::Invalid
             | ErrorKind::Conflict
@@ -56,6 +58,7 @@ mod tests {
         for (kind, outcome, is_general) in [
             (ErrorKind::Unsupported, StepOutcome::Failed, true),
             (ErrorKind::Unauthenticated, StepOutcome::Failed, true),
+            (ErrorKind::WrongCredentials, StepOutcome::Failed, true),
             (ErrorKind::DigestOnly, StepOutcome::Failed, false),
             (ErrorKind::Denied, StepOutcome::Failed, false),
             (ErrorKind::Conflict, StepOutcome::Refused, false),

@@ -38,8 +38,10 @@ pub enum ErrorKind {
     MissingParts,
     /// The credentials are known, but lack the right.
     Denied,
-    /// The registry does not know us: no credentials, or wrong ones.
+    /// The registry wants credentials, and there are none.
     Unauthenticated,
+    /// The registry or its token server does not accept the credentials.
+    WrongCredentials,
     /// The repository does not offer this operation, or has it switched off.
     Unsupported,
     /// The repository deletes manifests by digest, but not single tags.
@@ -102,6 +104,7 @@ impl ErrorKind {
             Self::MissingParts
                 | Self::Denied
                 | Self::Unauthenticated
+                | Self::WrongCredentials
                 | Self::Unsupported
                 | Self::DigestOnly
                 | Self::Invalid
@@ -150,8 +153,8 @@ pub enum Cause {
     #[error("its blob {0} is not there")]
     MissingPart(Digest),
     /// Credentials could not be had: a helper failed, a variable is not set, a realm is refused.
-    #[error("{0}")]
-    Credentials(String),
+    #[error("{message}")]
+    Credentials { kind: ErrorKind, message: String },
     /// A file operation failed.
     #[error("{0}")]
     Io(String),
@@ -181,6 +184,11 @@ impl Cause {
         Self::Transport { kind: ErrorKind::Connection, message: message.into() }
     }
 
+    /// Credentials or certificates cannot be had or used.
+    pub fn credentials(message: impl Into<String>) -> Self {
+        Self::Credentials { kind: ErrorKind::Credentials, message: message.into() }
+    }
+
     /// Words that may be a stranger's.
     fn words_mut(&mut self) -> Vec<&mut String> {
         match self {
@@ -190,7 +198,7 @@ impl Cause {
             | Self::Transport { message: words, .. }
             | Self::Corrupt(words)
             | Self::Protocol(words)
-            | Self::Credentials(words)
+            | Self::Credentials { message: words, .. }
             | Self::Io(words)
             | Self::Unsupported(words)
             | Self::DigestOnly(words) => vec![words],
@@ -207,14 +215,15 @@ impl Cause {
 
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::Refused { kind, .. } | Self::Transport { kind, .. } => *kind,
+            Self::Refused { kind, .. }
+            | Self::Transport { kind, .. }
+            | Self::Credentials { kind, .. } => *kind,
             Self::TimedOut(_) => ErrorKind::TimedOut,
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Protocol(_) | Self::LargerThan(_) => ErrorKind::Protocol,
             Self::Manifest(_) => ErrorKind::Malformed,
             Self::Missing => ErrorKind::Missing,
             Self::MissingPart(_) => ErrorKind::MissingParts,
-            Self::Credentials(_) => ErrorKind::Credentials,
             Self::Io(_) => ErrorKind::Io,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::DigestOnly(_) => ErrorKind::DigestOnly,
@@ -281,9 +290,12 @@ impl Error {
             ErrorKind::Unauthenticated => {
                 Some("log in with `tranship login`, or set username and password for this registry")
             }
-            ErrorKind::Denied => {
-                Some("the credentials that were used, if any, lack the right to do this")
-            }
+            ErrorKind::WrongCredentials => Some(
+                "the user name or the password is wrong, or has expired: correct it where the message says it comes from",
+            ),
+            ErrorKind::Denied => Some(
+                "check the permissions of these credentials, and the name: some registries answer so for what is not there",
+            ),
             ErrorKind::Missing if is_answer => Some(
                 "check the name; some registries want the repository or project to be created first",
             ),

@@ -1,28 +1,49 @@
-//! Environment variables, handed in from outside so that tests have their own.
+//! What a process finds around it, handed in from outside so that tests have their own.
 
 use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// How environment variables are looked up: the process's own, or a test's.
+/// Environment variables and the machine's folders: the process's own, or a test's.
 #[derive(Clone)]
-pub struct Environment(Arc<Lookup>);
+pub struct Environment {
+    lookup: Arc<Lookup>,
+    machine: Option<Machine>,
+}
+
+/// The folders that belong to the machine and not to its user, and who the user is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Machine {
+    /// `/`, of which `etc` and `run` are.
+    pub root: PathBuf,
+    pub uid: u32,
+}
 
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Environment {
+    /// Only these variables, and nothing of the machine.
     pub fn new(lookup: impl Fn(&str) -> Option<OsString> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(lookup))
+        Self { lookup: Arc::new(lookup), machine: None }
     }
 
-    /// The environment variables of this process.
+    /// What this process has.
     pub fn of_process() -> Self {
-        Self::new(|name| std::env::var_os(name))
+        let machine = Machine { root: "/".into(), uid: rustix::process::getuid().as_raw() };
+        Self::new(|name| std::env::var_os(name)).on(machine)
+    }
+
+    pub fn on(self, machine: Machine) -> Self {
+        Self { machine: Some(machine), ..self }
+    }
+
+    pub fn machine(&self) -> Option<&Machine> {
+        self.machine.as_ref()
     }
 
     pub fn variable(&self, name: &str) -> Option<OsString> {
-        (self.0)(name)
+        (self.lookup)(name)
     }
 
     /// A variable that is a path. One that is set but empty counts as not set.

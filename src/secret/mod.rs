@@ -15,7 +15,7 @@ use crate::config::SecretSource;
 use crate::process::{self, Limits};
 use crate::redact;
 
-pub use environment::Environment;
+pub use environment::{Environment, Machine};
 
 /// More than any password or token has.
 const FILE_LIMIT: u64 = 64 * 1024;

@@ -74,7 +74,7 @@ pub fn may_heal(error: &Error) -> bool {
         // The next try takes another form of upload.
         Invalid | Unsupported | TooLarge => true,
         // The next try has a new token.
-        Unauthenticated => true,
+        Unauthenticated | WrongCredentials => true,
         _ => false,
     }
 }

@@ -23,6 +23,7 @@ mod cli_login;
 mod cli_look;
 mod cli_status;
 mod conformance;
+mod credentials;
 mod daemon_api;
 mod daemon_beside;
 mod daemon_beside_cleanup;

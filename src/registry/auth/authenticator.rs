@@ -19,7 +19,7 @@ use url::Url;
 
 use super::challenge::{self, Challenge};
 use super::clock::Clock;
-use super::credential::{self, Credential};
+use super::credential::{self, Credential, Login};
 use super::credentials::CredentialStore;
 use super::error::AuthError;
 use super::learned::{HOLD_BACK, Learned, Scheme, TokenServer};
@@ -321,7 +321,16 @@ impl Authenticator {
         }
     }
 
+    /// The credentials for this scope and where they are from, for people; `None`: there are none.
+    pub async fn login(&self, scope: &Scope) -> Option<String> {
+        self.find_login(scope).await.ok()?.as_ref().map(Login::to_string)
+    }
+
     async fn find(&self, scope: &Scope) -> Result<Option<Credential>, AuthError> {
+        Ok(self.find_login(scope).await?.map(|login| login.credential))
+    }
+
+    async fn find_login(&self, scope: &Scope) -> Result<Option<Login>, AuthError> {
         let repository = scope.repository.as_ref().map(RepositoryName::as_str);
         self.parts.credentials.find(&self.parts.registry, repository).await
     }
@@ -331,7 +340,7 @@ impl Authenticator {
         &self,
         scope: &Scope,
         refused: Option<&Credential>,
-    ) -> Result<Option<Credential>, AuthError> {
+    ) -> Result<Option<Login>, AuthError> {
         let repository = scope.repository.as_ref().map(RepositoryName::as_str);
         self.parts.credentials.renew(&self.parts.registry, repository, refused).await
     }
@@ -349,12 +358,12 @@ impl Authenticator {
 
     /// Fetches a token; once more if the credentials turn out to have been replaced meanwhile.
     async fn fetch(&self, server: &TokenServer, scope: &Scope) -> Result<Token, AuthError> {
-        let credential = self.find(scope).await?;
-        let refused = match self.fetch_with(server, scope, credential.as_ref()).await {
+        let login = self.find_login(scope).await?;
+        let refused = match self.fetch_with(server, scope, login.as_ref()).await {
             Err(error) if error.may_differ_for_others() => error,
             fetched => return fetched,
         };
-        match self.renew(scope, credential.as_ref()).await? {
+        match self.renew(scope, login.as_ref().map(|login| &login.credential)).await? {
             Some(renewed) => self.fetch_with(server, scope, Some(&renewed)).await,
             None => Err(refused),
         }
@@ -364,17 +373,20 @@ impl Authenticator {
         &self,
         server: &TokenServer,
         scope: &Scope,
-        credential: Option<&Credential>,
+        login: Option<&Login>,
     ) -> Result<Token, AuthError> {
         let Parts { registry, base, clock, .. } = &self.parts;
+        let credential = login.map(|login| &login.credential);
         if credential.is_some() && !server.standing.trusted() {
             let reason = "that is not where this registry's credentials may be sent";
             return Err(self.distrust(&server.realm, reason));
         }
-        let held_back = |credential| self.learned.lock().held_back(credential, clock());
-        if let Some(refusals) = credential.and_then(held_back) {
+        if let Some(login) = login
+            && let Some(refusals) = self.learned.lock().held_back(&login.credential, clock())
+        {
             let (registry, minutes) = (registry.to_string(), HOLD_BACK.as_secs() / 60);
-            return Err(AuthError::HeldBack { registry, refusals, minutes });
+            let login = login.to_string();
+            return Err(AuthError::HeldBack { registry, login, refusals, minutes });
         }
         let scopes = self.learned.lock().texts(scope);
         let request = TokenRequest {
@@ -382,7 +394,7 @@ impl Authenticator {
             compare_with: server.standing.suspect().then_some(base),
             service: server.service.as_deref(),
             scopes: &scopes,
-            credential,
+            login,
         };
         let fetched = self.fetch_counted(&request).await;
         match (&fetched, credential) {

@@ -1,6 +1,7 @@
 //! Credentials, and how they are written in a header.
 
 use std::fmt;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,6 +16,26 @@ pub enum Credential {
     },
     /// An identity token: for token servers only.
     RefreshToken(SecretString),
+}
+
+/// A credential, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Login {
+    pub credential: Credential,
+    /// For people: `the environment variable GHCR_TOKEN`, `/root/.docker/config.json`.
+    pub origin: Arc<str>,
+}
+
+impl fmt::Display for Login {
+    /// Whose credential it is and where it comes from, never the secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.credential {
+            Credential::Password { username, .. } => {
+                write!(f, "user `{username}`, password from {}", self.origin)
+            }
+            Credential::RefreshToken(_) => write!(f, "identity token from {}", self.origin),
+        }
+    }
 }
 
 impl Credential {

@@ -3,7 +3,7 @@
 //!
 //! What was found is kept for the life of the process; [`CredentialStore::renew`] asks again.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::fmt;
 use std::hash::Hash;
@@ -11,11 +11,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::credential::Credential;
+use super::credential::{Credential, Login};
 use super::docker_config::{AuthFile, Entry, auth_files, blocking, server_name};
 use super::error::AuthError;
 use super::helper::Helper;
 use crate::config::SecretSource;
+use parking_lot::Mutex;
+
 use crate::oci::RegistryHost;
 use crate::redact;
 use crate::secret::{Environment, read_secret};
@@ -45,6 +47,8 @@ pub struct CredentialStore {
     /// What a helper said about a registry, by the helper's name; without a name, what the
     /// configured source of the password said.
     asked: SingleFlight<(RegistryHost, Option<String>), Answer<Option<Credential>>>,
+    /// What was logged, so that each is logged once.
+    logged: Mutex<HashSet<(RegistryHost, Arc<str>)>>,
 }
 
 impl CredentialStore {
@@ -60,6 +64,7 @@ impl CredentialStore {
             clock,
             files: SingleFlight::default(),
             asked: SingleFlight::default(),
+            logged: Mutex::default(),
         }
     }
 
@@ -74,14 +79,18 @@ impl CredentialStore {
         &self,
         registry: &RegistryHost,
         repository: Option<&str>,
-    ) -> Result<Option<Credential>, AuthError> {
+    ) -> Result<Option<Login>, AuthError> {
         let found = self.look_up(registry, repository).await?;
-        match &found {
-            Some(Credential::Password { username, password }) => {
-                redact::remember_password(username, password);
+        if let Some(login) = &found {
+            match &login.credential {
+                Credential::Password { username, password } => {
+                    redact::remember_password(username, password);
+                }
+                Credential::RefreshToken(token) => redact::remember(token),
             }
-            Some(Credential::RefreshToken(token)) => redact::remember(token),
-            None => {}
+            if self.logged.lock().insert((registry.clone(), login.origin.clone())) {
+                tracing::debug!(%registry, credentials = %login, "credentials found");
+            }
         }
         Ok(found)
     }
@@ -90,29 +99,35 @@ impl CredentialStore {
         &self,
         registry: &RegistryHost,
         repository: Option<&str>,
-    ) -> Result<Option<Credential>, AuthError> {
-        if self.only.is_some() {
-            return Ok(self.only.clone());
+    ) -> Result<Option<Login>, AuthError> {
+        let login = |credential, origin: String| Login { credential, origin: origin.into() };
+        if let Some(only) = &self.only {
+            return Ok(Some(login(only.clone(), "what was entered".to_owned())));
         }
         if let Some(explicit) = self.explicit.get(registry) {
             let key = (registry.clone(), None);
-            return self
-                .remembered(&self.asked, &key, || self.configured(registry, explicit))
-                .await;
+            let ask = || self.configured(registry, explicit);
+            let found = self.remembered(&self.asked, &key, ask).await?;
+            let origin = format!("{} ([registry.\"{registry}\"])", explicit.secret.place());
+            return Ok(found.map(|credential| login(credential, origin)));
         }
         let files = self.remembered(&self.files, &(), || self.read_files()).await?;
         for file in files.iter() {
+            let path = file.path().display();
             for entry in file.entries(registry, repository)? {
-                let found = match entry {
-                    Entry::Credential(credential) => Some(credential),
+                match entry {
+                    Entry::Credential(credential, key) => {
+                        return Ok(Some(login(credential, format!("{path} (entry {key})"))));
+                    }
                     Entry::Helper(name) => {
+                        let origin = format!("docker-credential-{name} (named in {path})");
                         let helper = Helper::new(&name, server_name(registry), &self.environment)?;
                         let key = (registry.clone(), Some(name));
-                        self.remembered(&self.asked, &key, || helper.get()).await?
+                        let found = self.remembered(&self.asked, &key, || helper.get()).await?;
+                        if let Some(credential) = found {
+                            return Ok(Some(login(credential, origin)));
+                        }
                     }
-                };
-                if found.is_some() {
-                    return Ok(found);
                 }
             }
         }
@@ -128,13 +143,13 @@ impl CredentialStore {
         registry: &RegistryHost,
         repository: Option<&str>,
         refused: Option<&Credential>,
-    ) -> Result<Option<Credential>, AuthError> {
+    ) -> Result<Option<Login>, AuthError> {
         let now = (self.clock)();
         let is_recent = |at: &Instant| now.saturating_duration_since(*at) < RECENT;
         self.files.retain(|(), (at, _)| is_recent(at));
         self.asked.retain(|(host, _), (at, _)| host != registry || is_recent(at));
         let found = self.find(registry, repository).await?;
-        Ok(found.filter(|found| Some(found) != refused))
+        Ok(found.filter(|found| Some(&found.credential) != refused))
     }
 
     /// The known answer, or what `ask` answers. Failures are remembered only while they are recent.
@@ -168,9 +183,9 @@ impl CredentialStore {
     }
 
     async fn read_files(&self) -> Result<Arc<Vec<AuthFile>>, AuthError> {
-        let paths = auth_files(&self.environment);
+        let places = auth_files(&self.environment);
         let read =
-            move || paths.iter().filter_map(|path| AuthFile::read(path).transpose()).collect();
+            move || places.iter().filter_map(|place| AuthFile::read(place).transpose()).collect();
         Ok(Arc::new(blocking(read).await?))
     }
 }
@@ -200,6 +215,22 @@ mod tests {
         (CredentialStore::new([], scripts.environment(), clock.clock()), clock)
     }
 
+    async fn find(
+        store: &CredentialStore,
+        registry: &RegistryHost,
+        repository: Option<&str>,
+    ) -> Result<Option<Credential>, AuthError> {
+        Ok(store.find(registry, repository).await?.map(|login| login.credential))
+    }
+
+    async fn renew(
+        store: &CredentialStore,
+        registry: &RegistryHost,
+        refused: Option<&Credential>,
+    ) -> Option<Credential> {
+        store.renew(registry, None, refused).await.unwrap().map(|login| login.credential)
+    }
+
     fn answer(scripts: &Scripts, user: &str) {
         let text = format!(r#"{{"Username":"{user}","Secret":"p"}}"#);
         std::fs::write(scripts.path().join("answer"), text).unwrap();
@@ -221,9 +252,9 @@ mod tests {
             ["r.io", "s.io", "t.io"].map(|host| host.parse().unwrap());
         let [r, s, t] = &registries;
         let store = CredentialStore::new([(r.clone(), explicit)], here, ManualClock::new().clock());
-        assert_eq!(store.find(r, Some("a/b")).await.unwrap(), Some(password("c", "p")));
-        assert_eq!(store.find(s, Some("a/b")).await.unwrap(), Some(password("f", "fp")));
-        assert_eq!(store.find(t, None).await.unwrap(), None);
+        assert_eq!(find(&store, r, Some("a/b")).await.unwrap(), Some(password("c", "p")));
+        assert_eq!(find(&store, s, Some("a/b")).await.unwrap(), Some(password("f", "fp")));
+        assert_eq!(find(&store, t, None).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -232,7 +263,7 @@ mod tests {
         let (store, clock) = helper(&scripts, r#"{"credHelpers":{"docker.io":"x"}}"#);
         let hub: RegistryHost = "docker.io".parse().unwrap();
         answer(&scripts, "one");
-        let finds = (0..20).map(|_| store.find(&hub, Some("library/alpine")));
+        let finds = (0..20).map(|_| find(&store, &hub, Some("library/alpine")));
         for found in futures_util::future::join_all(finds).await {
             assert_eq!(found.unwrap(), Some(password("one", "p")));
         }
@@ -241,15 +272,15 @@ mod tests {
 
         answer(&scripts, "two");
         let one = password("one", "p");
-        assert_eq!(store.renew(&hub, None, Some(&one)).await.unwrap(), None, "asked just now");
+        assert_eq!(renew(&store, &hub, Some(&one)).await, None, "asked just now");
         clock.advance(RECENT);
-        let renewals = (0..20).map(|_| store.renew(&hub, None, Some(&one)));
+        let renewals = (0..20).map(|_| renew(&store, &hub, Some(&one)));
         for renewed in futures_util::future::join_all(renewals).await {
-            assert_eq!(renewed.unwrap(), Some(password("two", "p")));
+            assert_eq!(renewed, Some(password("two", "p")));
         }
         assert_eq!(scripts.lines("asked"), 2);
         clock.advance(RECENT);
-        assert_eq!(store.renew(&hub, None, Some(&password("two", "p"))).await.unwrap(), None);
+        assert_eq!(renew(&store, &hub, Some(&password("two", "p"))).await, None);
         assert_eq!(scripts.lines("asked"), 3);
     }
 
@@ -261,14 +292,14 @@ mod tests {
         let registries: [RegistryHost; 2] = ["r.io", "s.io"].map(|host| host.parse().unwrap());
         let [r, s] = &registries;
         for _ in 0..3 {
-            let error = store.find(r, None).await.unwrap_err().to_string();
+            let error = find(&store, r, None).await.unwrap_err().to_string();
             assert!(error.contains("`docker-credential-x` failed"), "{error}");
         }
         assert_eq!(scripts.lines("asked"), 1, "not asked anew by each");
-        assert_eq!(store.find(s, None).await.unwrap(), Some(password("f", "fp")));
+        assert_eq!(find(&store, s, None).await.unwrap(), Some(password("f", "fp")));
         answer(&scripts, "u");
         clock.advance(RECENT);
-        assert_eq!(store.find(r, None).await.unwrap(), Some(password("u", "p")));
+        assert_eq!(find(&store, r, None).await.unwrap(), Some(password("u", "p")));
     }
 
     #[tokio::test]
@@ -276,12 +307,12 @@ mod tests {
         let scripts = Scripts::create();
         let (store, clock) = helper(&scripts, "{}");
         let registry: RegistryHost = "r.io".parse().unwrap();
-        assert_eq!(store.find(&registry, None).await.unwrap(), None);
+        assert_eq!(find(&store, &registry, None).await.unwrap(), None);
         let path = scripts.path().join(".docker/config.json");
         std::fs::write(path, r#"{"auths":{"r.io":{"auth":"ZjpmcA=="}}}"#).unwrap();
         clock.advance(RECENT);
-        assert_eq!(store.find(&registry, None).await.unwrap(), None);
-        let renewed = store.renew(&registry, None, None).await.unwrap();
+        assert_eq!(find(&store, &registry, None).await.unwrap(), None);
+        let renewed = renew(&store, &registry, None).await;
         assert_eq!(renewed, Some(password("f", "fp")));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::repository::{Cause, ErrorKind};
 use crate::secret::SecretError;
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -12,13 +13,14 @@ pub enum AuthError {
     )]
     Realm { registry: String, realm: String, reason: &'static str, origin: String },
     /// The token server knows the credentials and says no, or does not know them.
-    #[error("the token server {server} refused {}: {status}{}", who(.anonymous), words(.message))]
-    Refused { server: String, status: u16, message: String, anonymous: bool },
+    /// `login`: the credentials; `None`: there were none.
+    #[error("the token server {server} refused {}: {status}{}", who(.login.as_deref()), words(.message))]
+    Refused { server: String, status: u16, message: String, login: Option<String> },
     /// Too many refusals in a row: asking on would get the address banned (GitLab: 15 minutes).
     #[error(
-        "the credentials for {registry} were refused {refusals} times in a row and are not tried again for {minutes} minutes, to stay clear of a ban"
+        "the credentials for {registry} ({login}) were refused {refusals} times in a row and are not tried again for {minutes} minutes, to stay clear of a ban"
     )]
-    HeldBack { registry: String, refusals: u32, minutes: u64 },
+    HeldBack { registry: String, login: String, refusals: u32, minutes: u64 },
     /// The token server cannot be reached, or its answer makes no sense.
     #[error("the token server {server} {problem}")]
     TokenServer { server: String, problem: String },
@@ -44,19 +46,35 @@ impl AuthError {
         matches!(self, Self::Refused { .. } | Self::HeldBack { .. })
     }
 
+    /// The same as an error of a repository.
+    pub fn cause(&self) -> Cause {
+        let kind = match self {
+            Self::Refused { login: None, .. } => ErrorKind::Unauthenticated,
+            Self::Refused { status: 401, .. } | Self::HeldBack { .. } => {
+                ErrorKind::WrongCredentials
+            }
+            Self::Refused { .. } => ErrorKind::Denied,
+            _ => ErrorKind::Credentials,
+        };
+        Cause::Credentials { kind, message: self.to_string() }
+    }
+
     /// Whether the token server does not accept these credentials, but might accept others.
     pub(super) fn may_differ_for_others(&self) -> bool {
         matches!(
             self,
             Self::Refused { status: 401, .. }
-                | Self::Refused { status: 403, anonymous: true, .. }
+                | Self::Refused { status: 403, login: None, .. }
                 | Self::HeldBack { .. }
         )
     }
 }
 
-fn who(anonymous: &bool) -> &'static str {
-    if *anonymous { "to give a token without credentials" } else { "the credentials" }
+fn who(login: Option<&str>) -> String {
+    match login {
+        None => "to give a token without credentials".to_owned(),
+        Some(login) => format!("the credentials ({login})"),
+    }
 }
 
 fn words(message: &str) -> String {

@@ -18,7 +18,7 @@ use url::form_urlencoded::Serializer;
 use url::{Host, Url};
 
 use super::clock::Clock;
-use super::credential::{self, Credential};
+use super::credential::{self, Credential, Login};
 use super::error::AuthError;
 use super::realm;
 use crate::http::address::is_private;
@@ -63,7 +63,7 @@ pub(super) struct TokenRequest<'a> {
     pub compare_with: Option<&'a Url>,
     pub service: Option<&'a str>,
     pub scopes: &'a [String],
-    pub credential: Option<&'a Credential>,
+    pub login: Option<&'a Login>,
 }
 
 pub(super) struct TokenClient {
@@ -105,7 +105,7 @@ impl TokenClient {
         client: &Client,
         request: &TokenRequest<'_>,
     ) -> Result<Token, AuthError> {
-        let Some(credential) = request.credential else {
+        let Some(Login { credential, .. }) = request.login else {
             return self.ask(request, || get(client, request, None)).await;
         };
         if let Credential::Password { username, password } = credential
@@ -256,7 +256,7 @@ async fn understand(
             server: realm::origin(request.realm),
             status: status.as_u16(),
             message: words(&body).trim_start_matches([':', ' ']).to_owned(),
-            anonymous: request.credential.is_none(),
+            login: request.login.map(Login::to_string),
         });
     }
     token(&body, since).ok_or_else(|| fails("answered without a token".to_owned()))

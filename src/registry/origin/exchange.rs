@@ -27,6 +27,10 @@ const MAX_AUTHORIZATIONS: u32 = 4;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strayed;
 
+/// The login that a refused request carried, for people; `None`: it carried none.
+#[derive(Debug, Clone)]
+pub(super) struct Shown(pub Option<String>);
+
 /// A request that could have a body says that it has none (RFC 9110 §8.6). Otherwise front ends
 /// answer 411.
 pub(super) fn with_empty_body(request: RequestBuilder, method: &Method) -> RequestBuilder {
@@ -44,8 +48,8 @@ pub(in crate::registry) fn too_many_redirects() -> Cause {
     Cause::Protocol(format!("the registry redirects more than {} times", link::MAX_REDIRECTS))
 }
 
-fn credentials(error: AuthError) -> Failed {
-    Failed::Final(Cause::Credentials(error.to_string()))
+fn credentials(error: &AuthError) -> Failed {
+    Failed::Final(error.cause())
 }
 
 fn begin(client: &Client, call: &Call<'_>, url: &Url) -> RequestBuilder {
@@ -73,12 +77,17 @@ impl Origin {
     /// Sends the request until its authorization is accepted or finally refused.
     async fn authorized(&self, call: &Call<'_>) -> Try<Response> {
         for _ in 0..MAX_AUTHORIZATIONS {
-            let (response, authorization) = self.in_turn(call).await?;
+            let (mut response, authorization) = self.in_turn(call).await?;
             let status = response.status();
-            if let Some(authorization) = authorization
-                && self.is_worth_another(call, authorization, status, response.headers()).await?
-            {
-                continue;
+            if let Some(authorization) = authorization {
+                let carried = authorization.header().is_some();
+                if self.is_worth_another(call, authorization, status, response.headers()).await? {
+                    continue;
+                }
+                if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+                    let login = self.authenticator.login(call.scope).await.filter(|_| carried);
+                    response.extensions_mut().insert(Shown(login));
+                }
             }
             if retry::is_transient(status) {
                 return Err(Failed::Status(self.read(response, MAX_ERROR_BODY).await?));
@@ -142,13 +151,20 @@ impl Origin {
     ) -> Try<bool> {
         if status != StatusCode::UNAUTHORIZED {
             let hides = matches!(status, StatusCode::FORBIDDEN | StatusCode::NOT_FOUND)
-                && self.authenticator.is_hidden(call.scope, &used).await.map_err(credentials)?;
+                && self
+                    .authenticator
+                    .is_hidden(call.scope, &used)
+                    .await
+                    .map_err(|error| credentials(&error))?;
             if !hides {
                 self.authenticator.accepted(used);
             }
             return Ok(hides);
         }
-        self.authenticator.unauthorized(call.scope, &used, headers).await.map_err(credentials)
+        self.authenticator
+            .unauthorized(call.scope, &used, headers)
+            .await
+            .map_err(|error| credentials(&error))
     }
 
     /// A request without its body. Only the registry itself gets credentials, a client
@@ -168,7 +184,7 @@ impl Origin {
         };
         let mut request = begin(client, call, url);
         let authorization = self.authenticator.authorize(call.scope).await;
-        let authorization = authorization.map_err(|error| Cause::Credentials(error.to_string()))?;
+        let authorization = authorization.map_err(|error| error.cause())?;
         if let Some(header) = authorization.header() {
             request = request.header(header::AUTHORIZATION, header.clone());
         }

@@ -12,7 +12,7 @@ use http::header::CONTENT_ENCODING;
 use reqwest::Response;
 use tokio::time::{Instant, timeout};
 
-use super::exchange::Strayed;
+use super::exchange::{Shown, Strayed};
 use super::{Failed, Origin, Try};
 use crate::metrics::NoAnswer;
 use crate::registry::answer::Answer;
@@ -33,6 +33,7 @@ impl Origin {
             (response.status(), response.headers().clone(), response.url().clone());
         let strayed = !link::same_origin(&self.base, &url)
             || response.extensions().get::<Strayed>().is_some();
+        let shown = response.extensions().get::<Shown>().map(|Shown(login)| login.clone());
         let network = self.network_of(&response);
         let idle = self.settings.timeouts.idle;
         let began = Instant::now();
@@ -65,7 +66,7 @@ impl Origin {
             // It may have grown to twice its length, and may be kept for long.
             _ => Bytes::from(Vec::from(body).into_boxed_slice()),
         };
-        Ok(Answer { status, headers, body, url, strayed, network, tries: 1 })
+        Ok(Answer { status, headers, body, url, strayed, shown, network, tries: 1 })
     }
 
     /// A body as it comes, each chunk within the idle time-out.

@@ -1,12 +1,13 @@
 //! What an auth file holds.
 //!
-//! Which credential is taken for a repository, most telling first:
-//! 1. `auths` of a path that the repository lies under, the longest first (`ghcr.io/acme/app`),
-//! 2. `credHelpers` of the registry,
+//! Which credential is taken for a repository, in this order (containers-auth.json(5)):
+//! 1. `credHelpers` of the registry,
+//! 2. `auths` of a path that the repository lies under, the longest first (`ghcr.io/acme/app`),
 //! 3. `auths` of the registry,
 //! 4. `credsStore`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 
+use super::location::{Form, Place};
 use crate::oci::RegistryHost;
 use crate::registry::auth::credential::Credential;
 use crate::registry::auth::error::AuthError;
@@ -52,6 +54,7 @@ struct Login {
 }
 
 /// A key of the file: a registry, or a path in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Key {
     pub(super) registry: RegistryHost,
     /// Without slashes at its ends; empty for the whole registry.
@@ -60,17 +63,23 @@ pub(super) struct Key {
 
 /// What an auth file has for a repository.
 pub enum Entry {
-    Credential(Credential),
+    /// And the key of the file that has it.
+    Credential(Credential, String),
     /// Ask the helper of this name.
     Helper(String),
 }
 
 impl AuthFile {
-    /// The file at `path`, or none if there is no such file.
-    pub fn read(path: &Path) -> Result<Option<Self>, AuthError> {
+    /// The file at this place, or none if there is no such file.
+    pub fn read(Place { path, form }: &Place) -> Result<Option<Self>, AuthError> {
         let Some(bytes) = read(path)? else { return Ok(None) };
+        let document = match form {
+            Form::Usual => serde_json::from_slice(&bytes),
+            Form::Legacy => serde_json::from_slice(&bytes)
+                .map(|auths| Document { auths, ..Document::default() }),
+        };
         // The parser's own words could quote a secret.
-        let document: Document = serde_json::from_slice(&bytes).map_err(|error| {
+        let document: Document = document.map_err(|error| {
             let (line, column) = (error.line(), error.column());
             problem(path, format!("is not an auth file (line {line}, column {column})"))
         })?;
@@ -84,6 +93,10 @@ impl AuthFile {
         }))
     }
 
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// What to try for a repository of the registry, in this order.
     pub fn entries(
         &self,
@@ -93,16 +106,12 @@ impl AuthFile {
         let mut logins: Vec<_> =
             self.logins.iter().filter(|(key, _)| key.matches(registry, repository)).collect();
         logins.sort_by_key(|(key, _)| std::cmp::Reverse(key.path.len()));
-        let (below, whole): (Vec<_>, Vec<_>) =
-            logins.into_iter().partition(|(key, _)| !key.path.is_empty());
         let mut entries = Vec::new();
-        let decode = |(key, login): &&(Key, Login)| login.credential(&self.path, key).transpose();
-        for credential in below.iter().filter_map(decode) {
-            entries.push(Entry::Credential(credential?));
-        }
         entries.extend(self.helper_of(registry).map(|name| Entry::Helper(name.to_owned())));
-        for credential in whole.iter().filter_map(decode) {
-            entries.push(Entry::Credential(credential?));
+        for (key, login) in logins {
+            if let Some(credential) = login.credential(&self.path, key)? {
+                entries.push(Entry::Credential(credential, key.to_string()));
+            }
         }
         entries.extend(self.store.iter().map(|name| Entry::Helper(name.clone())));
         Ok(entries)
@@ -111,6 +120,13 @@ impl AuthFile {
     pub(super) fn helper_of(&self, registry: &RegistryHost) -> Option<&str> {
         let whole = |key: &Key| key.path.is_empty() && key.registry == *registry;
         self.helpers.iter().find(|(key, _)| whole(key)).map(|(_, name)| name.as_str())
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { registry, path } = self;
+        if path.is_empty() { write!(f, "{registry}") } else { write!(f, "{registry}/{path}") }
     }
 }
 
@@ -176,9 +192,9 @@ pub fn server_name(registry: &RegistryHost) -> &str {
     if registry.is_docker_hub() { DOCKER_HUB_KEY } else { registry.as_str() }
 }
 
-pub(super) async fn read_blocking(path: &Path) -> Result<Option<AuthFile>, AuthError> {
-    let path = path.to_owned();
-    blocking(move || AuthFile::read(&path)).await
+pub(super) async fn read_blocking(place: &Place) -> Result<Option<AuthFile>, AuthError> {
+    let place = place.clone();
+    blocking(move || AuthFile::read(&place)).await
 }
 
 /// Runs file work where it does not hold up the runtime.
@@ -224,17 +240,21 @@ pub(super) mod tests {
         (dir, path)
     }
 
+    fn usual(path: &Path) -> Place {
+        Place { path: path.to_owned(), form: Form::Usual }
+    }
+
     pub fn auth(text: &str) -> Value {
         json!({ "auth": STANDARD.encode(text) })
     }
 
     /// What is found, in this order: user names, helpers' names.
     pub fn found(path: &Path, registry: &str, repository: Option<&str>) -> Vec<String> {
-        let file = AuthFile::read(path).unwrap().unwrap();
+        let file = AuthFile::read(&usual(path)).unwrap().unwrap();
         let entries = file.entries(&registry.parse().unwrap(), repository).unwrap();
         let name = |entry| match entry {
-            Entry::Credential(Credential::Password { username, .. }) => username,
-            Entry::Credential(Credential::RefreshToken(_)) => "<token>".to_owned(),
+            Entry::Credential(Credential::Password { username, .. }, _) => username,
+            Entry::Credential(Credential::RefreshToken(_), _) => "<token>".to_owned(),
             Entry::Helper(name) => format!("helper {name}"),
         };
         entries.into_iter().map(name).collect()
@@ -260,13 +280,13 @@ pub(super) mod tests {
             "credsStore": "desktop",
         }));
         let cases: [(&str, Option<&str>, &[&str]); 11] = [
-            ("ghcr.io", Some("acme/app"), &["app", "acme", "helper gh", "host", "helper desktop"]),
+            ("ghcr.io", Some("acme/app"), &["helper gh", "app", "acme", "host", "helper desktop"]),
             (
                 "ghcr.io",
                 Some("acme/app/x"),
-                &["app", "acme", "helper gh", "host", "helper desktop"],
+                &["helper gh", "app", "acme", "host", "helper desktop"],
             ),
-            ("ghcr.io", Some("acme/apple"), &["acme", "helper gh", "host", "helper desktop"]),
+            ("ghcr.io", Some("acme/apple"), &["helper gh", "acme", "host", "helper desktop"]),
             ("ghcr.io", Some("acmex/app"), &["helper gh", "host", "helper desktop"]),
             ("ghcr.io", None, &["helper gh", "host", "helper desktop"]),
             ("docker.io", Some("a/b"), &["helper hub", "hub", "helper desktop"]),
@@ -282,9 +302,21 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn the_legacy_form_has_nothing_but_logins() {
+        let (_dir, path) = file(&json!({ "https://index.docker.io/v1/": auth("hub:p") }));
+        let place = Place { path, form: Form::Legacy };
+        let file = AuthFile::read(&place).unwrap().unwrap();
+        let entries = file.entries(&"docker.io".parse().unwrap(), Some("a/b")).unwrap();
+        let [Entry::Credential(Credential::Password { username, .. }, key)] = &entries[..] else {
+            panic!("{}", entries.len())
+        };
+        assert_eq!((username.as_str(), key.as_str()), ("hub", "docker.io"));
+    }
+
+    #[test]
     fn malformed_files_are_reported_without_their_content() {
         let (_dir, path) = file(&json!({ "auths": { "r.io": { "auth": "czNjcmV0" } } }));
-        let file = AuthFile::read(&path).unwrap().unwrap();
+        let file = AuthFile::read(&usual(&path)).unwrap().unwrap();
         let error = file.entries(&"r.io".parse().unwrap(), None).err().unwrap().to_string();
         let expected = "an `auth` for r.io that is not base64 of user:password";
         assert!(error.contains(expected), "{error}");
@@ -292,13 +324,13 @@ pub(super) mod tests {
         for content in [r#"{"auths":"s3cret"}"#, "s3cret", "[1]", r#"{"auths":{"r.io":"s3cret"}}"#]
         {
             std::fs::write(&path, content).unwrap();
-            let error = AuthFile::read(&path).err().map(|error| error.to_string());
+            let error = AuthFile::read(&usual(&path)).err().map(|error| error.to_string());
             let error = error.unwrap_or_else(|| panic!("{content}"));
             assert!(error.contains("is not an auth file (line 1"), "{error}");
             assert!(!error.contains("s3cret"), "{error}");
         }
         std::fs::write(&path, "\n").unwrap();
-        assert!(AuthFile::read(&path).unwrap().is_none());
+        assert!(AuthFile::read(&usual(&path)).unwrap().is_none());
         assert_eq!(decode(&STANDARD.encode("u:p:w\0\0")), Some(("u".into(), "p:w".into())));
         assert_eq!(decode("dTpw"), Some(("u".into(), "p".into())));
         assert_eq!(decode("dTpwdw"), Some(("u".into(), "pw".into())));

@@ -7,5 +7,5 @@ mod location;
 mod write;
 
 pub(super) use file::{AuthFile, Entry, blocking, server_name};
-pub use location::{auth_file_to_write, auth_files};
+pub use location::{Form, Place, auth_file_to_write, auth_files};
 pub use write::{Keeper, erase, store};

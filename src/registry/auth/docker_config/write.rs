@@ -9,6 +9,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value, json};
 
 use super::file::{AuthFile, Key, blocking, problem, read, read_blocking, server_name};
+use super::location::{Form, Place};
 use crate::oci::RegistryHost;
 use crate::registry::auth::credential::Credential;
 use crate::registry::auth::error::AuthError;
@@ -34,7 +35,8 @@ pub async fn store(
     credential: &Credential,
     environment: &Environment,
 ) -> Result<Keeper, AuthError> {
-    let file = read_blocking(path).await?;
+    let place = Place { path: path.to_owned(), form: Form::Usual };
+    let file = read_blocking(&place).await?;
     let mut keeper = Keeper::File;
     let mut entry = match credential {
         Credential::Password { username, password } => {
@@ -49,7 +51,7 @@ pub async fn store(
         keeper = Keeper::Helper(name.to_owned());
     }
     let registry = registry.clone();
-    change(path, move |auths| {
+    change(&place, move |auths| {
         auths.retain(|key, _| !names(key, &registry));
         auths.insert(server_name(&registry).to_owned(), entry);
         true
@@ -61,17 +63,17 @@ pub async fn store(
 /// Removes the credential of a registry, from the file and from the helper that it names for it.
 /// Gives whether there was one. Entries of paths within the registry stay.
 pub async fn erase(
-    path: &Path,
+    place: &Place,
     registry: &RegistryHost,
     environment: &Environment,
 ) -> Result<bool, AuthError> {
-    let Some(file) = read_blocking(path).await? else { return Ok(false) };
+    let Some(file) = read_blocking(place).await? else { return Ok(false) };
     let mut erased = false;
     if let Some(name) = helper_to_write(&file, registry) {
         erased = Helper::new(name, server_name(registry), environment)?.erase().await?;
     }
     let registry = registry.clone();
-    let removed = change(path, move |auths| {
+    let removed = change(place, move |auths| {
         let before = auths.len();
         auths.retain(|key, _| !names(key, &registry));
         auths.len() < before
@@ -90,20 +92,26 @@ fn names(key: &str, registry: &RegistryHost) -> bool {
 
 /// Changes the `auths` of the file; `edit` says whether it did. Gives that back.
 async fn change(
-    path: &Path,
+    place: &Place,
     edit: impl FnOnce(&mut Map<String, Value>) -> bool + Send + 'static,
 ) -> Result<bool, AuthError> {
-    let path = path.to_owned();
+    let Place { path, form } = place.clone();
     blocking(move || {
         let malformed = || problem(&path, "is not an auth file".to_owned());
         let bytes = read(&path)?.unwrap_or_else(|| b"{}".to_vec());
         let mut document: Map<String, Value> =
             serde_json::from_slice(&bytes).map_err(|_| malformed())?;
-        let auths = document.entry("auths").or_insert_with(|| json!({}));
-        if auths.is_null() {
-            *auths = json!({});
-        }
-        if !edit(auths.as_object_mut().ok_or_else(malformed)?) {
+        let auths = match form {
+            Form::Legacy => &mut document,
+            Form::Usual => {
+                let auths = document.entry("auths").or_insert_with(|| json!({}));
+                if auths.is_null() {
+                    *auths = json!({});
+                }
+                auths.as_object_mut().ok_or_else(malformed)?
+            }
+        };
+        if !edit(auths) {
             return Ok(false);
         }
         let mut text = serde_json::to_vec_pretty(&document).map_err(|_| malformed())?;
@@ -138,6 +146,25 @@ mod tests {
     use super::*;
     use crate::registry::auth::credential::password;
     use crate::secret::testing::{Scripts, environment};
+
+    async fn erase(
+        path: &Path,
+        host: &RegistryHost,
+        here: &Environment,
+    ) -> Result<bool, AuthError> {
+        super::erase(&Place { path: path.to_owned(), form: Form::Usual }, host, here).await
+    }
+
+    #[tokio::test]
+    async fn a_login_of_the_legacy_form_is_removed() {
+        let (_dir, path) = file(&json!({ "r.io": auth("u:p"), "s.io": auth("v:p") }));
+        let place = Place { path: path.clone(), form: Form::Legacy };
+        let here = environment(&[]);
+        assert!(super::erase(&place, &"r.io".parse().unwrap(), &here).await.unwrap());
+        assert!(!super::erase(&place, &"t.io".parse().unwrap(), &here).await.unwrap());
+        let left: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        assert_eq!(left, json!({ "s.io": auth("v:p") }));
+    }
 
     #[tokio::test]
     async fn writing_keeps_the_rest_and_is_private() {
