@@ -1,18 +1,16 @@
 //! One tag or one manifest is deleted, and nothing that was not meant.
 //!
-//! Deleting a manifest takes all its tags along. Some registries can do nothing else: there, a
-//! tag is only deleted when its siblings, the other tags of its manifest, may go too.
+//! Deleting a manifest takes all its tags along. Some registries can do nothing else. There, a tag is
+//! deleted with its manifest if nothing else needs that; otherwise only if its siblings, the other
+//! tags of its manifest, may go too.
 
-use futures_util::{StreamExt, TryStreamExt};
+mod others;
+
+use others::{Others, siblings};
 use serde::Serialize;
 
 use crate::oci::{Digest, Tag};
 use crate::repository::{Cause, Error, ErrorKind, Reference, Repository, Result};
-
-/// Siblings are looked for among so many tags at most: each costs a request.
-const MAX_TAGS: usize = 1_000;
-/// Tags that are looked up at once.
-const PARALLEL: usize = 16;
 
 /// What is to be deleted.
 #[derive(Debug, Clone)]
@@ -75,7 +73,7 @@ pub async fn run(repository: &dyn Repository, what: &What, dry_run: bool) -> Res
     };
     if let Some(wanted) = wanted.filter(|wanted| **wanted != found.digest) {
         deletion.action = Action::Refused;
-        deletion.reason = Some(format!("the tag points at {} now, not at {wanted}", found.digest));
+        deletion.reason = Some(moved(&found.digest, wanted));
         return Ok(deletion);
     }
     if dry_run || deletion.manifest {
@@ -89,52 +87,63 @@ pub async fn run(repository: &dyn Repository, what: &What, dry_run: bool) -> Res
     match repository.delete(&target).await {
         Ok(true) => deletion.action = Action::Deleted,
         Ok(false) => return Err(missing(repository, &target.suffix())),
-        // The registry deletes by digest only.
-        Err(error) if !deletion.manifest && error.kind() == ErrorKind::DigestOnly => {
-            deletion.siblings = siblings(repository, tag, &found.digest).await?;
-            deletion.action = Action::Refused;
-            deletion.reason = Some(explain(&deletion));
+        Err(error) if error.kind() == ErrorKind::DigestOnly => {
+            if let What::Tag { tag, .. } = what {
+                by_digest(repository, tag, &mut deletion).await?;
+            } else {
+                return Err(error);
+            }
         }
         Err(error) => return Err(error),
     }
     Ok(deletion)
 }
 
-fn explain(deletion: &Deletion) -> String {
-    let digest = &deletion.digest;
-    let shared = match deletion.siblings.as_deref() {
-        None => format!("any other tag of {digest} would go too"),
-        Some([]) => format!("no other tag has {digest}, but the manifest itself would go"),
-        Some(tags) => {
-            let tags: Vec<&str> = tags.iter().map(Tag::as_str).collect();
-            format!("{digest} also has the tags {}, which would go too", tags.join(", "))
-        }
+/// Deletes the manifest of a tag in place of the tag, if nobody else needs it.
+async fn by_digest(repository: &dyn Repository, tag: &Tag, deletion: &mut Deletion) -> Result<()> {
+    let digest = deletion.digest.clone();
+    let mut refuse = |siblings, why: String| {
+        deletion.siblings = siblings;
+        deletion.action = Action::Refused;
+        deletion.reason = Some(format!("the registry deletes by digest only, and {why}"));
     };
-    format!("the registry deletes by digest only, and {shared}")
+    match others::find(repository, tag, &digest).await? {
+        Others::Unknown => refuse(None, format!("any other tag of {digest} would go too")),
+        Others::Siblings(tags) => {
+            let names: Vec<&str> = tags.iter().map(Tag::as_str).collect();
+            let why =
+                format!("{digest} also has the tags {}, which would go too", names.join(", "));
+            refuse(Some(tags), why);
+        }
+        Others::Index(other) => {
+            refuse(Some(Vec::new()), format!("{digest} is a part of the image `{other}`"));
+        }
+        Others::Nobody => {
+            // Directly before: somebody may have pushed to the tag.
+            let by_tag = Reference::Tag(tag.clone());
+            match repository.resolve(&by_tag).await? {
+                None => return Err(missing(repository, &by_tag.suffix())),
+                Some(found) if found.digest != digest => {
+                    deletion.action = Action::Refused;
+                    deletion.reason = Some(moved(&found.digest, &digest));
+                }
+                Some(_) => {
+                    let target = Reference::Digest(digest);
+                    if !repository.delete(&target).await? {
+                        return Err(missing(repository, &target.suffix()));
+                    }
+                    deletion.action = Action::Deleted;
+                    deletion.manifest = true;
+                    deletion.siblings = Some(Vec::new());
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
-/// The other tags of a manifest, sorted.
-async fn siblings(
-    repository: &dyn Repository,
-    tag: Option<&Tag>,
-    digest: &Digest,
-) -> Result<Option<Vec<Tag>>> {
-    let tags = repository.tags().await?.unwrap_or_default();
-    if tags.len() > MAX_TAGS {
-        return Ok(None);
-    }
-    let others = tags.into_iter().filter(|other| Some(other) != tag);
-    let mut found: Vec<Tag> = futures_util::stream::iter(others)
-        .map(|other| async move {
-            let resolved = repository.resolve(&Reference::Tag(other.clone())).await?;
-            Ok::<_, Error>(resolved.filter(|resolved| resolved.digest == *digest).map(|_| other))
-        })
-        .buffer_unordered(PARALLEL)
-        .try_filter_map(|sibling| async move { Ok(sibling) })
-        .try_collect()
-        .await?;
-    found.sort_unstable();
-    Ok(Some(found))
+fn moved(now: &Digest, wanted: &Digest) -> String {
+    format!("the tag points at {now} now, not at {wanted}")
 }
 
 fn missing(repository: &dyn Repository, suffix: &str) -> Error {

@@ -13,8 +13,9 @@ use crate::stores::Access;
 /// Delete a tag, or a manifest with all its tags
 ///
 /// REPOSITORY:TAG deletes only the tag; its manifest and other tags stay. If the registry can
-/// delete only whole manifests, this is refused, unless --with-siblings allows to delete the other
-/// tags of the manifest too.
+/// delete only whole manifests, the manifest is deleted if it has no other tag and is not a part of
+/// another image. Otherwise the deletion is refused; --with-siblings deletes the manifest with all
+/// its tags.
 ///
 /// REPOSITORY@DIGEST deletes the manifest with all its tags. REPOSITORY:TAG@DIGEST deletes the tag
 /// only if it points at that digest.
@@ -44,6 +45,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         return Err(CliError::usage(message));
     }
     let stores = session::stores(global, &args.reach)?;
+    let asked_for_tag = !args.with_siblings && args.reference.tag.is_some();
     let deletion = signals::unless_stopped(async {
         let source = stores.open_image(&args.reference, Flow::ALONE, Access::Read).await?;
         let digest = source.digest().cloned();
@@ -63,7 +65,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         deleted.map_err(|error| explain(error, &what))
     })
     .await?;
-    output::print(global, &deletion, || print_report(&deletion, global.quiet))?;
+    output::print(global, &deletion, || print_report(&deletion, asked_for_tag, global.quiet))?;
     Ok(if deletion.action == Action::Refused { Exit::Refused } else { Exit::Done })
 }
 
@@ -80,7 +82,7 @@ fn explain(error: Error, what: &What) -> CliError {
     }
 }
 
-fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
+fn print_report(deletion: &Deletion, asked_for_tag: bool, quiet: bool) -> Result<(), CliError> {
     let Deletion { repository, digest, .. } = deletion;
     let name = match &deletion.tag {
         Some(tag) => format!("{repository}:{tag}"),
@@ -92,7 +94,7 @@ fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
         Action::Refused => {
             let reason = deletion.reason.as_deref().unwrap_or_default();
             tell_line(format!("REFUSED {name}: {reason}; nothing was deleted"));
-            if deletion.siblings.is_some() {
+            if deletion.siblings.as_ref().is_some_and(|tags| !tags.is_empty()) {
                 tell_line("hint: --with-siblings deletes the manifest with every tag it has");
             }
             return Ok(());
@@ -111,6 +113,9 @@ fn print_report(deletion: &Deletion, quiet: bool) -> Result<(), CliError> {
         }
         (Some(siblings), false) if !siblings.is_empty() => {
             line.push_str(&format!("; the tags {} stay", output::tags(siblings)));
+        }
+        (Some(_), true) if asked_for_tag => {
+            line.push_str(" with its manifest, which had no other tag");
         }
         (None, true) => line.push_str(", and with it every other tag of its manifest"),
         _ => {}

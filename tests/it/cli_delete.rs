@@ -145,3 +145,49 @@ async fn tags_of_layouts_are_deleted_and_archives_are_not_touched() {
         assert!(finished.stderr.contains(words), "{finished:?}");
     }
 }
+
+/// distribution 2.8 cannot delete the tag alone, and nothing else needs its manifest.
+#[tokio::test]
+async fn a_tag_goes_with_its_manifest_where_it_is_the_only_one() {
+    let registry = DockerRegistry::start().await;
+    fill(&registry).await;
+    let tranship = Tranship::new();
+    let other = registry.reference("app", "other");
+    let mark = registry.mark().await;
+    let finished = delete(&tranship, &[&other]).await;
+    assert_eq!((finished.code, finished.stderr.as_str()), (Some(0), ""), "{finished:?}");
+    assert!(finished.stdout.starts_with(&format!("deleted {other} (sha256:")), "{finished:?}");
+    let words = ") with its manifest, which had no other tag\n";
+    assert!(finished.stdout.ends_with(words), "{finished:?}");
+    assert_eq!(registry.endpoint().tags("app").await, ["a", "b", "c"]);
+    // The tag, its deletion, the list, three tags, the list again, the tag again, the manifest.
+    let sent = registry.requests_since(mark).await;
+    let methods: Vec<_> = sent.iter().map(|request| request.method.as_str()).collect();
+    let expected =
+        ["GET", "HEAD", "DELETE", "GET", "HEAD", "HEAD", "HEAD", "GET", "HEAD", "DELETE"];
+    assert_eq!(methods.iter().filter(|it| **it == "HEAD").count(), 5, "{sent:?}");
+    assert!(sent.len() <= expected.len(), "{sent:?}");
+}
+
+/// A platform that has a tag of its own, and an index that lists it.
+#[tokio::test]
+async fn a_part_of_another_image_is_not_deleted_with_its_tag() {
+    let registry = DockerRegistry::start().await;
+    let index = Image::platforms(Family::Oci, "multi", &["amd64", "arm64"]);
+    index.push(&registry, "app", "1.0").await;
+    let part = index.children[0].clone();
+    part.push(&registry, "app", "1.0-amd64").await;
+    let tranship = Tranship::new();
+    let tag = registry.reference("app", "1.0-amd64");
+    let finished = delete(&tranship, &[&tag]).await;
+    let words = format!(
+        "REFUSED {tag}: the registry deletes by digest only, and {} is a part of the image `1.0`; nothing was deleted\n",
+        part.digest
+    );
+    assert_eq!((finished.code, finished.stderr), (Some(3), words));
+    assert_eq!(registry.endpoint().tags("app").await, ["1.0", "1.0-amd64"]);
+    // The index itself has no other tag.
+    let finished = delete(&tranship, &[&registry.reference("app", "1.0")]).await;
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(registry.endpoint().tags("app").await, ["1.0-amd64"]);
+}
