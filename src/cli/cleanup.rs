@@ -93,7 +93,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let rules = choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
     let keeper = session::keeper(&config).await?;
-    let stop = StopSignal { soon: signals::stop_token(), ..StopSignal::default() };
+    let signal = signals::Stop::on_signal();
+    let stop = StopSignal { soon: signal.token.clone(), ..StopSignal::default() };
     let wanted = Wanted { mode, asked: asked.as_ref(), stop: &stop, output: global.output };
     let (mut ran, mut unfinished) = (Vec::new(), None);
     match keeper {
@@ -132,10 +133,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             }
         }
     }
-    if let Some(missing) = missing(&ran) {
+    if let Some(missing) = asked.as_ref().and_then(|asked| missing(asked, &ran)) {
         return Err(missing);
     }
-    let exit = exit(&ran);
+    let interrupted = ran.iter().any(|one| one.report.interrupted);
+    let exit = if interrupted { signal.exit() } else { exit(&ran) };
     let rules = ran.iter().map(document).collect();
     let success = exit == Exit::Done && unfinished.is_none();
     output::print(global, &Printout { success, rules }, || {
@@ -192,12 +194,18 @@ async fn run_rule(
 }
 
 /// That the image that is asked for is nowhere, if that was all that was found.
-fn missing(ran: &[Ran]) -> Option<CliError> {
+fn missing(asked: &Asked, ran: &[Ran]) -> Option<CliError> {
     let mut printed = ran.iter().flat_map(|one| &one.plans);
-    if ran.iter().any(|one| one.report.is_failed()) {
+    if ran.iter().any(|one| one.report.is_failed() || one.report.is_limited()) {
         return None;
     }
-    let Printed::Missing { image, similar } = printed.next()? else { return None };
+    let Some(first) = printed.next() else {
+        return Some(CliError::Failed(format!(
+            "failed to explain {asked}: there is no repository {}",
+            asked.address
+        )));
+    };
+    let Printed::Missing { image, similar } = first else { return None };
     let meant = match similar {
         Some(tag) => format!(": did you mean `{tag}`?"),
         None => "; `tranship list-tags` shows what is".to_owned(),
@@ -241,8 +249,11 @@ async fn choose<'a>(
         }
     }
     if chosen.is_empty() {
-        let message = format!("none of these rules covers {}", asked.address);
-        return Err(CliError::Usage(message));
+        return Err(CliError::Failed(format!(
+            "failed to explain {asked}: no [[cleanup]] rule {}covers {}",
+            if names.is_empty() { "" } else { "with this name " },
+            asked.address
+        )));
     }
     Ok(chosen)
 }

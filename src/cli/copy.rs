@@ -8,7 +8,7 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::tell_line;
 use super::progress::Progress;
-use super::report::{image_lines, print_failed_image, print_failure};
+use super::report::{image_lines, print_failed_image, print_failure, print_interrupted};
 use super::{output, session, signals};
 use crate::config::{ForeignLayers, IndexMode};
 use crate::copy::{self, CopyReport, Extent};
@@ -83,8 +83,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         referrers: !args.no_referrers,
         foreign_layers: args.foreign_layers,
     };
-    let cancel = signals::stop_token();
-    let (source, target) = signals::unless(&cancel, async {
+    let stop = signals::Stop::on_signal();
+    let (source, target) = signals::unless(&stop, async {
         // The source first: a mistyped one should not make a folder for the target.
         let source = stores.open_image(&args.source, Flow::ALONE, Access::Read).await?;
         Ok((source, stores.open_image(&args.target, Flow::ALONE, Access::Write).await?))
@@ -98,12 +98,18 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
                 progress.print(&image_lines(image));
             }
         };
-        copy::run(&carrier, &source, target, extent, options, &cancel, &watch).await
+        copy::run(&carrier, &source, target, extent, options, &stop.token, &watch).await
     };
     let success = report.is_success();
     let document = Report { success, moved: carrier.totals(), report: &report };
-    output::print(global, &document, || print_report(&report, args.all_tags && !global.quiet))?;
-    Ok(if success { Exit::Done } else { Exit::Failed })
+    output::print(global, &document, || {
+        print_report(&report, &document.moved, args.all_tags && !global.quiet)
+    })?;
+    Ok(match success {
+        true => Exit::Done,
+        false if report.interrupted => stop.exit(),
+        false => Exit::Failed,
+    })
 }
 
 /// What the command line alone shows to be wrong.
@@ -120,7 +126,11 @@ fn check(args: &Args) -> Result<(), CliError> {
     Err(CliError::usage(problem))
 }
 
-fn print_report(report: &CopyReport, summary: bool) -> Result<(), CliError> {
+fn print_report(
+    report: &CopyReport,
+    moved: &TransferTotals,
+    summary: bool,
+) -> Result<(), CliError> {
     report
         .images
         .iter()
@@ -131,7 +141,7 @@ fn print_report(report: &CopyReport, summary: bool) -> Result<(), CliError> {
         report.failures.iter().for_each(print_failure);
     }
     if report.interrupted {
-        tell_line("interrupted: what is complete is there, nothing else");
+        print_interrupted(moved, "the same command sends only what is missing");
     }
     if !summary {
         return Ok(());

@@ -18,6 +18,25 @@ pub enum Exit {
     Usage,
     /// Refused by a safety limit: nothing was changed.
     Refused,
+    /// Stopped by SIGINT (Ctrl-C) or SIGTERM before the end, as shells number it.
+    Stopped(Sign),
+}
+
+/// A signal that stops a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sign {
+    Interrupt,
+    Terminate,
+}
+
+impl Sign {
+    /// The exit code of a process that it ended.
+    pub fn code(self) -> u8 {
+        match self {
+            Self::Interrupt => 130,
+            Self::Terminate => 143,
+        }
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -27,6 +46,7 @@ impl From<Exit> for ExitCode {
             Exit::Failed => 1,
             Exit::Usage => 2,
             Exit::Refused => 3,
+            Exit::Stopped(sign) => sign.code(),
         })
     }
 }
@@ -44,6 +64,8 @@ pub enum CliError {
     State(#[from] StateError),
     #[error("{0}")]
     Failed(String),
+    #[error("interrupted")]
+    Stopped(Sign),
     /// With what to do about it.
     #[error("{message}")]
     Hinted { exit: Exit, message: String, hint: &'static str },
@@ -76,6 +98,7 @@ impl CliError {
         }
         match self {
             Self::Hinted { exit, .. } => *exit,
+            Self::Stopped(sign) => Exit::Stopped(*sign),
             Self::Config(_) | Self::Usage(_) => Exit::Usage,
             Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
         }

@@ -8,6 +8,7 @@ use crate::history::{CleanupSummary, RunOutcome, StepCounts};
 use crate::repository::Failure;
 use crate::sync::{Action, ImageReport};
 use crate::text::counted;
+use crate::transfer::TransferTotals;
 
 /// The result for one image: one line, and its notes.
 pub fn image_lines(image: &ImageReport) -> Lines {
@@ -42,6 +43,14 @@ pub fn print_failures(rule: &str, failures: &[Failure]) {
         tell_line(format!("FAILED rule {rule}"));
         print_failure(failure);
     }
+}
+
+/// Tells what a command has sent that a signal stopped, and what is the good of it.
+pub fn print_interrupted(moved: &TransferTotals, next: &str) {
+    tell_line(format!(
+        "interrupted: {} sent; complete images and blobs stay at the target, and {next}",
+        output::bytes(moved.sent_bytes)
+    ));
 }
 
 /// Prints what people should know about a run of a rule.

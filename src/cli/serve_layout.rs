@@ -65,7 +65,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let failed = failed(format!("listen on {}", args.listen));
     let listener = TcpListener::bind(args.listen).await.map_err(&failed)?;
     let address = listener.local_addr().map_err(&failed)?;
-    let stop = signals::stop_token();
+    let stop = signals::Stop::on_signal().token;
     let is_local = address.ip().is_loopback();
     let options = Options { writable: args.writable, is_local, ..Options::default() };
     let router = server::registry(layouts, options);

@@ -1,48 +1,68 @@
 //! SIGINT and SIGTERM: the first stops in good order, the second at once.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use super::exit::CliError;
+use super::exit::{CliError, Exit, Sign};
 use super::lines::tell_line;
 use crate::stop::StopSignal;
+
+/// What the first signal does to a command.
+#[derive(Debug, Clone, Default)]
+pub struct Stop {
+    /// Cancelled by it.
+    pub token: CancellationToken,
+    sign: Arc<OnceLock<Sign>>,
+}
+
+impl Stop {
+    /// From now on, a signal no longer ends the process by itself. The second one does, which loses
+    /// nothing that was committed.
+    pub fn on_signal() -> Self {
+        let stop = Self::default();
+        let first = stop.clone();
+        on_signals(move |sign| {
+            tell_line("stopping; once more to stop at once");
+            let _ = first.sign.set(sign);
+            first.token.cancel();
+        });
+        stop
+    }
+
+    /// How a command ends that has not come to its end.
+    pub fn exit(&self) -> Exit {
+        self.sign.get().map_or(Exit::Failed, |sign| Exit::Stopped(*sign))
+    }
+}
 
 /// Does something that a signal stops: what it holds open is put in order then.
 pub async fn unless_stopped<T>(
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
-    unless(&stop_token(), work).await
+    unless(&Stop::on_signal(), work).await
 }
 
-/// Does something until this token is cancelled.
+/// Does something until a signal stops it.
 pub async fn unless<T>(
-    stopped: &CancellationToken,
+    stop: &Stop,
     work: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
     tokio::select! {
         biased;
-        () = stopped.cancelled() => Err(CliError::Failed("interrupted".to_owned())),
+        () = stop.token.cancelled() => {
+            Err(CliError::Stopped(stop.sign.get().copied().unwrap_or(Sign::Interrupt)))
+        }
         result = work => result,
     }
-}
-
-/// A token that is cancelled by the first signal. After the second, the signals' default
-/// action ends the process, which loses nothing that was committed.
-pub fn stop_token() -> CancellationToken {
-    let token = CancellationToken::new();
-    let stopped = token.clone();
-    on_signals(move || {
-        tell_line("stopping; once more to stop at once");
-        stopped.cancel();
-    });
-    token
 }
 
 /// The same for the daemon: the first signal lets what is under way come to its end.
 pub fn stop_softly() -> StopSignal {
     let stop = StopSignal::default();
     let soon = stop.soon.clone();
-    on_signals(move || {
+    on_signals(move |_| {
         tracing::info!("told to stop; a second signal stops at once");
         soon.cancel();
     });
@@ -54,7 +74,7 @@ pub fn hangups() -> std::io::Result<Signal> {
     signal(SignalKind::hangup())
 }
 
-fn on_signals(first: impl FnOnce() + Send + 'static) {
+fn on_signals(first: impl FnOnce(Sign) + Send + 'static) {
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
     else {
@@ -63,14 +83,13 @@ fn on_signals(first: impl FnOnce() + Send + 'static) {
     tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
-                _ = interrupt.recv() => 130,
-                _ = terminate.recv() => 143,
+                _ = interrupt.recv() => Sign::Interrupt,
+                _ = terminate.recv() => Sign::Terminate,
             }
         };
-        next().await;
-        first();
-        let code = next().await;
+        first(next().await);
+        let code = next().await.code();
         #[expect(clippy::disallowed_methods, reason = "the user asked twice to stop at once")]
-        std::process::exit(code);
+        std::process::exit(code.into());
     });
 }

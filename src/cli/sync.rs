@@ -7,7 +7,9 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::Progress;
-use super::report::{image_lines, print_failed_image, print_failures, print_notes};
+use super::report::{
+    image_lines, print_failed_image, print_failures, print_interrupted, print_notes,
+};
 use super::{output, session, signals};
 use crate::config::SyncRule;
 use crate::fair::{Flow, LendingPermits};
@@ -26,7 +28,7 @@ use crate::transfer::TransferTotals;
 /// `remove_extra` also delete tags at the target that the source no longer has.
 ///
 /// Exit codes: 0 everything is up to date; 1 something failed; 3 nothing failed, but `max_delete`
-/// prevented deletions.
+/// prevented deletions; 130 or 143 stopped by Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -67,7 +69,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let carrier = session::carrier(session::state(&config, BESIDE_DAEMON)?);
     let engine = session::engine(config, Arc::clone(&carrier), deletes)?;
     let rules = choose(&engine.config.sync, &args.rules)?;
-    let stop = StopSignal::at_once(signals::stop_token());
+    let signal = signals::Stop::on_signal();
+    let stop = StopSignal::at_once(signal.token.clone());
     let reports = {
         let progress = Progress::start(global, Arc::clone(&carrier));
         let quiet = global.quiet || global.output == Output::Json;
@@ -102,11 +105,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         futures_util::future::join_all(runs).await
     };
     let success = reports.iter().all(RuleReport::is_success);
+    let interrupted = reports.iter().any(|report| report.interrupted);
     let document = Report { success, moved: carrier.totals(), rules: &reports };
     output::print(global, &document, || {
-        reports.iter().try_for_each(|report| print_report(report, global.quiet))
+        reports.iter().try_for_each(|report| print_report(report, global.quiet))?;
+        if interrupted {
+            print_interrupted(&document.moved, "the next run resumes large blobs in the middle");
+        }
+        Ok(())
     })?;
-    Ok(exit(&reports))
+    Ok(if interrupted { signal.exit() } else { exit(&reports) })
 }
 
 fn exit(reports: &[RuleReport]) -> Exit {
@@ -165,7 +173,7 @@ fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
         (failed, "failed"),
     ]);
     let (bytes, seconds) = (output::bytes(report.bytes), output::seconds(report.seconds));
-    let end = if report.interrupted { "; interrupted, the next run goes on" } else { "" };
+    let end = if report.interrupted { "; interrupted" } else { "" };
     output::print_line(format!(
         "{}: {copied} {to_copy}, {unchanged} unchanged{}{others}; {bytes} sent in {seconds}{end}",
         report.rule,

@@ -86,7 +86,7 @@ struct Work {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let cancel = signals::stop_token();
+    let stop = signals::Stop::on_signal();
     let work = async {
         match (&args.source, &args.target) {
             (Some(source), Some(target)) => of_references(global, &args, source, target).await,
@@ -96,10 +96,14 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             _ => of_rules(global, &args),
         }
     };
-    let work = signals::unless(&cancel, work).await?;
-    let report = compare(global, &args, work, &cancel).await;
+    let work = signals::unless(&stop, work).await?;
+    let report = compare(global, &args, work, &stop.token).await;
     output::print(global, &report, || print_report(&report, global.quiet))?;
-    Ok(if report.success { Exit::Done } else { Exit::Failed })
+    Ok(match report.success {
+        true => Exit::Done,
+        false if report.interrupted => stop.exit(),
+        false => Exit::Failed,
+    })
 }
 
 async fn compare(

@@ -2,7 +2,7 @@
 //!
 //! Tags that belong to a digest (see [`derived`]) match none of them.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -231,6 +231,22 @@ impl TagPatterns {
     /// Whether a glob or a regular expression matches.
     pub(super) fn covers(&self, tag: &Tag) -> bool {
         self.globs.is_match(tag.as_str()) || self.regexes.is_match(tag.as_str().as_bytes())
+    }
+
+    /// The globs and regular expressions that match none of these tags.
+    pub fn idle<'a>(&'a self, tags: &[Tag]) -> Vec<&'a TagPattern> {
+        let (mut globs, mut regexes) = (BTreeSet::new(), BTreeSet::new());
+        for tag in tags.iter().filter(|tag| derived::parse(tag).is_none()) {
+            globs.extend(self.globs.matches(tag.as_str()));
+            regexes.extend(self.regexes.matches(tag.as_str().as_bytes()));
+        }
+        let (mut glob, mut regex) = (0.., 0..);
+        let is_idle = |pattern: &&TagPattern| match pattern {
+            TagPattern::Literal(_) => false,
+            TagPattern::Glob(_) => glob.next().is_some_and(|at| !globs.contains(&at)),
+            TagPattern::Regex(_) => regex.next().is_some_and(|at| !regexes.contains(&at)),
+        };
+        self.patterns.iter().filter(is_idle).collect()
     }
 
     /// The entries in the order in which they were given.

@@ -180,10 +180,11 @@ impl<'a> Pair<'a> {
         let Some((_leases, items)) = progress.soon().run_until_cancelled(begin).await else {
             return progress.left_out();
         };
-        let Items { pinned, tags, derived: source_tags, listed } = match items {
+        let Items { pinned, tags, derived: source_tags, listed, idle } = match items {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
+        idle.into_iter().for_each(|idle| progress.idle_patterns(idle));
         self.prune_withdrawn();
         let images = tags.len() + usize::from(pinned.is_some());
         progress.considered(images * self.goals.len());

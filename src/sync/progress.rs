@@ -1,5 +1,6 @@
 //! What a run has done until now: it survives an interruption, and can be looked at meanwhile.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
@@ -61,6 +62,8 @@ impl RunProgress {
 /// the report is complete.
 pub(super) struct Progress<'a> {
     report: Mutex<RuleReport>,
+    /// The patterns that have matched no tag in any repository.
+    idle: Mutex<Option<BTreeSet<String>>>,
     keep: Keep,
     live: &'a RunProgress,
     stop: &'a StopSignal,
@@ -71,6 +74,7 @@ impl<'a> Progress<'a> {
     pub fn new(spec: &RunSpec<'a>) -> Self {
         Self {
             report: Mutex::new(RuleReport::new(&spec.rule.name, spec.mode)),
+            idle: Mutex::default(),
             keep: spec.keep,
             live: spec.progress,
             stop: spec.stop,
@@ -136,6 +140,15 @@ impl<'a> Progress<'a> {
         self.failure(failure);
     }
 
+    /// Patterns that match no tag in one of the repositories.
+    pub fn idle_patterns(&self, here: BTreeSet<String>) {
+        let mut idle = self.idle.lock();
+        *idle = Some(match idle.take() {
+            None => here,
+            Some(before) => before.intersection(&here).cloned().collect(),
+        });
+    }
+
     pub fn note(&self, note: String) {
         self.change(|report| report.notes.push(note));
     }
@@ -174,6 +187,16 @@ impl<'a> Progress<'a> {
         Snapshot { counts: report.counts, bytes: report.bytes, .. } = self.live.snapshot();
         report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
         report.removed.sort_by(|a, b| a.target.cmp(&b.target));
+        // What could not be listed may have what they match.
+        if report.failures.is_empty() && !report.interrupted {
+            let idle = self.idle.into_inner().unwrap_or_default().into_iter();
+            let note = |pattern| {
+                format!(
+                    "no tag at the source matches `{pattern}` of `include`: is it what was meant?"
+                )
+            };
+            report.notes.extend(idle.map(note));
+        }
         let Counts { copied, kept, failed, .. } = report.counts;
         let left_out = (copied + kept + failed).saturating_sub(report.images.len());
         if let Keep::First(most) = self.keep

@@ -84,6 +84,33 @@ async fn to_explain_what_is_not_there_is_an_error_with_a_suggestion() {
     assert!(told.contains("it is not there; `tranship list-tags` shows what is\n"), "{told}");
 }
 
+#[tokio::test]
+async fn to_explain_what_no_rule_covers_or_what_no_repository_has_fails() {
+    let registry = Scripted::start();
+    loaded(&registry, &["pr-17"]);
+    for (covered, uncovered) in [("app", "other"), ("team/**", "app")] {
+        let tranship = home(&registry, covered, PR);
+        let explain = async |repository: &str| {
+            let name = registry.reference(repository, "1");
+            let finished = tranship.run(["cleanup", "--explain", &name]).await;
+            assert_eq!((finished.code, finished.stdout.as_str()), (Some(1), ""), "{finished:?}");
+            (name, finished.stderr)
+        };
+        let (name, told) = explain(uncovered).await;
+        let place = name.trim_end_matches(":1");
+        let expected =
+            format!("error: failed to explain {name}: no [[cleanup]] rule covers {place}\n");
+        assert_eq!(told, expected);
+    }
+    let tranship = home(&registry, "team/**", PR);
+    let name = registry.reference("team/gone", "1");
+    let finished = tranship.run(["cleanup", "--explain", &name]).await;
+    let place = name.trim_end_matches(":1");
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let words = format!("failed to list tags of {place}: ");
+    assert!(finished.stderr.contains(&words), "{finished:?}");
+}
+
 /// An index stays because one of its platforms runs.
 #[tokio::test]
 async fn an_explanation_says_where_a_part_is_in_use() {

@@ -84,7 +84,7 @@ async fn plans_and_explanations_are_printed_alike() {
     let here = registry.requests_since(mark);
     assert_eq!((asked.len(), asked.writes()), (here.len(), 0), "{asked}\n{here}");
     let codes: Vec<_> = expected.iter().map(|finished| finished.code.unwrap()).collect();
-    assert_eq!(codes, [3, 3, 0, 3, 3, 0, 0, 1, 1, 2, 2]);
+    assert_eq!(codes, [3, 3, 0, 3, 3, 0, 0, 1, 1, 1, 2]);
     assert!(expected[0].stdout.contains("3 of 4 tags"), "{:?}", expected[0]);
     assert!(expected[0].stderr.contains("REFUSED limited"), "{:?}", expected[0]);
     assert!(expected[5].stdout.contains("pr-3 (sha256:"), "{:?}", expected[5]);
@@ -161,7 +161,7 @@ async fn a_signal_cancels_the_run() {
     registry.clear_rules();
     registry.release();
     let finished = ended.await.unwrap();
-    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert_eq!(finished.code, Some(143), "{finished:?}");
     let document: Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!(document["rules"][0]["interrupted"], true, "{document:#}");
     let steps = document["rules"][0]["repositories"][0]["steps"].as_array().unwrap();
@@ -192,7 +192,7 @@ async fn a_run_that_waits_is_cancelled_too() {
     };
     let (present, finished) = tokio::join!(present, waiting);
     assert_eq!(present["outcome"], "succeeded");
-    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert_eq!(finished.code, Some(143), "{finished:?}");
     assert!(finished.stderr.contains("old: interrupted"), "{finished:?}");
     assert_eq!(registry.traffic().writes(), 0);
 }
@@ -258,7 +258,7 @@ async fn a_plan_is_stopped_with_its_command() {
     let running = beside.start_command(&["cleanup"]);
     eventually("a plan", LIMIT, || async { (list.count() == 1).then_some(()) }).await;
     let stopped = running.terminate().await;
-    assert_eq!(stopped.code, Some(1), "{stopped:?}");
+    assert_eq!(stopped.code, Some(143), "{stopped:?}");
     assert!(stopped.stderr.contains("old: interrupted"), "{stopped:?}");
     beside.daemon.logged("a client follows no longer").await;
     registry.clear_rules();

@@ -118,7 +118,7 @@ async fn a_command_that_goes_away_stops_between_two_images() {
     assert_eq!(busy.code, Some(1), "{busy:?}");
     assert!(busy.stderr.contains("other images are being restored"), "{busy:?}");
     let interrupted = running.terminate().await;
-    assert_eq!(interrupted.code, Some(1), "{interrupted:?}");
+    assert_eq!(interrupted.code, Some(143), "{interrupted:?}");
     assert!(interrupted.stderr.contains("error: interrupted"), "{interrupted:?}");
     beside.daemon.logged("a client follows no longer").await;
     registry.clear_rules();

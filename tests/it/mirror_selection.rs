@@ -257,3 +257,27 @@ async fn digests_pin_an_image_with_and_without_a_tag() {
     let report = mirror.fail().await;
     assert!(report.words().contains("it is not there"), "{:#}", report.0);
 }
+
+#[tokio::test]
+async fn patterns_that_match_nothing_anywhere_are_noted() {
+    let (source, target) = two().await;
+    for (repository, tag) in [("acme/app", "v1"), ("acme/db", "r-2")] {
+        small(repository).push(&source, repository, tag).await;
+    }
+    let rule = |include: &str| {
+        format!(
+            "source = \"{}/acme/*\"\ntarget = \"{}/{{repository}}\"\ntags = {{ include = [{include}] }}",
+            source.host(),
+            target.host()
+        )
+    };
+    let mut mirror = Mirror::new().http(&source).http(&target);
+    mirror.set_rule("r", &rule(r#""v*", "release-*", "/r-\\d/", "/x\\d/", "none""#));
+    let report = mirror.sync().await;
+    report.assert_copied(2, 0);
+    let note = |pattern: &str| {
+        format!("no tag at the source matches `{pattern}` of `include`: is it what was meant?")
+    };
+    let expected = serde_json::json!([note(r"/x\d/"), note("release-*")]);
+    assert_eq!(report.0["rules"][0]["notes"], expected);
+}

@@ -1,5 +1,7 @@
 //! What a rule selects in one source repository, by listing it where nothing names it.
 
+use std::collections::BTreeSet;
+
 use super::{Item, Pair};
 use crate::config::SourceRepositories;
 use crate::oci::Tag;
@@ -15,6 +17,8 @@ pub(super) struct Items {
     pub derived: TagIndex,
     /// Its whole list, where what is gone from it is to go at the targets. `None`: there is none.
     pub listed: Option<Vec<Tag>>,
+    /// The patterns of `include` that match nothing in it. `None`: that was not looked at.
+    pub idle: Option<BTreeSet<String>>,
 }
 
 impl Pair<'_> {
@@ -37,12 +41,17 @@ impl Pair<'_> {
             && self.removes().is_none()
         {
             let tags = tags.clone();
-            return Ok(Items { pinned, tags, derived: TagIndex::default(), listed: None });
+            let derived = TagIndex::default();
+            return Ok(Items { pinned, tags, derived, listed: None, idle: None });
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
         let listed = self.source.tags().await?;
         let derived = TagIndex::new(listed.as_deref().unwrap_or_default());
+        let idle = listed.as_deref().filter(|_| self.only.is_none() && named.is_none());
+        let idle = idle.zip(self.rule.tags.include.as_ref()).map(|(tags, include)| {
+            include.idle(tags).into_iter().map(ToString::to_string).collect()
+        });
         let kept = listed.clone().filter(|_| self.removes().is_some());
         let tags = match (named, listed) {
             (Some(tags), _) => tags,
@@ -56,7 +65,7 @@ impl Pair<'_> {
                 return Err(Error::new("list tags of", self.source.name(), Cause::Missing));
             }
         };
-        Ok(Items { pinned, tags, derived, listed: kept })
+        Ok(Items { pinned, tags, derived, listed: kept, idle })
     }
 
     /// The tags that the run is about, where they can be told without the source's list.
