@@ -142,6 +142,7 @@ fn record(digest: &Digest) -> TagState {
         options: 0x1234_5678_9abc_def0,
         subjects: vec![digest.clone()],
         referrers: None,
+        bare_children_at: None,
     }
 }
 

@@ -187,6 +187,7 @@ impl<'a> Copy<'a> {
             }],
             options: self.options.clone(),
             flow: Flow::ALONE,
+            stop: CancellationToken::new(),
         };
         if let Some(current) = &current {
             // A look costs nothing where a manifest that is read counts as a pull.

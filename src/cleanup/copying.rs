@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use crate::config::{ForeignLayers, IndexMode};
 use crate::fair::Flow;
 use crate::oci::Digest;
@@ -54,6 +56,7 @@ impl Copying<'_> {
                 foreign_layers,
             }),
             flow: self.flow,
+            stop: CancellationToken::new(),
         };
         let outcome = self.carrier.transfer(&job).await?;
         match outcome.targets.into_iter().next() {

@@ -33,15 +33,18 @@ struct Streamed {
     /// Never locked: the mutex only makes the stream `Sync`, which reqwest wants of a body.
     chunks: Mutex<BoxStream<'static, Result<Bytes, BodyAborted>>>,
     left: u64,
+    open_ended: bool,
     progress: Arc<Progress>,
     metrics: Arc<RegistryMetrics>,
     /// Told of each chunk that the registry takes.
     pulse: Pulse,
 }
 
-/// A request body that announces its exact length, so that no chunked encoding is used.
+/// A request body that announces its exact length, so that no chunked encoding is used. If it is
+/// `open_ended`, it may end earlier, and announces nothing.
 pub(super) fn streamed(
     body: BlobBody,
+    open_ended: bool,
     metrics: Arc<RegistryMetrics>,
     pulse: Pulse,
 ) -> (reqwest::Body, Arc<Progress>) {
@@ -49,7 +52,8 @@ pub(super) fn streamed(
     let (sent, starved) = Default::default();
     let progress = Arc::new(Progress { length, sent, starved });
     let chunks = Mutex::new(chunks);
-    let body = Streamed { chunks, left: length, progress: progress.clone(), metrics, pulse };
+    let body =
+        Streamed { chunks, left: length, open_ended, progress: progress.clone(), metrics, pulse };
     (reqwest::Body::wrap(body), progress)
 }
 
@@ -77,6 +81,10 @@ impl http_body::Body for Streamed {
                 self.pulse.progress();
                 Some(Ok(Frame::data(chunk)))
             }
+            None if self.open_ended => {
+                self.left = 0;
+                None
+            }
             Some(_) | None => Some(Err(BodyAborted)),
         })
     }
@@ -86,7 +94,10 @@ impl http_body::Body for Streamed {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.left)
+        match self.open_ended {
+            true => SizeHint::default(),
+            false => SizeHint::with_exact(self.left),
+        }
     }
 }
 

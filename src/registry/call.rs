@@ -56,6 +56,8 @@ pub(super) struct Call<'a> {
     pub limit: usize,
     /// How long its answer may take, where that is more than the idle time-out.
     pub patience: Option<Duration>,
+    /// The body of an upload may end before all of it was sent, so its length is not announced.
+    pub open_ended: bool,
     /// An internal server error is the answer to what is sent: it would come again.
     pub error_is_final: bool,
 }

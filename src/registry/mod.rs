@@ -82,6 +82,8 @@ struct Facts {
     uploads: Mutex<Notes>,
     /// `OCI-Chunk-Min-Length`, in bytes.
     chunk_min: AtomicU64,
+    /// It has refused an upload whose length was not announced.
+    wants_lengths: AtomicBool,
     /// Whether it has a referrers API, and that a request has tried to find out.
     referrers_api: OnceLock<bool>,
     asked_for_referrers: tokio::sync::OnceCell<()>,

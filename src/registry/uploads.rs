@@ -3,10 +3,15 @@
 //! A blob is mounted if possible. Else it is uploaded in one of three styles: one streamed PUT; one
 //! PATCH without a range and a closing PUT; ranged PATCHes and a closing PUT. `upload_form` decides
 //! which one.
+//!
+//! distribution 2 (also in Harbor and GitLab) forgets an upload whose request broke off, and keeps one
+//! whose requests have ended. So large blobs go there in a PATCH without a length, which can be ended
+//! at any byte.
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
@@ -37,9 +42,14 @@ pub(super) enum Note {
     Redirected(Style, Url),
     /// The blob is sent in another form, which begins with an upload of its own.
     Abandoned,
+    /// The sender gave up, and the registry keeps what it got: this is where the upload stands.
+    Left(UploadSession),
 }
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
+
+/// Smaller blobs are sent anew sooner than resumed.
+const WORTH_RESUMING: u64 = 64 << 20;
 
 /// The largest chunk that a registry may ask for: a chunk is held in memory.
 const LARGEST_CHUNK: u64 = 64 << 20;
@@ -150,6 +160,10 @@ impl RemoteRepository {
         let part = Part { session, digest, form };
         let size = session.offset.saturating_add(body.length);
         match form.style {
+            Style::Put | Style::Patch if self.can_be_left(session, size) => {
+                let url = self.patch_open(part, body).await?;
+                self.close(part, url, size).await?;
+            }
             Style::Put => self.put_whole(part, body).await?,
             Style::Patch => {
                 let url = self.patch_rest(part, body).await?;
@@ -306,6 +320,43 @@ impl RemoteRepository {
         self.location(&call, &answer)
     }
 
+    /// Whether an upload is worth a second request, so that it can be left and resumed.
+    fn can_be_left(&self, session: &UploadSession, size: u64) -> bool {
+        size >= WORTH_RESUMING
+            && keeps_whole_requests(&session.location)
+            && !self.registry.facts.wants_lengths.load(Ordering::Relaxed)
+    }
+
+    /// Sends everything from the session's offset on in one PATCH without a length. If the sender gives
+    /// up, the request ends as it should, and it is noted where the upload stands.
+    async fn patch_open(&self, part: Part<'_>, mut body: BlobBody) -> Result<Url> {
+        let url = self.address(part, |_| ())?;
+        let mut call = self
+            .upload_call(Operation::UploadBlob, Method::PATCH, url, part.digest)
+            .header(CONTENT_TYPE, OCTETS);
+        call.open_ended = true;
+        let (offset, length) = (part.session.offset, body.length);
+        let given_up = Arc::new(AtomicBool::new(false));
+        let gives_up = Arc::clone(&given_up);
+        let chunks = body.chunks.take_while(move |chunk| {
+            gives_up.fetch_or(chunk.is_err(), Ordering::Relaxed);
+            std::future::ready(chunk.is_ok())
+        });
+        body.chunks = chunks.boxed();
+        let answer = self.send_rest(part, &call, body).await?;
+        if !answer.status.is_success() {
+            self.registry.facts.wants_lengths.store(true, Ordering::Relaxed);
+        }
+        self.accepted(part, &call, &answer, offset..offset + length)?;
+        let location = self.location(&call, &answer)?;
+        if !given_up.load(Ordering::Relaxed) {
+            return Ok(location);
+        }
+        let offset = answer.header(RANGE).map_or(0, stored_bytes);
+        self.note(part.session, Note::Left(UploadSession { location: location.into(), offset }));
+        Err(gave_up(&call))
+    }
+
     async fn patch_chunks(&self, part: Part<'_>, mut body: BlobBody) -> Result<Url> {
         let mut url = self.address(part, |_| ())?;
         let mut call = self
@@ -372,6 +423,7 @@ impl RemoteRepository {
     ) -> Result<Option<UploadSession>> {
         let is_abandoned = match self.registry.facts.uploads.lock().get(&session.location) {
             Some(Note::Redirected(..)) => return Ok(Some(session.clone())),
+            Some(Note::Left(session)) => return Ok(Some(session.clone())),
             Some(Note::Abandoned) => true,
             None => false,
         };
@@ -408,6 +460,13 @@ impl RemoteRepository {
 fn failed_inside(error: &Error) -> bool {
     let internal = StatusCode::INTERNAL_SERVER_ERROR.to_string();
     matches!(error.cause(), Cause::Refused { status, .. } if *status == internal)
+}
+
+/// Whether this is the address of an upload at distribution or what is built on it: it carries the
+/// offset of the last request that has ended, and with another offset the upload is refused.
+fn keeps_whole_requests(location: &str) -> bool {
+    let query = location.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').any(|pair| pair.starts_with("_state="))
 }
 
 fn gave_up(call: &Call<'_>) -> Error {

@@ -197,7 +197,7 @@ impl Syncer {
         let begin = Instant::now();
         let progress = Progress::new(&spec);
         let _watched = self.carrier.pulses().watch(spec.flow, spec.progress.pulse());
-        let finished = spec.stop.now.run_until_cancelled(self.pass(&spec, &progress)).await;
+        let finished = spec.stop.until_left(self.pass(&spec, &progress)).await;
         self.carrier.state().storage.flush().await;
         let mut report = progress.into_report();
         report.interrupted |= finished.is_none();

@@ -188,8 +188,9 @@ impl<'a> Pair<'a> {
         self.prune_withdrawn();
         let images = tags.len() + usize::from(pinned.is_some());
         progress.considered(images * self.goals.len());
-        // The run for some tags that have moved lists nothing that it need not.
-        let few = self.only.is_some() || tags.len() <= FEW;
+        // The run for some tags that have moved lists nothing that it need not. What is gone at the
+        // source is looked for in the list anyway.
+        let few = (self.only.is_some() || tags.len() <= FEW) && self.removes().is_none();
         // Made one by one: there may be very many tags.
         let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
         let pass = ItemPass { pair: self, source_tags: &source_tags, few, progress };
@@ -278,6 +279,7 @@ impl<'a> Pair<'a> {
                 .collect(),
             options: self.options.clone(),
             flow: self.flow,
+            stop: self.stop.now.clone(),
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
+
 use super::options::Options;
 use super::referrers::{Referrer, TagIndex};
 use crate::fair::Flow;
@@ -19,6 +21,9 @@ pub struct Job {
     pub options: Arc<Options>,
     /// The flow that takes its turns where transfers share something.
     pub flow: Flow,
+    /// Ends uploads so that the next process can resume them. Everything else may be dropped at any
+    /// moment.
+    pub stop: CancellationToken,
 }
 
 /// A repository that the image is copied to.

@@ -21,7 +21,7 @@ use super::target::left_behind;
 use crate::hashing::Hashing;
 use crate::oci::Descriptor;
 use crate::repository::{
-    BlobBody, BodyAborted, Repository, Result, Traffic, UploadSession, unless_stalled,
+    BlobBody, BodyAborted, Cause, Error, Repository, Result, Traffic, UploadSession, unless_stalled,
 };
 
 /// Chunks on their way to one target: the memory that a slow target costs.
@@ -183,7 +183,9 @@ impl Pipe<'_> {
         let (mut sinks, requests): (Vec<_>, Vec<_>) =
             uploads.iter().map(|upload| Sink::open(upload, self.blob)).unzip();
         let pump = async {
-            let read = self.pump(checkpoints, &mut sinks).await;
+            let read = self.pump(checkpoints, &mut sinks);
+            let read = self.reporter.stop().run_until_cancelled(read).await;
+            let read = read.unwrap_or_else(|| Err(self.interrupted()));
             if matches!(read, Err(_) | Ok(ReadEnd::OtherSize(_))) {
                 for sink in &mut sinks {
                     sink.push(Err(BodyAborted)).await;
@@ -193,6 +195,11 @@ impl Pipe<'_> {
             read
         };
         tokio::join!(pump, join_all(requests))
+    }
+
+    fn interrupted(&self) -> Error {
+        let subject = format!("{}@{}", self.source.name(), self.blob.digest);
+        Error::new("copy blob", subject, Cause::Interrupted)
     }
 
     /// Reads, hashes and hands out the blob, from the lowest byte that a target wants.

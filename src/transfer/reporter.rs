@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 use super::events::{BlobFate, TransferEvent, TransferId, TransferListener};
 use super::job::{Job, Target};
@@ -35,6 +36,7 @@ pub(super) struct UploadPosition<'a> {
 pub(super) struct Reporter<'a> {
     transfers: &'a ActiveTransfers,
     progress: Arc<Progress>,
+    stop: CancellationToken,
 }
 
 impl ActiveTransfers {
@@ -49,19 +51,22 @@ impl ActiveTransfers {
     pub fn begin(&self, job: &Job) -> Reporter<'_> {
         let target =
             |target: &Target| format!("{}{}", target.repository.name(), target.placement.suffix());
-        self.begin_as(TransferId {
+        let id = TransferId {
             number: self.begun.fetch_add(1, Ordering::Relaxed),
             flow: job.flow,
             source: format!("{}{}", job.source.name(), job.reference.suffix()),
             targets: job.targets.iter().map(target).collect(),
-        })
+        };
+        let mut reporter = self.begin_as(id);
+        reporter.stop = job.stop.clone();
+        reporter
     }
 
     pub(super) fn begin_as(&self, id: TransferId) -> Reporter<'_> {
         let number = id.number;
         let progress = Arc::new(Progress::new(id));
         self.active.lock().insert(number, progress.clone());
-        Reporter { transfers: self, progress }
+        Reporter { transfers: self, progress, stop: CancellationToken::new() }
     }
 
     /// The oldest first.
@@ -78,6 +83,11 @@ impl Reporter<'_> {
 
     pub fn flow(&self) -> fair::Flow {
         self.progress.id.flow
+    }
+
+    /// When uploads are to end so that they can be resumed.
+    pub fn stop(&self) -> &CancellationToken {
+        &self.stop
     }
 
     /// Something happened at a registry, or folder of layouts.

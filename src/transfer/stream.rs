@@ -90,8 +90,10 @@ impl Streamer {
             for (mut one, sent) in unfinished.into_iter().zip(sent) {
                 match self.after_attempt(&blob, &mut one, &read, sent).await {
                     Ok(Next::Again) => again.push(one),
-                    // Its session stays noted: who serves it afterwards goes on with it.
-                    Err(error) if *error.cause() == Cause::LeftBehind => {
+                    // Its session stays noted, to resume it afterwards or in the next process.
+                    Err(error)
+                        if matches!(error.cause(), Cause::LeftBehind | Cause::Interrupted) =>
+                    {
                         one.upload.position.move_to(0);
                         results[one.index] = Some(Err(error));
                     }
@@ -119,6 +121,10 @@ impl Streamer {
         match (sent, read) {
             (Err(error), _) if *error.cause() == Cause::LeftBehind => Err(error),
             (Ok(()), ReadOutcome::Whole) => Ok(Next::Done),
+            (_, ReadOutcome::Failed(error)) if *error.cause() == Cause::Interrupted => {
+                self.leave(blob, upload).await;
+                Err(error.clone())
+            }
             (_, ReadOutcome::Failed(error)) => {
                 upload.target.cancel_upload(&upload.session).await;
                 Err(error.clone())
@@ -157,9 +163,18 @@ impl Streamer {
         self.pauses.after(breaks.fruitless()).await;
         if let Some(session) = status {
             upload.session = session;
+            self.journal.note_session(blob, upload.target, &upload.session);
             return Ok(Next::Again);
         }
         self.begin(blob, upload).await
+    }
+
+    /// Leaves an upload to the next process, with the bytes that the target has by now. The address of
+    /// the upload may have changed with them.
+    async fn leave(&self, blob: &Descriptor, upload: &Upload<'_>) {
+        if let Ok(Some(session)) = upload.target.upload_status(&upload.session).await {
+            self.journal.note_session(blob, upload.target, &session);
+        }
     }
 
     /// Begins a new upload. The blob may be there after all, when only the answer was lost: asking

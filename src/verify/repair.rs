@@ -6,6 +6,8 @@ use std::sync::Arc;
 use super::compare::Compared;
 use super::pairs::{Item, RepositoryPair};
 use super::report::{Problem, ProblemKind, Repair};
+use tokio_util::sync::CancellationToken;
+
 use crate::config::OnConflict;
 use crate::fair::MemoryBudget;
 use crate::oci::Digest;
@@ -69,6 +71,7 @@ impl Repairer {
             }],
             options: pair.options.clone(),
             flow: pair.flow,
+            stop: CancellationToken::new(),
         };
         match self.carrier.transfer(&job).await {
             Ok(outcome) => self.settle(outcome, record),

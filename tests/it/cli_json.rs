@@ -13,6 +13,7 @@ use tranship::demo::Check;
 use tranship::removal::Clock;
 use tranship::repository::Failure;
 use tranship::state::ManifestSummary;
+use tranship::sync::Vouched;
 
 use crate::support::process::Running;
 use crate::support::scripted::Fault;
@@ -419,6 +420,8 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
         impossible: Some("1970-01-01T00:00:00Z".parse().unwrap()),
     };
     runs.documented.check("clock", &serde_json::to_value(impossible).unwrap());
+    let vouched = Vouched { images: 1, since: Some("2026-11-30T00:00:00Z".parse().unwrap()) };
+    runs.documented.check("vouched", &serde_json::to_value(vouched).unwrap());
     // The demo cannot be made to fail from outside.
     let failed = Check { what: "it works", passed: false, found: Some("it does not".to_owned()) };
     runs.documented.check("check", &serde_json::to_value(failed).unwrap());

@@ -31,13 +31,7 @@ async fn interrupt(target: &impl Place, signal: &str) {
         (target.endpoint().tags("app").await.len() == 5).then_some(())
     })
     .await;
-    let sent = tokio::process::Command::new("kill")
-        .args([signal, &running.pid().to_string()])
-        .status()
-        .await
-        .unwrap();
-    assert!(sent.success());
-    let finished = running.finish().await;
+    let finished = running.signal(signal).await;
     let code = if signal == "-INT" { 130 } else { 143 };
     assert_eq!(finished.code, Some(code), "{finished:?}");
     assert!(finished.stderr.contains("stopping"), "{finished:?}");
@@ -91,4 +85,57 @@ async fn the_text_of_an_interrupted_run_says_so() {
     let words = "interrupted: 0 B sent; complete images and blobs stay at the target, and the next run resumes large blobs in the middle\n";
     assert!(finished.stderr.ends_with(words), "{finished:?}");
     assert!(target.endpoint().tags("app").await.is_empty());
+}
+
+/// The bytes that uploads which have not ended hold in a registry's storage.
+fn bytes_of_uploads(target: &DockerRegistry) -> u64 {
+    let uploads = target.storage().join("docker/registry/v2/repositories/app/_uploads");
+    let Ok(uploads) = std::fs::read_dir(uploads) else { return 0 };
+    let data = uploads.flatten().map(|upload| upload.path().join("data"));
+    data.filter_map(|data| std::fs::metadata(data).ok()).map(|data| data.len()).sum()
+}
+
+/// distribution 2.8 forgets an upload whose request broke off: a sync that is told to stop ends the
+/// request, so that the next one resumes in the middle of the blob, over and over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_blob_is_resumed_at_a_docker_registry_after_each_signal() {
+    const BLOB: u64 = 96 << 20;
+    const STEP: u64 = 20 << 20;
+    let (source, target) = (Scripted::start(), DockerRegistry::new().tls().run().await);
+    let image = Image::single(Family::Oci, "app", &[BLOB as usize]);
+    image.load(&source, "app", "v1");
+    let drip = Fault::Drip { bytes: 1 << 20, every: Duration::from_millis(20) };
+    source.on("GET", Kind::Blob).containing(&image.blobs[1].digest).fail(drip);
+    let trust = format!("ca_file = \"{}\"", target.ca_file().display());
+    let mirror = Mirror::new().http(&source).registry(&target, &trust).rule(
+        "r",
+        &format!("source = \"{}/app\"\ntarget = \"{}/app\"", source.host(), target.host()),
+    );
+    mirror.configure();
+    for (interruption, signal) in (1..).zip(["-INT", "-TERM", "-INT"]) {
+        let running = mirror.tranship.start(["sync"]);
+        eventually("a part of the blob at the target", Duration::from_secs(60), || async {
+            (bytes_of_uploads(&target) > STEP * interruption).then_some(())
+        })
+        .await;
+        let finished = running.signal(signal).await;
+        assert_ne!(finished.code, Some(0), "{finished:?}");
+        assert!(target.endpoint().tags("app").await.is_empty());
+    }
+    mirror.sync().await.assert_copied(1, 0);
+    let traffic = source.traffic();
+    let digest = &image.blobs[1].digest;
+    let reads = traffic.of("GET", Kind::Blob).filter(|seen| seen.path.ends_with(digest));
+    let begins: Vec<u64> = reads
+        .map(|seen| {
+            seen.header("range").map_or(0, |range| {
+                range.trim_start_matches("bytes=").split('-').next().unwrap().parse().unwrap()
+            })
+        })
+        .collect();
+    assert_eq!(begins.len(), 4, "{begins:?}");
+    for (at, begin) in (0..).zip(&begins) {
+        assert!(*begin >= (STEP * at).saturating_sub(8 << 20), "{begins:?}");
+    }
+    assert_same(&source, &target, "app", "v1").await;
 }

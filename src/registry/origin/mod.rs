@@ -178,6 +178,7 @@ impl Origin {
             body: Bytes::new(),
             limit: MAX_ERROR_BODY,
             patience: None,
+            open_ended: false,
             error_is_final: false,
         }
     }

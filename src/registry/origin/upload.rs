@@ -38,6 +38,7 @@ impl Origin {
         let sent = Instant::now();
         let (body, progress) = body::streamed(
             body,
+            call.open_ended,
             self.metrics.clone(),
             self.settings.limits.activity.pulse(Traffic::Write),
         );

@@ -83,6 +83,7 @@ impl ItemPass<'_, '_> {
         let seconds = begin.elapsed().as_secs_f64();
         match result {
             Ok(outcome) => pair.settle(&item, &outcome, ready.needs, seconds, progress),
+            Err(error) if *error.cause() == Cause::Interrupted => progress.left_out(),
             Err(error) => {
                 for need in ready.needs {
                     progress.image(pair.failed(&item, need.goal, need.reason, &error, seconds));

@@ -26,6 +26,7 @@ impl Pair<'_> {
                 {
                     progress.image(self.kept(item, need.goal));
                 }
+                Err(error) if *error.cause() == Cause::Interrupted => progress.left_out(),
                 Err(error) if *error.cause() == Cause::LeftBehind => need.goal.deferred.leave(item),
                 Err(error) => {
                     progress.image(self.failed(item, need.goal, need.reason, error, seconds))

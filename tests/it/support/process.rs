@@ -151,8 +151,13 @@ impl Running {
 
     /// Asks it with SIGTERM to end, and waits for that.
     pub async fn terminate(self) -> Finished {
+        self.signal("-TERM").await
+    }
+
+    /// Sends it a signal that ends it, and waits for that.
+    pub async fn signal(self, signal: &str) -> Finished {
         let pid = self.pid().to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.unwrap();
+        let sent = Command::new("kill").args([signal, &pid]).status().await.unwrap();
         assert!(sent.success(), "process {pid} is gone");
         self.finish().await
     }
