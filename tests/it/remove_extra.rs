@@ -79,7 +79,8 @@ async fn what_is_gone_at_the_source_goes_at_the_target() {
     assert_eq!(removed(&report), pairs(&[("v2", "would_remove")]));
     let text = pair.mirror.run(&["--dry-run"]).await;
     assert!(text.stdout.contains(&format!("would remove {}/mirror:v2: ", pair.target.host())));
-    assert!(text.stdout.contains(", 2 unchanged, 1 to remove; "), "{text:?}");
+    assert!(text.stdout.contains(", 2 unchanged (vouched for"), "{text:?}");
+    assert!(text.stdout.contains("), 1 to remove; "), "{text:?}");
     assert_eq!(pair.target.requests_since(mark).await.writes(), 0);
     assert_eq!(pair.audit(), "");
 
