@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 
 use regex::Regex;
 
+use crate::support::Tranship;
+use crate::support::process::Running;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -77,4 +80,35 @@ fn the_readme_names_every_page() {
             assert!(readme.contains(&format!("]({page})")), "README.md does not name {page}");
         }
     }
+}
+
+/// Whoever changes from another tool begins with the example: it must be one that works.
+#[tokio::test]
+async fn the_examples_for_those_who_change_are_complete_configurations() {
+    let block = Regex::new("(?ms)^```toml\n(.*?)^```").unwrap();
+    let secret = Regex::new(r#"env = "(\w+)""#).unwrap();
+    let mut checked = 0;
+    for page in pages() {
+        let name = page.file_name().unwrap().to_str().unwrap();
+        if !name.starts_with("coming-from-") {
+            continue;
+        }
+        let text = fs::read_to_string(&page).unwrap();
+        for block in block.captures_iter(&text) {
+            let tranship = Tranship::new();
+            tranship.write("secrets/registry", "s3cret\n");
+            let secrets = tranship.home().join("secrets");
+            let config = block[1].replace("/run/secrets", secrets.to_str().unwrap());
+            tranship.write("tranship.toml", config);
+            let mut command = tranship.command();
+            command.args(["config", "check"]);
+            for secret in secret.captures_iter(&block[1]) {
+                command.env(&secret[1], "s3cret");
+            }
+            let finished = Running::new(&mut command).finish().await;
+            assert_eq!((finished.code, &*finished.stderr), (Some(0), ""), "{name}: {}", &block[1]);
+            checked += 1;
+        }
+    }
+    assert!(checked > 3, "{checked}");
 }

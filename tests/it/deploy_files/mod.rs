@@ -6,6 +6,8 @@ mod container;
 mod guide;
 mod helm;
 mod kubernetes;
+mod package;
+mod pins;
 mod systemd;
 
 use std::fs;
