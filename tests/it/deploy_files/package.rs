@@ -179,6 +179,43 @@ fn a_package_is_installed_upgraded_and_removed() {
     assert!(told.contains("etc/tranship/secrets is kept"), "{told}");
 }
 
+/// What the maintainer scripts ask systemd for, on a machine that runs it: in a namespace in which
+/// the programs that they call only note how they were called.
+#[test]
+fn the_maintainer_scripts_ask_systemd_for_what_is_needed() {
+    let folder = TempDir::new().unwrap();
+    for program in ["systemctl", "deb-systemd-helper", "deb-systemd-invoke"] {
+        let file = folder.path().join(program);
+        fs::write(&file, format!("#!/bin/sh\necho {program} $* >>$CALLS\n")).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let calls = |script: &str, arguments: &str| {
+        let file = folder.path().join("calls");
+        fs::write(&file, "").unwrap();
+        let run = format!(
+            "mount -t tmpfs none /run && mkdir -p /run/systemd/system && {} {arguments}",
+            root().join("deploy/debian").join(script).display()
+        );
+        let path = format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap());
+        let mut unshare = Command::new("unshare");
+        unshare.args(["--map-root-user", "--mount", "sh", "-c", &run]);
+        succeed(unshare.env("PATH", path).env("CALLS", &file).env_remove("DPKG_ROOT"));
+        fs::read_to_string(file).unwrap()
+    };
+    let state = "deb-systemd-helper update-state tranship.service\n";
+    let reload = "systemctl --system daemon-reload\n";
+    let restart = "deb-systemd-invoke try-restart tranship.service\n";
+    // Never enabled or started by itself.
+    assert_eq!(calls("postinst", "configure ''"), format!("{state}{reload}"));
+    assert_eq!(calls("postinst", "configure 0.1.0"), format!("{state}{reload}{restart}"));
+    assert_eq!(calls("postinst", "abort-upgrade 0.1.0"), "");
+    assert_eq!(calls("prerm", "upgrade 0.2.0"), "");
+    assert_eq!(calls("prerm", "remove"), "deb-systemd-invoke stop tranship.service\n");
+    assert_eq!(calls("postrm", "remove"), reload);
+    let purge = "deb-systemd-helper purge tranship.service\n";
+    assert_eq!(calls("postrm", "purge"), format!("{purge}{reload}"));
+}
+
 #[test]
 fn the_same_program_gives_the_same_bytes() {
     let [one, other] = [TempDir::new().unwrap(), TempDir::new().unwrap()];
