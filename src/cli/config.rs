@@ -10,7 +10,7 @@ use super::args::Global;
 use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_lines};
 use super::{output, session};
-use crate::config::{Config, ConfigError, Problem, SecretSource};
+use crate::config::{Config, ConfigError, Problem, Reading, SecretSource};
 use crate::registry::auth::{CredentialStore, ExplicitCredential};
 use crate::secret::Environment;
 use crate::text::counted;
@@ -33,8 +33,18 @@ enum Command {
     ///
     /// Contacts no registry. Secrets in environment variables and files must exist; commands that
     /// print a secret are not run.
-    #[command(after_help = "Example:\n  tranship config check --config mirror.toml")]
-    Check,
+    #[command(after_help = "\
+Examples:
+  tranship config check --config mirror.toml
+  tranship config check --no-secrets    # for pull requests in CI")]
+    Check {
+        /// Secrets and certificates need not be there
+        ///
+        /// The environment variables and files that hold secrets, and the files `ca_file`,
+        /// `client_cert` and `client_key`, are not looked for.
+        #[arg(long)]
+        no_secrets: bool,
+    },
     /// Print the configuration with all defaults, as TOML
     ///
     /// Paths are absolute. Of a secret, only its source is shown.
@@ -60,7 +70,7 @@ struct Report {
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     match args.command {
-        Command::Check => check(global).await,
+        Command::Check { no_secrets } => check(global, no_secrets).await,
         Command::Show => {
             output::print_bytes(session::required_config(global)?.show().as_bytes())?;
             Ok(Exit::Done)
@@ -72,11 +82,13 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     }
 }
 
-async fn check(global: &Global) -> Result<Exit, CliError> {
+async fn check(global: &Global, no_secrets: bool) -> Result<Exit, CliError> {
     let file = session::config_path(global).to_owned();
-    let (report, told) = match session::read_config(global) {
+    let reading = Reading { without_secrets: no_secrets, ..Reading::default() };
+    let (report, told): (Report, Vec<String>) = match session::read_config(global, reading) {
         Ok(config) => {
-            let problems: Vec<Problem> = missing_secrets(&config).await;
+            let problems: Vec<Problem> =
+                if no_secrets { Vec::new() } else { missing_secrets(&config).await };
             let errors = problems.iter().map(|p| format!("error: {}", p.message));
             let told = errors.chain(config.warnings.iter().map(ToString::to_string)).collect();
             let warnings = config.warnings.iter().flat_map(|it| it.problems()).cloned().collect();
@@ -86,7 +98,11 @@ async fn check(global: &Global) -> Result<Exit, CliError> {
             let success = problems.is_empty();
             (Report { success, file, rules, registries, problems, warnings }, told)
         }
-        Err(CliError::Config(error)) => (failed(file, &error), vec![error.to_string()]),
+        Err(CliError::Config(error)) => {
+            let warnings = error.warnings().map(ToString::to_string);
+            let told = std::iter::once(error.to_string()).chain(warnings).collect();
+            (failed(file, &error), told)
+        }
         Err(error) => return Err(error),
     };
     output::print(global, &report, || print_report(&report, &told, global.quiet))?;
@@ -95,7 +111,8 @@ async fn check(global: &Global) -> Result<Exit, CliError> {
 
 fn failed(file: PathBuf, error: &ConfigError) -> Report {
     let problems = error.problems().to_vec();
-    let (rules, registries, warnings) = Default::default();
+    let warnings = error.warnings().iter().flat_map(|it| it.problems()).cloned().collect();
+    let (rules, registries) = Default::default();
     Report { success: false, file, rules, registries, problems, warnings }
 }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::args::{Global, Reach};
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
-use crate::config::{self, Config, RegistryConfig};
+use crate::config::{self, Config, Reading, RegistryConfig};
 use crate::fair::Pulses;
 use crate::history::{Cause, History, RunId, RunStart};
 use crate::http::RetryPolicy;
@@ -32,14 +32,14 @@ pub fn config_path(global: &Global) -> &Path {
 
 /// The configuration that a command cannot do without.
 pub fn required_config(global: &Global) -> Result<Config, CliError> {
-    let config = read_config(global)?;
+    let config = read_config(global, Reading::default())?;
     warn(&config);
     Ok(config)
 }
 
 /// The same for a command that tells the warnings itself.
-pub fn read_config(global: &Global) -> Result<Config, CliError> {
-    Ok(config::load(checked_path(global)?, &|name| std::env::var(name).ok())?)
+pub fn read_config(global: &Global, reading: Reading<'_>) -> Result<Config, CliError> {
+    Ok(config::load_as(checked_path(global)?, &|name| std::env::var(name).ok(), reading)?)
 }
 
 fn warn(config: &Config) {
@@ -61,8 +61,8 @@ fn checked_path(global: &Global) -> Result<&Path, CliError> {
 /// The same, valid also if these `[[cleanup]]` rules, or all if none is named, delete whatever their
 /// `mode` is.
 pub fn config_to_apply(global: &Global, rules: &[String]) -> Result<Config, CliError> {
-    let path = checked_path(global)?;
-    let config = config::load_to_apply(path, &|name| std::env::var(name).ok(), rules)?;
+    let reading = Reading { applied: Some(rules), ..Reading::default() };
+    let config = read_config(global, reading)?;
     warn(&config);
     Ok(config)
 }

@@ -5,16 +5,18 @@ use std::fmt::Display;
 use std::ops::Range;
 use std::path::PathBuf;
 
-use super::Environment;
 use super::problem::Reported;
+use super::texts::Texts;
+use super::{Environment, Reading};
 
 pub struct Checker<'a> {
-    pub text: &'a str,
+    pub texts: Texts,
     /// Absolute; relative paths in the file start here.
     pub folder: PathBuf,
     pub env: Environment<'a>,
-    /// The cleanup rules that will delete whatever their `mode` is; an empty list means all of them.
-    pub applied: Option<&'a [String]>,
+    pub reading: Reading<'a>,
+    /// Whether every table of the files could be read. If not, one that is missing is perhaps there.
+    pub is_whole: bool,
     pub problems: Vec<Reported>,
     /// What does not keep the configuration from being used.
     pub warnings: Vec<Reported>,
@@ -23,17 +25,26 @@ pub struct Checker<'a> {
 impl Checker<'_> {
     /// Whether this cleanup rule deletes although its `mode` may be another one.
     pub fn is_applied(&self, rule: &str) -> bool {
-        self.applied.is_some_and(|rules| rules.is_empty() || rules.iter().any(|name| name == rule))
+        let applied = self.reading.applied;
+        applied.is_some_and(|rules| rules.is_empty() || rules.iter().any(|name| name == rule))
     }
 
-    /// The line of a byte of the text, counted from 1.
-    pub fn line(&self, byte: usize) -> usize {
-        self.text.bytes().take(byte).filter(|b| *b == b'\n').count() + 1
+    /// `line 3`, or `line 3 of rules.d/a.toml` if that is another file than the one that is `read`.
+    pub fn line(&self, byte: usize, read: usize) -> String {
+        let (there, here) = (self.texts.place(byte), self.texts.place(read));
+        let line = there.line(byte);
+        match there.path == here.path {
+            true => format!("line {line}"),
+            false => format!("line {line} of {}", there.path.display()),
+        }
     }
 
-    /// Makes a path absolute, and reports it unless it leads to a file.
+    /// Makes the path of a secret or certificate absolute, and reports it unless it leads to a file.
     pub fn file(&mut self, path: &mut PathBuf, span: Range<usize>) {
         *path = self.folder.join(&*path);
+        if self.reading.without_secrets {
+            return;
+        }
         match std::fs::metadata(&*path) {
             Ok(metadata) if !metadata.is_dir() => {}
             Ok(_) => self.report(span, format!("{} is a folder, not a file", path.display())),
@@ -41,12 +52,12 @@ impl Checker<'_> {
         }
     }
 
-    /// `span` is in bytes of the text.
+    /// `span` is in bytes of the texts.
     pub fn report(&mut self, span: Range<usize>, message: impl Display) {
         self.problems.push((span, message.to_string(), None));
     }
 
-    pub fn warn(&mut self, span: Range<usize>, message: &str, hint: &str) {
+    pub fn warn(&mut self, span: Range<usize>, message: impl Display, hint: &str) {
         self.warnings.push((span, format!("warning: {message}"), Some(hint.to_owned())));
     }
 

@@ -187,7 +187,7 @@ impl CleanupKeys {
             in_use::check_names(names, sources, node.get("in_use"), checker);
         }
         let (keep, delete) = (node.get("keep"), node.get("delete"));
-        if self.delete.is_empty() && delete.is_sound() {
+        if self.delete.is_empty() && delete.is_usable() {
             let message = "without a line in `delete` the rule deletes nothing";
             checker.report(delete.span(), message);
         }

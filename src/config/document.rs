@@ -1,4 +1,4 @@
-//! Reads the text of a configuration into typed tables, and finds the place of each value in it.
+//! Reads the tables of a configuration into types, and finds the place of each value in it.
 //!
 //! serde stops at the first value that it cannot use. To report all of them at once, each one is
 //! reported and taken out, and the rest is read again. Checks that need more than one key come
@@ -11,12 +11,12 @@ use serde_spanned::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use super::checker::Checker;
-use super::text::HINT;
+use super::wording::{backticked, describe, did_you_mean, explain, parts};
 
-/// Reading ends after this many wrong values: each of them costs another reading.
-const MAX_REFUSED: usize = 100;
+/// Reading ends after this many mistakes: each of them costs another reading.
+const MAX_MISTAKES: usize = 200;
 
-/// The TOML of a configuration as the file has it.
+/// The TOML of a configuration as the files have it.
 pub struct Document<'a> {
     root: Spanned<DeValue<'a>>,
     /// Spans of keys and values that were taken out, each of them reported.
@@ -30,39 +30,103 @@ pub struct Node<'a> {
     refused: &'a [Range<usize>],
 }
 
-/// Reads the text of `checker`, and reports whatever in it is not TOML or does not fit `T`. `None`:
-/// nothing can be made of it.
-pub fn read<'a, T: DeserializeOwned>(checker: &mut Checker<'a>) -> Option<(T, Document<'a>)> {
-    let root = match DeTable::parse(checker.text) {
-        Ok(table) => Spanned::new(table.span(), DeValue::Table(table.into_inner())),
-        Err(error) => {
-            checker.report(error.span().unwrap_or(0..0), error.message());
-            return None;
-        }
-    };
-    let mut rest = root.clone();
-    let mut document = Document { root, refused: Vec::new() };
-    while document.refused.len() < MAX_REFUSED {
-        let error = match T::deserialize(ValueDeserializer::from(rest.clone())) {
-            Ok(value) => return Some((value, document)),
-            Err(error) => error,
-        };
-        let span = error.span().unwrap_or(0..0);
-        document.report(error.message(), &span, checker);
-        if !take_out(&mut rest, &span) {
-            break;
-        }
-        document.refused.push(span);
+impl<'a> Document<'a> {
+    pub fn new(root: DeTable<'a>) -> Self {
+        Self { root: Spanned::new(0..0, DeValue::Table(root)), refused: Vec::new() }
     }
-    None
+
+    pub fn root(&self) -> Node<'_> {
+        Node { value: Some(&self.root), refused: &self.refused }
+    }
+
+    /// Adds a key whose value is not TOML, and was reported. `table`: where its table begins, if it
+    /// is not the top level.
+    pub fn add_refused(&mut self, table: Option<usize>, key: &'a str, span: Range<usize>) {
+        let add = |table: &mut DeTable<'a>| {
+            let value = Spanned::new(span.clone(), DeValue::String(DeString::Borrowed("")));
+            table.entry(Spanned::new(span.clone(), DeString::Borrowed(key))).or_insert(value);
+        };
+        match table {
+            None => change_table(&mut self.root, &|_| true, &add),
+            Some(start) => {
+                let begins = |table: &Range<usize>| table.start == start && !table.is_empty();
+                change_innermost(&mut self.root, &begins, &add)
+            }
+        };
+        self.refused.push(span);
+    }
+
+    /// Reads the tables into `T`, and reports whatever does not fit it. `None`: nothing can be made
+    /// of it.
+    pub fn read<T: DeserializeOwned>(&mut self, checker: &mut Checker<'_>) -> Option<T> {
+        let mut rest = self.root.clone();
+        for span in &self.refused {
+            take_out(&mut rest, span);
+        }
+        for _ in 0..MAX_MISTAKES {
+            let error = match T::deserialize(ValueDeserializer::from(rest.clone())) {
+                Ok(value) => return Some(value),
+                Err(error) => error,
+            };
+            let span = error.span().unwrap_or(0..0);
+            if !self.repair(error.message(), &span, &mut rest, checker) {
+                break;
+            }
+        }
+        None
+    }
+
+    /// Reports an error of serde in the words of the configuration, unless it only follows from
+    /// what was taken out before, and changes `rest` so that reading gets behind it.
+    fn repair(
+        &mut self,
+        error: &str,
+        span: &Range<usize>,
+        rest: &mut Spanned<DeValue<'a>>,
+        checker: &mut Checker<'_>,
+    ) -> bool {
+        let mut path = Vec::new();
+        let node = self.root().find(span, &mut path);
+        if let Some(key) = error.strip_prefix("missing field ") {
+            let key = key.trim_matches('`');
+            if !node.has(key) {
+                let message = format!("key `{key}` is missing {}", describe(&path));
+                checker.report(span.clone(), message);
+            }
+            return fill_in(rest, span, &path, key);
+        }
+        if let Some((key, known)) = parts(error, "unknown field ") {
+            let key = key.trim_matches('`');
+            path.pop();
+            let known: Vec<&str> = backticked(known).collect();
+            let nearest = did_you_mean(key, &known);
+            let message = format!("unknown key `{key}` {}{nearest}", describe(&path));
+            let hint = format!("allowed here: {}", known.join(", "));
+            checker.report_with_hint(span.clone(), message, &hint);
+        } else if node.is_sound() {
+            let value = checker.texts.text(span).to_owned();
+            let (message, hint) = explain(error, &value);
+            checker.problems.push((span.clone(), message, hint));
+            // A rule in single brackets is read like one in double brackets.
+            if matches!(path[..], ["sync" | "cleanup" | "notify"]) && value.starts_with('[') {
+                return make_list(rest, span);
+            }
+        }
+        self.refused.push(span.clone());
+        take_out(rest, span)
+    }
 }
 
-/// Removes the key or value with this span. Of several with the same span it is the innermost: a
-/// list of tables has the span of its first one.
+/// Removes the keys or values with this span: several if they are copies of each other. Of those
+/// within each other it is the innermost: a list of tables has the span of its first one.
 fn take_out(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
     match value.get_mut() {
         DeValue::Table(table) => {
-            if table.iter_mut().any(|(_, value)| take_out(value, span)) {
+            let mut inside = false;
+            for (_, value) in table.iter_mut() {
+                inside |= take_out(value, span);
+            }
+            if inside {
                 return true;
             }
             let mut entries = table.iter();
@@ -71,7 +135,11 @@ fn take_out(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
             key.is_some_and(|key| table.remove(key.as_str()).is_some())
         }
         DeValue::Array(items) => {
-            if items.iter_mut().any(|item| take_out(item, span)) {
+            let mut inside = false;
+            for item in items.iter_mut() {
+                inside |= take_out(item, span);
+            }
+            if inside {
                 return true;
             }
             let before = items.len();
@@ -82,117 +150,86 @@ fn take_out(value: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
     }
 }
 
-impl<'a> Document<'a> {
-    pub fn root(&self) -> Node<'_> {
-        Node { value: Some(&self.root), refused: &self.refused }
-    }
-
-    /// Reports an error of serde in the words of the configuration, unless it only follows from
-    /// what was taken out before.
-    fn report(&self, error: &str, span: &Range<usize>, checker: &mut Checker<'_>) {
-        let mut path = Vec::new();
-        let node = self.root().find(span, &mut path);
-        if let Some((key, known)) = parts(error, "unknown field ") {
-            let key = key.trim_matches('`');
-            path.pop();
-            let known: Vec<&str> = backticked(known).collect();
-            let nearest = did_you_mean(key, &known);
-            let message = format!("unknown key `{key}` {}{nearest}", describe(&path));
-            let hint = format!("allowed here: {}", known.join(", "));
-            checker.report_with_hint(span.clone(), message, &hint);
-        } else if let Some(key) = error.strip_prefix("missing field ") {
-            if !node.has(key.trim_matches('`')) {
-                let message = format!("key {key} is missing {}", describe(&path));
-                checker.report(span.clone(), message);
+/// Changes the innermost tables with this span.
+fn change_innermost<'a>(
+    value: &mut Spanned<DeValue<'a>>,
+    is_it: &dyn Fn(&Range<usize>) -> bool,
+    change: &dyn Fn(&mut DeTable<'a>),
+) -> bool {
+    let mut inside = false;
+    match value.get_mut() {
+        DeValue::Table(table) => {
+            for (_, value) in table.iter_mut() {
+                inside |= change_innermost(value, is_it, change);
             }
-        } else if node.is_sound() {
-            let header = checker.text.get(span.clone());
-            let (message, hint) = explain(error, header.unwrap_or_default());
-            checker.problems.push((span.clone(), message, hint));
         }
-    }
-}
-
-/// What is wrong with a value, and a hint. `value` is its text, which is never quoted.
-fn explain(error: &str, value: &str) -> (String, Option<String>) {
-    if let Some((word, known)) = parts(error, "unknown variant ") {
-        let word = word.trim_matches('`');
-        let known: Vec<&str> = backticked(known).collect();
-        let message = format!("`{word}` is not allowed here{}", did_you_mean(word, &known));
-        (message, Some(format!("allowed here: {}", known.join(", "))))
-    } else if let Some((found, expected)) = parts(error, "invalid type: ") {
-        let message = format!("expected {}, found {}", expected_kind(expected), found_kind(found));
-        let is_rule = matches!(value, "[sync]" | "[cleanup]");
-        (message, is_rule.then(|| format!("every rule starts with `[{value}]`")))
-    } else if let Some((_, expected)) = parts(error, "invalid value: ") {
-        (format!("expected {}", expected_kind(expected)), None)
-    } else {
-        match error.split_once(HINT) {
-            Some((message, hint)) => (message.to_owned(), Some(hint.to_owned())),
-            None => (error.to_owned(), None),
+        DeValue::Array(items) => {
+            for item in items.iter_mut() {
+                inside |= change_innermost(item, is_it, change);
+            }
         }
+        _ => {}
     }
+    inside || change_table(value, is_it, change)
 }
 
-/// Splits serde's `{prefix}{found}, expected {known}`.
-fn parts<'a>(message: &'a str, prefix: &str) -> Option<(&'a str, &'a str)> {
-    message.strip_prefix(prefix)?.rsplit_once(", expected ")
-}
-
-fn backticked(text: &str) -> impl Iterator<Item = &str> {
-    text.split('`').skip(1).step_by(2)
-}
-
-/// ` (did you mean …?)` if a known word is near enough to be meant.
-pub fn did_you_mean(word: &str, known: &[&str]) -> String {
-    let distance = |known: &str| strsim::damerau_levenshtein(word, known);
-    known
-        .iter()
-        .map(|known| (distance(known), known))
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4 && *distance < known.len())
-        .min_by_key(|(distance, _)| *distance)
-        .map_or_else(String::new, |(_, known)| format!(" (did you mean `{known}`?)"))
-}
-
-/// The kind of a value without the value, which may be a secret: `string "x"` is `a string`.
-fn found_kind(found: &str) -> &'static str {
-    let kinds = [
-        ("string", "a string"),
-        ("integer", "a whole number"),
-        ("floating point", "a number"),
-        ("boolean", "a boolean"),
-        ("map", "a table"),
-        ("sequence", "a list"),
-    ];
-    let kind = kinds.iter().find(|(kind, _)| found.starts_with(kind));
-    kind.map_or("something else", |(_, name)| name)
-}
-
-fn expected_kind(expected: &str) -> &str {
-    match expected {
-        "a map" => "a table",
-        "a sequence" => "a list",
-        "f64" => "a number",
-        "a nonzero u32" | "a nonzero usize" => "a whole number of 1 or more",
-        "path string" => "a string",
-        struct_name if struct_name.starts_with("struct ") => "a table",
-        other => other,
+fn change_table<'a>(
+    value: &mut Spanned<DeValue<'a>>,
+    is_it: &dyn Fn(&Range<usize>) -> bool,
+    change: &dyn Fn(&mut DeTable<'a>),
+) -> bool {
+    let fits = is_it(&value.span());
+    let DeValue::Table(table) = value.get_mut() else { return false };
+    if fits {
+        change(table);
     }
+    fits
 }
 
-/// The place of something with this path, in words: ``in `tags` of [[sync]]``.
-fn describe(path: &[&str]) -> String {
-    let (table, inside) = match path {
-        [] => return "at the top level".to_owned(),
-        [list @ ("sync" | "cleanup" | "notify"), inside @ ..] => (format!("[[{list}]]"), inside),
-        ["registry", host, inside @ ..] => (format!("[registry.{host:?}]"), inside),
-        [kind @ ("events" | "in_use"), name, inside @ ..] => (format!("[{kind}.{name}]"), inside),
-        [table, inside @ ..] => (format!("[{table}]"), inside),
+/// Puts a valid value in the place of one that is missing or was refused, so that the rest of its
+/// table is checked. Whoever checks it asks the [`Node`] whether there is a value.
+fn fill_in<'a>(
+    rest: &mut Spanned<DeValue<'a>>,
+    span: &Range<usize>,
+    path: &[&str],
+    key: &str,
+) -> bool {
+    let text = |text: &'static str| DeValue::String(DeString::Borrowed(text));
+    let list = |items: Vec<DeValue<'static>>| {
+        DeValue::Array(items.into_iter().map(|item| Spanned::new(0..0, item)).collect())
     };
-    match inside {
-        [] => format!("in {table}"),
-        [key, ..] => format!("in `{key}` of {table}"),
-    }
+    let stand_in = match (key, path.first()) {
+        ("name" | "id", _) => text("?"),
+        ("source" | "target", _) => text("stand-in.invalid/x"),
+        ("repositories", _) => list(vec![text("stand-in.invalid/x")]),
+        ("delete", _) => list(Vec::new()),
+        ("registry", _) => text("stand-in.invalid"),
+        ("format", Some(&"events")) => text("distribution"),
+        ("format", _) => text("kubernetes"),
+        ("url", _) => {
+            let command = Spanned::new(0..0, list(vec![text("?")]));
+            let key = Spanned::new(0..0, DeString::Borrowed("command"));
+            DeValue::Table([(key, command)].into_iter().collect())
+        }
+        ("to", _) => text("oci:stand-in"),
+        _ => return false,
+    };
+    let key = key.to_owned();
+    change_innermost(rest, &|table| table == span, &|table| {
+        let key = Spanned::new(0..0, DeString::Owned(key.clone()));
+        table.insert(key, Spanned::new(0..0, stand_in.clone()));
+    })
+}
+
+/// Makes a list of the table with this span.
+fn make_list(rest: &mut Spanned<DeValue<'_>>, span: &Range<usize>) -> bool {
+    let DeValue::Table(root) = rest.get_mut() else { return false };
+    let Some((_, value)) = root.iter_mut().find(|(_, value)| value.span() == *span) else {
+        return false;
+    };
+    let table = value.clone();
+    *value.get_mut() = DeValue::Array(std::iter::once(table).collect());
+    true
 }
 
 impl<'a> Node<'a> {
@@ -208,6 +245,11 @@ impl<'a> Node<'a> {
 
     pub fn exists(self) -> bool {
         self.value.is_some()
+    }
+
+    /// Whether there is a value and nothing in it was refused.
+    pub fn is_usable(self) -> bool {
+        self.exists() && self.is_sound()
     }
 
     /// Whether this table has the key.

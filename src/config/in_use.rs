@@ -9,10 +9,11 @@ use serde::Deserialize;
 use serde_spanned::Spanned;
 
 use super::checker::Checker;
-use super::document::{Node, did_you_mean};
+use super::document::Node;
 pub use super::image_path::{ImagePath, ImagePathError};
 use super::show::{Writer, inline_table, list, quoted, shown_duration};
 use super::text::{self, OneOrMany, Period};
+use super::wording::did_you_mean;
 use crate::oci::ImagePrefix;
 
 /// A validated `[in_use.NAME]` table.
@@ -223,11 +224,12 @@ pub(super) fn check_names(
     }
     let mut lines = HashMap::new();
     for (name, node) in names.iter().zip(node.items()) {
-        let line = checker.line(node.span().start);
-        if let Some(first) = lines.insert(name, line) {
-            let message = format!("`{name}` is listed twice, first on line {first}");
+        let start = node.span().start;
+        if let Some(first) = lines.insert(name, start) {
+            let line = checker.line(first, start);
+            let message = format!("`{name}` is listed twice, first on {line}");
             checker.report(node.span(), message);
-        } else if !known.contains(&name.as_str()) {
+        } else if checker.is_whole && !known.contains(&name.as_str()) {
             let message = format!("there is no [in_use.{name}]{}", did_you_mean(name, known));
             let hint = match known {
                 [] => format!("define [in_use.{name}]: where to read what is in use"),

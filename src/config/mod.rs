@@ -11,10 +11,12 @@ pub mod cleanup;
 mod daemon;
 mod document;
 mod events;
+mod habits;
 mod image_path;
 pub mod in_use;
 mod layout_pattern;
 mod limits;
+mod lint;
 mod notify;
 mod overlap;
 mod patterns;
@@ -29,10 +31,13 @@ mod show;
 mod snippet;
 mod source;
 mod sync;
+mod syntax;
 #[cfg(test)]
 mod tests;
 mod text;
+mod texts;
 mod timing;
+mod wording;
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
@@ -57,12 +62,15 @@ use schemars::transform::RecursiveTransform;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
+use toml::de::DeTable;
+
 use crate::oci::RegistryHost;
 use checker::Checker;
 use cleanup::CleanupKeys;
-use document::Node;
+use document::{Document, Node};
 use in_use::InUseKeys;
 use sync::SyncKeys;
+use texts::Texts;
 
 /// Configuration of tranship.
 #[derive(Deserialize, JsonSchema)]
@@ -120,24 +128,33 @@ pub struct Config {
 /// Larger files are refused.
 const MAX_SIZE: u64 = 16 << 20;
 
+/// How a configuration is validated.
+#[derive(Clone, Copy, Default)]
+pub struct Reading<'a> {
+    /// The cleanup rules that will delete whatever their `mode` is; an empty list means all of them.
+    pub applied: Option<&'a [String]>,
+    /// Secrets, client certificates and authorities need not be there.
+    pub without_secrets: bool,
+}
+
 /// Reads and validates a configuration file.
 ///
 /// # Errors
 /// When the file cannot be read, and for everything that [`parse`] finds.
 pub fn load(path: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
-    parse(&read(path)?, path, env)
+    load_as(path, env, Reading::default())
 }
 
-/// The same if these cleanup rules delete whatever their `mode` is; an empty list means all of them.
+/// The same in another way.
 ///
 /// # Errors
-/// As [`load`], and for what such a rule must not cover.
-pub fn load_to_apply(
+/// As [`load`], and for what a rule that is applied must not cover.
+pub fn load_as(
     path: &Path,
     env: Environment<'_>,
-    rules: &[String],
+    reading: Reading<'_>,
 ) -> Result<Config, ConfigError> {
-    parse_to_apply(&read(path)?, path, env, Some(rules))
+    parse_as(&read(path)?, path, env, reading)
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
@@ -155,30 +172,52 @@ fn read(path: &Path) -> Result<String, ConfigError> {
 /// files and variables that it names must exist, but secrets are not read.
 ///
 /// # Errors
-/// Everything that is wrong, in the order of the text; but only the first thing if the text is
-/// not TOML.
+/// Everything that is wrong, in the order of the text.
 pub fn parse(text: &str, file: &Path, env: Environment<'_>) -> Result<Config, ConfigError> {
-    parse_to_apply(text, file, env, None)
+    parse_as(text, file, env, Reading::default())
 }
 
-fn parse_to_apply(
+fn parse_as(
     text: &str,
     file: &Path,
     env: Environment<'_>,
-    applied: Option<&[String]>,
+    reading: Reading<'_>,
 ) -> Result<Config, ConfigError> {
     let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
     let folder = absolute.parent().unwrap_or(&absolute).to_owned();
-    let mut checker =
-        Checker { text, folder, env, applied, problems: Vec::new(), warnings: Vec::new() };
-    let config = document::read::<ConfigKeys>(&mut checker)
-        .map(|(keys, document)| keys.check(document.root(), &mut checker));
-    match (ConfigError::of(checker.problems, text, file), config) {
-        (Some(error), _) => Err(error),
-        (None, Some(config)) => {
-            let warnings = ConfigError::of(checker.warnings, text, file).map(ConfigWarnings);
-            Ok(Config { warnings, ..config })
+    let mut texts = Texts::default();
+    texts.add(file.to_owned(), text.to_owned());
+    let mut checker = Checker {
+        texts,
+        folder,
+        env,
+        reading,
+        is_whole: true,
+        problems: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let (clean, mistakes) = syntax::clean(text);
+    let config = clean.as_deref().and_then(|clean| {
+        let (tables, _) = DeTable::parse_recoverable(clean);
+        let mut document = Document::new(tables.into_inner());
+        for mistake in &mistakes {
+            let statement = &mistake.left_out;
+            match syntax::key_of(&text[statement.span.clone()]) {
+                Some(key) if !statement.is_header => {
+                    document.add_refused(mistake.table, key, statement.span.clone());
+                }
+                _ => checker.is_whole = false,
+            }
         }
+        let keys: ConfigKeys = document.read(&mut checker)?;
+        Some(keys.check(document.root(), &mut checker))
+    });
+    let mistakes = mistakes.into_iter();
+    checker.problems.extend(mistakes.map(|it| (it.span, it.message, it.hint)));
+    let warnings = ConfigError::of(checker.warnings, &checker.texts, file).map(ConfigWarnings);
+    match (ConfigError::of(checker.problems, &checker.texts, file), config) {
+        (Some(error), _) => Err(error.with_warnings(warnings)),
+        (None, Some(config)) => Ok(Config { warnings, ..config }),
         (None, None) => Err(ConfigError::unreadable(file, &"it could not be understood")),
     }
 }
@@ -226,7 +265,7 @@ impl ConfigKeys {
         for (receiver, node) in self.notify.iter_mut().zip(node.get("notify").items()) {
             receiver.check(&names, node, checker);
         }
-        Config {
+        let config = Config {
             daemon: self.daemon,
             registries,
             events,
@@ -235,7 +274,9 @@ impl ConfigKeys {
             sync,
             cleanup,
             warnings: None,
-        }
+        };
+        lint::check(&config, node, checker);
+        config
     }
 }
 
@@ -245,11 +286,13 @@ fn check_names<'a>(node: Node<'a>, checker: &mut Checker<'_>) -> Vec<&'a str> {
     for kind in ["sync", "cleanup"] {
         for name in node.get(kind).all_items().map(|rule| rule.get("name")) {
             let Some(text) = name.as_str() else { continue };
+            let start = name.span().start;
             if let Some(first) = lines.get(text) {
-                let message = format!("duplicate rule name `{text}`: line {first} has it already");
+                let line = checker.line(*first, start);
+                let message = format!("duplicate rule name `{text}`: {line} has it already");
                 checker.report(name.span(), message);
             } else {
-                lines.insert(text, checker.line(name.span().start));
+                lines.insert(text, start);
             }
         }
     }

@@ -1,13 +1,24 @@
-//! Rules that would write over each other: different repositories whose images surely meet under
-//! the same tag of the same target repository.
+//! Rules that would write over each other: different repositories whose images meet under the same
+//! tag of the same target repository.
 //!
-//! Only what the configuration alone proves is refused; what patterns expand to is not known here.
+//! What the configuration alone proves is refused. What could happen, depending on the tags and on
+//! the repositories that patterns find, is a warning.
 
 use std::collections::HashMap;
 
 use super::checker::Checker;
 use super::document::Node;
+use super::source::{SourceRepositories, Target};
 use super::sync::SyncRule;
+use crate::oci::pattern::RepositoryPattern;
+use crate::oci::{Address, RepositoryName, Store};
+
+/// A rule and one of its targets.
+#[derive(Clone, Copy)]
+struct Writer<'a> {
+    rule: &'a SyncRule,
+    target: &'a Target,
+}
 
 /// Reports each target at which a rule meets an earlier one. `nodes` are those of the rules.
 pub fn check<'a>(
@@ -15,28 +26,133 @@ pub fn check<'a>(
     nodes: impl Iterator<Item = Node<'a>>,
     checker: &mut Checker<'_>,
 ) {
-    let mut writers: HashMap<_, Vec<&SyncRule>> = HashMap::new();
+    let mut single: HashMap<Address, Vec<Writer<'_>>> = HashMap::new();
+    let mut by_store: HashMap<&Store, Vec<(Writer<'_>, Reach)>> = HashMap::new();
     for (rule, node) in rules.iter().zip(nodes) {
-        let source = &rule.source;
-        let Some(repository) = source.repository().filter(|_| node.is_sound()) else { continue };
+        if !node.get("source").is_usable() || !node.get("tags").is_sound() {
+            continue;
+        }
         for (target, node) in rule.targets.iter().zip(node.get("target").items()) {
-            let Ok(address) = target.address(source, repository) else { continue };
-            let others = writers.entry(address).or_default();
-            if let Some(other) = others.iter().find(|other| collide(rule, other)) {
-                let name = &other.name;
-                let message = format!(
-                    "rule `{name}` copies another repository to the same tags of this target"
-                );
-                let hint = "give each repository a target of its own, or tags that do not overlap";
-                checker.report_with_hint(node.span(), message, hint);
+            let writer = Writer { rule, target };
+            let Some(reach) = Reach::of(writer) else { continue };
+            let mut others = Vec::new();
+            if let Reach::One(address) = &reach {
+                let same = single.entry(address.clone()).or_default();
+                if let Some(other) = same.iter().find(|other| surely_collide(rule, other.rule)) {
+                    let name = &other.rule.name;
+                    let message = format!(
+                        "rule `{name}` copies another repository to the same tags of this target"
+                    );
+                    checker.report_with_hint(node.span(), message, HINT);
+                    same.push(writer);
+                    continue;
+                }
+                others.extend(same.iter().map(|other| (*other, None)));
+                same.push(writer);
             }
-            others.push(rule);
+            let there = by_store.entry(&target.store).or_default();
+            // Two single repositories meet only at the same address, where they were looked for.
+            others.extend(there.iter().filter_map(|(other, other_reach)| {
+                let is_single = matches!((&reach, other_reach), (Reach::One(_), Reach::One(_)));
+                (!is_single).then_some((*other, Some(other_reach)))
+            }));
+            let meets = others.into_iter().find(|(other, other_reach)| {
+                let may_meet = match other_reach {
+                    None => {
+                        rule.source.store != other.rule.source.store
+                            || rule.source.repository() != other.rule.source.repository()
+                    }
+                    Some(other_reach) => may_meet(writer, &reach, *other, other_reach),
+                };
+                may_meet && rule.tags.may_overlap(&other.rule.tags)
+            });
+            if let Some((other, _)) = meets {
+                let message = format!(
+                    "rule `{}` may copy other images to the same tags of this target",
+                    other.rule.name
+                );
+                checker.warn(node.span(), message, HINT);
+            }
+            there.push((writer, reach));
         }
     }
 }
 
-fn collide(one: &SyncRule, other: &SyncRule) -> bool {
+const HINT: &str = "give each repository a target of its own, or tags that do not overlap";
+
+fn surely_collide(one: &SyncRule, other: &SyncRule) -> bool {
     let repository =
         |rule: &SyncRule| (rule.source.store.clone(), rule.source.repository().cloned());
     repository(one) != repository(other) && one.tags.surely_overlaps(&other.tags)
+}
+
+/// The repositories of a target's store to which a rule may write.
+enum Reach {
+    One(Address),
+    /// Their paths begin like this.
+    Below(String),
+}
+
+impl Reach {
+    fn of(Writer { rule, target }: Writer<'_>) -> Option<Self> {
+        let source = &rule.source;
+        Some(match source.repository() {
+            Some(repository) => Self::One(target.address(source, repository).ok()?),
+            None => {
+                let (registry, prefix) = (source.store.registry(), source.literal_prefix());
+                Self::Below(target.template.literal_start(registry, prefix))
+            }
+        })
+    }
+}
+
+/// Whether two rules may write different repositories to the same one.
+fn may_meet(one: Writer<'_>, reach: &Reach, other: Writer<'_>, other_reach: &Reach) -> bool {
+    match (reach, other_reach) {
+        (Reach::One(a), Reach::One(b)) => a == b,
+        (Reach::One(address), Reach::Below(start)) => pattern_meets(one, address, other, start),
+        (Reach::Below(start), Reach::One(address)) => pattern_meets(other, address, one, start),
+        (Reach::Below(a), Reach::Below(b)) => {
+            let same_store = one.rule.source.store == other.rule.source.store;
+            let same_template = one.target.template == other.target.template;
+            let same_prefix =
+                one.rule.source.literal_prefix() == other.rule.source.literal_prefix();
+            let is_same = same_store
+                && same_template
+                && (same_prefix || one.target.template.keeps_whole_path());
+            !is_same && (a.starts_with(b.as_str()) || b.starts_with(a.as_str()))
+        }
+    }
+}
+
+/// Whether a rule with a pattern may write another repository to where `single` writes.
+fn pattern_meets(single: Writer<'_>, address: &Address, pattern: Writer<'_>, start: &str) -> bool {
+    let Some(path) = path_in(&pattern.target.store, address) else { return false };
+    if !path.as_str().starts_with(start) {
+        return false;
+    }
+    let source = &pattern.rule.source;
+    let same_store = single.rule.source.store == source.store;
+    let repository = single.rule.source.repository();
+    if let Some(made_of) = pattern.target.template.source_of(&path, source.literal_prefix()) {
+        return matches(&pattern.rule.source.repositories, &made_of)
+            && !(same_store && repository == Some(&made_of));
+    }
+    // If the pattern puts this very repository there, it is most probably the only one.
+    let is_same = repository.is_some_and(|repository| {
+        source.matches(repository)
+            && pattern.target.address(source, repository).is_ok_and(|it| it == *address)
+    });
+    !(same_store && is_same)
+}
+
+fn matches(repositories: &SourceRepositories, repository: &RepositoryName) -> bool {
+    let matches = |pattern: &RepositoryPattern| pattern.matches(repository);
+    matches!(repositories, SourceRepositories::Matching(pattern) if matches(pattern))
+}
+
+/// The path of an address below a store.
+fn path_in(store: &Store, address: &Address) -> Option<RepositoryName> {
+    let (_, repository) = address.clone().split();
+    (store.address(&repository) == *address).then_some(repository)
 }

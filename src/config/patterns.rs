@@ -15,7 +15,7 @@ pub fn check(list: Node<'_>, checker: &mut Checker<'_>) {
                 "a regular expression stands between slashes: `{expression}`; in a glob, `*` means \
                  any text, and `.` and digits in braces mean themselves"
             );
-            checker.warn(node.span(), &message, &hint);
+            checker.warn(node.span(), message, &hint);
         }
     }
 }

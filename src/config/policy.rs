@@ -257,15 +257,19 @@ pub(super) struct DeleteKeys {
     orphans: Option<bool>,
 }
 
-/// The ids of the lines of a rule, with the lines of the file that they are on.
+/// The ids of the lines of a rule, with their places in the file.
 #[derive(Default)]
 pub(super) struct LineIds(HashMap<String, usize>);
 
 impl LineIds {
     fn add(&mut self, id: &str, node: Node<'_>, checker: &mut Checker<'_>) {
+        if !node.get("id").is_usable() {
+            return;
+        }
         let span = node.span_of("id");
-        if let Some(first) = self.0.insert(id.to_owned(), checker.line(span.start)) {
-            checker.report(span, format!("duplicate id `{id}`: line {first} has it already"));
+        if let Some(first) = self.0.insert(id.to_owned(), span.start) {
+            let line = checker.line(first, span.start);
+            checker.report(span, format!("duplicate id `{id}`: {line} has it already"));
         }
     }
 }
@@ -313,7 +317,8 @@ impl DeleteKeys {
         let what = what.unwrap_or_else(|| {
             let selector = TagSelector { tags: self.tags, semver: self.semver, per: self.per };
             let selects = selector.check(&id, "beyond_newest", node, checker);
-            if selects && keeps_nothing && beyond_newest.is_none() && selector.is_everything() {
+            let counts = node.has("beyond_newest");
+            if selects && keeps_nothing && !counts && selector.is_everything() {
                 let message = "this deletes every tag in time, and the rule keeps none";
                 let hint = "say in `keep` what stays, or add `beyond_newest`";
                 checker.report_with_hint(node.span_of("tags"), message, hint);
@@ -328,22 +333,25 @@ impl TagSelector {
     /// Whether it is certain what is selected. `count` is the key that `per` belongs to.
     fn check(&self, id: &str, count: &str, node: Node<'_>, checker: &mut Checker<'_>) -> bool {
         patterns::check(node.get("tags"), checker);
+        let is_sound = ["tags", "semver"].iter().all(|key| node.get(key).is_sound());
         if !node.has("tags") && !node.has("semver") {
             let message = format!("`{id}` selects nothing: it has neither `tags` nor `semver`");
             let hint = "for all tags write tags = [\"*\"]";
-            checker.report_with_hint(node.span_of("id"), message, hint);
+            let id = node.get("id");
+            let span = if id.exists() { id.span() } else { node.span() };
+            checker.report_with_hint(span, message, hint);
             return false;
         }
         if node.has("per") && !node.has(count) {
             let message = format!("`per` belongs to `{count}`, and there is none");
             checker.report(node.span_of("per"), message);
         }
-        if node.is_sound() && self.is_nothing() {
+        if is_sound && self.is_nothing() {
             let message =
                 "none of the tags named beside it is such a version, so nothing is selected";
             checker.report(node.span_of("semver"), message);
         }
-        node.is_sound()
+        is_sound
     }
 
     fn show(&self, out: &mut Writer) {

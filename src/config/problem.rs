@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, for the person who corrects it: all of it at once, each
 //! with its place, the line as typed, and a hint where one helps.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -8,16 +9,20 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::snippet::Snippet;
+use super::texts::Texts;
 
-/// The span of a problem in bytes of the text, its message, and a hint.
+/// The span of a problem in bytes of the texts, its message, and a hint.
 pub(super) type Reported = (Range<usize>, String, Option<String>);
 
 /// Why a configuration cannot be used. Nothing is started with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConfigError {
+    /// The main file.
     file: PathBuf,
-    /// In the order in which they stand in the file; never empty.
+    /// In the order in which they stand in the files; never empty.
     problems: Vec<Problem>,
+    /// What else is probably not as it was meant.
+    warnings: Option<Box<ConfigWarnings>>,
 }
 
 /// What is probably not as it was meant in a configuration that is used all the same.
@@ -45,6 +50,9 @@ impl fmt::Display for ConfigWarnings {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Problem {
     pub message: String,
+    /// The file, if it is not the main one but included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
     /// From 1; absent for what has no place in the file.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub line: Option<usize>,
@@ -61,19 +69,34 @@ impl ConfigError {
     pub(super) fn unreadable(file: &Path, reason: &dyn fmt::Display) -> Self {
         let message = format!("cannot read the configuration: {reason}");
         let problem = Problem::without_place(message);
-        Self { file: file.to_owned(), problems: vec![problem] }
+        Self { file: file.to_owned(), problems: vec![problem], warnings: None }
     }
 
     /// The error that holds what was reported, if anything was.
-    pub(super) fn of(mut reported: Vec<Reported>, text: &str, file: &Path) -> Option<Self> {
+    pub(super) fn of(mut reported: Vec<Reported>, texts: &Texts, file: &Path) -> Option<Self> {
         reported.sort_by_key(|(span, ..)| span.start);
-        let problem = |(span, message, hint)| {
-            let snippet = Snippet::new(text, span);
+        // What was copied is wrong once.
+        let mut seen = HashSet::new();
+        reported.retain(|(span, message, _)| seen.insert((span.clone(), message.clone())));
+        let problem = |(span, message, hint): Reported| {
+            let place = texts.place(span.start);
+            let from_start = |byte: usize| byte.saturating_sub(place.start);
+            let snippet = Snippet::new(place.text, from_start(span.start)..from_start(span.end));
             let (line, column) = (Some(snippet.line), Some(snippet.column));
-            Problem { message, line, column, hint, snippet: Some(snippet) }
+            let file = (!place.is_main).then(|| place.path.to_owned());
+            Problem { message, file, line, column, hint, snippet: Some(snippet) }
         };
         let problems: Vec<_> = reported.into_iter().map(problem).collect();
-        (!problems.is_empty()).then(|| Self { file: file.to_owned(), problems })
+        (!problems.is_empty()).then(|| Self { file: file.to_owned(), problems, warnings: None })
+    }
+
+    pub(super) fn with_warnings(self, warnings: Option<ConfigWarnings>) -> Self {
+        Self { warnings: warnings.map(Box::new), ..self }
+    }
+
+    /// What is probably not as it was meant, besides what is wrong.
+    pub fn warnings(&self) -> Option<&ConfigWarnings> {
+        self.warnings.as_deref()
     }
 
     pub fn problems(&self) -> &[Problem] {
@@ -100,8 +123,8 @@ impl Problem {
     }
 
     /// Where it is, and what it is.
-    fn headline(&self, file: &Path) -> String {
-        let file = file.display();
+    fn headline(&self, main: &Path) -> String {
+        let file = self.file.as_deref().unwrap_or(main).display();
         match &self.snippet {
             None => format!("{file}: {}", self.message),
             Some(Snippet { line, column, .. }) => {

@@ -191,12 +191,15 @@ impl SyncKeys {
         for target in &mut targets {
             target.store = target.store.clone().below(&checker.folder);
         }
-        check_targets(&targets, &source, node.get("target"), checker);
+        check_targets(&targets, &source, node, checker);
         let is_pinned = matches!(source.repositories, SourceRepositories::Pinned { .. });
         if self.remove_extra && is_pinned {
             let message = "`remove_extra` needs a source whose tags can go: a digest has none";
             checker.report(node.span_of("remove_extra"), message);
-        } else if node.has("max_delete") && !self.remove_extra {
+        } else if node.has("max_delete")
+            && !self.remove_extra
+            && node.get("remove_extra").is_sound()
+        {
             let message = "`max_delete` limits `remove_extra`, which is not set";
             let span = node.span_of("max_delete");
             checker.report_with_hint(span, message, "add remove_extra = true");
@@ -266,15 +269,18 @@ fn check_tags(
 fn check_targets(
     targets: &[Target],
     source: &SourcePattern,
-    node: Node<'_>,
+    rule: Node<'_>,
     checker: &mut Checker<'_>,
 ) {
-    if targets.is_empty() && node.is_sound() {
+    let node = rule.get("target");
+    if targets.is_empty() && node.is_usable() {
         checker.report(node.span(), "a rule needs at least one target");
     }
     let mut seen = Vec::new();
     for (target, node) in targets.iter().zip(node.items()) {
         let path = match &source.repositories {
+            // Where it goes depends on the source.
+            _ if !rule.get("source").is_usable() => target.to_string(),
             SourceRepositories::Matching(pattern) => {
                 if !target.template.tells_apart(pattern) {
                     let text = node.as_str().unwrap_or_default();

@@ -48,6 +48,96 @@ impl Platform {
     }
 }
 
+/// The platforms for which Go builds, as image-spec has them (and `wasi`, which docker has), and the
+/// variants of their architectures.
+const SYSTEMS: [(&str, &str); 19] = [
+    ("aix", "ppc64"),
+    ("android", "386 amd64 arm arm64"),
+    ("darwin", "amd64 arm64"),
+    ("dragonfly", "amd64"),
+    ("freebsd", "386 amd64 arm arm64 riscv64"),
+    ("illumos", "amd64"),
+    ("ios", "amd64 arm64"),
+    ("js", "wasm"),
+    (
+        "linux",
+        "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x",
+    ),
+    ("netbsd", "386 amd64 arm arm64"),
+    ("openbsd", "386 amd64 arm arm64 mips64 ppc64 riscv64"),
+    ("plan9", "386 amd64 arm"),
+    ("solaris", "amd64"),
+    // Attestations have it.
+    ("unknown", "unknown"),
+    ("wasi", "wasm wasm32"),
+    ("wasip1", "wasm"),
+    ("wasip2", "wasm"),
+    ("windows", "386 amd64 arm arm64"),
+    ("zos", "s390x"),
+];
+const VARIANTS: [(&str, &str); 8] = [
+    ("386", "sse2 softfloat"),
+    ("amd64", "v1 v2 v3 v4"),
+    ("arm", "v5 v6 v7 v8"),
+    ("arm64", "v8 v9"),
+    ("mips64le", "hardfloat softfloat"),
+    ("mipsle", "hardfloat softfloat"),
+    ("ppc64le", "power8 power9 power10"),
+    ("riscv64", "rva20u64 rva22u64 rva23u64"),
+];
+/// Other names of architectures.
+const ARCHITECTURES: [(&str, &str); 12] = [
+    ("x86_64", "amd64"),
+    ("x86-64", "amd64"),
+    ("x64", "amd64"),
+    ("aarch64", "arm64"),
+    ("armv8", "arm64"),
+    ("arm64v8", "arm64"),
+    ("armhf", "arm/v7"),
+    ("armv7", "arm/v7"),
+    ("armv6", "arm/v6"),
+    ("i386", "386"),
+    ("i686", "386"),
+    ("x86", "386"),
+];
+
+impl Platform {
+    /// Whether images are known for such a platform.
+    pub fn is_known(&self) -> bool {
+        let has = |list: &[(&str, &str)], key: &str, word: &str| {
+            list.iter().any(|(it, words)| *it == key && words.split(' ').any(|it| it == word))
+        };
+        has(&SYSTEMS, &self.os, &self.architecture)
+            && self.variant().is_none_or(|variant| {
+                // `arm64/v8.2` is a variant of `v8`.
+                let family = variant.split('.').next().unwrap_or_default();
+                has(&VARIANTS, &self.architecture, family)
+            })
+    }
+
+    /// What somebody who wrote an unknown platform may have meant.
+    pub fn likely(&self) -> Option<Self> {
+        let renamed = |architecture: &str| {
+            let found = ARCHITECTURES.iter().find(|(name, _)| *name == architecture);
+            found.map(|(_, name)| (*name).to_owned())
+        };
+        let architecture = renamed(&self.architecture);
+        let variant =
+            self.variant.as_ref().map(|variant| format!("v{}", variant.trim_matches('v')));
+        let candidates = [
+            architecture.as_ref().map(|name| format!("{}/{name}", self.os)),
+            // The two turned round, or the system left out.
+            Some(format!("{}/{}", self.architecture, self.os)),
+            renamed(&self.os).map(|name| format!("{}/{name}", self.architecture)),
+            Some(format!("linux/{}/{}", self.os, self.architecture)),
+            variant.map(|variant| format!("{}/{}/{variant}", self.os, self.architecture)),
+            Some(format!("{}/{}", self.os, self.architecture)),
+        ];
+        let known = candidates.into_iter().flatten().filter_map(|text| text.parse::<Self>().ok());
+        known.into_iter().find(Self::is_known)
+    }
+}
+
 impl fmt::Display for Platform {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
@@ -105,6 +195,29 @@ mod tests {
         for (wanted, candidate, expected) in cases {
             let selects = platform(wanted).selects(&platform(candidate));
             assert_eq!(selects, expected, "{wanted} {candidate}");
+        }
+    }
+
+    #[test]
+    fn platforms_that_cannot_be_are_told() {
+        for known in
+            ["linux/amd64", "linux/arm/v7", "linux/arm64/v8", "windows/amd64", "unknown/unknown"]
+        {
+            assert!(platform(known).is_known(), "{known}");
+        }
+        for (unknown, likely) in [
+            ("linux/x86_64", Some("linux/amd64")),
+            ("linux/aarch64", Some("linux/arm64")),
+            ("linux/armhf", Some("linux/arm/v7")),
+            ("amd64/linux", Some("linux/amd64")),
+            ("arm/v7", Some("linux/arm/v7")),
+            ("linux/arm/7", Some("linux/arm/v7")),
+            ("linux/amd64/v7", Some("linux/amd64")),
+            ("linux/sparc", None),
+        ] {
+            assert!(!platform(unknown).is_known(), "{unknown}");
+            let found = platform(unknown).likely().map(|it| it.to_string());
+            assert_eq!(found.as_deref(), likely, "{unknown}");
         }
     }
 

@@ -115,6 +115,74 @@ impl PathTemplate {
         path.parse().map_err(|reason| TemplateError::Name { template: self.text.clone(), reason })
     }
 
+    /// How every target repository begins if the source repositories are below `prefix`.
+    pub fn literal_start(&self, registry: Option<&RegistryHost>, prefix: &str) -> String {
+        let mut start = String::new();
+        for (n, segment) in self.segments.iter().enumerate() {
+            if n > 0 && !start.is_empty() {
+                start.push('/');
+            }
+            for piece in segment {
+                let Piece::Variable { variable, filters } = piece else {
+                    let Piece::Literal(text) = piece else { continue };
+                    start.push_str(text);
+                    continue;
+                };
+                let end = match variable {
+                    Variable::Registry if registry.is_some() => None,
+                    Variable::Repository if !prefix.is_empty() => Some("/"),
+                    Variable::Namespace if !prefix.is_empty() => Some(""),
+                    _ => return start,
+                };
+                // Of the repository, only what the prefix says is known.
+                let repository = prefix.parse::<RepositoryName>();
+                let known = match (variable, repository) {
+                    (Variable::Registry, _) => {
+                        let repository = &RepositoryName::from_valid("x");
+                        variable.value(&SourceContext { registry, repository, prefix: "" })
+                    }
+                    (_, Ok(_)) => Ok(format!("{prefix}{}", end.unwrap_or_default())),
+                    (_, Err(_)) => return start,
+                };
+                start.push_str(&filtered(known.unwrap_or_default(), filters));
+                if end.is_some() {
+                    return start;
+                }
+            }
+        }
+        start
+    }
+
+    /// The only source repository that this target repository can be made of, where that can be
+    /// told: the template ends in the source's path, and has no other variable.
+    pub fn source_of(&self, target: &RepositoryName, prefix: &str) -> Option<RepositoryName> {
+        let (last, before) = self.segments.split_last()?;
+        let [Piece::Variable { variable, filters }] = &last[..] else { return None };
+        let mut start = String::new();
+        for segment in before {
+            for piece in segment {
+                let Piece::Literal(text) = piece else { return None };
+                start.push_str(text);
+            }
+            start.push('/');
+        }
+        let rest = target.as_str().strip_prefix(start.as_str())?;
+        match variable {
+            _ if !filters.is_empty() => None,
+            Variable::Repository => rest.parse().ok(),
+            Variable::Tail if prefix.is_empty() => rest.parse().ok(),
+            Variable::Tail => format!("{prefix}/{rest}").parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Whether two source repositories never become the same, as far as their paths go.
+    pub fn keeps_whole_path(&self) -> bool {
+        self.segments.iter().flatten().any(|piece| {
+            matches!(piece, Piece::Variable { variable: Variable::Repository, filters } if filters.is_empty())
+        })
+    }
+
     /// Renders a plain source, so that literal text that no repository name can have is found
     /// when the template is read, not when the first repository is copied.
     fn try_out(&self) -> Result<(), TemplateError> {
@@ -137,13 +205,7 @@ impl Piece {
     fn render(&self, source: &SourceContext<'_>) -> Result<String, TemplateError> {
         match self {
             Self::Literal(text) => Ok(text.clone()),
-            Self::Variable { variable, filters } => {
-                let value = variable.value(source)?;
-                Ok(filters.iter().fold(value, |value, filter| match filter {
-                    Filter::Flatten => value.replace('/', "-"),
-                    Filter::Lower => value.to_ascii_lowercase(),
-                }))
-            }
+            Self::Variable { variable, filters } => Ok(filtered(variable.value(source)?, filters)),
         }
     }
 
@@ -158,6 +220,13 @@ impl Piece {
             .collect::<Result<_, _>>()?;
         Ok(Self::Variable { variable, filters })
     }
+}
+
+fn filtered(value: String, filters: &[Filter]) -> String {
+    filters.iter().fold(value, |value, filter| match filter {
+        Filter::Flatten => value.replace('/', "-"),
+        Filter::Lower => value.to_ascii_lowercase(),
+    })
 }
 
 fn find<T: Copy>(known: &[(&str, T)], name: &str) -> Option<T> {

@@ -183,6 +183,33 @@ async fn a_secret_that_cannot_be_read_is_told() {
 }
 
 #[tokio::test]
+async fn without_secrets_everything_else_is_checked() {
+    let tranship = Tranship::new();
+    let config = format!(
+        "[registry.\"quay.io\"]\nusername = \"u\"\npassword = {{ file = \"gone\" }}\n\
+         client_cert = \"gone\"\nclient_key = \"gone\"\n{GOOD}"
+    );
+    tranship.write("tranship.toml", &config);
+    assert_eq!(tranship.run(["config", "check"]).await.code, Some(2));
+    let told = tranship.succeed(["config", "check", "--no-secrets"]).await;
+    assert!(told.stderr.contains("warning: no rule uses the registry quay.io"), "{told:?}");
+    assert_eq!(told.stdout, "tranship.toml: 1 rule, 3 registries; 1 warning\n");
+    // Other mistakes are still found, and the warnings are told beside them.
+    tranship.write("tranship.toml", format!("{config}every = \"soon\"\nx = y\n"));
+    let told = tranship.run(["config", "check", "--no-secrets"]).await;
+    assert_eq!(
+        (told.code, told.stderr.matches("tranship.toml:").count()),
+        (Some(2), 3),
+        "{told:?}"
+    );
+    assert!(told.stderr.contains("warning: no rule uses"), "{told:?}");
+    let json = tranship.run(["config", "check", "--no-secrets", "--output", "json"]).await;
+    let json: Value = serde_json::from_str(&json.stdout).unwrap();
+    let count = |key: &str| json[key].as_array().unwrap().len();
+    assert_eq!((count("problems"), count("warnings")), (2, 1), "{json}");
+}
+
+#[tokio::test]
 async fn completions_and_manual_pages_know_every_command() {
     let tranship = Tranship::new();
     for shell in ["bash", "zsh", "fish"] {

@@ -104,7 +104,9 @@ proptest! {
         match config::parse(&text, "fuzz.toml".as_ref(), &|_| Some("x".to_owned())) {
             Ok(config) => {
                 let again = config::parse(&config.show(), "again.toml".as_ref(), &|_| Some("x".to_owned()));
-                prop_assert_eq!(again.unwrap(), config);
+                // The places of warnings differ.
+                let plain = |config| config::Config { warnings: None, ..config };
+                prop_assert_eq!(plain(again.unwrap()), plain(config));
             }
             Err(error) => prop_assert!(!error.to_string().is_empty()),
         }

@@ -10,6 +10,7 @@ macro_rules! refused {
     };
 }
 
+mod all_at_once;
 mod cleanup;
 mod documents;
 mod events;
@@ -20,6 +21,7 @@ mod registry_errors;
 mod rule_errors;
 mod shape_errors;
 mod values;
+mod warnings;
 
 use std::path::Path;
 

@@ -7,8 +7,16 @@ refused!(broken_syntax, r#"
 name = "r
 source = 1
 "#, @r#"
+tranship.toml:1:1: key `target` is missing in [[sync]]
+    1 | [[sync]]
+      | ^^^^^^^^
+
 tranship.toml:2:10: invalid basic string, expected `"`
     2 | name = "r
+      |          ^
+
+tranship.toml:3:10: expected a string, found a whole number
+    3 | source = 1
       |          ^
 "#);
 
@@ -106,6 +114,8 @@ tranship.toml:4:10: expected a string or a list of strings, found a whole number
 refused!(a_single_bracket, r#"
 [sync]
 name = "r"
+source = "ghcr.io/acme/app"
+target = "r.io/app"
 "#, @r#"
 tranship.toml:1:1: expected a list, found a table
     1 | [sync]
