@@ -47,7 +47,7 @@ fn selection(c: &mut Criterion) {
             TagSelection { include: patterns(&["/v1\\.\\d+\\.\\d*7/"]), ..all() },
         ),
         ("semver", TagSelection { semver: Some(">=1.2, <1.500".parse().unwrap()), ..all() }),
-        ("latest 20", TagSelection { latest: NonZeroUsize::new(20), ..all() }),
+        ("newest 20", TagSelection { newest: NonZeroUsize::new(20), ..all() }),
     ];
     let tags = tags();
     for (name, selection) in selections {

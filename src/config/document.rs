@@ -11,6 +11,7 @@ use serde_spanned::Spanned;
 use toml::de::{DeString, DeTable, DeValue, ValueDeserializer};
 
 use super::checker::Checker;
+use super::habits;
 use super::wording::{backticked, describe, did_you_mean, explain, parts};
 
 /// Reading ends after this many mistakes: each of them costs another reading.
@@ -100,12 +101,14 @@ impl<'a> Document<'a> {
             path.pop();
             let known: Vec<&str> = backticked(known).collect();
             let nearest = did_you_mean(key, &known);
+            let hint = habits::unknown_key(&path, key, node)
+                .unwrap_or_else(|| format!("allowed here: {}", known.join(", ")));
             let message = format!("unknown key `{key}` {}{nearest}", describe(&path));
-            let hint = format!("allowed here: {}", known.join(", "));
             checker.report_with_hint(span.clone(), message, &hint);
         } else if node.is_sound() {
             let value = checker.texts.text(span).to_owned();
             let (message, hint) = explain(error, &value);
+            let hint = habits::value(&path, node, &message).or(hint);
             checker.problems.push((span.clone(), message, hint));
             // A rule in single brackets is read like one in double brackets.
             if matches!(path[..], ["sync" | "cleanup" | "notify"]) && value.starts_with('[') {
@@ -259,6 +262,19 @@ impl<'a> Node<'a> {
 
     pub fn as_str(self) -> Option<&'a str> {
         self.value?.get_ref().as_str()
+    }
+
+    pub fn as_bool(self) -> Option<bool> {
+        self.value?.get_ref().as_bool()
+    }
+
+    /// The digits of a whole number.
+    pub fn as_number(self) -> Option<&'a str> {
+        self.value?.get_ref().as_integer().map(|number| number.as_str())
+    }
+
+    pub fn is_table(self) -> bool {
+        self.value.is_some_and(|value| value.get_ref().as_table().is_some())
     }
 
     /// In bytes of the text; empty and at the start of it for what is not there.

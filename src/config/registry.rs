@@ -12,6 +12,7 @@ use serde_spanned::Spanned;
 
 use super::checker::Checker;
 use super::document::Node;
+use super::habits;
 use super::secret::{SecretKeys, SecretSource};
 use super::show::{Writer, list, path, quoted, shown_duration, word};
 use super::text;
@@ -94,7 +95,8 @@ pub(super) fn check_all(
         let host = match key.get_ref().parse::<RegistryHost>() {
             Ok(host) => host,
             Err(error) => {
-                checker.report(key.span(), error);
+                let hint = habits::host(key.get_ref());
+                checker.problems.push((key.span(), error.to_string(), hint));
                 continue;
             }
         };

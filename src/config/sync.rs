@@ -1,5 +1,6 @@
 //! `[[sync]]`: what to copy from where to where, and when.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -7,6 +8,8 @@ use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
 use semver::VersionReq;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::checker::Checker;
@@ -112,7 +115,7 @@ pub(super) struct SyncKeys {
     target: Vec<Target>,
     /// Which tags to copy. Default: all.
     #[serde(default, deserialize_with = "tags")]
-    #[schemars(with = "Option<Tags>")]
+    #[schemars(with = "Option<TagsOrPatterns>")]
     tags: TagSelection,
     /// Platforms to copy, such as `linux/arm64`. Default: all.
     #[serde(default, deserialize_with = "text::platforms")]
@@ -145,10 +148,9 @@ pub(super) struct SyncKeys {
     max_delete: Option<MaxDelete>,
 }
 
-/// The keys of [`TagSelection`], which itself knows nothing of configurations.
+/// The keys of a [`TagSelection`].
 #[derive(Deserialize, JsonSchema)]
-#[serde(remote = "TagSelection", deny_unknown_fields)]
-#[schemars(rename = "Tags")]
+#[serde(deny_unknown_fields)]
 struct Tags {
     /// Tags to copy: names, globs or `/regular expressions/`. Default: all tags.
     #[serde(default, deserialize_with = "text::tag_patterns")]
@@ -166,11 +168,59 @@ struct Tags {
     semver: Option<VersionReq>,
     /// Of the tags that match a glob or regular expression, copy only this many of the highest
     /// versions.
+    newest: Option<NonZeroUsize>,
+    /// Pre-releases and variants such as `1.25-alpine` are versions like others for `semver` and
+    /// `newest`. Default: false, only releases are, and pre-releases that `semver` names.
+    prereleases: Option<bool>,
+    /// Older word for `newest`, which counts pre-releases too unless `semver` is set.
+    #[schemars(extend("deprecated" = true))]
     latest: Option<NonZeroUsize>,
 }
 
+impl Tags {
+    fn selection(self) -> TagSelection {
+        let Self { include, exclude, semver, newest, prereleases, latest } = self;
+        let counts_all = latest.is_some() && semver.is_none();
+        let prereleases = prereleases.unwrap_or(counts_all);
+        TagSelection { include, exclude, semver, newest: newest.or(latest), prereleases }
+    }
+}
+
+/// What the schema says of `tags`.
+#[derive(JsonSchema)]
+#[schemars(untagged, inline)]
+#[expect(dead_code, reason = "nothing but its schema is used")]
+enum TagsOrPatterns {
+    Tags(Tags),
+    Patterns(OneOrMany),
+}
+
+/// The table, or what `include` would have in it.
 fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TagSelection, D::Error> {
-    Tags::deserialize(deserializer)
+    struct Either;
+    impl<'de> Visitor<'de> for Either {
+        type Value = TagSelection;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table, or a list of tags")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<TagSelection, E> {
+            let pattern = text.parse().map_err(E::custom)?;
+            let include = Some(TagPatterns::new(vec![pattern]).map_err(E::custom)?);
+            Ok(TagSelection { include, ..TagSelection::default() })
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TagSelection, A::Error> {
+            let include = text::tag_patterns(SeqAccessDeserializer::new(seq))?;
+            Ok(TagSelection { include, ..TagSelection::default() })
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TagSelection, A::Error> {
+            Tags::deserialize(MapAccessDeserializer::new(map)).map(Tags::selection)
+        }
+    }
+    deserializer.deserialize_any(Either)
 }
 
 const DEFAULT_RECHECK: Duration = Duration::from_hours(24);
@@ -234,6 +284,7 @@ fn check_tags(
     for list in [node, node.get("include"), node.get("exclude")] {
         patterns::check(list, checker);
     }
+    check_newest(&tags, node, checker);
     let named = match &source.pattern.repositories {
         SourceRepositories::Pinned { tag, .. } => Some(tag.clone()),
         _ => source.tag.clone().map(Some),
@@ -248,7 +299,7 @@ fn check_tags(
             tags
         });
     }
-    let narrowing = ["semver", "latest"].into_iter().find(|key| node.has(key));
+    let narrowing = ["semver", "newest", "latest"].into_iter().find(|key| node.has(key));
     match (tags.literals().filter(|_| node.is_sound()), narrowing) {
         (Some(_), Some(key)) => {
             let message =
@@ -263,6 +314,34 @@ fn check_tags(
         _ => {}
     }
     tags
+}
+
+/// `newest`, `prereleases` and the older `latest` together.
+fn check_newest(tags: &TagSelection, node: Node<'_>, checker: &mut Checker<'_>) {
+    let latest = node.get("latest");
+    let keys = ["semver", "newest", "latest"];
+    if node.has("prereleases") && !keys.iter().any(|key| node.has(key)) {
+        let message = "`prereleases` belongs to `newest` or `semver`, and there is neither";
+        checker.report(node.span_of("prereleases"), message);
+    }
+    if latest.exists() && node.has("newest") {
+        let message = "`latest` is an older word for `newest`: leave it out";
+        checker.report(latest.span(), message);
+    } else if let Some(count) = tags.newest.filter(|_| latest.is_usable()) {
+        let message = "`latest` is an older word for `newest`, which counts only releases";
+        let hint = match node.has("semver") || node.has("prereleases") {
+            true => format!("write newest = {count}: it means the same here"),
+            false => format!(
+                "write newest = {count}; to count pre-releases as before, add prereleases = true"
+            ),
+        };
+        checker.warn(latest.span(), message, &hint);
+    }
+    if node.is_sound() && tags.needs_prereleases() {
+        let message = "these tags select nothing: whatever matches counts as a pre-release";
+        let hint = "variants such as `1.25-alpine` do too; add prereleases = true";
+        checker.warn(node.span(), message, hint);
+    }
 }
 
 /// Refuses targets that would receive two repositories, or the same repository twice.
@@ -342,13 +421,15 @@ impl SyncRule {
 
 /// `None` if all tags are selected; the key is left out then.
 fn shown_tags(tags: &TagSelection) -> Option<String> {
-    let TagSelection { include, exclude, semver, latest } = tags;
+    let TagSelection { include, exclude, semver, newest, prereleases } = tags;
     let include =
         include.as_ref().map(|patterns| format!("include = {}", list(patterns.entries())));
     let excludes = !exclude.entries().is_empty();
     let exclude = excludes.then(|| format!("exclude = {}", list(exclude.entries())));
     let semver = semver.as_ref().map(|range| format!("semver = {}", quoted(range)));
-    let latest = latest.map(|n| format!("latest = {n}"));
-    let parts: Vec<_> = [include, exclude, semver, latest].into_iter().flatten().collect();
+    let newest = newest.map(|n| format!("newest = {n}"));
+    let prereleases = prereleases.then(|| "prereleases = true".to_owned());
+    let parts: Vec<_> =
+        [include, exclude, semver, newest, prereleases].into_iter().flatten().collect();
     (!parts.is_empty()).then(|| inline_table(parts))
 }

@@ -114,7 +114,7 @@ mod tests {
         let other = format!("acme/app:{}", derived::fallback_tag(&Digest::of(b"other")));
         let pinned = format!("r.example/acme/app:v1@{SUBJECT}");
         let by_digest = format!("acme/app@{SUBJECT}");
-        let versions = "tags = { include = [\"main\", \"v*\"], exclude = [\"v9*\"], latest = 3 }";
+        let versions = "tags = { include = [\"main\", \"v*\"], exclude = [\"v9*\"], newest = 3 }";
         let range = "tags = { semver = \">=2\" }";
         let cases = [
             ("r.example/acme/app", "", "acme/app:v1", "v1"),

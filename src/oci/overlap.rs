@@ -1,6 +1,8 @@
 //! What two selections of tags may have in common, and selections that can select nothing. Only the
 //! selections are known, not the tags.
 
+use semver::VersionReq;
+
 use super::range;
 use super::selection::{Judgement, TagSelection};
 use super::tag_pattern::{TagPattern, TagPatterns};
@@ -16,6 +18,24 @@ impl TagSelection {
         self.exclude.is_everything()
             || include.is_some_and(|include| include.iter().all(excluded))
             || (self.semver.as_ref().is_some_and(range::is_empty) && self.has_no_literals())
+    }
+
+    /// Whether only pre-releases can match, such as `1.25-alpine`, and none of them is wanted.
+    pub fn needs_prereleases(&self) -> bool {
+        let is_narrowed = self.newest.is_some() || self.semver.is_some();
+        let names_one = |range: &VersionReq| range.comparators.iter().any(|it| !it.pre.is_empty());
+        let patterns = self.include.iter().flat_map(TagPatterns::entries);
+        is_narrowed
+            && !self.prereleases
+            && !self.semver.as_ref().is_some_and(names_one)
+            && self.include.is_some()
+            && patterns.into_iter().all(|pattern| match pattern {
+                TagPattern::Glob(_) => {
+                    let Affixes { start, end } = Affixes::of(pattern);
+                    start.contains('-') || end.contains('-')
+                }
+                TagPattern::Literal(_) | TagPattern::Regex(_) => false,
+            })
     }
 
     fn has_no_literals(&self) -> bool {
@@ -140,6 +160,28 @@ mod tests {
         ] {
             assert_eq!(one.may_overlap(&other), expected, "{one:?} {other:?}");
             assert_eq!(other.may_overlap(&one), expected, "{other:?} {one:?}");
+        }
+    }
+
+    #[test]
+    fn variants_are_prereleases() {
+        let newest = |include: &[&str]| TagSelection {
+            newest: std::num::NonZeroUsize::new(3),
+            ..selection(include, &[], "")
+        };
+        for (selection, expected) in [
+            (newest(&["*-alpine"]), true),
+            (newest(&["1.*-alpine", "2-*"]), true),
+            (newest(&["*-alpine", "latest"]), false),
+            (newest(&["*alpine"]), false),
+            (newest(&["*"]), false),
+            (newest(&[]), false),
+            (TagSelection { prereleases: true, ..newest(&["*-alpine"]) }, false),
+            (selection(&["*-alpine"], &[], ">=1"), true),
+            (selection(&["*-rc1"], &[], ">=1.0.0-rc0"), false),
+            (selection(&["*-alpine"], &[], ""), false),
+        ] {
+            assert_eq!(selection.needs_prereleases(), expected, "{selection:?}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Ranges of versions that no version is in.
+//! Ranges of versions: those that no version is in, and those that have pre-releases.
 
 use semver::{BuildMetadata, Comparator, Op, Prerelease, Version, VersionReq};
 
@@ -14,6 +14,17 @@ pub fn is_empty(range: &VersionReq) -> bool {
 pub fn are_disjoint(one: &VersionReq, other: &VersionReq) -> bool {
     let comparators = one.comparators.iter().chain(&other.comparators).cloned().collect();
     is_empty(&VersionReq { comparators })
+}
+
+/// Whether a version is in the range if pre-releases are versions like others: `2.0.0-rc1` is in
+/// `>=1`, but neither in `>=2` nor in `<2`.
+pub fn has_with_prereleases(range: &VersionReq, version: &Version) -> bool {
+    let release = Version { pre: Prerelease::EMPTY, ..version.clone() };
+    let is_below = |comparator: &Comparator| {
+        !matches!(comparator.op, Op::Less | Op::LessEq)
+            && beginnings(comparator).iter().all(|begin| version < begin)
+    };
+    range.matches(version) || (range.matches(&release) && !range.comparators.iter().any(is_below))
 }
 
 /// The lowest versions that could be in the interval.
@@ -85,6 +96,26 @@ mod tests {
         let range = |text: &str| text.parse::<VersionReq>().unwrap();
         assert!(are_disjoint(&range("<2"), &range(">=2")));
         assert!(!are_disjoint(&range("<=2"), &range(">=2")));
+    }
+
+    #[test]
+    fn prereleases_can_be_versions_like_others() {
+        for (range, version, expected) in [
+            (">=1", "2.0.0-rc1", true),
+            (">=1", "1.0.0-rc1", false),
+            (">0.9", "1.0.0-rc1", true),
+            ("<2", "2.0.0-rc1", false),
+            ("<=2", "2.0.0-rc1", true),
+            ("^1.2", "1.3.0-rc1", true),
+            ("^1.2", "2.0.0-rc1", false),
+            ("*", "2.0.0-rc1", true),
+            (">=2.0.0-rc0", "2.0.0-rc1", true),
+            (">=2.0.0-rc2", "2.0.0-rc1", false),
+            (">=1", "2.0.0", true),
+        ] {
+            let found = has_with_prereleases(&range.parse().unwrap(), &version.parse().unwrap());
+            assert_eq!(found, expected, "{range} {version}");
+        }
     }
 
     proptest! {

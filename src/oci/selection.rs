@@ -6,9 +6,10 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 
-use semver::VersionReq;
+use semver::{Version, VersionReq};
 
 use super::derived;
+use super::range;
 use super::reference::Tag;
 pub use super::tag_pattern::{TagPattern, TagPatternError, TagPatterns};
 use super::version;
@@ -16,17 +17,20 @@ use super::version;
 /// A rule's `tags`. The default selects everything.
 ///
 /// Excludes always win. Literal includes are selected whenever they are there. `semver` and
-/// `latest`, in this order, narrow what globs and regular expressions (or the absence of
-/// `include`) select, and drop the tags that are no versions.
+/// `newest`, in this order, narrow what globs and regular expressions (or the absence of
+/// `include`) select, and drop the tags that are no versions, and the pre-releases unless they are
+/// asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TagSelection {
     /// `None`: all tags.
     pub include: Option<TagPatterns>,
     pub exclude: TagPatterns,
-    /// Pre-releases are in a range only if it names one of the same version.
     pub semver: Option<VersionReq>,
     /// How many of the highest versions to keep.
-    pub latest: Option<NonZeroUsize>,
+    pub newest: Option<NonZeroUsize>,
+    /// Whether pre-releases are versions like others. If not, only those of which `semver` names the
+    /// version are selected.
+    pub prereleases: bool,
 }
 
 /// What can be said of one tag without the others.
@@ -34,7 +38,7 @@ pub struct TagSelection {
 pub enum Judgement {
     Selected,
     Rejected,
-    /// It is among the candidates of `latest`.
+    /// It is among the candidates of `newest`.
     Depends,
 }
 
@@ -50,7 +54,7 @@ impl TagSelection {
 
     /// The selected ones of these tags, sorted by text, each once.
     pub fn select(&self, tags: impl IntoIterator<Item = Tag>) -> Vec<Tag> {
-        let narrowed = self.semver.is_some() || self.latest.is_some();
+        let narrowed = self.semver.is_some() || self.newest.is_some();
         let mut selected = Vec::new();
         let mut versions = Vec::new();
         for tag in tags {
@@ -64,7 +68,7 @@ impl TagSelection {
                 if !narrowed {
                     selected.push(tag);
                 } else if let Some(version) = version::parse(&tag)
-                    && self.semver.as_ref().is_none_or(|range| range.matches(&version))
+                    && self.is_wanted(&version)
                 {
                     versions.push((version, tag));
                 }
@@ -73,14 +77,23 @@ impl TagSelection {
         // Equal versions (`v1.2`, `1.2.0`) are ordered by their text.
         versions.sort_unstable();
         versions.dedup();
-        let surplus = self.latest.map_or(0, |n| versions.len().saturating_sub(n.get()));
+        let surplus = self.newest.map_or(0, |n| versions.len().saturating_sub(n.get()));
         selected.extend(versions.drain(surplus..).map(|(_, tag)| tag));
         selected.sort_unstable();
         selected.dedup();
         selected
     }
 
-    /// The selected ones of some tags, if that can be told without all the others: `latest`
+    /// Whether a version is among those that `newest` chooses from.
+    fn is_wanted(&self, version: &Version) -> bool {
+        match &self.semver {
+            Some(range) if self.prereleases => range::has_with_prereleases(range, version),
+            Some(range) => range.matches(version),
+            None => self.prereleases || version.pre.is_empty(),
+        }
+    }
+
+    /// The selected ones of some tags, if that can be told without all the others: `newest`
     /// compares them.
     pub fn select_some(&self, tags: impl IntoIterator<Item = Tag>) -> Option<Vec<Tag>> {
         let judged = tags.into_iter().filter_map(|tag| match self.judge(&tag) {
@@ -96,10 +109,10 @@ impl TagSelection {
     /// Whether this tag is selected, whatever other tags there are.
     pub fn judge(&self, tag: &Tag) -> Judgement {
         let named = self.include.as_ref().is_some_and(|include| include.names(tag));
-        // `latest` keeps at least one, so what is not selected alone never is.
+        // `newest` keeps at least one, so what is not selected alone never is.
         match self.select([tag.clone()]).is_empty() {
             true => Judgement::Rejected,
-            false if self.latest.is_some() && !named => Judgement::Depends,
+            false if self.newest.is_some() && !named => Judgement::Depends,
             false => Judgement::Selected,
         }
     }
@@ -114,7 +127,7 @@ impl TagSelection {
         self.include.as_ref().is_none_or(TagPatterns::is_everything)
             && self.exclude.entries().is_empty()
             && self.semver.is_none()
-            && self.latest.is_none()
+            && self.newest.is_none()
     }
 
     /// Whether both surely select a tag in common, if only it exists: they name the same one, or
@@ -152,13 +165,18 @@ mod tests {
         text.split_whitespace().map(|tag| tag.parse().unwrap()).collect()
     }
 
-    fn selection(include: &[&str], exclude: &[&str], semver: &str, latest: usize) -> TagSelection {
+    fn selection(include: &[&str], exclude: &[&str], semver: &str, newest: usize) -> TagSelection {
         TagSelection {
             include: (!include.is_empty()).then(|| patterns(include)),
             exclude: patterns(exclude),
             semver: (!semver.is_empty()).then(|| semver.parse().unwrap()),
-            latest: NonZeroUsize::new(latest),
+            newest: NonZeroUsize::new(newest),
+            prereleases: false,
         }
+    }
+
+    fn with_prereleases(selection: TagSelection) -> TagSelection {
+        TagSelection { prereleases: true, ..selection }
     }
 
     const LIST: &str = "1.0 1.1 1.2-rc1 2.0 2.0.0 v2.0 3 dev latest main";
@@ -177,6 +195,13 @@ mod tests {
             (selection(&[], &[], "", 2), "3 v2.0"),
             (selection(&[], &[], "<3", 2), "2.0.0 v2.0"),
             (selection(&["main", "/\\d.*/"], &["3"], "", 1), "2.0.0 main"),
+            (selection(&["1.*"], &[], "", 1), "1.1"),
+            (with_prereleases(selection(&["1.*"], &[], "", 1)), "1.2-rc1"),
+            (with_prereleases(selection(&["1.*"], &[], ">=1.1", 0)), "1.1 1.2-rc1"),
+            (with_prereleases(selection(&["1.*"], &[], ">=1.2", 0)), ""),
+            (with_prereleases(selection(&["1.*"], &[], "<1.2", 0)), "1.0 1.1"),
+            (with_prereleases(selection(&["1.*"], &[], "1.2.0-rc0", 0)), "1.2-rc1"),
+            (selection(&["*-rc1"], &[], "", 2), ""),
         ];
         for (selection, expected) in cases {
             let mut expected = tags(expected);
@@ -270,9 +295,11 @@ mod tests {
             include in proptest::option::of(subsequence(&ENTRIES[..], 1..6)),
             exclude in subsequence(&ENTRIES[..], 0..3),
             semver in select(vec!["", ">=1", "<2", "*", ">=1.0.0-0"]),
-            latest in 0..5_usize,
+            newest in 0..5_usize,
+            prereleases in any::<bool>(),
         ) -> TagSelection {
-            TagSelection { include: include.map(|i| patterns(&i)), ..selection(&[], &exclude, semver, latest) }
+            let include = include.map(|i| patterns(&i));
+            TagSelection { include, prereleases, ..selection(&[], &exclude, semver, newest) }
         }
     }
 
@@ -300,18 +327,18 @@ mod tests {
                 match selection.judge(tag) {
                     Judgement::Selected => prop_assert!(selected.contains(tag), "{}", tag),
                     Judgement::Rejected => prop_assert!(!selected.contains(tag), "{}", tag),
-                    Judgement::Depends => prop_assert!(selection.latest.is_some(), "{}", tag),
+                    Judgement::Depends => prop_assert!(selection.newest.is_some(), "{}", tag),
                 }
             }
-            if let Some(latest) = selection.latest {
-                prop_assert!(selected.iter().filter(|t| !literal(t)).count() <= latest.get());
+            if let Some(newest) = selection.newest {
+                prop_assert!(selected.iter().filter(|t| !literal(t)).count() <= newest.get());
             }
             let some: Vec<Tag> = list.iter().step_by(2).cloned().collect();
             if let Some(told) = selection.select_some(some.clone()) {
                 let expected: Vec<&Tag> = selected.iter().filter(|tag| some.contains(tag)).collect();
                 prop_assert_eq!(told.iter().collect::<Vec<_>>(), expected);
             } else {
-                prop_assert!(selection.latest.is_some());
+                prop_assert!(selection.newest.is_some());
             }
             if let Some(literals) = selection.literals() {
                 prop_assert!(selected.iter().all(|tag| literals.contains(tag)));

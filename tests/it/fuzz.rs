@@ -51,7 +51,7 @@ const LINKS: &[&str] = &[
     r#"<https://h/x>; rel="prev", <http://g/y>;rel=next"#,
 ];
 const CONFIGS: &[&str] = &[
-    "[registry.\"ghcr.io\"]\nusername = \"u\"\npassword = { env = \"X\" }\n\n[[sync]]\nname = \"r\"\nsource = \"ghcr.io/acme/**\"\ntarget = \"t.example/{repository|flatten}\"\ntags = { include = [\"v*\", \"/x+/\"], semver = \">=1\", latest = 3 }\nschedule = \"0 */6 * * 1-5\"\nplatforms = [\"linux/arm64\"]\n",
+    "[registry.\"ghcr.io\"]\nusername = \"u\"\npassword = { env = \"X\" }\n\n[[sync]]\nname = \"r\"\nsource = \"ghcr.io/acme/**\"\ntarget = \"t.example/{repository|flatten}\"\ntags = { include = [\"v*\", \"/x+/\"], semver = \">=1\", newest = 3, prereleases = true }\nschedule = \"0 */6 * * 1-5\"\nplatforms = [\"linux/arm64\"]\n",
 ];
 
 const EVENTS: &[&str] = &[

@@ -137,10 +137,10 @@ async fn tags_are_selected_by_name_glob_expression_version_and_number() {
         ("include = [\"v1.?.0\"]", &["v1.0.0", "v1.1.0", "v1.2.0"]),
         ("include = ['/build-\\d\\d/']", &["build-42"]),
         ("include = [\"v*\"], semver = \">=1.1, <2\"", &["v1.1.0", "v1.10.0", "v1.2.0"]),
-        ("semver = \"^1.1\", latest = 1", &["v1.10.0"]),
-        ("include = [\"v*\"], latest = 2", &["v1.10.0", "v2.0.0"]),
+        ("semver = \"^1.1\", newest = 1", &["v1.10.0"]),
+        ("include = [\"v*\"], newest = 2", &["v1.10.0", "v2.0.0"]),
         (
-            "include = [\"latest\", \"v*\"], exclude = [\"v2*\", \"*-rc*\"], latest = 1",
+            "include = [\"latest\", \"v*\"], exclude = [\"v2*\", \"*-rc*\"], newest = 1",
             &["latest", "v1.10.0"],
         ),
         ("exclude = [\"v*\", \"*-*\", '/\\d.*/']", &["dev", "latest", "main", "nightly"]),

@@ -210,7 +210,7 @@ async fn a_target_that_cannot_be_read_loses_nothing() {
 #[tokio::test]
 async fn versions_that_are_not_the_latest_any_more_stay() {
     let pair =
-        Pair::mirrored(&["v1.0", "v1.1"], &format!("{LIMIT}\ntags = {{ latest = 2 }}")).await;
+        Pair::mirrored(&["v1.0", "v1.1"], &format!("{LIMIT}\ntags = {{ newest = 2 }}")).await;
     image("v1.2").push(&pair.source, "app", "v1.2").await;
     pair.mirror.sync().await.assert_copied(1, 1);
     assert_eq!(pair.tags().await, ["v1.0", "v1.1", "v1.2"]);

@@ -159,7 +159,7 @@ async fn what_the_rule_does_not_select_is_left_alone() {
 /// Whether a tag is among the newest ones cannot be told without the others.
 #[tokio::test]
 async fn the_newest_ones_are_told_by_the_list() {
-    let pair = Pair::new("referrers = false\ntags = { latest = 1 }");
+    let pair = Pair::new("referrers = false\ntags = { newest = 1 }");
     let report = pair.run(&tags(&["v1", "v2"])).await;
     assert_eq!(report.counts, Counts { copied: 1, ..Counts::default() }, "{report:#?}");
     assert_eq!(pair.source.traffic().count("GET", Kind::Tags), 1);

@@ -61,6 +61,7 @@ hint: it is a part of an address: at most 64 letters, digits, `-` and `_`
 tranship.toml:3:12: `https://quay.io` is not a registry host: expected `host` or `host:port`
     3 | registry = "https://quay.io"
       |            ^^^^^^^^^^^^^^^^^
+hint: write `registry = "quay.io"`
 
 tranship.toml:4:10: a secret is never written into the configuration itself
     4 | secret = …

@@ -14,6 +14,7 @@ mod all_at_once;
 mod cleanup;
 mod documents;
 mod events;
+mod habits;
 mod in_use;
 mod notify;
 mod overlap_errors;

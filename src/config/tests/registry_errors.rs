@@ -24,6 +24,7 @@ parallel = 2
 tranship.toml:1:11: `https://ghcr.io` is not a registry host: expected `host` or `host:port`
     1 | [registry."https://ghcr.io"]
       |           ^^^^^^^^^^^^^^^^^
+hint: write the host alone: `[registry."ghcr.io"]`
 "#);
 
 refused!(a_host_under_two_names, r#"

@@ -64,6 +64,7 @@ refused!(texts_that_are_not_schedules, rules([r#"schedule = "@daily""#, r#"sched
 tranship.toml:5:12: `@daily` has 1 of the 5 fields of a schedule: minute, hour, day of month, month, weekday
     5 | schedule = "@daily"
       |            ^^^^^^^^
+hint: write `schedule = "0 0 * * *"`
 
 tranship.toml:11:12: `0 0 30 2 *` never fires: no such month has such a day
    11 | schedule = "0 0 30 2 *"

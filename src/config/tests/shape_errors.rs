@@ -30,10 +30,10 @@ tranship.toml:3:1: duplicate key
       | ^^^^^
 "#);
 
-refused!(an_unknown_key_of_a_rule, rule(r#"tag = { include = ["v*"] }"#), @r#"
-tranship.toml:5:1: unknown key `tag` in [[sync]] (did you mean `tags`?)
-    5 | tag = { include = ["v*"] }
-      | ^^^
+refused!(an_unknown_key_of_a_rule, rule(r#"tegs = { include = ["v*"] }"#), @r#"
+tranship.toml:5:1: unknown key `tegs` in [[sync]] (did you mean `tags`?)
+    5 | tegs = { include = ["v*"] }
+      | ^^^^
 hint: allowed here: name, schedule, timezone, every, run_at_start, jitter, source, target, tags, platforms, index, referrers, on_conflict, recheck, foreign_layers, immutable, remove_extra, max_delete
 "#);
 
@@ -51,7 +51,7 @@ refused!(an_unknown_key_of_the_tags, rule(r#"tags = { includes = ["v*"] }"#), @r
 tranship.toml:5:10: unknown key `includes` in `tags` of [[sync]] (did you mean `include`?)
     5 | tags = { includes = ["v*"] }
       |          ^^^^^^^^
-hint: allowed here: include, exclude, semver, latest
+hint: allowed here: include, exclude, semver, newest, prereleases, latest
 "#);
 
 refused!(an_unknown_key_far_from_any, r#"
@@ -75,7 +75,7 @@ refused!(an_unknown_key_that_may_hold_a_secret, registry(r#"passwd = "hunter2""#
 tranship.toml:2:1: unknown key `passwd` in [registry."ghcr.io"] (did you mean `password`?)
     2 | passwd = …
       | ^^^^^^
-hint: allowed here: username, password, insecure, ca_file, client_cert, client_key, parallel, requests_per_second, idle_timeout, auth_realms
+hint: write `password = { env = "REGISTRY_PASSWORD" }`
 "#);
 
 refused!(a_missing_key, r#"
@@ -92,6 +92,7 @@ refused!(a_wrong_type, rule(r#"referrers = "yes""#), @r#"
 tranship.toml:5:13: expected a boolean, found a string
     5 | referrers = "yes"
       |             ^^^^^
+hint: write `referrers = true`
 "#);
 
 refused!(a_wrong_type_in_a_list, r#"

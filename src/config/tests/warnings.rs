@@ -155,3 +155,39 @@ fn targets_at_which_images_may_meet() {
         }
     }
 }
+
+#[test]
+fn the_older_word_for_newest() {
+    let rule = |tags: &str| sync("a", "r.io/a", "t.io/a", &format!("tags = {{ {tags} }}"));
+    let found = warnings(&rule("latest = 3"));
+    assert_eq!(
+        found,
+        [
+            "5:19: `latest` is an older word for `newest`, which counts only releases (write newest = 3; \
+             to count pre-releases as before, add prereleases = true)"
+        ]
+    );
+    let found = warnings(&rule("latest = 3, semver = \">=1\""));
+    assert!(found[0].ends_with("(write newest = 3: it means the same here)"), "{found:?}");
+    let tags = |tags: &str| parse(&rule(tags)).unwrap().sync[0].tags.clone();
+    assert_eq!(tags("latest = 3"), tags("newest = 3, prereleases = true"));
+    assert_eq!(tags("latest = 3, semver = \"1\""), tags("newest = 3, semver = \"1\""));
+    let shown = parse(&rule("latest = 3")).unwrap().show();
+    assert!(shown.contains("tags = { newest = 3, prereleases = true }"), "{shown}");
+    for (tags, expected) in [
+        ("latest = 3, newest = 2", "`latest` is an older word for `newest`: leave it out"),
+        ("include = [\"a*\"], prereleases = true", "`prereleases` belongs to `newest` or `semver`"),
+    ] {
+        let error = parse(&rule(tags)).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn variants_that_are_not_selected() {
+    let rule = |tags: &str| sync("a", "r.io/a", "t.io/a", &format!("tags = {{ {tags} }}"));
+    let found = warnings(&rule("include = [\"*-alpine\"], newest = 3"));
+    assert!(found.len() == 1 && found[0].contains("counts as a pre-release"), "{found:?}");
+    let fine = "include = [\"*-alpine\"], newest = 3, prereleases = true";
+    assert!(warnings(&rule(fine)).is_empty());
+}
