@@ -1,4 +1,4 @@
-//! `tranship config`: the configuration checked, shown, and described.
+//! `tranship config`: the configuration written, checked, shown, and described.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,16 +9,17 @@ use serde::Serialize;
 use super::args::Global;
 use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_lines};
-use super::{output, session};
+use super::{config_init, output, session};
 use crate::config::{Config, ConfigError, Problem, Reading, SecretSource};
 use crate::registry::auth::{CredentialStore, ExplicitCredential};
 use crate::secret::Environment;
 use crate::text::counted;
 
-/// Check or show the configuration, or print its JSON schema
+/// Write, check or show the configuration, or print its JSON schema
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  tranship config init
   tranship config check
   tranship config show --config mirror.toml
   tranship config schema > tranship.schema.json")]
@@ -29,6 +30,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
+    Init(config_init::Args),
     /// Report all mistakes in the configuration
     ///
     /// Contacts no registry. Secrets in environment variables and files must exist; commands that
@@ -70,6 +72,7 @@ struct Report {
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     match args.command {
+        Command::Init(args) => config_init::run(global, args),
         Command::Check { no_secrets } => check(global, no_secrets).await,
         Command::Show => {
             output::print_bytes(session::required_config(global)?.show().as_bytes())?;

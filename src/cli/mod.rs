@@ -22,6 +22,7 @@ mod cleanup_printed;
 mod cleanup_text;
 mod completions;
 mod config;
+mod config_init;
 mod copy;
 mod delete;
 mod demo;

@@ -52,7 +52,7 @@ fn checked_path(global: &Global) -> Result<&Path, CliError> {
     let path = config_path(global);
     if global.config.is_none() && !path.exists() {
         return Err(CliError::Usage(format!(
-            "there is no {DEFAULT_CONFIG} here: name the configuration with --config FILE, or start from config.example.toml"
+            "there is no {DEFAULT_CONFIG} here: name the configuration with --config FILE, or write one with `tranship config init`"
         )));
     }
     Ok(path)

@@ -32,8 +32,9 @@ pub struct Node<'a> {
 }
 
 impl<'a> Document<'a> {
-    pub fn new(root: DeTable<'a>) -> Self {
-        Self { root: Spanned::new(0..0, DeValue::Table(root)), refused: Vec::new() }
+    /// `refused`: spans of what was reported already.
+    pub fn new(root: DeTable<'a>, refused: Vec<Range<usize>>) -> Self {
+        Self { root: Spanned::new(0..0, DeValue::Table(root)), refused }
     }
 
     pub fn root(&self) -> Node<'_> {
@@ -197,11 +198,21 @@ fn fill_in<'a>(
     path: &[&str],
     key: &str,
 ) -> bool {
+    let Some(stand_in) = stand_in(path, key) else { return false };
+    let key = key.to_owned();
+    change_innermost(rest, &|table| table == span, &|table| {
+        let key = Spanned::new(0..0, DeString::Owned(key.clone()));
+        table.insert(key, Spanned::new(0..0, stand_in.clone()));
+    })
+}
+
+/// A valid value for a key that a table must have.
+pub fn stand_in(path: &[&str], key: &str) -> Option<DeValue<'static>> {
     let text = |text: &'static str| DeValue::String(DeString::Borrowed(text));
     let list = |items: Vec<DeValue<'static>>| {
         DeValue::Array(items.into_iter().map(|item| Spanned::new(0..0, item)).collect())
     };
-    let stand_in = match (key, path.first()) {
+    Some(match (key, path.first()) {
         ("name" | "id", _) => text("?"),
         ("source" | "target", _) => text("stand-in.invalid/x"),
         ("repositories", _) => list(vec![text("stand-in.invalid/x")]),
@@ -215,12 +226,7 @@ fn fill_in<'a>(
             DeValue::Table([(key, command)].into_iter().collect())
         }
         ("to", _) => text("oci:stand-in"),
-        _ => return false,
-    };
-    let key = key.to_owned();
-    change_innermost(rest, &|table| table == span, &|table| {
-        let key = Spanned::new(0..0, DeString::Owned(key.clone()));
-        table.insert(key, Spanned::new(0..0, stand_in.clone()));
+        _ => return None,
     })
 }
 

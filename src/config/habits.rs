@@ -269,6 +269,10 @@ const LINE: Words = &[
 /// What is meant by an unknown key of the table with this path.
 pub fn unknown_key(table: &[&str], key: &str, value: Node<'_>) -> Option<String> {
     let words: &[Words] = match table {
+        ["defaults"] => {
+            return Some("it stands below `[defaults.sync]` or `[defaults.cleanup]`".to_owned());
+        }
+        ["defaults", rest @ ..] => return unknown_key(rest, key, value),
         [] => &[TOP],
         ["daemon"] => &[DAEMON],
         ["registry", host, ..] => {
@@ -358,6 +362,11 @@ pub fn value(path: &[&str], value: Node<'_>, message: &str) -> Option<String> {
     if let Some(text) = value.as_str() {
         return match (*key, table) {
             ("schedule", _) => schedule(text),
+            ("source" | "target" | "repositories" | "to", _)
+                if text.contains('$') || text.contains("{{") =>
+            {
+                Some("an environment variable is written `${env:NAME}`".to_owned())
+            }
             ("source" | "target", _) | ("registry", ["events", ..]) => {
                 let (scheme, rest) = text.split_once("://")?;
                 let rest = if *key == "registry" { rest.split('/').next()? } else { rest };

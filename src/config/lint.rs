@@ -39,10 +39,14 @@ pub fn check(config: &Config, node: Node<'_>, checker: &mut Checker<'_>) {
         }
     }
     let has_rules = !config.sync.is_empty() || !config.cleanup.is_empty();
+    let are_known = |kind: &str, keys: [&str; 2]| {
+        let is_known = |rule: Node<'_>| keys.iter().all(|key| rule.get(key).is_sound());
+        node.get(kind).all_items().all(is_known)
+    };
     if checker.is_whole
         && has_rules
-        && node.get("sync").is_sound()
-        && node.get("cleanup").is_sound()
+        && are_known("sync", ["source", "target"])
+        && are_known("cleanup", ["repositories", "quarantine"])
     {
         check_use(config, node.get("registry"), checker);
     }

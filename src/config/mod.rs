@@ -1,4 +1,4 @@
-//! The configuration: one TOML file, read into validated types.
+//! The configuration: a TOML file and those that it includes, read into validated types.
 //!
 //! Each table has a file with everything about it: its keys, which serde reads and schemars
 //! describes; the checks that need more than one key, the environment or the disk; and how it is
@@ -9,8 +9,10 @@
 mod checker;
 pub mod cleanup;
 mod daemon;
+mod defaults;
 mod document;
 mod events;
+mod files;
 mod habits;
 mod image_path;
 pub mod in_use;
@@ -37,15 +39,16 @@ mod tests;
 mod text;
 mod texts;
 mod timing;
+mod variables;
 mod wording;
 
 use std::collections::{BTreeMap, HashMap};
-use std::io::Read;
 use std::path::Path;
 
 pub use cleanup::CleanupRule;
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
+pub use files::{Places, places};
 pub use in_use::InUseSource;
 pub use layout_pattern::LayoutPattern;
 pub use notify::{AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, may_carry_secrets};
@@ -53,6 +56,7 @@ pub use problem::{ConfigError, ConfigWarnings, Problem};
 pub use registry::{Insecure, RegistryConfig};
 pub use rule_kind::RuleKind;
 pub use secret::SecretSource;
+pub use show::quoted;
 pub use source::{SourcePattern, SourceRepositories, Target};
 pub use sync::{ForeignLayers, IndexMode, OnConflict, SyncRule};
 
@@ -62,14 +66,15 @@ use schemars::transform::RecursiveTransform;
 use serde::Deserialize;
 use serde_spanned::Spanned;
 
-use toml::de::DeTable;
-
 use crate::oci::RegistryHost;
 use checker::Checker;
 use cleanup::CleanupKeys;
+use defaults::DefaultsKeys;
 use document::{Document, Node};
+use files::Source;
 use in_use::InUseKeys;
 use sync::SyncKeys;
+use syntax::Mistake;
 use texts::Texts;
 
 /// Configuration of tranship.
@@ -80,6 +85,15 @@ struct ConfigKeys {
     /// The daemon: its address and its state.
     #[serde(default)]
     daemon: Daemon,
+    /// Further files, relative to this one; the last part of a path may have wildcards. They may have
+    /// rules, registries, events, webhooks and lists of images in use.
+    #[serde(default)]
+    #[expect(dead_code, reason = "the files are read before")]
+    include: Vec<String>,
+    /// Keys that all rules have unless they say otherwise.
+    #[serde(default)]
+    #[expect(dead_code, reason = "the rules have them before")]
+    defaults: DefaultsKeys,
     /// Registries, by `host` or `host:port`.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, RegistryConfig>")]
@@ -125,9 +139,6 @@ pub struct Config {
     pub warnings: Option<ConfigWarnings>,
 }
 
-/// Larger files are refused.
-const MAX_SIZE: u64 = 16 << 20;
-
 /// How a configuration is validated.
 #[derive(Clone, Copy, Default)]
 pub struct Reading<'a> {
@@ -154,18 +165,7 @@ pub fn load_as(
     env: Environment<'_>,
     reading: Reading<'_>,
 ) -> Result<Config, ConfigError> {
-    parse_as(&read(path)?, path, env, reading)
-}
-
-fn read(path: &Path) -> Result<String, ConfigError> {
-    let mut text = String::new();
-    let read = std::fs::File::open(path)
-        .and_then(|file| file.take(MAX_SIZE + 1).read_to_string(&mut text))
-        .map_err(|e| ConfigError::unreadable(path, &e))?;
-    if read as u64 > MAX_SIZE {
-        return Err(ConfigError::unreadable(path, &"it is larger than 16 MiB"));
-    }
-    Ok(text)
+    parse_as(&files::read(path)?, path, env, reading)
 }
 
 /// Validates the text of a configuration file. Relative paths in it start at the file's folder;
@@ -177,7 +177,11 @@ pub fn parse(text: &str, file: &Path, env: Environment<'_>) -> Result<Config, Co
     parse_as(text, file, env, Reading::default())
 }
 
-fn parse_as(
+/// The same in another way.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_as(
     text: &str,
     file: &Path,
     env: Environment<'_>,
@@ -185,10 +189,8 @@ fn parse_as(
 ) -> Result<Config, ConfigError> {
     let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
     let folder = absolute.parent().unwrap_or(&absolute).to_owned();
-    let mut texts = Texts::default();
-    texts.add(file.to_owned(), text.to_owned());
     let mut checker = Checker {
-        texts,
+        texts: Texts::default(),
         folder,
         env,
         reading,
@@ -196,29 +198,41 @@ fn parse_as(
         problems: Vec::new(),
         warnings: Vec::new(),
     };
-    let (clean, mistakes) = syntax::clean(text);
-    let config = clean.as_deref().and_then(|clean| {
-        let (tables, _) = DeTable::parse_recoverable(clean);
-        let mut document = Document::new(tables.into_inner());
-        for mistake in &mistakes {
-            let statement = &mistake.left_out;
-            match syntax::key_of(&text[statement.span.clone()]) {
-                Some(key) if !statement.is_header => {
-                    document.add_refused(mistake.table, key, statement.span.clone());
-                }
-                _ => checker.is_whole = false,
-            }
+    let sources = files::read_all(file, text, &mut checker);
+    let config = files::merge(&sources, &mut checker).and_then(|mut tables| {
+        let refused = variables::replace_all(&mut tables, &mut checker);
+        defaults::apply(&mut tables, &mut checker);
+        let mut document = Document::new(tables, refused);
+        for source in &sources {
+            leave_out(source, &mut document, &mut checker);
         }
         let keys: ConfigKeys = document.read(&mut checker)?;
         Some(keys.check(document.root(), &mut checker))
     });
-    let mistakes = mistakes.into_iter();
-    checker.problems.extend(mistakes.map(|it| (it.span, it.message, it.hint)));
+    for source in &sources {
+        for Mistake { span, message, hint, .. } in &source.mistakes {
+            let span = span.start + source.start..span.end + source.start;
+            checker.problems.push((span, message.clone(), hint.clone()));
+        }
+    }
     let warnings = ConfigError::of(checker.warnings, &checker.texts, file).map(ConfigWarnings);
     match (ConfigError::of(checker.problems, &checker.texts, file), config) {
         (Some(error), _) => Err(error.with_warnings(warnings)),
         (None, Some(config)) => Ok(Config { warnings, ..config }),
         (None, None) => Err(ConfigError::unreadable(file, &"it could not be understood")),
+    }
+}
+
+/// Tells a document which keys were left out, because they are not TOML.
+fn leave_out<'a>(source: &'a Source, document: &mut Document<'a>, checker: &mut Checker<'_>) {
+    for Mistake { left_out, table, key, .. } in &source.mistakes {
+        match key {
+            Some(key) if !left_out.is_header => {
+                let span = left_out.span.start + source.start..left_out.span.end + source.start;
+                document.add_refused(table.map(|table| table + source.start), key, span);
+            }
+            _ => checker.is_whole = false,
+        }
     }
 }
 

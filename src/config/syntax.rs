@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use toml::de::DeTable;
+use serde_spanned::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use super::habits;
 
@@ -24,6 +25,8 @@ pub struct Mistake {
     pub left_out: Statement,
     /// Where the header of its table begins; nothing at the top level.
     pub table: Option<usize>,
+    /// The key of what was left out, if it is a single name.
+    pub key: Option<String>,
 }
 
 /// A key with its value, or the header of a table.
@@ -60,6 +63,7 @@ pub fn clean(text: &str) -> (Option<Cow<'_, str>>, Vec<Mistake>) {
             mistakes.push(Mistake {
                 left_out: Statement { span: span.clone(), is_header: false, unclosed: None },
                 table: None,
+                key: None,
                 span,
                 message: error.message().to_owned(),
                 hint: None,
@@ -68,7 +72,9 @@ pub fn clean(text: &str) -> (Option<Cow<'_, str>>, Vec<Mistake>) {
         };
         let header = statements[..at - 1].iter().rev().find(|it| it.is_header);
         let table = header.map(|header| header.span.start);
-        let mistake = Mistake { table, ..describe(text, span, error.message(), &statement) };
+        let key = key_of(&text[statement.span.clone()]).map(str::to_owned);
+        let described = describe(text, span, error.message(), &statement);
+        let mistake = Mistake { table, key, ..described };
         let is_other_format = habits::is_yaml_or_json(text);
         mistakes.push(mistake);
         if is_other_format || mistakes.len() >= MAX_MISTAKES {
@@ -98,10 +104,17 @@ fn describe(text: &str, span: Range<usize>, message: &str, statement: &Statement
         let open = text.get(bracket..=bracket).unwrap_or_default();
         let close = if open == "[" { "]" } else { "}" };
         let message = format!("this `{open}` has no `{close}`");
-        return Mistake { span: bracket..bracket + 1, message, hint: None, left_out, table: None };
+        return Mistake {
+            span: bracket..bracket + 1,
+            message,
+            hint: None,
+            left_out,
+            table: None,
+            key: None,
+        };
     }
     let (message, hint) = habits::not_toml(message, line);
-    Mistake { span, message, hint, left_out, table: None }
+    Mistake { span, message, hint, left_out, table: None, key: None }
 }
 
 /// Puts spaces in the place of a part of the text, and leaves its lines.
@@ -213,17 +226,40 @@ fn looks_like_statement(line: &str) -> bool {
 }
 
 /// The key of a statement that could not be read, if it is a single name.
-pub fn key_of(statement: &str) -> Option<&str> {
+fn key_of(statement: &str) -> Option<&str> {
     let key = statement.split(['=', ':', ' ', '\t', '\n']).next()?.trim_matches('"');
     let is_name = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
     is_name.then_some(key)
+}
+
+/// A table of the text, moved behind the texts of other files.
+pub fn moved(table: DeTable<'_>, start: usize) -> DeTable<'_> {
+    table
+        .into_iter()
+        .map(|(key, value)| {
+            let span = key.span();
+            let key = Spanned::new(span.start + start..span.end + start, key.into_inner());
+            (key, moved_value(value, start))
+        })
+        .collect()
+}
+
+fn moved_value(value: Spanned<DeValue<'_>>, start: usize) -> Spanned<DeValue<'_>> {
+    let span = value.span();
+    let value = match value.into_inner() {
+        DeValue::Table(table) => DeValue::Table(moved(table, start)),
+        DeValue::Array(items) => {
+            DeValue::Array(items.into_iter().map(|item| moved_value(item, start)).collect())
+        }
+        other => other,
+    };
+    Spanned::new(span.start + start..span.end + start, value)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use toml::de::DeValue;
 
     /// Where the mistakes of a text are, and what is left of it.
     fn outcome(text: &str) -> (Vec<&str>, String) {

@@ -74,6 +74,7 @@ pub fn describe(path: &[&str]) -> String {
     let (table, inside) = match path {
         [] => return "at the top level".to_owned(),
         [list @ ("sync" | "cleanup" | "notify"), inside @ ..] => (format!("[[{list}]]"), inside),
+        ["defaults", kind, inside @ ..] => (format!("[defaults.{kind}]"), inside),
         ["registry", host, inside @ ..] => (format!("[registry.{host:?}]"), inside),
         [kind @ ("events" | "in_use"), name, inside @ ..] => (format!("[{kind}.{name}]"), inside),
         [table, inside @ ..] => (format!("[{table}]"), inside),

@@ -1,9 +1,10 @@
-//! Notices that the configuration file has changed.
+//! Notices that the configuration file has changed, or one that it includes.
 //!
-//! Its folder is watched, not the file: editors put a new file in its place, and Kubernetes swaps
+//! Their folders are watched, not the files: editors put a new file in its place, and Kubernetes swaps
 //! a link beside it. What counts is the content; an event is only a reason to look. Where nothing
 //! can be watched (too many watches, a network file system), a look now and then has to do.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
+use crate::config;
 use crate::oci::Digest;
 
 /// A file is written in several steps; one look after them is enough.
@@ -25,7 +27,7 @@ const LOOK: Duration = Duration::from_secs(60);
 pub(super) struct Seen(Arc<Mutex<Option<Digest>>>);
 
 impl Seen {
-    /// Notes what is in the file now. `true`: it is something else than before. A file that cannot
+    /// Notes what is in the files now. `true`: it is something else than before. A file that cannot
     /// be read has not changed: it is mostly being replaced.
     pub fn look(&self, path: &Path) -> bool {
         let Some(now) = content(path) else { return false };
@@ -34,9 +36,11 @@ impl Seen {
     }
 }
 
-/// Watches one file.
+/// Watches the file and those that it includes.
 pub struct Watch {
     path: PathBuf,
+    /// The folders that are watched.
+    folders: BTreeSet<PathBuf>,
     seen: Seen,
     events: mpsc::Receiver<()>,
     /// Ends with this value.
@@ -53,11 +57,6 @@ impl Watch {
                 let _ = sender.try_send(());
             }
         });
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
-        let watcher = watcher.and_then(|mut watcher| {
-            watcher.watch(folder.unwrap_or(Path::new(".")), RecursiveMode::NonRecursive)?;
-            Ok(watcher)
-        });
         if let Err(error) = &watcher {
             tracing::warn!(
                 file = %path.display(), %error,
@@ -66,7 +65,39 @@ impl Watch {
         }
         let seen = Seen::default();
         seen.look(path);
-        Self { path: path.to_owned(), seen, events, watcher: watcher.ok() }
+        let (path, folders) = (path.to_owned(), BTreeSet::new());
+        let mut watch = Self { path, folders, seen, events, watcher: watcher.ok() };
+        watch.follow();
+        watch
+    }
+
+    /// Watches the folders of the files that are included now.
+    fn follow(&mut self) {
+        let Some(watcher) = &mut self.watcher else { return };
+        let places = places(&self.path);
+        let of_files = places.files.iter().filter_map(|file| file.parent());
+        let folders: BTreeSet<PathBuf> =
+            of_files.map(Path::to_owned).chain(places.folders).collect();
+        for folder in folders {
+            if self.folders.contains(&folder) {
+                continue;
+            }
+            let at = if folder.as_os_str().is_empty() { Path::new(".") } else { &folder };
+            match watcher.watch(at, RecursiveMode::NonRecursive) {
+                Ok(()) => {
+                    self.folders.insert(folder);
+                }
+                // It may come later; the looks go on.
+                Err(_) if !at.exists() => {}
+                Err(error) => {
+                    tracing::warn!(
+                        folder = %at.display(), %error,
+                        "a folder of the configuration cannot be watched: it is looked at once a minute"
+                    );
+                    self.folders.insert(folder);
+                }
+            }
+        }
     }
 
     /// Waits until the file has another content than was seen last.
@@ -80,6 +111,8 @@ impl Watch {
             } else {
                 tokio::time::sleep(LOOK).await;
             }
+            // First, so that nothing happens unseen between the look and the watch.
+            self.follow();
             if self.seen.look(&self.path) {
                 return;
             }
@@ -107,8 +140,19 @@ fn is_change(event: &notify::Result<Event>) -> bool {
     )
 }
 
+fn places(path: &Path) -> config::Places {
+    config::places(path, &|name| std::env::var(name).ok())
+}
+
+/// A digest of all files. Of those that are included, one that cannot be read counts as empty.
 fn content(path: &Path) -> Option<Digest> {
-    std::fs::read(path).ok().map(|bytes| Digest::of(&bytes))
+    let main = std::fs::read(path).ok()?;
+    let mut digests = Digest::of(&main).to_string();
+    for file in places(path).files.iter().skip(1) {
+        let bytes = std::fs::read(file).unwrap_or_default();
+        digests.push_str(&format!("\n{} {}", file.display(), Digest::of(&bytes)));
+    }
+    Some(Digest::of(digests.as_bytes()))
 }
 
 #[cfg(test)]
@@ -156,6 +200,23 @@ mod tests {
         std::os::unix::fs::symlink("v2", &swapped).unwrap();
         fs::rename(&swapped, &data).unwrap();
         noticed(&mut watch).await;
+    }
+
+    #[tokio::test]
+    async fn included_files_are_noticed_when_they_come_change_and_go() {
+        let (dir, path, mut watch) = watched("include = [\"rules.d/*.toml\"]");
+        let rules = dir.path().join("rules.d");
+        // The folder is not there yet.
+        fs::create_dir(&rules).unwrap();
+        fs::write(rules.join("a.toml"), "# one").unwrap();
+        noticed(&mut watch).await;
+        fs::write(rules.join("a.toml"), "# two").unwrap();
+        noticed(&mut watch).await;
+        fs::write(rules.join("b.toml"), "# three").unwrap();
+        noticed(&mut watch).await;
+        fs::remove_file(rules.join("a.toml")).unwrap();
+        noticed(&mut watch).await;
+        assert!(!watch.seen.look(&path));
     }
 
     /// Else the daemon would be at it four times a second.

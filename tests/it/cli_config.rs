@@ -30,7 +30,7 @@ async fn every_command_has_help_with_an_example() {
         .collect();
     assert!(commands.len() >= 12, "{commands:?}");
     let mut all: Vec<Vec<&str>> = commands.iter().map(|command| vec![*command]).collect();
-    all.extend(["check", "show", "schema"].map(|command| vec!["config", command]));
+    all.extend(["init", "check", "show", "schema"].map(|command| vec!["config", command]));
     for command in all {
         let help = tranship.succeed(command.iter().chain(&["--help"])).await.stdout;
         let example = help.split_once("Example").map(|(_, rest)| rest).unwrap_or_default();
@@ -207,6 +207,45 @@ async fn without_secrets_everything_else_is_checked() {
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     let count = |key: &str| json[key].as_array().unwrap().len();
     assert_eq!((count("problems"), count("warnings")), (2, 1), "{json}");
+}
+
+#[tokio::test]
+async fn a_first_configuration_is_written_and_never_overwritten() {
+    let tranship = Tranship::new();
+    let source =
+        ["--source", "docker.io/library/alpine", "--target", "localhost:5000/{repository}"];
+    let init = async |more: &[&str]| {
+        tranship.run(["config", "init"].iter().chain(&source).chain(more)).await
+    };
+    let written = init(&["--tags", "3.*,latest", "--every", "2h", "--username", "me"]).await;
+    assert_eq!(written.code, Some(0), "{written:?}");
+    assert!(written.stdout.contains("  tranship sync --dry-run"), "{written:?}");
+    let checked = tranship.succeed(["config", "check"]).await;
+    assert_eq!(checked.stdout, "tranship.toml: 1 rule, 1 registry; nothing is wrong\n");
+    let shown = tranship.succeed(["config", "show"]).await.stdout;
+    for line in
+        ["tags = { include = [\"3.*\", \"latest\"] }", "every = \"2h\"", "insecure = \"http\""]
+    {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    assert!(!shown.contains("REGISTRY_PASSWORD"), "{shown}");
+
+    let again = init(&["--schedule", "0 3 * * *"]).await;
+    assert_eq!(again.code, Some(2), "{again:?}");
+    assert!(again.stderr.contains("error: tranship.toml is there already\nhint: "), "{again:?}");
+    assert!(tranship.succeed(["config", "show"]).await.stdout == shown);
+    let forced = init(&["--schedule", "0 3 * * *", "--force", "--output", "json"]).await;
+    let report: Value = serde_json::from_str(&forced.stdout).unwrap();
+    assert_eq!(report, json!({ "file": "tranship.toml", "rule": "alpine" }));
+    assert!(tranship.succeed(["config", "show"]).await.stdout.contains("0 3 * * *"));
+
+    let bad = init(&["--every", "often", "--output-file", "x.toml"]).await;
+    assert_eq!(bad.code, Some(2), "{bad:?}");
+    assert!(bad.stderr.contains("`often` is not a duration"), "{bad:?}");
+    assert!(!tranship.home().join("x.toml").exists());
+    let unasked = tranship.run(["config", "init", "--output-file", "y.toml"]).await;
+    assert_eq!(unasked.code, Some(2), "{unasked:?}");
+    assert!(unasked.stderr.contains("hint: give them with --source and --target"), "{unasked:?}");
 }
 
 #[tokio::test]

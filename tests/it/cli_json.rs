@@ -193,7 +193,9 @@ fn furnished(from: &str, to: &str, image: &Image) -> Tranship {
     );
     let rule = "[[sync]]\nname = \"a\"\nsource = \"r.example/a\"\ntarget = \"t.example/a\"\n";
     tranship.write("warned.toml", format!("{rule}tags = {{ include = [\"pr-.*\"] }}\n"));
-    tranship.write("bad.toml", "[registry.\"r.example\"]\npasword = 1\n");
+    tranship
+        .write("bad.toml", "include = [\"worse.toml\"]\n[registry.\"r.example\"]\npasword = 1\n");
+    tranship.write("worse.toml", "x = 1\n");
     tranship.write("manifest.json", &image.bytes);
     let helper = tranship.write("bin/docker-credential-keys", "#!/bin/sh\ncat > /dev/null\n");
     std::fs::set_permissions(&helper, PermissionsExt::from_mode(0o755)).unwrap();
@@ -391,6 +393,7 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
         ("delete", format!("--dry-run {app}:image {http}")),
         ("delete", format!("{app}:forbidden {http}")),
         ("logout", from.to_owned()),
+        ("config init", "--source a --target t.example/a --output-file new.toml".to_owned()),
         ("config check", "--config sync.toml".to_owned()),
         ("config check", "--config bad.toml".to_owned()),
         ("config check", "--config warned.toml".to_owned()),

@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::config::{Config, json_schema, parse};
 
 const EXAMPLE: &str = include_str!("../../../config.example.toml");
+const README: &str = include_str!("../../../README.md");
 const REFERENCE: &str = include_str!("../../../docs/configuration.md");
 
 /// All keys of the schema, with the name of their table: `sync.name`.
@@ -33,12 +34,17 @@ fn keys_that(wanted: impl Fn(&Value) -> bool) -> BTreeSet<String> {
 
 fn parse_example(text: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
-    for file in ["secrets/gitlab", "certs/ca.pem", "certs/client.pem", "certs/client.key"] {
+    for file in ["secrets/gitlab", "certs/ca.pem", "certs/client.pem", "certs/client.key", "mirror"]
+    {
         let path = folder.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, "x").unwrap();
     }
-    let env = |name: &str| Some(format!("/value/of/{name}"));
+    let env = |name: &str| match name {
+        "MIRROR_HOST" => Some("mirror.example.com".to_owned()),
+        "CREDENTIALS_DIRECTORY" => Some(folder.path().display().to_string()),
+        name => Some(format!("/value/of/{name}")),
+    };
     parse(text, &folder.path().join("tranship.toml"), &env)
         .unwrap_or_else(|e| panic!("{e}\n{text}"))
 }
@@ -71,17 +77,18 @@ fn the_example_has_every_key() {
     for key in keys_that(|property| property["deprecated"] != true) {
         let (table, name) = key.split_once('.').unwrap();
         let uses = if table.is_empty() {
-            [
+            vec![
                 format!("\n[{name}]"),
                 format!("\n[{name}."),
                 format!("\n[[{name}]]"),
                 format!("\n{name} = "),
             ]
         } else {
-            [
+            vec![
                 format!("\n{name} = "),
                 format!("{{ {name} = "),
                 format!("[sync.{name}]"),
+                format!("[defaults.{name}]"),
                 format!(", {name} = "),
             ]
         };
@@ -97,6 +104,7 @@ fn the_reference_has_every_key() {
         let heading = match table {
             "" => "## Top-level keys",
             "Daemon" => "## `[daemon]`",
+            "Defaults" => "## `[defaults]`",
             "Registry" => "## `[registry.\"host\"]`",
             "Notify" => "## `[[notify]]`",
             "Secret" => "## Secrets",
@@ -125,5 +133,24 @@ fn the_examples_of_the_reference_can_be_used() {
     assert!(examples.len() >= 5, "the reference has lost its examples");
     for example in examples {
         parse_example(example.split("```").next().unwrap());
+    }
+}
+
+/// The first configuration of the README can be used as it is pasted, on a machine that has nothing.
+#[test]
+fn the_examples_of_the_readme_can_be_used() {
+    let examples: Vec<_> = README.split("```toml\n").skip(1).collect();
+    assert!(examples.len() >= 4, "the README has lost its examples");
+    for (n, example) in examples.into_iter().enumerate() {
+        let text = example.split("```").next().unwrap();
+        let config = if n == 0 {
+            let env = |name: &str| (name == "HOME").then(|| "/home/me".to_owned());
+            parse(text, "/nowhere/tranship.toml".as_ref(), &env)
+                .unwrap_or_else(|e| panic!("{e}\n{text}"))
+        } else {
+            // What is in a file of another machine.
+            parse_example(&text.replace("/run/secrets/gitlab", "secrets/gitlab"))
+        };
+        assert_eq!(config.warnings, None, "{text}");
     }
 }

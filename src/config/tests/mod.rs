@@ -20,6 +20,7 @@ mod notify;
 mod overlap_errors;
 mod registry_errors;
 mod rule_errors;
+mod several_files;
 mod shape_errors;
 mod values;
 mod warnings;

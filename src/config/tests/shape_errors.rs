@@ -44,7 +44,7 @@ state = "a"
 tranship.toml:1:2: unknown key `demon` at the top level (did you mean `daemon`?)
     1 | [demon]
       |  ^^^^^
-hint: allowed here: daemon, registry, events, notify, in_use, sync, cleanup
+hint: allowed here: daemon, include, defaults, registry, events, notify, in_use, sync, cleanup
 "#);
 
 refused!(an_unknown_key_of_the_tags, rule(r#"tags = { includes = ["v*"] }"#), @r#"
