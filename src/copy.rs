@@ -52,8 +52,15 @@ impl CopyReport {
     }
 }
 
-/// Copies, and finishes the target if nothing went wrong. `watch` sees each image as soon as it
-/// is settled.
+/// Who observes a copy.
+pub struct Watch<'a> {
+    /// Is told how many images there are, as soon as that is known.
+    pub found: &'a (dyn Fn(usize) + Sync),
+    /// Sees each image as soon as it is settled.
+    pub image: &'a (dyn Fn(&ImageReport) + Sync),
+}
+
+/// Copies, and finishes the target if nothing went wrong.
 pub async fn run(
     carrier: &Carrier,
     source: &OpenImage,
@@ -61,17 +68,18 @@ pub async fn run(
     extent: Extent,
     options: Options,
     cancel: &CancellationToken,
-    watch: &(dyn Fn(&ImageReport) + Sync),
+    watch: Watch<'_>,
 ) -> CopyReport {
     let begin = Instant::now();
     let settled = Mutex::new(Vec::new());
     let done = |image: ImageReport| {
-        watch(&image);
+        (watch.image)(&image);
         settled.lock().push(image);
     };
     let options = Arc::new(options);
     let work = async {
         let copy = Copy::prepare(carrier, source, &target, extent, options).await?;
+        (watch.found)(copy.images.len());
         copy.run(&done).await;
         Ok(())
     };

@@ -122,6 +122,7 @@ impl Cleaner {
                 return None;
             }
         }
+        spec.progress.listed(selected.repositories.len());
         let usage = &usage;
         futures_util::stream::iter(&selected.repositories)
             .for_each_concurrent(REPOSITORIES, |(place, expected)| async move {
@@ -134,6 +135,7 @@ impl Cleaner {
                     Ok(false) => {}
                     Err(failures) => progress.failed(failures),
                 }
+                spec.progress.finished();
             })
             .await;
         Some(selected)
@@ -155,6 +157,7 @@ impl Cleaner {
             repository: opened.map_err(failures_of)?,
             state: self.carrier.state(),
             memory: self.carrier.memory(),
+            progress: spec.progress,
             policy: &rule.policy,
             now: spec.now,
             in_use: &|| {
@@ -273,8 +276,10 @@ impl Cleaner {
                 withdraws: Some(rule.mark()),
                 untag_by_overwriting: plan.policy.untag_by_overwriting,
                 stretch: stretch_of(plan.snapshot.tags().len()),
+                tried: spec.progress.steps_done(),
             };
             let steps: Vec<_> = plan.to_steps().collect();
+            spec.progress.steps(steps.len());
             if report.take(plan, execute(&steps, order).await) {
                 return Ok(true);
             }

@@ -18,6 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::plan::{Abilities, Builder, Snapshot};
+use super::progress::CleanupProgress;
 use crate::blocking::joined;
 use crate::config::policy::ClockSource;
 use crate::fair::MemoryBudget;
@@ -38,6 +39,7 @@ pub struct Gathering<'a> {
     pub repository: &'a dyn Repository,
     /// For manifests.
     pub memory: &'a MemoryBudget,
+    pub progress: &'a CleanupProgress,
     pub abilities: Abilities,
     pub known: &'a Arc<dyn KnownManifests>,
     pub now: Timestamp,
@@ -153,6 +155,7 @@ impl Gathering<'_> {
             });
             let mut examined = std::pin::pin!(examined.buffer_unordered(PARALLEL));
             while let Some((digest, examined, pushed)) = examined.next().await {
+                self.progress.manifest();
                 match examined {
                     Ok(None) => builder.absent(&digest),
                     Err(reason) => builder.unreadable(&digest, reason),

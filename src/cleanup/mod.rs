@@ -10,7 +10,7 @@
 //!   has the plan rechecked again and again (`recheck`). `tag_removal`: the same for chosen tags.
 //! - `quarantine`: copies of what is deleted; [`restore`] brings them back.
 //! - `upkeep`: what is due besides, such as the end of these copies. [`report`]: what was done, as
-//!   JSON.
+//!   JSON. `progress`: how far a run has come.
 
 mod asked;
 mod cleaner;
@@ -19,6 +19,7 @@ mod gather;
 pub mod in_use;
 mod observe;
 pub mod plan;
+mod progress;
 mod quarantine;
 mod recheck;
 pub mod report;
@@ -38,6 +39,7 @@ pub use plan::{
     Abilities, Blocker, Blockers, Builder, Explanation, Fate, InUse, Incomplete, ManifestVerdict,
     Node, Plan, Planned, PlannedStep, Refusal, Snapshot, TagFate, TagVerdict, Untag, explain, plan,
 };
+pub use progress::{Cleaned, CleanupProgress};
 pub use report::{CleanupReport, RepositoryReport};
 pub use repositories::{Selected, repositories, resolved};
 pub use spec::CleanupSpec;

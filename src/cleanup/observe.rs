@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::gather::Gathering;
 use super::plan::{Abilities, InUse, Snapshot};
+use super::progress::CleanupProgress;
 use crate::config::policy::{ClockSource, Policy};
 use crate::fair::MemoryBudget;
 use crate::oci::{Digest, Tag};
@@ -24,6 +25,7 @@ pub(super) struct RepositoryContext<'a> {
     pub state: &'a State,
     /// For manifests.
     pub memory: &'a MemoryBudget,
+    pub progress: &'a CleanupProgress,
     pub policy: &'a Policy,
     /// The time that ages are reckoned from.
     pub now: Timestamp,
@@ -63,6 +65,7 @@ impl RepositoryContext<'_> {
         let gathering = Gathering {
             repository: &*self.repository,
             memory: self.memory,
+            progress: self.progress,
             abilities: self.abilities(),
             known: &self.state.manifests,
             now: self.now,

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 
 use super::plan::Plan;
+use super::progress::CleanupProgress;
 use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
 use crate::fair::{Flow, Pulse};
@@ -23,6 +24,8 @@ pub struct CleanupSpec<'a> {
     pub only: Option<&'a Address>,
     pub stop: &'a StopSignal,
     pub flow: Flow,
+    /// How far it has come, for observers.
+    pub progress: &'a CleanupProgress,
     /// Signs of life go here.
     pub pulse: &'a Pulse,
     /// Who asked for it, and in which run: for the audit.

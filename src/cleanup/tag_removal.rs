@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use super::observe::{Observation, ObserveOptions, RepositoryContext};
 use super::plan::decide::TagFate;
 use super::plan::{InUse, Plan, plan};
+use super::progress::CleanupProgress;
 use super::recheck::Rechecker;
 use super::report::RepositoryReport;
 use crate::config::policy::{ClockSource, DeleteRule, Doomed, MaxDelete, Policy, TagSelector};
@@ -33,7 +34,8 @@ impl RemoveTags for TagRemover<'_> {
         let TagRemoval { line, max_delete, applies, now, .. } = removal;
         let before = policy(Vec::new(), MaxDelete::default());
         let options = ObserveOptions { all_referrers: applies, ..ObserveOptions::default() };
-        let observed = context(&removal, &before).observe(options).await?;
+        let progress = CleanupProgress::default();
+        let observed = context(&removal, &before, &progress).observe(options).await?;
         let Some(Observation { snapshot, in_use }) = observed else { return Ok(None) };
         let chosen = {
             let rows = snapshot.tags().iter();
@@ -55,7 +57,7 @@ impl RemoveTags for TagRemover<'_> {
         let notes = recover(self.audit, &*removal.repository, now).await;
         removed.notes = notes.map_err(|failure| vec![failure])?;
         if !steps.is_empty() {
-            let context = context(&removal, &policy);
+            let context = context(&removal, &policy, &progress);
             let order = Order {
                 repository: &*removal.repository,
                 state: removal.state,
@@ -69,6 +71,7 @@ impl RemoveTags for TagRemover<'_> {
                 withdraws: None,
                 untag_by_overwriting: policy.untag_by_overwriting,
                 stretch: stretch_of(plan.snapshot.tags().len()),
+                tried: progress.steps_done(),
             };
             let executed = execute(&steps, order).await;
             removed.steps = executed.steps;
@@ -80,11 +83,16 @@ impl RemoveTags for TagRemover<'_> {
 }
 
 /// Nobody says what of the repository is in use.
-fn context<'a>(removal: &'a TagRemoval<'_>, policy: &'a Policy) -> RepositoryContext<'a> {
+fn context<'a>(
+    removal: &'a TagRemoval<'_>,
+    policy: &'a Policy,
+    progress: &'a CleanupProgress,
+) -> RepositoryContext<'a> {
     RepositoryContext {
         repository: Arc::clone(&removal.repository),
         state: removal.state,
         memory: removal.memory,
+        progress,
         policy,
         now: removal.now,
         in_use: &|| Box::pin(async { Ok(InUse::default()) }),

@@ -2,6 +2,7 @@
 //! that it is deleted.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -9,9 +10,11 @@ use serde_json::value::RawValue;
 
 use super::args::Global;
 use super::cleanup_printed::{Printed, Ran, Wanted, printed};
+use super::cleanup_progress::Live;
 use super::cleanup_text as text;
 use super::exit::{CliError, Exit, failed};
 use super::lines::{Lines, tell_line};
+use super::progress::Progress;
 use super::report::{print_failure, print_failures, print_notes};
 use super::session::Keeper;
 use super::{cleanup_daemon, output, session, signals};
@@ -95,7 +98,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let keeper = session::keeper(&config).await?;
     let signal = signals::Stop::on_signal();
     let stop = StopSignal { soon: signal.token.clone(), ..StopSignal::default() };
-    let wanted = Wanted { mode, asked: asked.as_ref(), stop: &stop, output: global.output };
+    let (live, output) = (Arc::<Live>::default(), global.output);
+    let wanted = Wanted { mode, asked: asked.as_ref(), stop: &stop, output, live: &live };
     let (mut ran, mut unfinished) = (Vec::new(), None);
     match keeper {
         Keeper::Daemon(daemon) => {
@@ -104,6 +108,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
                 Mode::Apply => daemon.with_token(&config).await?,
             };
             let follow = |rule, _| cleanup_daemon::follow(&daemon, rule, &wanted);
+            let live = Arc::clone(&live);
+            let _progress = Progress::show(global, move || live.of_daemon());
             let turns = LendingPermits::new(FOLLOWED, Pulses::default());
             for one in side_by_side(rules, turns, follow).await {
                 match one {
@@ -121,8 +127,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         Keeper::This(state) => {
             let carrier = session::carrier(state);
             let turns = LendingPermits::new(RULES, carrier.pulses().clone());
-            let engine = session::engine(config, carrier, true)?;
+            let engine = session::engine(config, Arc::clone(&carrier), true)?;
             let rules = choose(&engine.config.cleanup, &args.rules, asked.as_ref()).await?;
+            live.rules(rules.len());
+            let live = Arc::clone(&live);
+            let _progress = Progress::show(global, move || live.of_process(&carrier));
             let history = match mode {
                 Mode::Plan => None,
                 Mode::Apply => Some(session::history(&engine.config)?),
@@ -177,7 +186,7 @@ async fn run_rule(
     flow: Flow,
     wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
-    let Wanted { mode, asked, stop, output } = *wanted;
+    let Wanted { mode, asked, stop, output, live } = *wanted;
     let plans = Mutex::new(BTreeMap::<String, _>::new());
     let watch = |plan: &Plan<'_>| {
         let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
@@ -187,7 +196,9 @@ async fn run_rule(
     let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
     let run = Run { begun: &begun, history, flow, stop, progress: &progress };
     let only = asked.map(|asked| &asked.address);
-    let options = CleanupOptions { mode, attended: true, only, plan: &watch };
+    let seen = live.run();
+    let options =
+        CleanupOptions { mode, attended: true, only, progress: Some(&seen), plan: &watch };
     let (report, _) = engine.clean(rule, run, options).await;
     let plans = plans.into_inner().into_values().collect::<Result<_, _>>();
     Ok(Ran { report, plans: plans.map_err(failed("write JSON"))? })

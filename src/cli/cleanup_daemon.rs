@@ -17,7 +17,7 @@ pub async fn follow(
     wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
     let rule = rule.name.as_str();
-    let Wanted { mode, asked, stop, output } = *wanted;
+    let Wanted { mode, asked, stop, output, live } = *wanted;
     let interrupted = || CleanupReport { interrupted: true, ..CleanupReport::new(rule, mode) };
     if stop.soon.is_cancelled() {
         return Ok(Ran { report: interrupted(), plans: Vec::new() });
@@ -53,6 +53,7 @@ pub async fn follow(
                 for line in &plan.idle_keeps {
                     warn_of_idle_keep(rule, &plan.repository, line);
                 }
+                live.planned();
                 let text = printed(rule, &plan, explanation, asked, output);
                 plans.insert(plan.repository.into_owned(), text.map_err(failed("write JSON"))?);
             }

@@ -4,6 +4,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::args::Output;
+use super::cleanup_progress::Live;
 use super::cleanup_text as text;
 use super::lines::Lines;
 use crate::cleanup::plan::document::Document;
@@ -19,6 +20,7 @@ pub struct Wanted<'a> {
     pub asked: Option<&'a Asked>,
     pub stop: &'a StopSignal,
     pub output: Output,
+    pub live: &'a Live,
 }
 
 /// A rule's run, with its plans as they are printed, by repository.

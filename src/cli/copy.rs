@@ -7,11 +7,11 @@ use serde::Serialize;
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::tell_line;
-use super::progress::Progress;
+use super::progress::{Progress, Seen, Tally};
 use super::report::{image_lines, print_failed_image, print_failure, print_interrupted};
 use super::{output, session, signals};
 use crate::config::{ForeignLayers, IndexMode};
-use crate::copy::{self, CopyReport, Extent};
+use crate::copy::{self, CopyReport, Extent, Watch};
 use crate::fair::Flow;
 use crate::oci::ImageAddress;
 use crate::oci::Platform;
@@ -91,14 +91,21 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     })
     .await?;
     let report = {
-        let progress = Progress::start(global, Arc::clone(&carrier));
+        let tally = Arc::<Tally>::default();
+        let _progress = {
+            let (carrier, tally) = (Arc::clone(&carrier), Arc::clone(&tally));
+            Progress::show(global, move || Seen::of_carrier(&carrier, tally.items()))
+        };
         let quiet = global.quiet || global.output == Output::Json;
-        let watch = |image: &ImageReport| {
+        let image = |image: &ImageReport| {
+            tally.settled(image.action == Action::Failed);
             if !quiet && image.action != Action::Failed {
-                progress.print(&image_lines(image));
+                // A reader that has gone is noticed when the report is finished.
+                let _ = output::print_lines(&image_lines(image));
             }
         };
-        copy::run(&carrier, &source, target, extent, options, &stop.token, &watch).await
+        let watch = Watch { found: &|images| tally.found(images), image: &image };
+        copy::run(&carrier, &source, target, extent, options, &stop.token, watch).await
     };
     let success = report.is_success();
     let document = Report { success, moved: carrier.totals(), report: &report };

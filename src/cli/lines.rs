@@ -3,6 +3,7 @@
 
 use std::io::Write;
 
+use super::progress::screen;
 use crate::text::inert;
 
 /// Text for people, line by line.
@@ -46,7 +47,7 @@ pub fn tell_line(line: impl AsRef<str>) {
 /// The same with several lines.
 pub fn tell_lines(lines: &Lines) {
     // There is no other place to say that it failed.
-    let _ = std::io::stderr().lock().write_all(lines.as_str().as_bytes());
+    let _ = screen::Above.write_all(lines.as_str().as_bytes());
 }
 
 #[cfg(test)]

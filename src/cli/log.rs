@@ -4,7 +4,6 @@
 //! strangers have written stands in its fields.
 
 use std::fmt;
-use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
@@ -20,6 +19,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry};
 
 use super::args::{Global, LogFormat};
+use super::progress::screen;
 use crate::text::{inert, inert_json};
 use crate::trace;
 
@@ -41,15 +41,13 @@ pub fn set_up(format: LogFormat, level: LevelFilter, mut sinks: Vec<Sink>) {
     // What a line is about stands in the line itself; spans are for traces.
     let own =
         Targets::new().with_target("tranship", level).with_target(trace::TARGET, LevelFilter::OFF);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let layer = tracing_subscriber::fmt::layer().with_writer(|| screen::Above).with_target(false);
     let layer = match format {
         LogFormat::Json => layer.fmt_fields(JsonFields::new()).event_format(json_lines()).boxed(),
         LogFormat::Text if to_journal() => {
             layer.fmt_fields(InertFields).event_format(journal()).boxed()
         }
-        LogFormat::Text => {
-            layer.fmt_fields(InertFields).with_ansi(std::io::stderr().is_terminal()).boxed()
-        }
+        LogFormat::Text => layer.fmt_fields(InertFields).with_ansi(screen::has_colours()).boxed(),
     };
     sinks.push(layer.with_filter(own).boxed());
     // An error says that somebody has set up a log already, who then gets these events.

@@ -3,7 +3,7 @@
 //! - `args`: what all subcommands share. `session`: configuration, registries and state, opened
 //!   as a command needs them. `output`: stdout for data, stderr for people; `lines`: text
 //!   for people; `report`: images and failures as they read them. `exit`: exit codes, and the errors that lead to them.
-//!   `signals`: stopping in good order. `progress`: what is under way. `log`: what goes to standard
+//!   `signals`: stopping in good order. `progress`: what is under way. `fit`: text in so many columns. `log`: what goes to standard
 //!   error; `traces`: what goes to a collector. `ask`: the running daemon, over its API;
 //!   `status_text` and `watch`: what it says, as people read it, once or live.
 
@@ -19,6 +19,7 @@ mod ask_lines;
 mod cleanup;
 mod cleanup_daemon;
 mod cleanup_printed;
+mod cleanup_progress;
 mod cleanup_text;
 mod completions;
 mod config;
@@ -27,6 +28,7 @@ mod copy;
 mod delete;
 mod demo;
 mod exit;
+mod fit;
 mod history;
 mod inspect;
 mod lines;

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::exit::{CliError, failed};
 use super::lines::Lines;
+use super::progress::screen;
 use crate::oci::{Digest, Tag};
 use crate::text::inert_json;
 
@@ -58,8 +59,13 @@ pub fn print_foreign(bytes: &[u8]) -> Result<(), CliError> {
 }
 
 fn write(bytes: &[u8]) -> Result<bool, CliError> {
-    let mut stdout = std::io::stdout().lock();
-    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+    let print = || {
+        let mut stdout = std::io::stdout().lock();
+        stdout.write_all(bytes).and_then(|()| stdout.flush())
+    };
+    let is_terminal = std::io::stdout().is_terminal();
+    let printed = if is_terminal { screen::above(print) } else { print() };
+    match printed {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(failed("write to standard output")(error)),

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::exit::{CliError, Exit, Sign};
 use super::lines::tell_line;
+use super::progress::screen;
 use crate::stop::StopSignal;
 
 /// What the first signal does to a command.
@@ -89,6 +90,7 @@ fn on_signals(first: impl FnOnce(Sign) + Send + 'static) {
         };
         first(next().await);
         let code = next().await.code();
+        screen::close();
         #[expect(clippy::disallowed_methods, reason = "the user asked twice to stop at once")]
         std::process::exit(code.into());
     });

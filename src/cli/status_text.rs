@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::fit::{end, padded, with_short_digest};
 use super::lines::Lines;
 use super::output::{bytes, seconds, span, table};
 use super::report::{cleaned, outcome};
@@ -13,10 +14,8 @@ use crate::history::RunRecord;
 use crate::sync::Counts;
 use crate::text::counted;
 
-/// Characters of an image's name beside a bar.
+/// Columns of a name beside a bar.
 const LABEL: usize = 44;
-/// Hexadecimal digits of a digest that people need to tell images apart.
-const DIGITS: usize = 12;
 
 /// A bar of the live view.
 #[derive(Debug, PartialEq, Eq)]
@@ -198,27 +197,9 @@ pub fn bars(report: &Report) -> Vec<Bar> {
     runs.chain(transfers).collect()
 }
 
-/// A name as it is, but for the most of its digest.
-fn with_short_digest(name: &str) -> String {
-    match name.split_once("@sha256:") {
-        Some((repository, hash)) => {
-            let begin: String = hash.chars().take(DIGITS).collect();
-            format!("{repository}@sha256:{begin}…")
-        }
-        None => name.to_owned(),
-    }
-}
-
-/// The end of a name says most: the repository and the tag.
+/// The end of a name, in a column of its own.
 fn end_of(name: &str) -> String {
-    let left_out = name.chars().count().saturating_sub(LABEL);
-    match left_out {
-        0 => format!("{name:<LABEL$}"),
-        _ => name.chars().skip(left_out + 1).fold("…".to_owned(), |mut end, c| {
-            end.push(c);
-            end
-        }),
-    }
+    padded(&end(name, LABEL), LABEL)
 }
 
 fn stalled(run: &ActiveRun) -> Option<String> {

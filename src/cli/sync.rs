@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
-use super::progress::Progress;
+use super::progress::{Progress, Seen};
 use super::report::{
     image_lines, print_failed_image, print_failures, print_interrupted, print_notes,
 };
@@ -72,11 +72,16 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let signal = signals::Stop::on_signal();
     let stop = StopSignal::at_once(signal.token.clone());
     let reports = {
-        let progress = Progress::start(global, Arc::clone(&carrier));
+        let live: Arc<[RunProgress]> = rules.iter().map(|_| RunProgress::default()).collect();
+        let _progress = {
+            let (carrier, live) = (Arc::clone(&carrier), Arc::clone(&live));
+            Progress::show(global, move || Seen::of_runs(&carrier, &live))
+        };
         let quiet = global.quiet || global.output == Output::Json;
         let watch = |image: &ImageReport| {
             if !quiet && image.action != Action::Failed {
-                progress.print(&image_lines(image));
+                // A reader that has gone is noticed when the report is finished.
+                let _ = output::print_lines(&image_lines(image));
             }
         };
         let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
@@ -92,13 +97,13 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             image: &watch,
         };
         let turns = LendingPermits::new(RULES, carrier.pulses().clone());
-        let runs = rules.into_iter().zip(1..).map(|(rule, number)| {
+        let runs = rules.into_iter().zip(&*live).zip(1..).map(|((rule, progress), number)| {
             let (engine, history, stop, turns) = (&engine, history.as_ref(), &stop, &turns);
             async move {
                 let flow = Flow::new(number);
                 let _turn = turns.acquire(flow).await;
-                let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
-                let run = Run { begun: &begun, history, flow, stop, progress: &progress };
+                let begun = session::begun(&rule.name);
+                let run = Run { begun: &begun, history, flow, stop, progress };
                 engine.sync(rule, run, options).await.0
             }
         });

@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_line};
-use super::progress::Progress;
+use super::progress::{IMAGES, Items, Noun, Progress, Seen};
 use super::{output, session, signals};
 use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
-use crate::fair::{Flow, Pulses};
+use crate::fair::Flow;
 use crate::oci::{Address, ImageAddress};
 use crate::oci::{Platform, Tag, derived};
 use crate::repository::{Cause, Error, Placement, Reference};
@@ -19,9 +19,9 @@ use crate::state::State;
 use crate::stores::{Access, Image, OpenImage};
 use crate::sync::Syncer;
 use crate::text::counted;
-use crate::transfer::{Options, TagIndex, manifest_memory};
+use crate::transfer::{Carrier, Options, TagIndex, manifest_memory};
 use crate::verify::{
-    Checked, ImageOutcome, ImageReport, Item, Part, Repairer, RepositoryPair, Verifier,
+    Checked, ImageOutcome, ImageReport, Item, Part, Progressed, Repairer, RepositoryPair, Verifier,
     VerifyReport,
 };
 
@@ -79,7 +79,8 @@ pub struct Args {
 struct Work {
     parts: Vec<Part>,
     notes: Vec<String>,
-    pulses: Pulses,
+    /// What repairs, and whom the registries tell of their progress.
+    carrier: Arc<Carrier>,
     repairer: Option<Repairer>,
     /// Unpacked archives, which are gone when dropped.
     _opened: Vec<OpenImage>,
@@ -114,12 +115,16 @@ async fn compare(
 ) -> VerifyReport {
     let memory = work.repairer.as_ref().map(|repairer| repairer.memory().clone());
     let memory = memory.unwrap_or_else(manifest_memory);
-    let verifier = Arc::new(Verifier::new(args.read, memory, work.pulses));
-    let shown = Arc::clone(&verifier);
-    let progress = Progress::show(global, move || {
-        let checked = shown.checked();
-        format!("{}, {} read;", checked_words(&checked), output::bytes(checked.bytes_read))
-    });
+    let verifier = Arc::new(Verifier::new(args.read, memory, work.carrier.pulses().clone()));
+    let _progress = {
+        let (verifier, carrier) = (Arc::clone(&verifier), work.carrier);
+        let moved = match (args.read, args.repair) {
+            (true, true) => "moved",
+            (false, true) => "sent",
+            (_, false) => "read",
+        };
+        Progress::show(global, move || seen(&verifier, &carrier, moved))
+    };
     let text = global.output == Output::Text;
     let watch = |image: &ImageReport| {
         let interesting = match image.outcome {
@@ -128,11 +133,30 @@ async fn compare(
             ImageOutcome::Different | ImageOutcome::Failed => true,
         };
         if text && interesting {
-            progress.print(&image_lines(image));
+            // A reader that has gone is noticed when the report is finished.
+            let _ = output::print_lines(&image_lines(image));
         }
     };
     let report = verifier.run(work.parts, work.repairer.as_ref(), cancel, &watch).await;
     VerifyReport { notes: work.notes, ..report }
+}
+
+/// How far it has come: images are compared, and repaired by what the carrier sends.
+fn seen(verifier: &Verifier, carrier: &Carrier, moved: &'static str) -> Seen {
+    let Progressed { considered, is_all, settled, unequal } = verifier.progressed();
+    let noun = Noun { failed: "not equal", ..IMAGES };
+    let items = Items { done: settled, total: considered, is_all, failed: unequal, noun };
+    let (checked, mut blobs) = (verifier.checked(), verifier.blobs());
+    blobs.extend(carrier.blobs());
+    Seen {
+        items,
+        words: vec![checked_words(&checked)],
+        bytes: checked.bytes_read + carrier.totals().sent_bytes,
+        moved,
+        // Nobody knows what is still to be read, or to be repaired.
+        bytes_left: None,
+        blobs,
+    }
 }
 
 /// Everything that the configuration's rules select.
@@ -146,14 +170,13 @@ fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
         withdrawn(&config)
     };
     let carrier = session::carrier(state);
-    let pulses = carrier.pulses().clone();
     let default = RegistryConfig::default();
     let registries =
-        session::watched_registries(config.registries.clone(), default, pulses.clone());
+        session::watched_registries(config.registries.clone(), default, carrier.pulses().clone());
     let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
     let parts = Part::of_rules(&Arc::new(syncer.with_rules(&config.sync, &config.cleanup)), &rules);
-    let repairer = args.repair.then(|| Repairer::new(carrier, session::now));
-    Ok(Work { parts, notes, pulses, repairer, _opened: Vec::new() })
+    let repairer = args.repair.then(|| Repairer::new(carrier.clone(), session::now));
+    Ok(Work { parts, notes, carrier, repairer, _opened: Vec::new() })
 }
 
 /// The images that cleanup rules deleted. The state is closed again at once, so that other processes
@@ -209,12 +232,11 @@ async fn of_references(
     );
     let pair = Arc::new(pair);
     let carrier = session::carrier(State::in_memory());
-    let pulses = carrier.pulses().clone();
-    let repairer = args.repair.then(|| Repairer::new(carrier, session::now));
+    let repairer = args.repair.then(|| Repairer::new(carrier.clone(), session::now));
     let tasks = items.into_iter().map(|item| (pair.clone(), item)).collect();
     let images = std::future::ready((tasks, Vec::new())).boxed();
     let parts = vec![Part { flow: Flow::ALONE, images }];
-    Ok(Work { parts, notes: Vec::new(), pulses, repairer, _opened: vec![source, target] })
+    Ok(Work { parts, notes: Vec::new(), carrier, repairer, _opened: vec![source, target] })
 }
 
 /// What makes no sense is said before anything is asked.

@@ -166,7 +166,7 @@ fn at_once(now: CancellationToken) -> StopSignal {
 }
 
 fn planning<'a>(plan: &'a (dyn Fn(&Plan<'_>) + Sync)) -> CleanupOptions<'a> {
-    CleanupOptions { mode: cleanup::Mode::Plan, attended: false, only: None, plan }
+    CleanupOptions { mode: cleanup::Mode::Plan, attended: false, only: None, progress: None, plan }
 }
 
 async fn sync_plan(engine: &Engine, rule: &SyncRule, run: Run<'_>) -> RuleReport {

@@ -3,6 +3,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -94,6 +95,8 @@ pub struct Order<'a> {
     pub untag_by_overwriting: bool,
     /// Steps on the strength of one observation: see [`stretch_of`].
     pub stretch: usize,
+    /// Counts the steps that were tried, for observers.
+    pub tried: &'a AtomicUsize,
 }
 
 /// What was done.
@@ -131,6 +134,7 @@ pub async fn execute<'a>(steps: &'a [Step], order: Order<'a>) -> Executed {
         }
         let became = execution.next(left).await;
         execution.report(step, became);
+        execution.order.tried.fetch_add(1, Ordering::Relaxed);
     }
     execution.finish().await
 }

@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use jiff::Timestamp;
 
 use super::Engine;
-use crate::cleanup::{CleanupReport, CleanupSpec, Plan, TagRemover};
+use crate::cleanup::{CleanupProgress, CleanupReport, CleanupSpec, Plan, TagRemover};
 use crate::config::{CleanupRule, SyncRule, cleanup};
 use crate::fair::Flow;
 use crate::history::{History, RunRecord, RunStart};
@@ -51,6 +51,8 @@ pub struct CleanupOptions<'a> {
     pub attended: bool,
     /// The only repository that the run is about; `None`: all of the rule's.
     pub only: Option<&'a Address>,
+    /// How far the run has come, for observers.
+    pub progress: Option<&'a CleanupProgress>,
     /// Sees the plan of each repository, before anything of it is done.
     pub plan: &'a (dyn Fn(&Plan<'_>) + Sync),
 }
@@ -103,7 +105,7 @@ impl Engine {
         run: Run<'_>,
         options: CleanupOptions<'_>,
     ) -> (CleanupReport, RunRecord) {
-        let actor = run.actor();
+        let (actor, unseen) = (run.actor(), CleanupProgress::default());
         let spec = CleanupSpec {
             rule,
             mode: options.mode,
@@ -111,6 +113,7 @@ impl Engine {
             only: options.only,
             stop: run.stop,
             flow: run.flow,
+            progress: options.progress.unwrap_or(&unseen),
             pulse: run.progress.pulse(),
             actor: &actor,
             now: whole_seconds(run.begun.started),

@@ -212,11 +212,10 @@ impl Syncer {
             Some(Err(error)) => return progress.failure(Failure::of(&error)),
             None => return progress.left_out(),
         };
-        progress.change(|report| report.repositories = pairs.len());
-        futures_util::stream::iter(pairs)
-            .for_each_concurrent(REPOSITORIES, |pair| async move {
+        futures_util::stream::iter(progress.repositories(pairs))
+            .for_each_concurrent(REPOSITORIES, |(pair, unread)| async move {
                 match Pair::open(self, spec, &pair).await {
-                    Ok(pair) => pair.run(progress).await,
+                    Ok(pair) => pair.run(progress, unread).await,
                     Err(error) => progress.failure(Failure::of(&error)),
                 }
             })

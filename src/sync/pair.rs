@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OnceCell, OwnedMutexGuard};
 
 use super::pairs::Pairing;
+use super::progress::Unread;
 use super::retention::Policies;
 use super::{Mode, Progress, RunSpec, Syncer};
 use crate::config::policy::MaxDelete;
@@ -163,8 +164,9 @@ impl<'a> Pair<'a> {
         })
     }
 
-    pub async fn run(self, progress: &Progress<'_>) {
-        self.pass(progress).await;
+    /// `unread` is held until the tags are known.
+    pub async fn run(self, progress: &Progress<'_>, unread: Unread<'_>) {
+        self.pass(progress, unread).await;
         for goal in self.goals.into_iter().filter(|goal| goal.changed.load(Ordering::Relaxed)) {
             if let Err(error) = goal.opened.finish().await {
                 progress.failure(Failure::of(&error));
@@ -172,7 +174,7 @@ impl<'a> Pair<'a> {
         }
     }
 
-    async fn pass(&self, progress: &Progress<'_>) {
+    async fn pass(&self, progress: &Progress<'_>, unread: Unread<'_>) {
         let begin = async {
             let leases = self.take_leases(progress).await;
             (leases, self.items().await)
@@ -188,6 +190,7 @@ impl<'a> Pair<'a> {
         self.prune_withdrawn();
         let images = tags.len() + usize::from(pinned.is_some());
         progress.considered(images * self.goals.len());
+        drop(unread);
         // The run for some tags that have moved lists nothing that it need not. What is gone at the
         // source is looked for in the list anyway.
         let few = (self.only.is_some() || tags.len() <= FEW) && self.removes().is_none();

@@ -1,7 +1,7 @@
 //! What a run has done until now: it survives an interruption, and can be looked at meanwhile.
 
 use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
@@ -20,8 +20,23 @@ use crate::text::counted;
 pub struct RunProgress {
     now: Mutex<Snapshot>,
     pulse: Pulse,
+    lists: Lists,
     ended: AtomicBool,
 }
+
+/// The lists from which the images of a run are known.
+#[derive(Debug, Default)]
+struct Lists {
+    /// Which repositories there are is known.
+    begun: AtomicBool,
+    repositories: AtomicUsize,
+    /// Of these, those whose tags are not known yet.
+    unread: AtomicUsize,
+}
+
+/// A repository whose tags are not known until this is dropped.
+#[derive(Debug)]
+pub(super) struct Unread<'a>(&'a RunProgress);
 
 /// A run at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -48,6 +63,16 @@ impl RunProgress {
         self.ended.load(Ordering::Relaxed)
     }
 
+    /// Repositories of the source whose tags are known, and how many there are. `None`: that is not
+    /// known yet.
+    pub fn listed(&self) -> Option<(usize, usize)> {
+        if !self.lists.begun.load(Ordering::Acquire) {
+            return self.has_ended().then_some((0, 0));
+        }
+        let all = self.lists.repositories.load(Ordering::Relaxed);
+        Some((all - self.lists.unread.load(Ordering::Acquire), all))
+    }
+
     /// Signs of life: requests that were answered well, and waits for other runs that go on.
     pub fn pulse(&self) -> &Pulse {
         &self.pulse
@@ -68,6 +93,12 @@ pub(super) struct Progress<'a> {
     live: &'a RunProgress,
     stop: &'a StopSignal,
     watch: &'a (dyn Fn(&ImageReport) + Sync),
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        self.0.lists.unread.fetch_sub(1, Ordering::Release);
+    }
 }
 
 impl<'a> Progress<'a> {
@@ -98,6 +129,15 @@ impl<'a> Progress<'a> {
                 report.images.push(image);
             }
         });
+    }
+
+    /// The repositories of the run are known. Each of them has a list to be read.
+    pub fn repositories<T>(&self, repositories: Vec<T>) -> Vec<(T, Unread<'a>)> {
+        self.change(|report| report.repositories = repositories.len());
+        self.live.lists.repositories.store(repositories.len(), Ordering::Relaxed);
+        self.live.lists.unread.store(repositories.len(), Ordering::Relaxed);
+        self.live.lists.begun.store(true, Ordering::Release);
+        repositories.into_iter().map(|repository| (repository, Unread(self.live))).collect()
     }
 
     /// So many images more are to be looked at.
@@ -243,6 +283,35 @@ mod tests {
         progress.unchanged(7);
         let report = progress.into_report();
         (report, *seen.lock())
+    }
+
+    #[test]
+    fn a_list_is_unread_until_its_images_are_counted() {
+        let live = RunProgress::default();
+        let spec = RunSpec {
+            rule: &sample_rule("a.io/app", "b.io/app", ""),
+            mode: Mode::Apply,
+            scope: &Scope::All,
+            recheck: false,
+            stop: &StopSignal::default(),
+            flow: Flow::ALONE,
+            progress: &live,
+            keep: Keep::All,
+            watch: &|_| {},
+            remover: None,
+        };
+        let progress = Progress::new(&spec);
+        assert_eq!(live.listed(), None);
+        let mut unread = progress.repositories(vec!["a", "b"]);
+        assert_eq!(live.listed(), Some((0, 2)));
+        unread.pop();
+        assert_eq!(live.listed(), Some((1, 2)));
+        unread.pop();
+        assert_eq!(live.listed(), Some((2, 2)));
+        // One that fails before knows of none.
+        let failed = RunProgress::default();
+        failed.end();
+        assert_eq!(failed.listed(), Some((0, 0)));
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Blobs {
         let (mut held, wait) = (Vec::new(), Arc::<SourceWait>::default());
         for target in targets {
             let turn = self.turns.take(target.repository(), &blob.digest, &wait);
-            let turn = target.reporter.waiting(turn);
+            let turn = target.reporter.awaiting(blob.size, turn);
             match target.answer(async { Ok(turn.await) }).await {
                 Ok(turn) => held.push((target, turn)),
                 Err(error) => self.settle(target, blob, Err(error)),

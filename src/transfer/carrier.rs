@@ -10,6 +10,7 @@ use super::graph::Graph;
 use super::job::{Job, TransferOutcome};
 use super::journal::UploadJournal;
 use super::manifests::ManifestWriter;
+use super::on_wire::BlobStatus;
 use super::order::Delivery;
 use super::presence::Presence;
 use super::progress::TransferStatus;
@@ -72,6 +73,11 @@ impl Carrier {
     /// The transfers under way, the oldest first.
     pub fn transfers(&self) -> Vec<TransferStatus> {
         self.active.list()
+    }
+
+    /// The blobs on the wire, the oldest first.
+    pub fn blobs(&self) -> Vec<BlobStatus> {
+        self.active.blobs.list()
     }
 
     /// The flows whose work is watched, in transfers and elsewhere.

@@ -11,7 +11,8 @@
 //! - `stream`: one blob over the wire to several targets, and how a target resumes. `pipe`: every
 //!   byte passes here. `source_reader`: how a source resumes. `checkpoints`, `journal`: resuming
 //!   within a blob, in this process and the next. `retry`: whether and when.
-//! - `events`, `reporter`: the one way to count; `progress`, `totals`: what counts.
+//! - `events`, `reporter`: the one way to count; `progress`, `totals`: what counts. `on_wire`: which
+//!   blobs are being moved.
 
 mod blob_turns;
 mod blobs;
@@ -22,6 +23,7 @@ mod graph;
 mod job;
 mod journal;
 mod manifests;
+mod on_wire;
 mod options;
 mod order;
 mod pipe;
@@ -42,6 +44,7 @@ pub use carrier::Carrier;
 pub use events::{BlobFate, TransferEvent, TransferId, TransferListener};
 pub use graph::{Graph, subjects};
 pub use job::{Condition, Delivered, Job, Target, TransferOutcome};
+pub use on_wire::{BlobOnWire, BlobStatus, BlobsOnWire};
 pub use options::Options;
 pub use progress::TransferStatus;
 pub use reading::{COMPARED_AT_ONCE, Held, ManifestReader, USUAL, manifest_memory};

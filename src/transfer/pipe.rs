@@ -14,6 +14,7 @@ use super::blob_turns::SourceWait;
 use super::checkpoints::{Checkpoints, STRIDE};
 use super::events::TransferEvent;
 use super::journal::UploadJournal;
+use super::on_wire::BlobOnWire;
 use super::reporter::{Reporter, UploadPosition};
 use super::retry::Pauses;
 use super::source_reader::{Read, SourceReader, corrupt};
@@ -72,6 +73,7 @@ pub(super) struct Pipe<'a> {
     pub source: &'a dyn Repository,
     pub blob: &'a Descriptor,
     pub reporter: &'a Reporter<'a>,
+    pub on_wire: &'a BlobOnWire<'a>,
     pub journal: &'a UploadJournal,
     pub pauses: Pauses,
     /// For those who wait for the blob, too.
@@ -223,6 +225,7 @@ impl Pipe<'_> {
                 Read::OtherSize(size) => return Ok(ReadEnd::OtherSize(size)),
             };
             self.wait.end();
+            self.on_wire.reached(source.at());
             hashing.update(&chunk).await;
             self.reporter.report(self.source.store(), TransferEvent::Received(chunk.len() as u64));
             if let Some((begin, chunk)) = held.replace((begin, chunk)) {

@@ -17,6 +17,8 @@ pub struct TransferStatus {
     pub bytes_done: u64,
     /// Bytes of blobs that the targets are to have, once for each, as far as manifests were read.
     pub bytes_total: u64,
+    /// Of these, those that another transfer brings to the target, so that this one sends nothing.
+    pub bytes_awaited: u64,
     /// Bytes of blobs put on the wire, those sent twice included. Only grows, so that rates can be
     /// taken from it.
     pub bytes_sent: u64,
@@ -31,9 +33,23 @@ pub(super) struct Progress {
     started: Instant,
     done: AtomicU64,
     total: AtomicU64,
+    awaited: AtomicU64,
     sent: AtomicU64,
     /// Milliseconds from `started` to the last progress.
     last_progress: AtomicU64,
+}
+
+/// Bytes that a transfer waits for.
+#[derive(Debug)]
+pub(super) struct Awaited<'a> {
+    progress: &'a Progress,
+    bytes: u64,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        self.progress.awaited.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
 }
 
 impl Progress {
@@ -43,6 +59,7 @@ impl Progress {
             started: Instant::now(),
             done: AtomicU64::new(0),
             total: AtomicU64::new(0),
+            awaited: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             last_progress: AtomicU64::new(0),
         }
@@ -77,6 +94,12 @@ impl Progress {
         self.last_progress.fetch_max(elapsed, Ordering::Relaxed);
     }
 
+    /// Bytes that another transfer brings, until the guard is dropped.
+    pub fn awaits(&self, bytes: u64) -> Awaited<'_> {
+        self.awaited.fetch_add(bytes, Ordering::Relaxed);
+        Awaited { progress: self, bytes }
+    }
+
     pub fn status(&self) -> TransferStatus {
         let total = self.total.load(Ordering::Relaxed);
         let last_progress = Duration::from_millis(self.last_progress.load(Ordering::Relaxed));
@@ -85,6 +108,7 @@ impl Progress {
             started: self.started,
             bytes_done: self.done.load(Ordering::Relaxed).min(total),
             bytes_total: total,
+            bytes_awaited: self.awaited.load(Ordering::Relaxed),
             bytes_sent: self.sent.load(Ordering::Relaxed),
             last_progress: self.started + last_progress,
         }

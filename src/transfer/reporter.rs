@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::events::{BlobFate, TransferEvent, TransferId, TransferListener};
 use super::job::{Job, Target};
+use super::on_wire::{BlobOnWire, BlobsOnWire};
 use super::progress::{Progress, TransferStatus};
 use crate::fair::{self, Pulses};
 use crate::metrics::Metrics;
@@ -19,6 +20,7 @@ use crate::trace;
 pub(super) struct ActiveTransfers {
     begun: AtomicU64,
     active: Mutex<BTreeMap<u64, Arc<Progress>>>,
+    pub blobs: BlobsOnWire,
     listeners: Vec<Arc<dyn TransferListener>>,
     pulses: Pulses,
 }
@@ -41,7 +43,8 @@ pub(super) struct Reporter<'a> {
 
 impl ActiveTransfers {
     pub fn new(listeners: Vec<Arc<dyn TransferListener>>, pulses: Pulses) -> Self {
-        Self { begun: AtomicU64::new(0), active: Mutex::default(), listeners, pulses }
+        let (active, blobs) = (Mutex::default(), BlobsOnWire::default());
+        Self { begun: AtomicU64::new(0), active, blobs, listeners, pulses }
     }
 
     pub fn add_listener(&mut self, listener: Arc<dyn TransferListener>) {
@@ -103,6 +106,19 @@ impl Reporter<'_> {
 
     pub fn alive(&self) {
         self.report("", TransferEvent::Alive);
+    }
+
+    /// A blob of this size is on the wire until the guard is dropped.
+    pub fn on_wire(&self, size: u64) -> BlobOnWire<'_> {
+        let TransferId { source, targets, .. } = &self.progress.id;
+        // The source is often a digest, where the target has the tag.
+        self.transfers.blobs.begin(targets.first().unwrap_or(source), size)
+    }
+
+    /// Waits for its turn to bring a blob of this size, which another transfer may bring meanwhile.
+    pub async fn awaiting<T>(&self, size: u64, turn: impl Future<Output = T>) -> T {
+        let _awaited = self.progress.awaits(size);
+        self.waiting(turn).await
     }
 
     /// Waits for other transfers, which does not count as a stall.
@@ -194,6 +210,18 @@ mod tests {
         assert_eq!((status.bytes_done, status.bytes_total), (2_200, 2_200));
         drop(transfer);
         assert!(transfers.list().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_another_transfer_brings_is_awaited_until_it_is_there() {
+        let transfers = ActiveTransfers::new(Vec::new(), Pulses::default());
+        let transfer = transfers.begin_as(id());
+        let awaited = || transfers.list().remove(0).bytes_awaited;
+        let turn = transfer.awaiting(70, async { awaited() });
+        assert_eq!((turn.await, awaited()), (70, 0));
+        let given_up = transfer.awaiting(70, std::future::pending::<()>());
+        assert!(tokio::time::timeout(Duration::from_secs(1), given_up).await.is_err());
+        assert_eq!(awaited(), 0);
     }
 
     #[tokio::test(start_paused = true)]

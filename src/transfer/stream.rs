@@ -75,10 +75,11 @@ impl Streamer {
             .map(|(index, upload)| Unfinished { index, upload, breaks: Breaks::default() })
             .collect();
         let mut wrong_reads = 0;
+        let on_wire = &reporter.on_wire(blob.size);
         while !unfinished.is_empty() {
             let uploads: Vec<&Upload<'_>> = unfinished.iter().map(|one| &one.upload).collect();
             let (journal, pauses) = (&self.journal, self.pauses);
-            let pipe = Pipe { source, blob: &blob, reporter, journal, pauses, wait };
+            let pipe = Pipe { source, blob: &blob, reporter, on_wire, journal, pauses, wait };
             let (read, sent) = pipe.run(&mut checkpoints, &uploads).await;
             let read = read_outcome(source, &blob, read, &mut wrong_reads);
             if let ReadOutcome::Anew { size } = read {

@@ -13,6 +13,7 @@ use super::report::{Checked, Problem, ProblemKind};
 use crate::hashing::Hashing;
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::{Error, Reference, Repository};
+use crate::transfer::BlobsOnWire;
 
 /// Blobs downloaded from one store at once: the downloads of one that is stuck hold up no others.
 const DOWNLOADS: usize = 16;
@@ -30,6 +31,8 @@ pub(super) struct TargetChecks {
     /// By store.
     downloads: Mutex<HashMap<String, Arc<Semaphore>>>,
     counts: Mutex<Checked>,
+    /// The blobs that are being downloaded.
+    pub on_wire: BlobsOnWire,
 }
 
 impl TargetChecks {
@@ -41,6 +44,7 @@ impl TargetChecks {
             bytes: Memo::default(),
             downloads: Mutex::default(),
             counts: Mutex::default(),
+            on_wire: BlobsOnWire::default(),
         }
     }
 
@@ -170,6 +174,7 @@ impl TargetChecks {
         alive: &(dyn Fn() + Sync),
     ) -> Result<Digest, Error> {
         let (mut hashing, mut read, mut tries) = (Hashing::new(blob.digest.hasher()), 0, 0);
+        let on_wire = self.on_wire.begin(&subject(target, blob), blob.size);
         loop {
             tries += 1;
             let outcome = async {
@@ -184,6 +189,7 @@ impl TargetChecks {
                     let chunk = chunk?;
                     hashing.update(&chunk).await;
                     read += chunk.len() as u64;
+                    on_wire.reached(read);
                     self.counts.lock().bytes_read += chunk.len() as u64;
                     alive();
                 }

@@ -19,4 +19,4 @@ pub use repair::Repairer;
 pub use report::{
     Checked, Counts, ImageOutcome, ImageReport, Problem, ProblemKind, Repair, VerifyReport,
 };
-pub use verifier::Verifier;
+pub use verifier::{Progressed, Verifier};

@@ -19,6 +19,7 @@ use crate::fair::{Flow, LendingPermits, MemoryBudget, Pulse, Pulses};
 use crate::oci::Digest;
 use crate::repository::Failure;
 use crate::sync::RULES;
+use crate::transfer::BlobStatus;
 
 /// Images compared at once, of all rules; what bounds the work is each registry's window.
 const IMAGES: usize = 16;
@@ -36,6 +37,29 @@ pub struct Verifier {
     images: LendingPermits,
     repairs: LendingPermits,
     withheld: AtomicUsize,
+    progress: Progress,
+}
+
+/// How many images there are, and what became of them.
+#[derive(Debug, Default)]
+struct Progress {
+    /// Parts whose images are not known yet. `None`: none has begun.
+    unlisted: Mutex<Option<usize>>,
+    considered: AtomicUsize,
+    settled: AtomicUsize,
+    unequal: AtomicUsize,
+}
+
+/// How far a verification has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progressed {
+    /// Images, as far as lists were read.
+    pub considered: usize,
+    /// All lists were read.
+    pub is_all: bool,
+    pub settled: usize,
+    /// Of these, images that are different, or that could not be read.
+    pub unequal: usize,
 }
 
 impl Verifier {
@@ -51,12 +75,29 @@ impl Verifier {
             repairs: permits(REPAIRS),
             pulses,
             withheld: AtomicUsize::new(0),
+            progress: Progress::default(),
         }
     }
 
     /// How much was checked until now.
     pub fn checked(&self) -> Checked {
         self.checks.checked()
+    }
+
+    /// How far it has come.
+    pub fn progressed(&self) -> Progressed {
+        let Progress { unlisted, considered, settled, unequal } = &self.progress;
+        Progressed {
+            is_all: *unlisted.lock() == Some(0),
+            considered: considered.load(Ordering::Relaxed),
+            settled: settled.load(Ordering::Relaxed) + self.withheld.load(Ordering::Relaxed),
+            unequal: unequal.load(Ordering::Relaxed),
+        }
+    }
+
+    /// The blobs that are being downloaded, the oldest first.
+    pub fn blobs(&self) -> Vec<BlobStatus> {
+        self.checks.on_wire.list()
     }
 
     /// Compares the images of all parts, and repairs those that differ if there is a repairer. What
@@ -74,14 +115,23 @@ impl Verifier {
         let failed: Mutex<Vec<(usize, Vec<Failure>)>> = Mutex::default();
         let settle = |image: ImageReport| {
             watch(&image);
+            self.progress.settled.fetch_add(1, Ordering::Relaxed);
+            if matches!(image.outcome, ImageOutcome::Different | ImageOutcome::Failed) {
+                self.progress.unequal.fetch_add(1, Ordering::Relaxed);
+            }
             settled.lock().push(image);
         };
+        *self.progress.unlisted.lock() = Some(parts.len());
         let passes = parts.into_iter().enumerate().map(|(at, part)| {
             let (settle, failed) = (&settle, &failed);
             async move {
                 let _turn = self.rules.acquire(part.flow).await;
                 let _watched = self.pulses.watch(part.flow, &Pulse::default());
                 let (tasks, failures) = part.images.await;
+                self.progress.considered.fetch_add(tasks.len(), Ordering::Relaxed);
+                if let Some(unlisted) = &mut *self.progress.unlisted.lock() {
+                    *unlisted -= 1;
+                }
                 failed.lock().push((at, failures));
                 self.pass(part.flow, &tasks, repairer, settle).await;
             }

@@ -21,6 +21,7 @@ mod cli_history;
 mod cli_json;
 mod cli_login;
 mod cli_look;
+mod cli_progress;
 mod cli_status;
 mod conformance;
 mod credentials;

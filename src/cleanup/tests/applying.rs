@@ -15,7 +15,7 @@ use crate::cleanup::observe::{Observation, ObserveOptions, RepositoryContext};
 use crate::cleanup::quarantine::Quarantine;
 use crate::cleanup::recheck::Rechecker;
 use crate::cleanup::restore::{Wanted, choose, deleted};
-use crate::cleanup::{InUse, PlannedStep, TagFate, TagRemover, plan};
+use crate::cleanup::{CleanupProgress, InUse, PlannedStep, TagFate, TagRemover, plan};
 use crate::config::policy::{ClockSource, Doomed, MaxDelete, Policy};
 use crate::fair::Flow;
 use crate::http::RetryPolicy as Retries;
@@ -87,7 +87,9 @@ impl Scene {
     ) -> (Planned, Option<Executed>) {
         let repository: Arc<dyn Repository> = Arc::clone(&self.registry) as _;
         let memory = manifest_memory();
+        let progress = CleanupProgress::default();
         let context = RepositoryContext {
+            progress: &progress,
             repository: Arc::clone(&repository),
             state: &self.state,
             memory: &memory,
@@ -147,6 +149,7 @@ impl Scene {
             withdraws: None,
             untag_by_overwriting: self.policy.untag_by_overwriting,
             stretch: self.stretch,
+            tried: progress.steps_done(),
         };
         let steps: Vec<_> = plan.to_steps().collect();
         let applied = tokio::select! {
@@ -270,6 +273,7 @@ proptest! {
             let (audit, actor) = (scene.audit(), Actor::of_process("run", "command"));
             let memory = manifest_memory();
             let context = RepositoryContext {
+                progress: &CleanupProgress::default(),
                 repository: Arc::clone(&scene.registry) as _,
                 state: &scene.state,
                 memory: &memory,

@@ -10,7 +10,7 @@ use super::registry::Registry;
 use super::rules::policy;
 use super::world::{World, now};
 use crate::cleanup::gather::Gathering;
-use crate::cleanup::{Abilities, InUse, Snapshot, Untag, plan};
+use crate::cleanup::{Abilities, CleanupProgress, InUse, Snapshot, Untag, plan};
 use crate::oci::{Digest, Tag};
 use crate::state::State;
 use crate::transfer::manifest_memory;
@@ -30,6 +30,7 @@ async fn look(
         emptied: false,
         repository: registry,
         memory: &manifest_memory(),
+        progress: &CleanupProgress::default(),
         abilities: Abilities { untag: Untag::Unknown, lists_untagged: false },
         known: &state.manifests,
         now,

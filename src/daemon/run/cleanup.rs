@@ -18,6 +18,7 @@ pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
         // Who asks for a run that deletes could look at the plan before.
         attended: job.mode == Some(Mode::Apply),
         only: None,
+        progress: None,
         plan: &|plan| followers.planned(&job.id, plan),
     };
     let carried_out = run.engine.core.clean(rule, run.run, options);

@@ -19,6 +19,7 @@ pub mod pki;
 pub mod process;
 pub mod samples;
 pub mod scripted;
+pub mod terminal;
 pub mod token_server;
 pub mod traffic;
 pub mod wire;
@@ -34,6 +35,7 @@ pub use layout_registry::LayoutRegistry;
 pub use process::Tranship;
 pub use samples::Samples;
 pub use scripted::{Fault, Mount, Scripted};
+pub use terminal::Terminal;
 pub use token_server::TokenServer;
 pub use traffic::{Kind, Traffic};
 

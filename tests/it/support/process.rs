@@ -10,6 +10,8 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+/// The program that is tested.
+pub const PROGRAM: &str = env!("CARGO_BIN_EXE_tranship");
 /// Longer than any test should take, shorter than anyone's patience.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -75,7 +77,12 @@ impl Tranship {
 
     /// The bare command, for tests that need another environment or standard input.
     pub fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tranship"));
+        self.command_of(PROGRAM)
+    }
+
+    /// Another program in the same environment.
+    pub fn command_of(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         command
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
