@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::fair::Flow;
 use crate::oci::selection::TagSelection;
 use crate::oci::{Digest, Tag};
-use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result};
+use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result, missing};
 use crate::stores::{Image, OpenImage};
 use crate::sync::{Action, Counts, ImageReport};
 use crate::transfer::{self, Carrier, Delivered, Job, Options, TagIndex, TransferOutcome};
@@ -139,7 +139,7 @@ impl<'a> Copy<'a> {
         let source_tags = TagIndex::new(listed.as_deref().unwrap_or_default());
         let (images, target_tags) = if all {
             let Some(tags) = listed else {
-                return Err(Error::new("list tags of", repository.name(), Cause::Missing));
+                return Err(Error::new("list tags of", repository.name(), Cause::NoRepository));
             };
             let selected = TagSelection::default().select(tags).into_iter();
             let by_tag = |tag: Tag| (Reference::Tag(tag.clone()), Placement::Tag(tag));
@@ -169,7 +169,7 @@ impl<'a> Copy<'a> {
                     Ok(report) => report,
                     Err(error) => ImageReport {
                         action: Action::Failed,
-                        reason: "it was asked for".to_owned(),
+                        reason: "copy requested".to_owned(),
                         errors: vec![Failure::of(&error)],
                         ..self.blank(reference, placement)
                     },
@@ -200,7 +200,9 @@ impl<'a> Copy<'a> {
         if let Some(current) = &current {
             // A look costs nothing where a manifest that is read counts as a pull.
             let resolved = self.source.resolve(reference).await?;
-            let resolved = resolved.ok_or_else(|| self.missing(reference))?;
+            let Some(resolved) = resolved else {
+                return Err(missing("look up", &*self.source, reference).await);
+            };
             if resolved.digest == *current && !self.options.referrers {
                 return Ok(ImageReport {
                     action: Action::Unchanged,
@@ -218,7 +220,7 @@ impl<'a> Copy<'a> {
         let delivered = match outcome.targets.first() {
             Some(Ok(delivered)) => delivered,
             Some(Err(error)) => return Err(error.clone()),
-            None => return Err(self.missing(reference)),
+            None => return Err(missing("look up", &*self.source, reference).await),
         };
         Ok(self.delivered(reference, placement, current.is_some(), &outcome, delivered))
     }
@@ -253,7 +255,7 @@ impl<'a> Copy<'a> {
         let refused = !delivered.refused_referrers.is_empty();
         let moved = delivered.blobs_sent + delivered.blobs_mounted > 0;
         let (action, reason) = match (refused, delivered.unchanged, moved, had_another) {
-            (true, ..) => (Action::Failed, "not everything that refers to it could be brought"),
+            (true, ..) => (Action::Failed, "not all of its referrers could be copied"),
             (_, true, false, _) => (Action::Unchanged, HAS_IT),
             (_, true, true, _) => (Action::Copied, "its referrers have changed"),
             (_, false, _, true) => (Action::Copied, "the target differs"),
@@ -266,11 +268,6 @@ impl<'a> Copy<'a> {
     fn blank(&self, reference: &Reference, placement: &Placement) -> ImageReport {
         let (source, target) = ((&*self.source, reference), (&*self.target, placement));
         ImageReport::new(source, target, Action::Failed, "")
-    }
-
-    fn missing(&self, reference: &Reference) -> Error {
-        let name = format!("{}{}", self.source.name(), reference.suffix());
-        Error::new("look up", name, Cause::Missing)
     }
 }
 

@@ -10,6 +10,7 @@ use others::{Others, siblings};
 use serde::Serialize;
 
 use crate::oci::{Digest, Tag};
+use crate::repository::missing as absent;
 use crate::repository::{Cause, Error, ErrorKind, Reference, Repository, Result};
 
 /// What is to be deleted.
@@ -61,7 +62,9 @@ pub async fn run(repository: &dyn Repository, what: &What, dry_run: bool) -> Res
         }
     };
     let found = repository.resolve(&reference).await?;
-    let found = found.ok_or_else(|| missing(repository, &reference.suffix()))?;
+    let Some(found) = found else {
+        return Err(absent("delete", repository, &reference).await);
+    };
     let mut deletion = Deletion {
         repository: repository.name().to_owned(),
         tag: tag.cloned(),

@@ -129,7 +129,8 @@ impl Cleaner {
                 match self.place(spec, usage, place, progress).await {
                     Ok(true) => {}
                     Ok(false) if *expected => {
-                        let missing = Error::new("list tags of", place.to_string(), Cause::Missing);
+                        let missing =
+                            Error::new("list tags of", place.to_string(), Cause::NoRepository);
                         progress.failed(failures_of(missing));
                     }
                     Ok(false) => {}

@@ -154,7 +154,7 @@ fn print_report(report: &Report, told: &[String], quiet: bool) -> Result<(), Cli
         counted(report.rules.len(), "rule", "rules"),
         counted(report.registries.len(), "registry", "registries"),
         match report.warnings.len() {
-            0 => "nothing is wrong".to_owned(),
+            0 => "no problems found".to_owned(),
             count => counted(count, "warning", "warnings"),
         },
     ))

@@ -8,7 +8,7 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::tell_line;
 use super::progress::{Progress, Seen, Tally};
-use super::report::{image_lines, print_failed_image, print_failure, print_interrupted};
+use super::report::{image_lines, print_failed_images, print_failure, print_interrupted};
 use super::{output, session, signals};
 use crate::config::{ForeignLayers, IndexMode};
 use crate::copy::{self, CopyReport, Extent, Watch};
@@ -138,11 +138,7 @@ fn print_report(
     moved: &TransferTotals,
     summary: bool,
 ) -> Result<(), CliError> {
-    report
-        .images
-        .iter()
-        .filter(|image| image.action == Action::Failed)
-        .for_each(print_failed_image);
+    print_failed_images(&report.images);
     if !report.failures.is_empty() {
         tell_line("FAILED");
         report.failures.iter().for_each(print_failure);

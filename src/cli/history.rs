@@ -10,7 +10,7 @@ use super::args::Global;
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
 use super::lines::Lines;
-use super::report::{cleaned, image_lines, outcome, print_failed_image, print_failures};
+use super::report::{cleaned, image_lines, outcome, print_failed_images, print_failures};
 use super::{output, session};
 use crate::daemon::view::RunDetail;
 use crate::history::{Filter, RunId, RunOutcome, RunRecord, read_run, read_runs};
@@ -170,9 +170,7 @@ fn print_run(RunDetail { run, images }: &RunDetail) -> Result<(), CliError> {
     }
     run.notes.iter().for_each(|note| lines.line(format!("note: {note}")));
     output::print_lines(&lines)?;
-    for image in images.iter().filter(|image| image.action == Action::Failed) {
-        print_failed_image(image);
-    }
+    print_failed_images(images);
     print_failures(&run.rule, &run.failures);
     Ok(())
 }

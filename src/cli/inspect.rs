@@ -12,7 +12,7 @@ use super::{output, session, signals};
 use crate::fair::Flow;
 use crate::oci::ImageAddress;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
-use crate::repository::{Cause, Error, Reference, Repository, read_small_blob};
+use crate::repository::{Cause, Error, Reference, Repository, missing, read_small_blob};
 use crate::stores::Access;
 use crate::transfer::{self, ManifestReader, TagIndex, manifest_memory};
 
@@ -138,11 +138,10 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 
 async fn manifest(repository: &dyn Repository, reference: &Reference) -> Result<Manifest, Error> {
     let found = repository.manifest(reference).await?;
-    found.ok_or_else(|| missing(repository, reference))
-}
-
-fn missing(repository: &dyn Repository, reference: &Reference) -> Error {
-    Error::new("inspect", format!("{}{}", repository.name(), reference.suffix()), Cause::Missing)
+    match found {
+        Some(manifest) => Ok(manifest),
+        None => Err(missing("inspect", repository, reference).await),
+    }
 }
 
 async fn describe(
@@ -248,7 +247,9 @@ async fn find_referrers(
         .map(|transfer::Referrer { subject, digest, tag }| async move {
             let reference = Reference::Digest(digest.clone());
             let found = reader.read(&reference).await?;
-            let manifest = found.ok_or_else(|| missing(repository, &reference))?;
+            let Some(manifest) = found else {
+                return Err(missing("inspect", repository, &reference).await);
+            };
             let (artifact_type, size) = (manifest.artifact_type.clone(), manifest.raw.len() as u64);
             Ok(Referrer { digest, subject, tag, artifact_type, size })
         })

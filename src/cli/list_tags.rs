@@ -50,7 +50,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let repository = source.repository();
         let tags = repository.tags().await?;
         let mut tags =
-            tags.ok_or_else(|| Error::new("list tags of", repository.name(), Cause::Missing))?;
+            tags.ok_or_else(|| Error::new("list tags of", repository.name(), Cause::NoRepository))?;
         let before = tags.len();
         if !args.all {
             tags.retain(|tag| derived::parse(tag).is_none());

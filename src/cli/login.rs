@@ -67,7 +67,7 @@ pub fn check_password(matches: &clap::ArgMatches) -> Result<(), CliError> {
     match matches.subcommand_matches("login") {
         Some(login) if login.contains_id(PASSWORD) => Err(CliError::Hinted {
             exit: Exit::Usage,
-            message: "a password on the command line is visible to everybody on this machine"
+            message: "a password on the command line is visible to all users of this machine"
                 .to_owned(),
             hint: "use --password-stdin, or leave it out to be asked",
         }),
@@ -115,7 +115,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         .map_err(failed("store the login"))?;
     let mut notes = Vec::new();
     if !checked {
-        notes.push("the registry asks nobody for credentials, so they were not checked".to_owned());
+        notes
+            .push("the registry does not require credentials, so they were not checked".to_owned());
     }
     if configured.get(&host).is_some_and(|config| config.password.is_some()) {
         notes.push(

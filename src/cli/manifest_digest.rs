@@ -13,7 +13,7 @@ use crate::oci::Digest;
 use crate::oci::ImageAddress;
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::reference::split_host;
-use crate::repository::{Cause, Error};
+use crate::repository::missing;
 use crate::stores::Access;
 
 /// Print the digest of a manifest
@@ -53,9 +53,12 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             let source = stores.open_image(&location, Flow::ALONE, Access::Read).await?;
             let image = source.image().await?;
             let found = source.repository().resolve(&image.reference).await?;
-            let found =
-                found.ok_or_else(|| Error::new("look up", location.to_string(), Cause::Missing));
-            Ok(found?.digest)
+            match found {
+                Some(found) => Ok(found.digest),
+                None => {
+                    Err(missing("look up", &**source.repository(), &image.reference).await.into())
+                }
+            }
         })
         .await?
     } else {

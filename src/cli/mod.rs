@@ -74,6 +74,8 @@ pub use exit::Exit;
     after_help = "\
 Images are written HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG][@DIGEST] or
 oci-archive:FILE[:TAG][@DIGEST].
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 refused by a safety limit,
+130 or 143 stopped by Ctrl-C or SIGTERM.
 Run `tranship COMMAND --help` for details and examples."
 )]
 pub struct Cli {

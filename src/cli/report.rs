@@ -1,5 +1,7 @@
 //! Images, deletions, failures and runs as text, the same in every command.
 
+use std::collections::{HashMap, HashSet};
+
 use super::exit::CliError;
 use super::lines::{Lines, tell_line, tell_lines};
 use super::output;
@@ -29,20 +31,140 @@ pub fn image_lines(image: &ImageReport) -> Lines {
     lines
 }
 
-/// Tells what went wrong with an image.
-pub fn print_failed_image(image: &ImageReport) {
-    tell_lines(&image_lines(image));
-    for error in &image.errors {
-        print_failure(error);
-    }
+/// Tells what went wrong with images.
+pub fn print_failed_images<'a>(images: impl IntoIterator<Item = &'a ImageReport>) {
+    let failed = images.into_iter().filter(|image| image.action == Action::Failed);
+    print_failed(failed.map(Failed::Image));
 }
 
 /// Tells what went wrong with a rule as a whole.
 pub fn print_failures(rule: &str, failures: &[Failure]) {
-    for failure in failures {
-        tell_line(format!("FAILED rule {rule}"));
-        print_failure(failure);
+    print_failed(failures.iter().map(|failure| Failed::Rule(rule, failure)));
+}
+
+/// Something that failed.
+pub enum Failed<'a> {
+    Image(&'a ImageReport),
+    Rule(&'a str, &'a Failure),
+}
+
+impl<'a> Failed<'a> {
+    /// The failure, if it is about a registry as a whole.
+    fn shared(&self) -> Option<Shared<'a>> {
+        let failure = match self {
+            Self::Image(image) => match &image.errors[..] {
+                [failure] => failure,
+                _ => return None,
+            },
+            Self::Rule(_, failure) => failure,
+        };
+        let registry = failure.registry.as_deref()?;
+        let name = match self {
+            Self::Image(image) if image.source.starts_with(&format!("{registry}/")) => {
+                &image.source
+            }
+            Self::Image(image) => &image.target,
+            Self::Rule(_, failure) => &failure.subject,
+        };
+        let is_image = matches!(self, Self::Image(_));
+        let (message, hint) = (failure.message.as_str(), failure.hint.as_deref());
+        Some(Shared { registry, message, hint, name, is_image })
     }
+
+    fn print(&self) {
+        match self {
+            Self::Image(image) => {
+                tell_lines(&image_lines(image));
+                image.errors.iter().for_each(print_failure);
+            }
+            Self::Rule(rule, failure) => {
+                tell_line(format!("FAILED rule {rule}"));
+                print_failure(failure);
+            }
+        }
+    }
+}
+
+/// Tells what went wrong. What is wrong with a registry is told once, with what it concerns.
+pub fn print_failed<'a>(all: impl IntoIterator<Item = Failed<'a>>) {
+    for group in grouped(all, Failed::shared) {
+        match group {
+            Group::Alone(failed) => failed.print(),
+            Group::Shared(shared) => print_shared(&shared),
+        }
+    }
+}
+
+/// One of the failures with a cause that concerns a whole registry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared<'a> {
+    pub registry: &'a str,
+    pub message: &'a str,
+    pub hint: Option<&'a str>,
+    /// What fails: an image, or a repository as a whole.
+    pub name: &'a str,
+    pub is_image: bool,
+}
+
+/// What is told at once.
+pub enum Group<'a, T> {
+    Alone(T),
+    /// At least two, of one cause.
+    Shared(Vec<Shared<'a>>),
+}
+
+/// Failures by their causes, in the order of their first ones.
+pub fn grouped<'a, T>(
+    all: impl IntoIterator<Item = T>,
+    shared: impl Fn(&T) -> Option<Shared<'a>>,
+) -> Vec<Group<'a, T>> {
+    let mut groups: Vec<Group<'a, T>> = Vec::new();
+    let mut first: HashMap<(&str, Option<&str>), usize> = HashMap::new();
+    for failed in all {
+        let own = shared(&failed);
+        let known = own.as_ref().and_then(|own| first.get(&(own.registry, own.hint)).copied());
+        match (own, known) {
+            (Some(own), Some(at)) => match &mut groups[at] {
+                Group::Shared(group) => group.push(own),
+                Group::Alone(one) => {
+                    let one = shared(one);
+                    groups[at] = Group::Shared(one.into_iter().chain([own]).collect());
+                }
+            },
+            (own, _) => {
+                own.map(|own| first.insert((own.registry, own.hint), groups.len()));
+                groups.push(Group::Alone(failed));
+            }
+        }
+    }
+    groups
+}
+
+/// So many names are told of a group.
+const NAMES: usize = 3;
+
+/// Tells a cause that several failures share, and what it concerns.
+pub fn print_shared(group: &[Shared<'_>]) {
+    tell_lines(&shared_lines(group));
+}
+
+fn shared_lines(group: &[Shared<'_>]) -> Lines {
+    let mut lines = Lines::default();
+    let Some(Shared { registry, message, hint, .. }) = group.first() else { return lines };
+    let mut names: Vec<&str> = group.iter().map(|one| one.name).collect();
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(*name));
+    let images = group.iter().filter(|one| one.is_image).count();
+    let parts = [(images, "image", "images"), (group.len() - images, "repository", "repositories")];
+    let parts = parts.into_iter().filter(|(count, ..)| *count > 0);
+    let counts: Vec<_> = parts.map(|(count, one, more)| counted(count, one, more)).collect();
+    let rest = names.len().saturating_sub(NAMES);
+    names.truncate(NAMES);
+    let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+    lines.line(format!("FAILED {}: {}{more}", counts.join(" and "), names.join(", ")));
+    lines.line(format!("  {registry}: {message}"));
+    hint.iter().for_each(|hint| lines.line(format!("  hint: {hint}")));
+    lines
 }
 
 /// Tells what a command has sent that a signal stopped, and what is the good of it.
@@ -101,5 +223,41 @@ pub fn outcome(outcome: RunOutcome) -> String {
         RunOutcome::Failed => "FAILED".to_owned(),
         RunOutcome::Limited => "LIMITED".to_owned(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_a_registry_is_told_once() {
+        let shared = |registry, hint, name, is_image| Shared {
+            registry,
+            message: "refused",
+            hint: Some(hint),
+            name,
+            is_image,
+        };
+        let all = [
+            Some(shared("a.io", "do", "a.io/x:1", true)),
+            None,
+            Some(shared("b.io", "do", "b.io/x:1", true)),
+            Some(shared("a.io", "do", "a.io/x:2", true)),
+            Some(shared("a.io", "do", "a.io/x:2", true)),
+            Some(shared("a.io", "other", "a.io/x:3", true)),
+            Some(shared("a.io", "do", "a.io/x:4", true)),
+            Some(shared("a.io", "do", "a.io/y", false)),
+        ];
+        let groups = grouped(all, Clone::clone);
+        let told: Vec<String> = groups
+            .iter()
+            .map(|group| match group {
+                Group::Alone(one) => one.as_ref().map_or("-", |one| one.name).to_owned(),
+                Group::Shared(group) => shared_lines(group).as_str().to_owned(),
+            })
+            .collect();
+        let first = "FAILED 4 images and 1 repository: a.io/x:1, a.io/x:2, a.io/x:4 and 1 more\n  a.io: refused\n  hint: do\n";
+        assert_eq!(told, [first, "-", "b.io/x:1", "a.io/x:3"]);
     }
 }

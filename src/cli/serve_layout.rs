@@ -56,7 +56,7 @@ struct Listening {
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     if args.writable && !args.listen.ip().is_loopback() && !args.allow_remote_writes {
         return Err(CliError::Usage(format!(
-            "--writable on {}: other machines could push and delete there, and nobody is asked for a password; listen on 127.0.0.1, or say --allow-remote-writes if the network is to be trusted",
+            "--writable on {}: other machines could push and delete there without a password; listen on 127.0.0.1, or use --allow-remote-writes if you trust the network",
             args.listen
         )));
     }

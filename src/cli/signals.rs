@@ -25,7 +25,7 @@ impl Stop {
         let stop = Self::default();
         let first = stop.clone();
         on_signals(move |sign| {
-            tell_line("stopping; once more to stop at once");
+            tell_line("stopping; press Ctrl-C again to stop immediately");
             let _ = first.sign.set(sign);
             first.token.cancel();
         });
@@ -64,7 +64,7 @@ pub fn stop_softly() -> StopSignal {
     let stop = StopSignal::default();
     let soon = stop.soon.clone();
     on_signals(move |_| {
-        tracing::info!("told to stop; a second signal stops at once");
+        tracing::info!("stopping; a second signal stops immediately");
         soon.cancel();
     });
     stop

@@ -7,9 +7,7 @@ use serde::Serialize;
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::{Progress, Seen};
-use super::report::{
-    image_lines, print_failed_image, print_failures, print_interrupted, print_notes,
-};
+use super::report::{Failed, image_lines, print_failed, print_interrupted, print_notes};
 use super::{output, session, signals};
 use crate::config::SyncRule;
 use crate::fair::{Flow, LendingPermits};
@@ -113,6 +111,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let interrupted = reports.iter().any(|report| report.interrupted);
     let document = Report { success, moved: carrier.totals(), rules: &reports };
     output::print(global, &document, || {
+        // A registry may fail for several rules.
+        print_failed(reports.iter().flat_map(failed));
         reports.iter().try_for_each(|report| print_report(report, global.quiet))?;
         if interrupted {
             print_interrupted(&document.moved, "the next run resumes large blobs in the middle");
@@ -138,6 +138,13 @@ pub fn choose<'a>(all: &'a [SyncRule], names: &[String]) -> Result<Vec<&'a SyncR
     session::choose("sync", all, |rule| &rule.name, names)
 }
 
+/// What failed in a run of a rule.
+fn failed(report: &RuleReport) -> impl Iterator<Item = Failed<'_>> {
+    let images = report.images.iter().filter(|image| image.action == Action::Failed);
+    let failures = report.failures.iter().map(|failure| Failed::Rule(&report.rule, failure));
+    images.map(Failed::Image).chain(failures)
+}
+
 fn removed_line(removed: &Removed) -> String {
     let word = match removed.outcome {
         WhatBecame::Removed => "removed",
@@ -157,10 +164,6 @@ fn vouched(report: &RuleReport) -> String {
 }
 
 fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
-    for image in report.images.iter().filter(|image| image.action == Action::Failed) {
-        print_failed_image(image);
-    }
-    print_failures(&report.rule, &report.failures);
     if quiet {
         return Ok(());
     }

@@ -9,6 +9,7 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_line};
 use super::progress::{IMAGES, Items, Noun, Progress, Seen};
+use super::report::{Group, Shared, grouped, print_shared};
 use super::{output, session, signals};
 use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
 use crate::fair::Flow;
@@ -130,7 +131,9 @@ async fn compare(
         let interesting = match image.outcome {
             ImageOutcome::Equal => false,
             ImageOutcome::Repaired => !global.quiet,
-            ImageOutcome::Different | ImageOutcome::Failed => true,
+            // What concerns a whole registry is told at the end, once.
+            ImageOutcome::Failed => shared(image).is_none(),
+            ImageOutcome::Different => true,
         };
         if text && interesting {
             // A reader that has gone is noticed when the report is finished.
@@ -270,7 +273,9 @@ async fn is_untagged(target: &OpenImage) -> bool {
 
 fn all_tags(source: &OpenImage, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliError> {
     let Some(tags) = tags else {
-        return Err(Error::new("list tags of", source.repository().name(), Cause::Missing).into());
+        return Err(
+            Error::new("list tags of", source.repository().name(), Cause::NoRepository).into()
+        );
     };
     // Derived tags follow their subject.
     let own = tags.iter().filter(|tag| derived::parse(tag).is_none());
@@ -288,7 +293,7 @@ fn image_lines(image: &ImageReport) -> Lines {
         ImageOutcome::Equal => "equal",
         ImageOutcome::Repaired => "repaired",
         ImageOutcome::Different => "DIFFERENT",
-        ImageOutcome::Failed => "FAILED",
+        ImageOutcome::Failed => "could not compare",
     };
     let mut lines = Lines::one(format!("{verb} {} -> {}", image.source, image.target));
     if let Some(repair) = &image.repair {
@@ -313,7 +318,24 @@ fn checked_words(checked: &Checked) -> String {
     format!("{manifests} hashed, {blobs} looked up ({bytes})")
 }
 
+/// What keeps an image from being compared, if that concerns a whole registry.
+fn shared(image: &ImageReport) -> Option<Shared<'_>> {
+    let [problem] = &image.problems[..] else { return None };
+    let registry = problem.registry.as_deref().filter(|_| image.outcome == ImageOutcome::Failed)?;
+    let is_source = image.source.starts_with(&format!("{registry}/"));
+    let name = if is_source { &image.source } else { &image.target };
+    let (message, hint) = (problem.message.as_str(), problem.hint);
+    Some(Shared { registry, message, hint, name, is_image: true })
+}
+
 fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
+    let unread = report.images.iter().filter(|image| shared(image).is_some());
+    for group in grouped(unread, |image| shared(image)) {
+        match group {
+            Group::Alone(image) => output::print_lines(&image_lines(image))?,
+            Group::Shared(group) => print_shared(&group),
+        }
+    }
     for failure in &report.failures {
         tell_line(format!("FAILED {failure}"));
         if let Some(hint) = &failure.hint {
@@ -332,7 +354,7 @@ fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
     line += &output::counts([
         (counts.repaired, "repaired"),
         (counts.different, "different"),
-        (counts.failed, "failed"),
+        (counts.failed, "could not be compared"),
         (counts.withheld, "withheld (cleaned up)"),
     ]);
     line.push_str(&format!("; {}", checked_words(&checked)));

@@ -95,7 +95,7 @@ impl Daemon {
         }
         if !node.has("token") && !self.listen.ip().is_loopback() {
             let message = format!(
-                "other machines could reach {}, and the API would ask nobody for a token",
+                "other machines could reach {}, and the API would not require a token",
                 self.listen
             );
             let hint = "set `token` in [daemon], or listen on 127.0.0.1";

@@ -81,7 +81,7 @@ pub(super) fn check_all(
         if !node.has("secret") && !listen.ip().is_loopback() {
             let name_text = name.get_ref();
             let message = format!(
-                "other machines could reach {listen}, and the events `{name_text}` would be accepted from anybody"
+                "other machines could reach {listen}, and the events `{name_text}` would be accepted from any sender"
             );
             let hint = "set `secret` here, or `listen` on 127.0.0.1 in [daemon]";
             checker.report_with_hint(name.span(), message, hint);

@@ -136,7 +136,7 @@ impl Scheduler {
             drained = tokio::time::timeout(grace, self.drain()) => drained.is_ok(),
         };
         if !drained {
-            tracing::warn!("images under way are cut off; the next start goes on with them");
+            tracing::warn!("transfers in progress are interrupted; the next start resumes them");
             stop.now.cancel();
             // What does not notice now holds nothing that must not be lost.
             let _ = tokio::time::timeout(LAST_WAIT, self.drain()).await;

@@ -60,7 +60,7 @@ impl Watch {
         if let Err(error) = &watcher {
             tracing::warn!(
                 file = %path.display(), %error,
-                "the configuration's folder cannot be watched: it is looked at once a minute"
+                "the configuration's folder cannot be watched: it is checked once a minute"
             );
         }
         let seen = Seen::default();

@@ -2,6 +2,7 @@
 //! `golang.org/x/net/http/httpproxy` reads it, because people share one environment between tranship
 //! and docker, skopeo or crane. Pure, but for [`of_environment`].
 
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
@@ -10,9 +11,27 @@ use url::{Host, Url};
 /// The proxies of the environment, and what goes around them.
 #[derive(Debug, Default)]
 pub struct Proxies {
-    http: Option<Url>,
-    https: Option<Url>,
+    http: Option<Route>,
+    https: Option<Route>,
     exceptions: Vec<Exception>,
+}
+
+/// A proxy, and the variable that names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Route {
+    pub url: Url,
+    pub variable: String,
+}
+
+impl fmt::Display for Route {
+    /// Without a user name and a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (host, port) =
+            (self.url.host_str().unwrap_or_default(), self.url.port_or_known_default());
+        write!(f, "{}://{host}", self.url.scheme())?;
+        port.map_or(Ok(()), |port| write!(f, ":{port}"))?;
+        write!(f, " (from {})", self.variable)
+    }
 }
 
 /// One entry of `NO_PROXY`, perhaps for one port only.
@@ -50,22 +69,30 @@ impl Proxies {
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let text = |name: &str| {
             let names = [name.to_owned(), name.to_ascii_lowercase()];
-            let mut set = names.iter().filter_map(|name| variable(name));
-            set.find(|text| !text.is_empty())
+            let mut set = names.into_iter().filter_map(|name| Some((variable(&name)?, name)));
+            set.find(|(text, _)| !text.is_empty())
         };
-        let proxy = |name: &str| text(name).or_else(|| text("ALL_PROXY")).and_then(|it| parse(&it));
+        let proxy = |name: &str| {
+            let (text, variable) = text(name).or_else(|| text("ALL_PROXY"))?;
+            Some(Route { url: parse(&text)?, variable })
+        };
         // A client of a CGI program chooses this variable, by its header `Proxy`.
         let is_cgi = text("REQUEST_METHOD").is_some();
         Self {
             http: if is_cgi { None } else { proxy("HTTP_PROXY") },
             https: proxy("HTTPS_PROXY"),
-            exceptions: exceptions(&text("NO_PROXY").unwrap_or_default()),
+            exceptions: exceptions(&text("NO_PROXY").map(|(text, _)| text).unwrap_or_default()),
         }
     }
 
     /// The proxy for requests to this address; `None`: they go there directly, as all requests to
     /// this machine do.
     pub fn of(&self, url: &Url) -> Option<&Url> {
+        self.route(url).map(|route| &route.url)
+    }
+
+    /// The same with the variable that names it.
+    pub fn route(&self, url: &Url) -> Option<&Route> {
         let proxy = match url.scheme() {
             "http" => self.http.as_ref(),
             "https" => self.https.as_ref(),

@@ -312,7 +312,7 @@ async fn a_damaged_manifest_is_noticed_and_repaired() {
     fs::write(&path, damaged).unwrap();
     let reference = Reference::Tag(tag("t"));
     let error = layout.manifest(&reference).await.unwrap_err();
-    assert!(error.to_string().contains("was asked for"), "{error}");
+    assert!(error.to_string().contains("was requested"), "{error}");
     put(&layout, "t", &image).await;
     assert_eq!(layout.manifest(&reference).await.unwrap(), Some(image));
 }

@@ -119,7 +119,7 @@ pub enum ManifestError {
     Json(String),
     #[error("it is larger than {} bytes", MAX_MANIFEST_BYTES)]
     TooLarge,
-    #[error("its bytes have the digest {found}, but {wanted} was asked for")]
+    #[error("its content has the digest {found}, but {wanted} was requested")]
     Digest { wanted: Digest, found: Digest },
 }
 

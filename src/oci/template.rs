@@ -68,7 +68,7 @@ pub enum TemplateError {
     Unclosed(String),
     #[error("`{0}` has a `}}` without its `{{`")]
     Unopened(String),
-    #[error("`{0}` has an empty part: remove the slash too many")]
+    #[error("`{0}` has an empty path component")]
     EmptyPart(String),
     #[error("`{template}` makes no repository name: {reason}")]
     Name { template: String, reason: ReferenceError },
@@ -330,10 +330,10 @@ mod tests {
     #[test]
     fn malformed_templates_say_what_is_wrong() {
         assert_refused::<PathTemplate>(&[
-            ("", "empty part"),
-            ("/a", "empty part"),
-            ("a/", "empty part"),
-            ("a//{name}", "empty part"),
+            ("", "empty path component"),
+            ("/a", "empty path component"),
+            ("a/", "empty path component"),
+            ("a//{name}", "empty path component"),
             (
                 "a/{nam}",
                 "unknown variable `nam`: allowed are `repository`, `tail`, `name`, `namespace`, `registry`",

@@ -1,7 +1,7 @@
 //! What a registry answered, and its own words when the answer was no.
 
 use bytes::Bytes;
-use http::header::AsHeaderName;
+use http::header::{AsHeaderName, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,6 +11,7 @@ use super::classify;
 use super::dialect::Dialect;
 use super::operation::Operation;
 use super::reach::Network;
+use crate::oci::media_type::essence;
 use crate::repository::{Cause, ErrorKind};
 use crate::text::shorten;
 
@@ -43,10 +44,26 @@ impl Answer {
         words(&self.body).0
     }
 
+    /// Whether a web server of another kind has given it: a page where a document was asked for. Its
+    /// title, if it has one.
+    pub fn web_page(&self) -> Option<String> {
+        let begins = |text: &str| {
+            let body = self.body.trim_ascii_start();
+            body.get(..text.len()).is_some_and(|it| it.eq_ignore_ascii_case(text.as_bytes()))
+        };
+        let is_named = self.headers.contains_key("docker-content-digest");
+        let is_html = || self.header(CONTENT_TYPE).is_some_and(|it| essence(it) == "text/html");
+        // A HEAD request has the type of the page, and nothing of it.
+        let is_page = begins("<html")
+            || begins("<!doctype html")
+            || self.body.is_empty() && !is_named && is_html();
+        (self.status.is_success() && is_page).then(|| words(&self.body).1)
+    }
+
     /// The refusal that this answer to an operation is.
     pub fn refusal(&self, operation: Operation, dialect: &dyn Dialect) -> Cause {
         let (codes, mut message) = words(&self.body);
-        let mut kind = classify::kind(operation, self.status, &codes, dialect);
+        let mut kind = classify::kind(operation, self.status, (&codes, &message), dialect);
         if let (Some(shown), ErrorKind::Unauthenticated | ErrorKind::Denied) = (&self.shown, kind) {
             let shown = match shown {
                 Some(login) => format!("sent with {login}"),

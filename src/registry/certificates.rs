@@ -280,7 +280,8 @@ mod tests {
     #[test]
     fn what_cannot_be_used_is_named() {
         let (one, key) = certificate();
-        let cases: [(&[(&str, &str)], &str, &str); 5] = [
+        type Files<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Files<'_>, &str, &str); 5] = [
             (&[("ca.crt", "junk")], "ca.crt", " cannot be used: there is no certificate in it"),
             (&[("c.cert", &one)], "c.cert", "the certificate of an authority is named *.crt"),
             (&[("c.key", &key)], "c.key", "c.cert beside it"),

@@ -11,7 +11,7 @@ use crate::repository::ErrorKind;
 pub(super) fn kind(
     operation: Operation,
     status: StatusCode,
-    codes: &[String],
+    (codes, message): (&[String], &str),
     dialect: &dyn Dialect,
 ) -> ErrorKind {
     if let Some(kind) = dialect.kind(codes) {
@@ -21,6 +21,19 @@ pub(super) fn kind(
     // Quay, and others with other statuses.
     if has(&["TAG_IMMUTABLE"]) {
         return ErrorKind::Immutable;
+    }
+    // Not every product has codes for these.
+    let says = |wanted: &[&str]| wanted.iter().any(|words| message.contains(words));
+    match status.as_u16() {
+        // Harbor.
+        412 if says(&["immutable"]) => return ErrorKind::Immutable,
+        // Go's server, and nginx.
+        400 if says(&["to an HTTPS server", "sent to HTTPS port"]) => return ErrorKind::NeedsTls,
+        // distribution, whose error 28 of the system is ENOSPC.
+        500 if says(&["no space left", "Err 28", "disk quota exceeded"]) => {
+            return ErrorKind::NoSpace;
+        }
+        _ => {}
     }
     match operation {
         // Registries send the code with 400 or 404.
@@ -119,8 +132,35 @@ mod tests {
         ];
         for (operation, status, codes, expected) in cases {
             let codes: Vec<String> = codes.iter().map(|&code| code.to_owned()).collect();
-            let found = kind(*operation, StatusCode::from_u16(*status).unwrap(), &codes, &Own);
+            let status = StatusCode::from_u16(*status).unwrap();
+            let found = kind(*operation, status, (&codes, ""), &Own);
             assert_eq!(found, *expected, "{operation:?} {status} {codes:?}");
+        }
+    }
+
+    #[test]
+    fn words_tell_what_codes_do_not() {
+        let cases = [
+            (
+                412,
+                "PRECONDITION: Failed to process request due to 'v1' configured as immutable.",
+                Immutable,
+            ),
+            (
+                412,
+                "PROJECTPOLICYVIOLATION: current image with 3 vulnerabilities cannot be pulled",
+                Policy,
+            ),
+            (400, "Client sent an HTTP request to an HTTPS server.", NeedsTls),
+            (400, "400 The plain HTTP request was sent to HTTPS port", NeedsTls),
+            (500, "UNKNOWN: unknown error (Err 28, Op write, Path /var/lib/registry/x)", NoSpace),
+            (500, "UNKNOWN: filesystem: write /x: no space left on device", NoSpace),
+            (500, "UNKNOWN: unknown error", InternalError),
+            (404, "no space left", Missing),
+        ];
+        for (status, message, expected) in cases {
+            let status = StatusCode::from_u16(status).unwrap();
+            assert_eq!(kind(GetManifest, status, (&[], message), &Own), expected, "{message}");
         }
     }
 }

@@ -95,9 +95,9 @@ impl Limiter {
         self.state().window.limit()
     }
 
-    /// No request leaves for so long.
+    /// No request leaves for so long, at most for a day.
     pub fn pause(&self, how_long: Duration) {
-        self.state().pace.pause(Instant::now() + how_long);
+        self.state().pace.pause(Instant::now() + how_long.min(Duration::from_secs(86_400)));
     }
 
     /// The registry took a request without a permit of the window, which left at `sent`.

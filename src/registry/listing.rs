@@ -269,7 +269,7 @@ impl<'a> Pages<'a> {
                 }
             }
             let page = serde_json::from_slice(&answer.body).map_err(|error| {
-                self.broken(format!("the registry's answer is not such a list: {error}"))
+                self.broken(format!("the registry's answer is not a valid list: {error}"))
             })?;
             let mut entries = entries(page);
             empty_ones = if entries.is_empty() { empty_ones + 1 } else { 0 };

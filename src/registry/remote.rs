@@ -263,7 +263,7 @@ impl Repository for RemoteRepository {
             (begins, size) = parsed.ok_or_else(|| {
                 let range = range.unwrap_or("none");
                 call.error(Cause::Protocol(format!(
-                    "asked for the bytes from {offset} on, the registry sends the range `{range}`"
+                    "the bytes from {offset} on were requested, and the registry sent the range `{range}`"
                 )))
             })?;
         }

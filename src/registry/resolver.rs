@@ -13,6 +13,21 @@ use crate::http::address::is_private;
 #[error("{0}")]
 pub(super) struct NotResolved(#[source] pub io::Error);
 
+impl NotResolved {
+    /// What the system says, without the words that all of its answers begin with.
+    pub fn words(&self) -> String {
+        let text = self.0.to_string();
+        text.rsplit_once(": ").map_or(text.as_str(), |(_, why)| why).to_owned()
+    }
+
+    /// Whether the system could not ask, so that the name may be known another time. The standard
+    /// library keeps nothing of the answer but its words: glibc's and musl's.
+    pub fn is_temporary(&self) -> bool {
+        let text = self.0.to_string();
+        ["Temporary failure", "Try again"].iter().any(|words| text.contains(words))
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Resolver {
     /// No connection is made to a private address, whatever the name stands for.

@@ -43,7 +43,7 @@ impl ManifestDeletion<'_> {
             Ok(false) => Ok(match self.resolve(&by_digest).await? {
                 None => Deleted::Gone,
                 Some(_) => Deleted::Stays(StepFailure::failed(
-                    "the registry answers that it is not there, and shows it all the same: it may not be able to delete",
+                    "the registry answers that it does not exist, but still serves it: it may not support deletion",
                 )),
             }),
             Err(error) if error.kind() == ErrorKind::Tagged => self.tags_first().await,

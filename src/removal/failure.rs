@@ -22,7 +22,7 @@ impl StepFailure {
             None => error.cause().to_string(),
         };
         let (outcome, is_general) = match error.kind() {
-            ErrorKind::Unsupported | ErrorKind::Unauthenticated | ErrorKind::WrongCredentials => {
+            kind if kind == ErrorKind::Unsupported || kind.is_of_registry() => {
                 (StepOutcome::Failed, true)
             }
             // A reason of the registry's own, which will be the same the next time.

@@ -57,12 +57,14 @@ impl Probe<'_> {
             Ok::<_, Error>(self.repository.resolve(&reference).await?.is_some())
         };
         if there(Reference::Tag(one.clone())).await? {
-            return Ok(Err("it says that the tag is deleted, and it is not".to_owned()));
+            return Ok(Err("it reports the tag as deleted, but the tag is still there".to_owned()));
         }
         if !there(Reference::Tag(other.clone())).await?
             || !there(Reference::Digest(placeholder.digest.clone())).await?
         {
-            return Ok(Err("it takes all tags when it is asked for one".to_owned()));
+            return Ok(Err(
+                "it deletes all tags of a manifest when one of them is deleted".to_owned()
+            ));
         }
         Ok(Ok(()))
     }

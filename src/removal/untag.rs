@@ -136,11 +136,11 @@ impl Untagging<'_> {
         self.abilities.set_can_untag(self.repository.name(), false, self.now);
         let failures = put_back(self.repository, manifest, &lost).await;
         if failures.is_empty() {
-            let note = "the registry took more than the tag: what went along was put back, and single tags are not asked for there again";
+            let note = "the registry deleted more than the tag: the rest was restored, and single tags are no longer deleted there";
             return Ok(Untagged::Done(Some(note.to_owned())));
         }
         let reason = format!(
-            "the registry took more than the tag it was asked for, the next run tries again to put it back; {}",
+            "the registry deleted more than the tag; the next run tries again to restore the rest; {}",
             failures.join("; ")
         );
         let outcome = StepOutcome::Failed;

@@ -74,12 +74,25 @@ pub enum ErrorKind {
     InternalError,
     /// The server's certificate is not trusted.
     UntrustedCertificate,
+    /// The server's certificate is for another host.
+    CertificateName,
+    /// The server's certificate has expired, or is not valid yet.
+    CertificateDate,
     /// The server wants a client certificate, or another one.
     ClientCertificate,
     /// The server does not speak TLS.
     NotTls,
+    /// The server speaks TLS, and was spoken to without.
+    NeedsTls,
+    /// The proxy on the way cannot be used.
+    Proxy,
+    /// Whatever answers there is no registry.
+    NotARegistry,
+    /// No connection can be made: nothing listens there, or there is no way to it.
+    Unreachable,
     /// The server ended the connection without an answer. Some do so without a client certificate.
     Closed,
+    /// There is no host of this name.
     NameResolution,
     /// Any other failure of the network.
     Connection,
@@ -96,6 +109,33 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Whether it would be the same for everything else in the registry.
+    pub fn is_of_registry(self) -> bool {
+        self.is_hopeless()
+            || matches!(
+                self,
+                Self::Unreachable
+                    | Self::Proxy
+                    | Self::NotARegistry
+                    | Self::Unauthenticated
+                    | Self::WrongCredentials
+            )
+    }
+
+    /// Whether trying again cannot help: somebody has to change something first.
+    pub fn is_hopeless(self) -> bool {
+        matches!(
+            self,
+            Self::UntrustedCertificate
+                | Self::CertificateName
+                | Self::CertificateDate
+                | Self::ClientCertificate
+                | Self::NotTls
+                | Self::NeedsTls
+                | Self::NameResolution
+        )
+    }
+
     /// Whether the operation may have been carried out in spite of the error: the answer was lost,
     /// or the server failed while it worked.
     pub fn is_uncertain(self) -> bool {
@@ -149,6 +189,17 @@ pub enum Cause {
     /// It should be there and is not.
     #[error("it is not there")]
     Missing,
+    /// The same for an image, where nothing more is known.
+    #[error(
+        "image not found: the repository or the tag does not exist, or is hidden from these credentials"
+    )]
+    NoImage,
+    #[error("there is no such repository")]
+    NoRepository,
+    #[error("the repository has no such tag")]
+    NoTag,
+    #[error("the repository has no manifest with this digest")]
+    NoManifest,
     /// A blob that the manifest names is not in the repository.
     #[error("its blob {0} is not there")]
     MissingPart(Digest),
@@ -167,11 +218,11 @@ pub enum Cause {
     )]
     DigestOnly(String),
     /// It has changed since it was last looked at. `found`: what it is now, if anything.
-    #[error("somebody else has changed it meanwhile: {}", now(.found.as_ref()))]
+    #[error("it was changed by another client in the meantime: {}", now(.found.as_ref()))]
     Changed { found: Option<Digest> },
     /// The place answers nothing for now, and other targets of the image went on without it. It is
     /// served afterwards.
-    #[error("it answers nothing for now")]
+    #[error("it does not respond")]
     LeftBehind,
     /// The run was stopped.
     #[error("interrupted")]
@@ -206,6 +257,10 @@ impl Cause {
             | Self::LargerThan(_)
             | Self::Manifest(_)
             | Self::Missing
+            | Self::NoImage
+            | Self::NoRepository
+            | Self::NoTag
+            | Self::NoManifest
             | Self::MissingPart(_)
             | Self::Changed { .. }
             | Self::LeftBehind
@@ -222,7 +277,9 @@ impl Cause {
             Self::Corrupt(_) => ErrorKind::Corrupt,
             Self::Protocol(_) | Self::LargerThan(_) => ErrorKind::Protocol,
             Self::Manifest(_) => ErrorKind::Malformed,
-            Self::Missing => ErrorKind::Missing,
+            Self::Missing | Self::NoImage | Self::NoRepository | Self::NoTag | Self::NoManifest => {
+                ErrorKind::Missing
+            }
             Self::MissingPart(_) => ErrorKind::MissingParts,
             Self::Io(_) => ErrorKind::Io,
             Self::Unsupported(_) => ErrorKind::Unsupported,
@@ -280,12 +337,18 @@ impl Error {
         self.0.cause.kind()
     }
 
+    /// The registry, if everything else in it fails for the same reason.
+    pub fn registry(&self) -> Option<&str> {
+        let host = self.0.subject.split_once('/').map_or(&*self.0.subject, |(host, _)| host);
+        self.kind().is_of_registry().then_some(host)
+    }
+
     /// What to do about it, where that can be said.
     pub fn hint(&self) -> Option<&'static str> {
         let is_answer = matches!(self.0.cause, Cause::Refused { .. });
         match self.kind() {
             ErrorKind::Immutable => Some(
-                "the target does not allow this tag to be changed: exclude it, or set on_conflict = \"keep\"",
+                "the registry does not allow this tag to be changed: exclude it, or set on_conflict = \"keep\"",
             ),
             ErrorKind::Unauthenticated => {
                 Some("log in with `tranship login`, or set username and password for this registry")
@@ -306,16 +369,48 @@ impl Error {
             ErrorKind::Throttled => {
                 Some("the registry limits requests: log in, or set requests_per_second for it")
             }
-            ErrorKind::NoSpace => Some("the target has no space left"),
+            ErrorKind::NoSpace => {
+                Some("free space in the storage of the registry, or raise its quota")
+            }
             ErrorKind::ClientCertificate | ErrorKind::Closed => Some(
                 "if this registry asks for client certificates, set client_cert and client_key for it",
             ),
             ErrorKind::UntrustedCertificate => Some(
-                "set ca_file for this registry, or insecure = \"no-verify\" where that is acceptable",
+                "set ca_file for this registry, or put the authority into its certs.d folder (docs/credentials.md)",
+            ),
+            ErrorKind::CertificateName => Some(
+                "use a name that the certificate has, or have a certificate issued for this one",
+            ),
+            ErrorKind::CertificateDate => Some(
+                "check the clock of this machine; if it is right, renew the certificate of the server",
             ),
             ErrorKind::NotTls => Some(
-                "the server does not speak TLS: set insecure = \"http\" for this registry, or --insecure http",
+                "if the registry has no TLS, set insecure = \"http\" for it, or use --insecure http",
             ),
+            ErrorKind::NeedsTls => {
+                Some("leave out insecure = \"http\" or --insecure http for this registry")
+            }
+            ErrorKind::NameResolution => {
+                Some("check the name of the registry, and the DNS servers of this machine")
+            }
+            ErrorKind::Unreachable => Some(
+                "check the host and the port, and that the registry runs and can be reached from this machine",
+            ),
+            ErrorKind::Proxy => Some(
+                "correct the proxy, or exclude the registry from it with NO_PROXY (docs/operations.md)",
+            ),
+            ErrorKind::NotARegistry => Some(
+                "check the host and the port: a web server, a login page of the network or a proxy has answered",
+            ),
+            ErrorKind::Policy => Some(
+                "the policy is set in the registry, such as one about vulnerabilities or signatures: change it there, or exclude the image",
+            ),
+            ErrorKind::Missing if matches!(self.0.cause, Cause::NoTag) => {
+                Some("`tranship list-tags REPOSITORY` shows the tags that are there")
+            }
+            ErrorKind::Missing if matches!(self.0.cause, Cause::NoRepository) => {
+                Some("check the name, and that these credentials may see the repository")
+            }
             _ => None,
         }
     }

@@ -17,6 +17,10 @@ pub struct Failure {
     pub attempts: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+    /// The registry, if the failure is not about the subject alone: everything else in the registry
+    /// fails in the same way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<Box<str>>,
 }
 
 impl Failure {
@@ -27,6 +31,7 @@ impl Failure {
             message,
             attempts: 1,
             hint: None,
+            registry: None,
         }
     }
 
@@ -37,6 +42,7 @@ impl Failure {
             message: error.cause().to_string(),
             attempts: error.attempts(),
             hint: error.hint().map(str::to_owned),
+            registry: error.registry().map(Into::into),
         }
     }
 }

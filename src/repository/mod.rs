@@ -359,3 +359,21 @@ pub async fn read_small_blob(repository: &dyn Repository, digest: &Digest) -> Re
     }
     Ok(bytes)
 }
+
+/// That an image is not there, and whether even its repository is not.
+pub async fn missing(
+    step: &'static str,
+    repository: &dyn Repository,
+    reference: &Reference,
+) -> Error {
+    let cause = match (repository.tags().await, reference) {
+        (Ok(None), _) => Cause::NoRepository,
+        // Listed, and not served.
+        (Ok(Some(tags)), Reference::Tag(tag)) if tags.contains(tag) => Cause::Missing,
+        (Ok(Some(_)), Reference::Tag(_)) => Cause::NoTag,
+        (Ok(Some(_)), Reference::Digest(_)) => Cause::NoManifest,
+        // Who may not list it is not told more.
+        (Err(_), _) => Cause::NoImage,
+    };
+    Error::new(step, format!("{}{}", repository.name(), reference.suffix()), cause)
+}

@@ -174,9 +174,10 @@ async fn unless_panicked<T>(rule: &str, run: impl Future<Output = T>) -> Result<
         Failure {
             step: "finish".to_owned(),
             subject: format!("rule `{rule}`"),
-            message: format!("tranship itself is at fault: {}", words.unwrap_or("no words")),
+            message: format!("internal error of tranship: {}", words.unwrap_or("unknown")),
             attempts: 1,
             hint: Some("please report this with the log around it".to_owned()),
+            registry: None,
         }
     })
 }

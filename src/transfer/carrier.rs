@@ -21,7 +21,7 @@ use super::stream::Streamer;
 use super::totals::{Totals, TransferTotals};
 use crate::fair::{MemoryBudget, Pulses};
 use crate::http::RetryPolicy;
-use crate::repository::{Cause, Error, Result};
+use crate::repository::{Result, missing};
 use crate::single_flight::KeyedLocks;
 use crate::state::State;
 use crate::trace;
@@ -108,10 +108,9 @@ impl Carrier {
         let (memory, alive) = (self.memory.begin(), || reporter.alive());
         let source = ManifestReader { repository: &*job.source, memory: &memory, alive: &alive };
         let found = source.read(&job.reference).await?;
-        let root = found.ok_or_else(|| {
-            let name = format!("{}{}", job.source.name(), job.reference.suffix());
-            Error::new("read", name, Cause::Missing)
-        })?;
+        let Some(root) = found else {
+            return Err(missing("read", &*job.source, &job.reference).await);
+        };
         reporter.alive();
         // Here the root manifest is known and no blob has been asked for: whatever decides whether
         // an image may be copied at all (a check of its signatures) belongs here.

@@ -65,10 +65,8 @@ pub fn is_corrupt(error: &Error) -> bool {
 pub fn may_heal(error: &Error) -> bool {
     use ErrorKind::*;
     match error.kind() {
-        Connection | Closed | NameResolution | NotTls | ClientCertificate
-        | UntrustedCertificate | TimedOut | Unavailable | InternalError | Throttled | Corrupt => {
-            true
-        }
+        Connection | Closed | Unreachable | Proxy | TimedOut | Unavailable | InternalError
+        | Throttled | Corrupt => true,
         // The upload is lost, or stands elsewhere.
         Missing => true,
         // The next try takes another form of upload.

@@ -12,7 +12,7 @@ use super::report::{ImageOutcome, ImageReport, Problem, ProblemKind};
 use crate::fair::{Claim, Claimant, ClaimsTooMuch, Pulses};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest};
-use crate::repository::{Cause, Error, Placement, Reference, Result};
+use crate::repository::{Cause, Error, Placement, Reference, Result, missing};
 use crate::transfer::{
     COMPARED_AT_ONCE, Graph, ManifestReader, Options, Referrer, USUAL, read_referrer, survey,
 };
@@ -64,7 +64,11 @@ pub(super) async fn compare(
         report.problems.insert(0, Problem::unreadable(&error));
         report.outcome = ImageOutcome::Failed;
     } else if !report.problems.is_empty() {
-        report.outcome = ImageOutcome::Different;
+        let is_unknown = |problem: &Problem| problem.kind == ProblemKind::Unreadable;
+        report.outcome = match report.problems.iter().all(is_unknown) {
+            true => ImageOutcome::Failed,
+            false => ImageOutcome::Different,
+        };
     }
     compared
 }
@@ -73,10 +77,9 @@ impl Comparison<'_> {
     /// An error means that the source could not be read.
     async fn run(&mut self, item: &Item) -> Result<()> {
         let (pair, source) = (self.pair, ManifestReader::quiet(&*self.pair.source, self.memory));
-        let root = source.read(&item.reference).await?.ok_or_else(|| {
-            let name = format!("{}{}", pair.source.name(), item.reference.suffix());
-            Error::new("read", name, Cause::Missing)
-        })?;
+        let Some(root) = source.read(&item.reference).await? else {
+            return Err(missing("read", &*pair.source, &item.reference).await);
+        };
         self.progress();
         self.compared.report.source_digest = Some(root.digest.to_string());
         let graph = Graph::gather(&source, root, &pair.options).await?;

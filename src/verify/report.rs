@@ -31,7 +31,7 @@ pub struct Counts {
     /// Different at first, equal now.
     pub repaired: usize,
     pub different: usize,
-    /// The source could not be read, so nothing can be said.
+    /// Could not be compared: the source or the target could not be read.
     pub failed: usize,
     /// Not at the target, because a cleanup rule deleted exactly this and would do it again. Not
     /// among the images.
@@ -109,6 +109,9 @@ pub struct Problem {
     pub message: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hint: Option<&'static str>,
+    /// The registry, if everything else in it cannot be read for the same reason.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<String>,
 }
 
 /// What is wrong.
@@ -139,7 +142,7 @@ const STUCK: &str = "an upload does not replace it, because the target takes it 
 impl Problem {
     pub(super) fn new(kind: ProblemKind, subject: String, message: impl Into<String>) -> Self {
         let hint = matches!(kind, ProblemKind::BlobSize | ProblemKind::BlobBytes).then_some(STUCK);
-        Self { kind, subject, message: message.into(), hint }
+        Self { kind, subject, message: message.into(), hint, registry: None }
     }
 
     /// What an error means for a manifest: wrong bytes are a difference; after any other error
@@ -158,6 +161,7 @@ impl Problem {
             subject: error.subject().to_owned(),
             message: error.cause().to_string(),
             hint: error.hint(),
+            registry: error.registry().map(str::to_owned),
         }
     }
 }

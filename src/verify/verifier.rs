@@ -182,7 +182,7 @@ impl Verifier {
         while let Some((at, compared)) = compared.next().await {
             if is_withheld(&tasks[at].1, &compared.report) {
                 self.withheld.fetch_add(1, Ordering::Relaxed);
-            } else if compared.report.outcome == ImageOutcome::Different && repairer.is_some() {
+            } else if is_unequal(&compared.report) && repairer.is_some() {
                 unequal.push((at, compared));
             } else {
                 settle(compared.report);
@@ -236,6 +236,11 @@ impl Verifier {
             })
             .await;
     }
+}
+
+/// Whether the target lacks something, or may lack it. The source is there.
+fn is_unequal(report: &ImageReport) -> bool {
+    report.outcome != ImageOutcome::Equal && report.expected_digest.is_some()
 }
 
 /// Whether the only thing wrong is that a cleanup rule deleted the image.

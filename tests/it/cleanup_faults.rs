@@ -277,7 +277,7 @@ async fn no_image_is_tried_on() {
     }
     let tranship = home(&registry, "app", PR);
     let report = applied(&tranship, 0).await;
-    assert!(report.to_string().contains("takes all tags"), "{report:#}");
+    assert!(report.to_string().contains("deletes all tags"), "{report:#}");
     for tag in ["1.0.0", "1.0", "pr-1", "pr-2"] {
         assert_eq!(registry.tag("app", tag), Some(image("shared").digest), "{tag}");
     }
@@ -316,7 +316,7 @@ async fn what_went_with_a_tag_is_put_back() {
             image("two").load(&registry, "app", "pr-2");
         }
         let finished = apply(&tranship).await;
-        assert!(finished.stdout.contains("put back") || lost, "{finished:?}");
+        assert!(finished.stdout.contains("the rest was restored") || lost, "{finished:?}");
         for tag in ["2.0.0", "2.0"] {
             assert_eq!(registry.tag("app", tag), Some(image("two").digest), "{tag} {lost}");
         }

@@ -110,7 +110,7 @@ async fn a_good_configuration_is_counted_shown_and_read_again() {
         finished.stdout
     };
     let told = run(&["config", "check"]).await;
-    assert_eq!(told, "tranship.toml: 1 rule, 2 registries; nothing is wrong\n");
+    assert_eq!(told, "tranship.toml: 1 rule, 2 registries; no problems found\n");
     let shown: Value =
         serde_json::from_str(&run(&["config", "check", "--output", "json"]).await).unwrap();
     let expected = json!({

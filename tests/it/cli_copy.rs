@@ -301,11 +301,19 @@ async fn what_cannot_be_copied_is_told() {
     copied(&tranship, &["--all-tags", &app, "oci:two"]).await;
     let at = |rest: &str| format!("{app}{rest}");
     let cases: [(&[&str], i32, String); 9] = [
-        (&[&at(":none"), "oci:x"], 1, format!("failed to read {app}:none: it is not there")),
+        (
+            &[&at(":none"), "oci:x"],
+            1,
+            format!("failed to read {app}:none: the repository has no such tag"),
+        ),
         (&["oci:two", &at("")], 1, "it has several images: name one of its tags (a, b)".into()),
         (&["oci:none", "oci:y"], 1, "failed to open layout oci:none: ".into()),
         (&["oci-archive:none.tar", &at("")], 1, "failed to unpack oci-archive:none.tar: ".into()),
-        (&["--all-tags", &format!("{host}/none"), "oci:x"], 1, "it is not there".into()),
+        (
+            &["--all-tags", &format!("{host}/none"), "oci:x"],
+            1,
+            "there is no such repository".into(),
+        ),
         (&["--all-tags", &at(":a"), "oci:x"], 2, "leave out the source's tag and digest".into()),
         (&["--all-tags", &at(""), "oci:x:a"], 2, "leave out the target's tag".into()),
         (&[&at(":a"), &at(&format!("@{digest}"))], 2, "the target cannot have a digest".into()),
@@ -320,7 +328,7 @@ async fn what_cannot_be_copied_is_told() {
     assert!(!tranship.home().join("y").exists());
     let finished = tranship.run(["copy", &at(":a"), "oci:x"]).await;
     assert_eq!(finished.code, Some(1));
-    assert!(finished.stderr.contains("or --insecure http"), "{finished:?}");
+    assert!(finished.stderr.contains("or use --insecure http"), "{finished:?}");
     let named = format!("{host}=http");
     tranship.succeed(["copy", "--insecure", &named, &at(":a"), "oci:named"]).await;
     // A configuration that mentions the registry goes before the flag for all others.

@@ -31,7 +31,10 @@ async fn a_tag_goes_alone_where_the_registry_can_do_that() {
     assert_eq!(registry.endpoint().tags("app").await, ["a", "c", "other"]);
 
     let missing = delete(&tranship, &[&app(":b")]).await;
-    let words = format!("error: failed to delete {}: it is not there\n", app(":b"));
+    let words = format!(
+        "error: failed to delete {}: the repository has no such tag\nhint: `tranship list-tags REPOSITORY` shows the tags that are there\n",
+        app(":b")
+    );
     assert_eq!((missing.code, missing.stderr), (Some(1), words));
 }
 

@@ -383,6 +383,9 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
         ("verify", format!("{app}:index {to}/copied:image {http}")),
         ("verify", format!("--repair {app}:index {to}/copied:image {http}")),
         ("verify", format!("--repair {app}:image {to}/refused {http}")),
+        // Nothing listens there.
+        ("verify", format!("{app}:image 127.0.0.1:1/app:image {http}")),
+        ("copy", format!("{app}:image 127.0.0.1:1/app:image {http}")),
         ("inspect", format!("--referrers {app}:index {http}")),
         ("inspect", format!("{app}:image {http}")),
         ("inspect", format!("{app}@{referrer} {http}")),

@@ -93,7 +93,7 @@ async fn an_open_registry_cannot_check_and_that_is_said() {
         with_input(&tranship, &[&arguments[..], &["--output", "json"]].concat(), SECRET).await;
     let shown: Value = serde_json::from_str(&finished.stdout).unwrap();
     assert_eq!((&shown["checked"], &shown["username"]), (&json!(false), &json!("bob")));
-    let note = "the registry asks nobody for credentials, so they were not checked";
+    let note = "the registry does not require credentials, so they were not checked";
     assert!(shown["notes"].as_array().unwrap().contains(&note.into()), "{shown}");
     assert!(auth_file(&tranship)["auths"][registry.host()]["auth"].is_string());
 }
@@ -130,7 +130,7 @@ async fn a_helper_that_the_file_names_gets_the_password() {
 #[tokio::test]
 async fn passwords_on_the_command_line_are_refused() {
     let tranship = Tranship::new();
-    let hint = "error: a password on the command line is visible to everybody on this machine\nhint: use --password-stdin, or leave it out to be asked\n";
+    let hint = "error: a password on the command line is visible to all users of this machine\nhint: use --password-stdin, or leave it out to be asked\n";
     let short = format!("-p{SECRET}");
     for password in [&["--password", SECRET][..], &["-p", SECRET], &[&short], &["--password"]] {
         let arguments = [&["login", "r.example", "-u", "u"], password].concat();

@@ -121,7 +121,9 @@ async fn tags_are_listed_without_those_that_follow_an_image() {
     text(&tranship, &["copy", "--all-tags", &app, "oci:layout"]).await;
     assert_eq!(text(&tranship, &["list-tags", "oci:layout"]).await, "a\nb\n");
     let missing = run(&tranship, &["list-tags", &format!("{app}/none")]).await;
-    let expected = format!("error: failed to list tags of {app}/none: it is not there\n");
+    let expected = format!(
+        "error: failed to list tags of {app}/none: there is no such repository\nhint: check the name, and that these credentials may see the repository\n"
+    );
     assert_eq!((missing.code, missing.stderr), (Some(1), expected));
     let image = run(&tranship, &["list-tags", &format!("{app}:a")]).await;
     assert_eq!(image.code, Some(2), "{image:?}");

@@ -129,7 +129,7 @@ async fn grace_is_kept_and_what_was_sent_is_not_sent_again() {
     assert!(target.endpoint().tags("app").await.is_empty());
     source.clear_rules();
     let daemon = home.serve().await;
-    assert!(daemon.log().contains("are cut off; the next start goes on with them"));
+    assert!(daemon.log().contains("are interrupted; the next start resumes them"));
     let run = daemon.ran("app").await;
     assert_eq!((&run["outcome"], &run["cause"]), (&"succeeded".into(), &"missed".into()));
     let served = target.endpoint().manifest("app", "v1").await.unwrap();

@@ -183,7 +183,8 @@ async fn a_lie_about_what_a_tag_is_now_is_caught() {
     rule.fail(Fault::wrong_content_digest(lie));
     let report = bench.sync().await;
     let failure = report.only_failure("v2");
-    assert_eq!((failure.step.as_str(), failure.message.as_str()), ("read", "it is not there"));
+    let words = "the repository has no manifest with this digest";
+    assert_eq!((failure.step.as_str(), failure.message.as_str()), ("read", words));
     assert!(failure.subject.contains(lie), "{failure:?}");
     bench.assert_arrived().await;
 }
@@ -276,11 +277,11 @@ async fn a_tag_list_that_cannot_be_read_fails_its_rule() {
     let cases = [
         (refusal(403), "DENIED: the moon is wrong", 1),
         (refusal(503), "DENIED: the moon is wrong", ATTEMPTS),
-        (Fault::status(404), "it is not there", 1),
+        (Fault::status(404), "there is no such repository", 1),
         (Fault::Cut, "connection", ATTEMPTS),
         (Fault::CutAnswerAfter(10), "", ATTEMPTS),
         (Fault::Hang, "no progress for 400ms", ATTEMPTS),
-        (Fault::status(200).body("<html>"), "is not such a list", 1),
+        (Fault::status(200).body("<html>"), "answered with a web page and not as a registry", 1),
         (Fault::PageLinksToItself, "leads back to an earlier page", 1),
         (Fault::EndlessPages, "more than 10000 pages", 1),
         (Fault::Header("link".to_owned(), internal_name), "leads back to an earlier page", 1),
@@ -362,7 +363,7 @@ async fn an_index_that_comes_as_its_own_child_is_caught() {
     };
     let (bench, child, report) = with_child(itself).await;
     let failure = report.only_failure("v2");
-    assert!(failure.message.contains(&format!("{child} was asked for")), "{failure:?}");
+    assert!(failure.message.contains(&format!("{child} was requested")), "{failure:?}");
     bench.assert_arrived_but("v2").await;
     bench.assert_heals().await;
 }

@@ -64,6 +64,7 @@ mod layout_skopeo;
 mod layout_uploads;
 mod limits;
 mod memory;
+mod messages;
 mod metrics;
 mod metrics_docs;
 mod mirror_auth;

@@ -255,7 +255,7 @@ async fn digests_pin_an_image_with_and_without_a_tag() {
     let missing = format!("sha256:{}", "0".repeat(64));
     mirror.set_rule("pinned", &rule(&format!("@{missing}")));
     let report = mirror.fail().await;
-    assert!(report.words().contains("it is not there"), "{:#}", report.0);
+    assert!(report.words().contains("has no manifest with this digest"), "{:#}", report.0);
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ fn without_a_secret_the_daemon_must_listen_on_loopback() {
         assert_eq!(parse(&listening(listen)).unwrap_err().problems().len(), 1, "{listen}");
     }
     insta::assert_snapshot!(errors(&listening("0.0.0.0:1")), @r#"
-    tranship.toml:4:9: other machines could reach 0.0.0.0:1, and the events `open` would be accepted from anybody
+    tranship.toml:4:9: other machines could reach 0.0.0.0:1, and the events `open` would be accepted from any sender
         4 | [events.open]
           |         ^^^^
     hint: set `secret` here, or `listen` on 127.0.0.1 in [daemon]

@@ -108,7 +108,7 @@ async fn a_panic_costs_one_run() {
     let last = failed.last_run.unwrap();
     assert_eq!(last.outcome, RunOutcome::Failed);
     let words = last.failures[0].to_string();
-    assert_eq!(words, "failed to finish rule `r`: tranship itself is at fault: a fault of ours");
+    assert_eq!(words, "failed to finish rule `r`: internal error of tranship: a fault of ours");
     assert_eq!(world.metric("tranship_rule_running{rule=\"r\"}"), 0.0);
     let of_runs = "tranship_rule_runs_total{rule=\"r\",scope=\"all\",outcome=\"failed\"}";
     assert_eq!(world.metric(of_runs), 1.0);

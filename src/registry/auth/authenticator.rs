@@ -11,7 +11,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue, Method, header};
 use parking_lot::Mutex;
 use reqwest::Client;
 use tokio::sync::OwnedMutexGuard;
@@ -234,6 +234,12 @@ impl Authenticator {
         match &used.proof {
             Proof::Probe(gate) if gate.lock().is_some() => self.learned.lock().set_open(),
             Proof::Token(issued) => self.cache.accept(issued),
+            Proof::Credential(credential) => {
+                let mut learned = self.learned.lock();
+                if !learned.is_proven(credential) {
+                    learned.accepted(credential);
+                }
+            }
             _ => {}
         }
     }
@@ -278,11 +284,30 @@ impl Authenticator {
                 Ok(true)
             }
             (Proof::Credential(refused), _) => {
-                Ok(self.renew(scope, Some(refused)).await?.is_some())
+                if self.renew(scope, Some(refused)).await?.is_some() {
+                    return Ok(true);
+                }
+                self.judge(scope, refused).await;
+                Ok(false)
             }
             (Proof::Nothing | Proof::Probe(_), _) if basic => self.try_basic(scope).await,
             (_, Some(Err(error))) => Err(error),
             _ => Ok(false),
+        }
+    }
+
+    /// A password was refused: finds out whether it is wrong, or only lacks a right.
+    async fn judge(&self, scope: &Scope, refused: &Credential) {
+        let Credential::Password { username, password } = refused else { return };
+        if self.learned.lock().is_proven(refused) {
+            return;
+        }
+        let Ok(Some(login)) = self.find_login(scope).await else { return };
+        let Parts { registry, clock, .. } = &self.parts;
+        if self.status_of_base(credential::basic(username, password)).await == Some(401) {
+            let refusal =
+                AuthError::Wrong { registry: registry.to_string(), login: login.to_string() };
+            self.learned.lock().set_wrong(refused, clock(), refusal);
         }
     }
 
@@ -350,6 +375,10 @@ impl Authenticator {
         if let Some(Credential::RefreshToken(_)) = credential {
             return Err(AuthError::IdentityToken { registry: self.parts.registry.to_string() });
         }
+        let wrong = |known| self.learned.lock().wrong(known, (self.parts.clock)());
+        if let Some(refusal) = credential.as_ref().and_then(wrong) {
+            return Err(refusal);
+        }
         Ok(carrying(credential, |credential| match credential {
             Credential::Password { username, password } => credential::basic(username, password),
             Credential::RefreshToken(_) => None,
@@ -381,6 +410,10 @@ impl Authenticator {
             let reason = "that is not where this registry's credentials may be sent";
             return Err(self.distrust(&server.realm, reason));
         }
+        let wrong = |known| self.learned.lock().wrong(known, clock());
+        if let Some(refusal) = credential.and_then(wrong) {
+            return Err(refusal);
+        }
         if let Some(login) = login
             && let Some(refusals) = self.learned.lock().held_back(&login.credential, clock())
         {
@@ -399,15 +432,24 @@ impl Authenticator {
         let fetched = self.fetch_counted(&request).await;
         match (&fetched, credential) {
             (Ok(_), Some(credential)) => self.learned.lock().accepted(credential),
-            (Err(AuthError::Refused { status: 401, .. }), Some(credential)) => {
+            (Err(error @ AuthError::Refused { status: 401, .. }), Some(credential)) => {
                 self.learned.lock().refused(credential, clock());
                 // Wrong, or without rights for all scopes so far? Asked for no scope, the server
                 // tells.
                 let is_doubtful = self.learned.lock().is_doubtful(credential);
-                if is_doubtful
-                    && self.fetch_counted(&TokenRequest { scopes: &[], ..request }).await.is_ok()
-                {
-                    self.learned.lock().accepted(credential);
+                if is_doubtful {
+                    let any = if request.scopes.is_empty() {
+                        Err(error.clone())
+                    } else {
+                        self.fetch_counted(&TokenRequest { scopes: &[], ..request }).await
+                    };
+                    match any {
+                        Ok(_) => self.learned.lock().accepted(credential),
+                        Err(AuthError::Refused { status: 401, .. }) => {
+                            self.learned.lock().set_wrong(credential, clock(), error.clone());
+                        }
+                        Err(_) => {}
+                    }
                 }
             }
             _ => {}
@@ -427,12 +469,24 @@ impl Authenticator {
 
     /// The challenges of `GET /v2/`; none if that does not work.
     async fn ask_base(&self) -> Vec<Challenge> {
+        let answer = self.get_base(None).await;
+        answer.map(|answer| challenge::parse(answer.headers())).unwrap_or_default()
+    }
+
+    /// How `GET /v2/` is answered with this authorization.
+    async fn status_of_base(&self, authorization: Option<HeaderValue>) -> Option<u16> {
+        Some(self.get_base(authorization).await?.status().as_u16())
+    }
+
+    async fn get_base(&self, authorization: Option<HeaderValue>) -> Option<reqwest::Response> {
         let Parts { base, client, metrics, .. } = &self.parts;
-        let Ok(url) = base.join("/v2/") else { return Vec::new() };
-        let answer = client.get(url).timeout(token::TIME_LIMIT).send().await;
-        let Ok(answer) = answer else { return Vec::new() };
+        let mut request = client.get(base.join("/v2/").ok()?).timeout(token::TIME_LIMIT);
+        if let Some(value) = authorization {
+            request = request.header(header::AUTHORIZATION, value);
+        }
+        let answer = request.send().await.ok()?;
         metrics.answered(&Method::GET, answer.status());
-        challenge::parse(answer.headers())
+        Some(answer)
     }
 }
 

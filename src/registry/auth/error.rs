@@ -16,6 +16,9 @@ pub enum AuthError {
     /// `login`: the credentials; `None`: there were none.
     #[error("the token server {server} refused {}: {status}{}", who(.login.as_deref()), words(.message))]
     Refused { server: String, status: u16, message: String, login: Option<String> },
+    /// The registry accepts the credentials for nothing.
+    #[error("{registry} refuses the credentials ({login})")]
+    Wrong { registry: String, login: String },
     /// Too many refusals in a row: asking on would get the address banned (GitLab: 15 minutes).
     #[error(
         "the credentials for {registry} ({login}) were refused {refusals} times in a row and are not tried again for {minutes} minutes, to stay clear of a ban"
@@ -23,14 +26,14 @@ pub enum AuthError {
     HeldBack { registry: String, login: String, refusals: u32, minutes: u64 },
     /// The token server cannot be reached, or its answer makes no sense.
     #[error("the token server {server} {problem}")]
-    TokenServer { server: String, problem: String },
+    TokenServer { server: String, problem: String, kind: ErrorKind },
     #[error(
         "{registry} wants a user name and a password, but the credentials for it are an identity token: log in with `tranship login`"
     )]
     IdentityToken { registry: String },
     #[error(transparent)]
     Secret(#[from] SecretError),
-    #[error("the credential helper `{helper}` {problem} (asked for {registry})")]
+    #[error("the credential helper `{helper}` {problem} (for {registry})")]
     Helper { helper: String, registry: String, problem: String },
     #[error(
         "`{0}` is not the name of a credential helper: expected letters, digits, `.`, `_` and dashes"
@@ -43,16 +46,17 @@ pub enum AuthError {
 impl AuthError {
     /// Whether a token server refused the credentials or the scope: asking again is no use.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::HeldBack { .. })
+        matches!(self, Self::Refused { .. } | Self::HeldBack { .. } | Self::Wrong { .. })
     }
 
     /// The same as an error of a repository.
     pub fn cause(&self) -> Cause {
         let kind = match self {
             Self::Refused { login: None, .. } => ErrorKind::Unauthenticated,
-            Self::Refused { status: 401, .. } | Self::HeldBack { .. } => {
+            Self::Refused { status: 401, .. } | Self::HeldBack { .. } | Self::Wrong { .. } => {
                 ErrorKind::WrongCredentials
             }
+            Self::TokenServer { kind, .. } => *kind,
             Self::Refused { .. } => ErrorKind::Denied,
             _ => ErrorKind::Credentials,
         };
@@ -66,6 +70,7 @@ impl AuthError {
             Self::Refused { status: 401, .. }
                 | Self::Refused { status: 403, login: None, .. }
                 | Self::HeldBack { .. }
+                | Self::Wrong { .. }
         )
     }
 }

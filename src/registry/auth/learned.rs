@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use url::Url;
 
 use super::credential::Credential;
+use super::error::AuthError;
 use super::realm::Standing;
 use super::scope::{Access, Demand, Scope, demand};
 
@@ -16,6 +17,9 @@ const MAX_REFUSALS: u32 = 5;
 
 /// How long they are held back.
 pub(super) const HOLD_BACK: Duration = Duration::from_secs(300);
+
+/// How long credentials that are wrong are not tried again. Those that replace them are tried at once.
+const WRONG_LASTS: Duration = Duration::from_secs(120);
 
 #[derive(Default)]
 pub(super) struct Learned {
@@ -32,6 +36,8 @@ pub(super) struct Learned {
     here: HashMap<Scope, Vec<String>>,
     /// Credentials refused by the token server in a row, how often, and when last.
     refusals: Option<(Credential, u32, Instant)>,
+    /// Credentials that the registry accepts for nothing, since when that is known, and its refusal.
+    wrong: Option<(Credential, Instant, AuthError)>,
     /// Credentials with which the token server has let us in: that it refuses some scopes does not
     /// make them wrong.
     proven: Option<Credential>,
@@ -132,18 +138,34 @@ impl Learned {
         self.refusals = Some((credential.clone(), before + 1, now));
     }
 
+    /// The refusal of a credential that is known to be wrong.
+    pub fn wrong(&self, credential: &Credential, now: Instant) -> Option<AuthError> {
+        let (wrong, since, refusal) = self.wrong.as_ref()?;
+        let holds = wrong == credential && now.saturating_duration_since(*since) < WRONG_LASTS;
+        holds.then(|| refusal.clone())
+    }
+
+    /// The credential was refused even where nothing was asked for but to be let in.
+    pub fn set_wrong(&mut self, credential: &Credential, now: Instant, refusal: AuthError) {
+        self.wrong = Some((credential.clone(), now, refusal));
+    }
+
+    pub fn is_proven(&self, credential: &Credential) -> bool {
+        self.proven.as_ref() == Some(credential)
+    }
+
     /// The token server accepted the credential.
     pub fn accepted(&mut self, credential: &Credential) {
         self.refusals = None;
         self.proven = Some(credential.clone());
     }
 
-    /// Whether the credential has only been refused so far, for as many scopes as it takes to hold
-    /// it back: then it is worth finding out whether it is good for anything.
+    /// Whether the credential has only been refused so far, at the first time and again before it is
+    /// held back: then it is worth finding out whether it is good for anything.
     pub fn is_doubtful(&self, credential: &Credential) -> bool {
         let refused = self.refusals.as_ref().filter(|(refused, ..)| refused == credential);
-        refused.is_some_and(|(_, count, _)| *count == MAX_REFUSALS)
-            && self.proven.as_ref() != Some(credential)
+        refused.is_some_and(|(_, count, _)| [1, MAX_REFUSALS].contains(count))
+            && !self.is_proven(credential)
     }
 }
 

@@ -23,9 +23,11 @@ use super::error::AuthError;
 use super::realm;
 use crate::http::address::is_private;
 use crate::http::retry::{self, Failure};
-use crate::http::{Backoff, RetryPolicy, body, describe};
+use crate::http::{Backoff, RetryPolicy, body};
 use crate::redact;
+use crate::registry::failure;
 use crate::registry::transport::TokenClients;
+use crate::repository::{Cause, ErrorKind};
 use crate::text::shorten;
 
 /// For a token, with all retries.
@@ -147,16 +149,20 @@ impl TokenClient {
                     }
                     let words = words(&body::beginning(response, BODY_LIMIT).await);
                     let problem = format!("answered {status} {attempt} times{words}");
-                    (Failure::Status(status, asked), problem)
+                    (Failure::Status(status, asked), fails(request.realm, problem))
                 }
                 Err(error) => {
-                    let reason = describe(&error);
-                    let problem = format!("cannot be asked, tried {attempt} times: {reason}");
-                    (Failure::Connection, problem)
+                    let cause = failure::cause(&error);
+                    if cause.kind().is_hopeless() {
+                        return Err(unreached(request.realm, &cause, cause.to_string()));
+                    }
+                    let words = format!("tried {attempt} times: {cause}");
+                    (Failure::Connection, unreached(request.realm, &cause, words))
                 }
             };
             let wait = POLICY.decide(attempt, failure, (self.jitter)());
-            tokio::time::sleep(wait.ok_or_else(|| fails(request.realm, problem))?).await;
+            let Some(wait) = wait else { return Err(problem) };
+            tokio::time::sleep(wait).await;
             attempt += 1;
         }
     }
@@ -259,7 +265,11 @@ async fn understand(
             login: request.login.map(Login::to_string),
         });
     }
-    token(&body, since).ok_or_else(|| fails("answered without a token".to_owned()))
+    token(&body, since).ok_or_else(|| {
+        let is_page = body.trim_ascii_start().starts_with(b"<");
+        let what = if is_page { "with a web page in place of a token" } else { "without a token" };
+        fails(format!("answered {what}"))
+    })
 }
 
 /// Reads a token answer. `expires_in` may be missing, or a text.
@@ -300,7 +310,13 @@ fn words(body: &[u8]) -> String {
 }
 
 fn fails(realm: &Url, problem: String) -> AuthError {
-    AuthError::TokenServer { server: realm::origin(realm), problem }
+    let kind = ErrorKind::Credentials;
+    AuthError::TokenServer { server: realm::origin(realm), problem, kind }
+}
+
+fn unreached(realm: &Url, cause: &Cause, why: String) -> AuthError {
+    let problem = format!("cannot be asked: {why}");
+    AuthError::TokenServer { server: realm::origin(realm), problem, kind: cause.kind() }
 }
 
 /// A realm for people: without its query, which may be long.

@@ -230,7 +230,8 @@ mod tests {
         let (cache, clock) = cache();
         let scope = pull("a");
         let failing = || async {
-            Err(AuthError::TokenServer { server: "s".into(), problem: "is away".into() })
+            let kind = crate::repository::ErrorKind::Credentials;
+            Err(AuthError::TokenServer { server: "s".into(), problem: "is away".into(), kind })
         };
         let first = cache.get(&scope, || async { Ok(token(&clock, 100)) }).await.unwrap();
         clock.advance(Duration::from_secs(85));

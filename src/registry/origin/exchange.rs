@@ -237,17 +237,29 @@ impl Origin {
         match timeout(patience, request.send()).await {
             Err(_) => Err(self.broke_off(Cause::TimedOut(patience))),
             Ok(Err(error)) => {
+                let is_own = error.url().is_some_and(|url| link::same_origin(&self.base, url));
                 let failed = self.broke_off(failure::cause(&error));
                 Err(match failed {
                     Failed::Connection(cause @ Cause::Protocol(_)) => Failed::Final(cause),
-                    Failed::Connection(cause) if error.is_connect() => Failed::Unsent(cause),
+                    Failed::Connection(cause) if error.is_connect() && is_own => {
+                        Failed::Unsent(cause)
+                    }
+                    // What is wrong elsewhere is not the registry's own outage.
+                    Failed::Connection(cause) if cause.kind().is_hopeless() => Failed::Final(cause),
                     failed => failed,
                 })
+            }
+            Ok(Ok(response)) if response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                let proxy = failure::unwelcome(response.url());
+                Err(Failed::Final(proxy))
             }
             Ok(Ok(response)) => {
                 self.metrics.answered(&call.method, response.status());
                 self.metrics.sent(call.body.len());
                 self.note_network(&response);
+                if link::same_origin(&self.base, response.url()) {
+                    self.outages.lock().answered();
+                }
                 if !retry::is_transient(response.status()) {
                     self.settings.pulses.progress(call.flow);
                     self.settings.limits.activity.progress(call.traffic());

@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+use parking_lot::Mutex;
 use reqwest::Response;
 use tokio::time::Instant;
 use url::Url;
@@ -31,13 +32,14 @@ use super::certificates::Tls;
 use super::dialect::Dialect;
 use super::limits::Limits;
 use super::operation::Operation;
+use super::outage::Outages;
 use super::transport::{Timeouts, TokenClients, Transport};
 use crate::fair::{Flow, Pulses};
 use crate::http::RetryPolicy;
 use crate::http::retry::Failure;
 use crate::metrics::{RegistryMetrics, WindowKind};
 use crate::oci::RegistryHost;
-use crate::repository::{Cause, Error, Result};
+use crate::repository::{Cause, Error, ErrorKind, Result, Traffic};
 
 /// How one origin is to be spoken to.
 #[derive(Debug)]
@@ -78,6 +80,7 @@ pub(super) struct Origin {
     dialect: &'static dyn Dialect,
     transport: Transport,
     seen: reach::Seen,
+    outages: Mutex<Outages>,
     metrics: Arc<RegistryMetrics>,
     /// The user was told that the pull quota runs low.
     quota_is_low: AtomicBool,
@@ -108,6 +111,16 @@ impl Tries {
     fn begin() -> Self {
         Self { made: 1, began: Instant::now() }
     }
+}
+
+/// What has answered at this address is a web server of another kind.
+fn no_registry(url: &Url, title: &str) -> Cause {
+    let title = if title.is_empty() { String::new() } else { format!(" (\"{title}\")") };
+    let message = format!(
+        "{} answered with a web page{title} and not as a registry",
+        url.host_str().unwrap_or_default()
+    );
+    Cause::Transport { kind: ErrorKind::NotARegistry, message }
 }
 
 impl Origin {
@@ -150,6 +163,7 @@ impl Origin {
             dialect,
             transport,
             seen: reach::Seen::default(),
+            outages: Mutex::default(),
             metrics,
             quota_is_low: AtomicBool::new(false),
             warned_of_names: AtomicBool::new(false),
@@ -189,9 +203,19 @@ impl Origin {
         let mut tries = Tries::begin();
         let _pending = self.settings.limits.activity.begin(call.traffic());
         loop {
+            self.check_outage(call).map_err(|error| error.after(tries.made))?;
             let tried = async { self.read(self.exchange(call).await?, call.limit).await };
             match tried.await {
-                Ok(answer) => return Ok(Answer { tries: tries.made, ..answer }),
+                Ok(answer) => {
+                    // For referrers, it only means that there is no such list.
+                    if call.traffic() == Traffic::Read
+                        && call.operation != Operation::ListReferrers
+                        && let Some(title) = answer.web_page()
+                    {
+                        return Err(call.error(no_registry(&answer.url, &title)).after(tries.made));
+                    }
+                    return Ok(Answer { tries: tries.made, ..answer });
+                }
                 Err(failed) => self.wait_for_next_try(call, failed, &mut tries).await?,
             }
         }
@@ -202,6 +226,7 @@ impl Origin {
         let mut tries = Tries::begin();
         let _pending = self.settings.limits.activity.begin(call.traffic());
         loop {
+            self.check_outage(call).map_err(|error| error.after(tries.made))?;
             let tried = async {
                 let response = self.exchange(call).await?;
                 if response.status().is_success() {
@@ -216,6 +241,13 @@ impl Origin {
         }
     }
 
+    /// The error that another request of the same run has met, and this one would meet too.
+    fn check_outage(&self, call: &Call<'_>) -> Result<()> {
+        let outages = self.outages.lock();
+        let verdict = outages.verdict(call.flow, Instant::now());
+        verdict.map_or(Ok(()), |cause| Err(call.error(cause.clone())))
+    }
+
     /// Waits until the next try may be made, or gives the error that there is none.
     async fn wait_for_next_try(
         &self,
@@ -225,7 +257,18 @@ impl Origin {
     ) -> Result<()> {
         let (mut cause, failure) = match failed {
             Failed::Final(cause) => return Err(call.error(cause).after(tries.made)),
-            Failed::Unsent(cause) => (cause, Failure::Unsent),
+            Failed::Unsent(cause) if cause.kind().is_hopeless() => {
+                self.outages.lock().give_up(call.flow, Instant::now(), &cause);
+                return Err(call.error(cause).after(tries.made));
+            }
+            Failed::Unsent(cause) => {
+                let mut outages = self.outages.lock();
+                tries.made = outages.unconnected(call.flow, Instant::now(), tries.made);
+                if tries.made >= self.settings.policy.attempts {
+                    outages.give_up(call.flow, Instant::now(), &cause);
+                }
+                (cause, Failure::Unsent)
+            }
             Failed::Connection(cause) => (cause, Failure::Connection),
             Failed::Status(answer) => {
                 let cause = call.refusal(&answer);
@@ -234,8 +277,9 @@ impl Origin {
             }
         };
         let (policy, random) = (&self.settings.policy, (self.settings.jitter)());
-        let is_final = call.error_is_final
-            && matches!(failure, Failure::Status(StatusCode::INTERNAL_SERVER_ERROR, _));
+        let is_final = cause.kind() == ErrorKind::NoSpace
+            || call.error_is_final
+                && matches!(failure, Failure::Status(StatusCode::INTERNAL_SERVER_ERROR, _));
         let decision = if is_final {
             None
         } else if call.operation.is_deletion() {

@@ -17,6 +17,7 @@ impl Origin {
     /// The wait ends when nothing moves for the idle time-out, or when the answer does not follow
     /// the last byte in time.
     pub async fn send_body(&self, call: &Call<'_>, body: BlobBody) -> Result<Answer> {
+        self.check_outage(call)?;
         let _pending = self.settings.limits.activity.begin(Traffic::Write);
         let permit = loop {
             self.until_let_in(call).await.map_err(|cause| call.error(cause))?;

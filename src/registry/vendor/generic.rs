@@ -34,7 +34,7 @@ impl Vendor for Generic {
 
     fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
         Some(
-            "it frees it when its garbage collection runs; docker-registry's is `registry garbage-collect CONFIG`, while nobody pushes",
+            "it is freed by the registry's garbage collection; for docker-registry, run `registry garbage-collect CONFIG` while no images are pushed",
         )
     }
 }

@@ -62,7 +62,7 @@ impl Pair<'_> {
                 Vec::new()
             }
             (None, None) => {
-                return Err(Error::new("list tags of", self.source.name(), Cause::Missing));
+                return Err(Error::new("list tags of", self.source.name(), Cause::NoRepository));
             }
         };
         Ok(Items { pinned, tags, derived, listed: kept, idle })

@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use super::{Goal, Item, Need, Pair};
 use crate::config::{IndexMode, OnConflict};
 use crate::oci::{Digest, media_type};
-use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Resolved, Result};
+use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Resolved, Result, missing};
 use crate::state::{TagKey, TagOwner, TagState, Withdrawn};
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
 use crate::sync::progress::Progress;
@@ -101,7 +101,7 @@ impl Pair<'_> {
         let source = match self.resolve_source(item).await {
             Ok(source) => source,
             // What had moved is gone again: there is nothing to do.
-            Err(error) if self.only.is_some() && *error.cause() == Cause::Missing => {
+            Err(error) if self.only.is_some() && error.kind() == ErrorKind::Missing => {
                 progress.withdrawn(known.len());
                 return (None, Vec::new());
             }
@@ -144,10 +144,15 @@ impl Pair<'_> {
                 self.source.look_up_by_reading();
             }
         }
-        source.ok_or_else(|| {
-            let name = format!("{}{}", self.source.name(), item.reference.suffix());
-            Error::new("look up", name, Cause::Missing)
-        })
+        match source {
+            Some(source) => Ok(source),
+            // An event's tag may well be gone again, and nobody asks where.
+            None if self.only.is_some() => {
+                let name = format!("{}{}", self.source.name(), item.reference.suffix());
+                Err(Error::new("look up", name, Cause::Missing))
+            }
+            None => Err(missing("look up", &*self.source, &item.reference).await),
+        }
     }
 
     async fn look<'a, 'g>(&self, item: &'a Item, goal: &'g Goal) -> Look<'a, 'g> {

@@ -36,7 +36,7 @@ impl Pair<'_> {
             return progress.note(note);
         }
         let Some(remover) = self.remover else {
-            return progress.note("this run removes nothing, whatever is gone".to_owned());
+            return progress.note("this run removes no tags at the target".to_owned());
         };
         for goal in &self.goals {
             if self.stop.soon.is_cancelled() {

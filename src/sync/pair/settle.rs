@@ -62,8 +62,7 @@ impl Pair<'_> {
         let mut notes = outcome.notes.clone();
         if refused {
             notes.push(
-                "the image is there, but not everything that refers to it could be brought"
-                    .to_owned(),
+                "the image is there, but not all of its referrers could be copied".to_owned(),
             );
         }
         let action = if refused { Action::Failed } else { Action::Copied };

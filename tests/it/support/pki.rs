@@ -31,7 +31,11 @@ pub struct Authority {
 
 impl Authority {
     pub fn new() -> Self {
-        let mut params = named("tranship test authority");
+        Self::of_name("tranship test authority")
+    }
+
+    pub fn of_name(name: &str) -> Self {
+        let mut params = named(name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
@@ -41,6 +45,14 @@ impl Authority {
     /// A certificate for servers on this machine.
     pub fn server(&self) -> Identity {
         self.sign(&for_this_machine())
+    }
+
+    /// A certificate for a server of this name, valid from one day to the other: year, month, day.
+    pub fn server_of(&self, name: &str, from: (i32, u8, u8), until: (i32, u8, u8)) -> Identity {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(from.0, from.1, from.2);
+        params.not_after = rcgen::date_time_ymd(until.0, until.1, until.2);
+        self.sign(&params)
     }
 
     /// A certificate for a client.
