@@ -1,6 +1,10 @@
 //! One-off copies: an image, or all tags of a repository, from one place to another.
 //!
 //! Unlike a rule, a copy remembers nothing: what is at the target is asked for each time.
+//!
+//! `of_index`: what of an index is copied, where that is not all of it.
+
+mod of_index;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -13,26 +17,72 @@ use tokio_util::sync::CancellationToken;
 
 use crate::fair::Flow;
 use crate::oci::selection::TagSelection;
-use crate::oci::{Digest, Tag};
+use crate::oci::{Digest, Manifest, Tag};
 use crate::repository::{Cause, Error, Failure, Placement, Reference, Repository, Result, missing};
 use crate::stores::{Image, OpenImage};
-use crate::sync::{Action, Counts, ImageReport};
+use crate::sync::{Action, Counts, ImageReport, Mode};
 use crate::transfer::{self, Carrier, Delivered, Job, Options, TagIndex, TransferOutcome};
+
+pub use of_index::OfIndex;
+use of_index::Part;
 
 /// Images under way at once. Bounds memory.
 const IMAGES: usize = 16;
 
-/// What is to be copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What is to be copied, and under which names.
+#[derive(Debug, Clone)]
+pub struct What {
+    pub extent: Extent,
+    pub of_index: OfIndex,
+    /// More tags that the image gets at the target.
+    pub more_tags: Vec<Tag>,
+    /// Stands behind each tag at the target.
+    pub suffix: String,
+    pub mode: Mode,
+}
+
+/// Which images are copied.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Extent {
     /// The image that the source names.
     Image,
-    /// Every tag of the repository, but for those that follow an image (see `oci::derived`).
-    AllTags,
+    /// The tags of the repository that are selected, but for those that follow an image (see
+    /// `oci::derived`).
+    Tags(Box<TagSelection>),
+    /// These, whatever the repository's list says.
+    Named(Vec<Reference>),
+}
+
+impl Extent {
+    /// All tags of the repository.
+    pub fn all_tags() -> Self {
+        Self::Tags(Box::default())
+    }
+}
+
+impl What {
+    /// As it is at the source, under the same names.
+    pub fn plain(extent: Extent) -> Self {
+        let (of_index, mode) = (OfIndex::Whole, Mode::Apply);
+        Self { extent, of_index, more_tags: Vec::new(), suffix: String::new(), mode }
+    }
+
+    /// Where an image goes at the target.
+    fn placement(&self, tag: Option<Tag>) -> Result<Placement> {
+        let Some(tag) = tag else { return Ok(Placement::Digest) };
+        let named = format!("{tag}{}", self.suffix);
+        named.parse().map(Placement::Tag).map_err(|error| {
+            Error::new(
+                "name the target of",
+                tag.to_string(),
+                Cause::Unsupported(format!("{error}")),
+            )
+        })
+    }
 }
 
 /// What was done.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct CopyReport {
     /// The copy was stopped before its end.
     pub interrupted: bool,
@@ -50,9 +100,20 @@ impl CopyReport {
     pub fn is_success(&self) -> bool {
         !self.interrupted && self.counts.failed == 0 && self.failures.is_empty()
     }
+
+    /// Adds what another copy of the same command did.
+    pub fn add(&mut self, other: Self) {
+        self.interrupted |= other.interrupted;
+        other.images.iter().for_each(|image| self.counts.add(image.action));
+        self.bytes += other.bytes;
+        self.images.extend(other.images);
+        sort(&mut self.images);
+        self.failures.extend(other.failures);
+    }
 }
 
 /// Who observes a copy.
+#[derive(Clone, Copy)]
 pub struct Watch<'a> {
     /// Is told how many images there are, as soon as that is known.
     pub found: &'a (dyn Fn(usize) + Sync),
@@ -65,12 +126,12 @@ pub async fn run(
     carrier: &Carrier,
     source: &OpenImage,
     target: OpenImage,
-    extent: Extent,
+    what: What,
     options: Options,
     cancel: &CancellationToken,
     watch: Watch<'_>,
 ) -> CopyReport {
-    let begin = Instant::now();
+    let (begin, mode) = (Instant::now(), what.mode);
     let settled = Mutex::new(Vec::new());
     let done = |image: ImageReport| {
         (watch.image)(&image);
@@ -78,7 +139,7 @@ pub async fn run(
     };
     let options = Arc::new(options);
     let work = async {
-        let copy = Copy::prepare(carrier, source, &target, extent, options).await?;
+        let copy = Copy::prepare(carrier, source, &target, what, options).await?;
         (watch.found)(copy.images.len());
         copy.run(&done).await;
         Ok(())
@@ -91,12 +152,13 @@ pub async fn run(
     let interrupted = result.is_none();
     let mut failures: Vec<Failure> = result.and_then(Result::err).iter().map(Failure::of).collect();
     let mut images = settled.into_inner();
-    images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
+    sort(&mut images);
     let mut counts = Counts::default();
     images.iter().for_each(|image| counts.add(image.action));
     if !interrupted
         && failures.is_empty()
         && counts.failed == 0
+        && mode == Mode::Apply
         && let Err(error) = target.finish().await
     {
         failures.push(Failure::of(&error));
@@ -111,9 +173,15 @@ pub async fn run(
     }
 }
 
+fn sort(images: &mut [ImageReport]) {
+    images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
+}
+
 /// A copy of which everything is known but the images themselves.
 struct Copy<'a> {
     carrier: &'a Carrier,
+    of_index: OfIndex,
+    mode: Mode,
     source: Arc<dyn Repository>,
     target: Arc<dyn Repository>,
     options: Arc<Options>,
@@ -129,29 +197,50 @@ impl<'a> Copy<'a> {
         carrier: &'a Carrier,
         source: &OpenImage,
         target: &OpenImage,
-        extent: Extent,
+        what: What,
         options: Arc<Options>,
     ) -> Result<Self> {
         let repository = source.repository();
-        let all = extent == Extent::AllTags;
+        let lists = matches!(what.extent, Extent::Tags(_));
         // The list tells of every signature and fallback tag at once.
-        let listed = if all || options.referrers { repository.tags().await? } else { None };
+        let listed = if lists || options.referrers { repository.tags().await? } else { None };
         let source_tags = TagIndex::new(listed.as_deref().unwrap_or_default());
-        let (images, target_tags) = if all {
-            let Some(tags) = listed else {
-                return Err(Error::new("list tags of", repository.name(), Cause::NoRepository));
-            };
-            let selected = TagSelection::default().select(tags).into_iter();
-            let by_tag = |tag: Tag| (Reference::Tag(tag.clone()), Placement::Tag(tag));
-            let there = target.repository().tags().await?;
-            (selected.map(by_tag).collect(), Some(there.map(|tags| tags.into_iter().collect())))
-        } else {
-            let Image { reference, tag } = source.image().await?;
-            let tag = target.tag().cloned().or(tag);
-            (vec![(reference, tag.map_or(Placement::Digest, Placement::Tag))], None)
+        let named = match &what.extent {
+            Extent::Tags(selection) => {
+                let tags = listed.ok_or_else(|| {
+                    Error::new("list tags of", repository.name(), Cause::NoRepository)
+                })?;
+                let references = selection.select(tags).into_iter().map(Reference::Tag);
+                references.map(|reference| (reference, None)).collect()
+            }
+            Extent::Named(references) => {
+                references.iter().map(|reference| (reference.clone(), None)).collect()
+            }
+            Extent::Image => {
+                let Image { reference, tag } = source.image().await?;
+                vec![(reference, target.tag().cloned().or(tag))]
+            }
         };
+        let target_tags = match lists {
+            true => Some(target.repository().tags().await?.map(|tags| tags.into_iter().collect())),
+            false => None,
+        };
+        let mut images = Vec::new();
+        for (reference, tag) in named {
+            let tag = match (&reference, tag) {
+                (_, Some(tag)) => Some(tag),
+                (Reference::Tag(tag), None) => Some(tag.clone()),
+                (Reference::Digest(_), None) => None,
+            };
+            images.push((reference.clone(), what.placement(tag)?));
+            for tag in &what.more_tags {
+                images.push((reference.clone(), what.placement(Some(tag.clone()))?));
+            }
+        }
         Ok(Self {
             carrier,
+            of_index: what.of_index,
+            mode: what.mode,
             source: repository.clone(),
             target: target.repository().clone(),
             options,
@@ -179,7 +268,22 @@ impl<'a> Copy<'a> {
             .await;
     }
 
-    async fn image(&self, reference: &Reference, placement: &Placement) -> Result<ImageReport> {
+    async fn image(&self, named: &Reference, placement: &Placement) -> Result<ImageReport> {
+        match of_index::part(&*self.source, named, &self.of_index).await? {
+            Part::Whole => self.whole(named, placement).await,
+            Part::Image { digest, note } => {
+                let report = self.whole(&Reference::Digest(digest), placement).await?;
+                let mut notes = report.notes;
+                notes.push(note);
+                let source = self.blank(named, placement).source;
+                Ok(ImageReport { source, notes, ..report })
+            }
+            Part::Index(index) => self.index(named, placement, &index).await,
+        }
+    }
+
+    /// An image with all that belongs to it.
+    async fn whole(&self, reference: &Reference, placement: &Placement) -> Result<ImageReport> {
         let current = self.current(reference, placement).await?;
         let mut job = Job {
             source: self.source.clone(),
@@ -197,20 +301,22 @@ impl<'a> Copy<'a> {
             flow: Flow::ALONE,
             stop: CancellationToken::new(),
         };
-        if let Some(current) = &current {
+        let looks = self.mode == Mode::DryRun;
+        if current.is_some() || looks {
             // A look costs nothing where a manifest that is read counts as a pull.
             let resolved = self.source.resolve(reference).await?;
             let Some(resolved) = resolved else {
                 return Err(missing("look up", &*self.source, reference).await);
             };
-            if resolved.digest == *current && !self.options.referrers {
-                return Ok(ImageReport {
-                    action: Action::Unchanged,
-                    reason: HAS_IT.to_owned(),
-                    source_digest: Some(current.to_string()),
-                    target_digest: Some(current.to_string()),
-                    ..self.blank(reference, placement)
-                });
+            let has_it = current.as_ref() == Some(&resolved.digest);
+            if has_it && (looks || !self.options.referrers) {
+                return Ok(self.unchanged(reference, placement, &resolved.digest));
+            }
+            if looks {
+                let (action, reason) = (Action::WouldCopy, reason(current.is_some()).to_owned());
+                let source_digest = Some(resolved.digest.to_string());
+                let blank = self.blank(reference, placement);
+                return Ok(ImageReport { action, reason, source_digest, ..blank });
             }
             // What was looked up is what is read, even if the tag moves meanwhile.
             job.reference = Reference::Digest(resolved.digest);
@@ -223,6 +329,50 @@ impl<'a> Copy<'a> {
             None => return Err(missing("look up", &*self.source, reference).await),
         };
         Ok(self.delivered(reference, placement, current.is_some(), &outcome, delivered))
+    }
+
+    /// An index without its images.
+    async fn index(
+        &self,
+        named: &Reference,
+        placement: &Placement,
+        index: &Manifest,
+    ) -> Result<ImageReport> {
+        let current = self.current(named, placement).await?;
+        if current.as_ref() == Some(&index.digest) {
+            return Ok(self.unchanged(named, placement, &index.digest));
+        }
+        let reason = reason(current.is_some()).to_owned();
+        let digest = Some(index.digest.to_string());
+        let blank = self.blank(named, placement);
+        if self.mode == Mode::DryRun {
+            let action = Action::WouldCopy;
+            return Ok(ImageReport { action, reason, source_digest: digest, ..blank });
+        }
+        self.target.put_manifest(placement, index).await?;
+        Ok(ImageReport {
+            action: Action::Copied,
+            reason,
+            source_digest: digest.clone(),
+            target_digest: digest,
+            notes: vec!["the index without its images".to_owned()],
+            ..blank
+        })
+    }
+
+    fn unchanged(
+        &self,
+        reference: &Reference,
+        placement: &Placement,
+        digest: &Digest,
+    ) -> ImageReport {
+        ImageReport {
+            action: Action::Unchanged,
+            reason: HAS_IT.to_owned(),
+            source_digest: Some(digest.to_string()),
+            target_digest: Some(digest.to_string()),
+            ..self.blank(reference, placement)
+        }
     }
 
     /// What the target has in this place now, and not damaged.
@@ -258,8 +408,7 @@ impl<'a> Copy<'a> {
             (true, ..) => (Action::Failed, "not all of its referrers could be copied"),
             (_, true, false, _) => (Action::Unchanged, HAS_IT),
             (_, true, true, _) => (Action::Copied, "its referrers have changed"),
-            (_, false, _, true) => (Action::Copied, "the target differs"),
-            (_, false, _, false) => (Action::Copied, "the target lacks it"),
+            (_, false, ..) => (Action::Copied, reason(had_another)),
         };
         let report = self.blank(reference, placement).delivered(outcome, delivered);
         ImageReport { action, reason: reason.to_owned(), ..report }
@@ -273,3 +422,8 @@ impl<'a> Copy<'a> {
 
 /// Why nothing was done.
 const HAS_IT: &str = "the target has it already";
+
+/// Why an image is copied.
+fn reason(has_another: bool) -> &'static str {
+    if has_another { "the target differs" } else { "the target lacks it" }
+}

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
 
+use super::skopeo::Globals;
 use crate::config::Insecure;
 use crate::oci::RegistryHost;
 
@@ -26,6 +27,8 @@ pub struct Global {
     /// Print only errors
     #[arg(long, short, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
+    #[command(flatten)]
+    pub skopeo: Globals,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

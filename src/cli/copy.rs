@@ -9,16 +9,16 @@ use super::exit::{CliError, Exit};
 use super::lines::tell_line;
 use super::progress::{Progress, Seen, Tally};
 use super::report::{image_lines, print_failed_images, print_failure, print_interrupted};
+use super::skopeo::{BothSides, Copying, CopyingOne, Reaching, nothing_said_of};
 use super::{output, session, signals};
 use crate::config::{ForeignLayers, IndexMode};
-use crate::copy::{self, CopyReport, Extent, Watch};
+use crate::copy::{self, CopyReport, Extent, Watch, What};
 use crate::fair::Flow;
-use crate::oci::ImageAddress;
-use crate::oci::Platform;
+use crate::oci::{ImageAddress, Platform};
 use crate::state::State;
 use crate::stores::Access;
-use crate::sync::{Action, Counts, ImageReport};
-use crate::transfer::{Options, TransferTotals};
+use crate::sync::{Action, Counts, ImageReport, Mode};
+use crate::transfer::{Carrier, Options, TransferTotals};
 
 /// Copy one image, or all tags of a repository
 ///
@@ -59,8 +59,17 @@ pub struct Args {
     /// Whether to copy layers that are stored outside the registry
     #[arg(long, value_enum, default_value_t = ForeignLayers::Skip)]
     foreign_layers: ForeignLayers,
+    /// Show what would be copied, without changing anything
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    copying: Copying,
+    #[command(flatten)]
+    one: CopyingOne,
+    #[command(flatten)]
+    sides: BothSides,
 }
 
 /// The document that `--output json` prints.
@@ -74,20 +83,24 @@ struct Report<'a> {
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     check(&args)?;
-    let stores = session::stores(global, &args.reach)?;
+    let what = what(global, &args)?;
+    let access = if args.dry_run { Access::Preview } else { Access::Write };
     let carrier = session::carrier(State::in_memory());
-    let extent = if args.all_tags { Extent::AllTags } else { Extent::Image };
     let options = Options {
         platforms: args.platforms,
         index: args.index,
-        referrers: !args.no_referrers,
+        referrers: !(args.no_referrers || args.copying.remove_signatures),
         foreign_layers: args.foreign_layers,
     };
     let stop = signals::Stop::on_signal();
     let (source, target) = signals::unless(&stop, async {
+        let (source, target) = (nothing_said_of(&args.source), nothing_said_of(&args.target));
+        let (source, target, retries) = args.sides.said(source, target).await?;
+        let reaching = Reaching { global, reach: &args.reach, retries: &retries };
+        let sides = reaching.sides(source, target).await?;
         // The source first: a mistyped one should not make a folder for the target.
-        let source = stores.open_image(&args.source, Flow::ALONE, Access::Read).await?;
-        Ok((source, stores.open_image(&args.target, Flow::ALONE, Access::Write).await?))
+        let source = sides.source.open_image(&args.source, Flow::ALONE, Access::Read).await?;
+        Ok((source, sides.target.open_image(&args.target, Flow::ALONE, access).await?))
     })
     .await?;
     let report = {
@@ -105,12 +118,24 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             }
         };
         let watch = Watch { found: &|images| tally.found(images), image: &image };
-        copy::run(&carrier, &source, target, extent, options, &stop.token, watch).await
+        copy::run(&carrier, &source, target, what, options, &stop.token, watch).await
     };
+    args.copying.write_digests(&report, None)?;
+    tell(global, &carrier, &report, &stop, args.all_tags)
+}
+
+/// Tells what was copied. `summary`: in one line too.
+pub fn tell(
+    global: &Global,
+    carrier: &Carrier,
+    report: &CopyReport,
+    stop: &signals::Stop,
+    summary: bool,
+) -> Result<Exit, CliError> {
     let success = report.is_success();
-    let document = Report { success, moved: carrier.totals(), report: &report };
+    let document = Report { success, moved: carrier.totals(), report };
     output::print(global, &document, || {
-        print_report(&report, &document.moved, args.all_tags && !global.quiet)
+        print_report(report, &document.moved, summary && !global.quiet)
     })?;
     Ok(match success {
         true => Exit::Done,
@@ -119,14 +144,33 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     })
 }
 
+/// What is copied, and under which names.
+fn what(global: &Global, args: &Args) -> Result<What, CliError> {
+    let extent = match args.all_tags {
+        true => Extent::all_tags(),
+        false => Extent::Image,
+    };
+    let of_index = args.one.of_index(&global.skopeo, &args.copying, &args.platforms)?;
+    let more_tags = args.one.more_tags(&args.target)?;
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
+    Ok(What { of_index, more_tags, mode, ..What::plain(extent) })
+}
+
 /// What the command line alone shows to be wrong.
 fn check(args: &Args) -> Result<(), CliError> {
     let problem = if args.target.digest.is_some() {
         "the target cannot have a digest: what is copied decides it"
     } else if args.all_tags && args.source.names_image() {
         "--all-tags copies a whole repository: leave out the source's tag and digest"
+    } else if args.all_tags && args.copying.has_digestfile() {
+        "--digestfile is for one image: with --all-tags, use --output json"
     } else if args.all_tags && args.target.names_image() {
         "--all-tags keeps every tag's name: leave out the target's tag"
+    } else if args.copying.preserve_digests
+        && !args.platforms.is_empty()
+        && args.index == IndexMode::Rewrite
+    {
+        "--platform makes a smaller index, with another digest: with --preserve-digests, add --index sparse"
     } else {
         return Ok(());
     };
@@ -151,8 +195,10 @@ fn print_report(
     }
     let Counts { copied, unchanged, failed, .. } = report.counts;
     let failed = output::counts([(failed, "failed")]);
+    let dry = report.images.iter().any(|image| image.action == Action::WouldCopy);
+    let copies = if dry { "to copy" } else { "copied" };
     output::print_line(format!(
-        "{copied} copied, {unchanged} unchanged{failed}; {} sent in {}",
+        "{copied} {copies}, {unchanged} unchanged{failed}; {} sent in {}",
         output::bytes(report.bytes),
         output::seconds(report.seconds)
     ))

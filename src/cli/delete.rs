@@ -3,7 +3,8 @@
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::tell_line;
-use super::{output, session, signals};
+use super::skopeo::{Reaching, Retries, ThisRegistry};
+use super::{output, signals};
 use crate::delete::{self, Action, Deletion, What};
 use crate::fair::Flow;
 use crate::oci::{Address, ImageAddress};
@@ -37,6 +38,10 @@ pub struct Args {
     dry_run: bool,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    registry: ThisRegistry,
+    #[command(flatten)]
+    retries: Retries,
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -44,9 +49,10 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let message = "nothing can be deleted from an archive: copy what should stay to a new one";
         return Err(CliError::usage(message));
     }
-    let stores = session::stores(global, &args.reach)?;
     let asked_for_tag = !args.with_siblings && args.reference.tag.is_some();
+    let reaching = Reaching { global, reach: &args.reach, retries: &args.retries };
     let deletion = signals::unless_stopped(async {
+        let stores = reaching.image(args.registry, &args.reference).await?;
         let source = stores.open_image(&args.reference, Flow::ALONE, Access::Read).await?;
         let digest = source.digest().cloned();
         let what = match (source.tag().cloned(), digest) {

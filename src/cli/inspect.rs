@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::Lines;
-use super::{output, session, signals};
+use super::skopeo::{Inspecting, Reaching, Retries, ThisRegistry, chosen};
+use super::{output, signals};
 use crate::fair::Flow;
 use crate::oci::ImageAddress;
 use crate::oci::{Descriptor, Digest, Document, Manifest, Tag, media_type};
@@ -30,7 +31,8 @@ const MAX_TYPES: usize = 16 << 20;
 Examples:
   tranship inspect alpine:3.22
   tranship inspect --referrers --output json ghcr.io/acme/app:1.0
-  tranship inspect --raw oci:./layout:1.0 | sha256sum")]
+  tranship inspect --raw oci:./layout:1.0 | sha256sum
+  tranship inspect --format '{{.Digest}}' docker://ghcr.io/acme/app:1.0")]
 pub struct Args {
     /// Image: HOST/REPOSITORY[:TAG][@DIGEST], oci:DIR[:TAG] or oci-archive:FILE[:TAG]
     reference: ImageAddress,
@@ -42,6 +44,12 @@ pub struct Args {
     referrers: bool,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    inspecting: Inspecting,
+    #[command(flatten)]
+    registry: ThisRegistry,
+    #[command(flatten)]
+    retries: Retries,
 }
 
 /// The document that `--output json` prints.
@@ -119,15 +127,24 @@ struct Referrer {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let stores = session::stores(global, &args.reach)?;
+    let wanted = args.inspecting.wanted(&global.skopeo, args.raw, global.output)?;
+    let reaching = Reaching { global, reach: &args.reach, retries: &args.retries };
     signals::unless_stopped(async {
+        let stores = reaching.image(args.registry, &args.reference).await?;
         let source = stores.open_image(&args.reference, Flow::ALONE, Access::Read).await?;
         let image = source.image().await?;
         let repository = &**source.repository();
-        let manifest = manifest(repository, &image.reference).await?;
+        let mut manifest = manifest(repository, &image.reference).await?;
+        if let Some(wanted) = wanted {
+            wanted.print(repository, &args.reference, &manifest).await?;
+            return Ok(Exit::Done);
+        }
         if args.raw {
             output::print_foreign(&manifest.raw)?;
             return Ok(Exit::Done);
+        }
+        if let Some(platform) = global.skopeo.platform() {
+            manifest = chosen(repository, &manifest, &platform).await?.unwrap_or(manifest);
         }
         let report = describe(repository, image.tag, &manifest, args.referrers).await?;
         output::print(global, &report, || output::print_lines(&as_text(&report)))?;

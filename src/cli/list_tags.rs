@@ -5,7 +5,8 @@ use serde::Serialize;
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::Lines;
-use super::{output, session, signals};
+use super::skopeo::{Reaching, Retries, ThisRegistry};
+use super::{output, signals};
 use crate::fair::Flow;
 use crate::oci::ImageAddress;
 use crate::oci::{Tag, derived};
@@ -28,6 +29,10 @@ pub struct Args {
     all: bool,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    registry: ThisRegistry,
+    #[command(flatten)]
+    retries: Retries,
 }
 
 /// The document that `--output json` prints.
@@ -40,8 +45,9 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let stores = session::stores(global, &args.reach)?;
+    let reaching = Reaching { global, reach: &args.reach, retries: &args.retries };
     signals::unless_stopped(async {
+        let stores = reaching.image(args.registry, &args.repository).await?;
         let source = stores.open_image(&args.repository, Flow::ALONE, Access::Read).await?;
         if source.tag().is_some() || source.digest().is_some() {
             let message = format!("`{}` names an image: leave out its tag", args.repository);

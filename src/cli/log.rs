@@ -28,7 +28,8 @@ pub type Sink = Box<dyn Layer<Registry> + Send + Sync>;
 
 /// What is logged: from this level unless the user wants more, or less.
 pub fn level(global: &Global, usual: LevelFilter) -> LevelFilter {
-    match (global.quiet, global.verbose) {
+    let verbose = if global.skopeo.debug { 2 } else { global.verbose };
+    match (global.quiet, verbose) {
         (true, _) => LevelFilter::ERROR,
         (false, 0) => usual,
         (false, 1) => LevelFilter::DEBUG,

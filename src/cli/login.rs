@@ -4,6 +4,8 @@
 use std::convert::Infallible;
 use std::io::{BufRead, IsTerminal, Read, Write};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use secrecy::SecretString;
 use serde::Serialize;
@@ -11,10 +13,11 @@ use serde::Serialize;
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit, failed};
 use super::lines::Lines;
+use super::skopeo::{self, LoginPlace, Reaching, Retries};
 use super::{output, session, signals};
 use crate::oci::RegistryHost;
-use crate::registry::auth::Credential;
 use crate::registry::auth::docker_config::{self, Keeper};
+use crate::registry::auth::{Credential, CredentialStore};
 use crate::repository::ErrorKind;
 use crate::secret::Environment;
 use crate::text::inert;
@@ -45,6 +48,12 @@ pub struct Args {
     password_stdin: bool,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    place: LoginPlace,
+    /// Print the user name that is logged in
+    #[arg(long, help_heading = skopeo::HEADING, hide_short_help = true)]
+    #[arg(conflicts_with_all = ["username", "password_stdin"])]
+    get_login: bool,
 }
 
 /// Accepts docker's `--password` only to refuse it with a hint. The option is not part of the
@@ -89,9 +98,15 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let registries = session::reach(global, &args.reach)?;
-    let configured = session::optional_registries(global)?;
-    let environment = Environment::of_process();
+    let environment = args.place.environment();
+    if args.get_login {
+        return print_login(args.registry, environment).await;
+    }
+    let configured = session::configured(global, &args.reach)?;
+    let reaching = Reaching { global, reach: &args.reach, retries: &Retries::default() };
+    let said = args.place.said(args.registry.clone());
+    let has_own = configured.hosts.get(&args.registry).is_some_and(|it| it.password.is_some());
+    let registries = reaching.registries(configured, said).await?;
     let file = docker_config::auth_file_to_write(&environment).ok_or_else(|| {
         let message = "there is no place for an auth file: neither HOME nor DOCKER_CONFIG is set";
         CliError::usage(message)
@@ -118,7 +133,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         notes
             .push("the registry does not require credentials, so they were not checked".to_owned());
     }
-    if configured.get(&host).is_some_and(|config| config.password.is_some()) {
+    if has_own {
         notes.push(
             "the configuration has credentials for this registry, which tranship uses instead"
                 .to_owned(),
@@ -134,6 +149,20 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let report =
         Report { registry: &host, username: &username, checked, file: &file, helper, notes };
     output::print(global, &report, || print_report(&report, global.quiet))?;
+    Ok(Exit::Done)
+}
+
+/// Prints the user name of the login that is kept for a registry.
+async fn print_login(host: RegistryHost, environment: Environment) -> Result<Exit, CliError> {
+    let store = CredentialStore::new([], environment, Arc::new(Instant::now));
+    let found = store.find(&host, None).await.map_err(failed("look for the login"))?;
+    match found.map(|login| login.credential) {
+        Some(Credential::Password { username, .. }) => output::print_line(username)?,
+        Some(Credential::RefreshToken(_)) => {
+            return Err(CliError::Failed(format!("the login for {host} has no user name")));
+        }
+        None => return Err(CliError::Failed(format!("there is no login for {host}"))),
+    }
     Ok(Exit::Done)
 }
 
@@ -199,7 +228,7 @@ fn prompt(question: &str) -> Result<String, CliError> {
 }
 
 /// Standard input, without the line break at its end.
-fn read_password() -> Result<SecretString, CliError> {
+pub fn read_password() -> Result<SecretString, CliError> {
     let mut text = String::new();
     let read = std::io::stdin().lock().take(MAX_PASSWORD + 1).read_to_string(&mut text);
     let read = read.map_err(failed("read the password"))?;

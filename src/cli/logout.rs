@@ -7,9 +7,9 @@ use serde::Serialize;
 use super::args::Global;
 use super::exit::{CliError, Exit, failed};
 use super::output;
+use super::skopeo::LogoutPlace;
 use crate::oci::RegistryHost;
 use crate::registry::auth::docker_config;
-use crate::secret::Environment;
 
 /// Log out of a registry
 ///
@@ -23,6 +23,8 @@ pub struct Args {
     /// Registry: HOST or HOST:PORT
     #[arg(value_name = "HOST")]
     registry: RegistryHost,
+    #[command(flatten)]
+    place: LogoutPlace,
 }
 
 /// The document that `--output json` prints.
@@ -34,7 +36,7 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let environment = Environment::of_process();
+    let environment = args.place.environment();
     let mut removed_from = Vec::new();
     for place in docker_config::auth_files(&environment) {
         let erased = docker_config::erase(&place, &args.registry, &environment).await;

@@ -5,7 +5,8 @@
 //!   for people; `report`: images and failures as they read them. `exit`: exit codes, and the errors that lead to them.
 //!   `signals`: stopping in good order. `progress`: what is under way. `fit`: text in so many columns. `log`: what goes to standard
 //!   error; `traces`: what goes to a collector. `ask`: the running daemon, over its API;
-//!   `status_text` and `watch`: what it says, as people read it, once or live.
+//!   `status_text` and `watch`: what it says, as people read it, once or live. `skopeo`: options that
+//!   skopeo's users type; `go_template`: the templates among them.
 
 #![allow(
     rustdoc::broken_intra_doc_links,
@@ -29,6 +30,7 @@ mod delete;
 mod demo;
 mod exit;
 mod fit;
+mod go_template;
 mod history;
 mod inspect;
 mod lines;
@@ -47,6 +49,7 @@ mod serve;
 mod serve_layout;
 mod session;
 mod signals;
+mod skopeo;
 mod status;
 mod status_report;
 mod status_text;
@@ -57,12 +60,14 @@ mod verify;
 mod watch;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::runtime::Runtime;
 use tracing_subscriber::filter::LevelFilter;
 
 use args::Global;
+use exit::CliError;
 pub use exit::Exit;
 
 /// Mirror, migrate and clean up container images in registries
@@ -122,17 +127,22 @@ const GROUPS: [(&str, &[&str]); 6] = [
 /// Runs the program. All that it needs from outside comes from here: arguments, environment,
 /// standard streams.
 pub fn main() -> ExitCode {
-    let matches = login::with_refused_password(command()).try_get_matches();
-    let parsed = matches.and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
-    let (cli, matches) = match parsed {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            // Help and version are not errors; clap knows the right stream for each.
-            let _ = error.print();
-            return if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() };
-        }
+    let definition = skopeo::refused::with_refused(login::with_refused_password(command()));
+    let arguments = skopeo::rewritten(std::env::args_os().collect());
+    let matches = match definition.try_get_matches_from(arguments) {
+        Ok(matches) => matches,
+        Err(error) => return of_clap(&error),
     };
-    if let Err(error) = login::check_password(&matches) {
+    let refused = login::check_password(&matches).and_then(|()| skopeo::refused::check(&matches));
+    if let Err(error) = refused {
+        return error.print().into();
+    }
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => return of_clap(&error),
+    };
+    let name = matches.subcommand_name().unwrap_or_default();
+    if let Err(error) = cli.global.skopeo.check(name) {
         return error.print().into();
     }
     let runtime = match Runtime::new() {
@@ -164,7 +174,8 @@ pub fn main() -> ExitCode {
     let sinks = Vec::new();
     log::set_up(cli.global.log_format, level, sinks);
     // On a worker, where the connections are too: this thread would be woken for each answer.
-    let running = runtime.spawn(async move {
+    let limit = cli.global.skopeo.command_timeout;
+    let running = runtime.spawn(within(limit, async move {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
@@ -187,7 +198,7 @@ pub fn main() -> ExitCode {
             Command::ServeLayout(args) => serve_layout::run(&cli.global, args).await,
             Command::Demo(args) => demo::run(&cli.global, args).await,
         }
-    });
+    }));
     let exit = runtime.block_on(running);
     #[cfg(feature = "otlp")]
     if let Some(traces) = traces {
@@ -203,9 +214,28 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Prints what clap has to say. Help and version are not errors; clap knows the right stream for each.
+fn of_clap(error: &clap::Error) -> ExitCode {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage.into() } else { Exit::Done.into() }
+}
+
+/// Runs a command for at most this time. What is under way then is dropped, which loses nothing that
+/// was committed.
+async fn within(
+    limit: Option<Duration>,
+    command: impl Future<Output = Result<Exit, CliError>>,
+) -> Result<Exit, CliError> {
+    let Some(limit) = limit else { return command.await };
+    tokio::time::timeout(limit, command).await.unwrap_or_else(|_| {
+        let limit = humantime::format_duration(limit);
+        Err(CliError::Failed(format!("stopped: the command has taken longer than {limit}")))
+    })
+}
+
 /// The definition of the command line, from which help, completions and the man page are made.
 pub fn command() -> clap::Command {
-    let command = Cli::command();
+    let command = skopeo::sync::with_requirements(Cli::command());
     let mut groups = String::new();
     for (title, names) in GROUPS {
         groups.push_str(&format!("{title}:\n"));

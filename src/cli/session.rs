@@ -14,6 +14,7 @@ use crate::config::{self, Config, Reading, RegistryConfig};
 use crate::fair::Pulses;
 use crate::history::{Cause, History, RunId, RunStart};
 use crate::http::RetryPolicy;
+use crate::oci::RegistryHost;
 use crate::registry::Registries;
 use crate::removal::{Audit, audit};
 use crate::run::{Engine, Resources, System};
@@ -108,7 +109,7 @@ pub async fn keeper(config: &Config) -> Result<Keeper, CliError> {
 /// The configuration's registry settings, for commands that work without one.
 pub fn optional_registries(
     global: &Global,
-) -> Result<BTreeMap<crate::oci::RegistryHost, RegistryConfig>, CliError> {
+) -> Result<BTreeMap<RegistryHost, RegistryConfig>, CliError> {
     if global.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
         return Ok(BTreeMap::new());
     }
@@ -122,20 +123,34 @@ pub fn stores(global: &Global, reach: &Reach) -> Result<Stores, CliError> {
 
 /// The registries of a command that works without a configuration.
 pub fn reach(global: &Global, reach: &Reach) -> Result<Arc<Registries>, CliError> {
-    let mut configs = optional_registries(global)?;
+    let Configured { hosts, default } = configured(global, reach)?;
+    Ok(registries(hosts, default))
+}
+
+/// How registries are reached.
+#[derive(Debug, Clone)]
+pub struct Configured {
+    pub hosts: BTreeMap<RegistryHost, RegistryConfig>,
+    /// All others.
+    pub default: RegistryConfig,
+}
+
+/// The same as settings.
+pub fn configured(global: &Global, reach: &Reach) -> Result<Configured, CliError> {
+    let mut hosts = optional_registries(global)?;
     let mut default = RegistryConfig::default();
     for exposed in &reach.insecure {
         match &exposed.host {
-            Some(host) => configs.entry(host.clone()).or_default().insecure = exposed.mode,
+            Some(host) => hosts.entry(host.clone()).or_default().insecure = exposed.mode,
             None => default.insecure = exposed.mode,
         }
     }
-    Ok(registries(configs, default))
+    Ok(Configured { hosts, default })
 }
 
 /// Registries with credentials from the configuration, docker's files and helpers.
 pub fn registries(
-    configs: BTreeMap<crate::oci::RegistryHost, RegistryConfig>,
+    configs: BTreeMap<RegistryHost, RegistryConfig>,
     default: RegistryConfig,
 ) -> Arc<Registries> {
     watched_registries(configs, default, Pulses::default())
@@ -143,7 +158,7 @@ pub fn registries(
 
 /// The same, which tell of the progress of flows.
 pub fn watched_registries(
-    configs: BTreeMap<crate::oci::RegistryHost, RegistryConfig>,
+    configs: BTreeMap<RegistryHost, RegistryConfig>,
     default: RegistryConfig,
     pulses: Pulses,
 ) -> Arc<Registries> {

@@ -8,7 +8,8 @@ use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::progress::{Progress, Seen};
 use super::report::{Failed, image_lines, print_failed, print_interrupted, print_notes};
-use super::{output, session, signals};
+use super::skopeo::sync::Syncing;
+use super::{output, session, signals, skopeo};
 use crate::config::SyncRule;
 use crate::fair::{Flow, LendingPermits};
 use crate::run::{Run, SyncOptions};
@@ -25,6 +26,8 @@ use crate::transfer::TransferTotals;
 /// [[cleanup]] rule deleted at the target, until the tag changes at the source. Rules with
 /// `remove_extra` also delete tags at the target that the source no longer has.
 ///
+/// With --src and --dest, copies without rules, as `skopeo sync` does.
+///
 /// Exit codes: 0 everything is up to date; 1 something failed; 3 nothing failed, but `max_delete`
 /// prevented deletions; 130 or 143 stopped by Ctrl-C or SIGTERM.
 #[derive(Debug, clap::Args)]
@@ -33,7 +36,8 @@ Examples:
   tranship sync                                   run all rules of tranship.toml
   tranship sync --config mirror.toml --rule base-images
   tranship sync --dry-run                         show what would be copied, and why
-  tranship sync --recheck                         somebody may have changed the targets")]
+  tranship sync --recheck                         somebody may have changed the targets
+  tranship sync --src docker --dest docker ghcr.io/acme/app registry.example.com/mirror")]
 pub struct Args {
     /// Run only this rule (repeatable)
     #[arg(long = "rule", value_name = "NAME")]
@@ -45,8 +49,10 @@ pub struct Args {
     ///
     /// Without it, an image that was seen at its target less than `recheck` ago (24 hours, unless
     /// the rule says otherwise) only has to be in the target's list of tags.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "src")]
     recheck: bool,
+    #[command(flatten)]
+    syncing: Syncing,
 }
 
 /// How a running daemon does the same.
@@ -62,6 +68,9 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
+    if args.syncing.is_meant() {
+        return skopeo::sync::run(global, args.syncing, args.dry_run).await;
+    }
     let config = session::required_config(global)?;
     let deletes = choose(&config.sync, &args.rules)?.iter().any(|rule| rule.remove_extra.is_some());
     let carrier = session::carrier(session::state(&config, BESIDE_DAEMON)?);

@@ -88,6 +88,14 @@ pub struct ImageAddress {
 }
 
 impl Address {
+    /// The registry that holds it, unless it is on disk.
+    pub fn host(&self) -> Option<&RegistryHost> {
+        match self {
+            Self::Registry(host, _) => Some(host),
+            Self::Layout(_) | Self::LayoutIn(..) | Self::Archive(_) => None,
+        }
+    }
+
     /// The path of what is on disk.
     pub fn path(&self) -> Option<PathBuf> {
         match self {
@@ -157,6 +165,22 @@ impl fmt::Display for ImageAddress {
     }
 }
 
+/// Where skopeo finds images and tranship does not, and what to do instead.
+const OTHERS: [(&str, &str); 7] = [
+    ("dir:", CONVERT),
+    ("docker-archive:", CONVERT),
+    (
+        "docker-daemon:",
+        "`docker push` to a registry, or `docker save -o FILE` (Docker 25 or later) and oci-archive:FILE",
+    ),
+    ("containers-storage:", "`podman push IMAGE oci:DIR`, and oci:DIR"),
+    ("ostree:", CONVERT),
+    ("sif:", CONVERT),
+    ("tarball:", CONVERT),
+];
+
+const CONVERT: &str = "oci:DIR or oci-archive:FILE, into which `skopeo copy` converts it";
+
 impl FromStr for ImageAddress {
     type Err = ReferenceError;
 
@@ -169,10 +193,9 @@ impl FromStr for ImageAddress {
             let (path, tag, digest) = split_path(rest, "oci")?;
             return Ok(Self { repository: Address::Layout(path), tag, digest });
         }
-        let others =
-            ["dir:", "docker-archive:", "docker-daemon:", "containers-storage:", "ostree:", "sif:"];
-        if let Some(other) = others.into_iter().find(|other| text.starts_with(other)) {
-            return Err(ReferenceError::Transport(other.to_owned()));
+        let other = OTHERS.iter().find(|(transport, _)| text.starts_with(transport));
+        if let Some(&(transport, instead)) = other {
+            return Err(ReferenceError::OtherTransport { transport, instead });
         }
         let ImageReference { registry, repository, tag, digest } = text.parse()?;
         Ok(Self { repository: Address::Registry(registry, repository), tag, digest })
@@ -246,7 +269,10 @@ mod tests {
     #[test]
     fn mistakes_are_named_in_one_line() {
         assert_refused::<ImageAddress>(&[
-            ("dir:/tmp/x", "not supported"),
+            ("dir:/tmp/x", "`dir:` is not supported: use oci:DIR or oci-archive:FILE"),
+            ("docker-daemon:app:1", "`docker save -o FILE`"),
+            ("containers-storage:app", "`podman push IMAGE oci:DIR`"),
+            ("tarball:x.tar", "not supported"),
             ("oci:", "needs a path"),
             ("oci:/tmp/x:a b", "not a tag"),
             ("oci-archive:", "needs a path"),

@@ -26,6 +26,23 @@ pub struct Platform {
 pub struct PlatformError(String);
 
 impl Platform {
+    /// What programs on this machine are built for.
+    pub fn of_this_machine() -> Self {
+        let os = match std::env::consts::OS {
+            "macos" => "darwin",
+            os => os,
+        };
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "x86" => "386",
+            "aarch64" => "arm64",
+            "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Self { os: os.to_owned(), architecture: architecture.to_owned(), variant: None }
+    }
+
     /// Whether a child on platform `candidate` is what a rule that names `self` asks for.
     ///
     /// A variant left out asks for any variant, and `arm64` without one is `arm64/v8`, as

@@ -54,6 +54,8 @@ pub enum ReferenceError {
         "`{0}` is not supported: use a registry reference, `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`"
     )]
     Transport(String),
+    #[error("`{transport}` is not supported: use {instead}")]
+    OtherTransport { transport: &'static str, instead: &'static str },
     #[error("`{0}:` needs a path, as in `{0}:DIR[:TAG]`")]
     NoPath(&'static str),
 }

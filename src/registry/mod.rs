@@ -32,6 +32,7 @@ mod pool;
 mod reach;
 mod remote;
 mod resolver;
+mod scheme;
 mod tls_words;
 mod transport;
 mod upload_form;

@@ -1,21 +1,23 @@
 //! The registries of a run: each opened once, when first needed, as the configuration says.
 
 use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::auth::{Authentication, Credential, CredentialStore, ExplicitCredential};
+use super::auth::{Authentication, Credential, CredentialStore, ExplicitCredential, Given};
+use super::certificates::Certificates;
 use super::origin::{Login, Origin};
-use super::vendor;
 use super::{Api, Limits, Registry, Settings, Timeouts, Tls};
-use crate::config::RegistryConfig;
+use super::{scheme, vendor};
+use crate::config::{Insecure, RegistryConfig};
 use crate::fair::Pulses;
 use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
 use crate::oci::RegistryHost;
-use crate::repository::{Error, Result};
+use crate::repository::{Cause, Error, Result};
 use crate::secret::Environment;
 
 /// All registries, by host.
@@ -24,6 +26,9 @@ pub struct Registries {
     /// For hosts that the configuration does not mention.
     default: RegistryConfig,
     credentials: Arc<CredentialStore>,
+    given: BTreeMap<RegistryHost, Given>,
+    /// Directories of certificates that come first.
+    cert_dirs: BTreeMap<RegistryHost, PathBuf>,
     policy: RetryPolicy,
     jitter: fn() -> f64,
     metrics: Metrics,
@@ -52,6 +57,8 @@ impl Registries {
             CredentialStore::new(explicit, environment.clone(), Arc::new(Instant::now));
         Self {
             credentials: Arc::new(credentials),
+            given: BTreeMap::new(),
+            cert_dirs: BTreeMap::new(),
             configs,
             default,
             policy: RetryPolicy::default(),
@@ -68,6 +75,21 @@ impl Registries {
     /// Tells of the progress of flows here.
     pub fn with_pulses(self, pulses: Pulses) -> Self {
         Self { pulses, ..self }
+    }
+
+    /// Sends these credentials to these registries, whatever else is known.
+    pub fn with_given(self, given: BTreeMap<RegistryHost, Given>) -> Self {
+        Self { given, ..self }
+    }
+
+    /// Uses the certificates in these directories, before those that are configured or found.
+    pub fn with_cert_dirs(self, cert_dirs: BTreeMap<RegistryHost, PathBuf>) -> Self {
+        Self { cert_dirs, ..self }
+    }
+
+    /// Shares what is found out about how much each registry takes.
+    pub fn with_limits_of(self, other: &Self) -> Self {
+        Self { limits: Arc::clone(&other.limits), ..self }
     }
 
     /// Counts into these metrics.
@@ -117,7 +139,19 @@ impl Registries {
         if let Some(registry) = open.get(host) {
             return Ok(registry.clone());
         }
-        let registry = self.registry(host, self.credentials.clone())?;
+        let only = |credential| Arc::new(CredentialStore::only(credential));
+        let registry = match self.given.get(host).cloned() {
+            None => self.registry(host, self.credentials.clone(), Authentication::Negotiated)?,
+            Some(Given::Anonymous) => {
+                self.registry(host, only(None), Authentication::Negotiated)?
+            }
+            Some(Given::Login(login)) => {
+                self.registry(host, only(Some(login)), Authentication::Negotiated)?
+            }
+            Some(Given::Token(token)) => {
+                self.registry(host, only(Some(token)), Authentication::Secret)?
+            }
+        };
         open.insert(host.clone(), registry.clone());
         Ok(registry)
     }
@@ -125,13 +159,28 @@ impl Registries {
     /// The registry at this host with this credential, whatever else is configured.
     /// For `login`, which tries a credential before it is kept.
     pub fn open_as(&self, host: &RegistryHost, credential: Credential) -> Result<Arc<Registry>> {
-        self.registry(host, Arc::new(CredentialStore::only(credential)))
+        let credentials = Arc::new(CredentialStore::only(Some(credential)));
+        self.registry(host, credentials, Authentication::Negotiated)
+    }
+
+    /// How a registry is spoken to whose certificate need not be checked, as skopeo finds out: with
+    /// https if it answers there, whatever its certificate; else with http if it answers there like a
+    /// registry. The requests carry no credentials.
+    pub async fn unverified(&self, host: &RegistryHost) -> Result<Insecure> {
+        let config = self.configs.get(host).unwrap_or(&self.default);
+        let config = RegistryConfig { insecure: Insecure::NoVerify, ..config.clone() };
+        let failed = |cause| Error::new("set up", host.to_string(), cause);
+        let tls = self.tls(host, &config).map_err(failed)?;
+        let address = vendor::of(host).dialect().address(host);
+        let timeouts = Timeouts::new(config.idle_timeout);
+        scheme::of_unverified(address, &tls, timeouts).await.map_err(failed)
     }
 
     fn registry(
         &self,
         host: &RegistryHost,
         credentials: Arc<CredentialStore>,
+        authentication: Authentication,
     ) -> Result<Arc<Registry>> {
         let vendor = vendor::of(host);
         let login = |authentication| Login {
@@ -139,7 +188,7 @@ impl Registries {
             authentication,
             credentials: credentials.clone(),
         };
-        let own = login(Authentication::Negotiated);
+        let own = login(authentication);
         let metrics = self.metrics.registry(host);
         let origin =
             Origin::new(host.clone(), vendor.dialect(), self.settings(host)?, own, metrics)?;
@@ -157,8 +206,8 @@ impl Registries {
     /// How a host is spoken to: its configuration and its limits.
     fn settings(&self, host: &RegistryHost) -> Result<Settings> {
         let config = self.configs.get(host).unwrap_or(&self.default);
-        let tls = Tls::of(host, config, &self.environment)
-            .map_err(|cause| Error::new("set up", host.to_string(), cause))?;
+        let failed = |cause| Error::new("set up", host.to_string(), cause);
+        let tls = self.tls(host, config).map_err(failed)?;
         // One that cannot be read is an error of its own, when it is opened.
         let others = self.configs.iter().filter(|(other, _)| *other != host);
         let others = others
@@ -173,6 +222,19 @@ impl Registries {
             policy: self.policy,
             jitter: self.jitter,
             public: self.public.clone(),
+        })
+    }
+
+    fn tls(&self, host: &RegistryHost, config: &RegistryConfig) -> std::result::Result<Tls, Cause> {
+        let Some(folder) = self.cert_dirs.get(host) else {
+            return Tls::of(host, config, &self.environment);
+        };
+        let found = Certificates::read(folder)?.unwrap_or_default();
+        let tls = Tls::configured(config)?;
+        Ok(Tls {
+            ca: found.authorities.or(tls.ca),
+            identity: found.identity.or(tls.identity),
+            ..tls
         })
     }
 
@@ -198,7 +260,6 @@ mod tests {
 
     use super::super::pauses::Kind;
     use super::*;
-    use crate::repository::Cause;
 
     #[test]
     fn a_long_pause_holds_after_a_reload() {

@@ -42,6 +42,15 @@ impl Environment {
         self.machine.as_ref()
     }
 
+    /// The same with another value of one variable.
+    pub fn with(self, name: &'static str, value: OsString) -> Self {
+        let Self { lookup, machine } = self;
+        let lookup = Arc::new(
+            move |asked: &str| if asked == name { Some(value.clone()) } else { lookup(asked) },
+        );
+        Self { lookup, machine }
+    }
+
     pub fn variable(&self, name: &str) -> Option<OsString> {
         (self.lookup)(name)
     }

@@ -27,7 +27,7 @@ mod on_wire;
 mod options;
 mod order;
 mod pipe;
-mod platforms;
+pub mod platforms;
 mod presence;
 mod progress;
 mod reading;

@@ -28,6 +28,30 @@ pub fn select(children: &[Descriptor], wanted: &[Platform]) -> Vec<bool> {
         .collect()
 }
 
+/// An index has no image for a platform.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("it has no image for {wanted}, only for {offered}")]
+pub struct NoSuchPlatform {
+    wanted: Platform,
+    offered: String,
+}
+
+/// The image of an index that a machine of this platform runs: the first that fits.
+pub fn choose<'a>(
+    children: &'a [Descriptor],
+    wanted: &Platform,
+) -> Result<&'a Descriptor, NoSuchPlatform> {
+    let platform = |child: &'a Descriptor| child.platform.as_ref();
+    let fits = |child: &&Descriptor| child.platform.as_ref().is_some_and(|it| wanted.selects(it));
+    children.iter().find(fits).ok_or_else(|| {
+        let attests = |child: &&Descriptor| child.attested().is_none();
+        let offered = children.iter().filter(attests).filter_map(platform);
+        let offered: Vec<_> = offered.map(ToString::to_string).collect();
+        let offered = if offered.is_empty() { "none".to_owned() } else { offered.join(", ") };
+        NoSuchPlatform { wanted: wanted.clone(), offered }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,6 +85,23 @@ mod tests {
         let wanted = ["linux/arm64".parse().unwrap()];
         assert_eq!(select(&children, &wanted), [false, true, false, false, true, false, true]);
         assert_eq!(select(&children, &[]), [true; 7]);
+    }
+
+    #[test]
+    fn one_image_is_chosen_as_skopeo_chooses() {
+        let children = [
+            child("amd", Some("linux/amd64"), None),
+            child("v6", Some("linux/arm/v6"), None),
+            child("v7", Some("linux/arm/v7"), None),
+            child("att-amd", Some("unknown/unknown"), Some("amd")),
+        ];
+        let chosen = |wanted: &str| choose(&children, &wanted.parse().unwrap());
+        assert_eq!(chosen("linux/amd64").unwrap().digest, children[0].digest);
+        assert_eq!(chosen("linux/arm/v7").unwrap().digest, children[2].digest);
+        assert_eq!(chosen("linux/arm").unwrap().digest, children[1].digest);
+        let error = chosen("linux/s390x").unwrap_err().to_string();
+        let offered = "only for linux/amd64, linux/arm/v6, linux/arm/v7";
+        assert_eq!(error, format!("it has no image for linux/s390x, {offered}"));
     }
 
     proptest! {

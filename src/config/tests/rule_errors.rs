@@ -158,7 +158,7 @@ hint: select tags with `tags`
 "#);
 
 refused!(a_source_of_an_unknown_kind, copying("dir:/srv/image", "r.io/a"), @r#"
-tranship.toml:3:10: `dir:` is not supported: use a registry reference, `oci:DIR[:TAG]` or `oci-archive:FILE[:TAG]`
+tranship.toml:3:10: `dir:` is not supported: use oci:DIR or oci-archive:FILE, into which `skopeo copy` converts it
     3 | source = "dir:/srv/image"
       |          ^^^^^^^^^^^^^^^^
 "#);

@@ -38,6 +38,26 @@ impl fmt::Display for Login {
     }
 }
 
+/// Whose credentials a registry gets, whatever the configuration and the auth files say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// Nobody's.
+    Anonymous,
+    Login(Credential),
+    /// This bearer token with every request, and no token server is asked.
+    Token(Credential),
+}
+
+impl Given {
+    pub fn login(username: String, password: SecretString) -> Self {
+        Self::Login(Credential::Password { username, password })
+    }
+
+    pub fn token(token: SecretString) -> Self {
+        Self::Token(Credential::RefreshToken(token))
+    }
+}
+
 impl Credential {
     /// The user name, which a refresh token lacks, and the secret.
     pub(super) fn parts(&self) -> (Option<&str>, &str) {

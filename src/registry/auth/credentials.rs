@@ -38,8 +38,8 @@ type Answer<T> = (Instant, Result<T, AuthError>);
 
 /// Knows the credentials of all registries.
 pub struct CredentialStore {
-    /// Used for every registry, whatever else is configured.
-    only: Option<Credential>,
+    /// Used for every registry, whatever else is configured; `Some(None)`: nobody's.
+    only: Option<Option<Credential>>,
     explicit: HashMap<RegistryHost, ExplicitCredential>,
     environment: Environment,
     clock: Clock,
@@ -68,8 +68,9 @@ impl CredentialStore {
         }
     }
 
-    /// One credential for everything: for `login`, which tries it before it is kept.
-    pub fn only(credential: Credential) -> Self {
+    /// One credential for everything, or none: for what was given for one registry, whatever else is
+    /// known.
+    pub fn only(credential: Option<Credential>) -> Self {
         let nothing = Self::new([], Environment::new(|_| None), Arc::new(Instant::now));
         Self { only: Some(credential), ..nothing }
     }
@@ -102,7 +103,8 @@ impl CredentialStore {
     ) -> Result<Option<Login>, AuthError> {
         let login = |credential, origin: String| Login { credential, origin: origin.into() };
         if let Some(only) = &self.only {
-            return Ok(Some(login(only.clone(), "what was entered".to_owned())));
+            let only = only.clone();
+            return Ok(only.map(|credential| login(credential, "what was entered".to_owned())));
         }
         if let Some(explicit) = self.explicit.get(registry) {
             let key = (registry.clone(), None);

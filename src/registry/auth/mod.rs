@@ -28,7 +28,7 @@ mod token;
 mod token_cache;
 
 pub use authenticator::{Authentication, Authenticator, Authorization, Parts};
-pub use credential::Credential;
+pub use credential::{Credential, Given};
 pub use credentials::{CredentialStore, ExplicitCredential};
 pub use error::AuthError;
 pub use realm::is_listed;

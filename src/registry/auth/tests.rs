@@ -424,7 +424,7 @@ async fn a_rotated_password_is_taken_up_after_a_refusal() {
 #[tokio::test]
 async fn a_credential_can_be_tried_before_it_is_kept() {
     let server = Server::tokens(300).await;
-    let store = CredentialStore::only(password("user", "s3cret"));
+    let store = CredentialStore::only(Some(password("user", "s3cret")));
     let auth = with_store(REGISTRY, store, &ManualClock::new());
     // GHCR names a repository that is none.
     assert!(teach(&auth, &Scope::base(), &server.challenge("repository:user/image:pull")).await);

@@ -78,6 +78,16 @@ impl Skopeo {
         tags
     }
 
+    /// Runs a command line, whose words are parted by spaces.
+    pub async fn run(&self, line: &str) -> Finished {
+        self.succeed(&line.split_whitespace().collect::<Vec<_>>()).await
+    }
+
+    /// Runs these arguments.
+    pub async fn output(&self, arguments: &[&str]) -> String {
+        self.succeed(arguments).await.stdout
+    }
+
     async fn read(&self, verb: &str, options: &[&str], reference: &str) -> String {
         let verify = format!("--tls-verify={}", self.certificates.is_some());
         let folder = self.certificates.as_ref().map(|f| format!("--cert-dir={}", f.display()));
