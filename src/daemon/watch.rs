@@ -92,7 +92,7 @@ impl Watch {
                 Err(error) => {
                     tracing::warn!(
                         folder = %at.display(), %error,
-                        "a folder of the configuration cannot be watched: it is looked at once a minute"
+                        "a folder of the configuration cannot be watched: it is checked once a minute"
                     );
                     self.folders.insert(folder);
                 }

@@ -221,7 +221,7 @@ async fn a_first_configuration_is_written_and_never_overwritten() {
     assert_eq!(written.code, Some(0), "{written:?}");
     assert!(written.stdout.contains("  tranship sync --dry-run"), "{written:?}");
     let checked = tranship.succeed(["config", "check"]).await;
-    assert_eq!(checked.stdout, "tranship.toml: 1 rule, 1 registry; nothing is wrong\n");
+    assert_eq!(checked.stdout, "tranship.toml: 1 rule, 1 registry; no problems found\n");
     let shown = tranship.succeed(["config", "show"]).await.stdout;
     for line in
         ["tags = { include = [\"3.*\", \"latest\"] }", "every = \"2h\"", "insecure = \"http\""]
