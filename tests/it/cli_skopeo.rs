@@ -149,7 +149,7 @@ async fn what_cannot_be_says_what_to_do_instead() {
         ("copy --preserve-digests --platform linux/amd64 r.io/a r.io/b", "add --index sparse"),
         ("inspect --format {{.Nope r.io/a", "--output json, and jq"),
         ("inspect --raw --format {{.Name}} r.io/a", "--raw prints bytes as they are stored"),
-        ("verify --override-os linux r.io/a r.io/b", "have no meaning for `verify`"),
+        ("verify --override-os linux r.io/a r.io/b", "this has no meaning for `verify`"),
     ] {
         let finished = shell(&tranship, line).await;
         assert_eq!(finished.code, Some(2), "{line}: {finished:?}");

@@ -40,14 +40,10 @@ impl Globals {
             return None;
         }
         let here = Platform::of_this_machine();
-        let variant = match architecture {
-            Some(_) => None,
-            None => here.variant,
-        };
         Some(Platform {
             os: os.clone().unwrap_or(here.os),
             architecture: architecture.clone().unwrap_or(here.architecture),
-            variant: override_variant.clone().or(variant),
+            variant: override_variant.clone(),
         })
     }
 
@@ -65,7 +61,7 @@ impl Globals {
         }
         Err(CliError::Hinted {
             exit: Exit::Usage,
-            message: format!("{given} have no meaning for `{command}`: they are skopeo's"),
+            message: format!("{given}: this has no meaning for `{command}`"),
             hint: "leave them out; `tranship help COMMAND` shows what a command takes",
         })
     }
