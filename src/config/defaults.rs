@@ -92,12 +92,16 @@ fn complete<'a>(rule: &mut DeTable<'a>, defaults: &DeTable<'a>) {
     let own: Vec<String> = rule.keys().map(|key| key.get_ref().to_string()).collect();
     let has = |key: &str| own.iter().any(|own| own == key);
     let given = |key: &str| has(key) || defaults.contains_key(key);
-    let source = rule.get("source").and_then(|value| value.get_ref().as_str());
-    let source = source.and_then(|text| text.parse::<Source>().ok());
-    let is_pinned = source.as_ref().is_some_and(|source| {
-        matches!(source.pattern.repositories, SourceRepositories::Pinned { .. })
-    });
-    let names_image = is_pinned || source.is_some_and(|source| source.tag.is_some());
+    let sources: Vec<Source> = match rule.get("source").map(Spanned::get_ref) {
+        Some(DeValue::Array(items)) => items.iter().filter_map(source).collect(),
+        Some(_) => rule.get("source").and_then(source).into_iter().collect(),
+        None => Vec::new(),
+    };
+    let is_pinned = !sources.is_empty()
+        && sources
+            .iter()
+            .all(|source| matches!(source.pattern.repositories, SourceRepositories::Pinned { .. }));
+    let names_image = sources.iter().any(Source::names_image);
     let is_set = |table: &DeTable<'_>| {
         table.get("remove_extra").map(|value| value.get_ref().as_bool() != Some(false))
     };
@@ -119,4 +123,8 @@ fn complete<'a>(rule: &mut DeTable<'a>, defaults: &DeTable<'a>) {
             rule.insert(key.clone(), value.clone());
         }
     }
+}
+
+fn source(value: &Spanned<DeValue<'_>>) -> Option<Source> {
+    value.get_ref().as_str()?.parse().ok()
 }

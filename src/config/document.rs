@@ -270,6 +270,11 @@ impl<'a> Node<'a> {
         self.value?.get_ref().as_str()
     }
 
+    /// The text, or nothing if it is something else.
+    pub fn text(self) -> &'a str {
+        self.as_str().unwrap_or_default()
+    }
+
     pub fn as_bool(self) -> Option<bool> {
         self.value?.get_ref().as_bool()
     }

@@ -6,29 +6,36 @@ use super::checker::Checker;
 use super::cleanup::{CleanupRule, Included, QuarantinePlace};
 use super::document::Node;
 use super::registry::RegistryConfig;
-use super::source::{SourcePattern, SourceRepositories};
+use super::source::{Source, SourcePattern, SourceRepositories};
 use super::sync::SyncRule;
 use super::wording::did_you_mean;
 use super::{Config, EventSource};
 use crate::oci::RegistryHost;
 use crate::oci::listing::Listing;
+use crate::oci::selection::TagSelection;
 
-/// Warns of the rules and of the registries. `node` is the whole configuration.
-pub fn check(config: &Config, node: Node<'_>, checker: &mut Checker<'_>) {
-    for (rule, node) in config.sync.iter().zip(node.get("sync").items()) {
-        check_platforms(rule, node, checker);
+/// Warns of sync rules. `nodes` are theirs.
+pub fn check_sync(rules: &[SyncRule], nodes: &[Node<'_>], checker: &mut Checker<'_>) {
+    for (rule, node) in rules.iter().zip(nodes) {
+        check_platforms(rule, *node, checker);
         let tags = node.get("tags");
-        let is_literal = rule.tags.literals().is_some();
-        if tags.is_usable() && !is_literal && rule.tags.is_nothing() {
+        let selection = rule.parts().map(|part| &part.tags).find(|tags| tags.literals().is_none());
+        if tags.is_usable() && selection.is_some_and(TagSelection::is_nothing) {
             let message = "these tags select nothing, whatever tags the source has";
             let hint =
                 "change `include`, `exclude` or `semver` so that some tag can fit all of them";
             checker.warn(tags.span(), message, hint);
         }
-        if node.get("source").is_usable() {
-            check_listing(&rule.source, node.get("source"), checker);
+        for node in node.get("source").items() {
+            if let Ok(source) = node.text().parse::<Source>() {
+                check_listing(&source.pattern, node, checker);
+            }
         }
     }
+}
+
+/// Warns of cleanup rules and of registries. `node` is the whole configuration.
+pub fn check(config: &Config, node: Node<'_>, checker: &mut Checker<'_>) {
     for (rule, node) in config.cleanup.iter().zip(node.get("cleanup").items()) {
         let entries = node.get("repositories").items();
         let entries = entries.filter(|node| node.as_str().is_some_and(|it| !it.starts_with('!')));
@@ -138,7 +145,7 @@ fn used_hosts<'a>(
     cleanup: &[CleanupRule],
     events: impl Iterator<Item = &'a EventSource>,
 ) -> BTreeSet<RegistryHost> {
-    let copied = sync.iter().flat_map(|rule| {
+    let copied = sync.iter().flat_map(SyncRule::parts).flat_map(|rule| {
         let targets = rule.targets.iter().map(|target| &target.store);
         std::iter::once(&rule.source.store).chain(targets).filter_map(|store| store.registry())
     });

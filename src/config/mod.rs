@@ -21,6 +21,7 @@ mod limits;
 mod lint;
 mod notify;
 mod overlap;
+mod parts;
 mod patterns;
 pub mod policy;
 mod policy_mark;
@@ -34,6 +35,7 @@ mod snippet;
 mod source;
 mod sync;
 mod syntax;
+mod tags;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -272,8 +274,10 @@ impl ConfigKeys {
         let names = check_names(node, checker);
 
         let sync = self.sync.into_iter().zip(node.get("sync").items());
-        let sync: Vec<_> = sync.map(|(rule, node)| rule.check(node, checker)).collect();
-        overlap::check(&sync, node.get("sync").items(), checker);
+        let sync = sync.filter_map(|(rule, node)| Some((rule.check(node, checker)?, node)));
+        let (sync, nodes): (Vec<_>, Vec<_>) = sync.unzip();
+        overlap::check(&sync, &nodes, checker);
+        lint::check_sync(&sync, &nodes, checker);
         let cleanup = self.cleanup.into_iter().zip(node.get("cleanup").items());
         let cleanup = cleanup.map(|(rule, node)| rule.check(&sources, node, checker)).collect();
         for (receiver, node) in self.notify.iter_mut().zip(node.get("notify").items()) {

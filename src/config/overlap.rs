@@ -21,14 +21,12 @@ struct Writer<'a> {
 }
 
 /// Reports each target at which a rule meets an earlier one. `nodes` are those of the rules.
-pub fn check<'a>(
-    rules: &[SyncRule],
-    nodes: impl Iterator<Item = Node<'a>>,
-    checker: &mut Checker<'_>,
-) {
+pub fn check(rules: &[SyncRule], nodes: &[Node<'_>], checker: &mut Checker<'_>) {
     let mut single: HashMap<Address, Vec<Writer<'_>>> = HashMap::new();
     let mut by_store: HashMap<&Store, Vec<(Writer<'_>, Reach)>> = HashMap::new();
-    for (rule, node) in rules.iter().zip(nodes) {
+    let parts = rules.iter().zip(nodes);
+    let parts = parts.flat_map(|(rule, node)| rule.parts().map(move |part| (part, node)));
+    for (rule, node) in parts {
         if !node.get("source").is_usable() || !node.get("tags").is_sound() {
             continue;
         }
@@ -39,10 +37,15 @@ pub fn check<'a>(
             if let Reach::One(address) = &reach {
                 let same = single.entry(address.clone()).or_default();
                 if let Some(other) = same.iter().find(|other| surely_collide(rule, other.rule)) {
-                    let name = &other.rule.name;
-                    let message = format!(
-                        "rule `{name}` copies another repository to the same tags of this target"
-                    );
+                    let message = match &other.rule.name {
+                        name if *name == rule.name => format!(
+                            "the sources `{}` and `{}` are copied to the same tags of this target",
+                            other.rule.source, rule.source
+                        ),
+                        name => format!(
+                            "rule `{name}` copies another repository to the same tags of this target"
+                        ),
+                    };
                     checker.report_with_hint(node.span(), message, HINT);
                     same.push(writer);
                     continue;
@@ -67,10 +70,15 @@ pub fn check<'a>(
                 may_meet && rule.tags.may_overlap(&other.rule.tags)
             });
             if let Some((other, _)) = meets {
-                let message = format!(
-                    "rule `{}` may copy other images to the same tags of this target",
-                    other.rule.name
-                );
+                let message = match &other.rule.name {
+                    name if *name == rule.name => format!(
+                        "the sources `{}` and `{}` may be copied to the same tags of this target",
+                        other.rule.source, rule.source
+                    ),
+                    name => format!(
+                        "rule `{name}` may copy other images to the same tags of this target"
+                    ),
+                };
                 checker.warn(node.span(), message, HINT);
             }
             there.push((writer, reach));
@@ -83,7 +91,10 @@ const HINT: &str = "give each repository a target of its own, or tags that do no
 fn surely_collide(one: &SyncRule, other: &SyncRule) -> bool {
     let repository =
         |rule: &SyncRule| (rule.source.store.clone(), rule.source.repository().cloned());
-    repository(one) != repository(other) && one.tags.surely_overlaps(&other.tags)
+    // In one rule, the same repository is there twice only with different images.
+    !std::ptr::eq(one, other)
+        && (one.name == other.name || repository(one) != repository(other))
+        && one.tags.surely_overlaps(&other.tags)
 }
 
 /// The repositories of a target's store to which a rule may write.

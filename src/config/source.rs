@@ -81,6 +81,13 @@ pub struct Target {
 
 text::text_values!(Source, Target);
 
+impl Source {
+    /// Whether it says itself which image is meant.
+    pub fn names_image(&self) -> bool {
+        self.tag.is_some() || matches!(self.pattern.repositories, SourceRepositories::Pinned { .. })
+    }
+}
+
 impl Target {
     /// Where a repository of a source goes.
     ///

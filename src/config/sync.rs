@@ -1,27 +1,24 @@
 //! `[[sync]]`: what to copy from where to where, and when.
 
-use std::fmt;
-use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use jiff::tz::TimeZone;
 use schemars::JsonSchema;
-use semver::VersionReq;
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::checker::Checker;
 use super::document::Node;
 use super::limits::{self, MaxDelete};
-use super::patterns;
-use super::show::{Writer, inline_table, list, quoted, shown_duration, word};
+use super::parts::{self, Part};
+use super::show::{Writer, list, quoted, shown_duration, word};
 use super::source::{Source, SourcePattern, SourceRepositories, Target};
+use super::tags::{self, TagsOrPatterns};
 use super::text::{self, OneOrMany, Period};
 use super::timing::{self, TimingKeys};
-use crate::oci::Platform;
 use crate::oci::selection::{TagPatterns, TagSelection};
+use crate::oci::{Platform, Store};
 use crate::schedule::{Schedule, Timing};
 
 /// A validated `[[sync]]` rule.
@@ -32,6 +29,8 @@ pub struct SyncRule {
     /// `None`: the rule runs only on push events and on request.
     pub timing: Option<Timing>,
     pub source: SourcePattern,
+    /// The same rule for each further source. They have no others themselves.
+    pub others: Vec<SyncRule>,
     /// Not empty, without duplicates.
     pub targets: Vec<Target>,
     /// For a source with a digest: the tag at the target, if any.
@@ -107,14 +106,17 @@ pub(super) struct SyncKeys {
     run_at_start: Option<bool>,
     /// Delay each run by a random time of at most this long, such as `5m`. Default: `0s`.
     jitter: Option<Period>,
-    /// Repository, optionally with `:tag` or `@digest`, or a pattern of repositories.
-    source: Source,
+    /// Repository, optionally with `:tag` or `@digest`, or a pattern of repositories; or a list of
+    /// them.
+    #[serde(deserialize_with = "sources")]
+    #[schemars(with = "OneOrMany")]
+    source: Vec<Source>,
     /// Registry and path template, or a list of them.
     #[serde(deserialize_with = "text::one_or_many")]
     #[schemars(with = "OneOrMany")]
     target: Vec<Target>,
     /// Which tags to copy. Default: all.
-    #[serde(default, deserialize_with = "tags")]
+    #[serde(default, deserialize_with = "tags::read")]
     #[schemars(with = "Option<TagsOrPatterns>")]
     tags: TagSelection,
     /// Platforms to copy, such as `linux/arm64`. Default: all.
@@ -148,85 +150,20 @@ pub(super) struct SyncKeys {
     max_delete: Option<MaxDelete>,
 }
 
-/// The keys of a [`TagSelection`].
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Tags {
-    /// Tags to copy: names, globs or `/regular expressions/`. Default: all tags.
-    #[serde(default, deserialize_with = "text::tag_patterns")]
-    #[schemars(with = "Option<Vec<String>>")]
-    include: Option<TagPatterns>,
-    /// Tags not to copy: names, globs or `/regular expressions/`. Takes precedence over everything
-    /// else.
-    #[serde(default, deserialize_with = "text::any_tag_patterns")]
-    #[schemars(with = "Vec<String>")]
-    exclude: TagPatterns,
-    /// Of the tags that match a glob or regular expression, copy only versions in this range, such
-    /// as `>=1.2, <3`.
-    #[serde(default, deserialize_with = "text::version_range")]
-    #[schemars(with = "Option<String>")]
-    semver: Option<VersionReq>,
-    /// Of the tags that match a glob or regular expression, copy only this many of the highest
-    /// versions.
-    newest: Option<NonZeroUsize>,
-    /// Pre-releases and variants such as `1.25-alpine` are versions like others for `semver` and
-    /// `newest`. Default: false, only releases are, and pre-releases that `semver` names.
-    prereleases: Option<bool>,
-    /// Older word for `newest`, which counts pre-releases too unless `semver` is set.
-    #[schemars(extend("deprecated" = true))]
-    latest: Option<NonZeroUsize>,
-}
-
-impl Tags {
-    fn selection(self) -> TagSelection {
-        let Self { include, exclude, semver, newest, prereleases, latest } = self;
-        let counts_all = latest.is_some() && semver.is_none();
-        let prereleases = prereleases.unwrap_or(counts_all);
-        TagSelection { include, exclude, semver, newest: newest.or(latest), prereleases }
+/// One source or a list of at least one.
+fn sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Source>, D::Error> {
+    let sources: Vec<Source> = text::one_or_many(deserializer)?;
+    match sources.is_empty() {
+        true => Err(D::Error::custom("a rule needs at least one source")),
+        false => Ok(sources),
     }
-}
-
-/// What the schema says of `tags`.
-#[derive(JsonSchema)]
-#[schemars(untagged, inline)]
-#[expect(dead_code, reason = "nothing but its schema is used")]
-enum TagsOrPatterns {
-    Tags(Tags),
-    Patterns(OneOrMany),
-}
-
-/// The table, or what `include` would have in it.
-fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<TagSelection, D::Error> {
-    struct Either;
-    impl<'de> Visitor<'de> for Either {
-        type Value = TagSelection;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a table, or a list of tags")
-        }
-
-        fn visit_str<E: Error>(self, text: &str) -> Result<TagSelection, E> {
-            let pattern = text.parse().map_err(E::custom)?;
-            let include = Some(TagPatterns::new(vec![pattern]).map_err(E::custom)?);
-            Ok(TagSelection { include, ..TagSelection::default() })
-        }
-
-        fn visit_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<TagSelection, A::Error> {
-            let include = text::tag_patterns(SeqAccessDeserializer::new(seq))?;
-            Ok(TagSelection { include, ..TagSelection::default() })
-        }
-
-        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<TagSelection, A::Error> {
-            Tags::deserialize(MapAccessDeserializer::new(map)).map(Tags::selection)
-        }
-    }
-    deserializer.deserialize_any(Either)
 }
 
 const DEFAULT_RECHECK: Duration = Duration::from_hours(24);
 
 impl SyncKeys {
-    pub fn check(self, node: Node<'_>, checker: &mut Checker<'_>) -> SyncRule {
+    /// `None`: it has no source that can be used, which was reported.
+    pub fn check(self, node: Node<'_>, checker: &mut Checker<'_>) -> Option<SyncRule> {
         let timing = TimingKeys {
             schedule: self.schedule,
             timezone: self.timezone,
@@ -234,16 +171,27 @@ impl SyncKeys {
             run_at_start: self.run_at_start,
             jitter: self.jitter,
         };
-        let tags = check_tags(self.tags, &self.source, node, checker);
-        let mut source = self.source.pattern;
-        source.store = source.store.below(&checker.folder);
+        let has_unnamed = self.source.iter().any(|source| !source.names_image());
+        tags::check_keys(&self.tags, node.get("tags"), checker);
+        if has_unnamed {
+            tags::check(&self.tags, node.get("tags"), checker);
+        }
+        if node.has("tags") && self.source.iter().any(Source::names_image) {
+            let message = "`source` says which tag to copy: remove it there, or `tags`";
+            checker.report(node.span_of("tags"), message);
+        }
+        let parts = parts::read(self.source, &self.tags, node, checker);
         let mut targets = self.target;
         for target in &mut targets {
             target.store = target.store.clone().below(&checker.folder);
         }
-        check_targets(&targets, &source, node, checker);
-        let is_pinned = matches!(source.repositories, SourceRepositories::Pinned { .. });
-        if self.remove_extra && is_pinned {
+        let is_pinned =
+            |part: &Part| matches!(part.source.repositories, SourceRepositories::Pinned { .. });
+        for part in &parts {
+            check_targets(&targets, &part.source, node, checker);
+        }
+        check_archives(&targets, parts.len(), node.get("target"), checker);
+        if self.remove_extra && !parts.is_empty() && parts.iter().all(is_pinned) {
             let message = "`remove_extra` needs a source whose tags can go: a digest has none";
             checker.report(node.span_of("remove_extra"), message);
         } else if node.has("max_delete")
@@ -255,92 +203,38 @@ impl SyncKeys {
             checker.report_with_hint(span, message, "add remove_extra = true");
         }
         let max_delete = limits::check(self.max_delete, node.get("max_delete"), checker);
-        SyncRule {
-            name: self.name,
-            timing: timing.check(node, checker),
-            source,
-            targets,
-            tags,
-            platforms: self.platforms,
+        let timing = timing.check(node, checker);
+        let recheck = self.recheck.map_or(DEFAULT_RECHECK, Duration::from);
+        let mut rules = parts.into_iter().map(|part| SyncRule {
+            name: self.name.clone(),
+            timing: timing.clone(),
+            remove_extra: (self.remove_extra && !is_pinned(&part)).then_some(max_delete),
+            source: part.source,
+            others: Vec::new(),
+            targets: targets.clone(),
+            tags: part.tags,
+            platforms: self.platforms.clone(),
             index: self.index,
             referrers: self.referrers.unwrap_or(true),
             on_conflict: self.on_conflict,
-            recheck: self.recheck.map_or(DEFAULT_RECHECK, Duration::from),
+            recheck,
             foreign_layers: self.foreign_layers,
-            immutable: self.immutable,
-            remove_extra: self.remove_extra.then_some(max_delete),
-        }
-    }
-}
-
-/// The tags that a rule copies: those of `tags`, unless `source` names one itself.
-fn check_tags(
-    tags: TagSelection,
-    source: &Source,
-    rule: Node<'_>,
-    checker: &mut Checker<'_>,
-) -> TagSelection {
-    let node = rule.get("tags");
-    for list in [node, node.get("include"), node.get("exclude")] {
-        patterns::check(list, checker);
-    }
-    check_newest(&tags, node, checker);
-    let named = match &source.pattern.repositories {
-        SourceRepositories::Pinned { tag, .. } => Some(tag.clone()),
-        _ => source.tag.clone().map(Some),
-    };
-    if let Some(tag) = named {
-        if node.exists() {
-            let message = "`source` says which tag to copy: remove it there, or `tags`";
-            checker.report(node.span(), message);
-        }
-        return TagSelection::literal(tag).unwrap_or_else(|error| {
-            checker.report(rule.span_of("source"), error);
-            tags
+            immutable: self.immutable.clone(),
         });
+        let first = rules.next()?;
+        Some(SyncRule { others: rules.collect(), ..first })
     }
-    let narrowing = ["semver", "newest", "latest"].into_iter().find(|key| node.has(key));
-    match (tags.literals().filter(|_| node.is_sound()), narrowing) {
-        (Some(_), Some(key)) => {
-            let message =
-                format!("`{key}` has nothing to narrow: `include` holds only literal tags");
-            let hint = "add a pattern, such as \"*\", to `include`";
-            checker.report_with_hint(node.span_of(key), message, hint);
-        }
-        (Some(literals), None) if literals.is_empty() => {
-            let message = "these tags select nothing: `exclude` wins over `include`";
-            checker.report(node.span(), message);
-        }
-        _ => {}
-    }
-    tags
 }
 
-/// `newest`, `prereleases` and the older `latest` together.
-fn check_newest(tags: &TagSelection, node: Node<'_>, checker: &mut Checker<'_>) {
-    let latest = node.get("latest");
-    let keys = ["semver", "newest", "latest"];
-    if node.has("prereleases") && !keys.iter().any(|key| node.has(key)) {
-        let message = "`prereleases` belongs to `newest` or `semver`, and there is neither";
-        checker.report(node.span_of("prereleases"), message);
-    }
-    if latest.exists() && node.has("newest") {
-        let message = "`latest` is an older word for `newest`: leave it out";
-        checker.report(latest.span(), message);
-    } else if let Some(count) = tags.newest.filter(|_| latest.is_usable()) {
-        let message = "`latest` is an older word for `newest`, which counts only releases";
-        let hint = match node.has("semver") || node.has("prereleases") {
-            true => format!("write newest = {count}: it means the same here"),
-            false => format!(
-                "write newest = {count}; to count pre-releases as before, add prereleases = true"
-            ),
-        };
-        checker.warn(latest.span(), message, &hint);
-    }
-    if node.is_sound() && tags.needs_prereleases() {
-        let message = "these tags select nothing: whatever matches counts as a pre-release";
-        let hint = "variants such as `1.25-alpine` do too; add prereleases = true";
-        checker.warn(node.span(), message, hint);
+/// Refuses archives as targets of several sources: an archive is written as a whole, by one of them
+/// alone.
+fn check_archives(targets: &[Target], sources: usize, node: Node<'_>, checker: &mut Checker<'_>) {
+    for (target, node) in targets.iter().zip(node.items()) {
+        if sources > 1 && matches!(target.store, Store::Archive(_)) {
+            let message = "several sources cannot be copied into one archive by one rule";
+            let hint = "write a rule for each source, or use a layout: oci:FOLDER";
+            checker.report_with_hint(node.span(), message, hint);
+        }
     }
 }
 
@@ -394,18 +288,33 @@ fn check_targets(
 }
 
 impl SyncRule {
+    /// The rule for each of its sources alone.
+    pub fn parts(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(&self.others)
+    }
+
+    /// All sources, as they are written in a rule.
+    pub fn sources(&self) -> String {
+        parts::shown(self).0.join(", ")
+    }
+
     pub(super) fn show(&self, out: &mut Writer) {
-        let Self { name, timing, source, targets, tags, platforms, index, .. } = self;
+        let Self { name, timing, targets, platforms, index, .. } = self;
         let Self {
             referrers, on_conflict, recheck, foreign_layers, immutable, remove_extra, ..
         } = self;
         out.header("[[sync]]");
         out.key("name", quoted(name));
         timing::show(timing.as_ref(), out);
-        out.key("source", quoted(source));
+        let (sources, needs_tags) = parts::shown(self);
+        match &sources[..] {
+            [source] => out.key("source", quoted(source)),
+            sources => out.key("source", list(sources)),
+        }
         out.key("target", list(targets));
-        if !matches!(source.repositories, SourceRepositories::Pinned { .. }) {
-            out.optional("tags", shown_tags(tags));
+        if needs_tags {
+            let unnamed = self.parts().find(|part| part.tags.literals().is_none());
+            out.optional("tags", tags::shown(&unnamed.unwrap_or(self).tags));
         }
         out.optional("platforms", (!platforms.is_empty()).then(|| list(platforms)));
         out.key("index", word(index));
@@ -417,19 +326,4 @@ impl SyncRule {
         out.key("remove_extra", remove_extra.is_some());
         out.optional("max_delete", remove_extra.as_ref());
     }
-}
-
-/// `None` if all tags are selected; the key is left out then.
-fn shown_tags(tags: &TagSelection) -> Option<String> {
-    let TagSelection { include, exclude, semver, newest, prereleases } = tags;
-    let include =
-        include.as_ref().map(|patterns| format!("include = {}", list(patterns.entries())));
-    let excludes = !exclude.entries().is_empty();
-    let exclude = excludes.then(|| format!("exclude = {}", list(exclude.entries())));
-    let semver = semver.as_ref().map(|range| format!("semver = {}", quoted(range)));
-    let newest = newest.map(|n| format!("newest = {n}"));
-    let prereleases = prereleases.then(|| "prereleases = true".to_owned());
-    let parts: Vec<_> =
-        [include, exclude, semver, newest, prereleases].into_iter().flatten().collect();
-    (!parts.is_empty()).then(|| inline_table(parts))
 }

@@ -26,7 +26,18 @@ use crate::oci::selection::Judgement;
 /// - A referrer affects the rules that copy referrers; its event seldom says to which image it
 ///   belongs.
 /// - A rule for one digest is affected only by the referrers of that digest.
+/// - A rule with several sources is affected as each of them is.
 pub fn affected<'a>(
+    rule: &SyncRule,
+    registry: &RegistryHost,
+    event: &'a PushEvent,
+) -> Option<Option<&'a Tag>> {
+    let of_parts = rule.parts().filter_map(|part| part_affected(part, registry, event));
+    // The whole repository is more than one tag.
+    of_parts.min_by_key(Option::is_some)
+}
+
+fn part_affected<'a>(
     rule: &SyncRule,
     registry: &RegistryHost,
     event: &'a PushEvent,

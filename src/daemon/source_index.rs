@@ -1,7 +1,7 @@
 //! An index of sync rules by their sources: a burst of events must not cost rules times events.
 //! Pure.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::config::{SourceRepositories, SyncRule};
 use crate::oci::{RegistryHost, RepositoryName};
@@ -21,7 +21,9 @@ struct OfRegistry {
 impl SourceIndex {
     pub fn new(rules: &[SyncRule]) -> Self {
         let mut all = Self::default();
-        for (at, rule) in rules.iter().enumerate() {
+        let parts = rules.iter().enumerate();
+        let parts = parts.flat_map(|(at, rule)| rule.parts().map(move |part| (at, part)));
+        for (at, rule) in parts {
             let Some(registry) = rule.source.store.registry() else { continue };
             let of_registry = all.0.entry(registry.clone()).or_default();
             let rules = match &rule.source.repositories {
@@ -33,7 +35,9 @@ impl SourceIndex {
                     of_registry.matching.entry(pattern.literal_prefix().to_owned()).or_default()
                 }
             };
-            rules.push(at);
+            if rules.last() != Some(&at) {
+                rules.push(at);
+            }
         }
         all
     }
@@ -50,7 +54,8 @@ impl SourceIndex {
         let matching = of_registry.into_iter().flat_map(|rules| {
             prefixes(repository.as_str()).filter_map(|prefix| rules.matching.get(prefix))
         });
-        named.into_iter().chain(matching).flatten().copied()
+        let found: BTreeSet<usize> = named.into_iter().chain(matching).flatten().copied().collect();
+        found.into_iter()
     }
 }
 

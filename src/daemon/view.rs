@@ -88,7 +88,7 @@ impl RuleStatus {
         };
         match rule {
             Rule::Sync(rule) => Self {
-                source: Some(rule.source.to_string()),
+                source: Some(rule.sources()),
                 targets: rule.targets.iter().map(ToString::to_string).collect(),
                 ..status
             },

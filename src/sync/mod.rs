@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{CleanupRule, SyncRule};
 use crate::fair::{Flow, LendingPermits, WriteLeases};
-use crate::oci::{RepositoryName, Store};
+use crate::oci::RepositoryName;
 use crate::registry::Registries;
 use crate::removal::RemoveTags;
 use crate::repository::{Error, Failure};
@@ -112,8 +112,8 @@ struct Common {
     /// Runs of one rule never work on the same one at once.
     at_work: KeyedLocks<(String, String)>,
     /// What each rule's pattern matched when its source was last listed: two repositories that
-    /// would become one at the target are told by looking at all of them. By rule and registry.
-    listed: Mutex<HashMap<(String, Store), Vec<RepositoryName>>>,
+    /// would become one at the target are told by looking at all of them. By rule and source.
+    listed: Mutex<HashMap<(String, String), Vec<RepositoryName>>>,
 }
 
 impl Syncer {
@@ -206,15 +206,20 @@ impl Syncer {
     }
 
     async fn pass(&self, spec: &RunSpec<'_>, progress: &Progress<'_>) {
-        let pairs = progress.soon().run_until_cancelled(self.pairs(spec, progress)).await;
-        let pairs = match pairs {
-            Some(Ok(pairs)) => pairs,
-            Some(Err(error)) => return progress.failure(Failure::of(&error)),
-            None => return progress.left_out(),
-        };
+        let parts: Vec<RunSpec<'_>> =
+            spec.rule.parts().map(|rule| RunSpec { rule, ..*spec }).collect();
+        let mut pairs = Vec::new();
+        for part in &parts {
+            let found = progress.soon().run_until_cancelled(self.pairs(part, progress)).await;
+            match found {
+                Some(Ok(found)) => pairs.extend(found.into_iter().map(|pair| (part, pair))),
+                Some(Err(error)) => progress.failure(Failure::of(&error)),
+                None => return progress.left_out(),
+            }
+        }
         futures_util::stream::iter(progress.repositories(pairs))
-            .for_each_concurrent(REPOSITORIES, |(pair, unread)| async move {
-                match Pair::open(self, spec, &pair).await {
+            .for_each_concurrent(REPOSITORIES, |((part, pair), unread)| async move {
+                match Pair::open(self, part, &pair).await {
                     Ok(pair) => pair.run(progress, unread).await,
                     Err(error) => progress.failure(Failure::of(&error)),
                 }
@@ -230,7 +235,7 @@ impl Syncer {
     ) -> Result<Vec<pairs::Pairing>, Error> {
         let RunSpec { rule, scope, .. } = spec;
         let listed = || self.common.listed.lock();
-        let key = || (rule.name.clone(), rule.source.store.clone());
+        let key = || (rule.name.clone(), rule.source.to_string());
         let (repositories, others) = match scope.repositories(rule) {
             Some(repositories) => (repositories, listed().get(&key()).cloned().unwrap_or_default()),
             None => {

@@ -46,9 +46,9 @@ impl Writers {
         let Some(other) = self.0.iter().find(|other| other.name == owner.rule) else {
             return Claim::Inherited { known: false };
         };
-        if !writes(other, owner, target, tag) {
+        let Some(other) = other.parts().find(|part| writes(part, owner, target, tag)) else {
             return Claim::Inherited { known: true };
-        }
+        };
         let source = other.source.store.address(&owner.source);
         if source == *ours && writes_the_same(rule, other) {
             return Claim::Shared;

@@ -281,3 +281,32 @@ async fn patterns_that_match_nothing_anywhere_are_noted() {
     let expected = serde_json::json!([note(r"/x\d/"), note("release-*")]);
     assert_eq!(report.0["rules"][0]["notes"], expected);
 }
+
+#[tokio::test]
+async fn one_rule_copies_many_sources_each_with_its_own_tag_or_digest() {
+    let (source, target) = two().await;
+    let other = DockerRegistry::start().await;
+    for tag in ["v1", "v2", "v3"] {
+        small(tag).push(&source, "acme/app", tag).await;
+        small(&format!("tool-{tag}")).push(&other, "tools/cli", tag).await;
+    }
+    let digest = &small("tool-v3").digest;
+    let (from, also, to) = (source.host(), other.host(), target.host());
+    let rule = format!(
+        "source = [\"{from}/acme/app:v1\", \"{from}/acme/app:v2\", \"{also}/tools/cli:v1\", \
+         \"{also}/tools/cli:pinned@{digest}\"]\ntarget = \"{to}/mirror/{{name}}\""
+    );
+    let mirror = Mirror::new().http(&source).http(&other).http(&target).rule("pins", &rule);
+    mirror.sync().await.assert_copied(4, 0);
+    assert_eq!(target.endpoint().tags("mirror/app").await, ["v1", "v2"]);
+    assert_eq!(target.endpoint().tags("mirror/cli").await, ["pinned", "v1"]);
+    assert_same_at((&other, "tools/cli", "v3"), (&target, "mirror/cli", "pinned")).await;
+    mirror.sync().await.assert_copied(0, 4);
+
+    // What has moved is copied, and verify compares all of them.
+    small("new").push(&source, "acme/app", "v2").await;
+    mirror.sync().await.assert_copied(1, 3);
+    let verified = mirror.tranship.succeed(["verify", "--output", "json"]).await.stdout;
+    let verified: serde_json::Value = serde_json::from_str(&verified).unwrap();
+    assert_eq!(verified["images"].as_array().unwrap().len(), 4, "{verified}");
+}

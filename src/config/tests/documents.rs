@@ -65,7 +65,7 @@ fn the_example_can_be_used() {
     let names: Vec<_> = config.sync.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(
         names,
-        ["hub-nginx", "ghcr-to-gitlab", "postgres-everywhere", "pinned-alpine", "teams"]
+        ["hub-nginx", "ghcr-to-gitlab", "postgres-everywhere", "pinned-alpine", "tools", "teams"]
     );
     let names: Vec<_> = config.cleanup.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["apps", "layouts"]);

@@ -16,6 +16,7 @@ mod documents;
 mod events;
 mod habits;
 mod in_use;
+mod many_sources;
 mod notify;
 mod overlap_errors;
 mod registry_errors;

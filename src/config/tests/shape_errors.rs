@@ -15,7 +15,7 @@ tranship.toml:2:10: invalid basic string, expected `"`
     2 | name = "r
       |          ^
 
-tranship.toml:3:10: expected a string, found a whole number
+tranship.toml:3:10: expected a string or a list of strings, found a whole number
     3 | source = 1
       |          ^
 "#);

@@ -1,6 +1,6 @@
 //! A run of a sync rule: of all that it selects, or of what push events told of.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -74,7 +74,9 @@ fn times(rule: &SyncRule, changes: &Changes) -> HashMap<String, Timestamp> {
         for (repository, part) in repositories {
             let Part::Tags(tags) = part else { continue };
             for (tag, at) in tags {
-                by_source.insert(format!("{}/{repository}:{tag}", rule.source.store), *at);
+                for part in rule.parts() {
+                    by_source.insert(format!("{}/{repository}:{tag}", part.source.store), *at);
+                }
             }
         }
     }
@@ -96,15 +98,17 @@ fn failed(rule: &SyncRule, work: &Work, report: &RuleReport, ends: bool) -> Opti
     if report.interrupted || !report.failures.is_empty() || !is_all_told {
         return Some(Failed::Part(changes.clone()));
     }
-    let registry = &rule.source.store;
-    let part = changes.part(|repository, tag| match tag {
-        Some(tag) => sources.contains(format!("{registry}/{repository}:{tag}").as_str()),
-        None => {
-            let of_it = format!("{registry}/{repository}");
-            sources.iter().any(|source| {
-                source.strip_prefix(&of_it).is_some_and(|rest| rest.starts_with([':', '@']))
-            })
-        }
+    let stores: HashSet<String> = rule.parts().map(|part| part.source.store.to_string()).collect();
+    let part = changes.part(|repository, tag| {
+        stores.iter().any(|store| match tag {
+            Some(tag) => sources.contains(format!("{store}/{repository}:{tag}").as_str()),
+            None => {
+                let of_it = format!("{store}/{repository}");
+                sources.iter().any(|source| {
+                    source.strip_prefix(&of_it).is_some_and(|rest| rest.starts_with([':', '@']))
+                })
+            }
+        })
     });
     Some(Failed::Part(part.unwrap_or_else(|| changes.clone())))
 }

@@ -48,24 +48,27 @@ impl Syncer {
             watch: &|_| {},
             remover: None,
         };
-        let spec = &spec;
-        let progress = Progress::new(spec);
+        let progress = Progress::new(&spec);
         let seen = &progress;
         let mut selected = Vec::new();
-        match self.pairs(spec, seen).await {
-            Err(error) => progress.failure(Failure::of(&error)),
-            Ok(pairs) => {
-                let mut results =
-                    futures_util::stream::iter(pairs)
-                        .map(|pair| async move {
-                            Pair::open(self, spec, &pair).await?.selected(seen).await
-                        })
-                        .buffered(REPOSITORIES);
-                while let Some(result) = results.next().await {
-                    match result {
-                        Ok(one) => selected.push(one),
-                        Err(error) => progress.failure(Failure::of(&error)),
-                    }
+        for rule in rule.parts() {
+            let part = &RunSpec { rule, ..spec };
+            let pairs = match self.pairs(part, seen).await {
+                Ok(pairs) => pairs,
+                Err(error) => {
+                    progress.failure(Failure::of(&error));
+                    continue;
+                }
+            };
+            let mut results = futures_util::stream::iter(pairs)
+                .map(
+                    |pair| async move { Pair::open(self, part, &pair).await?.selected(seen).await },
+                )
+                .buffered(REPOSITORIES);
+            while let Some(result) = results.next().await {
+                match result {
+                    Ok(one) => selected.push(one),
+                    Err(error) => progress.failure(Failure::of(&error)),
                 }
             }
         }
