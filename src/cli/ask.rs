@@ -26,7 +26,11 @@ const MAX_ANSWER: usize = 256 << 20;
 /// More than any refusal says.
 const MAX_REFUSAL: usize = 1 << 20;
 
+/// What to do without a token.
+const NO_TOKEN: &str = "set `token` in [daemon], which the daemon notices by itself, or stop the daemon and run this again";
+
 /// A daemon that listens.
+#[derive(Clone)]
 pub struct Daemon {
     client: reqwest::Client,
     pub(super) address: SocketAddr,
@@ -81,6 +85,21 @@ impl Daemon {
         }
     }
 
+    /// The daemon of this configuration, for what needs one.
+    ///
+    /// # Errors
+    /// There is none, or it does not answer.
+    pub async fn required(config: &Config) -> Result<Self, CliError> {
+        match Self::find(config).await? {
+            Found::Daemon(daemon) => Ok(daemon),
+            Found::Nobody(message) => Err(CliError::Hinted {
+                exit: Exit::Failed,
+                message,
+                hint: "start the daemon with `tranship serve`; `tranship sync`, `tranship cleanup` and `tranship plan` need none",
+            }),
+        }
+    }
+
     async fn of(config: &Config) -> Result<Self, CliError> {
         let listen = config.daemon.listen;
         // To read, a token is needed only where other machines could.
@@ -96,12 +115,32 @@ impl Daemon {
     }
 
     /// The same daemon, asked with the token: every change needs it.
+    ///
+    /// # Errors
+    /// The configuration has no token.
     pub async fn with_token(self, config: &Config) -> Result<Self, CliError> {
         let token = match self.token {
             Some(token) => Some(token),
             None => token(config).await?,
         };
+        if token.is_none() {
+            return Err(CliError::Hinted {
+                exit: Exit::Usage,
+                message: format!(
+                    "the daemon at {} changes something only for who has its token, and the \
+                     configuration has none",
+                    self.address
+                ),
+                hint: NO_TOKEN,
+            });
+        }
         Ok(Self { token, ..self })
+    }
+
+    /// The rules, in the order of the daemon's configuration.
+    pub async fn rules(&self) -> Result<Vec<RuleStatus>, CliError> {
+        let rules = self.get("/api/v1/rules", &[]).await;
+        rules.map_err(|unanswered| self.error(unanswered))
     }
 
     /// The daemon as a whole, its rules, its runs under way, and its transfers.
@@ -149,7 +188,14 @@ impl Daemon {
         let other = |error: &dyn std::fmt::Display| Unanswered::Other(error.to_string());
         let url = format!("http://{}{path}", self.address);
         let url = Url::parse_with_params(&url, query).map_err(|error| other(&error))?;
-        let answer = self.send(self.client.get(url).timeout(TIMEOUT)).await?;
+        self.read(self.send(self.client.get(url).timeout(TIMEOUT)).await?).await
+    }
+
+    /// The document that is the answer.
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        answer: Response,
+    ) -> Result<T, Unanswered> {
         let body = body::whole(answer, MAX_ANSWER).await.map_err(|_| Unanswered::Foreign)?;
         serde_json::from_slice(&body).map_err(|_| Unanswered::Foreign)
     }
@@ -183,19 +229,19 @@ impl Daemon {
     pub(super) fn error(&self, unanswered: Unanswered) -> CliError {
         let address = self.address;
         let hinted = |message, hint| CliError::Hinted { exit: Exit::Failed, message, hint };
+        let misconfigured = |message, hint| CliError::Hinted { exit: Exit::Usage, message, hint };
         match unanswered {
             Unanswered::Refused => hinted(
                 format!("no daemon listens at {address} any more"),
                 "is `tranship serve` running?",
             ),
-            Unanswered::Problem(problem) if problem.status == 401 => hinted(
+            Unanswered::Problem(problem) if problem.status == 401 => misconfigured(
                 format!("the daemon at {address} says: {}", problem.detail),
                 "`token` in [daemon] must be the one that the daemon was started with",
             ),
-            Unanswered::Problem(problem) if problem.status == 403 => hinted(
-                format!("the daemon at {address} says: {}", problem.detail),
-                "set `token` in [daemon] and reload the configuration, or stop the daemon and run this again",
-            ),
+            Unanswered::Problem(problem) if problem.status == 403 => {
+                misconfigured(format!("the daemon at {address} says: {}", problem.detail), NO_TOKEN)
+            }
             Unanswered::Problem(problem) => {
                 CliError::Failed(format!("the daemon at {address} says: {}", problem.detail))
             }

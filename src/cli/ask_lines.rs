@@ -5,13 +5,11 @@ use std::time::Duration;
 use reqwest::{RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
-use url::Url;
 
 use super::ask::{Daemon, Unanswered};
 use super::exit::CliError;
-use crate::cleanup::Asked;
-use crate::daemon::RestoreRequest;
-use crate::history::RunId;
+use crate::daemon::view::PlanOptions;
+use crate::daemon::{RestoreRequest, RunOptions};
 
 /// The daemon may read a long audit before it answers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(600);
@@ -31,23 +29,25 @@ pub struct Answer<'a> {
 }
 
 impl Daemon {
-    /// The plans of a cleanup rule, or the plan of the repository of one image, which is explained.
+    /// What a run of a rule would do now.
     pub async fn plan_lines(
         &self,
         rule: &str,
-        explain: Option<&Asked>,
+        options: &PlanOptions,
     ) -> Result<Answer<'_>, CliError> {
         let mut url = self.url(&["rules", rule, "plan", "lines"])?;
-        if let Some(image) = explain {
+        if let Some(image) = &options.asked {
             url.query_pairs_mut().append_pair("explain", &image.to_string());
+        }
+        if options.recheck {
+            url.query_pairs_mut().append_pair("recheck", "true");
         }
         self.lines(self.client().get(url)).await
     }
 
-    /// A run of a cleanup rule that deletes, whatever the rule's mode is.
-    pub async fn apply_lines(&self, rule: &str) -> Result<Answer<'_>, CliError> {
-        let mut url = self.url(&["rules", rule, "run", "lines"])?;
-        url.query_pairs_mut().append_pair("mode", "apply");
+    /// A run of a rule.
+    pub async fn run_lines(&self, rule: &str, options: RunOptions) -> Result<Answer<'_>, CliError> {
+        let url = self.run_url(&["rules", rule, "run", "lines"], options)?;
         self.lines(self.client().post(url)).await
     }
 
@@ -56,27 +56,6 @@ impl Daemon {
         let url = self.url(&["restore"])?;
         let body = serde_json::to_vec(request).map_err(super::exit::failed("write JSON"))?;
         self.lines(self.client().post(url).body(body)).await
-    }
-
-    /// Has a run stopped, if it has not ended yet.
-    pub async fn cancel(&self, run: &RunId) -> Result<(), CliError> {
-        let url = self.url(&["runs", run.as_str(), "cancel"])?;
-        match self.send(self.client().post(url).timeout(SILENCE)).await {
-            Ok(_) => Ok(()),
-            Err(Unanswered::Problem(problem)) if problem.status == 404 => Ok(()),
-            Err(unanswered) => Err(self.error(unanswered)),
-        }
-    }
-
-    fn url(&self, segments: &[&str]) -> Result<Url, CliError> {
-        let other = |why: String| self.error(Unanswered::Other(why));
-        let base = format!("http://{}/api/v1", self.address);
-        let mut url = Url::parse(&base).map_err(|error| other(error.to_string()))?;
-        // A URL with a host has segments.
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.extend(segments);
-        }
-        Ok(url)
     }
 
     async fn lines(&self, request: RequestBuilder) -> Result<Answer<'_>, CliError> {

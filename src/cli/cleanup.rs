@@ -13,19 +13,23 @@ use super::cleanup_printed::{Printed, Ran, Wanted, printed};
 use super::cleanup_progress::Live;
 use super::cleanup_text as text;
 use super::exit::{CliError, Exit, failed};
+use super::follow::{AtStop, Task};
 use super::lines::{Lines, tell_line};
 use super::progress::Progress;
 use super::report::{print_failure, print_failures, print_notes};
 use super::session::Keeper;
+use super::side_by_side::{Came, followed, side_by_side};
 use super::{cleanup_daemon, output, session, signals};
 use crate::cleanup::{Asked, CleanupReport, Plan, RepositoryReport, explain, resolved};
-use crate::config::CleanupRule;
 use crate::config::cleanup::Mode;
-use crate::fair::{Flow, LendingPermits, Pulses};
+use crate::config::{CleanupRule, Config};
+use crate::daemon::RunOptions;
+use crate::fair::{Flow, LendingPermits};
 use crate::history::History;
 use crate::oci::ImageAddress;
 use crate::repository::Failure;
 use crate::run::{CleanupOptions, Engine, Run};
+use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::{RULES, RunProgress};
 
@@ -71,7 +75,7 @@ struct Printout<'a> {
 
 /// What one rule would delete, and the results.
 #[derive(Serialize)]
-struct RuleDocument<'a> {
+pub struct RuleDocument<'a> {
     rule: &'a str,
     mode: Mode,
     interrupted: bool,
@@ -100,82 +104,72 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let stop = StopSignal { soon: signal.token.clone(), ..StopSignal::default() };
     let (live, output) = (Arc::<Live>::default(), global.output);
     let wanted = Wanted { mode, asked: asked.as_ref(), stop: &stop, output, live: &live };
-    let (mut ran, mut unfinished) = (Vec::new(), None);
-    match keeper {
-        Keeper::Daemon(daemon) => {
-            let daemon = match mode {
-                Mode::Plan => daemon,
-                Mode::Apply => daemon.with_token(&config).await?,
-            };
-            let follow = |rule, _| cleanup_daemon::follow(&daemon, rule, &wanted);
-            let live = Arc::clone(&live);
-            let _progress = Progress::show(global, move || live.of_daemon());
-            let turns = LendingPermits::new(FOLLOWED, Pulses::default());
-            for one in side_by_side(rules, turns, follow).await {
-                match one {
-                    Ok(one) => ran.push(one),
-                    Err(error) => _ = unfinished.get_or_insert(error),
-                }
-            }
-            // What the others did is told all the same.
-            if ran.is_empty()
-                && let Some(error) = unfinished
-            {
-                return Err(error);
-            }
-        }
-        Keeper::This(state) => {
-            let carrier = session::carrier(state);
-            let turns = LendingPermits::new(RULES, carrier.pulses().clone());
-            let engine = session::engine(config, Arc::clone(&carrier), true)?;
-            let rules = choose(&engine.config.cleanup, &args.rules, asked.as_ref()).await?;
-            live.rules(rules.len());
-            let live = Arc::clone(&live);
-            let _progress = Progress::show(global, move || live.of_process(&carrier));
-            let history = match mode {
-                Mode::Plan => None,
-                Mode::Apply => Some(session::history(&engine.config)?),
-            };
-            let run = |rule, flow| run_rule(&engine, history.as_ref(), rule, flow, &wanted);
-            for one in side_by_side(rules, turns, run).await {
-                ran.push(one?);
-            }
-        }
-    }
-    if let Some(missing) = asked.as_ref().and_then(|asked| missing(asked, &ran)) {
+    let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
+    let came = carry_out(Some(global), &config, &keeper, &rules, &wanted).await?;
+    let ran = &came.done;
+    if let Some(missing) = asked.as_ref().and_then(|asked| missing(asked, ran)) {
         return Err(missing);
     }
-    let interrupted = ran.iter().any(|one| one.report.interrupted);
-    let exit = if interrupted { signal.exit() } else { exit(&ran) };
-    let rules = ran.iter().map(document).collect();
-    let success = exit == Exit::Done && unfinished.is_none();
-    output::print(global, &Printout { success, rules }, || {
-        ran.iter().try_for_each(|one| print_rule(one, asked.as_ref(), global.quiet))
+    let exit = exit(ran, &signal);
+    let success = exit == Exit::Done && came.error.is_none();
+    output::print(global, &Printout { success, rules: documents(ran) }, || {
+        print_rules(ran, asked.as_ref(), global.quiet)
     })?;
-    unfinished.map_or(Ok(exit), Err)
+    came.error.map_or(Ok(exit), Err)
 }
 
-/// Rules that a daemon is asked to carry out at once: it has bounds of its own for what it does.
-const FOLLOWED: usize = 128;
-
-/// One run of each rule, in no order, so that what one of them waits for keeps the others from
-/// nothing. Rules that delete in the same repository take turns there, by its write lease.
-async fn side_by_side<'a, R>(
-    rules: Vec<&'a CleanupRule>,
-    turns: LendingPermits,
-    run: impl Fn(&'a CleanupRule, Flow) -> R,
-) -> Vec<Result<Ran, CliError>>
-where
-    R: Future<Output = Result<Ran, CliError>>,
-{
-    let runs = rules.into_iter().zip(1..).map(|(rule, number)| {
-        let (turns, run, flow) = (&turns, &run, Flow::new(number));
-        async move {
-            let _turn = turns.acquire(flow).await;
-            run(rule, flow).await
+/// Carries the rules with these names out with the state of this process, or has the daemon do it.
+/// Rules that delete in the same repository take turns there, by its write lease. `shown`: progress is
+/// shown as these options want it.
+pub async fn carry_out(
+    shown: Option<&Global>,
+    config: &Config,
+    keeper: &Keeper,
+    rules: &[&str],
+    wanted: &Wanted<'_>,
+) -> Result<Came<Ran>, CliError> {
+    if rules.is_empty() {
+        return Ok(Came::of(Vec::new()));
+    }
+    let daemon = match keeper {
+        Keeper::This(state) => {
+            return Ok(Came::of(here(shown, config, state, rules, wanted).await?));
         }
-    });
-    futures_util::future::join_all(runs).await
+        Keeper::Daemon(daemon) => daemon.clone(),
+    };
+    let (daemon, task) = match wanted.mode {
+        Mode::Plan => (daemon, Task::Plan { recheck: false }),
+        Mode::Apply => {
+            let options = RunOptions { mode: Some(Mode::Apply), recheck: false };
+            (daemon.with_token(config).await?, Task::Run(options, AtStop::Cancel))
+        }
+    };
+    let live = Arc::clone(wanted.live);
+    let _progress = shown.map(|global| Progress::show(global, move || live.of_daemon()));
+    followed(rules.iter().copied(), |rule| cleanup_daemon::carry_out(&daemon, rule, task, wanted))
+        .await
+}
+
+async fn here(
+    shown: Option<&Global>,
+    config: &Config,
+    state: &State,
+    rules: &[&str],
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Ran>, CliError> {
+    let carrier = session::carrier(state.clone());
+    let turns = LendingPermits::new(RULES, carrier.pulses().clone());
+    let engine = session::engine(config.clone(), Arc::clone(&carrier), true)?;
+    wanted.live.rules(rules.len());
+    let live = Arc::clone(wanted.live);
+    let _progress = shown.map(|global| Progress::show(global, move || live.of_process(&carrier)));
+    let history = match wanted.mode {
+        Mode::Plan => None,
+        Mode::Apply => Some(session::history(config)?),
+    };
+    let rules = config.cleanup.iter().filter(|rule| rules.contains(&rule.name.as_str()));
+    let run = |rule, flow| run_rule(&engine, history.as_ref(), rule, flow, wanted);
+    side_by_side(rules, turns, run).await.into_iter().collect()
 }
 
 /// One run, which is kept in the history if it deletes.
@@ -224,6 +218,10 @@ fn missing(asked: &Asked, ran: &[Ran]) -> Option<CliError> {
     Some(CliError::Failed(format!("failed to explain {image}: it is not there{meant}")))
 }
 
+pub fn documents(ran: &[Ran]) -> Vec<RuleDocument<'_>> {
+    ran.iter().map(document).collect()
+}
+
 fn document(ran: &Ran) -> RuleDocument<'_> {
     let (mut plans, mut found) = (Vec::new(), None);
     for printed in &ran.plans {
@@ -269,15 +267,22 @@ async fn choose<'a>(
     Ok(chosen)
 }
 
-/// What failed weighs more than what is too much.
-fn exit(ran: &[Ran]) -> Exit {
-    if ran.iter().any(|one| one.report.is_failed()) {
+/// How the command ends. What failed weighs more than what is too much.
+pub fn exit(ran: &[Ran], signal: &signals::Stop) -> Exit {
+    if ran.iter().any(|one| one.report.interrupted) {
+        signal.exit()
+    } else if ran.iter().any(|one| one.report.is_failed()) {
         Exit::Failed
     } else if ran.iter().any(|one| one.report.is_limited()) {
         Exit::Refused
     } else {
         Exit::Done
     }
+}
+
+/// Prints what became of rules, or the explanation that was asked for.
+pub fn print_rules(ran: &[Ran], asked: Option<&Asked>, quiet: bool) -> Result<(), CliError> {
+    ran.iter().try_for_each(|one| print_rule(one, asked, quiet))
 }
 
 fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliError> {

@@ -5,65 +5,53 @@ use std::collections::BTreeMap;
 use super::ask::Daemon;
 use super::cleanup_printed::{Ran, Wanted, printed};
 use super::exit::{CliError, failed};
+use super::follow::{Followed, Task, Told, follow};
 use crate::cleanup::{CleanupReport, warn_of_idle_keep};
-use crate::config::CleanupRule;
-use crate::config::cleanup::Mode;
 use crate::daemon::news::{CleanupNews, RepositoryPlan};
+use crate::daemon::view::PlanOptions;
 
 /// Has the daemon plan a rule, or run it, and follows that to its end.
-pub async fn follow(
+pub async fn carry_out(
     daemon: &Daemon,
-    rule: &CleanupRule,
+    rule: &str,
+    task: Task,
     wanted: &Wanted<'_>,
-) -> Result<Ran, CliError> {
-    let rule = rule.name.as_str();
+) -> Result<Followed<Ran>, CliError> {
     let Wanted { mode, asked, stop, output, live } = *wanted;
     let interrupted = || CleanupReport { interrupted: true, ..CleanupReport::new(rule, mode) };
-    if stop.soon.is_cancelled() {
-        return Ok(Ran { report: interrupted(), plans: Vec::new() });
-    }
-    let mut answer = match mode {
-        Mode::Plan => daemon.plan_lines(rule, asked).await?,
-        Mode::Apply => daemon.apply_lines(rule).await?,
-    };
-    let (mut plans, mut run, mut is_stopped) = (BTreeMap::<String, _>::new(), None, false);
-    let report = loop {
-        let news = tokio::select! {
-            news = answer.next::<CleanupNews<'static>>() => news?,
-            () = stop.soon.cancelled(), if !is_stopped => {
-                is_stopped = true;
-                match (mode, &run) {
-                    // The daemon stops to plan when nobody listens any more.
-                    (Mode::Plan, _) => break interrupted(),
-                    (Mode::Apply, Some(run)) => daemon.cancel(run).await?,
-                    (Mode::Apply, None) => {}
-                }
-                continue;
+    let mut plans = BTreeMap::<String, _>::new();
+    let followed = if stop.soon.is_cancelled() {
+        Followed::Report(None)
+    } else {
+        let answer = match task {
+            Task::Plan { .. } => {
+                let options = PlanOptions { asked: asked.cloned(), recheck: false };
+                daemon.plan_lines(rule, &options).await?
             }
+            Task::Run(options, _) => daemon.run_lines(rule, options).await?,
         };
-        match news {
-            Some(CleanupNews::Run(id)) => {
-                if is_stopped {
-                    daemon.cancel(&id).await?;
+        let told = |news: CleanupNews<'static>| {
+            Ok(match news {
+                CleanupNews::Run(run) => Told::Run(run),
+                CleanupNews::Plan(planned) => {
+                    let RepositoryPlan { plan, explanation } = *planned;
+                    for line in &plan.idle_keeps {
+                        warn_of_idle_keep(rule, &plan.repository, line);
+                    }
+                    live.planned();
+                    let text = printed(rule, &plan, explanation, asked, output);
+                    let text = text.map_err(failed("write JSON"))?;
+                    plans.insert(plan.repository.into_owned(), text);
+                    Told::Detail
                 }
-                run = Some(id);
-            }
-            Some(CleanupNews::Plan(planned)) => {
-                let RepositoryPlan { plan, explanation } = *planned;
-                for line in &plan.idle_keeps {
-                    warn_of_idle_keep(rule, &plan.repository, line);
-                }
-                live.planned();
-                let text = printed(rule, &plan, explanation, asked, output);
-                plans.insert(plan.repository.into_owned(), text.map_err(failed("write JSON"))?);
-            }
-            Some(CleanupNews::Report(report)) => break report.into_owned(),
-            None => {
-                return Err(CliError::Failed(format!(
-                    "the daemon did not carry out rule `{rule}`: its log says why"
-                )));
-            }
-        }
+                CleanupNews::Report(report) => Told::Report(report.into_owned()),
+            })
+        };
+        follow(daemon, rule, task, &stop.soon, answer, told).await?
     };
-    Ok(Ran { report, plans: plans.into_values().collect() })
+    let plans = plans.into_values().collect();
+    Ok(match followed.or_given_up(interrupted) {
+        Followed::Report(report) => Followed::Report(Ran { report, plans }),
+        Followed::Left(run) => Followed::Left(run),
+    })
 }

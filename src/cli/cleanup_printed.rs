@@ -1,5 +1,7 @@
 //! What `tranship cleanup` prints of the plans of a rule, whoever made them.
 
+use std::sync::Arc;
+
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -20,7 +22,7 @@ pub struct Wanted<'a> {
     pub asked: Option<&'a Asked>,
     pub stop: &'a StopSignal,
     pub output: Output,
-    pub live: &'a Live,
+    pub live: &'a Arc<Live>,
 }
 
 /// A rule's run, with its plans as they are printed, by repository.

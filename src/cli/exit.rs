@@ -22,6 +22,20 @@ pub enum Exit {
     Stopped(Sign),
 }
 
+impl Exit {
+    /// Of two parts of a command, the end that weighs more.
+    pub fn worse(self, other: Self) -> Self {
+        let weight = |exit| match exit {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Usage => 2,
+            Self::Failed => 3,
+            Self::Stopped(_) => 4,
+        };
+        if weight(other) > weight(self) { other } else { self }
+    }
+}
+
 /// A signal that stops a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sign {
@@ -66,6 +80,9 @@ pub enum CliError {
     Failed(String),
     #[error("interrupted")]
     Stopped(Sign),
+    /// The daemon does not take its configuration file, for these reasons.
+    #[error("{0}")]
+    Rejected(String),
     /// With what to do about it.
     #[error("{message}")]
     Hinted { exit: Exit, message: String, hint: &'static str },
@@ -86,11 +103,13 @@ impl CliError {
         match self {
             // A configuration's errors come with file, line and column in front.
             Self::Config(error) => tell_lines(&Lines::of(&error.to_string())),
+            Self::Rejected(reasons) => tell_lines(&Lines::of(&format!("error: {reasons}"))),
             other => tell_line(format!("error: {other}")),
         }
         let hint = match self {
             Self::Repository(error) => error.hint(),
             Self::Hinted { hint, .. } => Some(*hint),
+            Self::Rejected(_) => Some("the daemon keeps the configuration that it has"),
             _ => None,
         };
         if let Some(hint) = hint {
@@ -99,7 +118,7 @@ impl CliError {
         match self {
             Self::Hinted { exit, .. } => *exit,
             Self::Stopped(sign) => Exit::Stopped(*sign),
-            Self::Config(_) | Self::Usage(_) => Exit::Usage,
+            Self::Config(_) | Self::Usage(_) | Self::Rejected(_) => Exit::Usage,
             Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
         }
     }

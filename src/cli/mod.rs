@@ -5,6 +5,9 @@
 //!   for people; `report`: images and failures as they read them. `exit`: exit codes, and the errors that lead to them.
 //!   `signals`: stopping in good order. `progress`: what is under way. `fit`: text in so many columns. `log`: what goes to standard
 //!   error; `traces`: what goes to a collector. `ask`: the running daemon, over its API;
+//!   `ask_change`, `ask_lines`: what it is told to do, and what it answers line by line; `follow`: a
+//!   run of it until its end. `side_by_side`, `both`: several rules of one command; `pick`: which.
+//!   `printer`: images while others are on their way.
 //!   `status_text` and `watch`: what it says, as people read it, once or live. `skopeo`: options that
 //!   skopeo's users type; `go_template`: the templates among them.
 
@@ -16,7 +19,10 @@
 
 mod args;
 mod ask;
+mod ask_change;
 mod ask_lines;
+mod both;
+mod cancel;
 mod cleanup;
 mod cleanup_daemon;
 mod cleanup_printed;
@@ -30,6 +36,7 @@ mod delete;
 mod demo;
 mod exit;
 mod fit;
+mod follow;
 mod go_template;
 mod history;
 mod inspect;
@@ -42,18 +49,25 @@ mod logout;
 mod man;
 mod manifest_digest;
 mod output;
+mod pick;
+mod plan;
+mod printer;
 mod progress;
+mod reload;
 mod report;
 mod restore;
+mod run;
 mod serve;
 mod serve_layout;
 mod session;
+mod side_by_side;
 mod signals;
 mod skopeo;
 mod status;
 mod status_report;
 mod status_text;
 mod sync;
+mod sync_daemon;
 #[cfg(feature = "otlp")]
 mod traces;
 mod verify;
@@ -93,6 +107,10 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Sync(sync::Args),
+    Plan(plan::Args),
+    Run(run::Args),
+    Cancel(cancel::Args),
+    Reload(reload::Args),
     Copy(copy::Args),
     Verify(verify::Args),
     Cleanup(cleanup::Args),
@@ -115,9 +133,10 @@ enum Command {
 }
 
 /// Subcommands by what they are for, as `--help` shows them.
-const GROUPS: [(&str, &[&str]); 6] = [
-    ("Mirror and migrate", &["sync", "serve", "copy", "verify"]),
-    ("Inspect", &["status", "history", "inspect", "list-tags", "list-repos", "manifest-digest"]),
+const GROUPS: [(&str, &[&str]); 7] = [
+    ("Mirror and migrate", &["sync", "plan", "copy", "verify"]),
+    ("Run as a daemon", &["serve", "status", "history", "run", "cancel", "reload"]),
+    ("Inspect", &["inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Delete and restore", &["cleanup", "restore", "delete"]),
     ("Credentials", &["login", "logout"]),
     ("Try and serve locally", &["demo", "serve-layout"]),
@@ -178,6 +197,10 @@ pub fn main() -> ExitCode {
     let running = runtime.spawn(within(limit, async move {
         match cli.command {
             Command::Sync(args) => sync::run(&cli.global, args).await,
+            Command::Plan(args) => plan::run(&cli.global, args).await,
+            Command::Run(args) => run::run(&cli.global, args).await,
+            Command::Cancel(args) => cancel::run(&cli.global, args).await,
+            Command::Reload(args) => reload::run(&cli.global, args).await,
             Command::Copy(args) => copy::run(&cli.global, args).await,
             Command::Cleanup(args) => cleanup::run(&cli.global, args).await,
             Command::Restore(args) => restore::run(&cli.global, args).await,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use super::args::{Global, Reach};
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
-use crate::config::{self, Config, Reading, RegistryConfig};
+use crate::config::{self, Config, Reading, RegistryConfig, did_you_mean};
 use crate::fair::Pulses;
 use crate::history::{Cause, History, RunId, RunStart};
 use crate::http::RetryPolicy;
@@ -218,9 +218,10 @@ pub fn choose<'a, R>(
     }
     let known: Vec<&str> = all.iter().map(|rule| name(rule).as_str()).collect();
     if let Some(unknown) = names.iter().find(|name| !known.contains(&name.as_str())) {
+        let meant = did_you_mean(unknown, &known);
         let known = known.join(", ");
         return Err(CliError::Usage(format!(
-            "there is no [[{table}]] rule `{unknown}`: the rules are {known}"
+            "there is no [[{table}]] rule `{unknown}`{meant}: the rules are {known}"
         )));
     }
     Ok(all.iter().filter(|rule| names.is_empty() || names.contains(name(rule))).collect())

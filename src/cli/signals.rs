@@ -22,10 +22,15 @@ impl Stop {
     /// From now on, a signal no longer ends the process by itself. The second one does, which loses
     /// nothing that was committed.
     pub fn on_signal() -> Self {
+        Self::on_signal_telling("stopping; press Ctrl-C again to stop immediately")
+    }
+
+    /// The same with other words about the first signal.
+    pub fn on_signal_telling(words: &'static str) -> Self {
         let stop = Self::default();
         let first = stop.clone();
         on_signals(move |sign| {
-            tell_line("stopping; press Ctrl-C again to stop immediately");
+            tell_line(words);
             let _ = first.sign.set(sign);
             first.token.cancel();
         });

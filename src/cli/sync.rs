@@ -6,13 +6,18 @@ use serde::Serialize;
 
 use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
+use super::follow::{AtStop, Task};
 use super::progress::{Progress, Seen};
 use super::report::{Failed, image_lines, print_failed, print_interrupted, print_notes};
+use super::session::Keeper;
+use super::side_by_side::{Came, side_by_side};
 use super::skopeo::sync::Syncing;
-use super::{output, session, signals, skopeo};
-use crate::config::SyncRule;
-use crate::fair::{Flow, LendingPermits};
+use super::{output, session, signals, skopeo, sync_daemon};
+use crate::config::{Config, SyncRule};
+use crate::daemon::RunOptions;
+use crate::fair::LendingPermits;
 use crate::run::{Run, SyncOptions};
+use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::{
     Action, Counts, ImageReport, Keep, Mode, RULES, Removed, RuleReport, RunProgress, Scope,
@@ -25,6 +30,9 @@ use crate::transfer::TransferTotals;
 /// Copies every selected image that the target does not have yet. Nothing is copied that a
 /// [[cleanup]] rule deleted at the target, until the tag changes at the source. Rules with
 /// `remove_extra` also delete tags at the target that the source no longer has.
+///
+/// If the daemon of the same configuration runs, it copies, which needs its `token`; --dry-run needs
+/// none. Ctrl-C then cancels the runs that the command has started.
 ///
 /// With --src and --dest, copies without rules, as `skopeo sync` does.
 ///
@@ -55,16 +63,25 @@ pub struct Args {
     syncing: Syncing,
 }
 
-/// How a running daemon does the same.
-const BESIDE_DAEMON: &str =
-    "if the daemon uses it, ask the daemon: POST /api/v1/rules/NAME/run runs a rule";
-
 /// The document that `--output json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct Document<'a> {
     success: bool,
     moved: TransferTotals,
-    rules: &'a [RuleReport],
+    rules: Vec<&'a RuleReport>,
+}
+
+/// What is wanted of rules.
+pub struct Wanted<'a> {
+    pub mode: Mode,
+    pub recheck: bool,
+    pub stop: &'a StopSignal,
+}
+
+/// A rule's run, and what it moved.
+pub struct Synced {
+    pub report: RuleReport,
+    pub moved: TransferTotals,
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -72,74 +89,117 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         return skopeo::sync::run(global, args.syncing, args.dry_run).await;
     }
     let config = session::required_config(global)?;
-    let deletes = choose(&config.sync, &args.rules)?.iter().any(|rule| rule.remove_extra.is_some());
-    let carrier = session::carrier(session::state(&config, BESIDE_DAEMON)?);
-    let engine = session::engine(config, Arc::clone(&carrier), deletes)?;
-    let rules = choose(&engine.config.sync, &args.rules)?;
+    let rules = choose(&config.sync, &args.rules)?;
+    let keeper = session::keeper(&config).await?;
     let signal = signals::Stop::on_signal();
     let stop = StopSignal::at_once(signal.token.clone());
-    let reports = {
-        let live: Arc<[RunProgress]> = rules.iter().map(|_| RunProgress::default()).collect();
-        let _progress = {
-            let (carrier, live) = (Arc::clone(&carrier), Arc::clone(&live));
-            Progress::show(global, move || Seen::of_runs(&carrier, &live))
-        };
-        let quiet = global.quiet || global.output == Output::Json;
-        let watch = |image: &ImageReport| {
-            if !quiet && image.action != Action::Failed {
-                // A reader that has gone is noticed when the report is finished.
-                let _ = output::print_lines(&image_lines(image));
-            }
-        };
-        let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
-        let history = match mode {
-            Mode::DryRun => None,
-            Mode::Apply => Some(session::history(&engine.config)?),
-        };
-        let options = SyncOptions {
-            mode,
-            scope: &Scope::All,
-            recheck: args.recheck,
-            keep: Keep::All,
-            image: &watch,
-        };
-        let turns = LendingPermits::new(RULES, carrier.pulses().clone());
-        let runs = rules.into_iter().zip(&*live).zip(1..).map(|((rule, progress), number)| {
-            let (engine, history, stop, turns) = (&engine, history.as_ref(), &stop, &turns);
-            async move {
-                let flow = Flow::new(number);
-                let _turn = turns.acquire(flow).await;
-                let begun = session::begun(&rule.name);
-                let run = Run { begun: &begun, history, flow, stop, progress };
-                engine.sync(rule, run, options).await.0
-            }
-        });
-        futures_util::future::join_all(runs).await
+    let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
+    let wanted = Wanted { mode, recheck: args.recheck, stop: &stop };
+    let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
+    let came = carry_out(global, &config, &keeper, &rules, &wanted).await?;
+    let exit = exit(&came.done, &signal);
+    let document = Document {
+        success: exit == Exit::Done && came.error.is_none(),
+        moved: moved(&came.done),
+        rules: came.done.iter().map(|one| &one.report).collect(),
     };
-    let success = reports.iter().all(RuleReport::is_success);
-    let interrupted = reports.iter().any(|report| report.interrupted);
-    let document = Report { success, moved: carrier.totals(), rules: &reports };
-    output::print(global, &document, || {
-        // A registry may fail for several rules.
-        print_failed(reports.iter().flat_map(failed));
-        reports.iter().try_for_each(|report| print_report(report, global.quiet))?;
-        if interrupted {
-            print_interrupted(&document.moved, "the next run resumes large blobs in the middle");
-        }
-        Ok(())
-    })?;
-    Ok(if interrupted { signal.exit() } else { exit(&reports) })
+    output::print(global, &document, || print_reports(&came.done, global.quiet))?;
+    came.error.map_or(Ok(exit), Err)
 }
 
-fn exit(reports: &[RuleReport]) -> Exit {
+/// Carries the rules with these names out with the state of this process, or has the daemon do it.
+/// Images are printed as they are settled.
+pub async fn carry_out(
+    global: &Global,
+    config: &Config,
+    keeper: &Keeper,
+    rules: &[&str],
+    wanted: &Wanted<'_>,
+) -> Result<Came<Synced>, CliError> {
+    if rules.is_empty() {
+        return Ok(Came::of(Vec::new()));
+    }
+    let Wanted { mode, recheck, stop } = *wanted;
+    let daemon = match keeper {
+        Keeper::This(state) => {
+            return Ok(Came::of(here(global, config, state, rules, wanted).await?));
+        }
+        Keeper::Daemon(daemon) => daemon.clone(),
+    };
+    let (daemon, task) = match mode {
+        Mode::DryRun => (daemon, Task::Plan { recheck }),
+        Mode::Apply => {
+            let options = RunOptions { mode: None, recheck };
+            (daemon.with_token(config).await?, Task::Run(options, AtStop::Cancel))
+        }
+    };
+    sync_daemon::carry_out(global, &daemon, rules.iter().copied(), task, stop).await
+}
+
+async fn here(
+    global: &Global,
+    config: &Config,
+    state: &State,
+    rules: &[&str],
+    wanted: &Wanted<'_>,
+) -> Result<Vec<Synced>, CliError> {
+    let Wanted { mode, recheck, stop } = *wanted;
+    let carrier = session::carrier(state.clone());
+    let rules: Vec<_> =
+        config.sync.iter().filter(|rule| rules.contains(&rule.name.as_str())).collect();
+    let deletes = rules.iter().any(|rule| rule.remove_extra.is_some());
+    let engine = session::engine(config.clone(), Arc::clone(&carrier), deletes)?;
+    let live: Arc<[RunProgress]> = rules.iter().map(|_| RunProgress::default()).collect();
+    let _progress = {
+        let (carrier, live) = (Arc::clone(&carrier), Arc::clone(&live));
+        Progress::show(global, move || Seen::of_runs(&carrier, &live))
+    };
+    let quiet = global.quiet || global.output == Output::Json;
+    let watch = |image: &ImageReport| {
+        if !quiet && image.action != Action::Failed {
+            // A reader that has gone is noticed when the report is finished.
+            let _ = output::print_lines(&image_lines(image));
+        }
+    };
+    let history = match mode {
+        Mode::DryRun => None,
+        Mode::Apply => Some(session::history(config)?),
+    };
+    let options = SyncOptions { mode, scope: &Scope::All, recheck, keep: Keep::All, image: &watch };
+    let turns = LendingPermits::new(RULES, carrier.pulses().clone());
+    let run = |(rule, progress): (&SyncRule, _), flow| {
+        let begun = session::begun(&rule.name);
+        let (rule, engine, carrier, history) = (rule.clone(), &engine, &carrier, history.as_ref());
+        async move {
+            let tally = carrier.tally(flow);
+            let run = Run { begun: &begun, history, flow, stop, progress };
+            let (report, _) = engine.sync(&rule, run, options).await;
+            Synced { report, moved: tally.read() }
+        }
+    };
+    Ok(side_by_side(rules.into_iter().zip(&*live), turns, run).await)
+}
+
+/// How the command ends. What failed weighs more than what is too much.
+pub fn exit(synced: &[Synced], signal: &signals::Stop) -> Exit {
+    let reports = || synced.iter().map(|one| &one.report);
     let as_wished = |report: &RuleReport| report.is_success() || report.is_only_limited();
-    if reports.iter().all(RuleReport::is_success) {
+    if reports().any(|report| report.interrupted) {
+        signal.exit()
+    } else if reports().all(RuleReport::is_success) {
         Exit::Done
-    } else if reports.iter().all(as_wished) {
+    } else if reports().all(as_wished) {
         Exit::Refused
     } else {
         Exit::Failed
     }
+}
+
+/// What all rules together moved.
+pub fn moved(synced: &[Synced]) -> TransferTotals {
+    let mut all = TransferTotals::default();
+    synced.iter().for_each(|one| all.add(one.moved));
+    all
 }
 
 /// The rules with these names, or all of them.
@@ -152,6 +212,18 @@ fn failed(report: &RuleReport) -> impl Iterator<Item = Failed<'_>> {
     let images = report.images.iter().filter(|image| image.action == Action::Failed);
     let failures = report.failures.iter().map(|failure| Failed::Rule(&report.rule, failure));
     images.map(Failed::Image).chain(failures)
+}
+
+/// Prints what was not printed while it happened.
+pub fn print_reports(synced: &[Synced], quiet: bool) -> Result<(), CliError> {
+    // A registry may fail for several rules.
+    print_failed(synced.iter().flat_map(|one| failed(&one.report)));
+    synced.iter().try_for_each(|one| print_report(&one.report, quiet))?;
+    if synced.iter().any(|one| one.report.interrupted) {
+        let next = "the next run resumes large blobs in the middle";
+        print_interrupted(&moved(synced), next);
+    }
+    Ok(())
 }
 
 fn removed_line(removed: &Removed) -> String {

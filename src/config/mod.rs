@@ -6,6 +6,7 @@
 //! into one. Everything that is wrong is reported at once, with line and column; a configuration
 //! with anything wrong is not used at all.
 
+mod changes;
 mod checker;
 pub mod cleanup;
 mod daemon;
@@ -47,6 +48,7 @@ mod wording;
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+pub use changes::changes;
 pub use cleanup::CleanupRule;
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
@@ -61,6 +63,7 @@ pub use secret::SecretSource;
 pub use show::quoted;
 pub use source::{SourcePattern, SourceRepositories, Target};
 pub use sync::{ForeignLayers, IndexMode, OnConflict, SyncRule};
+pub use wording::did_you_mean;
 
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;

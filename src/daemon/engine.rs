@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use super::Parts;
 use super::source_index::SourceIndex;
 use crate::alerts::{self, Delivery};
-use crate::config::{Config, SecretSource, SyncRule};
+use crate::config::{Config, SecretSource, SyncRule, changes};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::run::{self, Resources, Runner};
 use crate::secret::read_secret;
@@ -19,6 +19,8 @@ use crate::secret::read_secret;
 pub(super) struct Engine {
     pub core: run::Engine,
     pub loaded: Timestamp,
+    /// The last reload that changed something.
+    pub changed: Option<Changed>,
     /// Of the API.
     pub token: Option<SecretString>,
     /// Of the sources of push events that have one, by their names.
@@ -26,6 +28,14 @@ pub(super) struct Engine {
     /// Notifies people when a rule fails.
     pub alerts: Arc<alerts::Sender>,
     sources: SourceIndex,
+}
+
+/// A reload that changed something.
+#[derive(Debug, Clone)]
+pub(super) struct Changed {
+    pub at: Timestamp,
+    /// A line for each table.
+    pub what: Vec<String>,
 }
 
 /// Why a configuration cannot be used.
@@ -55,7 +65,7 @@ impl Engine {
         };
         let alerts = sender(&config, parts);
         let core = run::Engine::with_runner(runner, config, &resources);
-        Self::with(core, alerts, parts, now).await
+        Self::with(core, None, alerts, parts, now).await
     }
 
     /// One for the runs to come, with another configuration.
@@ -68,11 +78,15 @@ impl Engine {
         // Notifications in the queue are not lost where nothing has changed for their receivers.
         let unchanged = config.notify == self.core.config.notify;
         let alerts = if unchanged { Arc::clone(&self.alerts) } else { sender(&config, parts) };
-        Self::with(self.core.renewed(config), alerts, parts, now).await
+        let what = changes(&self.core.config, &config);
+        let changed =
+            if what.is_empty() { self.changed.clone() } else { Some(Changed { at: now, what }) };
+        Self::with(self.core.renewed(config), changed, alerts, parts, now).await
     }
 
     async fn with(
         core: run::Engine,
+        changed: Option<Changed>,
         alerts: Arc<alerts::Sender>,
         parts: &Parts,
         loaded: Timestamp,
@@ -90,7 +104,7 @@ impl Engine {
             }
         }
         let sources = SourceIndex::new(&config.sync);
-        Ok(Self { core, loaded, token, event_secrets, alerts, sources })
+        Ok(Self { core, loaded, changed, token, event_secrets, alerts, sources })
     }
 
     /// The rules that may copy from a repository, in no order; some of them may not.

@@ -67,6 +67,11 @@ impl Executor {
         self.jobs.values().any(|(job, _)| job.id == *run)
     }
 
+    /// The runs of a rule that are under way.
+    pub fn runs_of(&self, rule: &str) -> impl Iterator<Item = &RunId> {
+        self.jobs.values().filter(move |(job, _)| job.rule() == rule).map(|(job, _)| &job.id)
+    }
+
     /// The runs in which nothing moves now: their registries ask for a pause, or do not answer.
     pub fn stalled(&self) -> HashSet<RunId> {
         let pulses = self.shared.parts.carrier.pulses();

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::Shared;
 use super::health::{Facts, readiness};
 use super::news::{Following, follow};
+use super::queue::RunOptions;
 use super::refusal::{RuleRefusal, Stopping};
 use super::run;
 use super::scheduler::{Command, Scheduler};
@@ -17,7 +18,6 @@ use super::view::{
     Accepted, ActiveRun, ConfigStatus, Readiness, RegistryStatus, RuleStatus, RunDetail, Status,
     Transfer,
 };
-use crate::config::cleanup::Mode;
 use crate::fair::Flow;
 use crate::history::{Filter, RunId, RunOutcome, RunRecord};
 
@@ -59,6 +59,8 @@ impl Handle {
             config: ConfigStatus {
                 file: self.0.config_file.display().to_string(),
                 loaded: board.engine.loaded,
+                changed: board.engine.changed.as_ref().map(|changed| changed.at),
+                changes: board.engine.changed.iter().flat_map(|it| it.what.clone()).collect(),
                 rejected: board.rejected.clone(),
             },
         }
@@ -239,28 +241,27 @@ impl Handle {
         metrics.render()
     }
 
-    /// Has a rule run now, or after its present run. `mode`: for a cleanup rule, instead of its own.
+    /// Has a rule run now, or after its present run.
     ///
     /// # Errors
     /// The rule cannot be run so, or it is too late.
-    pub async fn run_rule(&self, rule: &str, mode: Option<Mode>) -> Result<Accepted, RuleRefusal> {
+    pub async fn run_rule(&self, rule: &str, options: RunOptions) -> Result<Accepted, RuleRefusal> {
         let rule = rule.to_owned();
-        self.ask(move |scheduler| scheduler.request(&rule, mode, None)).await?
+        self.ask(move |scheduler| scheduler.request(&rule, options, None)).await?
     }
 
-    /// The same for a cleanup rule, with what happens in the run. The run goes on when its follower
-    /// goes away.
+    /// The same with what happens in the run. The run goes on when its follower goes away.
     ///
     /// # Errors
     /// As for [`Self::run_rule`].
     pub async fn follow_run(
         &self,
         rule: &str,
-        mode: Option<Mode>,
+        options: RunOptions,
     ) -> Result<Following, RuleRefusal> {
         let rule = rule.to_owned();
         let (teller, following) = follow(None);
-        self.ask(move |scheduler| scheduler.request(&rule, mode, Some(teller))).await??;
+        self.ask(move |scheduler| scheduler.request(&rule, options, Some(teller))).await??;
         Ok(following)
     }
 
@@ -270,6 +271,15 @@ impl Handle {
     /// It is too late.
     pub async fn cancel(&self, run: RunId) -> Result<bool, Stopping> {
         self.ask(move |scheduler| scheduler.cancel(&run)).await
+    }
+
+    /// The same with all runs of a rule: those that stop.
+    ///
+    /// # Errors
+    /// There are none, or it is too late.
+    pub async fn cancel_rule(&self, rule: &str) -> Result<Vec<RunId>, RuleRefusal> {
+        let rule = rule.to_owned();
+        self.ask(move |scheduler| scheduler.cancel_rule(&rule)).await?
     }
 
     fn is_stopping(&self) -> bool {

@@ -11,6 +11,22 @@ use crate::cleanup::plan::document::Document;
 use crate::cleanup::restore::Restored;
 use crate::cleanup::{CleanupReport, Explanation};
 use crate::history::RunId;
+use crate::sync::{ImageReport, RuleReport};
+use crate::transfer::TransferTotals;
+
+/// What a sync rule copies, or would copy.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SyncNews<'a> {
+    /// The run that does what was asked for: always the first line, unless that was a plan.
+    Run(RunId),
+    /// An image that was not simply unchanged, as soon as it is settled.
+    Image(Cow<'a, ImageReport>),
+    /// What the run has moved. Comes once, before the report of a run that began.
+    Moved(TransferTotals),
+    /// How it ended, without its images. Always the last line.
+    Report(Cow<'a, RuleReport>),
+}
 
 /// What a cleanup rule is about to delete, and what became of it.
 #[derive(Serialize, Deserialize)]

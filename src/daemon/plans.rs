@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::FutureExt;
@@ -12,7 +13,7 @@ use serde_json::value::RawValue;
 use tokio_util::sync::CancellationToken;
 
 use super::handle::Handle;
-use super::news::{CleanupNews, Following, RepositoryPlan, follow};
+use super::news::{CleanupNews, Following, RepositoryPlan, SyncNews, Teller, follow};
 use super::refusal::RuleRefusal;
 use crate::cleanup::plan::document::Document;
 use crate::cleanup::{Asked, CleanupReport, Plan, explain, resolved};
@@ -22,7 +23,7 @@ use crate::history::{Cause, RunId, RunStart};
 use crate::repository::Failure;
 use crate::run::{CleanupOptions, Engine, Rule, Run, SyncOptions};
 use crate::stop::StopSignal;
-use crate::sync::{Keep, Mode, RuleReport, RunProgress, Scope};
+use crate::sync::{ImageReport, Keep, Mode, RuleReport, RunProgress, Scope};
 
 /// Images that a plan lists at most: of a rule that was never run, there may be a million.
 const MAX_PLANNED: usize = 10_000;
@@ -54,6 +55,15 @@ pub enum NoPlan {
     Unknown,
     /// Other plans are being made.
     Busy,
+}
+
+/// What a plan that is followed is about.
+#[derive(Default)]
+pub struct PlanOptions {
+    /// Of a cleanup rule: only the repository of this image, which is explained.
+    pub asked: Option<Asked>,
+    /// Of a sync rule: the targets are asked about every image, whatever the state says.
+    pub recheck: bool,
 }
 
 /// The plan of a rule of either kind.
@@ -103,52 +113,42 @@ impl Handle {
         })
     }
 
-    /// The same for a cleanup rule, line by line as plans are made; of one repository, and with an
-    /// explanation, if an image is asked about. It begins when there is room, and stops when its
+    /// The same, line by line as it becomes known. It begins when there is room, and stops when its
     /// follower goes away.
     ///
     /// # Errors
-    /// There is no such rule, or it is not about the image.
+    /// There is no such rule, or it is not about what is asked.
     pub async fn follow_plan(
         &self,
         name: &str,
-        asked: Option<Asked>,
+        options: PlanOptions,
     ) -> Result<Following, RuleRefusal> {
         let engine = self.0.board.engine();
-        let rule = match engine.core.rule(name) {
-            Some(Rule::Cleanup(rule)) => rule,
-            Some(Rule::Sync(_)) => return Err(RuleRefusal::NoCleanup(name.to_owned())),
-            None => return Err(RuleRefusal::Unknown(name.to_owned())),
-        };
-        if let Some(asked) = &asked
-            && !resolved(&rule.repositories).await.has(&asked.address)
-        {
-            let (rule, image) = (name.to_owned(), asked.address.to_string());
-            return Err(RuleRefusal::NotCovered { rule, image });
-        }
-        let rule = rule.clone();
+        let found = engine.core.rule(name);
+        let found = found.ok_or_else(|| RuleRefusal::Unknown(name.to_owned()))?;
+        check(found, &options).await?;
         let gone = self.0.stop.now.child_token();
         let (teller, following) = follow(Some(gone.clone()));
-        let handle = self.clone();
+        let (handle, name, engine) = (self.clone(), name.to_owned(), Arc::clone(&engine));
         tokio::spawn(async move {
             let plans = &handle.0.planning;
             let flow = plans.flow();
             let room = gone.run_until_cancelled(plans.room.acquire(flow)).await;
             let Some(_room) = room else { return };
-            let begun = handle.begun(&rule.name);
+            // It was there a moment ago.
+            let Some(rule) = engine.core.rule(&name) else { return };
+            let begun = handle.begun(&name);
             let (stop, progress) = (at_once(gone), RunProgress::default());
             let run = Run { begun: &begun, history: None, flow, stop: &stop, progress: &progress };
-            let watch = |plan: &Plan<'_>| {
-                let explanation = asked.as_ref().and_then(|asked| explain(plan, &asked.reference));
-                let planned = RepositoryPlan { plan: plan.document(), explanation };
-                teller.tell(&CleanupNews::Plan(Box::new(planned)));
-            };
-            let options = CleanupOptions {
-                only: asked.as_ref().map(|asked| &asked.address),
-                ..planning(&watch)
-            };
-            let (report, _) = engine.core.clean(&rule, run, options).await;
-            teller.tell(&CleanupNews::Report(Cow::Owned(report)));
+            match rule {
+                Rule::Sync(rule) => {
+                    tell_sync_plan(&engine.core, rule, run, options.recheck, &teller).await;
+                }
+                Rule::Cleanup(rule) => {
+                    let asked = options.asked.as_ref();
+                    tell_cleanup_plan(&engine.core, rule, run, asked, &teller).await;
+                }
+            }
         });
         Ok(following)
     }
@@ -167,6 +167,54 @@ fn at_once(now: CancellationToken) -> StopSignal {
 
 fn planning<'a>(plan: &'a (dyn Fn(&Plan<'_>) + Sync)) -> CleanupOptions<'a> {
     CleanupOptions { mode: cleanup::Mode::Plan, attended: false, only: None, progress: None, plan }
+}
+
+/// Whether the options are for a rule of this kind, and about what it covers.
+async fn check(rule: Rule<'_>, options: &PlanOptions) -> Result<(), RuleRefusal> {
+    let name = rule.name().to_owned();
+    match (rule, &options.asked) {
+        (Rule::Sync(_), Some(_)) => Err(RuleRefusal::NoCleanup(name)),
+        (Rule::Cleanup(_), _) if options.recheck => Err(RuleRefusal::NoSync(name)),
+        (Rule::Cleanup(rule), Some(asked))
+            if !resolved(&rule.repositories).await.has(&asked.address) =>
+        {
+            Err(RuleRefusal::NotCovered { rule: name, image: asked.address.to_string() })
+        }
+        _ => Ok(()),
+    }
+}
+
+async fn tell_sync_plan(
+    engine: &Engine,
+    rule: &SyncRule,
+    run: Run<'_>,
+    recheck: bool,
+    teller: &Teller,
+) {
+    let image = |image: &ImageReport| teller.tell(&SyncNews::Image(Cow::Borrowed(image)));
+    // The report that is told has no images.
+    let (mode, keep) = (Mode::DryRun, Keep::Failed(0));
+    let options = SyncOptions { mode, scope: &Scope::All, recheck, keep, image: &image };
+    let (report, _) = engine.sync(rule, run, options).await;
+    teller.tell(&SyncNews::Report(Cow::Owned(report)));
+}
+
+async fn tell_cleanup_plan(
+    engine: &Engine,
+    rule: &CleanupRule,
+    run: Run<'_>,
+    asked: Option<&Asked>,
+    teller: &Teller,
+) {
+    let watch = |plan: &Plan<'_>| {
+        let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
+        let planned = RepositoryPlan { plan: plan.document(), explanation };
+        teller.tell(&CleanupNews::Plan(Box::new(planned)));
+    };
+    let only = asked.map(|asked| &asked.address);
+    let options = CleanupOptions { only, ..planning(&watch) };
+    let (report, _) = engine.clean(rule, run, options).await;
+    teller.tell(&CleanupNews::Report(Cow::Owned(report)));
 }
 
 async fn sync_plan(engine: &Engine, rule: &SyncRule, run: Run<'_>) -> RuleReport {

@@ -28,10 +28,17 @@ pub struct Job {
     pub id: RunId,
     pub cause: Cause,
     pub work: Work,
-    /// Of a cleanup rule: whether this run deletes, where somebody has said so. Otherwise the rule
-    /// says it.
     #[serde(default)]
+    pub options: RunOptions,
+}
+
+/// What somebody wants of a run that the rule does not do by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunOptions {
+    /// Of a cleanup rule: whether the run deletes. Otherwise the rule says it.
     pub mode: Option<Mode>,
+    /// Of a sync rule: the targets are asked about every image, whatever the state says.
+    pub recheck: bool,
 }
 
 /// What a run is about.
@@ -183,7 +190,12 @@ mod tests {
 
     fn job(rule: &str, number: u32) -> Job {
         let id = RunId::new(Timestamp::UNIX_EPOCH, number);
-        Job { id, cause: Cause::Schedule, work: Work::Rule(rule.into()), mode: None }
+        Job {
+            id,
+            cause: Cause::Schedule,
+            work: Work::Rule(rule.into()),
+            options: RunOptions::default(),
+        }
     }
 
     #[test]

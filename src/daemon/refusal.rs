@@ -12,6 +12,10 @@ pub enum RuleRefusal {
     Unknown(String),
     #[error("`{0}` is a sync rule, and this is for cleanup rules")]
     NoCleanup(String),
+    #[error("`{0}` is a cleanup rule, and this is for sync rules")]
+    NoSync(String),
+    #[error("no run of rule `{0}` is in progress or queued")]
+    Idle(String),
     /// It may plan, and must not delete.
     #[error(
         "rule `{0}` covers every repository of a registry, so it must not delete: name the part \

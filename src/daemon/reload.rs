@@ -4,12 +4,19 @@
 //! log, a metric, the health and the notifications say so.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::engine::EngineError;
 use super::refusal::Stopping;
+use super::watch::content;
 use super::{Handle, Watch, systemd};
 use crate::alerts::Alert;
 use crate::config::{self, Config, ConfigError};
+
+/// Files that stay the same for so long are written to their end.
+const CALM: Duration = Duration::from_millis(20);
+/// How often that is awaited.
+const LOOKS: usize = 50;
 
 /// Why the configuration file as it is now is not in use.
 #[derive(Debug, thiserror::Error)]
@@ -92,10 +99,21 @@ impl Handle {
         let file = self.0.config_file.clone();
         self.0.seen.look(&file);
         let environment = self.0.parts.environment.clone();
-        let read =
-            move || config::load(&file, &|name| environment.variable(name)?.into_string().ok());
-        let config = tokio::task::spawn_blocking(read).await;
-        let config = config.map_err(|_| ReloadError::Panicked)??;
+        let mut looks = 0;
+        let config = loop {
+            let before = content(&file);
+            tokio::time::sleep(CALM).await;
+            let (path, environment) = (file.clone(), environment.clone());
+            let read =
+                move || config::load(&path, &|name| environment.variable(name)?.into_string().ok());
+            let config = tokio::task::spawn_blocking(read).await;
+            let config = config.map_err(|_| ReloadError::Panicked)?;
+            looks += 1;
+            // Most programs empty a file before they write it, and an empty one is valid.
+            if content(&file) == before || looks == LOOKS {
+                break config?;
+            }
+        };
         self.check_exposure(&config)?;
         if let Some(warnings) = &config.warnings {
             tracing::warn!("{}", warnings.in_one_line());

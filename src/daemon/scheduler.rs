@@ -16,7 +16,7 @@ use super::executor::Executor;
 use super::inbox::{self, Batch, Inbox};
 use super::news::Teller;
 use super::pending::Pending;
-use super::queue::{Job, Local, RunQueue, Work};
+use super::queue::{Job, Local, RunOptions, RunQueue, Work};
 use super::refusal::RuleRefusal;
 use super::run::{self, Ended, Failed};
 use super::view::{Accepted, AcceptedState};
@@ -130,7 +130,7 @@ impl Scheduler {
         let mut waiting = self.queue.withdraw(&mut |_| true);
         waiting.iter().for_each(|job| self.shared.followers.withdrawn(job));
         // What was to be done in another mode than the rule's is not made up for in the rule's own.
-        waiting.retain(|job| job.cause == Cause::Api && job.mode.is_none());
+        waiting.retain(|job| job.cause == Cause::Api && job.options.mode.is_none());
         let drained = tokio::select! {
             () = stop.now.cancelled() => false,
             drained = tokio::time::timeout(grace, self.drain()) => drained.is_ok(),
@@ -168,12 +168,12 @@ impl Scheduler {
                 agenda::Cause::Missed | agenda::Cause::Interrupted => Cause::Missed,
                 agenda::Cause::Start => Cause::Start,
             };
-            self.enqueue(&due.rule, cause, None);
+            self.enqueue(&due.rule, cause, RunOptions::default());
         }
         for batch in self.inbox.take(Instant::now()) {
             let (id, work) = (self.new_id(), Work::Events(batch));
-            let job = Job { id, cause: Cause::Event, work, mode: None };
-            self.queue.push(job);
+            let options = RunOptions::default();
+            self.queue.push(Job { id, cause: Cause::Event, work, options });
         }
         self.begin();
         self.look_after();
@@ -211,15 +211,16 @@ impl Scheduler {
         [watchdog, stall, unseen].into_iter().flatten().fold(LONGEST_SLEEP, Duration::min)
     }
 
-    /// Puts a whole rule into the queue, where it is only once; a run in another mode than the
-    /// rule's is another one.
-    fn enqueue(&mut self, rule: &Arc<str>, cause: Cause, mode: Option<Mode>) -> RunId {
-        let is_same = |job: &&Job| job.is_whole() && job.rule() == &**rule && job.mode == mode;
+    /// Puts a whole rule into the queue, where it is only once; a run with other options is another
+    /// one.
+    fn enqueue(&mut self, rule: &Arc<str>, cause: Cause, options: RunOptions) -> RunId {
+        let is_same =
+            |job: &&Job| job.is_whole() && job.rule() == &**rule && job.options == options;
         if let Some(job) = self.queue.waiting().find(is_same) {
             return job.id.clone();
         }
         let id = self.new_id();
-        self.queue.push(Job { id: id.clone(), cause, work: Work::Rule(Arc::clone(rule)), mode });
+        self.queue.push(Job { id: id.clone(), cause, work: Work::Rule(Arc::clone(rule)), options });
         id
     }
 
@@ -238,32 +239,34 @@ impl Scheduler {
         }
     }
 
-    /// Has a rule run now, or after its present run. A follower is told what happens in the run, if
-    /// the rule is a cleanup rule.
+    /// Has a rule run now, or after its present run. A follower is told what happens in the run.
     pub fn request(
         &mut self,
         rule: &str,
-        mode: Option<Mode>,
+        options: RunOptions,
         follower: Option<Teller>,
     ) -> Result<Accepted, RuleRefusal> {
         let unknown = || RuleRefusal::Unknown(rule.to_owned());
         let core = &self.engine.core;
         let (name, found) = core.name(rule).zip(core.rule(rule)).ok_or_else(unknown)?;
         match found {
-            Rule::Sync(_) if mode.is_some() || follower.is_some() => {
+            Rule::Sync(_) if options.mode.is_some() => {
                 return Err(RuleRefusal::NoCleanup(rule.to_owned()));
             }
+            Rule::Cleanup(_) if options.recheck => {
+                return Err(RuleRefusal::NoSync(rule.to_owned()));
+            }
             Rule::Cleanup(found)
-                if mode == Some(Mode::Apply) && found.repositories.is_sweeping() =>
+                if options.mode == Some(Mode::Apply) && found.repositories.is_sweeping() =>
             {
                 return Err(RuleRefusal::Sweeping(rule.to_owned()));
             }
             _ => {}
         }
-        let name = Arc::clone(name);
-        let run = self.enqueue(&name, Cause::Api, mode);
+        let (name, kind) = (Arc::clone(name), found.kind());
+        let run = self.enqueue(&name, Cause::Api, options);
         if let Some(follower) = follower {
-            self.shared.followers.add(&run, follower);
+            self.shared.followers.add(&run, kind, follower);
         }
         self.begin();
         let started = self.executor.is_running(&run);
@@ -280,6 +283,21 @@ impl Scheduler {
             self.shared.followers.withdrawn(job);
         }
         !withdrawn.is_empty() || self.executor.cancel(run)
+    }
+
+    /// The same with all runs of a rule, which may be one that exists no more: those that stop.
+    pub fn cancel_rule(&mut self, rule: &str) -> Result<Vec<RunId>, RuleRefusal> {
+        let waiting = self.queue.waiting().filter(|job| job.is_whole() && job.rule() == rule);
+        let waiting: Vec<RunId> = waiting.map(|job| job.id.clone()).collect();
+        let mut runs: Vec<RunId> = self.executor.runs_of(rule).cloned().chain(waiting).collect();
+        runs.retain(|run| self.cancel(run));
+        match runs.is_empty() {
+            false => Ok(runs),
+            true if self.engine.core.rule(rule).is_none() => {
+                Err(RuleRefusal::Unknown(rule.to_owned()))
+            }
+            true => Err(RuleRefusal::Idle(rule.to_owned())),
+        }
     }
 
     /// Takes what was pushed to a registry.
@@ -374,7 +392,7 @@ impl Scheduler {
     /// Runs a whole rule because of events, if it still exists.
     fn run_whole(&mut self, rule: &str) {
         if let Some(rule) = self.engine.core.name(rule).map(Arc::clone) {
-            self.enqueue(&rule, Cause::Event, None);
+            self.enqueue(&rule, Cause::Event, RunOptions::default());
         }
     }
 
@@ -425,7 +443,7 @@ impl Scheduler {
         self.inbox.failed(ticket, now, failed, now + pause);
         if notify {
             // It fails as well, most likely, and people are notified of that.
-            self.enqueue(&rule, Cause::Event, None);
+            self.enqueue(&rule, Cause::Event, RunOptions::default());
         }
     }
 

@@ -11,7 +11,7 @@ use crate::history::{Cause, RunId, RunRecord};
 use crate::run::Rule;
 use crate::sync::{Counts, ImageReport};
 
-pub use super::plans::{CleanupPlans, NoPlan, RulePlan};
+pub use super::plans::{CleanupPlans, NoPlan, PlanOptions, RulePlan};
 
 /// The daemon as a whole.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,12 @@ pub struct ConfigStatus {
     pub file: String,
     /// When the one in use was loaded.
     pub loaded: Timestamp,
+    /// When a reload last changed something; absent before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed: Option<Timestamp>,
+    /// What it changed, a line for each table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<String>,
     /// Why the file as it is now is not in use. The one before it stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected: Option<String>,
@@ -173,6 +179,13 @@ pub enum AcceptedState {
     Started,
     /// It begins when the rule's present run has ended, or when there is room.
     Queued,
+}
+
+/// An answer to the request to stop all runs of a rule.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Cancelled {
+    /// The runs that stop.
+    pub runs: Vec<RunId>,
 }
 
 /// Whether the daemon does its work.

@@ -145,7 +145,8 @@ fn places(path: &Path) -> config::Places {
 }
 
 /// A digest of all files. Of those that are included, one that cannot be read counts as empty.
-fn content(path: &Path) -> Option<Digest> {
+/// What is in the files; `None`: one of them cannot be read.
+pub(super) fn content(path: &Path) -> Option<Digest> {
     let main = std::fs::read(path).ok()?;
     let mut digests = Digest::of(&main).to_string();
     for file in places(path).files.iter().skip(1) {

@@ -225,7 +225,7 @@ impl<'a> Progress<'a> {
     pub fn into_report(self) -> RuleReport {
         let mut report = self.report.into_inner();
         Snapshot { counts: report.counts, bytes: report.bytes, .. } = self.live.snapshot();
-        report.images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
+        ImageReport::sort(&mut report.images);
         report.removed.sort_by(|a, b| a.target.cmp(&b.target));
         // What could not be listed may have what they match.
         if report.failures.is_empty() && !report.interrupted {

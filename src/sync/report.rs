@@ -11,7 +11,7 @@ use crate::text::display_as_serialized;
 use crate::transfer::{Delivered, TransferOutcome};
 
 /// One run of one rule.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RuleReport {
     pub rule: String,
     /// Nothing was changed: `copied` counts what would be.
@@ -54,7 +54,7 @@ pub struct Counts {
 }
 
 /// Images whose target was last asked in an earlier run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Vouched {
     pub images: usize,
     /// When the first of them was last seen at its target. `None`: there are none.
@@ -76,7 +76,7 @@ impl Vouched {
 }
 
 /// A tag of a target that is gone at the source.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Removed {
     /// `host/repository:tag`.
     pub target: String,
@@ -88,7 +88,7 @@ pub struct Removed {
 }
 
 /// What became of a tag that was to be removed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhatBecame {
     Removed,
@@ -133,6 +133,11 @@ impl ImageReport {
         let source = format!("{}{}", source.0.name(), source.1.suffix());
         let target = format!("{}{}", target.0.name(), target.1.suffix());
         Self::blank(source, target, action, reason)
+    }
+
+    /// By name, as reports have them.
+    pub fn sort(images: &mut [Self]) {
+        images.sort_by(|a, b| (&a.source, &a.target).cmp(&(&b.source, &b.target)));
     }
 
     /// An image of a test.

@@ -18,8 +18,8 @@ use super::reading::{ManifestReader, manifest_memory};
 use super::reporter::{ActiveTransfers, Reporter};
 use super::retry::Pauses;
 use super::stream::Streamer;
-use super::totals::{Totals, TransferTotals};
-use crate::fair::{MemoryBudget, Pulses};
+use super::totals::{FlowTotals, Tally, Totals, TransferTotals};
+use crate::fair::{Flow, MemoryBudget, Pulses};
 use crate::http::RetryPolicy;
 use crate::repository::{Result, missing};
 use crate::single_flight::KeyedLocks;
@@ -35,6 +35,7 @@ pub struct Carrier {
     fallback_locks: KeyedLocks<String>,
     active: ActiveTransfers,
     totals: Arc<Totals>,
+    flows: Arc<FlowTotals>,
     pulses: Pulses,
     memory: MemoryBudget,
 }
@@ -46,13 +47,14 @@ impl Carrier {
             journal: UploadJournal::new(state.clone()),
             pauses: Pauses { backoff: policy.backoff, jitter },
         };
-        let totals = Arc::new(Totals::default());
+        let (totals, flows) = (Arc::new(Totals::default()), Arc::new(FlowTotals::default()));
         let pulses = Pulses::default();
         Self {
             blobs: Blobs::new(Presence::new(state.blobs.clone()), streamer, pulses.clone()),
             fallback_locks: KeyedLocks::default(),
-            active: ActiveTransfers::new(vec![totals.clone()], pulses.clone()),
+            active: ActiveTransfers::new(vec![totals.clone(), flows.clone()], pulses.clone()),
             totals,
+            flows,
             pulses,
             memory: manifest_memory(),
             state,
@@ -68,6 +70,11 @@ impl Carrier {
     /// What was moved until now.
     pub fn totals(&self) -> TransferTotals {
         self.totals.read()
+    }
+
+    /// Counts from now on what this flow moves.
+    pub fn tally(&self, flow: Flow) -> Tally {
+        Tally::begin(&self.flows, flow)
     }
 
     /// The transfers under way, the oldest first.

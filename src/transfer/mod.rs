@@ -49,4 +49,4 @@ pub use options::Options;
 pub use progress::TransferStatus;
 pub use reading::{COMPARED_AT_ONCE, Held, ManifestReader, USUAL, manifest_memory};
 pub use referrers::{Referrer, TagIndex, fingerprint, read as read_referrer, survey, survey_but};
-pub use totals::TransferTotals;
+pub use totals::{Tally, TransferTotals};

@@ -266,9 +266,33 @@ async fn daemon_with_much_to_say(source: &Scripted, target: &Scripted) -> (Daemo
         running[0]["stalled_seconds"].as_f64().map(drop)
     })
     .await;
+    daemon.configure(&format!("grace = \"3s\"\n{text}"));
+    assert_eq!(daemon.post_with("/api/v1/reload", &token, "").await.status, 200);
     daemon.configure("nonsense");
     assert_eq!(daemon.post_with("/api/v1/reload", &token, "").await.status, 422);
     (daemon, config.display().to_string())
+}
+
+/// Runs that are started, followed, left, planned and cancelled.
+async fn command_the_daemon(runs: &mut Runs, daemon: &Daemon, config: &str) {
+    let at = format!("--config {config}");
+    runs.run("run", &format!("{at} done tidy")).await;
+    runs.run("plan", &format!("{at} done tidy")).await;
+    let left = Running::new(
+        runs.tranship.command().args(["run", "stuck", "--output", "json"]).args(at.split(' ')),
+    );
+    eventually("a run that waits", Duration::from_secs(60), || async {
+        let status = daemon.get("/api/v1/status").await.json();
+        (status["queued"] == 1).then_some(())
+    })
+    .await;
+    let document = serde_json::from_str(&left.terminate().await.stdout).unwrap();
+    runs.check("run", &document);
+    runs.run("run --no-wait", &format!("{at} stuck")).await;
+    runs.run("cancel", &format!("{at} stuck")).await;
+    let text = std::fs::read_to_string(config).unwrap();
+    daemon.configure(text.split_once('\n').unwrap().1.split_once('\n').unwrap().1);
+    runs.run("reload", &at).await;
 }
 
 /// A rule that finds something to say of each kind, and a repository that is not there.
@@ -409,8 +433,9 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     runs.run_until_announced("serve-layout", "demo/source --listen 127.0.0.1:0").await;
     runs.tranship.write("serve.toml", "[daemon]\nlisten = \"127.0.0.1:0\"\n");
     runs.run_until_announced("serve", "--config serve.toml").await;
-    let (_daemon, config) = daemon_with_much_to_say(&source, &target).await;
+    let (daemon, config) = daemon_with_much_to_say(&source, &target).await;
     runs.run("status", &format!("--config {config}")).await;
+    command_the_daemon(&mut runs, &daemon, &config).await;
     let run = runs.newest_run().await;
     runs.run("history", &format!("--config sync.toml {run}")).await;
     runs.tranship.write("cleanup.toml", cleanup_rules(from));

@@ -161,7 +161,7 @@ async fn the_token_is_shown_where_it_is_needed() {
     assert_eq!(json(home, &["status"]).await["daemon"]["rules"], 0);
     home.write("token", "other\n");
     let finished = home.run(["--config", "cli.toml", "status"]).await;
-    assert_eq!((finished.code, &*finished.stdout), (Some(1), ""));
+    assert_eq!((finished.code, &*finished.stdout), (Some(2), ""));
     let expected = format!("error: the daemon at 127.0.0.1:{port} says: this is not the daemon's");
     assert!(finished.stderr.starts_with(&expected), "{finished:?}");
     assert!(finished.stderr.contains("\nhint: `token` in [daemon]"), "{finished:?}");

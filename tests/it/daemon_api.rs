@@ -99,6 +99,7 @@ const PLAN: &str = "/api/v1/rules/{name}/plan";
 const PLAN_LINES: &str = "/api/v1/rules/{name}/plan/lines";
 const RUN_RULE: &str = "/api/v1/rules/{name}/run";
 const RUN_LINES: &str = "/api/v1/rules/{name}/run/lines";
+const CANCEL_RULE: &str = "/api/v1/rules/{name}/cancel";
 const RESTORE: &str = "/api/v1/restore";
 const RUN: &str = "/api/v1/runs/{id}";
 const CANCEL: &str = "/api/v1/runs/{id}/cancel";
@@ -189,6 +190,7 @@ async fn every_endpoint_answers_as_its_description_says() {
     assert_eq!(api.get(PLAN, "tidy").await.json()["plans"][0]["tags_deleted"], 1);
     assert_eq!(api.get(PLAN, "none").await.status, 404);
     plans_are_few(&mut api, &source).await;
+    sync_rules_are_followed(&mut api).await;
     cleanup_rules_are_followed(&mut api, &source, &target).await;
     source.on("GET", Kind::Blob).containing("acme/slow").fail(Fault::Hang);
     let slow = id_of(&api.post(RUN_RULE, "slow", TOKEN, "").await);
@@ -227,14 +229,21 @@ async fn every_endpoint_answers_as_its_description_says() {
         assert_eq!(api.get(&format!("/api/v1/runs?{query}"), "").await.status, 400, "{query}");
     }
     assert_eq!(api.post(RUN_RULE, "none", TOKEN, "").await.status, 404);
-    for (path, name) in
-        [(RUN_RULE, "good"), (RUN_LINES, "tidy"), (RESTORE, ""), (CANCEL, &*slow), (RELOAD, "")]
-    {
+    for (path, name) in [
+        (RUN_RULE, "good"),
+        (RUN_LINES, "tidy"),
+        (CANCEL_RULE, "slow"),
+        (RESTORE, ""),
+        (CANCEL, &*slow),
+        (RELOAD, ""),
+    ] {
         assert_eq!(api.post(path, name, "", "").await.status, 401);
         assert_eq!(api.post(path, name, "Bearer other", "").await.status, 401);
     }
     assert_eq!(api.post(CANCEL, &id_of(&waiting), TOKEN, "").await.status, 202);
-    assert_eq!(api.post(CANCEL, &slow, TOKEN, "").await.status, 202);
+    let waiting = id_of(&api.post(RUN_RULE, "slow", TOKEN, "").await);
+    let cancelled = api.post(CANCEL_RULE, "slow", TOKEN, "").await;
+    assert_eq!((cancelled.status, cancelled.json()), (202, json!({ "runs": [slow, waiting] })));
     assert_eq!(ended(&daemon, &slow).await["outcome"], "interrupted");
     for unknown in [&*slow, "nonsense"] {
         assert_eq!(api.post(CANCEL, unknown, TOKEN, "").await.status, 404);
@@ -284,6 +293,7 @@ async fn every_endpoint_answers_as_its_description_says() {
     for (path, name, body) in [
         (RUN_RULE, "good", ""),
         (RUN_LINES, "tidy", ""),
+        (CANCEL_RULE, "slow", ""),
         (RESTORE, "", all),
         (CANCEL, &*slow, ""),
         ("/api/v1/reload", "", ""),
@@ -317,6 +327,30 @@ fn kinds(documents: &[(String, Value)]) -> Vec<&str> {
     documents.iter().map(|(kind, _)| kind.as_str()).collect()
 }
 
+/// Each image comes in a line of its own.
+async fn sync_rules_are_followed(api: &mut Caller<'_>) {
+    let planned = documents(&api.get(PLAN_LINES, "timed").await);
+    assert_eq!(kinds(&planned), ["image", "report"]);
+    assert_eq!(planned[0].1["action"], "would_copy");
+    let report = &planned[1].1;
+    assert_eq!((&report["dry_run"], &report["counts"]["copied"]), (&json!(true), &json!(1)));
+    assert_eq!(report["images"], json!([]));
+    let ran = documents(&api.post(RUN_LINES, "timed", TOKEN, "").await);
+    assert_eq!(kinds(&ran), ["run", "image", "moved", "report"]);
+    assert_eq!((&ran[1].1["action"], &ran[3].1["images"]), (&json!("copied"), &json!([])));
+    assert!(ran[2].1["blobs_mounted"].as_u64().unwrap() > 0, "{ran:?}");
+    let id = ran[0].1.as_str().unwrap();
+    assert_eq!(api.get(RUN, id).await.json()["run"]["cause"], "api");
+    let recheck = format!("{RUN_LINES}?recheck=true");
+    let again = documents(&api.post(&recheck, "timed", TOKEN, "").await);
+    assert_eq!(kinds(&again), ["run", "moved", "report"]);
+    assert_eq!(again[2].1["counts"]["unchanged"], 1);
+    // All runs of a rule are cancelled at once, if there are any.
+    for rule in ["timed", "none"] {
+        assert_eq!(api.post(CANCEL_RULE, rule, TOKEN, "").await.status, 404);
+    }
+}
+
 /// Plans, runs and restorations come line by line, and the mode of a run may be chosen.
 async fn cleanup_rules_are_followed(
     api: &mut Caller<'_>,
@@ -337,7 +371,7 @@ async fn cleanup_rules_are_followed(
     for image in [&*elsewhere, "NO/name:v1", "oci-archive:a.tar:v1", "localhost/app"] {
         assert_eq!(explained(api, "tidy", image).await.status, 400, "{image}");
     }
-    assert_eq!(api.get(PLAN_LINES, "good").await.status, 400);
+    assert_eq!(explained(api, "good", &image).await.status, 400);
     assert_eq!(api.get(PLAN_LINES, "none").await.status, 404);
 
     for path in [RUN_RULE, RUN_LINES] {
@@ -345,6 +379,7 @@ async fn cleanup_rules_are_followed(
         assert_eq!(api.post(&apply, "sweep", TOKEN, "").await.status, 409);
         assert_eq!(api.post(&apply, "good", TOKEN, "").await.status, 400);
         assert_eq!(api.post(&format!("{path}?mode=all"), "tidy", TOKEN, "").await.status, 400);
+        assert_eq!(api.post(&format!("{path}?recheck=true"), "tidy", TOKEN, "").await.status, 400);
         assert_eq!(api.post(&format!("{path}?other=1"), "tidy", TOKEN, "").await.status, 400);
         assert_eq!(api.post(&apply, "none", TOKEN, "").await.status, 404);
     }
@@ -402,9 +437,14 @@ async fn plans_are_few(api: &mut Caller<'_>, source: &Scripted) {
 async fn refusals_of_other_daemons(document: &mut Document) {
     let daemon = Daemon::start("").await;
     let mut api = Caller { daemon: &daemon, document };
-    for (path, name) in
-        [(RUN_RULE, "a"), (RUN_LINES, "a"), (RESTORE, ""), (CANCEL, "b"), (RELOAD, "")]
-    {
+    for (path, name) in [
+        (RUN_RULE, "a"),
+        (RUN_LINES, "a"),
+        (CANCEL_RULE, "a"),
+        (RESTORE, ""),
+        (CANCEL, "b"),
+        (RELOAD, ""),
+    ] {
         for authorization in ["", TOKEN, "Bearer "] {
             assert_eq!(api.post(path, name, authorization, "").await.status, 403);
         }

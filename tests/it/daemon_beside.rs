@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::daemon_cleanup::pull_requests;
-use crate::daemon_setup::{Home, LIMIT, Serving, TOKEN};
+use crate::daemon_setup::{Home, LIMIT, Serving, TOKEN, copying};
 use crate::support::Place;
 use crate::support::process::{Finished, Running};
 
@@ -50,6 +50,12 @@ impl Beside {
 pub fn on_request(place: &impl Place, repository: &str, more: &str) -> String {
     pull_requests(place, repository, more)
         .replace("schedule = \"0 0 1 1 *\"\nrun_at_start = true\n", "")
+}
+
+/// The lines of a sync rule of the repository `name` that runs only when it is asked to.
+pub fn on_request_sync(source: &impl Place, target: &impl Place, name: &str) -> String {
+    let rule = copying(name, source, target);
+    rule.replace("schedule = \"0 0 1 1 *\"\nrun_at_start = true\n", "")
 }
 
 /// A configuration by which this daemon is found.

@@ -207,8 +207,8 @@ async fn without_a_token_it_only_plans() {
     assert_eq!(beside.run(&["cleanup"]).await.code, Some(0));
     for arguments in [&["cleanup", "--apply"][..], &["cleanup", "--apply", "--output", "json"]] {
         let refused = beside.run(arguments).await;
-        assert_eq!((refused.code, &*refused.stdout), (Some(1), ""), "{refused:?}");
-        assert!(refused.stderr.contains("this daemon has no token"), "{refused:?}");
+        assert_eq!((refused.code, &*refused.stdout), (Some(2), ""), "{refused:?}");
+        assert!(refused.stderr.contains("the configuration has none"), "{refused:?}");
         assert!(refused.stderr.contains("hint: set `token` in [daemon]"), "{refused:?}");
     }
     assert_eq!(registry.traffic().writes(), 0);

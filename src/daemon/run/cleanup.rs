@@ -14,9 +14,9 @@ use crate::run::CleanupOptions;
 pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
     let (followers, job) = (&run.shared.followers, run.job);
     let options = CleanupOptions {
-        mode: job.mode.unwrap_or(rule.mode),
+        mode: job.options.mode.unwrap_or(rule.mode),
         // Who asks for a run that deletes could look at the plan before.
-        attended: job.mode == Some(Mode::Apply),
+        attended: job.options.mode == Some(Mode::Apply),
         only: None,
         progress: None,
         plan: &|plan| followers.planned(&job.id, plan),
@@ -29,7 +29,7 @@ pub(super) async fn carry_out(rule: &CleanupRule, run: &Underway<'_>) -> Done {
     }
     run.metrics.freed(report.bytes_freed());
     show_plan(run.metrics, &record);
-    followers.reported(&job.id, &report);
+    followers.cleaned(&job.id, &report);
     let is_done = match record.outcome {
         RunOutcome::Succeeded | RunOutcome::Limited => true,
         // One that somebody cancelled leaves nothing to be done.

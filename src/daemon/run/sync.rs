@@ -31,26 +31,27 @@ pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
         Work::Events(batch) => scope(&batch.changes),
     };
     let watch = Watcher::new(run, rule);
+    let tally = shared.followers.has(&job.id).then(|| shared.parts.carrier.tally(run.run.flow));
     let most = if job.is_whole() { alerts::MAX_DETAILS } else { MAX_TRIED_AGAIN };
     let options = SyncOptions {
         mode: Mode::Apply,
         scope: &scope,
-        recheck: false,
+        recheck: job.options.recheck,
         keep: Keep::Failed(most),
         image: &|image| watch.image(image),
     };
     let carried_out = run.engine.core.sync(rule, run.run, options);
-    let (report, record) = carried_out.instrument(run.span.clone()).await;
+    let (mut report, record) = carried_out.instrument(run.span.clone()).await;
     log::sync_ends(&record, &report, run.span);
     if job.is_whole() && !report.interrupted {
         shared.lags.lock().pass_ends(run.rule);
     }
-    Done {
-        record,
-        ending: ending(&report),
-        failed: failed(rule, &job.work, &report, run.is_ending()),
-        images: report.images,
+    let (ending, failed) = (ending(&report), failed(rule, &job.work, &report, run.is_ending()));
+    let images = std::mem::take(&mut report.images);
+    if let Some(tally) = tally {
+        shared.followers.synced(&job.id, tally.read(), &report);
     }
+    Done { record, ending, failed, images }
 }
 
 fn scope(changes: &Changes) -> Scope {
@@ -167,6 +168,7 @@ impl<'a> Watcher<'a> {
             }
         }
         log::image(rule, &job.id, image);
+        shared.followers.image(&job.id, image);
     }
 }
 

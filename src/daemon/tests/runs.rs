@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::world::{Way, World, pass, rule};
 use crate::daemon::view::AcceptedState;
-use crate::daemon::{RuleRefusal, Stopping};
+use crate::daemon::{RuleRefusal, RunOptions, Stopping};
 use crate::history::{Cause, RunOutcome};
 
 const NIGHTLY: &str = "schedule = \"0 4 * * *\"";
@@ -32,7 +32,7 @@ async fn a_request_while_it_runs_is_queued_once() {
     pass(3 * 3600).await;
     assert_eq!(world.runs.begun().len(), 2);
     assert_eq!(world.rule("r").last_run.unwrap().id, second.run);
-    let unknown = world.daemon().run_rule("unknown", None).await.unwrap_err();
+    let unknown = world.daemon().run_rule("unknown", RunOptions::default()).await.unwrap_err();
     assert_eq!(unknown, RuleRefusal::Unknown("unknown".to_owned()));
     world.stop().await;
 }
@@ -91,7 +91,7 @@ async fn grace_has_an_end() {
     let took = before.elapsed().as_secs();
     assert!((20..22).contains(&took), "{took}");
     assert!(world.mark("r").unfinished);
-    let refused = daemon.run_rule("r", None).await.unwrap_err();
+    let refused = daemon.run_rule("r", RunOptions::default()).await.unwrap_err();
     assert_eq!(refused, RuleRefusal::Stopping(Stopping));
     assert!(!daemon.readiness().ready);
 }
@@ -179,5 +179,24 @@ async fn a_reload_changes_what_runs_from_now_on() {
     assert_eq!(world.daemon().status().config.rejected, None);
     assert!(world.daemon().readiness().ready);
     assert_eq!(world.metric("tranship_config_last_reload_successful"), 1.0);
+    world.stop().await;
+}
+
+/// A file that is being written is empty for a moment, and an empty configuration is valid.
+#[tokio::test(start_paused = true)]
+async fn a_file_is_loaded_when_it_is_written_to_its_end() {
+    let rules = rule("r", "schedule = \"0 3 * * *\"");
+    let mut world = World::started("2026-05-01T00:00:00Z", &rules).await;
+    world.configure("");
+    let daemon = world.daemon().clone();
+    let reloading = tokio::spawn(async move { daemon.reload().await });
+    // It has looked at the file and waits.
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    world.configure(&rules);
+    reloading.await.unwrap().unwrap();
+    assert_eq!(world.daemon().rules().len(), 1);
+    assert_eq!(world.daemon().status().config.changed, None);
     world.stop().await;
 }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::cleanup::{Cleaner, CleanupReport, CleanupSpec, RepositoryReport};
 use crate::config::{self, cleanup};
 use crate::daemon::view::{Accepted, RuleStatus};
-use crate::daemon::{Daemon, Handle, Parts, Watch};
+use crate::daemon::{Daemon, Handle, Parts, RunOptions, Watch};
 use crate::history::History;
 use crate::http::RetryPolicy;
 use crate::metrics::Metrics;
@@ -70,6 +70,7 @@ pub struct Runs {
     log: Mutex<Vec<(String, Timestamp)>>,
     running: Mutex<BTreeSet<String>>,
     modes: Mutex<BTreeMap<String, cleanup::Mode>>,
+    rechecks: Mutex<BTreeMap<String, bool>>,
     cleaned: Mutex<Vec<RepositoryReport>>,
     most: Mutex<usize>,
 }
@@ -87,6 +88,11 @@ impl Runs {
     /// In which mode a cleanup rule was last run.
     pub fn mode(&self, rule: &str) -> cleanup::Mode {
         self.modes.lock()[rule]
+    }
+
+    /// Whether the last run of a sync rule asked the targets about everything.
+    pub fn rechecks(&self, rule: &str) -> bool {
+        self.rechecks.lock()[rule]
     }
 
     /// When runs began, of all rules.
@@ -177,6 +183,7 @@ fn refused_connection() -> Failure {
 #[async_trait]
 impl Runner for Puppet {
     async fn sync(&self, syncer: &Syncer, spec: RunSpec<'_>) -> RuleReport {
+        self.runs.rechecks.lock().insert(spec.rule.name.clone(), spec.recheck);
         let stalls = matches!(*self.runs.way.lock(), Some(Way::Stalls));
         let pulses = syncer.carrier().pulses();
         let _watched = stalls.then(|| pulses.watch(spec.flow, spec.progress.pulse()));
@@ -261,7 +268,7 @@ impl World {
 
     /// Asks the daemon to run a rule.
     pub async fn ask(&self, rule: &str) -> Accepted {
-        self.daemon().run_rule(rule, None).await.unwrap()
+        self.daemon().run_rule(rule, RunOptions::default()).await.unwrap()
     }
 
     /// Starts the daemon.

@@ -16,8 +16,10 @@ use super::path::Name;
 use super::{Api, Problem, json, json_with};
 use crate::cleanup::Asked;
 use crate::config::cleanup::Mode;
-use crate::daemon::RuleRefusal;
-use crate::daemon::view::{Accepted, CleanupPlans, NoPlan, RulePlan, RuleStatus};
+use crate::daemon::view::{
+    Accepted, Cancelled, CleanupPlans, NoPlan, PlanOptions, RulePlan, RuleStatus,
+};
+use crate::daemon::{RuleRefusal, RunOptions};
 use crate::oci::ImageAddress;
 use crate::sync::RuleReport;
 
@@ -27,6 +29,8 @@ const PLAN_TIMEOUT: Duration = Duration::from_secs(600);
 const NAME: &str = "Name of the rule";
 const UNKNOWN: &str = "There is no such rule";
 const MODE: &str = "Of a cleanup rule: `apply` or `plan`, instead of the rule's own `mode`";
+const RECHECK: &str = "Of a sync rule: `true` asks the targets about every image, also where the state knows the answer";
+const KIND: &str = "A parameter cannot be understood, or is for rules of the other kind";
 const SWEEPING: &str = "The rule covers every repository of a registry, so it must not delete";
 const STOPPING: &str = "The daemon is stopping";
 
@@ -56,46 +60,62 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .summary("Run the rule now, or after its current run")
             .parameter("name", NAME)
             .parameter("mode", MODE)
+            .parameter("recheck", RECHECK)
             .answer(202, "The run was started or queued", schema::<Accepted>())
-            .answer(400, "A parameter cannot be understood, or the rule has no mode", Body::Problem)
+            .answer(400, KIND, Body::Problem)
             .answer(404, UNKNOWN, Body::Problem)
             .answer(409, SWEEPING, Body::Problem)
             .answer(503, STOPPING, Body::Problem),
         Endpoint::get("/api/v1/rules/{name}/plan/lines", Access::Read, plan_lines)
-            .summary(
-                "Plan what a run of a cleanup rule would do now, line by line; stops if the client \
-                 goes away",
-            )
+            .summary("Plan what a run would do now, line by line; stops if the client goes away")
             .parameter("name", NAME)
-            .parameter("explain", "Plan only the repository of this image, and explain its fate")
+            .parameter(
+                "explain",
+                "Of a cleanup rule: plan only the repository of this image, and explain its fate",
+            )
+            .parameter("recheck", RECHECK)
             .answer(
                 200,
-                "Lines: `plan` with the plan of each repository, and the explanation; `report`",
+                "Lines of a sync rule: `image` for each image that is not simply unchanged; \
+                 `report`. Of a cleanup rule: `plan` with the plan of each repository, and the \
+                 explanation; `report`",
                 Body::Text(LINES),
             )
             .answer(
                 400,
-                "A parameter cannot be understood, the rule is no cleanup rule, or it does not \
-                 cover the image",
+                "A parameter cannot be understood or is for rules of the other kind, or the rule \
+                 does not cover the image",
                 Body::Problem,
             )
             .answer(404, UNKNOWN, Body::Problem),
         Endpoint::post("/api/v1/rules/{name}/run/lines", Access::Change, run_lines)
-            .summary("Run a cleanup rule now, or after its current run, and follow the run")
+            .summary("Run the rule now, or after its current run, and follow the run")
             .parameter("name", NAME)
             .parameter("mode", MODE)
+            .parameter("recheck", RECHECK)
             .answer(
                 200,
-                "Lines: `run` with the run's id; `plan` with the plan of each repository; `report`",
+                "Lines: `run` with the run's id; of a sync rule `image` for each image that is not \
+                 simply unchanged and `moved`, of a cleanup rule `plan` with the plan of each \
+                 repository; `report`",
                 Body::Text(LINES),
             )
-            .answer(
-                400,
-                "A parameter cannot be understood, or the rule is no cleanup rule",
-                Body::Problem,
-            )
+            .answer(400, KIND, Body::Problem)
             .answer(404, UNKNOWN, Body::Problem)
             .answer(409, SWEEPING, Body::Problem)
+            .answer(503, STOPPING, Body::Problem),
+        Endpoint::post("/api/v1/rules/{name}/cancel", Access::Change, cancel)
+            .summary(
+                "Stop all runs of a rule and remove them from the queue; what they have copied or \
+                 deleted stays so",
+            )
+            .parameter("name", NAME)
+            .answer(202, "They stop", schema::<Cancelled>())
+            .answer(
+                404,
+                "There is no such rule, or no run of it is in progress or queued",
+                Body::Problem,
+            )
             .answer(503, STOPPING, Body::Problem),
     ]
 }
@@ -103,15 +123,25 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 /// What may stand behind the question mark of a plan.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Explained {
+struct Planned {
     explain: Option<String>,
+    #[serde(default)]
+    recheck: bool,
 }
 
 /// And of a run.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Moded {
+struct Wanted {
     mode: Option<Mode>,
+    #[serde(default)]
+    recheck: bool,
+}
+
+impl From<Wanted> for RunOptions {
+    fn from(Wanted { mode, recheck }: Wanted) -> Self {
+        Self { mode, recheck }
+    }
 }
 
 type Queried<T> = Result<Query<T>, QueryRejection>;
@@ -124,8 +154,10 @@ fn understood<T>(query: Queried<T>) -> Result<T, Problem> {
 impl From<RuleRefusal> for Problem {
     fn from(refusal: RuleRefusal) -> Self {
         let status = match &refusal {
-            RuleRefusal::Unknown(_) => StatusCode::NOT_FOUND,
-            RuleRefusal::NoCleanup(_) | RuleRefusal::NotCovered { .. } => StatusCode::BAD_REQUEST,
+            RuleRefusal::Unknown(_) | RuleRefusal::Idle(_) => StatusCode::NOT_FOUND,
+            RuleRefusal::NoCleanup(_) | RuleRefusal::NoSync(_) | RuleRefusal::NotCovered { .. } => {
+                StatusCode::BAD_REQUEST
+            }
             RuleRefusal::Sweeping(_) => StatusCode::CONFLICT,
             RuleRefusal::Stopping(stopping) => return Self::from(*stopping),
         };
@@ -159,10 +191,11 @@ async fn plan(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response,
 async fn plan_lines(
     State(api): State<Arc<Api>>,
     Name(name): Name,
-    query: Queried<Explained>,
+    query: Queried<Planned>,
 ) -> Result<Response, Problem> {
-    let asked = understood(query)?.explain.map(|image| asked(&image)).transpose()?;
-    Ok(lines(api.daemon.follow_plan(&name, asked).await?))
+    let Planned { explain, recheck } = understood(query)?;
+    let asked = explain.map(|image| asked(&image)).transpose()?;
+    Ok(lines(api.daemon.follow_plan(&name, PlanOptions { asked, recheck }).await?))
 }
 
 fn asked(image: &str) -> Result<Asked, Problem> {
@@ -174,16 +207,21 @@ fn asked(image: &str) -> Result<Asked, Problem> {
 async fn run(
     State(api): State<Arc<Api>>,
     Name(name): Name,
-    query: Queried<Moded>,
+    query: Queried<Wanted>,
 ) -> Result<Response, Problem> {
-    let accepted = api.daemon.run_rule(&name, understood(query)?.mode).await?;
+    let accepted = api.daemon.run_rule(&name, understood(query)?.into()).await?;
     Ok(json_with(StatusCode::ACCEPTED, &accepted))
 }
 
 async fn run_lines(
     State(api): State<Arc<Api>>,
     Name(name): Name,
-    query: Queried<Moded>,
+    query: Queried<Wanted>,
 ) -> Result<Response, Problem> {
-    Ok(lines(api.daemon.follow_run(&name, understood(query)?.mode).await?))
+    Ok(lines(api.daemon.follow_run(&name, understood(query)?.into()).await?))
+}
+
+async fn cancel(State(api): State<Arc<Api>>, Name(name): Name) -> Result<Response, Problem> {
+    let runs = api.daemon.cancel_rule(&name).await?;
+    Ok(json_with(StatusCode::ACCEPTED, &Cancelled { runs }))
 }
