@@ -51,6 +51,7 @@ use crate::sync::{RULES, RunProgress};
 #[command(after_help = "\
 Examples:
   tranship cleanup                        show the plans of all rules; deletes nothing
+  tranship cleanup -v                     also list the tags that stay
   tranship cleanup --rule apps --output json > plan.json
   tranship cleanup --explain registry.example.com/acme/app:pr-17
   tranship cleanup --rule apps --apply    delete what is in the plan")]
@@ -102,8 +103,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let keeper = session::keeper(&config).await?;
     let signal = signals::Stop::on_signal();
     let stop = StopSignal { soon: signal.token.clone(), ..StopSignal::default() };
-    let (live, output) = (Arc::<Live>::default(), global.output);
-    let wanted = Wanted { mode, asked: asked.as_ref(), stop: &stop, output, live: &live };
+    let (live, asked_of) = (Arc::<Live>::default(), asked.as_ref());
+    let (output, listed) = (global.output, global.verbose > 0);
+    let wanted = Wanted { mode, asked: asked_of, stop: &stop, output, listed, live: &live };
     let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
     let came = carry_out(Some(global), &config, &keeper, &rules, &wanted).await?;
     let ran = &came.done;
@@ -180,11 +182,11 @@ async fn run_rule(
     flow: Flow,
     wanted: &Wanted<'_>,
 ) -> Result<Ran, CliError> {
-    let Wanted { mode, asked, stop, output, live } = *wanted;
+    let Wanted { mode, asked, stop, live, .. } = *wanted;
     let plans = Mutex::new(BTreeMap::<String, _>::new());
     let watch = |plan: &Plan<'_>| {
         let explanation = asked.and_then(|asked| explain(plan, &asked.reference));
-        let text = printed(&rule.name, &plan.document(), explanation, asked, output);
+        let text = printed(&rule.name, &plan.document(), explanation, wanted);
         plans.lock().insert(plan.snapshot.repository().to_owned(), text);
     };
     let (begun, progress) = (session::begun(&rule.name), RunProgress::default());
@@ -289,7 +291,7 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
     let report = &ran.report;
     print_failures(&report.rule, &report.failures);
     for repository in &report.repositories {
-        text::print_refusals(&report.rule, repository);
+        text::print_refusals(&report.rule, report.mode, repository);
         text::print_failures(&report.rule, repository);
         repository.failures.iter().for_each(print_failure);
     }

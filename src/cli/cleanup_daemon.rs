@@ -17,7 +17,7 @@ pub async fn carry_out(
     task: Task,
     wanted: &Wanted<'_>,
 ) -> Result<Followed<Ran>, CliError> {
-    let Wanted { mode, asked, stop, output, live } = *wanted;
+    let Wanted { mode, asked, stop, live, .. } = *wanted;
     let interrupted = || CleanupReport { interrupted: true, ..CleanupReport::new(rule, mode) };
     let mut plans = BTreeMap::<String, _>::new();
     let followed = if stop.soon.is_cancelled() {
@@ -39,7 +39,7 @@ pub async fn carry_out(
                         warn_of_idle_keep(rule, &plan.repository, line);
                     }
                     live.planned();
-                    let text = printed(rule, &plan, explanation, asked, output);
+                    let text = printed(rule, &plan, explanation, wanted);
                     let text = text.map_err(failed("write JSON"))?;
                     plans.insert(plan.repository.into_owned(), text);
                     Told::Detail

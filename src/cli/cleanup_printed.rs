@@ -6,6 +6,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::args::Output;
+use super::cleanup_plan;
 use super::cleanup_progress::Live;
 use super::cleanup_text as text;
 use super::lines::Lines;
@@ -22,6 +23,8 @@ pub struct Wanted<'a> {
     pub asked: Option<&'a Asked>,
     pub stop: &'a StopSignal,
     pub output: Output,
+    /// Tags that stay are listed.
+    pub listed: bool,
     pub live: &'a Arc<Live>,
 }
 
@@ -50,9 +53,9 @@ pub fn printed(
     rule: &str,
     plan: &Document<'_>,
     explanation: Option<Explanation<'_>>,
-    asked: Option<&Asked>,
-    output: Output,
+    wanted: &Wanted<'_>,
 ) -> serde_json::Result<Printed> {
+    let Wanted { asked, output, listed, .. } = *wanted;
     if let (Some(asked), None, true) = (asked, &explanation, plan.refused.is_empty()) {
         let image = format!("{}{}", plan.repository, asked.reference.suffix());
         return Ok(Printed::Missing { image, similar: similar(plan, &asked.reference) });
@@ -62,7 +65,7 @@ pub fn printed(
             plan: pretty(plan)?,
             explanation: explanation.as_ref().map(pretty).transpose()?,
         },
-        (Output::Text, None, _) => Printed::Text(text::plan(rule, plan)),
+        (Output::Text, None, _) => Printed::Text(cleanup_plan::plan(rule, plan, listed)),
         (Output::Text, Some(_), Some(explanation)) => {
             Printed::Text(text::explanation(rule, &explanation))
         }

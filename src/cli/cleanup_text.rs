@@ -1,26 +1,37 @@
-//! Plans of cleanup rules and their results, as text.
+//! Results of cleanup rules, and explanations, as text. `cleanup_plan`: their plans.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Cow;
+use std::collections::HashMap;
 
 use super::lines::{Lines, tell_line};
 use super::output;
-use crate::cleanup::plan::document::{Document, StepLine};
 use crate::cleanup::{Explanation, RepositoryReport};
-use crate::oci::{Digest, Tag, version};
+use crate::config::cleanup::Mode;
+use crate::oci::{Digest, Tag, derived, version};
 use crate::removal::{Clock, StepAction, StepOutcome, StepReport};
 use crate::text::counted;
 
+/// Hexadecimal digits of the digest in a derived tag, and how many of them are shown.
+const HEX: usize = 64;
+const DIGITS: usize = 12;
 /// So many reasons are told to people; the JSON has them all.
 const MAX_REASONS: usize = 5;
 
-/// Says why nothing of a repository is deleted.
-pub fn print_refusals(rule: &str, report: &RepositoryReport) {
+/// Says why nothing of a repository is deleted, and how to go on.
+pub fn print_refusals(rule: &str, mode: Mode, report: &RepositoryReport) {
     let refused = &report.refused;
     if refused.is_empty() {
         return;
     }
     tell_line(format!("REFUSED {rule}: nothing of {} may be deleted", report.repository));
     print_first(refused.iter().map(ToString::to_string));
+    if report.limited {
+        let seen = match mode {
+            Mode::Plan => "the plan lists what would go".to_owned(),
+            Mode::Apply => format!("`tranship cleanup --rule {rule}` lists what would go"),
+        };
+        tell_line(format!("  hint: {seen}; if that is right, raise `max_delete` of the rule"));
+    }
 }
 
 /// Prints the first of these reasons, and how many more there are.
@@ -116,7 +127,7 @@ fn word(outcome: StepOutcome) -> String {
 }
 
 /// The steps by their first tags; those without a tag come last.
-fn in_order<T>(steps: Vec<T>, tags: impl Fn(&T) -> &[Tag]) -> Vec<T> {
+pub fn in_order<T>(steps: Vec<T>, tags: impl Fn(&T) -> &[Tag]) -> Vec<T> {
     let first = |step: &T| tags(step).iter().min_by(|a, b| version::order(a, b)).cloned();
     let mut keyed: Vec<_> = steps.into_iter().map(|step| (first(&step), step)).collect();
     keyed.sort_by(|(a, _), (b, _)| match (a, b) {
@@ -136,10 +147,10 @@ fn why(line: Option<&String>, with: Option<&Digest>) -> String {
 }
 
 /// What a step is about.
-fn what(action: StepAction, tags: &[Tag]) -> String {
+pub fn what(action: StepAction, tags: &[Tag]) -> String {
     let mut tags: Vec<&Tag> = tags.iter().collect();
     tags.sort_by(|a, b| version::order(a, b));
-    let tags = output::tags(tags);
+    let tags = tags.into_iter().map(short_tag).collect::<Vec<_>>().join(", ");
     match action {
         StepAction::Untag => format!("{tags} (only the tag)"),
         StepAction::Delete if tags.is_empty() => "(no tag)".to_owned(),
@@ -147,50 +158,19 @@ fn what(action: StepAction, tags: &[Tag]) -> String {
     }
 }
 
-/// A plan as text: what would be deleted and why, what is kept and why.
-pub fn plan(rule: &str, plan: &Document<'_>) -> Lines {
-    if plan.is_undecided() {
-        return Lines::default();
+/// A tag as it is, but for the most of the digest from which a derived tag is made.
+fn short_tag(tag: &Tag) -> Cow<'_, str> {
+    let parts = derived::parse(tag).and_then(|_| tag.as_str().split_once('-'));
+    match parts.map(|(algorithm, rest)| (algorithm, rest.split_at_checked(HEX))) {
+        Some((algorithm, Some((hex, suffix)))) => {
+            format!("{algorithm}-{}…{suffix}", &hex[..DIGITS]).into()
+        }
+        _ => tag.as_str().into(),
     }
-    let mut lines = Lines::one(format!(
-        "{rule}: {}: {} of {} and {} of {} would go, which frees {}",
-        plan.repository,
-        plan.tags_deleted,
-        counted(plan.tags, "tag", "tags"),
-        plan.manifests_deleted,
-        counted(plan.manifests, "manifest", "manifests"),
-        output::bytes(plan.bytes_freed)
-    ));
-    let steps = in_order(plan.steps.iter().collect(), StepLine::all_tags);
-    if !steps.is_empty() {
-        let heads = ["  WOULD GO", "DIGEST", "WHY", "SINCE", "FREES"];
-        lines.add(&output::table(heads, steps.iter().map(row)));
-    }
-    let mut stay: BTreeMap<String, usize> = BTreeMap::new();
-    for line in plan.tag_verdicts.iter().filter(|line| line.action == "keep") {
-        let why = match (line.kept_by, line.condemned_by) {
-            (Some(keep), _) => format!("kept by `{keep}`"),
-            (None, Some(delete)) => {
-                format!("selected by `{delete}`, but {}", line.blockers.join(", "))
-            }
-            (None, None) => "selected by no line".to_owned(),
-        };
-        *stay.entry(why).or_default() += 1;
-    }
-    for (why, count) in stay {
-        lines.line(format!("  {}: {why}", counted(count, "tag stays", "tags stay")));
-    }
-    lines
 }
 
-fn row(step: &StepLine) -> [String; 5] {
-    let what = what(step.action, step.all_tags());
-    let why = why(step.rule.as_ref(), step.with.as_ref());
-    let since = clock(&step.clock);
-    [format!("  {what}"), output::short(&step.digest), why, since, output::bytes(step.bytes_freed)]
-}
-
-fn clock(clock: &Clock) -> String {
+/// How old something is.
+pub fn clock(clock: &Clock) -> String {
     match (clock.time, clock.impossible) {
         (Some(time), _) => time.to_string(),
         (None, Some(impossible)) => format!("unknown ({impossible} cannot be)"),

@@ -50,7 +50,7 @@ pub struct Args {
     /// Copy only this platform, such as linux/arm64 (repeatable)
     #[arg(long = "platform", value_name = "OS/ARCH[/VARIANT]")]
     platforms: Vec<Platform>,
-    /// How to write an index without the other platforms
+    /// How to write an index if platforms are left out
     #[arg(long, value_enum, default_value_t = IndexMode::Rewrite, requires = "platforms")]
     index: IndexMode,
     /// Do not copy signatures, SBOMs and attestations

@@ -21,9 +21,9 @@ use crate::text::counted;
 /// Show past runs of the rules
 ///
 /// Lists the runs of the daemon, of `tranship sync` and of `tranship cleanup --apply`, newest
-/// first. With the id of a run, shows that run with every image that was not simply unchanged, or
-/// with its deletions. Asks the daemon on `listen` of the configuration, or reads the state
-/// directory if no daemon runs.
+/// first. With the id of a run, shows that run with every image that was not up to date, or with
+/// its deletions. Asks the daemon at the address in `listen`, or reads the state directory if no
+/// daemon runs.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

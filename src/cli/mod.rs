@@ -25,6 +25,7 @@ mod both;
 mod cancel;
 mod cleanup;
 mod cleanup_daemon;
+mod cleanup_plan;
 mod cleanup_printed;
 mod cleanup_progress;
 mod cleanup_text;

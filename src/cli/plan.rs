@@ -71,7 +71,14 @@ pub async fn print(
     let syncing = sync::Wanted { mode: SyncMode::DryRun, recheck, stop: &stop };
     let (mode, output) = (Mode::Plan, global.output);
     let live = Arc::<Live>::default();
-    let cleaning = cleanup_printed::Wanted { mode, asked: None, stop: &stop, output, live: &live };
+    let cleaning = cleanup_printed::Wanted {
+        mode,
+        asked: None,
+        stop: &stop,
+        output,
+        listed: false,
+        live: &live,
+    };
     // There is one place for it.
     let shown = Some(global).filter(|_| picked.sync.is_empty());
     let (sync_rules, cleanup_rules) = picked.names();

@@ -1,5 +1,6 @@
 //! Images, deletions, failures and runs as text, the same in every command.
 
+use std::cmp::Ordering;
 use std::collections::{HashMap, HashSet};
 
 use super::exit::CliError;
@@ -7,6 +8,7 @@ use super::lines::{Lines, tell_line, tell_lines};
 use super::output;
 use crate::config::cleanup::Mode;
 use crate::history::{CleanupSummary, RunOutcome, StepCounts};
+use crate::oci::{Tag, version};
 use crate::repository::Failure;
 use crate::sync::{Action, ImageReport};
 use crate::text::counted;
@@ -29,6 +31,27 @@ pub fn image_lines(image: &ImageReport) -> Lines {
     let mut lines = Lines::one(format!("{verb} {source} -> {target} ({reason}{moved})"));
     image.notes.iter().for_each(|note| lines.line(format!("  note: {note}")));
     lines
+}
+
+/// The order in which people expect images: by repository, and by tag as `version::order` has it.
+pub fn in_order(a: &ImageReport, b: &ImageReport) -> Ordering {
+    let name = |a: &str, b: &str| {
+        let ((repository_a, tag_a), (repository_b, tag_b)) = (split(a), split(b));
+        let tags = match (&tag_a, &tag_b) {
+            (Some(a), Some(b)) => version::order(a, b),
+            (a, b) => a.is_some().cmp(&b.is_some()),
+        };
+        repository_a.cmp(repository_b).then(tags)
+    };
+    name(&a.source, &b.source).then_with(|| name(&a.target, &b.target))
+}
+
+/// A repository, and the tag behind it.
+fn split(name: &str) -> (&str, Option<Tag>) {
+    match name.rsplit_once(':') {
+        Some((repository, tag)) if !tag.contains('/') => (repository, tag.parse().ok()),
+        _ => (name, None),
+    }
 }
 
 /// Tells what went wrong with images.

@@ -25,7 +25,7 @@ use crate::text::counted;
 /// Restore images that a cleanup deleted, from the quarantine
 ///
 /// Without an image and without --run, lists what can be restored. Images are restored with their
-/// digests, tags, children and referrers. A tag that points at another image by now is not changed,
+/// digests, tags, children and referrers. A tag that now points at another image is not changed,
 /// unless --overwrite is given.
 ///
 /// If the daemon of the same configuration runs, it restores the images, which needs its `token`. A
@@ -47,7 +47,7 @@ pub struct Args {
     /// Restore only what this rule deleted
     #[arg(long, value_name = "NAME")]
     rule: Option<String>,
-    /// Also restore tags that point at another image by now
+    /// Also restore tags that now point at another image
     #[arg(long)]
     overwrite: bool,
     /// Show what would be restored, without changing anything

@@ -150,7 +150,7 @@ async fn run_cleanup(
 ) -> Result<Came<Ran>, CliError> {
     let task = Task::Run(RunOptions::default(), AtStop::Leave);
     let (live, mode, output) = (Arc::<Live>::default(), Mode::Plan, global.output);
-    let wanted = Wanted { mode, asked: None, stop, output, live: &live };
+    let wanted = Wanted { mode, asked: None, stop, output, listed: false, live: &live };
     // There is one place for it.
     let shown = Some(global).filter(|_| picked.sync.is_empty());
     let shown_live = Arc::clone(&live);

@@ -23,7 +23,7 @@ use crate::transfer::Carrier;
 /// Run the daemon: all rules, on their schedules
 ///
 /// Runs the [[sync]] and [[cleanup]] rules on their schedules and on request, and [[sync]] rules on
-/// push events. Serves metrics, health checks and the API on `listen` of the configuration.
+/// push events. Serves metrics, health checks and the API at the address in `listen`.
 ///
 /// The configuration is reloaded when its file changes and on SIGHUP. If it contains a mistake, the
 /// previous configuration stays in use.

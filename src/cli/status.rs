@@ -11,7 +11,7 @@ use super::{output, session, status_text, watch};
 /// Show rules, runs and transfers of the daemon
 ///
 /// Shows each rule with its schedule, last run and next run; the runs in progress; and the images
-/// being transferred. Asks the daemon on `listen` of the configuration. If no daemon runs, shows
+/// being transferred. Asks the daemon at the address in `listen`. If no daemon runs, shows
 /// what the state directory contains.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\

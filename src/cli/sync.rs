@@ -8,7 +8,7 @@ use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::follow::{AtStop, Task};
 use super::progress::{Progress, Seen};
-use super::report::{Failed, image_lines, print_failed, print_interrupted, print_notes};
+use super::report::{Failed, image_lines, in_order, print_failed, print_interrupted, print_notes};
 use super::session::Keeper;
 use super::side_by_side::{Came, side_by_side};
 use super::skopeo::sync::Syncing;
@@ -156,7 +156,8 @@ async fn here(
     };
     let quiet = global.quiet || global.output == Output::Json;
     let watch = |image: &ImageReport| {
-        if !quiet && image.action != Action::Failed {
+        // What a dry run finds is printed in order, when all of it is known.
+        if !quiet && mode == Mode::Apply && image.action != Action::Failed {
             // A reader that has gone is noticed when the report is finished.
             let _ = output::print_lines(&image_lines(image));
         }
@@ -247,6 +248,12 @@ fn vouched(report: &RuleReport) -> String {
 fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
     if quiet {
         return Ok(());
+    }
+    if report.dry_run {
+        let images = report.images.iter().filter(|image| image.action != Action::Failed);
+        let mut images: Vec<&ImageReport> = images.collect();
+        images.sort_by(|a, b| in_order(a, b));
+        images.into_iter().try_for_each(|image| output::print_lines(&image_lines(image)))?;
     }
     for removed in report.removed.iter().filter(|one| one.outcome != WhatBecame::Failed) {
         output::print_line(removed_line(removed))?;

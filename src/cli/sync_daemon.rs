@@ -51,7 +51,10 @@ async fn one(
             Ok(match news {
                 SyncNews::Run(run) => Told::Run(run),
                 SyncNews::Image(image) => {
-                    printer.image(&image);
+                    // What a plan finds is printed in order, when all of it is known.
+                    if matches!(task, Task::Run(..)) {
+                        printer.image(&image);
+                    }
                     images.push(image.into_owned());
                     Told::Detail
                 }

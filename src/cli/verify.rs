@@ -66,7 +66,7 @@ pub struct Args {
     /// Expect only this platform of SOURCE, such as linux/arm64 (repeatable)
     #[arg(long = "platform", value_name = "OS/ARCH", requires = "source")]
     platforms: Vec<Platform>,
-    /// How the index was written without the other platforms
+    /// How the index at TARGET was written if platforms were left out
     #[arg(long, value_enum, default_value_t = IndexMode::Rewrite, requires = "platforms")]
     index: IndexMode,
     /// Do not check signatures, SBOMs and attestations

@@ -59,7 +59,8 @@ pub enum IndexMode {
     /// Write a smaller index, with a new digest.
     #[default]
     Rewrite,
-    /// Write the original index without the other platforms; some registries reject that.
+    /// Write the original index, although it names platforms that are not copied; some registries
+    /// reject it.
     Sparse,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::cleanup_apply::{PR, home, image};
 use crate::support::scripted::Fault;
-use crate::support::{Daemon, DockerRegistry, Family, Image, Kind, Place, Scripted};
+use crate::support::{Daemon, DockerRegistry, Family, Image, Kind, Place, Scripted, Tranship};
 
 fn loaded(registry: &Scripted, tags: &[&str]) {
     for tag in tags {
@@ -23,10 +23,101 @@ async fn tags_stand_in_the_order_of_people_and_one_tag_stays() {
     let tranship = home(&registry, "app", PR);
     let plan = tranship.succeed(["cleanup"]).await.stdout;
     assert!(plan.contains("\n  1 tag stays: kept by `releases`\n"), "{plan}");
-    let rows = ["\n  pr-2 ", "\n  pr-9 ", "\n  pr-10 "];
+    let rows = ["\n    pr-2 ", "\n    pr-9 ", "\n    pr-10 "];
     assert!(places(&plan, &rows).is_sorted(), "{plan}");
+    let rows = ["\n  pr-2 ", "\n  pr-9 ", "\n  pr-10 "];
     let applied = tranship.succeed(["cleanup", "--apply"]).await.stdout;
     assert!(places(&applied, &rows).is_sorted(), "{applied}");
+}
+
+/// What goes stands by the line that deletes it, and what stays is counted, or listed with `-v`.
+#[tokio::test]
+async fn a_plan_is_grouped_by_decision() {
+    let registry = Scripted::start();
+    loaded(&registry, &["v1.10", "v1.9", "v2.0", "nightly-2", "nightly-10", "main"]);
+    let index = Image::platforms(Family::Oci, "index", &["amd64", "arm64"]);
+    index.load(&registry, "app", "pr-1");
+    let lines = "keep = [{ id = \"releases\", semver = \">=1\" }]\n\
+        delete = [{ id = \"pr\", tags = [\"pr-*\"] }, { id = \"nightly\", tags = [\"nightly-*\"] }]\n\
+        max_delete = { percent = 100 }\n";
+    let tranship = home(&registry, "app", lines);
+    let plan = tranship.succeed(["cleanup"]).await.stdout;
+    let parts = [
+        ": 3 of 7 tags and 5 of 9 manifests would go, which frees ",
+        "\n  by `nightly`: 2 tags in 2 steps, ",
+        "\n    TAG ",
+        "\n    nightly-2 ",
+        "\n    nightly-10 ",
+        "\n  by `pr`: 1 tag in 3 steps, ",
+        "\n    pr-1 ",
+        "\n    with sha256:",
+        "\n  3 tags stay: kept by `releases`\n",
+        "\n  1 tag stays: selected by no line\n",
+        // The registry tells no times, so nothing is older than anything else.
+        "\n  note: all 7 images are new to tranship, so their age counts from today\n",
+    ];
+    assert!(places(&plan, &parts).is_sorted(), "{plan}");
+    assert_eq!(plan.matches("    TAG ").count(), 1, "{plan}");
+    let listed = tranship.succeed(["cleanup", "-v"]).await.stdout;
+    let kept = "\n  3 tags stay: kept by `releases`\n    v1.9\n    v1.10\n    v2.0\n";
+    assert!(listed.contains(kept), "{listed}");
+    assert!(listed.contains("selected by no line\n    main\n"), "{listed}");
+}
+
+#[tokio::test]
+async fn a_plan_over_its_limit_lists_what_would_go_and_says_how_to_go_on() {
+    let registry = Scripted::start();
+    loaded(&registry, &["pr-10", "pr-2", "1.0.0"]);
+    let tranship = home(&registry, "app", &PR.replace("percent = 100", "count = 1"));
+    let planned = tranship.run(["cleanup"]).await;
+    assert_eq!(planned.code, Some(3), "{planned:?}");
+    let told = [
+        "REFUSED apps: nothing of ",
+        "  2 of 3 tags would go, and `max_delete` allows 1\n",
+        "  hint: the plan lists what would go; if that is right, raise `max_delete` of the rule\n",
+    ];
+    assert!(places(&planned.stderr, &told).is_sorted(), "{planned:?}");
+    let parts = [
+        ": 2 of 3 tags and 2 of 3 manifests would go, over the limit; that would free ",
+        "\n  by `pr`: 2 tags in 2 steps, ",
+        "\n    pr-2 ",
+        "\n    pr-10 ",
+        "\n  1 tag stays: kept by `releases`\n",
+    ];
+    assert!(places(&planned.stdout, &parts).is_sorted(), "{planned:?}");
+    assert!(!planned.stdout.contains("free 0 B"), "{planned:?}");
+    let applied = tranship.run(["cleanup", "--apply"]).await;
+    assert_eq!(applied.code, Some(3), "{applied:?}");
+    let hint = "  hint: `tranship cleanup --rule apps` lists what would go; ";
+    assert!(applied.stderr.contains(hint), "{applied:?}");
+    let json = tranship.run(["cleanup", "--output", "json"]).await.stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let plan = &json["rules"][0]["plans"][0];
+    assert_eq!(plan["steps"], serde_json::json!([]), "{plan}");
+    assert_eq!(plan["over_limit"].as_array().unwrap().len(), 2, "{plan}");
+    assert_eq!(registry.traffic().writes(), 0);
+}
+
+#[tokio::test]
+async fn a_dry_run_of_sync_stands_in_the_order_of_versions() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    loaded(&source, &["v1.10", "v1.9", "v1.2", "latest"]);
+    let tranship = Tranship::new();
+    let (from, to) = (source.host(), target.host());
+    tranship.write(
+        "tranship.toml",
+        format!(
+            "[daemon]\nstate = \"state\"\n[registry.\"{from}\"]\ninsecure = \"http\"\n\
+             [registry.\"{to}\"]\ninsecure = \"http\"\n\
+             [[sync]]\nname = \"app\"\nsource = \"{from}/app\"\ntarget = \"{to}/app\"\n"
+        ),
+    );
+    let told = tranship.succeed(["sync", "--dry-run"]).await.stdout;
+    let tags = told.lines().filter_map(|line| {
+        let (source, _) = line.strip_prefix("would copy ")?.split_once(" -> ")?;
+        source.rsplit_once(':').map(|(_, tag)| tag)
+    });
+    assert_eq!(tags.collect::<Vec<_>>(), ["latest", "v1.2", "v1.9", "v1.10"], "{told}");
 }
 
 #[tokio::test]

@@ -44,6 +44,10 @@ pub struct Document<'a> {
     /// What is to be done, in this order; empty if refused.
     #[schemars(with = "Vec<StepLine>")]
     pub steps: Items<'a, StepLine>,
+    /// What would be done if the limits of the rule allowed it; only if they refuse it.
+    #[serde(default, skip_serializing_if = "Items::is_empty")]
+    #[schemars(with = "Vec<StepLine>")]
+    pub over_limit: Items<'a, StepLine>,
     #[schemars(with = "Vec<TagLine<'a>>")]
     pub tag_verdicts: Items<'a, TagLine<'a>>,
     #[schemars(with = "Vec<ManifestLine<'a>>")]
@@ -117,20 +121,20 @@ pub struct TagLine<'a> {
 #[schemars(rename = "ManifestVerdict")]
 pub struct ManifestLine<'a> {
     #[schemars(with = "String")]
-    digest: Cow<'a, Digest>,
+    pub digest: Cow<'a, Digest>,
     #[schemars(with = "String")]
     kind: super::snapshot::Kind,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     artifact_type: Option<Cow<'a, str>>,
-    action: Cow<'static, str>,
+    pub action: Cow<'static, str>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    condemned_by: Option<Cow<'a, str>>,
+    pub condemned_by: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     owner: Option<Cow<'a, Digest>>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    blockers: Vec<Cow<'static, str>>,
-    clock: Clock,
+    pub blockers: Vec<Cow<'static, str>>,
+    pub clock: Clock,
 }
 
 /// A list that is made while it is written: half a million lines need not be held at once. One that
@@ -140,6 +144,16 @@ pub struct Items<'a, T>(Box<dyn Fn() -> Box<dyn Iterator<Item = T> + 'a> + Send 
 impl<'a, T> Items<'a, T> {
     pub fn iter(&self) -> impl Iterator<Item = T> + use<'a, T> {
         (self.0)()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl<'a, T: 'a> Default for Items<'a, T> {
+    fn default() -> Self {
+        Self(Box::new(|| Box::new(std::iter::empty())))
     }
 }
 
@@ -164,8 +178,8 @@ impl Document<'_> {
     /// are the limits of the rule.
     pub fn is_undecided(&self) -> bool {
         !self.refused.is_empty()
-            && self.tag_verdicts.iter().next().is_none()
-            && self.manifest_verdicts.iter().next().is_none()
+            && self.tag_verdicts.is_empty()
+            && self.manifest_verdicts.is_empty()
     }
 }
 
@@ -192,6 +206,9 @@ impl<'a> Plan<'a> {
             bytes_freed,
             idle_keeps: self.idle_keeps().into_iter().map(Cow::Borrowed).collect(),
             steps: Items(Box::new(|| Box::new(self.to_steps().map(StepLine::from)))),
+            over_limit: Items(Box::new(|| {
+                Box::new(self.to_steps_over_limit().map(StepLine::from))
+            })),
             tag_verdicts: Items(Box::new(|| Box::new(self.tag_lines()))),
             manifest_verdicts: Items(Box::new(|| Box::new(self.manifest_lines()))),
         }

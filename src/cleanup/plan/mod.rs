@@ -71,6 +71,8 @@ pub struct Plan<'a> {
     /// In the order in which they are to be done: whatever is done of them, from the first on,
     /// what remains is as whole as it was. Empty if refused.
     pub steps: Vec<PlannedStep>,
+    /// What the steps would be if the limits allowed them. Empty if they do.
+    pub over_limit: Vec<PlannedStep>,
 }
 
 /// One thing to do, by place in the snapshot: [`Plan::to_steps`] has it in full.
@@ -133,8 +135,9 @@ pub fn plan<'a>(
     now: Timestamp,
 ) -> Plan<'a> {
     let refusals = unsound(snapshot, policy, in_use);
+    let (steps, over_limit) = (Vec::new(), Vec::new());
     let mut plan =
-        Plan { snapshot, policy, in_use, now, refusals, verdicts: None, steps: Vec::new() };
+        Plan { snapshot, policy, in_use, now, refusals, verdicts: None, steps, over_limit };
     if !plan.refusals.is_empty() {
         return plan;
     }
@@ -144,8 +147,10 @@ pub fn plan<'a>(
     };
     let verdicts = decide(ground, policy, in_use);
     plan.refusals = exceeded(totals(snapshot, &verdicts), policy.max_delete);
-    if plan.refusals.is_empty() {
-        plan.steps = steps(snapshot, &verdicts);
+    let steps = self::steps(snapshot, &verdicts);
+    match plan.refusals.is_empty() {
+        true => plan.steps = steps,
+        false => plan.over_limit = steps,
     }
     plan.verdicts = Some(verdicts);
     plan

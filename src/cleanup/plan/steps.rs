@@ -8,6 +8,15 @@ use crate::removal::{Clock, Step, StepAction};
 impl Plan<'_> {
     /// The steps in their order.
     pub fn to_steps(&self) -> impl Iterator<Item = Step> {
+        self.in_full(&self.steps)
+    }
+
+    /// What the steps would be if the limits allowed them.
+    pub(super) fn to_steps_over_limit(&self) -> impl Iterator<Item = Step> {
+        self.in_full(&self.over_limit)
+    }
+
+    fn in_full<'s>(&'s self, steps: &'s [PlannedStep]) -> impl Iterator<Item = Step> + 's {
         let snapshot = self.snapshot;
         let tags = TagsByManifest::of(snapshot);
         let verdicts = self.verdicts.iter();
@@ -17,7 +26,7 @@ impl Plan<'_> {
             let line = |rule: Option<u32>| rule.map(|rule| self.delete_id(rule).to_owned());
             let goes =
                 |node: &Node| matches!(verdicts.manifests[node.at()].fate, Fate::Delete { .. });
-            self.steps.iter().map(move |step| match step {
+            steps.iter().map(move |step| match step {
                 PlannedStep::Untag { tag } => {
                     let row = &snapshot.tags()[*tag as usize];
                     let owner = match row.kind {
