@@ -27,10 +27,19 @@ impl Stop {
 
     /// The same with other words about the first signal.
     pub fn on_signal_telling(words: &'static str) -> Self {
+        Self::and_tell(move || tell_line(words))
+    }
+
+    /// The same for what stops at once.
+    pub fn quietly_on_signal() -> Self {
+        Self::and_tell(|| {})
+    }
+
+    fn and_tell(tell: impl FnOnce() + Send + 'static) -> Self {
         let stop = Self::default();
         let first = stop.clone();
         on_signals(move |sign| {
-            tell_line(words);
+            tell();
             let _ = first.sign.set(sign);
             first.token.cancel();
         });

@@ -32,8 +32,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             let message = "--watch is for people: ask again for another JSON document";
             return Err(CliError::usage(message));
         }
-        watch::run(&config).await?;
-        return Ok(Exit::Done);
+        return watch::run(&config).await;
     }
     let report = match Daemon::find(&config).await? {
         Found::Daemon(daemon) => of_daemon(&daemon).await?,

@@ -2,9 +2,10 @@
 
 use jiff::Timestamp;
 
-use super::fit::{end, padded, with_short_digest};
+use super::fit::{beginning, end, padded, with_short_digest};
 use super::lines::Lines;
 use super::output::{bytes, seconds, span, table};
+use super::progress::{Room, bar};
 use super::report::{cleaned, outcome};
 use super::status_report::Report;
 use crate::config::RuleKind;
@@ -12,10 +13,12 @@ use crate::config::cleanup::Mode;
 use crate::daemon::view::{ActiveRun, RuleStatus, Status, Transfer};
 use crate::history::RunRecord;
 use crate::sync::Counts;
-use crate::text::counted;
+use crate::text::{counted, inert};
 
 /// Columns of a name beside a bar.
 const LABEL: usize = 44;
+/// Columns of a bar.
+const BAR: usize = 24;
 
 /// A bar of the live view.
 #[derive(Debug, PartialEq, Eq)]
@@ -160,8 +163,22 @@ fn transfers(transfers: &[Transfer], now: Timestamp) -> Lines {
     table(heads, rows)
 }
 
+/// All of it in what room a terminal has: what matters most comes first, because what does not fit
+/// is not shown. No line is as wide as the terminal.
+pub fn live(report: &Report, now: Timestamp, room: Room) -> Vec<String> {
+    let (head, rules) = (head(report, now), rules(&report.rules, now));
+    let bars = bars(report).into_iter().map(|wanted| {
+        let bar = bar(wanted.done, wanted.total, BAR);
+        inert(&format!("{} [{bar}] {}", wanted.label, wanted.tail)).into_owned()
+    });
+    let owned = |lines: &Lines| lines.as_str().lines().map(str::to_owned).collect::<Vec<_>>();
+    let lines = owned(&head).into_iter().chain(bars).chain([String::new()]).chain(owned(&rules));
+    let width = room.columns.saturating_sub(1);
+    lines.take(room.lines.saturating_sub(1)).map(|line| beginning(&line, width)).collect()
+}
+
 /// The bars of the live view: one a run, one a transfer.
-pub fn bars(report: &Report) -> Vec<Bar> {
+fn bars(report: &Report) -> Vec<Bar> {
     let runs = report.running.iter().map(|run| {
         let mut tail = match run.kind {
             RuleKind::Cleanup => "cleanup".to_owned(),

@@ -149,7 +149,7 @@ fn bars(blobs: &[(&BlobStatus, &BlobPace)], width: usize) -> Vec<String> {
             .map(|((name, (blob, _)), tail)| {
                 let bar = match style.bar {
                     0 => String::new(),
-                    columns => format!("  [{}]", drawn(blob, columns)),
+                    columns => format!("  [{}]", self::bar(blob.done, blob.size, columns)),
                 };
                 beginning(&format!("{INDENT}{name}{bar}  {tail}"), width)
             })
@@ -162,10 +162,10 @@ fn bars(blobs: &[(&BlobStatus, &BlobPace)], width: usize) -> Vec<String> {
 }
 
 /// `=====>    `
-fn drawn(blob: &BlobStatus, columns: usize) -> String {
-    let size = u128::from(blob.size.max(1));
+pub fn bar(done: u64, total: u64, columns: usize) -> String {
+    let size = u128::from(total.max(1));
     // No more than `columns`.
-    let full = (u128::from(blob.done.min(blob.size)) * columns as u128 / size) as usize;
+    let full = (u128::from(done.min(total)) * columns as u128 / size) as usize;
     let head = if full < columns { ">" } else { "" };
     let line = format!("{}{head}", "=".repeat(full));
     padded(&line, columns)

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::args::{Global, Output};
 use super::lines::tell_line;
+pub use layout::{Room, bar};
 use meter::Meter;
 pub use seen::{IMAGES, Items, Noun, Seen, Tally};
 
