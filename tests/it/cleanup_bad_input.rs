@@ -31,7 +31,7 @@ async fn a_manifest_that_is_not_understood_means_that_nothing_goes() {
     let oci = "application/vnd.oci.image.manifest.v1+json";
     for (media_type, body, words) in [
         (oci, "{\"schemaVersion\": 2, \"mediaType\"", "EOF"),
-        (oci, "<html>maintenance</html>", "expected value"),
+        (oci, "<html>maintenance</html>", "answered with a web page"),
         (oci, "{\"schemaVersion\": 2}", "lacks `config`"),
         ("application/x-odd", "{\"schemaVersion\": 2}", "application/x-odd"),
         ("application/vnd.docker.distribution.manifest.v1+prettyjws", "{}", "schema 1"),

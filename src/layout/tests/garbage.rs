@@ -100,7 +100,7 @@ async fn an_entry_that_is_not_understood_ends_the_collection() {
         (json!({ "size": 1 }), b"", "an entry of index.json is not understood: it has no digest"),
         (json!({ "digest": "blake3:00" }), b"", "digest algorithm `blake3` is not supported"),
         (foreign.clone(), b"x", "it is not a valid manifest"),
-        (foreign, b"y", "its bytes have the digest"),
+        (foreign, b"y", "its content has the digest"),
     ];
     for (entry, content, expected) in cases {
         let (_root, layout, garbage) = with_garbage().await;
