@@ -34,7 +34,7 @@ struct Document {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::required_config(global)?;
+    let config = session::config_to_ask(global)?;
     let daemon = Daemon::required(&config).await?.with_token(&config).await?;
     let rules = daemon.rules().await?;
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();

@@ -137,7 +137,7 @@ fn staying_tags(plan: &Document<'_>, listed: bool) -> Lines {
             (None, Some(delete)) => {
                 format!("selected by `{delete}`, but {}", line.blockers.join(", "))
             }
-            (None, None) => "selected by no line".to_owned(),
+            (None, None) => "no line of `delete` applies".to_owned(),
         };
         let (count, tags) = stay.entry(why).or_default();
         *count += 1;

@@ -217,9 +217,15 @@ fn exists(file: &Path) -> CliError {
 fn text(answers: &Answers, has_password: bool) -> String {
     let Answers { source, target, tags, every, schedule, username } = answers;
     let mut text = "# Check this file with `tranship config check`.\n\n".to_owned();
-    let host = target.split('/').next().unwrap_or_default().parse::<RegistryHost>().ok();
+    let host = |image: &str| image.split('/').next()?.parse::<RegistryHost>().ok();
+    let is_local = |host: &RegistryHost| ["localhost", "127.0.0.1", "[::1]"].contains(&host.name());
+    let (from, host) = (host(source), host(target));
+    if let Some(from) = from.filter(|from| is_local(from) && Some(from) != host.as_ref()) {
+        text +=
+            &format!("[registry.\"{from}\"]\ninsecure = \"http\"   # no TLS on this machine\n\n");
+    }
     if let Some(host) = &host {
-        let is_local = ["localhost", "127.0.0.1", "[::1]"].contains(&host.name());
+        let is_local = is_local(host);
         let login = username.as_ref().map(|username| {
             let username = config::quoted(username);
             format!("username = {username}\npassword = {{ env = \"{PASSWORD}\" }}\n")

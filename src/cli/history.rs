@@ -55,7 +55,7 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::required_config(global)?;
+    let config = session::config_to_ask(global)?;
     let daemon = match Daemon::find(&config).await {
         Ok(Found::Daemon(daemon)) => Some(daemon),
         Ok(Found::Nobody(_)) => None,

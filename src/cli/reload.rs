@@ -33,7 +33,7 @@ struct Document {
 }
 
 pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
-    let config = session::required_config(global)?;
+    let config = session::config_to_ask(global)?;
     let daemon = Daemon::required(&config).await?.with_token(&config).await?;
     let status = daemon.reload().await?.map_err(CliError::Rejected)?;
     let document = Document { rules: status.rules, config: status.config };

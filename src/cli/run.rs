@@ -86,7 +86,7 @@ struct Started {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::required_config(global)?;
+    let config = session::config_to_ask(global)?;
     let daemon = Daemon::required(&config).await?;
     let known = daemon.rules().await?;
     let known = known.iter().map(|rule| (rule.name.as_str(), rule.kind));

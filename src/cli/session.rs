@@ -38,6 +38,12 @@ pub fn required_config(global: &Global) -> Result<Config, CliError> {
     Ok(config)
 }
 
+/// The same for a command that only asks the daemon, which has read the secrets: here they may be
+/// missing.
+pub fn config_to_ask(global: &Global) -> Result<Config, CliError> {
+    read_config(global, Reading { without_secrets: true, ..Reading::default() })
+}
+
 /// The same for a command that tells the warnings itself.
 pub fn read_config(global: &Global, reading: Reading<'_>) -> Result<Config, CliError> {
     Ok(config::load_as(checked_path(global)?, &|name| std::env::var(name).ok(), reading)?)

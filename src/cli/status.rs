@@ -26,7 +26,7 @@ pub struct Args {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::required_config(global)?;
+    let config = session::config_to_ask(global)?;
     if args.watch {
         if global.output == Output::Json {
             let message = "--watch is for people: ask again for another JSON document";

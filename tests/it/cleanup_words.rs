@@ -52,7 +52,7 @@ async fn a_plan_is_grouped_by_decision() {
         "\n    pr-1 ",
         "\n    with sha256:",
         "\n  3 tags stay: kept by `releases`\n",
-        "\n  1 tag stays: selected by no line\n",
+        "\n  1 tag stays: no line of `delete` applies\n",
         // The registry tells no times, so nothing is older than anything else.
         "\n  note: all 7 images are new to tranship, so their age counts from today\n",
     ];
@@ -61,7 +61,7 @@ async fn a_plan_is_grouped_by_decision() {
     let listed = tranship.succeed(["cleanup", "-v"]).await.stdout;
     let kept = "\n  3 tags stay: kept by `releases`\n    v1.9\n    v1.10\n    v2.0\n";
     assert!(listed.contains(kept), "{listed}");
-    assert!(listed.contains("selected by no line\n    main\n"), "{listed}");
+    assert!(listed.contains("no line of `delete` applies\n    main\n"), "{listed}");
 }
 
 #[tokio::test]

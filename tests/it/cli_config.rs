@@ -239,6 +239,13 @@ async fn a_first_configuration_is_written_and_never_overwritten() {
     assert_eq!(report, json!({ "file": "tranship.toml", "rule": "alpine" }));
     assert!(tranship.succeed(["config", "show"]).await.stdout.contains("0 3 * * *"));
 
+    // Of two registries on this machine, neither is taken to have TLS.
+    let local = ["config", "init", "--force", "--source", "127.0.0.1:5001/**"];
+    let local = local.iter().chain(&["--target", "127.0.0.1:5002/{repository}"]);
+    assert_eq!(tranship.run(local).await.code, Some(0));
+    let shown = tranship.succeed(["config", "show"]).await.stdout;
+    assert_eq!(shown.matches("insecure = \"http\"").count(), 2, "{shown}");
+
     let bad = init(&["--every", "often", "--output-file", "x.toml"]).await;
     assert_eq!(bad.code, Some(2), "{bad:?}");
     assert!(bad.stderr.contains("`often` is not a duration"), "{bad:?}");

@@ -81,3 +81,24 @@ async fn a_sync_succeeds_without_a_history() {
     let warnings = finished.stderr.matches("the history cannot be written").count();
     assert_eq!(warnings, 1, "{finished:?}");
 }
+
+/// The secrets are the daemon's: who only asks what it did, or does, need not have them.
+#[tokio::test]
+async fn what_only_asks_needs_no_secrets_of_registries() {
+    let tranship = Tranship::new();
+    let login = "username = \"u\"\npassword = { env = \"TRANSHIP_TEST_NOT_SET\" }\n";
+    let rules = config("s.example", "r.example");
+    let rules =
+        rules.replace("[registry.\"r.example\"]\n", &format!("[registry.\"r.example\"]\n{login}"));
+    tranship.write("tranship.toml", format!("[daemon]\nlisten = \"127.0.0.1:1\"\n{rules}"));
+    assert_eq!(tranship.succeed(["history"]).await.stdout, "no runs\n");
+    assert_eq!(tranship.run(["status"]).await.code, Some(0));
+    for command in ["reload", "run good", "cancel good"] {
+        let finished = tranship.run(command.split(' ')).await;
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        assert!(finished.stderr.contains("is `tranship serve` running?"), "{finished:?}");
+    }
+    let finished = tranship.run(["sync"]).await;
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.stderr.contains("TRANSHIP_TEST_NOT_SET is not set"), "{finished:?}");
+}

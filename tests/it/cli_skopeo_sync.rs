@@ -94,7 +94,7 @@ async fn scoped_names_have_all_of_the_source() {
     let (tranship, skopeo) = (Tranship::new(), Skopeo::new());
     let from = source.host();
     let line = format!(
-        "sync --scoped --src docker --dest docker {INSECURE} {from}/acme/app {}/m",
+        "sync --scoped --src docker --dest docker {INSECURE} docker://{from}/acme/app docker://{}/m",
         target.host()
     );
     let dry = succeed(&tranship, &format!("{line} --dry-run")).await;

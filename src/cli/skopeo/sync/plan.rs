@@ -34,6 +34,7 @@ pub fn orders(
             (true, None) => "{repository}",
         };
         let scheme = if on_disk { "oci:" } else { "docker://" };
+        let target = target.strip_prefix(scheme).unwrap_or(target);
         let template = format!("{scheme}{}/{place}", target.trim_end_matches('/'));
         let template: Target = template.parse()?;
         let pattern = SourcePattern { store, repositories: SourceRepositories::One(name.clone()) };
