@@ -104,7 +104,7 @@ impl CredentialStore {
         let login = |credential, origin: String| Login { credential, origin: origin.into() };
         if let Some(only) = &self.only {
             let only = only.clone();
-            return Ok(only.map(|credential| login(credential, "what was entered".to_owned())));
+            return Ok(only.map(|credential| login(credential, "this command".to_owned())));
         }
         if let Some(explicit) = self.explicit.get(registry) {
             let key = (registry.clone(), None);
