@@ -104,24 +104,39 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     })
     .await?;
     let report = {
-        let tally = Arc::<Tally>::default();
-        let _progress = {
-            let (carrier, tally) = (Arc::clone(&carrier), Arc::clone(&tally));
-            Progress::show(global, move || Seen::of_carrier(&carrier, tally.items()))
-        };
-        let quiet = global.quiet || global.output == Output::Json;
-        let image = |image: &ImageReport| {
-            tally.settled(image.action == Action::Failed);
-            if !quiet && image.action != Action::Failed {
-                // A reader that has gone is noticed when the report is finished.
-                let _ = output::print_lines(&image_lines(image));
-            }
-        };
-        let watch = Watch { found: &|images| tally.found(images), image: &image };
+        let shown = Shown::start(global, &carrier);
+        let image = |image: &ImageReport| shown.settled(image);
+        let watch = Watch { found: &|images| shown.tally.found(images), image: &image };
         copy::run(&carrier, &source, target, what, options, &stop.token, watch).await
     };
     args.copying.write_digests(&report, None)?;
     tell(global, &carrier, &report, &stop, args.all_tags)
+}
+
+/// What people see of copies while they are made: how far they are, and each image.
+pub struct Shown {
+    pub tally: Arc<Tally>,
+    quiet: bool,
+    _progress: Progress,
+}
+
+impl Shown {
+    pub fn start(global: &Global, carrier: &Arc<Carrier>) -> Self {
+        let tally = Arc::<Tally>::default();
+        let (seen, of) = (Arc::clone(carrier), Arc::clone(&tally));
+        let progress = Progress::show(global, move || Seen::of_carrier(&seen, of.items()));
+        let quiet = global.quiet || global.output == Output::Json;
+        Self { tally, quiet, _progress: progress }
+    }
+
+    /// An image is settled: those that failed are told at the end.
+    pub fn settled(&self, image: &ImageReport) {
+        self.tally.settled(image.action == Action::Failed);
+        if !self.quiet && image.action != Action::Failed {
+            // A reader that has gone is noticed when the report is finished.
+            let _ = output::print_lines(&image_lines(image));
+        }
+    }
 }
 
 /// Tells what was copied. `summary`: in one line too.

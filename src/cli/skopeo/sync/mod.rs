@@ -8,7 +8,6 @@ mod file;
 mod plan;
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
@@ -19,11 +18,9 @@ use tokio_util::sync::CancellationToken;
 use super::copying::{BothSides, Copying};
 use super::reach::{Reaching, Sides};
 use super::{HEADING, Overrides, of_index};
-use crate::cli::args::{Global, Output, Reach};
+use crate::cli::args::{Global, Reach};
 use crate::cli::exit::{CliError, Exit, failed};
-use crate::cli::progress::{Progress, Seen, Tally};
-use crate::cli::report::image_lines;
-use crate::cli::{copy, output, session, signals};
+use crate::cli::{copy, session, signals};
 use crate::config::{ForeignLayers, IndexMode};
 use crate::copy::{CopyReport, Extent, Watch, What};
 use crate::fair::Flow;
@@ -32,7 +29,7 @@ use crate::oci::{Address, ImageAddress, RegistryHost, Store};
 use crate::repository::Failure;
 use crate::state::State;
 use crate::stores::{Access, Stores};
-use crate::sync::{Action, ImageReport, Mode};
+use crate::sync::{ImageReport, Mode};
 use crate::transfer::{Carrier, Options};
 use file::{File, Wanted};
 use plan::Order;
@@ -156,25 +153,14 @@ pub async fn run(global: &Global, args: Syncing, dry_run: bool) -> Result<Exit, 
         foreign_layers: ForeignLayers::Skip,
     };
     let mut report = {
-        let tally = Arc::<Tally>::default();
-        let _progress = {
-            let (carrier, tally) = (Arc::clone(&carrier), Arc::clone(&tally));
-            Progress::show(global, move || Seen::of_carrier(&carrier, tally.items()))
-        };
-        let quiet = global.quiet || global.output == Output::Json;
-        let image = |image: &ImageReport| {
-            tally.settled(image.action == Action::Failed);
-            if !quiet && image.action != Action::Failed {
-                // A reader that has gone is noticed when the report is finished.
-                let _ = output::print_lines(&image_lines(image));
-            }
-        };
+        let shown = copy::Shown::start(global, &carrier);
+        let image = |image: &ImageReport| shown.settled(image);
         // How many images there are is known when all repositories have been listed.
         let (images, unlisted) = (AtomicUsize::new(0), AtomicUsize::new(orders.len()));
         let found = |more| {
             let all = images.fetch_add(more, Ordering::AcqRel) + more;
             if unlisted.fetch_sub(1, Ordering::AcqRel) == 1 {
-                tally.found(all);
+                shown.tally.found(all);
             }
         };
         let watch = Watch { found: &found, image: &image };
