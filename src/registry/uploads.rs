@@ -30,6 +30,7 @@ use super::upload_form::{Form, Objection, Style};
 use crate::oci::Digest;
 use crate::repository::{
     BlobBody, Cause, Error, ErrorKind, Repository, Result, UploadSession, UploadStart,
+    WORTH_RESUMING,
 };
 
 /// What the next request of an upload has to know, by the address that the registry gave it.
@@ -47,9 +48,6 @@ pub(super) enum Note {
 }
 
 const OCTETS: HeaderValue = HeaderValue::from_static("application/octet-stream");
-
-/// Smaller blobs are sent anew sooner than resumed.
-const WORTH_RESUMING: u64 = 64 << 20;
 
 /// The largest chunk that a registry may ask for: a chunk is held in memory.
 const LARGEST_CHUNK: u64 = 64 << 20;
@@ -159,14 +157,11 @@ impl RemoteRepository {
         }
         let part = Part { session, digest, form };
         let size = session.offset.saturating_add(body.length);
+        let open_ended = self.can_be_left(session, size);
         match form.style {
-            Style::Put | Style::Patch if self.can_be_left(session, size) => {
-                let url = self.patch_open(part, body).await?;
-                self.close(part, url, size).await?;
-            }
-            Style::Put => self.put_whole(part, body).await?,
-            Style::Patch => {
-                let url = self.patch_rest(part, body).await?;
+            Style::Put if !open_ended => self.put_whole(part, body).await?,
+            Style::Put | Style::Patch => {
+                let url = self.patch_rest(part, body, open_ended).await?;
                 self.close(part, url, size).await?;
             }
             Style::Chunks => {
@@ -298,8 +293,14 @@ impl RemoteRepository {
     }
 
     /// Sends everything from the session's offset on in one PATCH; gives the address for the closing
-    /// PUT.
-    async fn patch_rest(&self, part: Part<'_>, mut body: BlobBody) -> Result<Url> {
+    /// PUT. `open_ended`: without a length. If the sender gives up, the request then ends as it should,
+    /// and it is noted where the upload stands.
+    async fn patch_rest(
+        &self,
+        part: Part<'_>,
+        mut body: BlobBody,
+        open_ended: bool,
+    ) -> Result<Url> {
         let (offset, length) = (part.session.offset, body.length);
         let url = self.address(part, |_| ())?;
         let mut call = self
@@ -312,39 +313,20 @@ impl RemoteRepository {
                 Some(_) => Err(gave_up(&call)),
             };
         }
-        if offset > 0 {
+        let given_up = Arc::new(AtomicBool::new(false));
+        if open_ended {
+            call.open_ended = true;
+            let gives_up = Arc::clone(&given_up);
+            let chunks = body.chunks.take_while(move |chunk| {
+                gives_up.fetch_or(chunk.is_err(), Ordering::Relaxed);
+                std::future::ready(chunk.is_ok())
+            });
+            body.chunks = chunks.boxed();
+        } else if offset > 0 {
             call = call.header(CONTENT_RANGE, range(offset, length));
         }
         let answer = self.send_rest(part, &call, body).await?;
-        self.accepted(part, &call, &answer, offset..offset + length)?;
-        self.location(&call, &answer)
-    }
-
-    /// Whether an upload is worth a second request, so that it can be left and resumed.
-    fn can_be_left(&self, session: &UploadSession, size: u64) -> bool {
-        size >= WORTH_RESUMING
-            && keeps_whole_requests(&session.location)
-            && !self.registry.facts.wants_lengths.load(Ordering::Relaxed)
-    }
-
-    /// Sends everything from the session's offset on in one PATCH without a length. If the sender gives
-    /// up, the request ends as it should, and it is noted where the upload stands.
-    async fn patch_open(&self, part: Part<'_>, mut body: BlobBody) -> Result<Url> {
-        let url = self.address(part, |_| ())?;
-        let mut call = self
-            .upload_call(Operation::UploadBlob, Method::PATCH, url, part.digest)
-            .header(CONTENT_TYPE, OCTETS);
-        call.open_ended = true;
-        let (offset, length) = (part.session.offset, body.length);
-        let given_up = Arc::new(AtomicBool::new(false));
-        let gives_up = Arc::clone(&given_up);
-        let chunks = body.chunks.take_while(move |chunk| {
-            gives_up.fetch_or(chunk.is_err(), Ordering::Relaxed);
-            std::future::ready(chunk.is_ok())
-        });
-        body.chunks = chunks.boxed();
-        let answer = self.send_rest(part, &call, body).await?;
-        if !answer.status.is_success() {
+        if open_ended && !answer.status.is_success() {
             self.registry.facts.wants_lengths.store(true, Ordering::Relaxed);
         }
         self.accepted(part, &call, &answer, offset..offset + length)?;
@@ -355,6 +337,13 @@ impl RemoteRepository {
         let offset = answer.header(RANGE).map_or(0, stored_bytes);
         self.note(part.session, Note::Left(UploadSession { location: location.into(), offset }));
         Err(gave_up(&call))
+    }
+
+    /// Whether an upload is worth a second request, so that it can be left and resumed.
+    fn can_be_left(&self, session: &UploadSession, size: u64) -> bool {
+        size >= WORTH_RESUMING
+            && keeps_whole_requests(&session.location)
+            && !self.registry.facts.wants_lengths.load(Ordering::Relaxed)
     }
 
     async fn patch_chunks(&self, part: Part<'_>, mut body: BlobBody) -> Result<Url> {

@@ -88,6 +88,10 @@ pub struct BlobBody {
 #[error("the sender gave up")]
 pub struct BodyAborted;
 
+/// Uploads of blobs of this size and more, in bytes, are journalled, and left so that they can be
+/// resumed. Smaller blobs are sent anew sooner than resumed.
+pub const WORTH_RESUMING: u64 = 64 << 20;
+
 /// An upload that was begun and not completed. It can be written to a journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadSession {

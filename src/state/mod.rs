@@ -9,8 +9,8 @@
 //! without it.
 //!
 //! - A file for each purpose, with its records, its trait and the trait's implementation by `local`:
-//!   `tags`: tags that were copied. `owners`: by which rule. `withdrawn`: tags that cleanup rules deleted. `blobs`: where
-//!   blobs are. `journal`: uploads that were begun. `marks`: where each rule stands. `manifests`:
+//!   `tags`: tags that were copied. `owners`: by which rule. `withdrawn`: tags that cleanup rules
+//!   deleted. `blobs`: where blobs are. `journal`: uploads that were begun. `marks`: where each rule stands. `manifests`:
 //!   what is known of manifests. `in_use`: what ran lately. `abilities`: what registries can do.
 //!   `quarantines`: where copies of what was deleted are. `keep_lines`: which ones kept something.
 //! - `local`: the state of one machine. Below it: `store`: keys and values, in memory or on a disk.

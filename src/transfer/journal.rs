@@ -3,11 +3,8 @@
 
 use super::checkpoints::Checkpoints;
 use crate::oci::{Descriptor, Hasher};
-use crate::repository::{Repository, UploadSession};
+use crate::repository::{Repository, UploadSession, WORTH_RESUMING};
 use crate::state::{Checkpoint, State, UploadKey};
-
-/// Blobs of this size and more are journalled; smaller ones are sent anew sooner than resumed.
-const MIN_SIZE: u64 = 64 << 20;
 
 /// The part of the state that holds uploads.
 #[derive(Debug)]
@@ -26,7 +23,7 @@ impl UploadJournal {
         blob: &Descriptor,
         target: &dyn Repository,
     ) -> Option<UploadSession> {
-        if blob.size < MIN_SIZE {
+        if blob.size < WORTH_RESUMING {
             return None;
         }
         let key = key(blob, target);
@@ -49,7 +46,7 @@ impl UploadJournal {
         blob: &Descriptor,
         targets: impl Iterator<Item = &'a dyn Repository>,
     ) -> Checkpoints {
-        if blob.size < MIN_SIZE {
+        if blob.size < WORTH_RESUMING {
             return Checkpoints::new(&blob.digest);
         }
         let mut known: Vec<Checkpoint> = targets
@@ -68,7 +65,7 @@ impl UploadJournal {
         target: &dyn Repository,
         session: &UploadSession,
     ) {
-        if blob.size >= MIN_SIZE {
+        if blob.size >= WORTH_RESUMING {
             let key = key(blob, target);
             match self.state.uploads.get(&key) {
                 Some(_) => self.state.uploads.move_to(&key, session),
@@ -80,7 +77,7 @@ impl UploadJournal {
     /// Waits until the noted sessions are on disk: bytes that are sent to a session which is not
     /// recorded are lost with the process.
     pub async fn flush(&self, blob: &Descriptor) {
-        if blob.size >= MIN_SIZE {
+        if blob.size >= WORTH_RESUMING {
             self.state.storage.flush().await;
         }
     }
@@ -93,7 +90,7 @@ impl UploadJournal {
         offset: u64,
         hasher: &Hasher,
     ) {
-        if blob.size >= MIN_SIZE {
+        if blob.size >= WORTH_RESUMING {
             let checkpoint = Checkpoint { offset, hash_state: hasher.serialize() };
             targets.for_each(|target| {
                 self.state.uploads.add_checkpoint(&key(blob, target), &checkpoint)
