@@ -264,6 +264,7 @@ impl Cleaner {
                 }
                 None => None,
             };
+            context.state.withdrawn.set_policy(rule.mark(), &rule.policy_text());
             let order = Order {
                 repository: &*context.repository,
                 state: context.state,

@@ -97,12 +97,13 @@ impl Gathering<'_> {
     /// Forgets all manifests that are not in the snapshot. That reads all that is known of the
     /// repository, which would keep other work waiting.
     async fn forget_the_others(&self, snapshot: Snapshot) -> Snapshot {
-        let (known, name) = (Arc::clone(self.known), self.repository.name().to_owned());
+        let (known, now) = (Arc::clone(self.known), self.now);
+        let name = self.repository.name().to_owned();
         let forget = move || {
             let is_there = |digest: &Digest| {
                 snapshot.find(digest).is_some_and(|node| snapshot.is_present(node))
             };
-            known.retain(&name, &is_there);
+            known.retain(&name, now, &is_there);
             snapshot
         };
         joined(tokio::task::spawn_blocking(forget)).await
@@ -172,6 +173,9 @@ impl Gathering<'_> {
                             builder.time(&digest, ClockSource::Pushed, at);
                         }
                         builder.time(&digest, ClockSource::FirstSeen, seen.first_seen);
+                        if let Some(at) = self.known.restored(self.repository.name(), &digest) {
+                            builder.restored(&digest, at);
+                        }
                         if let Some(Created::At(at)) = seen.created {
                             builder.time(&digest, ClockSource::Created, at);
                         }

@@ -324,9 +324,11 @@ impl Restorer<'_> {
             };
             copying.run().await?;
         }
+        let state = self.carrier.state();
+        state.manifests.set_restored(&intent.repository, &intent.digest, Timestamp::now());
         for (placement, _) in &route.placements {
             if let Placement::Tag(tag) = placement {
-                self.carrier.state().withdrawn.forget(&intent.repository, tag);
+                state.withdrawn.forget(&intent.repository, tag);
             }
         }
         if !route.left_alone.is_empty() {

@@ -28,8 +28,8 @@ use crate::text::counted;
 /// digests, tags, children and referrers. A tag that now points at another image is not changed,
 /// unless --overwrite is given.
 ///
-/// If the daemon of the same configuration runs, it restores the images, which needs its `token`. A
-/// restored image counts as first seen now, so its age starts again for cleanup rules.
+/// If the daemon of the same configuration runs, it restores the images, which needs its `token`. For
+/// cleanup rules, a restored image is no older than its restoration.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

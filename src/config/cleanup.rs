@@ -237,12 +237,23 @@ fn check_clock(
     clock
 }
 
+/// The policy of a rule that the configuration may not have any more, without its limits. `text`:
+/// its [`CleanupRule::policy_text`]. `None`: it cannot be understood.
+pub fn former_policy(text: &str) -> Option<Policy> {
+    policy_mark::read(text)
+}
+
 impl CleanupRule {
     /// Identity of the policy: the same for every rule with the same policy, and different if the
     /// rule would delete other images. Limits, name and repositories do not matter. It must never
     /// change for a given policy.
     pub fn mark(&self) -> u64 {
         policy_mark::mark(&self.policy)
+    }
+
+    /// The policy as text, which [`former_policy`] reads.
+    pub fn policy_text(&self) -> String {
+        policy_mark::text(&self.policy)
     }
 
     pub(super) fn show(&self, out: &mut Writer) {

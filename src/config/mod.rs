@@ -25,6 +25,7 @@ mod overlap;
 mod parts;
 mod patterns;
 pub mod policy;
+mod policy_covers;
 mod policy_mark;
 mod problem;
 mod registry;
@@ -49,7 +50,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 pub use changes::changes;
-pub use cleanup::CleanupRule;
+pub use cleanup::{CleanupRule, former_policy};
 pub use daemon::Daemon;
 pub use events::{EventFormat, EventSource};
 pub use files::{Places, places};

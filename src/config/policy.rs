@@ -205,6 +205,20 @@ impl TagSelector {
     }
 }
 
+impl TagSelector {
+    /// Whether it selects a tag: its name matches, and it belongs to a group.
+    pub fn selects(&self, tag: &Tag) -> bool {
+        self.matches(tag)
+            && match &self.per {
+                None => true,
+                Some(Per::Major | Per::Minor) => version::parse(tag).is_some(),
+                Some(Per::Capture { regex, .. }) => regex
+                    .captures(tag.as_str().as_bytes())
+                    .is_some_and(|captured| captured.get(1).is_some()),
+            }
+    }
+}
+
 /// The keys of a line of `keep`.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -277,8 +291,14 @@ impl LineIds {
 impl KeepKeys {
     pub fn check(self, ids: &mut LineIds, node: Node<'_>, checker: &mut Checker<'_>) -> KeepRule {
         ids.add(&self.id, node, checker);
+        let line = self.build();
+        line.selector.check(&line.id, "newest", node, checker);
+        line
+    }
+
+    /// The line, as far as each key can be taken by itself.
+    pub fn build(self) -> KeepRule {
         let selector = TagSelector { tags: self.tags, semver: self.semver, per: self.per };
-        selector.check(&self.id, "newest", node, checker);
         KeepRule { id: self.id, selector, newest: self.newest }
     }
 }
@@ -294,15 +314,11 @@ impl DeleteKeys {
         checker: &mut Checker<'_>,
     ) -> DeleteRule {
         ids.add(&self.id, node, checker);
-        let (mut what, mut alone) = (None, true);
-        let flags = [
-            ("untagged", self.untagged, Doomed::Untagged),
-            ("orphans", self.orphans, Doomed::Orphans),
-        ];
-        for (key, value, doomed) in flags {
+        let (mut is_first, mut alone) = (true, true);
+        for (key, value) in [("untagged", self.untagged), ("orphans", self.orphans)] {
             let Some(value) = value else { continue };
             let about_tags = ["tags", "semver", "per", "beyond_newest"];
-            alone &= what.is_none() && !about_tags.iter().any(|key| node.has(key));
+            alone &= is_first && !about_tags.iter().any(|key| node.has(key));
             if !value {
                 checker.report(node.span_of(key), format!("`{key}` is true or left out"));
             } else if !alone {
@@ -311,21 +327,33 @@ impl DeleteKeys {
                 let hint = "write a line of its own for it";
                 checker.report_with_hint(node.span_of(key), message, hint);
             }
-            what = Some(doomed);
+            is_first = false;
         }
-        let (id, beyond_newest) = (self.id, self.beyond_newest);
-        let what = what.unwrap_or_else(|| {
-            let selector = TagSelector { tags: self.tags, semver: self.semver, per: self.per };
-            let selects = selector.check(&id, "beyond_newest", node, checker);
+        let line = self.build();
+        if let Doomed::Tags { selector, .. } = &line.what {
+            let selects = selector.check(&line.id, "beyond_newest", node, checker);
             let counts = node.has("beyond_newest");
             if selects && keeps_nothing && !counts && selector.is_everything() {
                 let message = "this deletes every tag in time, and the rule keeps none";
                 let hint = "say in `keep` what stays, or add `beyond_newest`";
                 checker.report_with_hint(node.span_of("tags"), message, hint);
             }
-            Doomed::Tags { selector: Box::new(selector), beyond_newest }
-        });
-        DeleteRule { id, what, older_than: self.older_than.map(Duration::from) }
+        }
+        line
+    }
+
+    /// The line, as far as each key can be taken by itself.
+    pub fn build(self) -> DeleteRule {
+        let what = match (self.untagged, self.orphans) {
+            (_, Some(_)) => Doomed::Orphans,
+            (Some(_), None) => Doomed::Untagged,
+            (None, None) => {
+                let selector = TagSelector { tags: self.tags, semver: self.semver, per: self.per };
+                let beyond_newest = self.beyond_newest;
+                Doomed::Tags { selector: Box::new(selector), beyond_newest }
+            }
+        };
+        DeleteRule { id: self.id, what, older_than: self.older_than.map(Duration::from) }
     }
 }
 

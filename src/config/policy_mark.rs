@@ -3,20 +3,58 @@
 //!
 //! This is version 1 of the encoding. A later one begins with `version = `, as no policy of
 //! version 1 does.
+//!
+//! The encoding is TOML. States keep it beside the mark, so that a policy can be compared with one
+//! that the configuration does not have any more.
 
 use std::fmt::{self, Display, Write};
 use std::time::Duration;
 
-use super::policy::{Doomed, Policy, TagSelector};
+use serde::Deserialize;
+
+use super::limits::MaxDelete;
+use super::policy::{ClockSource, DeleteKeys, Doomed, KeepKeys, Policy, TagSelector};
+use super::text::Period;
 use crate::oci::Digest;
 
 /// Differs if other images would be deleted; limits do not matter.
 pub fn mark(policy: &Policy) -> u64 {
+    let digest = Digest::of(text(policy).as_bytes());
+    digest.as_bytes().iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+}
+
+/// What the mark is made from.
+pub fn text(policy: &Policy) -> String {
     let mut encoding = String::new();
     // Writing to a string cannot fail.
     let _ = encode(policy, &mut encoding);
-    let digest = Digest::of(encoding.as_bytes());
-    digest.as_bytes().iter().take(8).fold(0, |mark, byte| mark << 8 | u64::from(*byte))
+    encoding
+}
+
+/// The policy that was encoded, without its limits. `None`: it cannot be understood any more.
+pub fn read(text: &str) -> Option<Policy> {
+    #[derive(Deserialize)]
+    struct Encoded {
+        clock: Vec<ClockSource>,
+        grace: Period,
+        cleanup: Lines,
+    }
+    #[derive(Deserialize)]
+    struct Lines {
+        #[serde(default)]
+        keep: Vec<KeepKeys>,
+        #[serde(default)]
+        delete: Vec<DeleteKeys>,
+    }
+    let Encoded { clock, grace, cleanup } = toml::from_str(text).ok()?;
+    Some(Policy {
+        keep: cleanup.keep.into_iter().map(KeepKeys::build).collect(),
+        delete: cleanup.delete.into_iter().map(DeleteKeys::build).collect(),
+        clock,
+        grace: grace.into(),
+        max_delete: MaxDelete::default(),
+        untag_by_overwriting: false,
+    })
 }
 
 fn encode(policy: &Policy, out: &mut String) -> fmt::Result {

@@ -13,6 +13,8 @@ use crate::oci::Digest;
 
 /// The first byte of the keys of manifests.
 pub(super) const KIND: u8 = b'C';
+/// The first byte of the keys of restorations.
+const RESTORED: u8 = b'r';
 
 /// A manifest of a repository.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,12 +68,18 @@ pub trait KnownManifests: Debug + Send + Sync {
     /// Notes that a repository has a manifest.
     fn set(&self, repository: &str, digest: &Digest, manifest: &ManifestFacts);
 
+    /// When a person last restored a manifest, if it has been there since then.
+    fn restored(&self, repository: &str, digest: &Digest) -> Option<Timestamp>;
+
+    /// Notes that a person restored a manifest, or one of its tags. In whole seconds.
+    fn set_restored(&self, repository: &str, digest: &Digest, at: Timestamp);
+
     /// Forgets a manifest that was deleted: if it comes back, it is new.
     fn forget(&self, repository: &str, digest: &Digest);
 
-    /// Forgets the manifests of a repository that are not there any more: if one comes back, it is
-    /// new. `is_there` must not use the state.
-    fn retain(&self, repository: &str, is_there: &dyn Fn(&Digest) -> bool);
+    /// Forgets the manifests of a repository that were not there at `now`: if one comes back, it is
+    /// new. What was restored after `now` stays known. `is_there` must not use the state.
+    fn retain(&self, repository: &str, now: Timestamp, is_there: &dyn Fn(&Digest) -> bool);
 }
 
 impl KnownManifests for Local {
@@ -83,17 +91,43 @@ impl KnownManifests for Local {
         self.apply(vec![(encode_key(repository, digest), Some(codec::encode(manifest)))]);
     }
 
-    fn forget(&self, repository: &str, digest: &Digest) {
-        self.apply(vec![(encode_key(repository, digest), None)]);
+    fn restored(&self, repository: &str, digest: &Digest) -> Option<Timestamp> {
+        decode_restored(&self.store.get(&restored_key(repository, digest))?)
     }
 
-    fn retain(&self, repository: &str, is_there: &dyn Fn(&Digest) -> bool) {
-        let gone = self.store.scan(&codec::key(KIND, &repository), usize::MAX, |key, _| {
+    fn set_restored(&self, repository: &str, digest: &Digest, at: Timestamp) {
+        let second = codec::encode(&at.as_second());
+        self.apply(vec![(restored_key(repository, digest), Some(second))]);
+    }
+
+    fn forget(&self, repository: &str, digest: &Digest) {
+        let keys = [encode_key(repository, digest), restored_key(repository, digest)];
+        self.apply(keys.map(|key| (key, None)).into());
+    }
+
+    fn retain(&self, repository: &str, now: Timestamp, is_there: &dyn Fn(&Digest) -> bool) {
+        let is_gone = |key: &[u8]| {
             let digest = codec::decode::<(u8, &str, Digest)>(key).map(|(_, _, digest)| digest);
-            digest.is_none_or(|digest| !is_there(&digest)).then(|| (key.to_vec(), None))
+            digest.is_none_or(|digest| !is_there(&digest))
+        };
+        let gone = self.store.scan(&codec::key(KIND, &repository), usize::MAX, |key, _| {
+            is_gone(key).then(|| (key.to_vec(), None))
+        });
+        self.apply(gone);
+        let gone = self.store.scan(&codec::key(RESTORED, &repository), usize::MAX, |key, value| {
+            let is_later = decode_restored(value).is_some_and(|at| at >= now);
+            (!is_later && is_gone(key)).then(|| (key.to_vec(), None))
         });
         self.apply(gone);
     }
+}
+
+fn decode_restored(value: &[u8]) -> Option<Timestamp> {
+    Timestamp::from_second(codec::decode(value)?).ok()
+}
+
+fn restored_key(repository: &str, digest: &Digest) -> Vec<u8> {
+    codec::key(RESTORED, &(repository, digest))
 }
 
 fn encode_key(repository: &str, digest: &Digest) -> Vec<u8> {
@@ -152,10 +186,20 @@ mod tests {
         for (repository, digest) in [("a", &one), ("a", &other), ("ab", &one)] {
             state.set(repository, digest, &manifest);
         }
-        state.retain("a", &|digest| *digest == other);
-        assert_eq!(state.get("a", &one), None);
+        let at = Timestamp::from_second(7).unwrap();
+        for digest in [&one, &other] {
+            state.set_restored("a", digest, at);
+        }
+        let gone = Digest::of(b"restored while the repository was read");
+        state.set_restored("a", &gone, Timestamp::from_second(9).unwrap());
+        state.retain("a", Timestamp::from_second(8).unwrap(), &|digest| *digest == other);
+        assert!(state.restored("a", &gone).is_some());
+        assert_eq!((state.get("a", &one), state.restored("a", &one)), (None, None));
         assert!(state.get("a", &other).is_some());
+        assert_eq!(state.restored("a", &other), Some(at));
         assert!(state.get("ab", &one).is_some());
+        state.forget("a", &other);
+        assert_eq!((state.get("a", &other), state.restored("a", &other)), (None, None));
     }
 
     proptest! {

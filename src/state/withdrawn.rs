@@ -1,6 +1,8 @@
 //! Tags that a cleanup rule deleted: what they pointed at, and under which policy. Without that, a
 //! sync rule would copy the same image again and the cleanup rule delete it again, for ever.
 //!
+//! The policies are kept as text, each once: they are few, and stay.
+//!
 //! There may be as many as a repository ever had tags, so records that have kept nothing from being
 //! copied for long are dropped. If a sync rule wants such a tag after all, it is copied and deleted
 //! once.
@@ -16,6 +18,8 @@ use crate::oci::{Digest, Tag};
 
 /// The first byte of the keys of withdrawn tags.
 const KIND: u8 = b'w';
+/// The first byte of the keys of policies.
+const POLICY: u8 = b'p';
 
 /// For how many seconds a record is kept that nobody needs: half a year.
 const KEPT: u64 = 180 * DAY;
@@ -54,6 +58,13 @@ pub trait WithdrawnTags: Debug + Send + Sync {
         }
     }
 
+    /// What a policy was under which tags were deleted, as
+    /// [`policy_text`](crate::config::CleanupRule::policy_text) gives it. `mark`: the rule's mark.
+    fn policy(&self, mark: u64) -> Option<String>;
+
+    /// Notes what the policy with a mark is.
+    fn set_policy(&self, mark: u64, text: &str);
+
     /// Drops the records of a repository that have kept nothing from being copied for long.
     fn prune(&self, repository: &str, now: u64);
 
@@ -74,6 +85,16 @@ impl WithdrawnTags for Local {
         self.apply(vec![(encode_key(repository, tag), None)]);
     }
 
+    fn policy(&self, mark: u64) -> Option<String> {
+        codec::decode(&self.store.get(&policy_key(mark))?)
+    }
+
+    fn set_policy(&self, mark: u64, text: &str) {
+        if self.policy(mark).as_deref() != Some(text) {
+            self.apply(vec![(policy_key(mark), Some(codec::encode(&text)))]);
+        }
+    }
+
     fn prune(&self, repository: &str, now: u64) {
         let is_needed = |value: &[u8]| {
             codec::decode(value).is_some_and(|known: Withdrawn| now.saturating_sub(known.at) < KEPT)
@@ -88,13 +109,19 @@ impl WithdrawnTags for Local {
     fn copy(&self) -> Arc<dyn WithdrawnTags> {
         let copy = Self::in_memory();
         let all = |key: &[u8], value: &[u8]| Some((key.to_vec(), Some(value.to_vec())));
-        copy.apply(self.store.scan(&[KIND], usize::MAX, all));
+        for kind in [KIND, POLICY] {
+            copy.apply(self.store.scan(&[kind], usize::MAX, all));
+        }
         Arc::new(copy)
     }
 }
 
 fn encode_key(repository: &str, tag: &Tag) -> Vec<u8> {
     codec::key(KIND, &(repository, tag.as_str()))
+}
+
+fn policy_key(mark: u64) -> Vec<u8> {
+    codec::key(POLICY, &mark)
 }
 
 #[cfg(test)]
@@ -113,6 +140,9 @@ mod tests {
             let state: &dyn WithdrawnTags = &state;
             state.set("r/a", &one, &withdrawn(1));
             state.set("r/a", &other, &withdrawn(2));
+            state.set_policy(7, "clock = []");
+            assert_eq!(state.copy().policy(7).as_deref(), Some("clock = []"));
+            assert_eq!(state.policy(8), None);
             assert_eq!(state.get("r/a", &one), Some(withdrawn(1)));
             assert_eq!(state.get("r/b", &one), None);
             let copy = state.copy();

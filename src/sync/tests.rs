@@ -14,7 +14,7 @@ use crate::cleanup::{Abilities, Builder, InUse, PlannedStep, Untag, plan};
 use crate::config::policy::ClockSource;
 use crate::config::{CleanupRule, OnConflict, sample};
 use crate::oci::{Digest, ImageAddress, Tag};
-use crate::state::{ManifestSummary, TagState, Withdrawn};
+use crate::state::{ManifestSummary, State, TagState, Withdrawn};
 
 const TAGS: [&str; 8] = ["latest", "v1.0", "v1.1", "v2.0", "v2.1", "pr-1", "pr-2", "pr-3"];
 /// Ages of what is at the target before, in days.
@@ -57,9 +57,11 @@ impl World {
         let retention = Retention::new(rules);
         let policies =
             retention.policies(&"t.example/acme/app".parse::<ImageAddress>().unwrap().repository);
+        let former = State::in_memory().withdrawn;
         let mut copied = Images::new();
         for (tag, source) in self.source.clone() {
-            let withdrawn = self.withdrawn.get(&tag).filter(|known| policies.uphold(known));
+            let withdrawn =
+                self.withdrawn.get(&tag).filter(|known| policies.uphold(&tag, known, &*former));
             let known = Known {
                 source: &source,
                 record: self.records.get(&tag),

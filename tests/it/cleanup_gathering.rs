@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::cleanup_apply::{PR, applied, home, write_rule};
 use crate::support::traffic::Traffic;
-use crate::support::{Blob, Family, Image, Kind, Scripted, Tranship};
+use crate::support::{Blob, Family, Image, Kind, Place, Scripted, Tranship};
 
 /// An image whose configuration says when it was created.
 pub fn created(name: &str, time: &str) -> Image {
@@ -116,6 +116,26 @@ async fn configurations_are_read_once() {
     assert_eq!((steps.len(), &steps[0]["digest"]), (3, &json!(index.digest)), "{document:#}");
     let clock = json!({ "time": "2024-03-01T00:00:00Z", "source": "created" });
     assert_eq!(steps[0]["clock"], clock);
+}
+
+/// By the clock of its configuration, the image is as old after it was restored as when it was deleted.
+#[tokio::test]
+async fn a_restored_image_is_no_older_than_its_restoration() {
+    let registry = Scripted::start();
+    let old = created("old", "2024-01-01T00:00:00Z");
+    old.load(&registry, "app", "pr-1");
+    let rule = PR.replace("[\"pr-*\"]", "[\"pr-*\"], older_than = \"1d\"");
+    let rule = format!("clock = [\"created\"]\nquarantine = {{ to = \"oci:quarantine\" }}\n{rule}");
+    let tranship = home(&registry, "app", &rule);
+    assert_eq!(applied(&tranship, 0).await["steps"][0]["outcome"], "deleted");
+    let name = format!("{}/app:pr-1", registry.host());
+    tranship.succeed(["restore", &name]).await;
+    for _ in 0..2 {
+        applied(&tranship, 0).await;
+        assert_eq!(registry.endpoint().tags("app").await, ["pr-1"]);
+    }
+    let explained = tranship.succeed(["cleanup", "--explain", &name]).await.stdout;
+    assert!(explained.contains("restored"), "{explained}");
 }
 
 #[tokio::test]

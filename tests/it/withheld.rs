@@ -265,28 +265,70 @@ async fn commands_say_so_and_miss_nothing() {
     mirror.sync().await.assert_copied(1, 4);
 }
 
+/// A mirror of one repository with a cleanup rule that has these lines.
+struct Cleaned {
+    target: Scripted,
+    tranship: Tranship,
+    hosts: [String; 2],
+    _source: Scripted,
+}
+
+impl Cleaned {
+    fn start(lines: &str) -> Self {
+        let (source, target) = (Scripted::start(), Scripted::start());
+        for tag in ["1.0", "pr-1"] {
+            Image::single(Family::Oci, tag, &[100]).load(&source, "acme/app", tag);
+        }
+        let hosts = [source.host().to_owned(), target.host().to_owned()];
+        let cleaned = Self { target, tranship: Tranship::new(), hosts, _source: source };
+        cleaned.write_rule(lines);
+        cleaned
+    }
+
+    fn write_rule(&self, lines: &str) {
+        let [from, to] = &self.hosts;
+        self.tranship.write(
+            "tranship.toml",
+            format!(
+                "[daemon]\nstate = \"state\"\n[registry.\"{from}\"]\ninsecure = \"http\"\n\
+                 [registry.\"{to}\"]\ninsecure = \"http\"\n\
+                 [[sync]]\nname = \"s\"\nsource = \"{from}/acme/app\"\ntarget = \"{to}/acme/app\"\n\
+                 [[cleanup]]\nname = \"c\"\nrepositories = [\"{to}/acme/app\"]\ngrace = \"0s\"\n\
+                 max_delete = {{ percent = 100 }}\n{lines}\n"
+            ),
+        );
+    }
+
+    async fn tags(&self) -> Vec<String> {
+        self.target.endpoint().tags("acme/app").await
+    }
+}
+
 /// Somebody has applied a rule by hand that the daemon only plans: `verify` misses nothing.
 #[tokio::test]
 async fn verify_misses_nothing_that_a_rule_in_plan_mode_deleted() {
-    let (source, target) = (Scripted::start(), Scripted::start());
-    for tag in ["1.0", "pr-1"] {
-        Image::single(Family::Oci, tag, &[100]).load(&source, "acme/app", tag);
+    let mirror = Cleaned::start("delete = [{ id = \"pr\", tags = [\"pr-*\"] }]");
+    mirror.tranship.succeed(["sync"]).await;
+    mirror.tranship.succeed(["cleanup", "--apply"]).await;
+    assert_eq!(mirror.tags().await, ["1.0"]);
+    mirror.tranship.succeed(["verify"]).await;
+}
+
+#[tokio::test]
+async fn a_changed_rule_withholds_what_it_would_delete_again() {
+    let mirror = Cleaned::start("delete = [{ id = \"pr\", tags = [\"pr-*\"] }]");
+    mirror.tranship.succeed(["sync"]).await;
+    mirror.tranship.succeed(["cleanup", "--apply"]).await;
+    for still_deletes in [
+        "delete = [{ id = \"branches\", tags = [\"pr-*\", \"test-*\"] }]",
+        "keep = [{ id = \"releases\", semver = \"*\" }]\n\
+         delete = [{ id = \"pr\", tags = [\"pr-*\"] }, { id = \"rc\", tags = [\"*-rc*\"] }]",
+    ] {
+        mirror.write_rule(still_deletes);
+        mirror.tranship.succeed(["sync"]).await;
+        assert_eq!(mirror.tags().await, ["1.0"], "{still_deletes}");
     }
-    let (from, to) = (source.host(), target.host());
-    let tranship = Tranship::new();
-    tranship.write(
-        "tranship.toml",
-        format!(
-            "[daemon]\nstate = \"state\"\n[registry.\"{from}\"]\ninsecure = \"http\"\n\
-             [registry.\"{to}\"]\ninsecure = \"http\"\n\
-             [[sync]]\nname = \"s\"\nsource = \"{from}/acme/app\"\ntarget = \"{to}/acme/app\"\n\
-             [[cleanup]]\nname = \"c\"\nrepositories = [\"{to}/acme/app\"]\ngrace = \"0s\"\n\
-             max_delete = {{ percent = 100 }}\n\
-             delete = [{{ id = \"pr\", tags = [\"pr-*\"] }}]\n"
-        ),
-    );
-    tranship.succeed(["sync"]).await;
-    tranship.succeed(["cleanup", "--apply"]).await;
-    assert_eq!(target.endpoint().tags("acme/app").await, ["1.0"]);
-    tranship.succeed(["verify"]).await;
+    mirror.write_rule("delete = [{ id = \"pr\", tags = [\"pr-*\"], older_than = \"1h\" }]");
+    mirror.tranship.succeed(["sync"]).await;
+    assert_eq!(mirror.tags().await, ["1.0", "pr-1"]);
 }

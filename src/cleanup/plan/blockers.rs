@@ -80,7 +80,7 @@ impl Blockers {
 /// What protects each manifest, whatever rules say.
 pub fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<Blockers> {
     let snapshot = ground.snapshot;
-    let mut blockers = vec![Blockers::default(); ground.clock.len()];
+    let mut blockers = vec![Blockers::default(); ground.ages.len()];
     for node in snapshot.manifests() {
         let blockers = &mut blockers[node.at()];
         if snapshot.facts[node.at()].locked {
@@ -89,7 +89,7 @@ pub fn protections(ground: &Ground<'_>, policy: &Policy, in_use: &InUse) -> Vec<
         if policy.grace.is_zero() || ground.owners.is_attached(node) {
             continue;
         }
-        let reading = ground.clock[node.at()];
+        let reading = ground.ages[node.at()];
         if reading.known().is_none() {
             blockers.add(Blocker::UnknownAge);
         } else if !reading.is_older(policy.grace, ground.now) {

@@ -138,6 +138,12 @@ impl Builder {
         *known = (*known).max(time.as_microsecond());
     }
 
+    /// When a person restored a manifest.
+    pub fn restored(&mut self, digest: &Digest, at: Timestamp) {
+        let number = self.number(digest);
+        self.facts[number as usize].restored = at.as_microsecond();
+    }
+
     /// The registry refuses to delete this manifest.
     pub fn locked(&mut self, digest: &Digest) {
         let number = self.number(digest);
@@ -156,6 +162,7 @@ impl Builder {
             locked: false,
             size: 0,
             times: [NO_TIME; 3],
+            restored: NO_TIME,
             artifact_type: None,
         });
         number

@@ -1,5 +1,5 @@
 //! How old a manifest is: the first clock that says anything decides, and what it says must be
-//! possible.
+//! possible. What a person restored is no older than its restoration.
 
 use std::time::Duration;
 
@@ -22,6 +22,8 @@ pub enum Reading {
     Impossible { at: i64, source: ClockSource },
     /// No clock says anything.
     Silent,
+    /// A person restored it later than the clock says. Microseconds since 1970.
+    Restored { at: i64 },
 }
 
 impl Reading {
@@ -40,8 +42,19 @@ impl Reading {
     /// Microseconds since 1970, if that can be relied on.
     pub fn known(self) -> Option<i64> {
         match self {
-            Self::Known { at, .. } => Some(at),
+            Self::Known { at, .. } | Self::Restored { at } => Some(at),
             Self::Impossible { .. } | Self::Silent => None,
+        }
+    }
+
+    /// The same for a manifest that was restored at that time: it is no older than that. Unknown stays
+    /// unknown, because what is of unknown age is never old enough. A time after `now` counts as `now`.
+    pub fn since_restored(self, restored: Option<i64>, now: Timestamp) -> Self {
+        match (self, restored.map(|at| at.min(now.as_microsecond()))) {
+            (Self::Known { at, .. }, Some(restored)) if restored > at => {
+                Self::Restored { at: restored }
+            }
+            (reading, _) => reading,
         }
     }
 
@@ -67,6 +80,9 @@ impl From<Reading> for Clock {
                 Self { time: None, source: Some(source.as_str().into()), impossible: timestamp(at) }
             }
             Reading::Silent => Self { time: None, source: None, impossible: None },
+            Reading::Restored { at } => {
+                Self { time: timestamp(at), source: Some("restored".into()), impossible: None }
+            }
         }
     }
 }
@@ -116,6 +132,21 @@ mod tests {
             let expected = expected.map(|t| t.parse::<Timestamp>().unwrap().as_microsecond());
             assert_eq!(reading.known(), expected, "{times:?} by {clocks:?}");
         }
+    }
+
+    #[test]
+    fn a_restored_manifest_is_no_older_than_its_restoration() {
+        let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
+        let ago = |days: i64| now.as_microsecond() - days * 86_400_000_000;
+        let known = |days| Reading::Known { at: ago(days), source: ClockSource::Created };
+        assert_eq!(known(9).since_restored(None, now), known(9));
+        assert_eq!(known(9).since_restored(Some(ago(2)), now).known(), Some(ago(2)));
+        // It was pushed again after it was restored.
+        assert_eq!(known(1).since_restored(Some(ago(2)), now), known(1));
+        // The clock of this machine was set back.
+        assert_eq!(known(9).since_restored(Some(ago(-5)), now).known(), Some(ago(0)));
+        // What is of unknown age does not become old enough by being restored.
+        assert_eq!(Reading::Silent.since_restored(Some(ago(2)), now), Reading::Silent);
     }
 
     #[test]

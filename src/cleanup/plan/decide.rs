@@ -58,7 +58,8 @@ pub struct Verdicts {
     pub tags: Vec<TagVerdict>,
     /// Of manifests that are not there, too: these are kept.
     pub manifests: Vec<ManifestVerdict>,
-    pub clock: Vec<Reading>,
+    /// How old each manifest counts as.
+    pub ages: Vec<Reading>,
     pub owners: Owners,
     /// The keep rules that keep nothing here.
     pub idle_keeps: Vec<u32>,
@@ -146,7 +147,7 @@ pub fn decide(ground: Ground<'_>, policy: &Policy, in_use: &InUse) -> Verdicts {
         }
     }
     let manifests = manifests(&ground, &doom, &condemned, &blockers);
-    Verdicts { tags, manifests, clock: ground.clock, owners: ground.owners, idle_keeps }
+    Verdicts { tags, manifests, ages: ground.ages, owners: ground.owners, idle_keeps }
 }
 
 fn manifests(

@@ -243,7 +243,7 @@ impl<'a> Plan<'a> {
                     condemned_by: condemned_by.map(|rule| self.delete_id(rule).into()),
                     owner: owner.map(|node| Cow::Borrowed(self.snapshot.digest(node))),
                     blockers: names(blockers),
-                    clock: Clock::from(verdicts.clock[node.at()]),
+                    clock: Clock::from(verdicts.ages[node.at()]),
                 }
             })
         })

@@ -96,7 +96,7 @@ pub fn explain<'a>(plan: &Plan<'a>, reference: &Reference) -> Option<Explanation
         digest: Cow::Borrowed(digest),
         action: action.into(),
         refused: plan.refusals.iter().map(ToString::to_string).collect(),
-        clock: Clock::from(verdicts.clock[node.at()]),
+        clock: Clock::from(verdicts.ages[node.at()]),
         rules,
         blockers: names(blockers),
         in_use: places(plan, node),
@@ -198,7 +198,7 @@ fn not_before(
     age: Option<std::time::Duration>,
     node: Node,
 ) -> Option<Timestamp> {
-    let at = ground.clock[node.at()].known()?;
+    let at = ground.ages[node.at()].known()?;
     let time = Timestamp::from_microsecond(at).ok()?.checked_add(age?).ok()?;
     (time > ground.now).then_some(time)
 }

@@ -24,7 +24,11 @@ pub struct Applied {
 pub struct Ground<'a> {
     pub snapshot: &'a Snapshot,
     pub now: Timestamp,
+    /// What each manifest is ranked by.
     pub clock: Vec<Reading>,
+    /// How old each manifest counts as: a restored one is ranked by its clock, but is no older than its
+    /// restoration.
+    pub ages: Vec<Reading>,
     pub owners: Owners,
     pub families: Vec<(Node, Node)>,
 }
@@ -32,12 +36,14 @@ pub struct Ground<'a> {
 impl<'a> Ground<'a> {
     pub fn of(snapshot: &'a Snapshot, policy: &Policy, now: Timestamp) -> Result<Self, TooTangled> {
         let reading = |node| Reading::of(snapshot, node, &policy.clock, now);
-        let clock = snapshot.nodes().map(reading).collect();
+        let clock: Vec<Reading> = snapshot.nodes().map(reading).collect();
+        let age = |node: Node| clock[node.at()].since_restored(snapshot.restored(node), now);
+        let ages = snapshot.nodes().map(age).collect();
         let owners = Owners::of(snapshot);
         let own = snapshot.tags().iter().filter(|row| row.kind == TagKind::Own);
         let tagged: HashSet<Node> = own.map(|row| row.node).collect();
         let families = owners.families(|node| tagged.contains(&node))?;
-        Ok(Self { snapshot, now, clock, owners, families })
+        Ok(Self { snapshot, now, clock, ages, owners, families })
     }
 
     /// What a keep rule's names select. It holds for those that are among the newest it keeps.
@@ -82,6 +88,6 @@ impl<'a> Ground<'a> {
     }
 
     pub fn is_old(&self, rule: &DeleteRule, node: Node) -> bool {
-        rule.older_than.is_none_or(|age| self.clock[node.at()].is_older(age, self.now))
+        rule.older_than.is_none_or(|age| self.ages[node.at()].is_older(age, self.now))
     }
 }

@@ -67,6 +67,8 @@ pub(in crate::cleanup) struct Facts {
     pub size: u64,
     /// Microseconds since 1970 for each of [`ClockSource::ALL`]; [`NO_TIME`] where it says nothing.
     pub times: [i64; 3],
+    /// When a person restored it, likewise.
+    pub restored: i64,
     /// Place in the snapshot's artifact types.
     pub artifact_type: Option<u32>,
 }
@@ -169,6 +171,12 @@ impl Snapshot {
     /// When a source says that a manifest is from, in microseconds since 1970.
     pub(in crate::cleanup) fn time(&self, node: Node, source: ClockSource) -> Option<i64> {
         let time = self.facts[node.at()].times[source as usize];
+        (time != NO_TIME).then_some(time)
+    }
+
+    /// When a person restored a manifest, in microseconds since 1970.
+    pub(in crate::cleanup) fn restored(&self, node: Node) -> Option<i64> {
+        let time = self.facts[node.at()].restored;
         (time != NO_TIME).then_some(time)
     }
 

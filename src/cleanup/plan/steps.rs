@@ -22,7 +22,7 @@ impl Plan<'_> {
         let verdicts = self.verdicts.iter();
         verdicts.flat_map(move |verdicts| {
             let tags = tags.clone();
-            let clock = |node: Node| Clock::from(verdicts.clock[node.at()]);
+            let clock = |node: Node| Clock::from(verdicts.ages[node.at()]);
             let line = |rule: Option<u32>| rule.map(|rule| self.delete_id(rule).to_owned());
             let goes =
                 |node: &Node| matches!(verdicts.manifests[node.at()].fate, Fate::Delete { .. });

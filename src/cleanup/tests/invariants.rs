@@ -155,7 +155,7 @@ proptest! {
         let plan = plan(&snapshot, &policy, &in_use, now());
         let Some(verdicts) = &plan.verdicts else { return Ok(()) };
         for node in snapshot.manifests() {
-            let unknown = verdicts.clock[node.at()].known().is_none();
+            let unknown = verdicts.ages[node.at()].known().is_none();
             let verdict = &verdicts.manifests[node.at()];
             if unknown && !policy.grace.is_zero() && !verdicts.owners.is_attached(node) {
                 prop_assert_eq!(verdict.fate, Fate::Keep);
@@ -165,7 +165,7 @@ proptest! {
             }
         }
         for (row, verdict) in snapshot.tags().iter().zip(&verdicts.tags) {
-            let unknown = verdicts.clock[row.node.at()].known().is_none();
+            let unknown = verdicts.ages[row.node.at()].known().is_none();
             if unknown && let Some(rule) = verdict.condemned_by {
                 prop_assert_eq!(policy.delete[rule as usize].older_than, None);
             }
@@ -264,7 +264,7 @@ proptest! {
         let before = plan(&snapshot, &policy, &in_use, now());
         let digest = digest(at.index(world.items.len()));
         let node = snapshot.find(&digest).unwrap();
-        let Some(known) = before.verdicts.as_ref().and_then(|v| v.clock[node.at()].known()) else {
+        let Some(known) = before.verdicts.as_ref().and_then(|v| v.ages[node.at()].known()) else {
             return Ok(());
         };
         let time = days_ago(days);
@@ -283,6 +283,25 @@ proptest! {
             if *target == digest && snapshot.tags().iter().any(|r| r.name == *tag && r.kind == TagKind::Own) {
                 prop_assert!(tags.contains(tag) || !tags_after.contains(tag), "{}", tag);
             }
+        }
+    }
+
+    /// It protects for `grace`, and never makes anything go that would stay without it.
+    #[test]
+    fn a_restoration_only_protects(
+        world in world(), policy in policy(), in_use in in_use(),
+        at in any::<Index>(), days in -2..30_i64,
+    ) {
+        let mut snapshot = world.snapshot();
+        let before = doomed_in(&world, &policy, &in_use);
+        let digest = digest(at.index(world.items.len()));
+        let node = snapshot.find(&digest).unwrap();
+        snapshot.facts[node.at()].restored = days_ago(days).as_microsecond();
+        let after = plan(&snapshot, &policy, &in_use, now());
+        prop_assert!(within(&doomed(&after), &before));
+        let is_attached = after.verdicts.as_ref().is_some_and(|it| it.owners.is_attached(node));
+        if policy.grace > std::time::Duration::from_hours(24 * days.max(0).unsigned_abs()) && !is_attached {
+            prop_assert!(!doomed(&after).1.contains(&digest));
         }
     }
 
@@ -379,7 +398,7 @@ fn what_is_generated_has_something_to_decide() {
         let along = plan.verdicts.iter().flat_map(|verdicts| &verdicts.manifests);
         let along = along.filter(|m| matches!(m.fate, Fate::Delete { depth: 1.. })).count() > 0;
         let stays = plan.tags().iter().any(|tag| !tag.blockers.is_empty());
-        let clock = plan.verdicts.as_ref().map(|it| it.clock.as_slice()).unwrap_or_default();
+        let clock = plan.verdicts.as_ref().map(|it| it.ages.as_slice()).unwrap_or_default();
         let known: Vec<i64> = clock.iter().filter_map(|reading| reading.known()).collect();
         let equal = known.iter().collect::<BTreeSet<_>>().len() < known.len();
         let unknown = |reading: &Reading| matches!(reading, Reading::Impossible { .. });

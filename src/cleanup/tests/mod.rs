@@ -2,6 +2,7 @@
 //! wrong elsewhere.
 
 mod applying;
+mod changed_policies;
 mod gathering;
 mod generate;
 mod invariants;

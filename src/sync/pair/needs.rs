@@ -28,6 +28,8 @@ struct Look<'a, 'g> {
     may_vouch: bool,
     /// The deletion of the tag by a cleanup rule, if it was not put again since.
     withdrawn: Option<Withdrawn>,
+    /// A cleanup rule would delete it again.
+    is_upheld: bool,
 }
 
 impl Look<'_, '_> {
@@ -43,7 +45,7 @@ impl Look<'_, '_> {
 
     /// The deletion, if a cleanup rule would delete the tag again.
     fn upheld(&self) -> Option<&Withdrawn> {
-        self.withdrawn.as_ref().filter(|withdrawn| self.goal.policies.uphold(withdrawn))
+        self.withdrawn.as_ref().filter(|_| self.is_upheld)
     }
 }
 
@@ -159,6 +161,7 @@ impl Pair<'_> {
         let record = self.record(item, goal);
         let same_options = record.as_ref().is_some_and(|it| it.options == self.options_mark);
         let withdrawn = self.withdrawn(item, goal);
+        let is_upheld = self.is_upheld(item, goal, withdrawn.as_ref());
         let (claim, owner) = self.claim(item, goal);
         let may_vouch = match (&record, &item.placement) {
             // What another rule put there may be something else.
@@ -171,7 +174,7 @@ impl Pair<'_> {
             }
             _ => true,
         };
-        Look { item, goal, record, same_options, claim, owner, may_vouch, withdrawn }
+        Look { item, goal, record, same_options, claim, owner, may_vouch, withdrawn, is_upheld }
     }
 
     /// What was put at a target last.

@@ -112,7 +112,8 @@ impl Pair<'_> {
     fn upheld(&self, items: &[Item], goal: &Goal) -> HashMap<Tag, Digest> {
         let upheld = items.iter().filter_map(|item| {
             let Placement::Tag(tag) = &item.placement else { return None };
-            let known = self.withdrawn(item, goal).filter(|known| goal.policies.uphold(known))?;
+            let known = self.withdrawn(item, goal);
+            let known = known.filter(|known| self.is_upheld(item, goal, Some(known)))?;
             Some((tag.clone(), known.digest))
         });
         upheld.collect()

@@ -20,6 +20,12 @@ impl Pair<'_> {
         self.syncer.carrier.state().withdrawn.get(goal.repository.name(), tag)
     }
 
+    /// Whether a cleanup rule would delete the tag again.
+    pub(super) fn is_upheld(&self, item: &Item, goal: &Goal, known: Option<&Withdrawn>) -> bool {
+        let (Placement::Tag(tag), Some(known)) = (&item.placement, known) else { return false };
+        goal.policies.uphold(tag, known, &*self.syncer.carrier.state().withdrawn)
+    }
+
     /// The deletion is what keeps the image from being copied.
     pub(super) fn confirm_withdrawn(&self, item: &Item, goal: &Goal, known: Option<&Withdrawn>) {
         if let (Placement::Tag(tag), Some(known), Mode::Apply) = (&item.placement, known, self.mode)
