@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use super::exit::{CliError, Exit, failed};
-use crate::config::Config;
+use crate::config::{self, SecretSource};
 use crate::daemon::view::{ActiveRun, RuleStatus, RunDetail, Status, Transfer};
 use crate::history::{Filter, RunId, RunRecord};
 use crate::http::{body, client};
@@ -34,6 +34,8 @@ const NO_TOKEN: &str = "set `token` in [daemon], which the daemon notices by its
 pub struct Daemon {
     client: reqwest::Client,
     pub(super) address: SocketAddr,
+    /// Where the token is, if there is one.
+    token_source: Option<SecretSource>,
     /// Shown with every request, where it is known.
     token: Option<SecretString>,
 }
@@ -63,17 +65,15 @@ impl Daemon {
     ///
     /// # Errors
     /// A daemon listens there and does not answer, or it wants another token.
-    pub async fn find(config: &Config) -> Result<Found, CliError> {
-        let daemon = Self::of(config).await?;
+    pub async fn find(settings: &config::Daemon) -> Result<Found, CliError> {
+        let daemon = Self::of(settings).await?;
         let address = daemon.address;
         let nobody = |reason: String| Ok(Found::Nobody(reason));
         match daemon.get::<Status>("/api/v1/status", &[]).await {
-            Ok(status) if status.state != config.daemon.state.display().to_string() => {
-                nobody(format!(
-                    "the daemon at {address} is another configuration's: its state is in {}",
-                    status.state
-                ))
-            }
+            Ok(status) if status.state != settings.state.display().to_string() => nobody(format!(
+                "the daemon at {address} is another configuration's: its state is in {}",
+                status.state
+            )),
             Ok(_) => Ok(Found::Daemon(daemon)),
             Err(Unanswered::Refused) => {
                 nobody(format!("no daemon listens at {address}: is `tranship serve` running?"))
@@ -89,8 +89,8 @@ impl Daemon {
     ///
     /// # Errors
     /// There is none, or it does not answer.
-    pub async fn required(config: &Config) -> Result<Self, CliError> {
-        match Self::find(config).await? {
+    pub async fn required(settings: &config::Daemon) -> Result<Self, CliError> {
+        match Self::find(settings).await? {
             Found::Daemon(daemon) => Ok(daemon),
             Found::Nobody(message) => Err(CliError::Hinted {
                 exit: Exit::Failed,
@@ -100,10 +100,10 @@ impl Daemon {
         }
     }
 
-    async fn of(config: &Config) -> Result<Self, CliError> {
-        let listen = config.daemon.listen;
+    async fn of(settings: &config::Daemon) -> Result<Self, CliError> {
+        let listen = settings.listen;
         // To read, a token is needed only where other machines could.
-        let token = if listen.ip().is_loopback() { None } else { token(config).await? };
+        let token = if listen.ip().is_loopback() { None } else { token(&settings.token).await? };
         let client = client::builder()
             .no_proxy()
             .http1_only()
@@ -111,17 +111,18 @@ impl Daemon {
             .connect_timeout(CONNECT_TIMEOUT)
             .build()
             .map_err(failed("set up HTTP"))?;
-        Ok(Self { client, address: reachable(listen), token })
+        let token_source = settings.token.clone();
+        Ok(Self { client, address: reachable(listen), token_source, token })
     }
 
     /// The same daemon, asked with the token: every change needs it.
     ///
     /// # Errors
     /// The configuration has no token.
-    pub async fn with_token(self, config: &Config) -> Result<Self, CliError> {
+    pub async fn with_token(self) -> Result<Self, CliError> {
         let token = match self.token {
             Some(token) => Some(token),
-            None => token(config).await?,
+            None => token(&self.token_source).await?,
         };
         if token.is_none() {
             return Err(CliError::Hinted {
@@ -257,8 +258,8 @@ impl Daemon {
 }
 
 /// The token of the API, if the configuration has one.
-async fn token(config: &Config) -> Result<Option<SecretString>, CliError> {
-    let Some(source) = &config.daemon.token else { return Ok(None) };
+async fn token(source: &Option<SecretSource>) -> Result<Option<SecretString>, CliError> {
+    let Some(source) = source else { return Ok(None) };
     let read = read_secret(source, "the API's token", &Environment::of_process()).await;
     read.map(Some).map_err(|error| CliError::Usage(error.to_string()))
 }

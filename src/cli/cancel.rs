@@ -34,8 +34,8 @@ struct Document {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::config_to_ask(global)?;
-    let daemon = Daemon::required(&config).await?.with_token(&config).await?;
+    let asked = session::config_to_ask(global)?;
+    let daemon = Daemon::required(&asked.daemon).await?.with_token().await?;
     let rules = daemon.rules().await?;
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
     let (mut cancelled, mut error) = (Vec::new(), None);

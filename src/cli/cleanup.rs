@@ -107,7 +107,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let (output, listed) = (global.output, global.verbose > 0);
     let wanted = Wanted { mode, asked: asked_of, stop: &stop, output, listed, live: &live };
     let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
-    let came = carry_out(Some(global), &config, &keeper, &rules, &wanted).await?;
+    let came = carry_out(Some(global), &keeper, &rules, &wanted).await?;
     let ran = &came.done;
     if let Some(missing) = asked.as_ref().and_then(|asked| missing(asked, ran)) {
         return Err(missing);
@@ -125,8 +125,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 /// shown as these options want it.
 pub async fn carry_out(
     shown: Option<&Global>,
-    config: &Config,
-    keeper: &Keeper,
+    keeper: &Keeper<'_>,
     rules: &[&str],
     wanted: &Wanted<'_>,
 ) -> Result<Came<Ran>, CliError> {
@@ -134,7 +133,7 @@ pub async fn carry_out(
         return Ok(Came::of(Vec::new()));
     }
     let daemon = match keeper {
-        Keeper::This(state) => {
+        Keeper::This(config, state) => {
             return Ok(Came::of(here(shown, config, state, rules, wanted).await?));
         }
         Keeper::Daemon(daemon) => daemon.clone(),
@@ -143,7 +142,7 @@ pub async fn carry_out(
         Mode::Plan => (daemon, Task::Plan { recheck: false }),
         Mode::Apply => {
             let options = RunOptions { mode: Some(Mode::Apply), recheck: false };
-            (daemon.with_token(config).await?, Task::Run(options, AtStop::Cancel))
+            (daemon.with_token().await?, Task::Run(options, AtStop::Cancel))
         }
     };
     let live = Arc::clone(wanted.live);

@@ -70,6 +70,9 @@ impl From<Exit> for ExitCode {
 pub enum CliError {
     #[error("{0}")]
     Config(#[from] ConfigError),
+    /// Nobody knows where the daemon is, because of these mistakes.
+    #[error("{0}")]
+    DaemonUnknown(ConfigError),
     #[error("{0}")]
     Usage(String),
     #[error("{0}")]
@@ -102,13 +105,18 @@ impl CliError {
     pub fn print(&self) -> Exit {
         match self {
             // A configuration's errors come with file, line and column in front.
-            Self::Config(error) => tell_lines(&Lines::of(&error.to_string())),
+            Self::Config(error) | Self::DaemonUnknown(error) => {
+                tell_lines(&Lines::of(&error.to_string()))
+            }
             Self::Rejected(reasons) => tell_lines(&Lines::of(&format!("error: {reasons}"))),
             other => tell_line(format!("error: {other}")),
         }
         let hint = match self {
             Self::Repository(error) => error.hint(),
             Self::Hinted { hint, .. } => Some(*hint),
+            Self::DaemonUnknown(_) => Some(
+                "`listen`, `state` and `token` in [daemon] say where the daemon is and how it is asked: correct them first",
+            ),
             Self::Rejected(_) => Some("the daemon keeps the configuration that it has"),
             _ => None,
         };
@@ -118,7 +126,9 @@ impl CliError {
         match self {
             Self::Hinted { exit, .. } => *exit,
             Self::Stopped(sign) => Exit::Stopped(*sign),
-            Self::Config(_) | Self::Usage(_) | Self::Rejected(_) => Exit::Usage,
+            Self::Config(_) | Self::DaemonUnknown(_) | Self::Usage(_) | Self::Rejected(_) => {
+                Exit::Usage
+            }
             Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
         }
     }

@@ -55,8 +55,8 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::config_to_ask(global)?;
-    let daemon = match Daemon::find(&config).await {
+    let settings = session::config_to_ask(global)?.daemon;
+    let daemon = match Daemon::find(&settings).await {
         Ok(Found::Daemon(daemon)) => Some(daemon),
         Ok(Found::Nobody(_)) => None,
         Err(error) => {
@@ -64,7 +64,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             None
         }
     };
-    let state = &config.daemon.state;
+    let state = &settings.state;
     if let Some(id) = &args.run {
         let found = one(daemon.as_ref(), state, id).await?;
         let found = found.ok_or_else(|| unknown(id, state))?;

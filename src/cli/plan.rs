@@ -5,15 +5,16 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::args::Global;
+use super::ask::{Daemon, Found};
 use super::both::Both;
 use super::cleanup_printed;
 use super::cleanup_progress::Live;
 use super::exit::{CliError, Exit};
 use super::pick::Picked;
-use super::session::{Keeper, keeper, required_config};
-use super::{cleanup, output, signals, sync};
+use super::session::Keeper;
+use super::{cleanup, output, session, signals, sync};
 use crate::config::cleanup::Mode;
-use crate::config::{Config, RuleKind};
+use crate::config::{self, RuleKind};
 use crate::stop::StopSignal;
 use crate::sync::{Mode as SyncMode, RuleReport};
 
@@ -48,21 +49,50 @@ struct Document<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = required_config(global)?;
+    let asked = session::config_to_ask(global)?;
+    let Some(config) = &asked.config else {
+        return by_daemon(global, &asked.daemon, &args).await;
+    };
+    session::warn(config);
     let sync = config.sync.iter().map(|rule| (rule.name.as_str(), RuleKind::Sync));
     let cleanup = config.cleanup.iter().map(|rule| (rule.name.as_str(), RuleKind::Cleanup));
-    let picked = Picked::of(sync.chain(cleanup), &args.rules, "the configuration has")?;
+    let picked = picked(sync.chain(cleanup), &args, "the configuration has")?;
+    print(global, &session::keeper(config).await?, &picked, args.recheck).await
+}
+
+/// The file has mistakes: the daemon knows the rules that are in use.
+async fn by_daemon(
+    global: &Global,
+    settings: &config::Daemon,
+    args: &Args,
+) -> Result<Exit, CliError> {
+    let daemon = match Daemon::find(settings).await? {
+        Found::Daemon(daemon) => daemon,
+        Found::Nobody(why) => return Err(session::rules_unknown(why)),
+    };
+    let known = daemon.rules().await?;
+    let known = known.iter().map(|rule| (rule.name.as_str(), rule.kind));
+    let picked = picked(known, args, "the daemon has")?;
+    print(global, &Keeper::Daemon(daemon), &picked, args.recheck).await
+}
+
+/// The rules that are asked for, or all of those that `who` has.
+fn picked<'a>(
+    known: impl IntoIterator<Item = (&'a str, RuleKind)>,
+    args: &Args,
+    who: &str,
+) -> Result<Picked, CliError> {
+    let picked = Picked::of(known, &args.rules, who)?;
     if !args.rules.is_empty() {
         picked.check_recheck(args.recheck)?;
     }
-    print(global, &config, &keeper(&config).await?, &picked, args.recheck).await
+    Ok(picked)
 }
 
 /// Makes plans and prints them.
 pub async fn print(
     global: &Global,
-    config: &Config,
-    keeper: &Keeper,
+    keeper: &Keeper<'_>,
     picked: &Picked,
     recheck: bool,
 ) -> Result<Exit, CliError> {
@@ -83,8 +113,8 @@ pub async fn print(
     let shown = Some(global).filter(|_| picked.sync.is_empty());
     let (sync_rules, cleanup_rules) = picked.names();
     let (synced, cleaned) = tokio::join!(
-        sync::carry_out(global, config, keeper, &sync_rules, &syncing),
-        cleanup::carry_out(shown, config, keeper, &cleanup_rules, &cleaning),
+        sync::carry_out(global, keeper, &sync_rules, &syncing),
+        cleanup::carry_out(shown, keeper, &cleanup_rules, &cleaning),
     );
     let both = Both::of(synced, cleaned)?;
     let exit = both.exit(&signal);

@@ -33,8 +33,8 @@ struct Document {
 }
 
 pub async fn run(global: &Global, _: Args) -> Result<Exit, CliError> {
-    let config = session::config_to_ask(global)?;
-    let daemon = Daemon::required(&config).await?.with_token(&config).await?;
+    let asked = session::config_to_ask(global)?;
+    let daemon = Daemon::required(&asked.daemon).await?.with_token().await?;
     let status = daemon.reload().await?.map_err(CliError::Rejected)?;
     let document = Document { rules: status.rules, config: status.config };
     output::print(global, &document, || output::print_lines(&text(&document)))?;

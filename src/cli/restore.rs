@@ -97,11 +97,11 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     }
     let restored = match session::keeper(&config).await? {
         Keeper::Daemon(daemon) => {
-            let daemon = daemon.with_token(&config).await?;
+            let daemon = daemon.with_token().await?;
             signals::unless_stopped(by_daemon(&daemon, wanted, args.overwrite)).await?
         }
-        Keeper::This(state) => {
-            let engine = session::engine(config, session::carrier(state.clone()), true)?;
+        Keeper::This(config, state) => {
+            let engine = session::engine(config.clone(), session::carrier(state.clone()), true)?;
             let restored =
                 signals::unless_stopped(here(&engine, now, chosen, args.overwrite)).await;
             state.storage.flush().await;

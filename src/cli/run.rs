@@ -86,16 +86,16 @@ struct Started {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::config_to_ask(global)?;
-    let daemon = Daemon::required(&config).await?;
+    let asked = session::config_to_ask(global)?;
+    let daemon = Daemon::required(&asked.daemon).await?;
     let known = daemon.rules().await?;
     let known = known.iter().map(|rule| (rule.name.as_str(), rule.kind));
     let picked = Picked::of(known, &args.rules, "the daemon has")?;
     picked.check_recheck(args.recheck)?;
     if args.dry_run {
-        return plan::print(global, &config, &Keeper::Daemon(daemon), &picked, args.recheck).await;
+        return plan::print(global, &Keeper::Daemon(daemon), &picked, args.recheck).await;
     }
-    let daemon = daemon.with_token(&config).await?;
+    let daemon = daemon.with_token().await?;
     if args.no_wait {
         return start(global, &daemon, &picked, args.recheck).await;
     }

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::args::{Global, Reach};
 use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
+use super::lines::tell_line;
 use crate::config::{self, Config, Reading, RegistryConfig, did_you_mean};
 use crate::fair::Pulses;
 use crate::history::{Cause, History, RunId, RunStart};
@@ -38,18 +39,58 @@ pub fn required_config(global: &Global) -> Result<Config, CliError> {
     Ok(config)
 }
 
-/// The same for a command that only asks the daemon, which has read the secrets: here they may be
-/// missing.
-pub fn config_to_ask(global: &Global) -> Result<Config, CliError> {
-    read_config(global, Reading { without_secrets: true, ..Reading::default() })
+/// What a command has that asks the daemon. Secrets may be missing here: the daemon has read them.
+pub struct ToAsk {
+    /// Where the daemon is.
+    pub daemon: config::Daemon,
+    /// The whole configuration, unless the file has mistakes.
+    pub config: Option<Config>,
+}
+
+/// What a command needs that asks the daemon. Mistakes that do not hide where the daemon is are only
+/// told of.
+pub fn config_to_ask(global: &Global) -> Result<ToAsk, CliError> {
+    let reading = Reading { without_secrets: true, ..Reading::default() };
+    let mistakes = match read_config(global, reading) {
+        Ok(config) => return Ok(ToAsk { daemon: config.daemon.clone(), config: Some(config) }),
+        Err(CliError::Config(mistakes)) => mistakes,
+        Err(error) => return Err(error),
+    };
+    let path = config_path(global);
+    let Some(daemon) = config::daemon_despite_mistakes(path, &variable) else {
+        return Err(CliError::DaemonUnknown(mistakes));
+    };
+    let named = global.config.as_ref().map(|path| format!(" --config {}", path.display()));
+    tell_line(format!(
+        "{} has mistakes, which `tranship config check{}` lists",
+        path.display(),
+        named.unwrap_or_default()
+    ));
+    Ok(ToAsk { daemon, config: None })
+}
+
+/// The error of a command that needs the rules of a file with mistakes, because there is no daemon for
+/// the reason `why`.
+pub fn rules_unknown(why: String) -> CliError {
+    CliError::Hinted {
+        exit: Exit::Usage,
+        message: why,
+        hint: "without the daemon, the rules are read from the configuration file: correct its mistakes first",
+    }
 }
 
 /// The same for a command that tells the warnings itself.
 pub fn read_config(global: &Global, reading: Reading<'_>) -> Result<Config, CliError> {
-    Ok(config::load_as(checked_path(global)?, &|name| std::env::var(name).ok(), reading)?)
+    Ok(config::load_as(checked_path(global)?, &variable, reading)?)
 }
 
-fn warn(config: &Config) {
+/// An environment variable.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// Tells the warnings of a configuration.
+pub fn warn(config: &Config) {
     if let Some(warnings) = &config.warnings {
         tracing::warn!("{}", warnings.in_one_line());
     }
@@ -85,9 +126,9 @@ pub fn state(config: &Config, beside_daemon: &'static str) -> Result<State, CliE
 }
 
 /// Who works with the state of a configuration.
-pub enum Keeper {
-    /// This process.
-    This(State),
+pub enum Keeper<'a> {
+    /// This process, with the configuration.
+    This(&'a Config, State),
     /// The daemon of the same configuration, which has to be asked.
     Daemon(Daemon),
 }
@@ -96,11 +137,11 @@ pub enum Keeper {
 ///
 /// # Errors
 /// It cannot be used, and no daemon that uses it answers.
-pub async fn keeper(config: &Config) -> Result<Keeper, CliError> {
+pub async fn keeper(config: &Config) -> Result<Keeper<'_>, CliError> {
     match State::open(&config.daemon.state) {
-        Ok(state) => Ok(Keeper::This(state)),
+        Ok(state) => Ok(Keeper::This(config, state)),
         // Its user may be another one, to whom alone the directory is open.
-        Err(error) => match Daemon::find(config).await {
+        Err(error) => match Daemon::find(&config.daemon).await {
             Ok(Found::Daemon(daemon)) => Ok(Keeper::Daemon(daemon)),
             Ok(Found::Nobody(why)) => {
                 tracing::debug!("the daemon is not asked: {why}");

@@ -26,17 +26,18 @@ pub struct Args {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let config = session::config_to_ask(global)?;
+    let asked = session::config_to_ask(global)?;
     if args.watch {
         if global.output == Output::Json {
             let message = "--watch is for people: ask again for another JSON document";
             return Err(CliError::usage(message));
         }
-        return watch::run(&config).await;
+        return watch::run(&asked.daemon).await;
     }
-    let report = match Daemon::find(&config).await? {
-        Found::Daemon(daemon) => of_daemon(&daemon).await?,
-        Found::Nobody(why) => of_state(&config, why)?,
+    let report = match (Daemon::find(&asked.daemon).await?, &asked.config) {
+        (Found::Daemon(daemon), _) => of_daemon(&daemon).await?,
+        (Found::Nobody(why), Some(config)) => of_state(config, why)?,
+        (Found::Nobody(why), None) => return Err(session::rules_unknown(why)),
     };
     output::print(global, &report, || {
         output::print_lines(&status_text::text(&report, Timestamp::now()))

@@ -96,7 +96,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
     let wanted = Wanted { mode, recheck: args.recheck, stop: &stop };
     let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
-    let came = carry_out(global, &config, &keeper, &rules, &wanted).await?;
+    let came = carry_out(global, &keeper, &rules, &wanted).await?;
     let exit = exit(&came.done, &signal);
     let document = Document {
         success: exit == Exit::Done && came.error.is_none(),
@@ -111,8 +111,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 /// Images are printed as they are settled.
 pub async fn carry_out(
     global: &Global,
-    config: &Config,
-    keeper: &Keeper,
+    keeper: &Keeper<'_>,
     rules: &[&str],
     wanted: &Wanted<'_>,
 ) -> Result<Came<Synced>, CliError> {
@@ -121,7 +120,7 @@ pub async fn carry_out(
     }
     let Wanted { mode, recheck, stop } = *wanted;
     let daemon = match keeper {
-        Keeper::This(state) => {
+        Keeper::This(config, state) => {
             return Ok(Came::of(here(global, config, state, rules, wanted).await?));
         }
         Keeper::Daemon(daemon) => daemon.clone(),
@@ -130,7 +129,7 @@ pub async fn carry_out(
         Mode::DryRun => (daemon, Task::Plan { recheck }),
         Mode::Apply => {
             let options = RunOptions { mode: None, recheck };
-            (daemon.with_token(config).await?, Task::Run(options, AtStop::Cancel))
+            (daemon.with_token().await?, Task::Run(options, AtStop::Cancel))
         }
     };
     sync_daemon::carry_out(global, &daemon, rules.iter().copied(), task, stop).await

@@ -12,18 +12,18 @@ use super::progress::screen;
 use super::signals::Stop;
 use super::status_report::{Report, of_daemon};
 use super::{output, status_text};
-use crate::config::Config;
+use crate::config;
 
 /// How often the daemon is asked.
 const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows it until the reader has gone, or a signal comes.
-pub async fn run(config: &Config) -> Result<Exit, CliError> {
+pub async fn run(settings: &config::Daemon) -> Result<Exit, CliError> {
     if std::io::stdout().is_terminal() && screen::is_capable() {
-        return live(config).await;
+        return live(settings).await;
     }
     loop {
-        let report = look(config).await;
+        let report = look(settings).await;
         let now = Timestamp::now();
         let mut lines = Lines::one(format!("{now:.0}"));
         lines.add(&status_text::text(&report, now));
@@ -36,11 +36,11 @@ pub async fn run(config: &Config) -> Result<Exit, CliError> {
 }
 
 /// Draws it again and again, in what room the terminal has. What was drawn last stays there.
-async fn live(config: &Config) -> Result<Exit, CliError> {
+async fn live(settings: &config::Daemon) -> Result<Exit, CliError> {
     let stop = Stop::quietly_on_signal();
     screen::open();
     loop {
-        let report = look(config).await;
+        let report = look(settings).await;
         let now = Timestamp::now();
         let lines = status_text::live(&report, now, screen::room());
         screen::draw(&lines);
@@ -56,8 +56,8 @@ async fn live(config: &Config) -> Result<Exit, CliError> {
 }
 
 /// A daemon that is away may come back: that is watched too.
-async fn look(config: &Config) -> Report {
-    let asked = match Daemon::find(config).await {
+async fn look(settings: &config::Daemon) -> Report {
+    let asked = match Daemon::find(settings).await {
         Ok(Found::Daemon(daemon)) => of_daemon(&daemon).await,
         Ok(Found::Nobody(why)) => Ok(Report { notes: vec![why], ..Report::default() }),
         Err(error) => Err(error),

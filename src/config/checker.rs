@@ -3,9 +3,9 @@
 
 use std::fmt::Display;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use super::problem::Reported;
+use super::problem::{ConfigError, Reported};
 use super::texts::Texts;
 use super::{Environment, Reading};
 
@@ -20,6 +20,29 @@ pub struct Checker<'a> {
     pub problems: Vec<Reported>,
     /// What does not keep the configuration from being used.
     pub warnings: Vec<Reported>,
+}
+
+impl<'a> Checker<'a> {
+    /// What checks the configuration whose main file is `file`.
+    ///
+    /// # Errors
+    /// Nobody knows which folder the file is in.
+    pub fn new(
+        file: &Path,
+        env: Environment<'a>,
+        reading: Reading<'a>,
+    ) -> Result<Self, ConfigError> {
+        let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
+        Ok(Self {
+            texts: Texts::default(),
+            folder: absolute.parent().unwrap_or(&absolute).to_owned(),
+            env,
+            reading,
+            is_whole: true,
+            problems: Vec::new(),
+            warnings: Vec::new(),
+        })
+    }
 }
 
 impl Checker<'_> {

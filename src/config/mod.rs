@@ -11,6 +11,7 @@ mod checker;
 pub mod cleanup;
 mod daemon;
 mod defaults;
+mod despite_mistakes;
 mod document;
 mod events;
 mod files;
@@ -52,6 +53,7 @@ use std::path::Path;
 pub use changes::changes;
 pub use cleanup::{CleanupRule, former_policy};
 pub use daemon::Daemon;
+pub use despite_mistakes::daemon_despite_mistakes;
 pub use events::{EventFormat, EventSource};
 pub use files::{Places, places};
 pub use in_use::InUseSource;
@@ -81,7 +83,6 @@ use files::Source;
 use in_use::InUseKeys;
 use sync::SyncKeys;
 use syntax::Mistake;
-use texts::Texts;
 
 /// Configuration of tranship.
 #[derive(Deserialize, JsonSchema)]
@@ -193,17 +194,7 @@ pub fn parse_as(
     env: Environment<'_>,
     reading: Reading<'_>,
 ) -> Result<Config, ConfigError> {
-    let absolute = std::path::absolute(file).map_err(|e| ConfigError::unreadable(file, &e))?;
-    let folder = absolute.parent().unwrap_or(&absolute).to_owned();
-    let mut checker = Checker {
-        texts: Texts::default(),
-        folder,
-        env,
-        reading,
-        is_whole: true,
-        problems: Vec::new(),
-        warnings: Vec::new(),
-    };
+    let mut checker = Checker::new(file, env, reading)?;
     let sources = files::read_all(file, text, &mut checker);
     let config = files::merge(&sources, &mut checker).and_then(|mut tables| {
         let refused = variables::replace_all(&mut tables, &mut checker);

@@ -42,6 +42,7 @@ mod daemon_events;
 mod daemon_events_told;
 mod daemon_faults;
 mod daemon_life;
+mod daemon_mistakes;
 mod daemon_prometheus;
 mod daemon_reload;
 mod daemon_secrets;
