@@ -22,8 +22,7 @@ struct Writer<'a> {
 
 /// Reports each target at which a rule meets an earlier one. `nodes` are those of the rules.
 pub fn check(rules: &[SyncRule], nodes: &[Node<'_>], checker: &mut Checker<'_>) {
-    let mut single: HashMap<Address, Vec<Writer<'_>>> = HashMap::new();
-    let mut by_store: HashMap<&Store, Vec<(Writer<'_>, Reach)>> = HashMap::new();
+    let mut earlier = Earlier::default();
     let parts = rules.iter().zip(nodes);
     let parts = parts.flat_map(|(rule, node)| rule.parts().map(move |part| (part, node)));
     for (rule, node) in parts {
@@ -33,56 +32,78 @@ pub fn check(rules: &[SyncRule], nodes: &[Node<'_>], checker: &mut Checker<'_>) 
         for (target, node) in rule.targets.iter().zip(node.get("target").items()) {
             let writer = Writer { rule, target };
             let Some(reach) = Reach::of(writer) else { continue };
-            let mut others = Vec::new();
-            if let Reach::One(address) = &reach {
-                let same = single.entry(address.clone()).or_default();
-                if let Some(other) = same.iter().find(|other| surely_collide(rule, other.rule)) {
-                    let message = match &other.rule.name {
-                        name if *name == rule.name => format!(
-                            "the sources `{}` and `{}` are copied to the same tags of this target",
-                            other.rule.source, rule.source
-                        ),
-                        name => format!(
-                            "rule `{name}` copies another repository to the same tags of this target"
-                        ),
-                    };
-                    checker.report_with_hint(node.span(), message, HINT);
-                    same.push(writer);
-                    continue;
+            if let Some(meeting) = earlier.meeting(writer, &reach) {
+                let message = meeting.message(rule);
+                match meeting.is_sure {
+                    true => checker.report_with_hint(node.span(), message, HINT),
+                    false => checker.warn(node.span(), message, HINT),
                 }
-                others.extend(same.iter().map(|other| (*other, None)));
-                same.push(writer);
             }
-            let there = by_store.entry(&target.store).or_default();
-            // Two single repositories meet only at the same address, where they were looked for.
-            others.extend(there.iter().filter_map(|(other, other_reach)| {
-                let is_single = matches!((&reach, other_reach), (Reach::One(_), Reach::One(_)));
-                (!is_single).then_some((*other, Some(other_reach)))
-            }));
-            let meets = others.into_iter().find(|(other, other_reach)| {
-                let may_meet = match other_reach {
-                    None => {
-                        rule.source.store != other.rule.source.store
-                            || rule.source.repository() != other.rule.source.repository()
-                    }
-                    Some(other_reach) => may_meet(writer, &reach, *other, other_reach),
-                };
-                may_meet && rule.tags.may_overlap(&other.rule.tags)
-            });
-            if let Some((other, _)) = meets {
-                let message = match &other.rule.name {
-                    name if *name == rule.name => format!(
-                        "the sources `{}` and `{}` may be copied to the same tags of this target",
-                        other.rule.source, rule.source
-                    ),
-                    name => format!(
-                        "rule `{name}` may copy other images to the same tags of this target"
-                    ),
-                };
-                checker.warn(node.span(), message, HINT);
-            }
-            there.push((writer, reach));
+            earlier.add(writer, reach);
         }
+    }
+}
+
+/// An earlier rule that writes where another one does.
+struct Meeting<'a> {
+    earlier: &'a SyncRule,
+    /// The configuration alone proves it.
+    is_sure: bool,
+}
+
+impl Meeting<'_> {
+    fn message(&self, rule: &SyncRule) -> String {
+        let Self { earlier, is_sure } = self;
+        let tags = "to the same tags of this target";
+        if earlier.name == rule.name {
+            let are = if *is_sure { "are" } else { "may be" };
+            return format!(
+                "the sources `{}` and `{}` {are} copied {tags}",
+                earlier.source, rule.source
+            );
+        }
+        let copies = if *is_sure { "copies" } else { "may copy" };
+        format!("rule `{}` {copies} other images {tags}", earlier.name)
+    }
+}
+
+/// The targets of the rules before, with what they write.
+#[derive(Default)]
+struct Earlier<'a> {
+    /// Those that write a single repository, by its address.
+    single: HashMap<Address, Vec<Writer<'a>>>,
+    by_store: HashMap<&'a Store, Vec<(Writer<'a>, Reach)>>,
+}
+
+impl<'a> Earlier<'a> {
+    fn add(&mut self, writer: Writer<'a>, reach: Reach) {
+        if let Reach::One(address) = &reach {
+            self.single.entry(address.clone()).or_default().push(writer);
+        }
+        self.by_store.entry(&writer.target.store).or_default().push((writer, reach));
+    }
+
+    fn meeting(&self, writer: Writer<'a>, reach: &Reach) -> Option<Meeting<'a>> {
+        let same = match reach {
+            Reach::One(address) => self.single.get(address).map_or(&[][..], Vec::as_slice),
+            Reach::Below(_) => &[],
+        };
+        let sure = same.iter().find(|other| surely_collide(writer.rule, other.rule));
+        if let Some(other) = sure {
+            return Some(Meeting { earlier: other.rule, is_sure: true });
+        }
+        let there = self.by_store.get(&writer.target.store).map_or(&[][..], Vec::as_slice);
+        // Two single repositories meet only at the same address, where they are looked for.
+        let there = there
+            .iter()
+            .filter(|(_, other)| !matches!((reach, other), (Reach::One(_), Reach::One(_))));
+        let there = there.map(|(other, other_reach)| (other, other_reach));
+        let mut others = same.iter().map(|other| (other, reach)).chain(there);
+        let (other, _) = others.find(|(other, other_reach)| {
+            may_meet(writer, reach, **other, other_reach)
+                && writer.rule.tags.may_overlap(&other.rule.tags)
+        })?;
+        Some(Meeting { earlier: other.rule, is_sure: false })
     }
 }
 
@@ -120,7 +141,10 @@ impl Reach {
 /// Whether two rules may write different repositories to the same one.
 fn may_meet(one: Writer<'_>, reach: &Reach, other: Writer<'_>, other_reach: &Reach) -> bool {
     match (reach, other_reach) {
-        (Reach::One(a), Reach::One(b)) => a == b,
+        (Reach::One(a), Reach::One(b)) => {
+            let (one, other) = (&one.rule.source, &other.rule.source);
+            a == b && (one.store != other.store || one.repository() != other.repository())
+        }
         (Reach::One(address), Reach::Below(start)) => pattern_meets(one, address, other, start),
         (Reach::Below(start), Reach::One(address)) => pattern_meets(other, address, one, start),
         (Reach::Below(a), Reach::Below(b)) => {

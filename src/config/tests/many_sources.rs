@@ -102,5 +102,5 @@ fn what_is_wrong_with_them() {
     let text = text.replace("b.io", "a.io").replace("a.io/x/**\", ", "a.io/z:1\", ")
         + &rule("").replace("r.io/app", "t.io/z").replace("\"r\"", "\"s\"");
     let met = errors(&text);
-    assert!(met.contains("rule `r` copies another repository to the same tags"), "{met}");
+    assert!(met.contains("rule `r` copies other images to the same tags"), "{met}");
 }

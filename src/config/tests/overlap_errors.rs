@@ -51,7 +51,7 @@ source = "ghcr.io/acme/b"
 target = "r.io/x"
 tags = { include = ["v*"] }
 "#, @r#"
-tranship.toml:9:10: rule `one` copies another repository to the same tags of this target
+tranship.toml:9:10: rule `one` copies other images to the same tags of this target
     9 | target = "r.io/x"
       |          ^^^^^^^^
 hint: give each repository a target of its own, or tags that do not overlap
@@ -69,7 +69,7 @@ source = "ghcr.io/acme/b"
 target = "r.io/x"
 tags = { include = ["v1", "v2"] }
 "#, @r#"
-tranship.toml:9:10: rule `one` copies another repository to the same tags of this target
+tranship.toml:9:10: rule `one` copies other images to the same tags of this target
     9 | target = "r.io/x"
       |          ^^^^^^^^
 hint: give each repository a target of its own, or tags that do not overlap
