@@ -28,6 +28,7 @@
 //! - `fair`: limited resources, shared between flows of work in turn. `stop`: stop signals.
 //! - `hashing`: large contents, hashed on other cores. `blocking`: long work beside the runtime's
 //!   workers. `single_flight`: one fetch for many callers. `trace`: spans.
+//! - `pem`: files of certificates and keys.
 //! - `oci`: pure data and rules: digests, references, addresses, manifests, tag selection.
 //! - `text`: words of strangers, made inert; `redact`: without secrets.
 #![forbid(unsafe_code)]
@@ -51,6 +52,7 @@ pub mod http;
 pub mod layout;
 pub mod metrics;
 pub mod oci;
+mod pem;
 pub mod process;
 mod redact;
 pub mod registry;

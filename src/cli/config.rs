@@ -10,7 +10,9 @@ use super::args::Global;
 use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_lines};
 use super::{config_init, output, session};
-use crate::config::{Config, ConfigError, Problem, Reading, SecretSource};
+use crate::config::{Config, ConfigError, Problem, Reading, RegistryConfig, SecretSource};
+use crate::oci::RegistryHost;
+use crate::registry::Certificates;
 use crate::registry::auth::{CredentialStore, ExplicitCredential};
 use crate::secret::Environment;
 use crate::text::counted;
@@ -34,7 +36,8 @@ enum Command {
     /// Report all mistakes in the configuration
     ///
     /// Contacts no registry. Secrets in environment variables and files must exist; commands that
-    /// print a secret are not run.
+    /// print a secret are not run. Files of certificates and keys are read, in the certs.d folders
+    /// of the registries too.
     #[command(after_help = "\
 Examples:
   tranship config check --config mirror.toml
@@ -42,8 +45,8 @@ Examples:
     Check {
         /// Secrets and certificates need not be there
         ///
-        /// The environment variables and files that hold secrets, and the files `ca_file`,
-        /// `client_cert` and `client_key`, are not looked for.
+        /// The environment variables and files that hold secrets are not looked for. The files
+        /// `ca_file`, `client_cert` and `client_key` may be missing; those that are there are checked.
         #[arg(long)]
         no_secrets: bool,
     },
@@ -90,8 +93,10 @@ async fn check(global: &Global, no_secrets: bool) -> Result<Exit, CliError> {
     let reading = Reading { without_secrets: no_secrets, ..Reading::default() };
     let (report, told): (Report, Vec<String>) = match session::read_config(global, reading) {
         Ok(config) => {
-            let problems: Vec<Problem> =
-                if no_secrets { Vec::new() } else { missing_secrets(&config).await };
+            let mut problems = unusable_certificates(&config);
+            if !no_secrets {
+                problems.extend(missing_secrets(&config).await);
+            }
             let errors = problems.iter().map(|p| format!("error: {}", p.message));
             let told = errors.chain(config.warnings.iter().map(ToString::to_string)).collect();
             let warnings = config.warnings.iter().flat_map(|it| it.problems()).cloned().collect();
@@ -117,6 +122,19 @@ fn failed(file: PathBuf, error: &ConfigError) -> Report {
     let warnings = error.warnings().iter().flat_map(|it| it.problems()).cloned().collect();
     let (rules, registries) = Default::default();
     Report { success: false, file, rules, registries, problems, warnings }
+}
+
+/// Folders of certificates that no registry can be used with. Reading the configuration has checked
+/// the files that it names.
+fn unusable_certificates(config: &Config) -> Vec<Problem> {
+    let (environment, default) = (Environment::of_process(), RegistryConfig::default());
+    let problem = |host: RegistryHost| {
+        let settings = config.registries.get(&host).unwrap_or(&default);
+        let cause = Certificates::beside(&host, settings, &environment).err()?;
+        let message = format!("the certificates for {host} cannot be used: {cause}");
+        Some(Problem::without_place(message))
+    };
+    config.hosts().into_iter().filter_map(problem).collect()
 }
 
 /// Secrets that cannot be read. Reading the configuration only shows that they are there.

@@ -71,8 +71,31 @@ impl Checker<'_> {
         match std::fs::metadata(&*path) {
             Ok(metadata) if !metadata.is_dir() => {}
             Ok(_) => self.report(span, format!("{} is a folder, not a file", path.display())),
-            Err(e) => self.report(span, format!("cannot use {}: {e}", path.display())),
+            Err(e) => self.report(span, unusable(path, e)),
         }
+    }
+
+    /// The content of such a file. Reports what keeps it from being read as `read` does. Without
+    /// secrets, it need not be there; if it is, it is checked all the same.
+    pub fn content<T>(
+        &mut self,
+        path: &mut PathBuf,
+        span: Range<usize>,
+        read: impl FnOnce(&[u8]) -> Result<T, String>,
+    ) -> Option<T> {
+        self.file(path, span.clone());
+        if !path.is_file() {
+            return None;
+        }
+        match std::fs::read(&*path) {
+            Ok(content) => match read(&content) {
+                Ok(found) => return Some(found),
+                Err(why) => self.report(span, format!("{} cannot be used: {why}", path.display())),
+            },
+            Err(_) if self.reading.without_secrets => {}
+            Err(e) => self.report(span, unusable(path, e)),
+        }
+        None
     }
 
     /// `span` is in bytes of the texts.
@@ -87,4 +110,8 @@ impl Checker<'_> {
     pub fn report_with_hint(&mut self, span: Range<usize>, message: impl Display, hint: &str) {
         self.problems.push((span, message.to_string(), Some(hint.to_owned())));
     }
+}
+
+fn unusable(path: &Path, error: std::io::Error) -> String {
+    format!("cannot use {}: {error}", path.display())
 }

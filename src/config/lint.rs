@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use super::Config;
 use super::checker::Checker;
-use super::cleanup::{CleanupRule, Included, QuarantinePlace};
+use super::cleanup::Included;
 use super::document::Node;
 use super::registry::RegistryConfig;
 use super::source::{Source, SourcePattern, SourceRepositories};
 use super::sync::SyncRule;
 use super::wording::did_you_mean;
-use super::{Config, EventSource};
 use crate::oci::RegistryHost;
 use crate::oci::listing::Listing;
 use crate::oci::selection::TagSelection;
@@ -46,14 +46,16 @@ pub fn check(config: &Config, node: Node<'_>, checker: &mut Checker<'_>) {
         }
     }
     let has_rules = !config.sync.is_empty() || !config.cleanup.is_empty();
-    let are_known = |kind: &str, keys: [&str; 2]| {
-        let is_known = |rule: Node<'_>| keys.iter().all(|key| rule.get(key).is_sound());
-        node.get(kind).all_items().all(is_known)
-    };
+    let are_known =
+        |kind: &str, is_known: fn(Node<'_>) -> bool| node.get(kind).all_items().all(is_known);
     if checker.is_whole
         && has_rules
-        && are_known("sync", ["source", "target"])
-        && are_known("cleanup", ["repositories", "quarantine"])
+        && are_known("sync", |rule| {
+            rule.get("source").is_usable() && rule.get("target").is_usable()
+        })
+        && are_known("cleanup", |rule| {
+            rule.get("repositories").is_usable() && rule.get("quarantine").is_sound()
+        })
     {
         check_use(config, node.get("registry"), checker);
     }
@@ -102,7 +104,7 @@ fn check_listing(source: &SourcePattern, node: Node<'_>, checker: &mut Checker<'
 
 /// Warns of registries that no rule uses.
 fn check_use(config: &Config, node: Node<'_>, checker: &mut Checker<'_>) {
-    let used = used_hosts(&config.sync, &config.cleanup, config.events.values());
+    let used = config.hosts_of_rules();
     let realms: BTreeSet<&str> =
         config.registries.values().flat_map(|it| &it.auth_realms).map(String::as_str).collect();
     for (key, _) in node.entries() {
@@ -138,27 +140,4 @@ fn may_be_token_server(
         |host: &RegistryHost| host.name().split_once('.').map(|(_, parent)| parent.to_owned());
     settings.username.is_none()
         && used.iter().any(|it| parent(it) == parent(host) || it.name() == host.name())
-}
-
-fn used_hosts<'a>(
-    sync: &[SyncRule],
-    cleanup: &[CleanupRule],
-    events: impl Iterator<Item = &'a EventSource>,
-) -> BTreeSet<RegistryHost> {
-    let copied = sync.iter().flat_map(SyncRule::parts).flat_map(|rule| {
-        let targets = rule.targets.iter().map(|target| &target.store);
-        std::iter::once(&rule.source.store).chain(targets).filter_map(|store| store.registry())
-    });
-    let cleaned = cleanup.iter().flat_map(|rule| {
-        let included = rule.repositories.included.iter().filter_map(|included| match included {
-            Included::Registry(pattern) => pattern.store.registry(),
-            Included::Layouts(_) => None,
-        });
-        let quarantine = rule.quarantine.as_ref().and_then(|quarantine| match &quarantine.to {
-            QuarantinePlace::Registry(target) => target.store.registry(),
-            QuarantinePlace::Folder(_) => None,
-        });
-        included.chain(quarantine)
-    });
-    copied.chain(cleaned).chain(events.map(|source| &source.registry)).cloned().collect()
 }

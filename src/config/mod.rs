@@ -16,6 +16,7 @@ mod document;
 mod events;
 mod files;
 mod habits;
+mod hosts;
 mod image_path;
 pub mod in_use;
 mod layout_pattern;
@@ -151,7 +152,7 @@ pub struct Config {
 pub struct Reading<'a> {
     /// The cleanup rules that will delete whatever their `mode` is; an empty list means all of them.
     pub applied: Option<&'a [String]>,
-    /// Secrets, client certificates and authorities need not be there.
+    /// Secrets, client certificates and authorities need not be there. What is there is checked.
     pub without_secrets: bool,
 }
 

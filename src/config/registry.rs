@@ -17,6 +17,7 @@ use super::secret::{SecretKeys, SecretSource};
 use super::show::{Writer, list, path, quoted, shown_duration, word};
 use super::text;
 use crate::oci::RegistryHost;
+use crate::pem;
 
 /// How to connect to a registry, and with which credentials. The default suits a public registry.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -123,15 +124,18 @@ impl RegistryConfig {
         if let Some(password) = &mut self.password {
             password.check(node.get("password"), checker);
         }
-        let files = [
-            ("ca_file", &mut self.ca_file),
-            ("client_cert", &mut self.client_cert),
-            ("client_key", &mut self.client_key),
-        ];
-        for (key, file) in files {
-            if let Some(file) = file {
-                checker.file(file, node.span_of(key));
-            }
+        if let Some(file) = &mut self.ca_file {
+            checker.content(file, node.span_of("ca_file"), pem::authorities);
+        }
+        let certificates = self
+            .client_cert
+            .as_mut()
+            .and_then(|file| checker.content(file, node.span_of("client_cert"), pem::certificates));
+        if let Some(file) = &mut self.client_key {
+            checker.content(file, node.span_of("client_key"), |text| {
+                let key = pem::key(text)?;
+                certificates.map_or(Ok(()), |certificates| pem::check_pair(certificates, key))
+            });
         }
     }
 

@@ -2,14 +2,13 @@
 //! docker, podman and skopeo use for it, which is in a folder `certs.d/HOST[:PORT]`
 //! (containers-certs.d(5)). Of several such folders, the first that exists is the one.
 
+use std::fmt::Display;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-
 use crate::config::{Insecure, RegistryConfig};
 use crate::oci::RegistryHost;
+use crate::pem;
 use crate::repository::Cause;
 use crate::secret::Environment;
 
@@ -40,7 +39,7 @@ impl Tls {
     /// As the configuration says, and nothing else.
     ///
     /// # Errors
-    /// A file cannot be read.
+    /// A file cannot be read, or is not what its key says.
     pub fn configured(config: &RegistryConfig) -> Result<Self> {
         let identity = match (&config.client_cert, &config.client_key) {
             (Some(certificate), Some(key)) => {
@@ -50,7 +49,7 @@ impl Tls {
         };
         let ca = config.ca_file.as_deref().map(|file| {
             let origin = format!("ca_file {}", file.display());
-            Ok::<_, Cause>(Pem { text: read(file)?, origin })
+            Ok::<_, Cause>(Pem { text: read(file, pem::authorities)?.0, origin })
         });
         Ok(Self {
             http: config.insecure == Insecure::Http,
@@ -70,14 +69,9 @@ impl Tls {
         environment: &Environment,
     ) -> Result<Self> {
         let mut tls = Self::configured(config)?;
-        if tls.http || (tls.ca.is_some() && tls.identity.is_some()) {
-            return Ok(tls);
-        }
-        for folder in folders(host, environment) {
-            let Some(found) = Certificates::read(&folder)? else { continue };
+        if let Some(found) = Certificates::beside(host, config, environment)? {
             tls.ca = tls.ca.or(found.authorities);
             tls.identity = tls.identity.or(found.identity);
-            break;
         }
         for (what, pem) in [("authorities", &tls.ca), ("client certificate", &tls.identity)] {
             if let Some(pem) = pem {
@@ -117,6 +111,28 @@ pub struct Certificates {
 }
 
 impl Certificates {
+    /// What the folders for this host have beside what is configured. `None`: there is no such folder,
+    /// or nothing is left open that it could say.
+    ///
+    /// # Errors
+    /// Something in the folder cannot be read, or is not what its name says.
+    pub fn beside(
+        host: &RegistryHost,
+        config: &RegistryConfig,
+        environment: &Environment,
+    ) -> Result<Option<Self>> {
+        let is_complete = config.ca_file.is_some() && config.client_cert.is_some();
+        if config.insecure == Insecure::Http || is_complete {
+            return Ok(None);
+        }
+        for folder in folders(host, environment) {
+            if let Some(found) = Self::read(&folder)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
     /// What is in this folder; `None`: there is no such folder, or it is out of reach for this user.
     ///
     /// # Errors
@@ -147,7 +163,7 @@ impl Certificates {
                 if other == "key" {
                     words.push_str("; the certificate of an authority is named *.crt");
                 }
-                return Err(Cause::credentials(words));
+                return Err(Cause::certificate_file(words));
             }
         }
         let identity = match &certificates[..] {
@@ -158,7 +174,7 @@ impl Certificates {
                 Some(pair(certificate, &key, origin)?)
             }
             _ => {
-                return Err(Cause::credentials(format!(
+                return Err(Cause::certificate_file(format!(
                     "{} has several client certificates: set client_cert and client_key for this registry",
                     folder.display()
                 )));
@@ -171,18 +187,7 @@ impl Certificates {
 fn authorities(files: &[&PathBuf]) -> Result<Option<Pem>> {
     let mut text = Vec::new();
     for file in files {
-        let own = read(file)?;
-        let has_any = CertificateDer::pem_slice_iter(&own)
-            .try_fold(false, |_, certificate| certificate.map(|_| true));
-        let why = match has_any {
-            Ok(true) => None,
-            Ok(false) => Some("there is no certificate in it".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(why) = why {
-            return Err(Cause::credentials(format!("{} cannot be used: {why}", file.display())));
-        }
-        text.extend(own);
+        text.extend(read(file, pem::authorities)?.0);
         text.push(b'\n');
     }
     let names: Vec<_> = files.iter().map(|file| file.display().to_string()).collect();
@@ -191,34 +196,41 @@ fn authorities(files: &[&PathBuf]) -> Result<Option<Pem>> {
 
 /// A certificate and its key.
 fn pair(certificate: &Path, key: &Path, origin: String) -> Result<Pem> {
-    let mut text = read(certificate)?;
+    let (mut text, certificates) = read(certificate, pem::certificates)?;
+    let (key_text, own_key) = read(key, pem::key)?;
+    pem::check_pair(certificates, own_key).map_err(|why| unusable(key.display(), why))?;
     text.push(b'\n');
-    text.extend(read(key)?);
+    text.extend(key_text);
     Ok(Pem { text, origin })
 }
 
-fn read(path: &Path) -> Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| unreadable(path, &error))
+/// The text of a file, and what is in it.
+fn read<T>(
+    path: &Path,
+    content: impl FnOnce(&[u8]) -> std::result::Result<T, String>,
+) -> Result<(Vec<u8>, T)> {
+    let text = std::fs::read(path).map_err(|error| unreadable(path, &error))?;
+    let found = content(&text).map_err(|why| unusable(path.display(), why))?;
+    Ok((text, found))
+}
+
+/// What is said of a file, or of the keys that name some.
+pub(super) fn unusable(origin: impl Display, why: impl Display) -> Cause {
+    Cause::certificate_file(format!("{origin} cannot be used: {why}"))
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Cause {
-    Cause::Io(format!("cannot read {}: {error}", path.display()))
+    Cause::certificate_file(format!("cannot read {}: {error}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    use rcgen::KeyPair;
     use tempfile::TempDir;
 
     use super::*;
+    use crate::pem::testing::identity as certificate;
     use crate::secret::Machine;
     use crate::secret::testing::environment;
-
-    fn certificate() -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(["r.example".to_owned()]).unwrap();
-        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
-    }
 
     fn folder(files: &[(&str, &str)]) -> TempDir {
         let folder = tempfile::tempdir().unwrap();
@@ -281,8 +293,24 @@ mod tests {
     fn what_cannot_be_used_is_named() {
         let (one, key) = certificate();
         type Files<'a> = &'a [(&'a str, &'a str)];
-        let cases: [(Files<'_>, &str, &str); 5] = [
+        let (_, other_key) = certificate();
+        let cases: [(Files<'_>, &str, &str); 8] = [
             (&[("ca.crt", "junk")], "ca.crt", " cannot be used: there is no certificate in it"),
+            (
+                &[("c.cert", &key), ("c.key", &key)],
+                "c.cert",
+                " cannot be used: there is no certificate in it",
+            ),
+            (
+                &[("c.cert", &one), ("c.key", &one)],
+                "c.key",
+                " cannot be used: there is no private key in it",
+            ),
+            (
+                &[("c.cert", &one), ("c.key", &other_key)],
+                "c.key",
+                " cannot be used: its private key does not belong to the client certificate",
+            ),
             (&[("c.cert", &one)], "c.cert", "the certificate of an authority is named *.crt"),
             (&[("c.key", &key)], "c.key", "c.cert beside it"),
             (
@@ -294,7 +322,9 @@ mod tests {
         ];
         for (files, name, words) in cases {
             let folder = folder(files);
-            let error = Certificates::read(folder.path()).unwrap_err().to_string();
+            let error = Certificates::read(folder.path()).unwrap_err();
+            assert!(error.kind().is_of_registry(), "{error:?}");
+            let error = error.to_string();
             let file = folder.path().join(name).display().to_string();
             assert!(error.contains(file.trim_end_matches('/')), "{error}");
             assert!(error.contains(words), "{error}");

@@ -9,13 +9,13 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 
-use super::certificates::Pem;
+use super::certificates::{Pem, unusable};
+use crate::pem;
 use crate::repository::Cause;
 
 /// Accepts what the platform accepts with the listed authorities, and the listed certificates.
@@ -28,16 +28,9 @@ struct ListedVerifier {
 /// The TLS settings for clients that trust the certificates in `ca` and present `identity`.
 /// `http2`: it is offered to servers.
 pub(super) fn config(ca: &Pem, identity: Option<&Pem>, http2: bool) -> Result<ClientConfig, Cause> {
-    let unusable = |what: &str, why: &dyn std::fmt::Display| {
-        Cause::credentials(format!("{what} cannot be used: {why}"))
-    };
-    let listed: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&ca.text).collect();
-    let listed = listed.map_err(|error| unusable(&ca.origin, &error))?;
-    if listed.is_empty() {
-        return Err(unusable(&ca.origin, &"there is no certificate in it"));
-    }
+    let listed = pem::authorities(&ca.text).map_err(|why| unusable(&ca.origin, why))?;
     let provider = Arc::new(ring::default_provider());
-    let verifier = verifier(listed, &provider).map_err(|error| unusable(&ca.origin, &error))?;
+    let verifier = verifier(listed, &provider).map_err(|error| unusable(&ca.origin, error))?;
     let failed = |error: Error| Cause::connection(format!("TLS cannot be set up: {error}"));
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -46,12 +39,11 @@ pub(super) fn config(ca: &Pem, identity: Option<&Pem>, http2: bool) -> Result<Cl
         .with_custom_certificate_verifier(Arc::new(verifier));
     let mut config = match identity {
         None => config.with_no_client_auth(),
-        Some(Pem { text: pem, origin }) => {
-            let unusable = |why: &dyn std::fmt::Display| unusable(origin, why);
-            let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-            let chain = chain.map_err(|error| unusable(&error))?;
-            let key = PrivateKeyDer::from_pem_slice(pem).map_err(|error| unusable(&error))?;
-            config.with_client_auth_cert(chain, key).map_err(|error| unusable(&error))?
+        Some(Pem { text, origin }) => {
+            let of_pem = |why: String| unusable(origin, why);
+            let chain = pem::certificates(text).map_err(of_pem)?;
+            let key = pem::key(text).map_err(of_pem)?;
+            config.with_client_auth_cert(chain, key).map_err(|error| unusable(origin, error))?
         }
     };
     let protocols: &[&str] = if http2 { &["h2", "http/1.1"] } else { &["http/1.1"] };

@@ -50,6 +50,7 @@ use tokio::sync::Semaphore;
 use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Repository, Result};
+pub use certificates::Certificates;
 use certificates::Tls;
 pub use limits::Limits;
 use mounts::Mounts;

@@ -9,7 +9,7 @@ use reqwest::{Client, ClientBuilder, Identity};
 
 use url::Url;
 
-use super::certificates::{Pem, Tls};
+use super::certificates::{Pem, Tls, unusable};
 use super::listed_certificates;
 use super::reach::{LedInside, Reach};
 use super::resolver::Resolver;
@@ -206,10 +206,8 @@ fn secured(mut builder: ClientBuilder, tls: &Tls, http2: bool) -> Result<ClientB
         return Ok(builder.tls_backend_preconfigured(config));
     }
     if let Some(pem) = &tls.identity {
-        let identity = Identity::from_pem(&pem.text).map_err(|error| {
-            let why = describe(&error);
-            Cause::credentials(format!("{} cannot be used: {why}", pem.origin))
-        })?;
+        let identity = Identity::from_pem(&pem.text)
+            .map_err(|error| unusable(&pem.origin, describe(&error)))?;
         builder = builder.identity(identity);
     }
     Ok(builder.tls_danger_accept_invalid_certs(tls.no_verify))

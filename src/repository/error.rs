@@ -80,6 +80,8 @@ pub enum ErrorKind {
     CertificateDate,
     /// The server wants a client certificate, or another one.
     ClientCertificate,
+    /// A file of authorities, of a client certificate or of its key cannot be used.
+    CertificateFile,
     /// The server does not speak TLS.
     NotTls,
     /// The server speaks TLS, and was spoken to without.
@@ -130,6 +132,7 @@ impl ErrorKind {
                 | Self::CertificateName
                 | Self::CertificateDate
                 | Self::ClientCertificate
+                | Self::CertificateFile
                 | Self::NotTls
                 | Self::NeedsTls
                 | Self::NameResolution
@@ -235,9 +238,14 @@ impl Cause {
         Self::Transport { kind: ErrorKind::Connection, message: message.into() }
     }
 
-    /// Credentials or certificates cannot be had or used.
+    /// Credentials cannot be had or used.
     pub fn credentials(message: impl Into<String>) -> Self {
         Self::Credentials { kind: ErrorKind::Credentials, message: message.into() }
+    }
+
+    /// A file of certificates or keys cannot be used.
+    pub fn certificate_file(message: impl Into<String>) -> Self {
+        Self::Credentials { kind: ErrorKind::CertificateFile, message: message.into() }
     }
 
     /// Words that may be a stranger's.
@@ -383,6 +391,9 @@ impl Error {
             ),
             ErrorKind::CertificateDate => Some(
                 "check the clock of this machine; if it is right, renew the certificate of the server",
+            ),
+            ErrorKind::CertificateFile => Some(
+                "`tranship config check` checks these files of all registries; docs/credentials.md says where they are looked for",
             ),
             ErrorKind::NotTls => Some(
                 "if the registry has no TLS, set insecure = \"http\" for it, or use --insecure http",

@@ -82,7 +82,10 @@ impl Stores {
     ) -> Result<OpenRepository> {
         match address {
             Address::Registry(host, name) => {
-                let registry = self.registries.open(host)?;
+                // Where many are opened, each of them is named.
+                let named =
+                    |error: Error| Error::new("open", address.to_string(), error.cause().clone());
+                let registry = self.registries.open(host).map_err(named)?;
                 let repository = registry.repository(flow, name.clone(), access.writes());
                 Ok(OpenRepository { repository, archive: None, layout: None })
             }

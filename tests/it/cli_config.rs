@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::Tranship;
+use crate::support::pki::Authority;
 
 const GOOD: &str = r#"
 [registry."ghcr.io"]
@@ -207,6 +208,62 @@ async fn without_secrets_everything_else_is_checked() {
     let json: Value = serde_json::from_str(&json.stdout).unwrap();
     let count = |key: &str| json[key].as_array().unwrap().len();
     assert_eq!((count("problems"), count("warnings")), (2, 1), "{json}");
+}
+
+/// With and without secrets: a file of certificates that is there is checked in both cases.
+#[tokio::test]
+async fn certificate_files_without_certificates_are_told() {
+    let tranship = Tranship::new();
+    let rule = GOOD.split_once("[[sync]]").unwrap().1.replace("r.example:5000", "r.example");
+    let good = format!("[[sync]]{rule}");
+    tranship.write("junk.pem", "no certificate");
+    let identity = Authority::new().client();
+    tranship.write("client.pem", &identity.certificate);
+    let settings = "[registry.\"ghcr.io\"]\nca_file = \"junk.pem\"\nclient_cert = \"client.pem\"\nclient_key = \"client.pem\"\n";
+    let folder = tranship.home().join(".config/containers/certs.d/r.example");
+    for more in [&["config", "check"][..], &["config", "check", "--no-secrets"]] {
+        tranship.write("tranship.toml", format!("{settings}{good}"));
+        let told = tranship.run(more).await;
+        assert_eq!(told.code, Some(2), "{told:?}");
+        for (place, file, words) in [
+            (
+                "2:11",
+                "junk.pem",
+                "there is no certificate in it, which begins with `-----BEGIN CERTIFICATE-----`; it is not a PEM file",
+            ),
+            (
+                "4:14",
+                "client.pem",
+                "there is no private key in it, which begins with `-----BEGIN PRIVATE KEY-----`; there is a certificate",
+            ),
+        ] {
+            let file = tranship.home().join(file);
+            let line =
+                format!("tranship.toml:{place}: {} cannot be used: {words}\n", file.display());
+            assert!(told.stderr.contains(&line), "{line}\n{told:?}");
+        }
+        assert_eq!(told.stderr.matches("tranship.toml:").count(), 2, "{told:?}");
+
+        // What docker and podman have for a registry that only a rule names.
+        tranship.write("tranship.toml", &good);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("ca.crt"), &identity.key).unwrap();
+        let told = tranship.run(more).await;
+        let expected = format!(
+            "error: the certificates for r.example cannot be used: {}/ca.crt cannot be used: there is no certificate in it, which begins with `-----BEGIN CERTIFICATE-----`; there is a private key\n",
+            folder.display()
+        );
+        assert_eq!((told.code, &told.stderr), (Some(2), &expected));
+        std::fs::write(folder.join("ca.crt"), &identity.certificate).unwrap();
+        tranship.succeed(more).await;
+        // Over http, nobody reads it.
+        std::fs::write(folder.join("ca.crt"), "junk").unwrap();
+        tranship.write(
+            "tranship.toml",
+            format!("[registry.\"r.example\"]\ninsecure = \"http\"\n{good}"),
+        );
+        tranship.succeed(more).await;
+    }
 }
 
 #[tokio::test]

@@ -144,7 +144,8 @@ async fn certificates_are_found_where_other_programs_keep_them() {
         let lonely = list(&tranship, host, &[]).await;
         let file = |name| folder.join(name).display().to_string();
         let expected = format!(
-            "error: failed to set up {host}: {} needs {} beside it; the certificate of an authority is named *.crt\n",
+            "error: failed to open {host}/acme/app: {} needs {} beside it; the certificate of an authority is named *.crt\n\
+             hint: `tranship config check` checks these files of all registries; docs/credentials.md says where they are looked for\n",
             file("client.cert"),
             file("client.key")
         );

@@ -392,6 +392,50 @@ async fn a_registry_that_cannot_be_used_is_told_once_and_not_asked_again_and_aga
     assert!(begin.elapsed().as_secs() < 20, "{finished:?}");
 }
 
+/// Nothing is sent to a registry with such a file, whichever repository is meant.
+#[tokio::test]
+async fn a_certificate_file_that_cannot_be_used_is_told_once() {
+    let source = Scripted::start();
+    for at in 0..30 {
+        image(&format!("app{at}")).load(&source, &format!("acme/app{at:02}"), "1");
+    }
+    let target = Greeter::tls(&Authority::new().server());
+    let host = target.address.to_string();
+    let lines =
+        format!("source = \"{}/acme/**\"\ntarget = \"{host}/{{repository}}\"", source.host());
+    let mirror = Mirror::new().http(&source).rule("r", &lines);
+    let folder = mirror.tranship.home().join(".config/containers/certs.d").join(&host);
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("ca.crt"), "junk").unwrap();
+    let finished = mirror.run(&[]).await;
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let lines = told(&finished);
+    assert_eq!(lines.len(), 3, "{finished:?}");
+    assert!(
+        lines[0].starts_with(&format!("FAILED 30 repositories: {host}/acme/app")),
+        "{finished:?}"
+    );
+    assert!(lines[0].ends_with(" and 27 more"), "{finished:?}");
+    let why = "there is no certificate in it, which begins with `-----BEGIN CERTIFICATE-----`; it is not a PEM file";
+    let ca = folder.join("ca.crt");
+    assert_eq!(lines[1], format!("  {host}: {} cannot be used: {why}", ca.display()));
+    assert!(
+        lines[2].starts_with("  hint: `tranship config check` checks these files"),
+        "{finished:?}"
+    );
+    assert_eq!(target.count(), 0);
+
+    // The same of a pair of client certificate and key.
+    std::fs::remove_file(ca).unwrap();
+    let (one, other) = (Authority::new().client(), Authority::new().client());
+    std::fs::write(folder.join("c.cert"), one.certificate).unwrap();
+    std::fs::write(folder.join("c.key"), other.key).unwrap();
+    let finished = mirror.run(&[]).await;
+    let why = "c.key cannot be used: its private key does not belong to the client certificate";
+    assert_eq!(finished.stderr.matches(why).count(), 1, "{finished:?}");
+    assert_eq!((told(&finished).len(), target.count()), (3, 0), "{finished:?}");
+}
+
 #[tokio::test]
 async fn a_wrong_password_is_told_once_and_not_tried_for_each_image() {
     let mut source = Scripted::start();

@@ -34,11 +34,12 @@ fn keys_that(wanted: impl Fn(&Value) -> bool) -> BTreeSet<String> {
 
 fn parse_example(text: &str) -> Config {
     let folder = tempfile::tempdir().unwrap();
+    let content = super::certificate_with_key();
     for file in ["secrets/gitlab", "certs/ca.pem", "certs/client.pem", "certs/client.key", "mirror"]
     {
         let path = folder.path().join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(path, "x").unwrap();
+        std::fs::write(path, &content).unwrap();
     }
     let env = |name: &str| match name {
         "MIRROR_HOST" => Some("mirror.example.com".to_owned()),

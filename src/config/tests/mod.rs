@@ -30,7 +30,8 @@ use std::path::Path;
 
 use super::{Config, ConfigError};
 
-/// Parses with `SET` and `EMPTY` in the environment and the file `there` in the folder.
+/// Parses with `SET` and `EMPTY` in the environment and two files in the folder: `there` has a
+/// certificate with its key, `junk` has nothing of use.
 fn parse(text: &str) -> Result<Config, ConfigError> {
     let env = |name: &str| match name {
         "SET" => Some("value".to_owned()),
@@ -39,8 +40,15 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
         _ => None,
     };
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("there"), "x").unwrap();
+    std::fs::write(folder.path().join("there"), certificate_with_key()).unwrap();
+    std::fs::write(folder.path().join("junk"), "hunter2").unwrap();
     super::parse(text.trim_start(), &folder.path().join("tranship.toml"), &env)
+}
+
+/// A PEM file that can stand for every key of a registry that names one.
+fn certificate_with_key() -> String {
+    let (certificate, key) = crate::pem::testing::identity();
+    certificate + &key
 }
 
 /// A configuration of one rule with these lines besides, the first of them on line 5.

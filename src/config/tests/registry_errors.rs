@@ -133,6 +133,26 @@ tranship.toml:3:15: . is a folder, not a file
       |               ^^^
 "#);
 
+refused!(files_without_what_belongs_there, r#"
+[registry."ghcr.io"]
+insecure = "http"
+ca_file = "junk"
+client_cert = "junk"
+client_key = "junk"
+"#, @r#"
+tranship.toml:3:11: junk cannot be used: there is no certificate in it, which begins with `-----BEGIN CERTIFICATE-----`; it is not a PEM file
+    3 | ca_file = "junk"
+      |           ^^^^^^
+
+tranship.toml:4:15: junk cannot be used: there is no certificate in it, which begins with `-----BEGIN CERTIFICATE-----`; it is not a PEM file
+    4 | client_cert = "junk"
+      |               ^^^^^^
+
+tranship.toml:5:14: junk cannot be used: there is no private key in it, which begins with `-----BEGIN PRIVATE KEY-----`; it is not a PEM file
+    5 | client_key = "junk"
+      |              ^^^^^^
+"#);
+
 refused!(a_rate_of_nothing, registry("requests_per_second = 0"), @r#"
 tranship.toml:2:23: requests_per_second must be a number above 0
     2 | requests_per_second = 0

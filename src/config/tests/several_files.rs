@@ -46,10 +46,11 @@ fn included_files_are_one_configuration_with_the_main_file() {
     let config = good(&[
         ("main.toml", main),
         ("rules.d/b.toml", &rule("two", "")),
-        ("rules.d/a.toml", &(rule("one", "") + "[registry.\"a.io\"]\nca_file = \"more.toml\"\n")),
+        ("rules.d/a.toml", &(rule("one", "") + "[registry.\"a.io\"]\nca_file = \"ca.pem\"\n")),
         ("rules.d/.hidden.toml", "nonsense"),
         ("rules.d/c.txt", "nonsense"),
         ("more.toml", cleanup),
+        ("ca.pem", &super::certificate_with_key()),
     ]);
     let names: Vec<_> = config.sync.iter().map(|rule| rule.name.as_str()).collect();
     assert_eq!(names, ["one", "two"]);
@@ -86,7 +87,7 @@ fn mistakes_in_included_files_name_their_file() {
         "d/3.toml:7:10: `1x` is not a duration",
         "d/3.toml:7:10: `jitter` belongs to",
         "d/3.toml:8:8: unclosed array table",
-        "d/4.toml:1:9: this is not TOML",
+        "d/4.toml:1:9: this is YAML, and the configuration of tranship is TOML",
     ];
     let shown = headlines.join("\n").replace("./", "");
     assert_eq!(headlines.len(), expected.len(), "{shown}");

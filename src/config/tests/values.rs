@@ -313,7 +313,7 @@ proptest! {
     #[test]
     fn shown_configurations_mean_the_same(daemon in daemon(), registry in registry(), notify in notify(), rule in sync()) {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("there"), "x").unwrap();
+        std::fs::write(folder.path().join("there"), super::certificate_with_key()).unwrap();
         let file = folder.path().join("tranship.toml");
         let env = |_: &str| Some("/value".to_owned());
         let text = format!("[daemon]\n{daemon}[registry.'q.io:5']\n{registry}[[notify]]\n{notify}[[sync]]\nname = 'r'\n{rule}");
