@@ -91,7 +91,7 @@ impl<'a> Document<'a> {
         let node = self.root().find(span, &mut path);
         if let Some(key) = error.strip_prefix("missing field ") {
             let key = key.trim_matches('`');
-            if !node.has(key) {
+            if !node.has(key) && !self.has_other_word(node, &path, key) {
                 let message = format!("key `{key}` is missing {}", describe(&path));
                 checker.report(span.clone(), message);
             }
@@ -118,6 +118,14 @@ impl<'a> Document<'a> {
         }
         self.refused.push(span.clone());
         take_out(rest, span)
+    }
+
+    /// Whether an unknown key of the table, which was reported, is meant to be this one.
+    fn has_other_word(&self, table: Node<'_>, path: &[&str], key: &str) -> bool {
+        let unknown = table.entries().filter(|(word, _)| self.refused.contains(&word.span()));
+        unknown.map(|(word, _)| word.get_ref()).any(|word| {
+            habits::stands_for(path, word, key) || !did_you_mean(word, &[key]).is_empty()
+        })
     }
 }
 

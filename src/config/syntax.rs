@@ -10,7 +10,7 @@ use std::ops::Range;
 use serde_spanned::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::habits;
+use super::habits::{self, OtherFormat};
 
 /// Reading ends after this many mistakes: each of them costs another reading.
 const MAX_MISTAKES: usize = 50;
@@ -75,14 +75,13 @@ pub fn clean(text: &str) -> (Option<Cow<'_, str>>, Vec<Mistake>) {
         let key = key_of(&text[statement.span.clone()]).map(str::to_owned);
         let described = describe(text, span, error.message(), &statement);
         let mistake = Mistake { table, key, ..described };
-        let is_other_format = habits::is_yaml_or_json(text);
+        if let Some(format) = OtherFormat::of(text) {
+            let (message, hint) = format.words();
+            let (message, hint) = (message.to_owned(), Some(hint.to_owned()));
+            return (None, vec![Mistake { message, hint, ..mistake }]);
+        }
         mistakes.push(mistake);
-        if is_other_format || mistakes.len() >= MAX_MISTAKES {
-            if is_other_format {
-                let hint = "the configuration is TOML; `tranship config init` writes one to start from, and config.example.toml shows every key";
-                mistakes[0].message = "this is not TOML".to_owned();
-                mistakes[0].hint = Some(hint.to_owned());
-            }
+        if mistakes.len() >= MAX_MISTAKES {
             return (None, mistakes);
         }
         let end = match statement.is_header {
@@ -311,7 +310,9 @@ mod tests {
         {
             let (clean, mistakes) = clean(text);
             assert!(clean.is_none() && mistakes.len() == 1, "{text}");
-            assert_eq!(mistakes[0].message, "this is not TOML");
+            let format = if text.starts_with('{') { "JSON" } else { "YAML" };
+            let message = format!("this is {format}, and the configuration of tranship is TOML");
+            assert_eq!(mistakes[0].message, message);
         }
         let many = "x y\n".repeat(200);
         assert_eq!(clean(&many).1.len(), MAX_MISTAKES);

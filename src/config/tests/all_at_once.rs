@@ -43,7 +43,6 @@ jitter = "5m"
             "9:9: a rule has either",
             "11:13: expected a boolean",
             "13:1: key `name` is missing in [[sync]]",
-            "13:1: key `source` is missing in [[sync]]",
             "13:1: key `target` is missing in [[sync]]",
             "14:1: unknown key `sorce` in [[sync]] (did you mean `source`?)",
             "15:10: `jitter` belongs to",
@@ -178,7 +177,6 @@ name = "a"
 "#,
         &[
             "1:1: expected a list, found a table",
-            "1:1: key `target` is missing in [[sync]]",
             "4:8: `source` says which tag",
             "4:20: an empty list selects no tags",
             "5:1: unknown key `targets`",
@@ -267,7 +265,7 @@ immutable = ["a b"]
             "4:15: this must be longer than 0s",
             "7:8: a rule's name must not be empty",
             "10:15: `overwirte` is not allowed here",
-            "15:10: rule `?` copies another repository",
+            "15:10: rule `?` copies other images",
             "16:11: `soon` is not a duration",
             "17:14: `a b` is not a tag",
         ],
@@ -291,5 +289,5 @@ fn every_mistake_is_reported_in_one_run() {
 #[test]
 fn another_format_is_one_mistake() {
     let found = problems("sync:\n  - source: a\n    target: b\n");
-    assert_eq!(found, ["1:5: this is not TOML"]);
+    assert_eq!(found, ["1:5: this is YAML, and the configuration of tranship is TOML"]);
 }

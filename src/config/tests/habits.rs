@@ -4,10 +4,10 @@ use std::path::Path;
 
 use crate::config;
 
-/// All variables are set, and the file `PATH` is there.
+/// All variables are set, and the file `PATH` has a certificate with its key.
 fn parse(text: &str) -> Result<config::Config, config::ConfigError> {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("PATH"), "x").unwrap();
+    std::fs::write(folder.path().join("PATH"), super::certificate_with_key()).unwrap();
     let file: &Path = &folder.path().join("tranship.toml");
     config::parse(text, file, &|_| Some("/value".to_owned()))
 }
@@ -215,12 +215,149 @@ fn words_at_the_top() {
         assert!(hint.contains(meant), "{meant}\n{error}");
     }
     for (mistake, meant) in [
+        ("parallel = 3", "transfers = 32"),
         ("port = 80", "listen = \"127.0.0.1:8642\""),
         ("data_dir = \"/x\"", "state = \"/x\""),
         ("api_token = \"x\"", "token = { env = \"TRANSHIP_TOKEN\" }"),
         ("workers = 3", "transfers = 32"),
     ] {
         check("[daemon]", mistake, "", meant);
+    }
+}
+
+/// The only message that a text has, and its hint; there is nothing else to read.
+fn only(text: &str) -> (Option<usize>, String) {
+    let error = parse(text).map(|_| ()).expect_err(text);
+    assert!(error.warnings().is_none(), "{:?}\n{text}", error.warnings());
+    let [problem] = error.problems() else { panic!("{error}\n{text}") };
+    (problem.line, format!("{}\n{}", problem.message, problem.hint.clone().unwrap_or_default()))
+}
+
+#[test]
+fn one_mistake_has_one_message() {
+    // Each of them is used, once the mistake is corrected.
+    let registry = |host: &str| {
+        format!("[registry.\"{host}\"]\nusername = \"u\"\npassword = {{ env = \"X\" }}\n")
+    };
+    let registries = format!("{}{}", registry("t.io"), registry("r.io"));
+    for (rule, key) in [
+        (format!("{NO_TARGET}\ntargets = [\"t.io/a\"]"), "targets"),
+        (format!("{NO_TARGET}\ntargt = \"t.io/a\""), "targt"),
+        (format!("{NO_SOURCE}\nimage = \"r.io/a\""), "image"),
+        (format!("{NO_SOURCE}\nsrc_registry = \"r.io\""), "src_registry"),
+        (format!("{CLEANUP}\nolder_than = \"30d\""), "older_than"),
+        ("[[cleanup]]\nname = \"a\"\nscope = [\"r.io/a\"]\n".to_owned() + DELETE, "scope"),
+        (format!("{CLEANUP}\ndelete = [{{ name = \"x\", untagged = true }}]"), "name"),
+    ] {
+        let registries = if rule.starts_with("[[sync") { &registries } else { &registry("r.io") };
+        let (_, told) = only(&format!("{registries}{rule}\n"));
+        assert!(told.starts_with(&format!("unknown key `{key}` ")), "{told}");
+    }
+    // What is missing beside an unknown key of another meaning is still missing.
+    let error = parse(&format!("{NO_TARGET}\nimage = \"r.io/a\"\n")).unwrap_err();
+    assert!(error.to_string().contains("key `target` is missing"), "{error}");
+    // A rule without a target may be one for the registry that no other rule uses.
+    let (_, told) = only(&format!("{registries}{NO_TARGET}\n"));
+    assert!(told.starts_with("key `target` is missing in [[sync]]"), "{told}");
+}
+
+#[test]
+fn words_of_regsync() {
+    for (mistake, meant) in [
+        ("allow = [\"latest\", \"3\\\\.\\\\d+\"]", "include = [\"latest\", \"/3\\\\.\\\\d+/\"]"),
+        ("allow = [\"v*\"]", "include = [\"v*\"]"),
+        ("allow = [\".*\"]", "include = [\"*\"]"),
+        ("allow = [\"v.*\"]", "include = [\"/v.*/\"]"),
+        ("allow = 5", "include = [\"v*\"]"),
+        ("deny = [\"3\\\\.0\"]", "exclude = [\"/3\\\\.0/\"]"),
+        ("semverRange = [\">=1.2\"]", "semver = \">=1\""),
+    ] {
+        check(&format!("{RULE}\n[sync.tags]"), mistake, "", meant);
+    }
+    for (mistake, meant) in [
+        ("interval = \"12h\"", "every = \"12h\""),
+        ("includeExternal = true", "foreign_layers = \"copy\""),
+    ] {
+        check("[defaults.sync]", mistake, RULE, meant);
+        let hint = only(&format!("[defaults]\n{mistake}\n{RULE}\n"));
+        let expected = format!("write `{meant}` below `[defaults.sync]`");
+        assert!(hint.0 == Some(2) && hint.1.ends_with(&expected), "{hint:?}");
+    }
+    for (text, line) in [
+        (format!("[defaults]\nparallel = 4\n{RULE}\n"), 2),
+        (format!("[defaults.sync]\nparallel = 4\n{RULE}\n"), 2),
+        (format!("{RULE}\nparallel = 4\n"), 5),
+    ] {
+        let (at, told) = only(&text);
+        assert_eq!(at, Some(line), "{told}");
+        assert!(told.contains("write `transfers = 32` below `[daemon]`"), "{told}");
+    }
+    for host in ["r.io", "r.io:5000", "r.io/", "localhost:5000"] {
+        let rule = NO_SOURCE.replace("t.io/a", "t.io/{repository}");
+        let (line, told) = only(&format!("{rule}\nsource = \"{host}\"\n"));
+        let all = format!("\"{}/**\"", host.trim_end_matches('/'));
+        assert!(
+            told.ends_with(&format!("for all repositories of the registry, write `{all}`")),
+            "{told}"
+        );
+        assert_eq!(line, Some(4));
+        parse(&format!("{rule}\nsource = {all}\n")).unwrap();
+    }
+}
+
+#[test]
+fn words_of_gitlab() {
+    for (mistake, meant) in [
+        ("cadence = \"7d\"", "every = \"7d\""),
+        ("cadence = \"1month\"", "schedule = \"0 3 1 * *\""),
+        ("cadence = \"3month\"", "schedule = \"0 3 1 */3 *\""),
+        ("cadence = \"often\"", "every = \"7d\""),
+        ("keep_n = 10", "keep = [{ id = \"newest\", tags = [\"*\"], newest = 10 }]"),
+        ("keep_n = 0", "keep = [{ id = \"newest\", tags = [\"*\"], newest = 5 }]"),
+        (
+            "name_regex_keep = 'main|v\\d+'",
+            "keep = [{ id = \"kept\", tags = [\"/main|v\\\\d+/\"] }]",
+        ),
+    ] {
+        check(&format!("{CLEANUP}\n{DELETE}"), mistake, "", meant);
+    }
+    let delete = |tags: &str, age: &str| {
+        format!(
+            "delete = [{{ id = \"old\", tags = [{tags}], older_than = \"{age}\", beyond_newest = 5 }}]"
+        )
+    };
+    for (mistake, meant) in [
+        ("name_regex_delete = \".*\"", delete("\"*\"", "30d")),
+        ("name_regex = \"dev-.*\"", delete("\"/dev-.*/\"", "30d")),
+        ("name_regex_delete = \"(\"", delete("\"pr-*\"", "30d")),
+        ("older_than = 14", delete("\"*\"", "14d")),
+        ("older_than = \"90d\"", delete("\"*\"", "90d")),
+        ("older_than = \"old\"", delete("\"*\"", "30d")),
+    ] {
+        check(CLEANUP, mistake, "", &meant);
+    }
+    // Days, and not seconds.
+    let text =
+        format!("{CLEANUP}\ndelete = [{{ id = \"x\", tags = [\"pr-*\"], older_than = 14 }}]\n");
+    let (line, told) = only(&text);
+    assert!(line == Some(4) && told.ends_with("write `older_than = \"14d\"`"), "{told}");
+    let (_, told) = only(&format!("{CLEANUP}\n{DELETE}\nenabled = true\n"));
+    assert!(told.contains("leave it out: what is in the file is in force"), "{told}");
+}
+
+#[test]
+fn files_of_other_tools() {
+    let regsync =
+        "version: 1\ncreds:\n  - registry: r.io\n    pass: hunter2\nsync:\n  - source: a\n";
+    for (text, format, hint) in [
+        (regsync, "YAML", "docs/coming-from-regsync.md shows a regsync.yml in TOML"),
+        ("# mine\n\nx-sched: &s\n  interval: 5m\n", "YAML", "docs/coming-from-regsync.md"),
+        ("{\n  \"sync\": []\n}\n", "JSON", "`tranship config init` writes"),
+    ] {
+        let (line, told) = only(text);
+        let message = format!("this is {format}, and the configuration of tranship is TOML\n");
+        assert!(told.starts_with(&message) && told.contains(hint), "{told}");
+        assert!(line.is_some() && !told.contains("hunter2"));
     }
 }
 
