@@ -8,8 +8,8 @@ use super::args::{Global, Output, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::tell_line;
 use super::progress::{Progress, Seen, Tally};
-use super::report::{image_lines, print_failed_images, print_failure, print_interrupted};
-use super::skopeo::{BothSides, Copying, CopyingOne, Reaching, nothing_said_of};
+use super::report::{image_lines, print_failed_images, print_failure_beside, print_interrupted};
+use super::skopeo::{BothSides, Copying, CopyingOne, ReachOptions, Reaching, nothing_said_of};
 use super::{output, session, signals};
 use crate::config::{ForeignLayers, IndexMode};
 use crate::copy::{self, CopyReport, Extent, Watch, What};
@@ -83,6 +83,7 @@ struct Report<'a> {
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     check(&args)?;
+    let sides = [args.source.to_string(), args.target.to_string()];
     let what = what(global, &args)?;
     let access = if args.dry_run { Access::Preview } else { Access::Write };
     let carrier = session::carrier(State::in_memory());
@@ -110,7 +111,8 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         copy::run(&carrier, &source, target, what, options, &stop.token, watch).await
     };
     args.copying.write_digests(&report, None)?;
-    tell(global, &carrier, &report, &stop, args.all_tags)
+    let told = Told { source: &sides[0], target: &sides[1], summary: args.all_tags };
+    tell(global, &carrier, &report, &stop, &told)
 }
 
 /// What people see of copies while they are made: how far they are, and each image.
@@ -139,19 +141,26 @@ impl Shown {
     }
 }
 
-/// Tells what was copied. `summary`: in one line too.
+/// How the result of copies is told.
+pub struct Told<'a> {
+    /// Where the images are from and where they go; empty if that is several places.
+    pub source: &'a str,
+    pub target: &'a str,
+    /// The numbers of images are told, too.
+    pub summary: bool,
+}
+
+/// Tells what was copied.
 pub fn tell(
     global: &Global,
     carrier: &Carrier,
     report: &CopyReport,
     stop: &signals::Stop,
-    summary: bool,
+    told: &Told<'_>,
 ) -> Result<Exit, CliError> {
     let success = report.is_success();
     let document = Report { success, moved: carrier.totals(), report };
-    output::print(global, &document, || {
-        print_report(report, &document.moved, summary && !global.quiet)
-    })?;
+    output::print(global, &document, || print_report(report, &document.moved, told, global.quiet))?;
     Ok(match success {
         true => Exit::Done,
         false if report.interrupted => stop.exit(),
@@ -195,17 +204,22 @@ fn check(args: &Args) -> Result<(), CliError> {
 fn print_report(
     report: &CopyReport,
     moved: &TransferTotals,
-    summary: bool,
+    told: &Told<'_>,
+    quiet: bool,
 ) -> Result<(), CliError> {
-    print_failed_images(&report.images);
+    print_failed_images(&report.images, ReachOptions::Both);
     if !report.failures.is_empty() {
         tell_line("FAILED");
-        report.failures.iter().for_each(print_failure);
+        for failure in &report.failures {
+            let registry = failure.registry.as_deref().unwrap_or_default();
+            let options = ReachOptions::Both.on(registry, told.source, told.target);
+            print_failure_beside(options, failure);
+        }
     }
     if report.interrupted {
         print_interrupted(moved, "the same command sends only what is missing");
     }
-    if !summary {
+    if !told.summary || quiet {
         return Ok(());
     }
     let Counts { copied, unchanged, failed, .. } = report.counts;

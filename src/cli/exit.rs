@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::process::ExitCode;
 
 use super::lines::{Lines, tell_line, tell_lines};
+use super::skopeo::ReachOptions;
 use crate::config::ConfigError;
 use crate::repository::Error;
 use crate::state::StateError;
@@ -103,6 +104,11 @@ impl CliError {
 
     /// Tells the person in front of the terminal, and says how the command ends.
     pub fn print(&self) -> Exit {
+        self.print_beside(ReachOptions::None)
+    }
+
+    /// The same for a command with these options.
+    pub fn print_beside(&self, options: ReachOptions) -> Exit {
         match self {
             // A configuration's errors come with file, line and column in front.
             Self::Config(error) | Self::DaemonUnknown(error) => {
@@ -121,7 +127,7 @@ impl CliError {
             _ => None,
         };
         if let Some(hint) = hint {
-            tell_line(format!("hint: {hint}"));
+            tell_line(format!("hint: {}", options.beside(hint)));
         }
         match self {
             Self::Hinted { exit, .. } => *exit,

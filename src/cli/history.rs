@@ -11,6 +11,7 @@ use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit, failed};
 use super::lines::Lines;
 use super::report::{cleaned, image_lines, outcome, print_failed_images, print_failures};
+use super::skopeo::ReachOptions;
 use super::{output, session};
 use crate::daemon::view::RunDetail;
 use crate::history::{Filter, RunId, RunOutcome, RunRecord, read_run, read_runs};
@@ -170,7 +171,7 @@ fn print_run(RunDetail { run, images }: &RunDetail) -> Result<(), CliError> {
     }
     run.notes.iter().for_each(|note| lines.line(format!("note: {note}")));
     output::print_lines(&lines)?;
-    print_failed_images(images);
+    print_failed_images(images, ReachOptions::None);
     print_failures(&run.rule, &run.failures);
     Ok(())
 }

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit};
 use super::lines::Lines;
-use super::{output, session, signals};
+use super::skopeo::{Reaching, Retries, ThisRegistry};
+use super::{output, signals};
 use crate::fair::Flow;
 use crate::oci::pattern::RepositoryPattern;
 use crate::oci::{RegistryHost, RepositoryName};
@@ -29,6 +30,10 @@ pub struct Args {
     registry: Wanted,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    this_registry: ThisRegistry,
+    #[command(flatten)]
+    retries: Retries,
 }
 
 /// A registry, and which of its repositories are wanted.
@@ -98,13 +103,14 @@ struct Report<'a> {
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
-    let registries = session::reach(global, &args.reach)?;
+    let reaching = Reaching { global, reach: &args.reach, retries: &args.retries };
     let Wanted { registry: host, filter } = args.registry;
-    let registry = registries.open(&host)?;
     let below = [filter.prefix()];
-    let mut repositories =
-        signals::unless_stopped(async { Ok(registry.repositories(&below, Flow::ALONE).await?) })
-            .await?;
+    let mut repositories = signals::unless_stopped(async {
+        let registry = reaching.registry(args.this_registry, &host).await?.open(&host)?;
+        Ok(registry.repositories(&below, Flow::ALONE).await?)
+    })
+    .await?;
     repositories.retain(|repository| filter.matches(repository));
     repositories.sort_unstable();
     repositories.dedup();

@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use super::args::{Global, Reach};
 use super::exit::{CliError, Exit, failed};
-use super::{output, session, signals};
+use super::skopeo::{Reaching, Retries, ThisRegistry};
+use super::{output, signals};
 use crate::fair::Flow;
 use crate::oci::Digest;
 use crate::oci::ImageAddress;
@@ -31,6 +32,10 @@ pub struct Args {
     manifest: String,
     #[command(flatten)]
     reach: Reach,
+    #[command(flatten)]
+    registry: ThisRegistry,
+    #[command(flatten)]
+    retries: Retries,
 }
 
 /// The document that `--output json` prints.
@@ -48,8 +53,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         let file = std::fs::File::open(name).map_err(failed(format!("read {name}")))?;
         of_bytes(name, file)?
     } else if let Some(location) = location(name)? {
-        let stores = session::stores(global, &args.reach)?;
+        let reaching = Reaching { global, reach: &args.reach, retries: &args.retries };
         signals::unless_stopped(async {
+            let stores = reaching.image(args.registry, &location).await?;
             let source = stores.open_image(&location, Flow::ALONE, Access::Read).await?;
             let image = source.image().await?;
             let found = source.repository().resolve(&image.reference).await?;

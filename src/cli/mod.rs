@@ -84,6 +84,7 @@ use tracing_subscriber::filter::LevelFilter;
 use args::Global;
 use exit::CliError;
 pub use exit::Exit;
+use skopeo::ReachOptions;
 
 /// Mirror, migrate and clean up container images in registries
 #[derive(Debug, Parser)]
@@ -147,7 +148,9 @@ const GROUPS: [(&str, &[&str]); 7] = [
 /// Runs the program. All that it needs from outside comes from here: arguments, environment,
 /// standard streams.
 pub fn main() -> ExitCode {
-    let definition = skopeo::refused::with_refused(login::with_refused_password(command()));
+    let definition = command();
+    let known = definition.clone();
+    let definition = skopeo::refused::with_refused(login::with_refused_password(definition));
     let arguments = skopeo::rewritten(std::env::args_os().collect());
     let matches = match definition.try_get_matches_from(arguments) {
         Ok(matches) => matches,
@@ -162,6 +165,7 @@ pub fn main() -> ExitCode {
         Err(error) => return of_clap(&error),
     };
     let name = matches.subcommand_name().unwrap_or_default();
+    let options = known.find_subcommand(name).map_or(ReachOptions::None, ReachOptions::of);
     if let Err(error) = cli.global.skopeo.check(name) {
         return error.print().into();
     }
@@ -232,7 +236,7 @@ pub fn main() -> ExitCode {
     runtime.shutdown_background();
     match exit {
         Ok(Ok(exit)) => exit.into(),
-        Ok(Err(error)) => error.print().into(),
+        Ok(Err(error)) => error.print_beside(options).into(),
         // It panicked, and the panic's own message has been printed.
         Err(_) => Exit::Failed.into(),
     }
@@ -259,7 +263,7 @@ async fn within(
 
 /// The definition of the command line, from which help, completions and the man page are made.
 pub fn command() -> clap::Command {
-    let command = skopeo::sync::with_requirements(Cli::command());
+    let command = skopeo::with_requirements(Cli::command());
     let mut groups = String::new();
     for (title, names) in GROUPS {
         groups.push_str(&format!("{title}:\n"));

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use super::exit::CliError;
 use super::lines::{Lines, tell_line, tell_lines};
 use super::output;
+use super::skopeo::ReachOptions;
 use crate::config::cleanup::Mode;
 use crate::history::{CleanupSummary, RunOutcome, StepCounts};
 use crate::oci::{Tag, version};
@@ -55,14 +56,18 @@ fn split(name: &str) -> (&str, Option<Tag>) {
 }
 
 /// Tells what went wrong with images.
-pub fn print_failed_images<'a>(images: impl IntoIterator<Item = &'a ImageReport>) {
+pub fn print_failed_images<'a>(
+    images: impl IntoIterator<Item = &'a ImageReport>,
+    options: ReachOptions,
+) {
     let failed = images.into_iter().filter(|image| image.action == Action::Failed);
-    print_failed(failed.map(Failed::Image));
+    print_failed(failed.map(Failed::Image), options);
 }
 
 /// Tells what went wrong with a rule as a whole.
 pub fn print_failures(rule: &str, failures: &[Failure]) {
-    print_failed(failures.iter().map(|failure| Failed::Rule(rule, failure)));
+    let failed = failures.iter().map(|failure| Failed::Rule(rule, failure));
+    print_failed(failed, ReachOptions::None);
 }
 
 /// Something that failed.
@@ -73,7 +78,7 @@ pub enum Failed<'a> {
 
 impl<'a> Failed<'a> {
     /// The failure, if it is about a registry as a whole.
-    fn shared(&self) -> Option<Shared<'a>> {
+    fn shared(&self, options: ReachOptions) -> Option<Shared<'a>> {
         let failure = match self {
             Self::Image(image) => match &image.errors[..] {
                 [failure] => failure,
@@ -91,14 +96,26 @@ impl<'a> Failed<'a> {
         };
         let is_image = matches!(self, Self::Image(_));
         let (message, hint) = (failure.message.as_str(), failure.hint.as_deref());
-        Some(Shared { registry, message, hint, name, is_image })
+        let options = self.options(options, registry);
+        Some(Shared { registry, message, hint, options, name, is_image })
     }
 
-    fn print(&self) {
+    /// Those of the command's options that are for this registry.
+    fn options(&self, options: ReachOptions, registry: &str) -> ReachOptions {
+        match self {
+            Self::Image(image) => options.on(registry, &image.source, &image.target),
+            Self::Rule(..) => options,
+        }
+    }
+
+    fn print(&self, options: ReachOptions) {
         match self {
             Self::Image(image) => {
                 tell_lines(&image_lines(image));
-                image.errors.iter().for_each(print_failure);
+                for failure in &image.errors {
+                    let registry = failure.registry.as_deref().unwrap_or_default();
+                    print_failure_beside(self.options(options, registry), failure);
+                }
             }
             Self::Rule(rule, failure) => {
                 tell_line(format!("FAILED rule {rule}"));
@@ -108,11 +125,12 @@ impl<'a> Failed<'a> {
     }
 }
 
-/// Tells what went wrong. What is wrong with a registry is told once, with what it concerns.
-pub fn print_failed<'a>(all: impl IntoIterator<Item = Failed<'a>>) {
-    for group in grouped(all, Failed::shared) {
+/// Tells what went wrong. What is wrong with a registry is told once, with what it concerns. `options`:
+/// those of the command, for its hints.
+pub fn print_failed<'a>(all: impl IntoIterator<Item = Failed<'a>>, options: ReachOptions) {
+    for group in grouped(all, |failed| failed.shared(options)) {
         match group {
-            Group::Alone(failed) => failed.print(),
+            Group::Alone(failed) => failed.print(options),
             Group::Shared(shared) => print_shared(&shared),
         }
     }
@@ -124,6 +142,8 @@ pub struct Shared<'a> {
     pub registry: &'a str,
     pub message: &'a str,
     pub hint: Option<&'a str>,
+    /// What the command has for the registry, beside what the hint says.
+    pub options: ReachOptions,
     /// What fails: an image, or a repository as a whole.
     pub name: &'a str,
     pub is_image: bool,
@@ -173,7 +193,7 @@ pub fn print_shared(group: &[Shared<'_>]) {
 
 fn shared_lines(group: &[Shared<'_>]) -> Lines {
     let mut lines = Lines::default();
-    let Some(Shared { registry, message, hint, .. }) = group.first() else { return lines };
+    let Some(Shared { registry, message, hint, options, .. }) = group.first() else { return lines };
     let mut names: Vec<&str> = group.iter().map(|one| one.name).collect();
     let mut seen = HashSet::new();
     names.retain(|name| seen.insert(*name));
@@ -186,7 +206,7 @@ fn shared_lines(group: &[Shared<'_>]) -> Lines {
     let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
     lines.line(format!("FAILED {}: {}{more}", counts.join(" and "), names.join(", ")));
     lines.line(format!("  {registry}: {message}"));
-    hint.iter().for_each(|hint| lines.line(format!("  hint: {hint}")));
+    hint.iter().for_each(|hint| lines.line(format!("  hint: {}", options.beside(hint))));
     lines
 }
 
@@ -205,9 +225,14 @@ pub fn print_notes(rule: &str, notes: &[String]) -> Result<(), CliError> {
 
 /// Tells one failure, and what to do about it.
 pub fn print_failure(failure: &Failure) {
+    print_failure_beside(ReachOptions::None, failure);
+}
+
+/// The same for a command with these options.
+pub fn print_failure_beside(options: ReachOptions, failure: &Failure) {
     tell_line(format!("  {failure}"));
     if let Some(hint) = &failure.hint {
-        tell_line(format!("  hint: {hint}"));
+        tell_line(format!("  hint: {}", options.beside(hint)));
     }
 }
 
@@ -259,6 +284,7 @@ mod tests {
             registry,
             message: "refused",
             hint: Some(hint),
+            options: ReachOptions::None,
             name,
             is_image,
         };

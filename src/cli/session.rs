@@ -21,7 +21,6 @@ use crate::removal::{Audit, audit};
 use crate::run::{Engine, Resources, System};
 use crate::secret::Environment;
 use crate::state::{State, StateError};
-use crate::stores::Stores;
 use crate::transfer::Carrier;
 
 /// Read when no other file is named.
@@ -163,17 +162,6 @@ pub fn optional_registries(
     Ok(required_config(global)?.registries)
 }
 
-/// What can be opened by a command that works without a configuration.
-pub fn stores(global: &Global, reach: &Reach) -> Result<Stores, CliError> {
-    Ok(Stores::new(self::reach(global, reach)?))
-}
-
-/// The registries of a command that works without a configuration.
-pub fn reach(global: &Global, reach: &Reach) -> Result<Arc<Registries>, CliError> {
-    let Configured { hosts, default } = configured(global, reach)?;
-    Ok(registries(hosts, default))
-}
-
 /// How registries are reached.
 #[derive(Debug, Clone)]
 pub struct Configured {
@@ -182,7 +170,7 @@ pub struct Configured {
     pub default: RegistryConfig,
 }
 
-/// The same as settings.
+/// How registries are reached by a command that works without a configuration.
 pub fn configured(global: &Global, reach: &Reach) -> Result<Configured, CliError> {
     let mut hosts = optional_registries(global)?;
     let mut default = RegistryConfig::default();
@@ -195,15 +183,8 @@ pub fn configured(global: &Global, reach: &Reach) -> Result<Configured, CliError
     Ok(Configured { hosts, default })
 }
 
-/// Registries with credentials from the configuration, docker's files and helpers.
-pub fn registries(
-    configs: BTreeMap<RegistryHost, RegistryConfig>,
-    default: RegistryConfig,
-) -> Arc<Registries> {
-    watched_registries(configs, default, Pulses::default())
-}
-
-/// The same, which tell of the progress of flows.
+/// Registries with credentials from the configuration, docker's files and helpers, which tell of the
+/// progress of flows.
 pub fn watched_registries(
     configs: BTreeMap<RegistryHost, RegistryConfig>,
     default: RegistryConfig,

@@ -11,6 +11,7 @@ use super::progress::{Progress, Seen};
 use super::report::{Failed, image_lines, in_order, print_failed, print_interrupted, print_notes};
 use super::session::Keeper;
 use super::side_by_side::{Came, side_by_side};
+use super::skopeo::ReachOptions;
 use super::skopeo::sync::Syncing;
 use super::{output, session, signals, skopeo, sync_daemon};
 use crate::config::{Config, SyncRule};
@@ -217,7 +218,8 @@ fn failed(report: &RuleReport) -> impl Iterator<Item = Failed<'_>> {
 /// Prints what was not printed while it happened.
 pub fn print_reports(synced: &[Synced], quiet: bool) -> Result<(), CliError> {
     // A registry may fail for several rules.
-    print_failed(synced.iter().flat_map(|one| failed(&one.report)));
+    let failed = synced.iter().flat_map(|one| failed(&one.report));
+    print_failed(failed, ReachOptions::None);
     synced.iter().try_for_each(|one| print_report(&one.report, quiet))?;
     if synced.iter().any(|one| one.report.interrupted) {
         let next = "the next run resumes large blobs in the middle";

@@ -10,6 +10,7 @@ use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_line};
 use super::progress::{IMAGES, Items, Noun, Progress, Seen};
 use super::report::{Group, Shared, grouped, print_shared};
+use super::skopeo::{BothSides, ReachOptions, Reaching, Sides, nothing_said_of};
 use super::{output, session, signals};
 use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
 use crate::fair::Flow;
@@ -51,6 +52,17 @@ pub struct Args {
     source: Option<ImageAddress>,
     /// Image or repository to check
     target: Option<ImageAddress>,
+    #[command(flatten)]
+    checks: Checks,
+    #[command(flatten)]
+    reach: Reach,
+    #[command(flatten)]
+    sides: BothSides,
+}
+
+/// What is checked, and how.
+#[derive(Debug, clap::Args)]
+struct Checks {
     /// Check all tags of the repository
     #[arg(long, requires = "source")]
     all_tags: bool,
@@ -72,8 +84,6 @@ pub struct Args {
     /// Do not check signatures, SBOMs and attestations
     #[arg(long, requires = "source")]
     no_referrers: bool,
-    #[command(flatten)]
-    reach: Reach,
 }
 
 /// What is to be verified, and what heals it.
@@ -89,18 +99,27 @@ struct Work {
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let stop = signals::Stop::on_signal();
-    let work = async {
-        match (&args.source, &args.target) {
-            (Some(source), Some(target)) => of_references(global, &args, source, target).await,
-            _ if !args.reach.insecure.is_empty() => Err(CliError::usage(
+    let Args { source, target, checks, reach, sides } = args;
+    let (work, options) = signals::unless(&stop, async {
+        match (source, target) {
+            (Some(source), Some(target)) => {
+                check_usage(&checks, &source, &target)?;
+                let said = (nothing_said_of(&source), nothing_said_of(&target));
+                let (from, to, retries) = sides.said(said.0, said.1).await?;
+                let reaching = Reaching { global, reach: &reach, retries: &retries };
+                let sides = reaching.sides(from, to).await?;
+                let work = of_references(&sides, &checks, &source, &target).await?;
+                Ok((work, ReachOptions::Both))
+            }
+            _ if !reach.insecure.is_empty() => Err(CliError::usage(
                 "--insecure is for SOURCE and TARGET: rules have the settings of their registries",
             )),
-            _ => of_rules(global, &args),
+            _ => Ok((of_rules(global, &checks)?, ReachOptions::None)),
         }
-    };
-    let work = signals::unless(&stop, work).await?;
-    let report = compare(global, &args, work, &stop.token).await;
-    output::print(global, &report, || print_report(&report, global.quiet))?;
+    })
+    .await?;
+    let report = compare(global, &checks, work, options, &stop.token).await;
+    output::print(global, &report, || print_report(&report, options, global.quiet))?;
     Ok(match report.success {
         true => Exit::Done,
         false if report.interrupted => stop.exit(),
@@ -110,16 +129,17 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
 
 async fn compare(
     global: &Global,
-    args: &Args,
+    checks: &Checks,
     work: Work,
+    options: ReachOptions,
     cancel: &CancellationToken,
 ) -> VerifyReport {
     let memory = work.repairer.as_ref().map(|repairer| repairer.memory().clone());
     let memory = memory.unwrap_or_else(manifest_memory);
-    let verifier = Arc::new(Verifier::new(args.read, memory, work.carrier.pulses().clone()));
+    let verifier = Arc::new(Verifier::new(checks.read, memory, work.carrier.pulses().clone()));
     let _progress = {
         let (verifier, carrier) = (Arc::clone(&verifier), work.carrier);
-        let moved = match (args.read, args.repair) {
+        let moved = match (checks.read, checks.repair) {
             (true, true) => "moved",
             (false, true) => "sent",
             (_, false) => "read",
@@ -132,12 +152,12 @@ async fn compare(
             ImageOutcome::Equal => false,
             ImageOutcome::Repaired => !global.quiet,
             // What concerns a whole registry is told at the end, once.
-            ImageOutcome::Failed => shared(image).is_none(),
+            ImageOutcome::Failed => shared(image, options).is_none(),
             ImageOutcome::Different => true,
         };
         if text && interesting {
             // A reader that has gone is noticed when the report is finished.
-            let _ = output::print_lines(&image_lines(image));
+            let _ = output::print_lines(&image_lines(image, options));
         }
     };
     let report = verifier.run(work.parts, work.repairer.as_ref(), cancel, &watch).await;
@@ -163,11 +183,11 @@ fn seen(verifier: &Verifier, carrier: &Carrier, moved: &'static str) -> Seen {
 }
 
 /// Everything that the configuration's rules select.
-fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
+fn of_rules(global: &Global, checks: &Checks) -> Result<Work, CliError> {
     let config = session::required_config(global)?;
-    let rules: Vec<&SyncRule> = super::sync::choose(&config.sync, &args.rules)?;
+    let rules: Vec<&SyncRule> = super::sync::choose(&config.sync, &checks.rules)?;
     // Only a repair needs to know and change what was noted: without it, a daemon may go on.
-    let (state, notes) = if args.repair {
+    let (state, notes) = if checks.repair {
         (session::state(&config, "if the daemon uses it, stop the daemon to repair")?, Vec::new())
     } else {
         withdrawn(&config)
@@ -178,7 +198,7 @@ fn of_rules(global: &Global, args: &Args) -> Result<Work, CliError> {
         session::watched_registries(config.registries.clone(), default, carrier.pulses().clone());
     let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
     let parts = Part::of_rules(&Arc::new(syncer.with_rules(&config.sync, &config.cleanup)), &rules);
-    let repairer = args.repair.then(|| Repairer::new(carrier.clone(), session::now));
+    let repairer = checks.repair.then(|| Repairer::new(carrier.clone(), session::now));
     Ok(Work { parts, notes, carrier, repairer, _opened: Vec::new() })
 }
 
@@ -203,24 +223,22 @@ fn withdrawn(config: &Config) -> (State, Vec<String>) {
 
 /// One image, or all of a repository's.
 async fn of_references(
-    global: &Global,
-    args: &Args,
+    sides: &Sides,
+    checks: &Checks,
     source: &ImageAddress,
     target: &ImageAddress,
 ) -> Result<Work, CliError> {
-    check_usage(args, source, target)?;
-    let stores = session::stores(global, &args.reach)?;
-    let source = stores.open_image(source, Flow::ALONE, Access::Read).await?;
-    let target = stores.open_image(target, Flow::ALONE, Access::Read).await?;
+    let source = sides.source.open_image(source, Flow::ALONE, Access::Read).await?;
+    let target = sides.target.open_image(target, Flow::ALONE, Access::Read).await?;
     let options = Options {
-        platforms: args.platforms.clone(),
-        index: args.index,
-        referrers: !args.no_referrers,
+        platforms: checks.platforms.clone(),
+        index: checks.index,
+        referrers: !checks.no_referrers,
         foreign_layers: ForeignLayers::default(),
     };
-    let wants_tags = args.all_tags || options.referrers;
+    let wants_tags = checks.all_tags || options.referrers;
     let tags = if wants_tags { source.repository().tags().await? } else { None };
-    let items = if args.all_tags {
+    let items = if checks.all_tags {
         all_tags(&source, tags.as_deref())?
     } else {
         vec![one_item(&source, &target).await?]
@@ -235,7 +253,7 @@ async fn of_references(
     );
     let pair = Arc::new(pair);
     let carrier = session::carrier(State::in_memory());
-    let repairer = args.repair.then(|| Repairer::new(carrier.clone(), session::now));
+    let repairer = checks.repair.then(|| Repairer::new(carrier.clone(), session::now));
     let tasks = items.into_iter().map(|item| (pair.clone(), item)).collect();
     let images = std::future::ready((tasks, Vec::new())).boxed();
     let parts = vec![Part { flow: Flow::ALONE, images }];
@@ -243,10 +261,14 @@ async fn of_references(
 }
 
 /// What makes no sense is said before anything is asked.
-fn check_usage(args: &Args, source: &ImageAddress, target: &ImageAddress) -> Result<(), CliError> {
-    let problem = if args.repair && matches!(target.repository, Address::Archive(_)) {
+fn check_usage(
+    checks: &Checks,
+    source: &ImageAddress,
+    target: &ImageAddress,
+) -> Result<(), CliError> {
+    let problem = if checks.repair && matches!(target.repository, Address::Archive(_)) {
         "an archive cannot be repaired, it is only ever written as a whole: copy to it again"
-    } else if args.all_tags && (source.names_image() || target.names_image()) {
+    } else if checks.all_tags && (source.names_image() || target.names_image()) {
         "with --all-tags, SOURCE and TARGET name repositories, without tag and digest"
     } else {
         return Ok(());
@@ -288,7 +310,7 @@ fn all_tags(source: &OpenImage, tags: Option<&[Tag]>) -> Result<Vec<Item>, CliEr
         .collect())
 }
 
-fn image_lines(image: &ImageReport) -> Lines {
+fn image_lines(image: &ImageReport, options: ReachOptions) -> Lines {
     let verb = match image.outcome {
         ImageOutcome::Equal => "equal",
         ImageOutcome::Repaired => "repaired",
@@ -302,8 +324,10 @@ fn image_lines(image: &ImageReport) -> Lines {
     }
     for problem in &image.problems {
         lines.line(format!("  {problem}"));
-        if let Some(hint) = &problem.hint {
-            lines.line(format!("  hint: {hint}"));
+        if let Some(hint) = problem.hint {
+            let registry = problem.registry.as_deref().unwrap_or_default();
+            let options = options.on(registry, &image.source, &image.target);
+            lines.line(format!("  hint: {}", options.beside(hint)));
         }
     }
     image.notes.iter().for_each(|note| lines.line(format!("  note: {note}")));
@@ -319,27 +343,28 @@ fn checked_words(checked: &Checked) -> String {
 }
 
 /// What keeps an image from being compared, if that concerns a whole registry.
-fn shared(image: &ImageReport) -> Option<Shared<'_>> {
+fn shared(image: &ImageReport, options: ReachOptions) -> Option<Shared<'_>> {
     let [problem] = &image.problems[..] else { return None };
     let registry = problem.registry.as_deref().filter(|_| image.outcome == ImageOutcome::Failed)?;
     let is_source = image.source.starts_with(&format!("{registry}/"));
     let name = if is_source { &image.source } else { &image.target };
     let (message, hint) = (problem.message.as_str(), problem.hint);
-    Some(Shared { registry, message, hint, name, is_image: true })
+    let options = options.on(registry, &image.source, &image.target);
+    Some(Shared { registry, message, hint, options, name, is_image: true })
 }
 
-fn print_report(report: &VerifyReport, quiet: bool) -> Result<(), CliError> {
-    let unread = report.images.iter().filter(|image| shared(image).is_some());
-    for group in grouped(unread, |image| shared(image)) {
+fn print_report(report: &VerifyReport, options: ReachOptions, quiet: bool) -> Result<(), CliError> {
+    let unread = report.images.iter().filter(|image| shared(image, options).is_some());
+    for group in grouped(unread, |image| shared(image, options)) {
         match group {
-            Group::Alone(image) => output::print_lines(&image_lines(image))?,
+            Group::Alone(image) => output::print_lines(&image_lines(image, options))?,
             Group::Shared(group) => print_shared(&group),
         }
     }
     for failure in &report.failures {
         tell_line(format!("FAILED {failure}"));
         if let Some(hint) = &failure.hint {
-            tell_line(format!("  hint: {hint}"));
+            tell_line(format!("  hint: {}", options.beside(hint)));
         }
     }
     if quiet {

@@ -11,6 +11,12 @@ use crate::redact;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// Hints to which a command may add the options that it has.
+pub mod hints {
+    pub const UNTRUSTED: &str = "set ca_file for this registry, or put the authority into its certs.d folder (docs/credentials.md)";
+    pub const NO_TLS: &str = "if the registry has no TLS, set insecure = \"http\" for it";
+}
+
 /// A failed operation: what was done, to what, what came back, and how often it was tried.
 ///
 /// Cheap to clone, because one failed transfer fails all that waited for it.
@@ -383,9 +389,7 @@ impl Error {
             ErrorKind::ClientCertificate | ErrorKind::Closed => Some(
                 "if this registry asks for client certificates, set client_cert and client_key for it",
             ),
-            ErrorKind::UntrustedCertificate => Some(
-                "set ca_file for this registry, or put the authority into its certs.d folder (docs/credentials.md)",
-            ),
+            ErrorKind::UntrustedCertificate => Some(hints::UNTRUSTED),
             ErrorKind::CertificateName => Some(
                 "use a name that the certificate has, or have a certificate issued for this one",
             ),
@@ -395,9 +399,7 @@ impl Error {
             ErrorKind::CertificateFile => Some(
                 "`tranship config check` checks these files of all registries; docs/credentials.md says where they are looked for",
             ),
-            ErrorKind::NotTls => Some(
-                "if the registry has no TLS, set insecure = \"http\" for it, or use --insecure http",
-            ),
+            ErrorKind::NotTls => Some(hints::NO_TLS),
             ErrorKind::NeedsTls => {
                 Some("leave out insecure = \"http\" or --insecure http for this registry")
             }

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::oci::manifest::MAX_MANIFEST_BYTES;
 use crate::oci::{Digest, Manifest, Tag};
 
-pub use error::{Cause, Error, ErrorKind, Result};
+pub use error::{Cause, Error, ErrorKind, Result, hints};
 pub use failure::Failure;
 pub use stall::unless_stalled;
 

@@ -431,3 +431,40 @@ async fn tags_are_listed_and_deleted_as_typed_for_skopeo() {
     let listed = succeed(&tranship, &format!("list-tags {options} {app}")).await;
     assert_eq!(listed.stdout, "1\n");
 }
+
+/// tranship's own commands reach registries with the same options.
+#[tokio::test]
+async fn other_commands_take_the_options_of_a_registry() {
+    let run = || DockerRegistry::new().tls().htpasswd("bot", "s3cret").run();
+    let (source, target) = tokio::join!(run(), run());
+    let image = Image::single(Family::Oci, "app", &[10]);
+    image.push(&source, "acme/app", "1").await;
+    image.push(&target, "app", "1").await;
+    let tranship = Tranship::new();
+    tranship.write("login", "bot:s3cret");
+    for (folder, registry) in [("from", &source), ("to", &target)] {
+        tranship.write(&format!("{folder}/ca.crt"), std::fs::read(registry.ca_file()).unwrap());
+    }
+    let (from, to) = (source.host(), target.host());
+    let one = "--creds-file login --cert-dir from";
+    let listed = succeed(&tranship, &format!("list-repos {one} {from}")).await;
+    assert_eq!(listed.stdout, format!("{from}/acme/app\n"));
+    let digest = succeed(&tranship, &format!("manifest-digest {one} {from}/acme/app:1")).await;
+    assert!(digest.stdout.starts_with("sha256:"), "{digest:?}");
+    let unverified = format!("list-repos --creds-file login --tls-verify=false {from}");
+    assert_eq!(succeed(&tranship, &unverified).await.stdout, listed.stdout);
+    let anonymous =
+        shell(&tranship, &format!("list-repos --no-creds --cert-dir from {from}")).await;
+    assert!(anonymous.stderr.contains("hint: log in with"), "{anonymous:?}");
+
+    let images = format!("{from}/acme/app:1 {to}/app:1");
+    let sides = "--src-creds-file login --src-cert-dir from --dest-creds-file login --dest-tls-verify=false";
+    let equal = succeed(&tranship, &format!("verify {sides} {images}")).await;
+    assert!(equal.stdout.starts_with("1 of 1 image equal"), "{equal:?}");
+    let other = shell(&tranship, &format!("verify {sides} --dest-creds-file none {images}")).await;
+    assert_eq!(other.code, Some(2), "{other:?}");
+    // Rules have the settings of their registries.
+    let rules = shell(&tranship, "verify --src-cert-dir from").await;
+    assert_eq!(rules.code, Some(2), "{rules:?}");
+    assert!(rules.stderr.contains("required arguments were not provided"), "{rules:?}");
+}

@@ -104,7 +104,7 @@ fn assert_told(finished: &Finished, lines: &[&str]) {
     assert_eq!((finished.code, finished.stderr.as_str()), (Some(1), expected.as_str()));
 }
 
-const CA_HINT: &str = "hint: set ca_file for this registry, or put the authority into its certs.d folder (docs/credentials.md)";
+const CA_HINT: &str = "hint: set ca_file for this registry, or put the authority into its certs.d folder (docs/credentials.md), or name a folder that has it with --cert-dir";
 const CLOCK_HINT: &str =
     "hint: check the clock of this machine; if it is right, renew the certificate of the server";
 
@@ -180,7 +180,7 @@ async fn hosts_that_cannot_be_spoken_to_are_told_apart() {
             &format!(
                 "error: failed to list tags of {host}/acme/app: {host} does not speak TLS; it may speak plain http"
             ),
-            "hint: if the registry has no TLS, set insecure = \"http\" for it, or use --insecure http",
+            "hint: if the registry has no TLS, set insecure = \"http\" for it, or use --insecure http or --tls-verify=false",
         ],
     );
 
@@ -345,6 +345,52 @@ async fn not_found_says_whether_it_is_the_repository_or_the_tag() {
         let expected = format!("  failed to read {image}: {words}\n");
         assert!(finished.stderr.contains(&expected), "{finished:?}");
     }
+}
+
+/// Each command names the options that it has, and the ones of the side that is meant.
+#[tokio::test]
+async fn hints_name_the_options_of_the_command() {
+    let source = Scripted::start();
+    image("app").load(&source, "acme/app", "1");
+    let from = source.reference("acme/app", "1");
+    let (plain, untrusted) =
+        (DockerRegistry::start().await, Greeter::tls(&Authority::new().server()));
+    let (plain, untrusted) = (plain.host(), untrusted.address.to_string());
+    let tranship = Tranship::new();
+    tranship
+        .write("tranship.toml", format!("[registry.\"{}\"]\ninsecure = \"http\"\n", source.host()));
+    let ca = CA_HINT.trim_end_matches(", or name a folder that has it with --cert-dir");
+    let folder = |options: &str| format!("{ca}, or name a folder that has it with {options}\n");
+    let http = |options: &str| {
+        format!(
+            "hint: if the registry has no TLS, set insecure = \"http\" for it, or use --insecure http or {options}\n"
+        )
+    };
+    for (line, hint) in [
+        (format!("list-repos {untrusted}"), folder("--cert-dir")),
+        (format!("list-repos {plain}"), http("--tls-verify=false")),
+        (format!("manifest-digest {untrusted}/app:1"), folder("--cert-dir")),
+        (format!("delete {plain}/app:1"), http("--tls-verify=false")),
+        (format!("copy {from} {untrusted}/app:1"), folder("--dest-cert-dir")),
+        (format!("copy {from} {plain}/app:1"), http("--dest-tls-verify=false")),
+        (format!("copy {untrusted}/app:1 {from}"), folder("--src-cert-dir")),
+        (
+            format!("sync --src docker --dest docker {from} {untrusted}/app"),
+            folder("--dest-cert-dir"),
+        ),
+        (format!("verify {from} {untrusted}/app:1"), folder("--dest-cert-dir")),
+        (format!("verify --no-referrers {plain}/app:1 {from}"), http("--src-tls-verify=false")),
+    ] {
+        let told = tranship.run(line.split(' ')).await;
+        assert_eq!(told.code, Some(1), "{line}\n{told:?}");
+        let all = format!("{}{}", told.stderr, told.stdout);
+        assert!(all.contains(&hint), "{line}\n{hint}\n{told:?}");
+    }
+    // A rule has its settings from the configuration.
+    let mirror = Mirror::new().http(&source).rule("r", &rule(&source, &untrusted));
+    let told = mirror.run(&[]).await;
+    assert!(told.stderr.contains(&format!("{ca}\n")), "{told:?}");
+    assert!(!told.stderr.contains("--"), "{told:?}");
 }
 
 /// Thirty tags, and a mirror of them.

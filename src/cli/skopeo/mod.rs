@@ -2,7 +2,8 @@
 //! write instead.
 //!
 //! - `side`: how a registry is reached, for the source and the target of a command by themselves.
-//!   `reach`: the registries of a command, with what was said of its sides.
+//!   `reach`: the registries of a command, with what was said of its sides. `named`: these options in
+//!   hints.
 //! - `globals`: what skopeo takes before or behind every command. `retries`: how often requests are
 //!   repeated. `platform`: one image out of an index. `copying`: what
 //!   skopeo takes for copies. `inspecting`: an image as skopeo prints it; `image_config`: its
@@ -16,6 +17,7 @@ mod globals;
 mod image_config;
 mod inspecting;
 mod logins;
+mod named;
 mod platform;
 mod reach;
 pub mod refused;
@@ -28,8 +30,9 @@ pub use copying::{BothSides, Copying, CopyingOne};
 pub use globals::Globals;
 pub use inspecting::{Inspecting, chosen};
 pub use logins::{LoginPlace, LogoutPlace};
+pub use named::ReachOptions;
 pub use platform::{MultiArch, of_index};
-pub use reach::{Reaching, Said, nothing_said_of};
+pub use reach::{Reaching, Said, Sides, nothing_said_of};
 pub use retries::Retries;
 pub use side::{Overrides, Source, Target, ThisRegistry};
 
@@ -37,6 +40,21 @@ use std::time::Duration;
 
 /// The heading in `--help`.
 pub const HEADING: &str = "skopeo's options";
+
+/// What options of these commands need: of `sync`, everything but what is for rules needs `--src`; of
+/// `verify`, the options for sides need images.
+pub fn with_requirements(command: clap::Command) -> clap::Command {
+    let needs = |command: clap::Command, name: &str, headings: &[&str], needed: &'static str| {
+        command.mut_subcommand(name, |command| {
+            command.mut_args(|arg| {
+                let is_ours = arg.get_help_heading().is_some_and(|it| headings.contains(&it));
+                if is_ours && arg.get_id() != needed { arg.requires(needed) } else { arg }
+            })
+        })
+    };
+    let command = needs(command, "sync", &[HEADING, "Registry options"], "src");
+    needs(command, "verify", &[HEADING], "source")
+}
 
 /// A duration as Go or people write it: `90s`, `1h30m`, `1.5s`.
 pub fn duration(text: &str) -> Result<Duration, String> {

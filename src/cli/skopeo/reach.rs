@@ -76,9 +76,27 @@ impl Reaching<'_> {
         side: impl Into<Side>,
         address: &ImageAddress,
     ) -> Result<Stores, CliError> {
-        let said = Said::of(side.into(), nothing_said_of(address), None).await?;
+        let registries = self.one(side.into(), nothing_said_of(address)).await?;
+        Ok(Stores::new(Arc::new(registries)))
+    }
+
+    /// What a command that works with one registry opens it with.
+    pub async fn registry(
+        &self,
+        side: impl Into<Side>,
+        host: &RegistryHost,
+    ) -> Result<Registries, CliError> {
+        self.one(side.into(), vec![(host.clone(), Overrides::default())]).await
+    }
+
+    async fn one(
+        &self,
+        side: Side,
+        hosts: Vec<(RegistryHost, Overrides)>,
+    ) -> Result<Registries, CliError> {
+        let said = Said::of(side, hosts, None).await?;
         let configured = session::configured(self.global, self.reach)?;
-        Ok(Stores::new(Arc::new(self.registries(configured, said).await?)))
+        self.registries(configured, said).await
     }
 
     /// What a command that copies opens its sides with.

@@ -94,17 +94,6 @@ enum To {
     Dir,
 }
 
-/// Everything but the rules needs `--src`.
-pub fn with_requirements(command: clap::Command) -> clap::Command {
-    command.mut_subcommand("sync", |sync| {
-        sync.mut_args(|arg| {
-            let headings = [Some(HEADING), Some("Registry options")];
-            let is_ours = headings.contains(&arg.get_help_heading());
-            if is_ours && arg.get_id() != "src" { arg.requires("src") } else { arg }
-        })
-    })
-}
-
 impl Syncing {
     /// Whether this form of the command was typed.
     pub fn is_meant(&self) -> bool {
@@ -169,7 +158,8 @@ pub async fn run(global: &Global, args: Syncing, dry_run: bool) -> Result<Exit, 
     };
     report.seconds = begin.elapsed().as_secs_f64();
     copying.write_digests(&report, Some(|image| format!("docker://{}", image.target)))?;
-    copy::tell(global, &carrier, &report, &stop, true)
+    let told = copy::Told { source: "", target: &format!("{target}/"), summary: true };
+    copy::tell(global, &carrier, &report, &stop, &told)
 }
 
 /// skopeo's own kind of folder, which nothing else reads.
