@@ -17,7 +17,7 @@ use super::{output, session, signals, skopeo, sync_daemon};
 use crate::config::{Config, SyncRule};
 use crate::daemon::RunOptions;
 use crate::fair::LendingPermits;
-use crate::run::{Run, SyncOptions};
+use crate::run::{self, Run, SyncOptions};
 use crate::state::State;
 use crate::stop::StopSignal;
 use crate::sync::{
@@ -170,12 +170,11 @@ async fn here(
     let turns = LendingPermits::new(RULES, carrier.pulses().clone());
     let run = |(rule, progress): (&SyncRule, _), flow| {
         let begun = session::begun(&rule.name);
-        let (rule, engine, carrier, history) = (rule.clone(), &engine, &carrier, history.as_ref());
+        let (rule, engine, history) = (rule.clone(), &engine, history.as_ref());
         async move {
-            let tally = carrier.tally(flow);
             let run = Run { begun: &begun, history, flow, stop, progress };
-            let (report, _) = engine.sync(&rule, run, options).await;
-            Synced { report, moved: tally.read() }
+            let run::Synced { report, moved, .. } = engine.sync(&rule, run, options).await;
+            Synced { report, moved }
         }
     };
     Ok(side_by_side(rules.into_iter().zip(&*live), turns, run).await)

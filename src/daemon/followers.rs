@@ -37,11 +37,6 @@ impl Followers {
         runs.entry(run.clone()).or_insert(followed).tellers.push(follower);
     }
 
-    /// Whether anybody follows this run.
-    pub fn has(&self, run: &RunId) -> bool {
-        self.0.lock().contains_key(run)
-    }
-
     /// An image of a sync rule is settled.
     pub fn image(&self, run: &RunId, image: &ImageReport) {
         self.tell(run, || SyncNews::Image(Cow::Borrowed(image)));

@@ -195,7 +195,7 @@ async fn tell_sync_plan(
     // The report that is told has no images.
     let (mode, keep) = (Mode::DryRun, Keep::Failed(0));
     let options = SyncOptions { mode, scope: &Scope::All, recheck, keep, image: &image };
-    let (report, _) = engine.sync(rule, run, options).await;
+    let report = engine.sync(rule, run, options).await.report;
     teller.tell(&SyncNews::Report(Cow::Owned(report)));
 }
 
@@ -220,7 +220,7 @@ async fn tell_cleanup_plan(
 async fn sync_plan(engine: &Engine, rule: &SyncRule, run: Run<'_>) -> RuleReport {
     let (mode, keep) = (Mode::DryRun, Keep::First(MAX_PLANNED));
     let options = SyncOptions { mode, scope: &Scope::All, recheck: false, keep, image: &|_| {} };
-    engine.sync(rule, run, options).await.0
+    engine.sync(rule, run, options).await.report
 }
 
 async fn cleanup_plans(engine: &Engine, rule: &CleanupRule, run: Run<'_>) -> CleanupPlans {

@@ -17,6 +17,7 @@ use crate::removal::{Actor, RemoveTags};
 use crate::repository::Failure;
 use crate::stop::StopSignal;
 use crate::sync::{ImageReport, Keep, Mode, RuleReport, RunProgress, RunSpec, Scope, Snapshot};
+use crate::transfer::TransferTotals;
 
 /// What every run has, whatever its rule is about.
 #[derive(Clone, Copy)]
@@ -43,6 +44,15 @@ pub struct SyncOptions<'a> {
     pub image: &'a (dyn Fn(&ImageReport) + Sync),
 }
 
+/// A run of a sync rule that has ended.
+#[derive(Debug)]
+pub struct Synced {
+    pub report: RuleReport,
+    /// What the run moved.
+    pub moved: TransferTotals,
+    pub record: RunRecord,
+}
+
 /// What a run of a cleanup rule covers, and who observes it.
 #[derive(Clone, Copy)]
 pub struct CleanupOptions<'a> {
@@ -59,12 +69,7 @@ pub struct CleanupOptions<'a> {
 
 impl Engine {
     /// Carries out a sync rule.
-    pub async fn sync(
-        &self,
-        rule: &SyncRule,
-        run: Run<'_>,
-        options: SyncOptions<'_>,
-    ) -> (RuleReport, RunRecord) {
+    pub async fn sync(&self, rule: &SyncRule, run: Run<'_>, options: SyncOptions<'_>) -> Synced {
         let actor = run.actor();
         let audit = self.resources.audit.as_ref();
         let remover = audit.map(|audit| TagRemover { audit, actor: &actor });
@@ -87,15 +92,19 @@ impl Engine {
             remover: remover.as_ref().map(|remover| remover as &dyn RemoveTags),
         };
         run.begin();
+        let tally = self.resources.carrier.tally(run.flow);
         let report = unless_panicked(&rule.name, self.runner.sync(&self.syncer, spec)).await;
-        let report = report.unwrap_or_else(|failure| {
-            let Snapshot { counts, bytes, .. } = run.progress.snapshot();
+        let mut report = report.unwrap_or_else(|failure| {
+            let Snapshot { counts, .. } = run.progress.snapshot();
             let report = RuleReport::new(&rule.name, options.mode);
-            RuleReport { counts, bytes, failures: vec![failure], ..report }
+            RuleReport { counts, failures: vec![failure], ..report }
         });
+        let moved = tally.read();
+        // Images that failed and uploads that were left count as well.
+        report.bytes = moved.sent_bytes;
         let record = RunRecord::ended(run.begun, self.resources.clock.now(), &report);
         run.end(&record).await;
-        (report, record)
+        Synced { report, moved, record }
     }
 
     /// Carries out a cleanup rule.

@@ -13,7 +13,7 @@ mod engine;
 mod rule;
 mod runner;
 
-pub use carry_out::{CleanupOptions, Run, SyncOptions};
+pub use carry_out::{CleanupOptions, Run, SyncOptions, Synced};
 pub use clock::{Clock, System};
 pub use engine::{Engine, Resources};
 pub use rule::Rule;

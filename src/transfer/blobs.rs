@@ -105,8 +105,12 @@ impl Blobs {
                 Err(error) => self.settle(target, blob, Err(error)),
                 Ok(Need::Bytes(session)) => {
                     takers.push(target);
-                    let (repository, company) = (target.repository(), target.has_company());
-                    uploads.push(Upload::new(repository, session, target.reporter, company));
+                    uploads.push(Upload {
+                        target: target.repository(),
+                        session,
+                        position: target.upload_position(),
+                        has_company: target.has_company(),
+                    });
                     turns.push(turn);
                 }
             }

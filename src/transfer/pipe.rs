@@ -38,16 +38,6 @@ pub(super) struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    pub fn new(
-        target: &'a dyn Repository,
-        session: UploadSession,
-        reporter: &'a Reporter<'a>,
-        has_company: bool,
-    ) -> Self {
-        let position = UploadPosition::start(reporter, target.store());
-        Self { target, session, position, has_company }
-    }
-
     /// Waits for the target. `None`: it has stalled, and others do not wait for it.
     async fn answer<T>(&self, work: impl Future<Output = T>) -> Option<T> {
         if self.has_company {

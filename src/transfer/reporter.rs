@@ -31,6 +31,8 @@ pub(super) struct UploadPosition<'a> {
     reporter: &'a Reporter<'a>,
     store: &'a str,
     at: AtomicU64,
+    /// Bytes that were sent for the image.
+    sent: &'a AtomicU64,
 }
 
 /// One transfer's handle for its events. The transfer is listed until this is dropped.
@@ -128,9 +130,9 @@ impl Reporter<'_> {
 }
 
 impl<'a> UploadPosition<'a> {
-    /// Nothing of the blob has been uploaded.
-    pub fn start(reporter: &'a Reporter<'a>, store: &'a str) -> Self {
-        Self { reporter, store, at: AtomicU64::new(0) }
+    /// Nothing of the blob has been uploaded. `sent` counts the bytes that will be.
+    pub fn start(reporter: &'a Reporter<'a>, store: &'a str, sent: &'a AtomicU64) -> Self {
+        Self { reporter, store, at: AtomicU64::new(0), sent }
     }
 
     /// The target holds the blob's first `to` bytes, which may be fewer than before.
@@ -142,6 +144,7 @@ impl<'a> UploadPosition<'a> {
     /// A chunk that ends at `to` was handed to the upload.
     pub fn sent(&self, bytes: usize, to: u64) {
         self.move_to(to);
+        self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
         self.reporter.report(self.store, TransferEvent::Sent(bytes as u64));
     }
 }
@@ -191,8 +194,9 @@ mod tests {
         // A blob of 100 bytes that one target has, and one of 1 000 that no target has.
         transfer.report("", TransferEvent::Expected(2 * 1_100));
         transfer.report(STORE, present);
-        let one = UploadPosition::start(&transfer, STORE);
-        let other = UploadPosition::start(&transfer, "other");
+        let sent = AtomicU64::new(0);
+        let one = UploadPosition::start(&transfer, STORE, &sent);
+        let other = UploadPosition::start(&transfer, "other", &sent);
         // An earlier process has brought 400 bytes to the first one.
         one.move_to(400);
         assert_eq!(moved(), (500, 0));
@@ -254,7 +258,7 @@ mod tests {
         let mut transfers = ActiveTransfers::new(vec![heard.clone()], Pulses::default());
         transfers.add_listener(heard.clone());
         let transfer = transfers.begin_as(id());
-        UploadPosition::start(&transfer, STORE).sent(5, 5);
+        UploadPosition::start(&transfer, STORE, &AtomicU64::new(0)).sent(5, 5);
         let expected = [TransferEvent::Moved { from: 0, to: 5 }, TransferEvent::Sent(5)]
             .map(|event| (3, STORE.to_owned(), event));
         let of_both = expected.into_iter().flat_map(|event| [event.clone(), event]);

@@ -1,13 +1,13 @@
 //! One target during a transfer: what failed there, what it refused, and what it got.
 
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 
 use super::events::{BlobFate, TransferEvent};
 use super::job::{Delivered, Target};
-use super::reporter::Reporter;
+use super::reporter::{Reporter, UploadPosition};
 use super::totals::BlobCounts;
 use crate::oci::{Descriptor, Digest, Manifest};
 use crate::repository::{Cause, Error, Repository, Result, Traffic, unless_stalled};
@@ -33,6 +33,7 @@ pub(super) struct TargetTransfer<'a> {
     /// Referrers that the target does not list by itself, by their subjects.
     unlisted: Mutex<BTreeMap<Digest, Vec<Descriptor>>>,
     blobs: BlobCounts,
+    /// Bytes that were handed to uploads.
     sent_bytes: AtomicU64,
 }
 
@@ -123,13 +124,17 @@ impl<'a> TargetTransfer<'a> {
         parts.any(|part| brought.contains(&part.digest))
     }
 
+    /// The position of an upload of a blob that was opened at the target.
+    pub fn upload_position(&self) -> UploadPosition<'_> {
+        UploadPosition::start(self.reporter, self.repository().store(), &self.sent_bytes)
+    }
+
     /// The target has a blob now.
     pub fn placed(&self, fate: BlobFate, blob: &Descriptor) {
         let size = blob.size;
         self.blobs.add(fate);
         if fate == BlobFate::Sent {
             self.brought(&blob.digest);
-            self.sent_bytes.fetch_add(size, Ordering::Relaxed);
         }
         self.reporter.report(self.repository().store(), TransferEvent::Placed { fate, size });
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::mirror_setup::{Mirror, Report};
 use crate::support::process::Running;
 use crate::support::{
@@ -112,8 +114,9 @@ async fn a_large_blob_is_resumed_at_a_docker_registry_after_each_signal() {
         &format!("source = \"{}/app\"\ntarget = \"{}/app\"", source.host(), target.host()),
     );
     mirror.configure();
+    let mut sent = 0;
     for (interruption, signal) in (1..).zip(["-INT", "-TERM", "-INT"]) {
-        let running = mirror.tranship.start(["sync"]);
+        let running = mirror.tranship.start(["sync", "--output", "json"]);
         eventually("a part of the blob at the target", Duration::from_secs(60), || async {
             (bytes_of_uploads(&target) > STEP * interruption).then_some(())
         })
@@ -121,8 +124,16 @@ async fn a_large_blob_is_resumed_at_a_docker_registry_after_each_signal() {
         let finished = running.signal(signal).await;
         assert_ne!(finished.code, Some(0), "{finished:?}");
         assert!(target.endpoint().tags("app").await.is_empty());
+        let report: Value = serde_json::from_str(&finished.stdout).unwrap();
+        sent += report["rules"][0]["bytes"].as_u64().unwrap();
+        assert!(sent > STEP * interruption, "{report:#}");
     }
-    mirror.sync().await.assert_copied(1, 0);
+    // What was sent before is not counted again, neither for the image nor for the rule.
+    let report = mirror.report(&[], 0).await;
+    let last = report.rules().next().unwrap()["bytes"].as_u64().unwrap();
+    assert_eq!(report.images().next().unwrap()["bytes"], last, "{:#}", report.0);
+    assert!(last <= BLOB - 3 * STEP + (8 << 20), "{:#}", report.0);
+    assert!((BLOB..BLOB + (32 << 20)).contains(&(sent + last)), "{sent} and {last}");
     let traffic = source.traffic();
     let digest = &image.blobs[1].digest;
     let reads = traffic.of("GET", Kind::Blob).filter(|seen| seen.path.ends_with(digest));

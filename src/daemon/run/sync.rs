@@ -15,7 +15,7 @@ use crate::daemon::changes::{Changes, Part};
 use crate::daemon::inbox::Batch;
 use crate::daemon::lag::Basis;
 use crate::daemon::queue::Work;
-use crate::run::SyncOptions;
+use crate::run::{SyncOptions, Synced};
 use crate::sync::{Action, Counts, ImageReport, Keep, Mode, RuleReport, Scope};
 
 /// If more images than this fail of those that events told of, all are looked at again.
@@ -31,7 +31,6 @@ pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
         Work::Events(batch) => scope(&batch.changes),
     };
     let watch = Watcher::new(run, rule);
-    let tally = shared.followers.has(&job.id).then(|| shared.parts.carrier.tally(run.run.flow));
     let most = if job.is_whole() { alerts::MAX_DETAILS } else { MAX_TRIED_AGAIN };
     let options = SyncOptions {
         mode: Mode::Apply,
@@ -41,16 +40,14 @@ pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
         image: &|image| watch.image(image),
     };
     let carried_out = run.engine.core.sync(rule, run.run, options);
-    let (mut report, record) = carried_out.instrument(run.span.clone()).await;
+    let Synced { mut report, moved, record } = carried_out.instrument(run.span.clone()).await;
     log::sync_ends(&record, &report, run.span);
     if job.is_whole() && !report.interrupted {
         shared.lags.lock().pass_ends(run.rule);
     }
     let (ending, failed) = (ending(&report), failed(rule, &job.work, &report, run.is_ending()));
     let images = std::mem::take(&mut report.images);
-    if let Some(tally) = tally {
-        shared.followers.synced(&job.id, tally.read(), &report);
-    }
+    shared.followers.synced(&job.id, moved, &report);
     Done { record, ending, failed, images }
 }
 

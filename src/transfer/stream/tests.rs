@@ -1,6 +1,7 @@
 //! A target that answers before it has read the blob, on a connection that it neither reads on
 //! nor closes.
 
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,7 +18,7 @@ use crate::repository::{
 };
 use crate::state::State;
 use crate::transfer::events::TransferId;
-use crate::transfer::reporter::ActiveTransfers;
+use crate::transfer::reporter::{ActiveTransfers, UploadPosition};
 
 const CHUNK: usize = 1000;
 
@@ -112,7 +113,9 @@ async fn streamed(refusal: Option<ErrorKind>, has_it: bool) -> Result<()> {
         targets: Vec::new(),
     };
     let reporter = transfers.begin_as(id);
-    let uploads = vec![Upload::new(&hasty, session, &reporter, false)];
+    let sent = AtomicU64::new(0);
+    let position = UploadPosition::start(&reporter, hasty.store(), &sent);
+    let uploads = vec![Upload { target: &hasty, session, position, has_company: false }];
     let wait = SourceWait::default();
     let streaming = streamer.stream(&reporter, &hasty, &blob, uploads, &wait);
     let mut results = tokio::time::timeout(Duration::from_secs(20), streaming).await.unwrap();
