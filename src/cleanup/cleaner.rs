@@ -13,13 +13,13 @@ use super::observe::{Observation, ObserveOptions, RepositoryContext};
 use super::plan::{Plan, plan};
 use super::quarantine::{Quarantine, open as open_quarantine};
 use super::recheck::Rechecker;
-use super::report::{CleanupReport, RepositoryReport, failures_of};
+use super::report::{CleanupReport, RepositoryReport, Restorable, failures_of};
 use super::repositories::{Selected, open, repositories};
 use super::restore::Restorer;
 use super::spec::CleanupSpec;
 use super::upkeep::{Upkeep, collect};
 use super::usage::{Sources, UsageNow};
-use crate::config::cleanup::Mode;
+use crate::config::cleanup::{self as config, Mode};
 use crate::fair::{self, WriteLeases};
 use crate::oci::Address;
 use crate::registry::Registries;
@@ -80,6 +80,12 @@ impl Cleaner {
         self.carrier.state().storage.flush().await;
         report.repositories.sort_by(|a, b| a.repository.cmp(&b.repository));
         report.seconds = begin.elapsed().as_secs_f64();
+        if let Some(quarantine) = &spec.rule.quarantine
+            && report.count(StepOutcome::Deleted) > 0
+        {
+            let run = spec.actor.run.clone();
+            report.restorable = Some(Restorable { run, until: expiry(spec.now, quarantine) });
+        }
         report
     }
 
@@ -258,7 +264,7 @@ impl Cleaner {
                         source: Arc::clone(&context.repository),
                         snapshot: plan.snapshot,
                         target,
-                        until: spec.now.checked_add(quarantine.ttl).unwrap_or(Timestamp::MAX),
+                        until: expiry(spec.now, quarantine),
                         copies: HashMap::new(),
                     })
                 }
@@ -332,4 +338,9 @@ impl Progress {
     fn failed(&self, failures: Vec<Failure>) {
         self.report.lock().failures.extend(failures);
     }
+}
+
+/// Until when copies that are made now stay in the quarantine.
+fn expiry(now: Timestamp, quarantine: &config::Quarantine) -> Timestamp {
+    now.checked_add(quarantine.ttl).unwrap_or(Timestamp::MAX)
 }

@@ -40,7 +40,7 @@ pub use plan::{
     Node, Plan, Planned, PlannedStep, Refusal, Snapshot, TagFate, TagVerdict, Untag, explain, plan,
 };
 pub use progress::{Cleaned, CleanupProgress};
-pub use report::{CleanupReport, RepositoryReport};
+pub use report::{CleanupReport, RepositoryReport, Restorable};
 pub use repositories::{Selected, repositories, resolved};
 pub use spec::CleanupSpec;
 pub use tag_removal::TagRemover;

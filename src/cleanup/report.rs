@@ -1,6 +1,7 @@
 //! What one run of a cleanup rule did. These types are the JSON that `cleanup --output json`
 //! prints, see docs/json.md.
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Planned, Refusal};
@@ -22,6 +23,17 @@ pub struct CleanupReport {
     pub failures: Vec<Failure>,
     pub notes: Vec<String>,
     pub seconds: f64,
+    /// If something was deleted that can be restored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restorable: Option<Restorable>,
+}
+
+/// How long what a run deleted can be restored from the quarantine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restorable {
+    /// The run.
+    pub run: String,
+    pub until: Timestamp,
 }
 
 /// One repository.

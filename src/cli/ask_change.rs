@@ -74,7 +74,8 @@ impl Daemon {
     /// The same with what is wanted of a run.
     pub(super) fn run_url(&self, segments: &[&str], options: RunOptions) -> Result<Url, CliError> {
         let mut url = self.url(segments)?;
-        let RunOptions { mode, recheck } = options;
+        let RunOptions { mode, recheck, asked_by } = options;
+        url.query_pairs_mut().append_pair("cause", &asked_by.to_string());
         if let Some(mode) = mode {
             url.query_pairs_mut().append_pair("mode", &mode.to_string());
         }

@@ -48,8 +48,8 @@ impl Both {
     }
 
     /// Prints what was not printed while it happened.
-    pub fn print(&self, quiet: bool) -> Result<(), CliError> {
-        sync::print_reports(&self.synced, quiet)?;
-        cleanup::print_rules(&self.cleaned, None, quiet)
+    pub fn print(&self, signal: &Stop, quiet: bool) -> Result<(), CliError> {
+        sync::print_reports(&self.synced, signal, quiet)?;
+        cleanup::print_rules(&self.cleaned, None, signal, quiet)
     }
 }

@@ -16,14 +16,14 @@ use super::exit::{CliError, Exit, failed};
 use super::follow::{AtStop, Task};
 use super::lines::{Lines, tell_line};
 use super::progress::Progress;
-use super::report::{print_failure, print_failures, print_notes};
+use super::report::{print_failure, print_failures, print_notes, print_stopped_elsewhere};
 use super::session::Keeper;
 use super::side_by_side::{Came, followed, side_by_side};
 use super::{cleanup_daemon, output, session, signals};
-use crate::cleanup::{Asked, CleanupReport, Plan, RepositoryReport, explain, resolved};
+use crate::cleanup::{Asked, CleanupReport, Plan, RepositoryReport, Restorable, explain, resolved};
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config};
-use crate::daemon::RunOptions;
+use crate::daemon::{AskedBy, RunOptions};
 use crate::fair::{Flow, LendingPermits};
 use crate::history::History;
 use crate::oci::ImageAddress;
@@ -88,6 +88,8 @@ pub struct RuleDocument<'a> {
     repositories: &'a [RepositoryReport],
     failures: &'a [Failure],
     notes: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    restorable: Option<&'a Restorable>,
 }
 
 pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
@@ -115,7 +117,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let exit = exit(ran, &signal);
     let success = exit == Exit::Done && came.error.is_none();
     output::print(global, &Printout { success, rules: documents(ran) }, || {
-        print_rules(ran, asked.as_ref(), global.quiet)
+        print_rules(ran, asked.as_ref(), &signal, global.quiet)
     })?;
     came.error.map_or(Ok(exit), Err)
 }
@@ -141,7 +143,8 @@ pub async fn carry_out(
     let (daemon, task) = match wanted.mode {
         Mode::Plan => (daemon, Task::Plan { recheck: false }),
         Mode::Apply => {
-            let options = RunOptions { mode: Some(Mode::Apply), recheck: false };
+            let options =
+                RunOptions { mode: Some(Mode::Apply), recheck: false, asked_by: AskedBy::Command };
             (daemon.with_token().await?, Task::Run(options, AtStop::Cancel))
         }
     };
@@ -231,7 +234,8 @@ fn document(ran: &Ran) -> RuleDocument<'_> {
             found = explanation.as_deref();
         }
     }
-    let CleanupReport { rule, mode, interrupted, repositories, failures, notes, .. } = &ran.report;
+    let CleanupReport { rule, mode, interrupted, failures, notes, .. } = &ran.report;
+    let CleanupReport { repositories, restorable, .. } = &ran.report;
     RuleDocument {
         rule,
         mode: *mode,
@@ -241,6 +245,7 @@ fn document(ran: &Ran) -> RuleDocument<'_> {
         repositories: if *mode == Mode::Apply { repositories } else { &[] },
         failures,
         notes,
+        restorable: restorable.as_ref(),
     }
 }
 
@@ -282,24 +287,40 @@ pub fn exit(ran: &[Ran], signal: &signals::Stop) -> Exit {
 }
 
 /// Prints what became of rules, or the explanation that was asked for.
-pub fn print_rules(ran: &[Ran], asked: Option<&Asked>, quiet: bool) -> Result<(), CliError> {
-    ran.iter().try_for_each(|one| print_rule(one, asked, quiet))
+pub fn print_rules(
+    ran: &[Ran],
+    asked: Option<&Asked>,
+    signal: &signals::Stop,
+    quiet: bool,
+) -> Result<(), CliError> {
+    ran.iter().try_for_each(|one| print_rule(one, asked, signal, quiet))
 }
 
-fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliError> {
+fn print_rule(
+    ran: &Ran,
+    asked: Option<&Asked>,
+    signal: &signals::Stop,
+    quiet: bool,
+) -> Result<(), CliError> {
     let report = &ran.report;
     print_failures(&report.rule, &report.failures);
     for repository in &report.repositories {
-        text::print_refusals(&report.rule, report.mode, repository);
+        text::print_refusals(&report.rule, repository);
         text::print_failures(&report.rule, repository);
         repository.failures.iter().for_each(print_failure);
     }
-    if report.interrupted {
-        tell_line(format!("{}: interrupted", report.rule));
+    if report.is_limited() {
+        text::print_limit_hint(&report.rule, report.mode);
+    }
+    match (report.interrupted, signal.exit()) {
+        (false, _) => {}
+        (true, Exit::Stopped(_)) => tell_line(format!("{}: interrupted", report.rule)),
+        (true, _) => print_stopped_elsewhere(&report.rule),
     }
     if quiet {
         return Ok(());
     }
+    let total = text::total(report).filter(|_| asked.is_none());
     if report.mode == Mode::Plan || asked.is_some() {
         let mut lines = Lines::default();
         for printed in &ran.plans {
@@ -307,10 +328,14 @@ fn print_rule(ran: &Ran, asked: Option<&Asked>, quiet: bool) -> Result<(), CliEr
                 lines.add(text);
             }
         }
-        return output::print_lines(&lines);
+        output::print_lines(&lines)?;
+        return total.map_or(Ok(()), output::print_line);
     }
     for repository in report.repositories.iter().filter(|one| one.refused.is_empty()) {
         output::print_lines(&text::applied(&report.rule, repository))?;
+    }
+    for line in total.into_iter().chain(text::restorable(report)) {
+        output::print_line(line)?;
     }
     print_notes(&report.rule, &report.notes)
 }

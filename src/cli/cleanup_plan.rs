@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use jiff::tz::TimeZone;
 
-use super::cleanup_text::{clock, in_order, what};
+use super::cleanup_text::{all_blocked, clock, in_order, what};
 use super::lines::Lines;
 use super::output;
 use crate::cleanup::plan::document::{Document, StepLine};
@@ -135,7 +135,7 @@ fn staying_tags(plan: &Document<'_>, listed: bool) -> Lines {
         let why = match (line.kept_by, line.condemned_by) {
             (Some(keep), _) => format!("kept by `{keep}`"),
             (None, Some(delete)) => {
-                format!("selected by `{delete}`, but {}", line.blockers.join(", "))
+                format!("selected by `{delete}`, but {}", all_blocked(&line.blockers))
             }
             (None, None) => "no line of `delete` applies".to_owned(),
         };
@@ -161,7 +161,7 @@ fn staying_manifests(plan: &Document<'_>) -> Lines {
             && line.action == "keep"
             && !tagged.contains(&*line.digest)
         {
-            let why = format!("selected by `{delete}`, but {}", line.blockers.join(", "));
+            let why = format!("selected by `{delete}`, but {}", all_blocked(&line.blockers));
             *stay.entry(why).or_default() += 1;
         }
     }

@@ -5,8 +5,10 @@ use std::collections::HashMap;
 
 use super::lines::{Lines, tell_line};
 use super::output;
-use crate::cleanup::{Explanation, RepositoryReport};
+use super::report::cleaned;
+use crate::cleanup::{CleanupReport, Explanation, RepositoryReport, Restorable};
 use crate::config::cleanup::Mode;
+use crate::history::CleanupSummary;
 use crate::oci::{Digest, Tag, derived, version};
 use crate::removal::{Clock, StepAction, StepOutcome, StepReport};
 use crate::text::counted;
@@ -17,21 +19,48 @@ const DIGITS: usize = 12;
 /// So many reasons are told to people; the JSON has them all.
 const MAX_REASONS: usize = 5;
 
-/// Says why nothing of a repository is deleted, and how to go on.
-pub fn print_refusals(rule: &str, mode: Mode, report: &RepositoryReport) {
+/// Says why nothing of a repository is deleted.
+pub fn print_refusals(rule: &str, report: &RepositoryReport) {
     let refused = &report.refused;
     if refused.is_empty() {
         return;
     }
-    tell_line(format!("REFUSED {rule}: nothing of {} may be deleted", report.repository));
-    print_first(refused.iter().map(ToString::to_string));
-    if report.limited {
-        let seen = match mode {
-            Mode::Plan => "the plan lists what would go".to_owned(),
-            Mode::Apply => format!("`tranship cleanup --rule {rule}` lists what would go"),
-        };
-        tell_line(format!("  hint: {seen}; if that is right, raise `max_delete` of the rule"));
+    let head = format!("REFUSED {rule}: nothing of {} may be deleted", report.repository);
+    match &refused[..] {
+        reasons if report.limited => tell_line(format!("{head}: {}", reasons.join("; "))),
+        [reason] => tell_line(format!("{head}: {reason}")),
+        reasons => {
+            tell_line(head);
+            print_first(reasons.iter().map(ToString::to_string));
+        }
     }
+}
+
+/// How to go on after plans that the limits of a rule refuse.
+pub fn print_limit_hint(rule: &str, mode: Mode) {
+    let seen = match mode {
+        Mode::Plan => "the plan lists what would go".to_owned(),
+        Mode::Apply => format!("`tranship cleanup --rule {rule}` lists what would go"),
+    };
+    tell_line(format!("  hint: {seen}; if that is right, raise `max_delete` of the rule"));
+}
+
+/// What a rule came to in all of its repositories, if there are several.
+pub fn total(report: &CleanupReport) -> Option<String> {
+    let repositories = report.repositories.len();
+    let summary = CleanupSummary::of(report);
+    (repositories > 1)
+        .then(|| format!("{}: {repositories} repositories: {}", report.rule, cleaned(&summary)))
+}
+
+/// How to restore what was deleted.
+pub fn restorable(report: &CleanupReport) -> Option<String> {
+    let Restorable { run, until } = report.restorable.as_ref()?;
+    Some(format!(
+        "{}: `tranship restore --run {run}` restores what was deleted, until {}",
+        report.rule,
+        until.strftime("%Y-%m-%d %H:%M UTC")
+    ))
 }
 
 /// Prints the first of these reasons, and how many more there are.
@@ -169,6 +198,28 @@ fn short_tag(tag: &Tag) -> Cow<'_, str> {
     }
 }
 
+/// What keeps something from being deleted, which plans name by a word.
+pub fn blocked(blocker: &str) -> &str {
+    match blocker {
+        "locked" => "the registry protects it",
+        "in-use" => "it is in use",
+        "young" => "it is younger than `grace`",
+        "unknown-age" => "its age is unknown, and the rule has a `grace`",
+        "unknown-owner" => "its image cannot be told from its shortened digest",
+        "shared-digest" => {
+            "another tag of its manifest is kept, and the registry cannot delete a single tag"
+        }
+        "owner-stays" => "it belongs to something that is kept",
+        "tag-stays" => "one of its tags is kept",
+        other => other,
+    }
+}
+
+/// The same for several.
+pub fn all_blocked(blockers: &[Cow<'_, str>]) -> String {
+    blockers.iter().map(|blocker| blocked(blocker)).collect::<Vec<_>>().join("; ")
+}
+
 /// How old something is.
 pub fn clock(clock: &Clock) -> String {
     match (clock.time, clock.impossible) {
@@ -206,10 +257,11 @@ pub fn explanation(rule: &str, explanation: &Explanation<'_>) -> Lines {
         }
         lines.line(line);
     }
-    for (title, items) in [("in the way", &explanation.blockers), ("in use", &explanation.in_use)] {
-        if !items.is_empty() {
-            lines.line(format!("  {title}: {}", items.join(", ")));
-        }
+    for blocker in &explanation.blockers {
+        lines.line(format!("  not deleted: {} ({blocker})", blocked(blocker)));
+    }
+    if !explanation.in_use.is_empty() {
+        lines.line(format!("  in use: {}", explanation.in_use.join(", ")));
     }
     if !explanation.tags.is_empty() {
         lines.line(format!("  tags: {}", output::tags(explanation.tags.iter().map(|tag| &**tag))));

@@ -123,6 +123,6 @@ pub async fn print(
         sync: both.synced.iter().map(|one| &one.report).collect(),
         cleanup: cleanup::documents(&both.cleaned),
     };
-    output::print(global, &document, || both.print(global.quiet))?;
+    output::print(global, &document, || both.print(&signal, global.quiet))?;
     both.error.map_or(Ok(exit), Err)
 }

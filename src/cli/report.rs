@@ -218,6 +218,13 @@ pub fn print_interrupted(moved: &TransferTotals, next: &str) {
     ));
 }
 
+/// Tells that somebody else has stopped what a command follows. `what`: the rule.
+pub fn print_stopped_elsewhere(what: &str) {
+    tell_line(format!(
+        "{what}: interrupted: the run was cancelled in the daemon, or the daemon was stopped"
+    ));
+}
+
 /// Prints what people should know about a run of a rule.
 pub fn print_notes(rule: &str, notes: &[String]) -> Result<(), CliError> {
     notes.iter().try_for_each(|note| output::print_line(format!("{rule}: note: {note}")))
@@ -249,7 +256,7 @@ pub fn cleaned(cleaned: &CleanupSummary) -> String {
             counted(planned.manifests, "manifest", "manifests"),
             output::bytes(planned.bytes_freed)
         ),
-        Mode::Apply => format!("deleted {deleted}, which freed {}", output::bytes(*bytes_freed)),
+        Mode::Apply => format!("deleted {deleted}; {} no longer used", output::bytes(*bytes_freed)),
     };
     words += &output::counts([
         (*gone, "gone before"),

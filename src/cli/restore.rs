@@ -12,8 +12,8 @@ use super::report::print_failure;
 use super::session::Keeper;
 use super::{output, session, signals};
 use crate::cleanup::restore::{self, Restored, Wanted, choose};
-use crate::daemon::RestoreRequest;
 use crate::daemon::news::RestoreNews;
+use crate::daemon::{AskedBy, RestoreRequest};
 use crate::history::{Cause, RunId};
 use crate::oci::{Digest, ImageAddress, Tag};
 use crate::removal::Actor;
@@ -143,7 +143,7 @@ async fn by_daemon(
         format!("{repository}{}", reference.as_ref().map(Reference::suffix).unwrap_or_default())
     };
     let images = images.into_iter().map(name).collect();
-    let request = RestoreRequest { images, run, rule, overwrite };
+    let request = RestoreRequest { images, run, rule, overwrite, cause: AskedBy::Command };
     let mut answer = daemon.restore_lines(&request).await?;
     let mut restored = Vec::new();
     while let Some(news) = answer.next::<RestoreNews>().await? {

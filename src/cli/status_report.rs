@@ -80,6 +80,10 @@ fn remembered(rule: RuleStatus, mark: Option<&RuleMark>, runs: &[RunRecord]) -> 
     let ends_a_row = [RunOutcome::Succeeded, RunOutcome::Limited];
     let failed = ended().take_while(|run| !ends_a_row.contains(&run.outcome));
     let failed = failed.filter(|run| run.outcome == RunOutcome::Failed).count();
+    let failed = u32::try_from(failed).unwrap_or(u32::MAX);
+    // If no known run ends the row, the mark may know of more failures.
+    let row_is_whole = ended().any(|run| ends_a_row.contains(&run.outcome));
+    let marked = mark.filter(|_| !row_is_whole).map_or(0, |mark| mark.consecutive_failures);
     let succeeded = ended().find(|run| run.outcome == RunOutcome::Succeeded);
     let running = whole().filter(|run| run.outcome == RunOutcome::Running);
     RuleStatus {
@@ -88,8 +92,7 @@ fn remembered(rule: RuleStatus, mark: Option<&RuleMark>, runs: &[RunRecord]) -> 
         last_success: mark
             .and_then(|mark| mark.last_success)
             .max(succeeded.and_then(|run| run.finished)),
-        consecutive_failures: mark
-            .map_or(u32::try_from(failed).unwrap_or(u32::MAX), |mark| mark.consecutive_failures),
+        consecutive_failures: failed.max(marked),
         ..rule
     }
 }
@@ -138,7 +141,12 @@ mod tests {
             ..RuleMark::default()
         };
         let known = remembered(rule(), Some(&mark), &runs);
-        assert_eq!((known.last_success, known.consecutive_failures), (Some(time(51)), 9));
+        assert_eq!((known.last_success, known.consecutive_failures), (Some(time(51)), 2));
+        // The daemon failed nine times, of which the history has two; commands failed since.
+        let known = remembered(rule(), Some(&mark), &runs[..6]);
+        assert_eq!(known.consecutive_failures, 9);
+        let works = RuleMark { consecutive_failures: 0, ..mark };
+        assert_eq!(remembered(rule(), Some(&works), &runs[..6]).consecutive_failures, 2);
         let known = remembered(rule(), Some(&mark), &[]);
         assert_eq!((known.last_run, known.last_success), (None, Some(time(7))));
     }

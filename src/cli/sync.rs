@@ -8,14 +8,17 @@ use super::args::{Global, Output};
 use super::exit::{CliError, Exit};
 use super::follow::{AtStop, Task};
 use super::progress::{Progress, Seen};
-use super::report::{Failed, image_lines, in_order, print_failed, print_interrupted, print_notes};
+use super::report::{
+    Failed, image_lines, in_order, print_failed, print_interrupted, print_notes,
+    print_stopped_elsewhere,
+};
 use super::session::Keeper;
 use super::side_by_side::{Came, side_by_side};
 use super::skopeo::ReachOptions;
 use super::skopeo::sync::Syncing;
 use super::{output, session, signals, skopeo, sync_daemon};
 use crate::config::{Config, SyncRule};
-use crate::daemon::RunOptions;
+use crate::daemon::{AskedBy, RunOptions};
 use crate::fair::LendingPermits;
 use crate::run::{self, Run, SyncOptions};
 use crate::state::State;
@@ -104,7 +107,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         moved: moved(&came.done),
         rules: came.done.iter().map(|one| &one.report).collect(),
     };
-    output::print(global, &document, || print_reports(&came.done, global.quiet))?;
+    output::print(global, &document, || print_reports(&came.done, &signal, global.quiet))?;
     came.error.map_or(Ok(exit), Err)
 }
 
@@ -129,7 +132,7 @@ pub async fn carry_out(
     let (daemon, task) = match mode {
         Mode::DryRun => (daemon, Task::Plan { recheck }),
         Mode::Apply => {
-            let options = RunOptions { mode: None, recheck };
+            let options = RunOptions { mode: None, recheck, asked_by: AskedBy::Command };
             (daemon.with_token().await?, Task::Run(options, AtStop::Cancel))
         }
     };
@@ -215,12 +218,20 @@ fn failed(report: &RuleReport) -> impl Iterator<Item = Failed<'_>> {
 }
 
 /// Prints what was not printed while it happened.
-pub fn print_reports(synced: &[Synced], quiet: bool) -> Result<(), CliError> {
+pub fn print_reports(
+    synced: &[Synced],
+    signal: &signals::Stop,
+    quiet: bool,
+) -> Result<(), CliError> {
     // A registry may fail for several rules.
     let failed = synced.iter().flat_map(|one| failed(&one.report));
     print_failed(failed, ReachOptions::None);
     synced.iter().try_for_each(|one| print_report(&one.report, quiet))?;
-    if synced.iter().any(|one| one.report.interrupted) {
+    let interrupted = || synced.iter().map(|one| &one.report).filter(|report| report.interrupted);
+    if !matches!(signal.exit(), Exit::Stopped(_)) {
+        interrupted().for_each(|report| print_stopped_elsewhere(&report.rule));
+    }
+    if interrupted().next().is_some() {
         let next = "the next run resumes large blobs in the middle";
         print_interrupted(&moved(synced), next);
     }

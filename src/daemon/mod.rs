@@ -75,7 +75,7 @@ use scheduler::{Command, Scheduler};
 pub use engine::EngineError;
 pub use handle::{Guarded, Handle};
 pub use intake::{EventRefusal, EventsAccepted, Intake};
-pub use queue::RunOptions;
+pub use queue::{AskedBy, RunOptions};
 pub use refusal::{RuleRefusal, Stopping};
 pub use reload::ReloadError;
 pub use restore::{RestoreRefusal, RestoreRequest};

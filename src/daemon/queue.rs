@@ -8,11 +8,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::inbox::Batch;
 use crate::config::cleanup::Mode;
 use crate::history::{Cause, RunId};
+use crate::text::display_as_serialized;
 
 /// Whole rules under way at once. What bounds the work is the limits of transfers and registries,
 /// which all share fairly; this bounds the lists of tags that are held in memory.
@@ -39,6 +41,31 @@ pub struct RunOptions {
     pub mode: Option<Mode>,
     /// Of a sync rule: the targets are asked about every image, whatever the state says.
     pub recheck: bool,
+    /// Who asks for it.
+    #[serde(default)]
+    pub asked_by: AskedBy,
+}
+
+/// Who asks the daemon to do something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AskedBy {
+    /// A client of the API.
+    #[default]
+    Api,
+    /// A command of tranship.
+    Command,
+}
+
+display_as_serialized!(AskedBy);
+
+impl From<AskedBy> for Cause {
+    fn from(asked_by: AskedBy) -> Self {
+        match asked_by {
+            AskedBy::Api => Self::Api,
+            AskedBy::Command => Self::Command,
+        }
+    }
 }
 
 /// What a run is about.

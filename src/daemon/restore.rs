@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::handle::Handle;
 use super::news::{Following, RestoreNews, follow};
+use super::queue::AskedBy;
 use super::refusal::Stopping;
 use crate::blocking;
 use crate::cleanup::restore::{Restored, Wanted, choose, deleted};
@@ -28,6 +29,8 @@ pub struct RestoreRequest {
     pub rule: Option<String>,
     /// Also restore tags that point at another image by now.
     pub overwrite: bool,
+    /// Who asks for it, which the audit log records.
+    pub cause: AskedBy,
 }
 
 /// Why nothing is restored.
@@ -92,7 +95,8 @@ impl Handle {
             let _turn = turn;
             let random = ((shared.parts.random)() * f64::from(u32::MAX)) as u32;
             let run = RunId::new(now, random);
-            let actor = Actor::of_process(run.as_str(), Cause::Api.to_string());
+            let cause = Cause::from(request.cause);
+            let actor = Actor::of_process(run.as_str(), cause.to_string());
             // The daemon has an audit.
             let Some(restorer) = engine.core.restorer(&actor, request.overwrite) else { return };
             let (mut restored, mut failed) = (0_usize, 0_usize);

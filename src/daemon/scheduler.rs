@@ -130,7 +130,8 @@ impl Scheduler {
         let mut waiting = self.queue.withdraw(&mut |_| true);
         waiting.iter().for_each(|job| self.shared.followers.withdrawn(job));
         // What was to be done in another mode than the rule's is not made up for in the rule's own.
-        waiting.retain(|job| job.cause == Cause::Api && job.options.mode.is_none());
+        let is_asked_for = |job: &Job| matches!(job.cause, Cause::Api | Cause::Command);
+        waiting.retain(|job| is_asked_for(job) && job.options.mode.is_none());
         let drained = tokio::select! {
             () = stop.now.cancelled() => false,
             drained = tokio::time::timeout(grace, self.drain()) => drained.is_ok(),
@@ -264,7 +265,7 @@ impl Scheduler {
             _ => {}
         }
         let (name, kind) = (Arc::clone(name), found.kind());
-        let run = self.enqueue(&name, Cause::Api, options);
+        let run = self.enqueue(&name, options.asked_by.into(), options);
         if let Some(follower) = follower {
             self.shared.followers.add(&run, kind, follower);
         }

@@ -73,7 +73,7 @@ async fn a_plan_over_its_limit_lists_what_would_go_and_says_how_to_go_on() {
     assert_eq!(planned.code, Some(3), "{planned:?}");
     let told = [
         "REFUSED apps: nothing of ",
-        "  2 of 3 tags would go, and `max_delete` allows 1\n",
+        "/app may be deleted: 2 of 3 tags would go, and `max_delete` allows 1, and 20 percent, which is 0; 2 of 3 manifests ",
         "  hint: the plan lists what would go; if that is right, raise `max_delete` of the rule\n",
     ];
     assert!(places(&planned.stderr, &told).is_sorted(), "{planned:?}");
@@ -218,7 +218,7 @@ async fn an_explanation_says_where_a_part_is_in_use() {
     tranship.write("running.txt", format!("{}\n", index.children[0].digest));
     let name = registry.reference("app", "pr-1");
     let told = tranship.succeed(["cleanup", "--explain", &name]).await.stdout;
-    assert!(told.contains("in the way: in-use\n"), "{told}");
+    assert!(told.contains("  not deleted: it is in use (in-use)\n"), "{told}");
     assert!(told.contains("in use: prod: "), "{told}");
 }
 
@@ -228,7 +228,13 @@ async fn a_second_restoration_is_told_that_there_was_a_first() {
     image("pr").push(&registry, "app", "pr-1").await;
     image("release").push(&registry, "app", "1.0.0").await;
     let tranship = home(&registry, "app", &format!("quarantine = {{ to = \"oci:kept\" }}\n{PR}"));
-    tranship.succeed(["cleanup", "--apply"]).await;
+    let applied = tranship.succeed(["cleanup", "--apply"]).await.stdout;
+    let how = applied.lines().find(|line| line.starts_with("apps: `tranship restore --run "));
+    let how = how.unwrap_or_else(|| panic!("{applied}"));
+    assert!(how.contains("` restores what was deleted, until 20"), "{how}");
+    let run = how.split(['`', ' ']).nth(5).unwrap();
+    let listed = tranship.succeed(["restore", "--run", run, "--dry-run"]).await.stdout;
+    assert!(listed.contains("pr-1"), "{listed}");
     let name = registry.reference("app", "pr-1");
     tranship.succeed(["restore", &name]).await;
     let again = tranship.run(["restore", &name]).await;
@@ -239,6 +245,40 @@ async fn a_second_restoration_is_told_that_there_was_a_first() {
         &image("pr").digest[.."sha256:".len() + 12]
     );
     assert_eq!(again.stderr, expected);
+}
+
+#[tokio::test]
+async fn a_cleanup_of_several_repositories_has_a_total() {
+    let registry = Scripted::start();
+    for repository in ["one", "two", "three"] {
+        for tag in ["pr-1", "pr-2", "1.0.0"] {
+            image(&format!("{repository}{tag}")).load(&registry, repository, tag);
+        }
+    }
+    let tranship = home(&registry, "**", PR);
+    let repositories = ["one", "two", "three"].map(|name| format!("{}/{name}", registry.host()));
+    let text = std::fs::read_to_string(tranship.home().join("tranship.toml")).unwrap();
+    let listed = format!("repositories = {repositories:?}");
+    let swept = format!("repositories = [\"{}/**\"]", registry.host());
+    tranship.write("tranship.toml", text.replace(&swept, &listed));
+    let planned = tranship.succeed(["cleanup"]).await.stdout;
+    let total = "apps: 3 repositories: would delete 6 of 9 tags and 6 of 9 manifests, which frees ";
+    assert!(planned.lines().last().unwrap().starts_with(total), "{planned}");
+    let applied = tranship.succeed(["cleanup", "--apply"]).await.stdout;
+    let total = "apps: 3 repositories: deleted 6; ";
+    assert!(applied.lines().any(|line| line.starts_with(total)), "{applied}");
+    // A limit is told for each repository, and what to do once.
+    tranship.write(
+        "tranship.toml",
+        text.replace(&swept, &listed).replace("percent = 100", "count = 0"),
+    );
+    for (repository, tag) in [("one", "pr-1"), ("two", "pr-2")] {
+        image(&format!("{repository}{tag}")).load(&registry, repository, tag);
+    }
+    let limited = tranship.run(["cleanup"]).await;
+    assert_eq!(limited.code, Some(3), "{limited:?}");
+    assert_eq!(limited.stderr.matches("REFUSED apps: nothing of ").count(), 2, "{limited:?}");
+    assert_eq!(limited.stderr.matches("hint: ").count(), 1, "{limited:?}");
 }
 
 #[tokio::test]

@@ -107,7 +107,10 @@ async fn a_plan_is_applied_whatever_the_mode_of_its_rule() {
     assert_eq!(registry.tag("app", "1.0.0"), Some(image("1.0.0").digest));
 
     let record = beside.daemon.ran("old").await;
-    assert_eq!((&record["cause"], &record["cleanup"]["mode"]), (&json!("api"), &json!("apply")));
+    assert_eq!(
+        (&record["cause"], &record["cleanup"]["mode"]),
+        (&json!("command"), &json!("apply"))
+    );
     assert_eq!(record["cleanup"]["steps"]["deleted"], 5);
     // By itself it still plans.
     image("late").load(&registry, "app", "pr-4");

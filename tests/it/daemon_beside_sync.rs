@@ -89,7 +89,7 @@ async fn what_is_copied_is_printed_alike() {
         by_daemon.push(beside.run(arguments).await);
     }
     let writes = beside.daemon.ran("apps").await;
-    assert_eq!((&writes["cause"], &writes["outcome"]), (&json!("api"), &json!("succeeded")));
+    assert_eq!((&writes["cause"], &writes["outcome"]), (&json!("command"), &json!("succeeded")));
     assert_same(&source, &target, "app", "v3").await;
     // The same from the beginning, in another home and with another target.
     drop(beside.without().await);
@@ -223,14 +223,21 @@ async fn a_run_that_is_cancelled_elsewhere_has_failed() {
     let (source, target) = (source(), Scripted::start());
     let list = source.on("GET", Kind::Tags).fail(Fault::Hang);
     let beside = Beside::start(home(&source, &target)).await;
-    let running = beside.start_command(&["sync", "--output", "json"]);
-    eventually("a list", LIMIT, || async { (list.count() == 1).then_some(()) }).await;
-    let cancelled = beside.run(&["cancel", "apps"]).await;
-    assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
-    let finished = running.finish().await;
-    assert_eq!(finished.code, Some(1), "{finished:?}");
-    let document: Value = serde_json::from_str(&finished.stdout).unwrap();
-    assert_eq!(document["rules"][0]["interrupted"], true, "{document:#}");
+    for (turn, arguments) in (1..).zip([&["sync", "--output", "json"][..], &["sync"]]) {
+        let running = beside.start_command(arguments);
+        eventually("a list", LIMIT, || async { (list.count() == turn).then_some(()) }).await;
+        let cancelled = beside.run(&["cancel", "apps"]).await;
+        assert_eq!(cancelled.code, Some(0), "{cancelled:?}");
+        let finished = running.finish().await;
+        assert_eq!(finished.code, Some(1), "{finished:?}");
+        if turn == 1 {
+            let document: Value = serde_json::from_str(&finished.stdout).unwrap();
+            assert_eq!(document["rules"][0]["interrupted"], true, "{document:#}");
+        } else {
+            let why = "apps: interrupted: the run was cancelled in the daemon, or the daemon was stopped\n";
+            assert!(finished.stderr.contains(why), "{finished:?}");
+        }
+    }
 }
 
 /// A plan that nobody waits for is not made any further.

@@ -49,7 +49,7 @@ async fn rules_of_both_kinds_are_run_and_followed() {
     assert!(ran["moved"]["sent_bytes"].as_u64().unwrap() > 0, "{ran:#}");
     assert_same(&source, &target, "app", "v1").await;
     assert!(target.tag("old", "pr-1").is_some());
-    assert_eq!(beside.daemon.ran("apps").await["cause"], "api");
+    assert_eq!(beside.daemon.ran("apps").await["cause"], "command");
 
     let rechecked = beside.json(&["run", "apps", "--recheck"], 0).await;
     assert_eq!(rechecked["sync"][0]["vouched"]["images"], 0, "{rechecked:#}");

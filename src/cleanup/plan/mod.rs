@@ -28,6 +28,7 @@ pub mod snapshot;
 pub(in crate::cleanup) mod steps;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
@@ -103,16 +104,32 @@ pub enum Refusal {
     TooTangled,
     #[error(
         "{wanted} of {total} {what} would go, and `max_delete` allows {}",
-        percent.map_or(limit.to_string(), |percent| format!("{percent} percent, which is {limit}"))
+        limits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", and ")
     )]
     TooMany {
         what: &'static str,
         wanted: u64,
         total: u64,
-        limit: u64,
-        /// The limit is this many percent of `total`.
-        percent: Option<u8>,
+        /// Those that are exceeded.
+        limits: Vec<Limit>,
     },
+}
+
+/// How many may be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limit {
+    pub most: u64,
+    /// That is so many percent of all.
+    pub percent: Option<u8>,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.percent {
+            None => write!(f, "{}", self.most),
+            Some(percent) => write!(f, "{percent} percent, which is {}", self.most),
+        }
+    }
 }
 
 /// The sums of a plan.
@@ -235,12 +252,12 @@ fn exceeded(totals: Planned, limits: MaxDelete) -> Vec<Refusal> {
         ("tags", totals.tags_deleted, totals.tags),
         ("manifests", totals.manifests_deleted, totals.manifests),
     ] {
-        let count = limits.count.map(|count| (u64::from(count), None));
-        let percent = limits.percent.map(|p| (total * u64::from(p) / 100, Some(p)));
-        for (limit, percent) in [count, percent].into_iter().flatten() {
-            if wanted > limit {
-                refusals.push(Refusal::TooMany { what, wanted, total, limit, percent });
-            }
+        let count = limits.count.map(|count| Limit { most: count.into(), percent: None });
+        let share = |p: u8| Limit { most: total * u64::from(p) / 100, percent: Some(p) };
+        let limits = [count, limits.percent.map(share)].into_iter().flatten();
+        let limits: Vec<_> = limits.filter(|limit| wanted > limit.most).collect();
+        if !limits.is_empty() {
+            refusals.push(Refusal::TooMany { what, wanted, total, limits });
         }
     }
     refusals

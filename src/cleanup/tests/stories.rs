@@ -4,6 +4,7 @@
 
 use super::rules::{UNTAGGED, cleaned, has, policy, tags};
 use super::world::{World, now};
+use crate::cleanup::plan::Limit;
 use crate::cleanup::{InUse, Refusal, Untag, explain, plan};
 use crate::repository::Reference;
 
@@ -246,7 +247,9 @@ fn story_14_nothing_wipes_a_repository() {
     let (snapshot, in_use) = (world.snapshot(), InUse::default());
     let plan = plan(&snapshot, &policy, &in_use, now());
     assert!(plan.steps.is_empty());
-    assert!(matches!(plan.refusals[0], Refusal::TooMany { what: "tags", wanted: 5, limit: 1, .. }));
+    let limits = vec![Limit { most: 1, percent: Some(20) }];
+    let expected = Refusal::TooMany { what: "tags", wanted: 5, total: 5, limits };
+    assert_eq!(plan.refusals[0], expected);
 }
 
 /// gitlab-org/gitlab#351538 and #377417: of tags that share a digest the newer was deleted and the

@@ -6,13 +6,14 @@ use super::world::{Way, World, cleanup_rule, pass, rule};
 use crate::cleanup::CleanupReport;
 use crate::config::cleanup::Mode;
 use crate::daemon::news::{CleanupNews, Following, SyncNews};
-use crate::daemon::{RuleRefusal, RunOptions};
+use crate::daemon::{AskedBy, RuleRefusal, RunOptions};
 use crate::history::{Cause, RunId};
 use crate::sync::RuleReport;
 use crate::transfer::TransferTotals;
 
 const NIGHTLY: &str = "schedule = \"0 3 * * *\"";
-const APPLY: RunOptions = RunOptions { mode: Some(Mode::Apply), recheck: false };
+const APPLY: RunOptions =
+    RunOptions { mode: Some(Mode::Apply), recheck: false, asked_by: AskedBy::Api };
 const START: &str = "2026-05-01T00:00:00Z";
 
 /// The run and the report that a follower is told of, and nothing else.

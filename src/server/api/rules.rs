@@ -19,7 +19,7 @@ use crate::config::cleanup::Mode;
 use crate::daemon::view::{
     Accepted, Cancelled, CleanupPlans, NoPlan, PlanOptions, RulePlan, RuleStatus,
 };
-use crate::daemon::{RuleRefusal, RunOptions};
+use crate::daemon::{AskedBy, RuleRefusal, RunOptions};
 use crate::oci::ImageAddress;
 use crate::sync::RuleReport;
 
@@ -30,6 +30,7 @@ const NAME: &str = "Name of the rule";
 const UNKNOWN: &str = "There is no such rule";
 const MODE: &str = "Of a cleanup rule: `apply` or `plan`, instead of the rule's own `mode`";
 const RECHECK: &str = "Of a sync rule: `true` asks the targets about every image, also where the state knows the answer";
+const CAUSE: &str = "Who asks for the run, as the history has it: `api` (the default) or `command`";
 const KIND: &str = "A parameter cannot be understood, or is for rules of the other kind";
 const SWEEPING: &str = "The rule covers every repository of a registry, so it must not delete";
 const STOPPING: &str = "The daemon is stopping";
@@ -61,6 +62,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .parameter("name", NAME)
             .parameter("mode", MODE)
             .parameter("recheck", RECHECK)
+            .parameter("cause", CAUSE)
             .answer(202, "The run was started or queued", schema::<Accepted>())
             .answer(400, KIND, Body::Problem)
             .answer(404, UNKNOWN, Body::Problem)
@@ -93,6 +95,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .parameter("name", NAME)
             .parameter("mode", MODE)
             .parameter("recheck", RECHECK)
+            .parameter("cause", CAUSE)
             .answer(
                 200,
                 "Lines: `run` with the run's id; of a sync rule `image` for each image that is not \
@@ -136,11 +139,13 @@ struct Wanted {
     mode: Option<Mode>,
     #[serde(default)]
     recheck: bool,
+    #[serde(default)]
+    cause: AskedBy,
 }
 
 impl From<Wanted> for RunOptions {
-    fn from(Wanted { mode, recheck }: Wanted) -> Self {
-        Self { mode, recheck }
+    fn from(Wanted { mode, recheck, cause }: Wanted) -> Self {
+        Self { mode, recheck, asked_by: cause }
     }
 }
 
