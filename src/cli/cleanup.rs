@@ -98,17 +98,17 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let config = if args.apply {
         session::config_to_apply(global, &args.rules)?
     } else {
-        session::required_config(global)?
+        session::config_of_rules(global)?
     };
     let rules = choose(&config.cleanup, &args.rules, asked.as_ref()).await?;
+    let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
+    let keeper = session::keeper(&config, &rules).await?;
     let mode = if args.apply { Mode::Apply } else { Mode::Plan };
-    let keeper = session::keeper(&config).await?;
     let signal = signals::Stop::on_signal();
     let stop = StopSignal { soon: signal.token.clone(), ..StopSignal::default() };
     let (live, asked_of) = (Arc::<Live>::default(), asked.as_ref());
     let (output, listed) = (global.output, global.verbose > 0);
     let wanted = Wanted { mode, asked: asked_of, stop: &stop, output, listed, live: &live };
-    let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
     let came = carry_out(Some(global), &keeper, &rules, &wanted).await?;
     let ran = &came.done;
     if let Some(missing) = asked.as_ref().and_then(|asked| missing(asked, ran)) {

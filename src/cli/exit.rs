@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use super::lines::{Lines, tell_line, tell_lines};
 use super::skopeo::ReachOptions;
 use crate::config::ConfigError;
-use crate::repository::Error;
+use crate::repository::{Error, ErrorKind};
 use crate::state::StateError;
 
 /// How a command ended. The numbers are a promise to scripts.
@@ -135,6 +135,7 @@ impl CliError {
             Self::Config(_) | Self::DaemonUnknown(_) | Self::Usage(_) | Self::Rejected(_) => {
                 Exit::Usage
             }
+            Self::Repository(error) if error.kind() == ErrorKind::Configuration => Exit::Usage,
             Self::Repository(_) | Self::State(_) | Self::Failed(_) => Exit::Failed,
         }
     }

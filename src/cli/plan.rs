@@ -57,7 +57,9 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     let sync = config.sync.iter().map(|rule| (rule.name.as_str(), RuleKind::Sync));
     let cleanup = config.cleanup.iter().map(|rule| (rule.name.as_str(), RuleKind::Cleanup));
     let picked = picked(sync.chain(cleanup), &args, "the configuration has")?;
-    print(global, &session::keeper(config).await?, &picked, args.recheck).await
+    let (sync, cleanup) = picked.names();
+    let keeper = session::keeper(config, &[sync, cleanup].concat()).await?;
+    print(global, &keeper, &picked, args.recheck).await
 }
 
 /// The file has mistakes: the daemon knows the rules that are in use.

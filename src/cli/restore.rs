@@ -95,7 +95,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             hint: "`tranship restore` lists what can: only what a rule with a `quarantine` deleted, until it expires",
         });
     }
-    let restored = match session::keeper(&config).await? {
+    let restored = match session::keeper(&config, &[]).await? {
         Keeper::Daemon(daemon) => {
             let daemon = daemon.with_token().await?;
             signals::unless_stopped(by_daemon(&daemon, wanted, args.overwrite)).await?

@@ -31,11 +31,35 @@ pub fn config_path(global: &Global) -> &Path {
     global.config.as_deref().unwrap_or(Path::new(DEFAULT_CONFIG))
 }
 
-/// The configuration that a command cannot do without.
+/// The configuration of a command that works with all of it.
 pub fn required_config(global: &Global) -> Result<Config, CliError> {
     let config = read_config(global, Reading::default())?;
     warn(&config);
     Ok(config)
+}
+
+/// The configuration of a command that works with rules. Secrets may be missing: [`keeper`] and
+/// [`check_secrets`] say which of them are needed.
+pub fn config_of_rules(global: &Global) -> Result<Config, CliError> {
+    of_rules(global, None)
+}
+
+/// The same, valid also if these `[[cleanup]]` rules, or all if none is named, delete whatever their
+/// `mode` is.
+pub fn config_to_apply(global: &Global, rules: &[String]) -> Result<Config, CliError> {
+    of_rules(global, Some(rules))
+}
+
+fn of_rules(global: &Global, applied: Option<&[String]>) -> Result<Config, CliError> {
+    let config = read_config(global, Reading { applied, without_secrets: true })?;
+    warn(&config);
+    Ok(config)
+}
+
+/// # Errors
+/// A secret or a certificate of a registry that these rules use is not there.
+pub fn check_secrets(config: &Config, rules: &[&str]) -> Result<(), CliError> {
+    config.missing_of(rules).map_or(Ok(()), |missing| Err(missing.into()))
 }
 
 /// What a command has that asks the daemon. Secrets may be missing here: the daemon has read them.
@@ -105,15 +129,6 @@ fn checked_path(global: &Global) -> Result<&Path, CliError> {
     Ok(path)
 }
 
-/// The same, valid also if these `[[cleanup]]` rules, or all if none is named, delete whatever their
-/// `mode` is.
-pub fn config_to_apply(global: &Global, rules: &[String]) -> Result<Config, CliError> {
-    let reading = Reading { applied: Some(rules), ..Reading::default() };
-    let config = read_config(global, reading)?;
-    warn(&config);
-    Ok(config)
-}
-
 /// The state that the configuration names. `beside_daemon`: what to do if the daemon uses it.
 pub fn state(config: &Config, beside_daemon: &'static str) -> Result<State, CliError> {
     State::open(&config.daemon.state).map_err(|error| match error {
@@ -132,13 +147,17 @@ pub enum Keeper<'a> {
     Daemon(Daemon),
 }
 
-/// The state that the configuration names, or the daemon that uses it.
+/// The state that the configuration names, or the daemon that uses it, for work with these rules.
 ///
 /// # Errors
-/// It cannot be used, and no daemon that uses it answers.
-pub async fn keeper(config: &Config) -> Result<Keeper<'_>, CliError> {
+/// It cannot be used, and no daemon that uses it answers; or this process lacks a secret that the rules
+/// need.
+pub async fn keeper<'a>(config: &'a Config, rules: &[&str]) -> Result<Keeper<'a>, CliError> {
     match State::open(&config.daemon.state) {
-        Ok(state) => Ok(Keeper::This(config, state)),
+        Ok(state) => {
+            check_secrets(config, rules)?;
+            Ok(Keeper::This(config, state))
+        }
         // Its user may be another one, to whom alone the directory is open.
         Err(error) => match Daemon::find(&config.daemon).await {
             Ok(Found::Daemon(daemon)) => Ok(Keeper::Daemon(daemon)),
@@ -152,14 +171,15 @@ pub async fn keeper(config: &Config) -> Result<Keeper<'_>, CliError> {
     }
 }
 
-/// The configuration's registry settings, for commands that work without one.
+/// The configuration's registry settings, for commands that work without one. Secrets may be missing:
+/// a registry says so when it is opened.
 pub fn optional_registries(
     global: &Global,
 ) -> Result<BTreeMap<RegistryHost, RegistryConfig>, CliError> {
     if global.config.is_none() && !Path::new(DEFAULT_CONFIG).exists() {
         return Ok(BTreeMap::new());
     }
-    Ok(required_config(global)?.registries)
+    Ok(config_of_rules(global)?.registries)
 }
 
 /// How registries are reached.

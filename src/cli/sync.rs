@@ -92,14 +92,14 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     if args.syncing.is_meant() {
         return skopeo::sync::run(global, args.syncing, args.dry_run).await;
     }
-    let config = session::required_config(global)?;
+    let config = session::config_of_rules(global)?;
     let rules = choose(&config.sync, &args.rules)?;
-    let keeper = session::keeper(&config).await?;
+    let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
+    let keeper = session::keeper(&config, &rules).await?;
     let signal = signals::Stop::on_signal();
     let stop = StopSignal::at_once(signal.token.clone());
     let mode = if args.dry_run { Mode::DryRun } else { Mode::Apply };
     let wanted = Wanted { mode, recheck: args.recheck, stop: &stop };
-    let rules: Vec<&str> = rules.into_iter().map(|rule| rule.name.as_str()).collect();
     let came = carry_out(global, &keeper, &rules, &wanted).await?;
     let exit = exit(&came.done, &signal);
     let document = Document {

@@ -184,8 +184,10 @@ fn seen(verifier: &Verifier, carrier: &Carrier, moved: &'static str) -> Seen {
 
 /// Everything that the configuration's rules select.
 fn of_rules(global: &Global, checks: &Checks) -> Result<Work, CliError> {
-    let config = session::required_config(global)?;
+    let config = session::config_of_rules(global)?;
     let rules: Vec<&SyncRule> = super::sync::choose(&config.sync, &checks.rules)?;
+    let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
+    session::check_secrets(&config, &names)?;
     // Only a repair needs to know and change what was noted: without it, a daemon may go on.
     let (state, notes) = if checks.repair {
         (session::state(&config, "if the daemon uses it, stop the daemon to repair")?, Vec::new())

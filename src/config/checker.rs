@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::problem::{ConfigError, Reported};
 use super::texts::Texts;
-use super::{Environment, Reading};
+use super::{Environment, Reading, variables};
 
 pub struct Checker<'a> {
     pub texts: Texts,
@@ -18,6 +18,8 @@ pub struct Checker<'a> {
     /// Whether every table of the files could be read. If not, one that is missing is perhaps there.
     pub is_whole: bool,
     pub problems: Vec<Reported>,
+    /// Secrets and certificates that are not there, where they may be missing.
+    pub missing: Vec<Reported>,
     /// What does not keep the configuration from being used.
     pub warnings: Vec<Reported>,
 }
@@ -40,6 +42,7 @@ impl<'a> Checker<'a> {
             reading,
             is_whole: true,
             problems: Vec::new(),
+            missing: Vec::new(),
             warnings: Vec::new(),
         })
     }
@@ -62,17 +65,31 @@ impl Checker<'_> {
         }
     }
 
-    /// Makes the path of a secret or certificate absolute, and reports it unless it leads to a file.
+    /// Makes the path of a secret or certificate absolute. Unless it leads to a file, the file is
+    /// missing.
     pub fn file(&mut self, path: &mut PathBuf, span: Range<usize>) {
+        // It has a variable only if that could not be replaced.
+        let unset = variables::replace(&path.to_string_lossy(), self.env).err();
         *path = self.folder.join(&*path);
-        if self.reading.without_secrets {
-            return;
-        }
-        match std::fs::metadata(&*path) {
-            Ok(metadata) if !metadata.is_dir() => {}
-            Ok(_) => self.report(span, format!("{} is a folder, not a file", path.display())),
-            Err(e) => self.report(span, unusable(path, e)),
-        }
+        let problem = match std::fs::metadata(&*path) {
+            Ok(metadata) if !metadata.is_dir() => return,
+            Ok(_) => format!("{} is a folder, not a file", path.display()),
+            Err(e) => unset.unwrap_or_else(|| unusable(path, e)),
+        };
+        self.report_missing(span, problem);
+    }
+
+    /// Reports a secret or a certificate that is not there, unless it may be missing.
+    pub fn report_missing(&mut self, span: Range<usize>, message: String) {
+        let reported =
+            if self.reading.without_secrets { &mut self.missing } else { &mut self.problems };
+        reported.push((span, message, None));
+    }
+
+    /// What was found to be missing since there were so many.
+    pub fn missing_since(&mut self, before: usize) -> Option<ConfigError> {
+        let missing = self.missing.split_off(before);
+        ConfigError::of(missing, &self.texts, self.texts.place(0).path)
     }
 
     /// The content of such a file. Reports what keeps it from being read as `read` does. Without
@@ -92,8 +109,7 @@ impl Checker<'_> {
                 Ok(found) => return Some(found),
                 Err(why) => self.report(span, format!("{} cannot be used: {why}", path.display())),
             },
-            Err(_) if self.reading.without_secrets => {}
-            Err(e) => self.report(span, unusable(path, e)),
+            Err(e) => self.report_missing(span, unusable(path, e)),
         }
         None
     }

@@ -20,6 +20,7 @@ use super::source::Target;
 use super::text::{self, Period, hinted};
 use super::timing::{self, TimingKeys};
 use super::{in_use, policy_mark};
+use crate::oci::RegistryHost;
 use crate::schedule::{Schedule, Timing};
 use crate::text::display_as_serialized;
 
@@ -244,6 +245,19 @@ pub fn former_policy(text: &str) -> Option<Policy> {
 }
 
 impl CleanupRule {
+    /// The registries of its repositories and of its quarantine.
+    pub fn registries(&self) -> impl Iterator<Item = &RegistryHost> {
+        let included = self.repositories.included.iter().filter_map(|included| match included {
+            Included::Registry(pattern) => pattern.store.registry(),
+            Included::Layouts(_) => None,
+        });
+        let quarantine = self.quarantine.as_ref().and_then(|quarantine| match &quarantine.to {
+            QuarantinePlace::Registry(target) => target.store.registry(),
+            QuarantinePlace::Folder(_) => None,
+        });
+        included.chain(quarantine)
+    }
+
     /// Identity of the policy: the same for every rule with the same policy, and different if the
     /// rule would delete other images. Limits, name and repositories do not matter. It must never
     /// change for a given policy.

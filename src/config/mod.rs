@@ -152,7 +152,8 @@ pub struct Config {
 pub struct Reading<'a> {
     /// The cleanup rules that will delete whatever their `mode` is; an empty list means all of them.
     pub applied: Option<&'a [String]>,
-    /// Secrets, client certificates and authorities need not be there. What is there is checked.
+    /// Secrets, client certificates and authorities need not be there. What is there is checked; of
+    /// registries, it is kept what is missing: see [`Config::missing_of`].
     pub without_secrets: bool,
 }
 

@@ -90,6 +90,20 @@ impl ConfigError {
         (!problems.is_empty()).then(|| Self { file: file.to_owned(), problems, warnings: None })
     }
 
+    /// The errors of several things that are needed, with a hint that says of each what needs it.
+    pub(super) fn needed<'a>(errors: impl Iterator<Item = (&'a Self, String)>) -> Option<Self> {
+        let hinted = errors.map(|(error, needed_by)| {
+            let hint =
+                |problem: &Problem| Problem { hint: Some(needed_by.clone()), ..problem.clone() };
+            let problems = error.problems.iter().map(hint).collect();
+            Self { problems, ..error.clone() }
+        });
+        hinted.reduce(|mut all, more| {
+            all.problems.extend(more.problems);
+            all
+        })
+    }
+
     pub(super) fn with_warnings(self, warnings: Option<ConfigWarnings>) -> Self {
         Self { warnings: warnings.map(Box::new), ..self }
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemars::JsonSchema;
@@ -13,6 +14,7 @@ use serde_spanned::Spanned;
 use super::checker::Checker;
 use super::document::Node;
 use super::habits;
+use super::problem::ConfigError;
 use super::secret::{SecretKeys, SecretSource};
 use super::show::{Writer, list, path, quoted, shown_duration, word};
 use super::text;
@@ -51,6 +53,9 @@ pub struct RegistryConfig {
     /// if the server has no TLS.
     #[serde(deserialize_with = "text::realms")]
     pub auth_realms: Vec<String>,
+    /// Which of the secrets and certificates are not there, if they were allowed to be missing.
+    #[serde(skip)]
+    pub missing: Option<Arc<ConfigError>>,
 }
 
 /// Whether the connection is protected.
@@ -121,6 +126,7 @@ impl RegistryConfig {
                 }
             }
         }
+        let before = checker.missing.len();
         if let Some(password) = &mut self.password {
             password.check(node.get("password"), checker);
         }
@@ -137,6 +143,7 @@ impl RegistryConfig {
                 certificates.map_or(Ok(()), |certificates| pem::check_pair(certificates, key))
             });
         }
+        self.missing = checker.missing_since(before).map(Arc::new);
     }
 
     pub(super) fn show(&self, host: &RegistryHost, out: &mut Writer) {

@@ -116,7 +116,6 @@ impl SecretSource {
     /// Makes the path absolute, and reports a missing file or variable.
     pub(super) fn check(&mut self, node: Node<'_>, checker: &mut Checker<'_>) {
         match self {
-            Self::Env(_) if checker.reading.without_secrets => {}
             Self::Env(name) => {
                 let state = match (checker.env)(name) {
                     Some(value) if !value.is_empty() => return,
@@ -124,7 +123,7 @@ impl SecretSource {
                     None => "not set",
                 };
                 let message = format!("the environment variable {name} is {state}");
-                checker.report(node.span_of("env"), message);
+                checker.report_missing(node.span_of("env"), message);
             }
             Self::File(path) => checker.file(path, node.span_of("file")),
             Self::Command(_) => {}

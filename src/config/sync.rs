@@ -18,7 +18,7 @@ use super::tags::{self, TagsOrPatterns};
 use super::text::{self, OneOrMany, Period};
 use super::timing::{self, TimingKeys};
 use crate::oci::selection::{TagPatterns, TagSelection};
-use crate::oci::{Platform, Store};
+use crate::oci::{Platform, RegistryHost, Store};
 use crate::schedule::{Schedule, Timing};
 
 /// A validated `[[sync]]` rule.
@@ -292,6 +292,14 @@ impl SyncRule {
     /// The rule for each of its sources alone.
     pub fn parts(&self) -> impl Iterator<Item = &Self> {
         std::iter::once(self).chain(&self.others)
+    }
+
+    /// The registries of its sources and targets.
+    pub fn registries(&self) -> impl Iterator<Item = &RegistryHost> {
+        self.parts().flat_map(|part| {
+            let targets = part.targets.iter().map(|target| &target.store);
+            std::iter::once(&part.source.store).chain(targets).filter_map(Store::registry)
+        })
     }
 
     /// All sources, as they are written in a rule.

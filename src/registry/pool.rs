@@ -134,6 +134,9 @@ impl Registries {
     }
 
     /// The registry at this host. Nothing is sent.
+    ///
+    /// # Errors
+    /// A secret or a certificate that it is configured with is not there, or cannot be used.
     pub fn open(&self, host: &RegistryHost) -> Result<Arc<Registry>> {
         let mut open = self.open.lock();
         if let Some(registry) = open.get(host) {
@@ -141,7 +144,10 @@ impl Registries {
         }
         let only = |credential| Arc::new(CredentialStore::only(credential));
         let registry = match self.given.get(host).cloned() {
-            None => self.registry(host, self.credentials.clone(), Authentication::Negotiated)?,
+            None => {
+                self.check_configuration(host)?;
+                self.registry(host, self.credentials.clone(), Authentication::Negotiated)?
+            }
             Some(Given::Anonymous) => {
                 self.registry(host, only(None), Authentication::Negotiated)?
             }
@@ -154,6 +160,16 @@ impl Registries {
         };
         open.insert(host.clone(), registry.clone());
         Ok(registry)
+    }
+
+    fn check_configuration(&self, host: &RegistryHost) -> Result<()> {
+        match self.configs.get(host).and_then(|config| config.missing.as_ref()) {
+            None => Ok(()),
+            Some(missing) => {
+                let cause = Cause::Configuration(missing.in_one_line());
+                Err(Error::new("set up", host.to_string(), cause))
+            }
+        }
     }
 
     /// The registry at this host with this credential, whatever else is configured.

@@ -112,6 +112,8 @@ pub enum ErrorKind {
     /// Somebody else has changed it.
     Changed,
     Credentials,
+    /// The configuration of the registry names something that is not there.
+    Configuration,
     Io,
     Interrupted,
 }
@@ -142,6 +144,7 @@ impl ErrorKind {
                 | Self::NotTls
                 | Self::NeedsTls
                 | Self::NameResolution
+                | Self::Configuration
         )
     }
 
@@ -166,6 +169,7 @@ impl ErrorKind {
                 | Self::Throttled
                 | Self::TooLarge
                 | Self::Refused
+                | Self::Configuration
         )
     }
 }
@@ -215,6 +219,9 @@ pub enum Cause {
     /// Credentials could not be had: a helper failed, a variable is not set, a realm is refused.
     #[error("{message}")]
     Credentials { kind: ErrorKind, message: String },
+    /// What the configuration of the registry names is not there.
+    #[error("{0}")]
+    Configuration(String),
     /// A file operation failed.
     #[error("{0}")]
     Io(String),
@@ -264,6 +271,7 @@ impl Cause {
             | Self::Corrupt(words)
             | Self::Protocol(words)
             | Self::Credentials { message: words, .. }
+            | Self::Configuration(words)
             | Self::Io(words)
             | Self::Unsupported(words)
             | Self::DigestOnly(words) => vec![words],
@@ -295,6 +303,7 @@ impl Cause {
                 ErrorKind::Missing
             }
             Self::MissingPart(_) => ErrorKind::MissingParts,
+            Self::Configuration(_) => ErrorKind::Configuration,
             Self::Io(_) => ErrorKind::Io,
             Self::Unsupported(_) => ErrorKind::Unsupported,
             Self::DigestOnly(_) => ErrorKind::DigestOnly,

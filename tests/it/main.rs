@@ -102,6 +102,7 @@ mod stuck_registries;
 )]
 mod support;
 mod terminal;
+mod unused_secrets;
 mod verify_finds;
 mod verify_references;
 mod verify_repairs;
