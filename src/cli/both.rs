@@ -1,5 +1,6 @@
 //! What came of rules of both kinds that one command carries out.
 
+use super::args::Global;
 use super::cleanup_printed::Ran;
 use super::exit::{CliError, Exit};
 use super::side_by_side::Came;
@@ -48,8 +49,8 @@ impl Both {
     }
 
     /// Prints what was not printed while it happened.
-    pub fn print(&self, signal: &Stop, quiet: bool) -> Result<(), CliError> {
-        sync::print_reports(&self.synced, signal, quiet)?;
-        cleanup::print_rules(&self.cleaned, None, signal, quiet)
+    pub fn print(&self, signal: &Stop, global: &Global) -> Result<(), CliError> {
+        sync::print_reports(&self.synced, signal, global)?;
+        cleanup::print_rules(&self.cleaned, None, signal, global.quiet)
     }
 }

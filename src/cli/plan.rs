@@ -125,6 +125,6 @@ pub async fn print(
         sync: both.synced.iter().map(|one| &one.report).collect(),
         cleanup: cleanup::documents(&both.cleaned),
     };
-    output::print(global, &document, || both.print(&signal, global.quiet))?;
+    output::print(global, &document, || both.print(&signal, global))?;
     both.error.map_or(Ok(exit), Err)
 }

@@ -22,6 +22,7 @@ pub fn image_lines(image: &ImageReport) -> Lines {
         Action::WouldCopy => "would copy",
         Action::Unchanged => "unchanged",
         Action::Kept => "kept",
+        Action::Withheld => "withheld",
         Action::Failed => "FAILED",
     };
     let moved = match image.action {

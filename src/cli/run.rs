@@ -121,7 +121,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         cleanup: cleanup::documents(&both.cleaned),
         left: &left,
     };
-    output::print(global, &document, || both.print(&signal, global.quiet))?;
+    output::print(global, &document, || both.print(&signal, global))?;
     for Started { rule, run, .. } in &left {
         tell_line(format!(
             "{rule}: run {run} continues in the daemon; `tranship cancel {run}` stops it"

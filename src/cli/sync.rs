@@ -48,6 +48,7 @@ Examples:
   tranship sync                                   run all rules of tranship.toml
   tranship sync --config mirror.toml --rule base-images
   tranship sync --dry-run                         show what would be copied, and why
+  tranship sync --dry-run -v                      also list what cleanup rules deleted
   tranship sync --recheck                         somebody may have changed the targets
   tranship sync --src docker --dest docker ghcr.io/acme/app registry.example.com/mirror")]
 pub struct Args {
@@ -107,7 +108,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
         moved: moved(&came.done),
         rules: came.done.iter().map(|one| &one.report).collect(),
     };
-    output::print(global, &document, || print_reports(&came.done, &signal, global.quiet))?;
+    output::print(global, &document, || print_reports(&came.done, &signal, global))?;
     came.error.map_or(Ok(exit), Err)
 }
 
@@ -221,12 +222,12 @@ fn failed(report: &RuleReport) -> impl Iterator<Item = Failed<'_>> {
 pub fn print_reports(
     synced: &[Synced],
     signal: &signals::Stop,
-    quiet: bool,
+    global: &Global,
 ) -> Result<(), CliError> {
     // A registry may fail for several rules.
     let failed = synced.iter().flat_map(|one| failed(&one.report));
     print_failed(failed, ReachOptions::None);
-    synced.iter().try_for_each(|one| print_report(&one.report, quiet))?;
+    synced.iter().try_for_each(|one| print_report(&one.report, global))?;
     let interrupted = || synced.iter().map(|one| &one.report).filter(|report| report.interrupted);
     if !matches!(signal.exit(), Exit::Stopped(_)) {
         interrupted().for_each(|report| print_stopped_elsewhere(&report.rule));
@@ -256,12 +257,18 @@ fn vouched(report: &RuleReport) -> String {
     format!(" ({which}vouched for by the state since {})", since.strftime("%Y-%m-%d %H:%M UTC"))
 }
 
-fn print_report(report: &RuleReport, quiet: bool) -> Result<(), CliError> {
-    if quiet {
+fn print_report(report: &RuleReport, global: &Global) -> Result<(), CliError> {
+    if global.quiet {
         return Ok(());
     }
     if report.dry_run {
-        let images = report.images.iter().filter(|image| image.action != Action::Failed);
+        let is_listed = |image: &&ImageReport| match image.action {
+            Action::Failed => false,
+            // It may be very much, and does not change.
+            Action::Withheld => global.verbose > 0,
+            _ => true,
+        };
+        let images = report.images.iter().filter(is_listed);
         let mut images: Vec<&ImageReport> = images.collect();
         images.sort_by(|a, b| in_order(a, b));
         images.into_iter().try_for_each(|image| output::print_lines(&image_lines(image)))?;

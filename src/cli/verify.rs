@@ -6,12 +6,13 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output, Reach};
+use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_line};
 use super::progress::{IMAGES, Items, Noun, Progress, Seen};
 use super::report::{Group, Shared, grouped, print_shared};
 use super::skopeo::{BothSides, ReachOptions, Reaching, Sides, nothing_said_of};
-use super::{output, session, signals};
+use super::{output, session, signals, verify_daemon};
 use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
 use crate::fair::Flow;
 use crate::oci::{Address, ImageAddress};
@@ -24,7 +25,7 @@ use crate::text::counted;
 use crate::transfer::{Carrier, Options, TagIndex, manifest_memory};
 use crate::verify::{
     Checked, ImageOutcome, ImageReport, Item, Part, Progressed, Repairer, RepositoryPair, Verifier,
-    VerifyReport,
+    VerifyReport, Withheld,
 };
 
 /// Check that targets have the same images as their sources
@@ -114,7 +115,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
             _ if !reach.insecure.is_empty() => Err(CliError::usage(
                 "--insecure is for SOURCE and TARGET: rules have the settings of their registries",
             )),
-            _ => Ok((of_rules(global, &checks)?, ReachOptions::None)),
+            _ => Ok((of_rules(global, &checks).await?, ReachOptions::None)),
         }
     })
     .await?;
@@ -183,42 +184,69 @@ fn seen(verifier: &Verifier, carrier: &Carrier, moved: &'static str) -> Seen {
 }
 
 /// Everything that the configuration's rules select.
-fn of_rules(global: &Global, checks: &Checks) -> Result<Work, CliError> {
+async fn of_rules(global: &Global, checks: &Checks) -> Result<Work, CliError> {
     let config = session::config_of_rules(global)?;
     let rules: Vec<&SyncRule> = super::sync::choose(&config.sync, &checks.rules)?;
     let names: Vec<&str> = rules.iter().map(|rule| rule.name.as_str()).collect();
     session::check_secrets(&config, &names)?;
     // Only a repair needs to know and change what was noted: without it, a daemon may go on.
-    let (state, notes) = if checks.repair {
-        (session::state(&config, "if the daemon uses it, stop the daemon to repair")?, Vec::new())
+    let Deleted { state, withheld, notes } = if checks.repair {
+        let beside_daemon = "if the daemon uses it, stop the daemon to repair";
+        Deleted::of(session::state(&config, beside_daemon)?)
     } else {
-        withdrawn(&config)
+        deleted(&config, &names).await
     };
     let carrier = session::carrier(state);
     let default = RegistryConfig::default();
     let registries =
         session::watched_registries(config.registries.clone(), default, carrier.pulses().clone());
     let syncer = Syncer::new(registries, Arc::clone(&carrier), session::now);
-    let parts = Part::of_rules(&Arc::new(syncer.with_rules(&config.sync, &config.cleanup)), &rules);
+    let syncer = Arc::new(syncer.with_rules(&config.sync, &config.cleanup));
+    let parts = Part::of_rules(&syncer, &rules, &Arc::new(withheld));
     let repairer = checks.repair.then(|| Repairer::new(carrier.clone(), session::now));
     Ok(Work { parts, notes, carrier, repairer, _opened: Vec::new() })
 }
 
+/// What is known of images that cleanup rules deleted.
+struct Deleted {
+    state: State,
+    /// What is not in it, and the daemon has told.
+    withheld: Withheld,
+    notes: Vec<String>,
+}
+
+impl Deleted {
+    fn of(state: State) -> Self {
+        Self { state, withheld: Withheld::new(), notes: Vec::new() }
+    }
+}
+
 /// The images that cleanup rules deleted. The state is closed again at once, so that other processes
-/// need not wait for it.
-fn withdrawn(config: &Config) -> (State, Vec<String>) {
+/// need not wait for it. If the daemon uses it, the daemon is asked what these rules withhold.
+async fn deleted(config: &Config, rules: &[&str]) -> Deleted {
     // A rule that only plans may have been applied by hand.
     if config.cleanup.is_empty() || !config.daemon.state.exists() {
-        return (State::in_memory(), Vec::new());
+        return Deleted::of(State::in_memory());
     }
-    match State::open(&config.daemon.state) {
+    let in_use = match State::open(&config.daemon.state) {
         Ok(state) => {
-            (State { withdrawn: state.withdrawn.copy(), ..State::in_memory() }, Vec::new())
+            let withdrawn = state.withdrawn.copy();
+            return Deleted::of(State { withdrawn, ..State::in_memory() });
         }
+        Err(error) => error,
+    };
+    let asked = match Daemon::find(&config.daemon).await {
+        Ok(Found::Daemon(daemon)) => verify_daemon::withheld(&daemon, rules).await,
+        Ok(Found::Nobody(_)) => Err(in_use.into()),
+        Err(error) => Err(error),
+    };
+    let nothing = Deleted::of(State::in_memory());
+    match asked {
+        Ok(withheld) => Deleted { withheld, ..nothing },
         Err(error) => {
             let note =
                 format!("tags that cleanup rules deleted may be taken for missing ones: {error}");
-            (State::in_memory(), vec![note])
+            Deleted { notes: vec![note], ..nothing }
         }
     }
 }

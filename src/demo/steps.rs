@@ -135,7 +135,7 @@ async fn verify(scene: &Scene) -> Result<Step, DemoError> {
     let syncer = Arc::new(Syncer::new(registries, carrier, scene.world.clock));
     let rules: Vec<_> = config.sync.iter().collect();
     let verifier = Verifier::new(true, manifest_memory(), pulses);
-    let parts = Part::of_rules(&syncer, &rules);
+    let parts = Part::of_rules(&syncer, &rules, &Arc::default());
     let report = verifier.run(parts, None, &CancellationToken::new(), &|_| {}).await;
     step.check("the source could be listed", &report.failures, &Vec::new());
     step.images.verified = report.counts.equal;

@@ -237,8 +237,9 @@ impl<'a> Progress<'a> {
             };
             report.notes.extend(idle.map(note));
         }
-        let Counts { copied, kept, failed, .. } = report.counts;
-        let left_out = (copied + kept + failed).saturating_sub(report.images.len());
+        let Counts { copied, kept, withheld, failed, .. } = report.counts;
+        let withheld = if report.dry_run { withheld } else { 0 };
+        let left_out = (copied + kept + withheld + failed).saturating_sub(report.images.len());
         if let Keep::First(most) = self.keep
             && left_out > 0
         {

@@ -26,7 +26,8 @@ pub struct RuleReport {
     /// Bytes of blobs sent to targets.
     pub bytes: u64,
     pub seconds: f64,
-    /// Images that were not simply unchanged, by name: all of them, or those that the run keeps.
+    /// Images that were not simply unchanged, by name: all of them, or those that the run keeps. What
+    /// is withheld is among them only in a dry run.
     pub images: Vec<ImageReport>,
     /// Tags that are gone at the source and were to go at a target, by name.
     pub removed: Vec<Removed>,
@@ -191,6 +192,9 @@ pub enum Action {
     Unchanged,
     /// Somebody else's tag at the target was left alone.
     Kept,
+    /// A cleanup rule deleted just this and would do it again. Only in a dry run: other runs count
+    /// these, which are the same in each.
+    Withheld,
     Failed,
 }
 
@@ -225,6 +229,7 @@ impl Counts {
             Action::Copied | Action::WouldCopy => self.copied += 1,
             Action::Unchanged => self.unchanged += 1,
             Action::Kept => self.kept += 1,
+            Action::Withheld => self.withheld += 1,
             Action::Failed => self.failed += 1,
         }
     }

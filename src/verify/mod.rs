@@ -14,7 +14,7 @@ mod repair;
 mod report;
 mod verifier;
 
-pub use pairs::{Item, Part, RepositoryPair, Task};
+pub use pairs::{Item, Part, RepositoryPair, Task, Withheld};
 pub use repair::Repairer;
 pub use report::{
     Checked, Counts, ImageOutcome, ImageReport, Problem, ProblemKind, Repair, VerifyReport,

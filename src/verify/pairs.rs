@@ -1,5 +1,6 @@
 //! What is compared: images, each at its source and at its target.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures_util::FutureExt;
@@ -36,6 +37,10 @@ pub struct Item {
     pub withdrawn: Option<Digest>,
 }
 
+/// What is known from elsewhere of images that cleanup rules deleted and would delete again: their
+/// names at the target, as `host/repository:tag`, and what they were at the source.
+pub type Withheld = HashMap<String, Digest>;
+
 /// An image to be verified.
 pub type Task = (Arc<RepositoryPair>, Item);
 
@@ -48,13 +53,20 @@ pub struct Part {
 }
 
 impl Part {
-    /// What each of these rules selects, in their order.
-    pub fn of_rules(syncer: &Arc<Syncer>, rules: &[&SyncRule]) -> Vec<Self> {
+    /// What each of these rules selects, in their order. `withheld`: what the state of the syncer does
+    /// not know.
+    pub fn of_rules(
+        syncer: &Arc<Syncer>,
+        rules: &[&SyncRule],
+        withheld: &Arc<Withheld>,
+    ) -> Vec<Self> {
         let parts = rules.iter().zip(1..).map(|(&rule, number)| {
             let (syncer, rule, flow) = (Arc::clone(syncer), rule.clone(), Flow::new(number));
+            let withheld = Arc::clone(withheld);
             let images = async move {
                 let (selected, failures) = syncer.select(&rule, flow).await;
-                let tasks = selected.into_iter().flat_map(|one| tasks(one, rule.on_conflict));
+                let tasks =
+                    selected.into_iter().flat_map(|one| tasks(one, rule.on_conflict, &withheld));
                 (tasks.collect(), failures)
             };
             Self { flow, images: images.boxed() }
@@ -93,7 +105,7 @@ impl RepositoryPair {
 }
 
 /// The tasks that a rule's selection makes: each image once for each target.
-fn tasks(selected: Selected, on_conflict: OnConflict) -> Vec<Task> {
+fn tasks(selected: Selected, on_conflict: OnConflict, withheld: &Withheld) -> Vec<Task> {
     let Selected { source, targets, source_tags, options, images, withdrawn, contested, flow } =
         selected;
     let pairs = targets.into_iter().map(|target| {
@@ -111,7 +123,10 @@ fn tasks(selected: Selected, on_conflict: OnConflict) -> Vec<Task> {
             images.map(move |(reference, placement)| {
                 let (reference, placement) = (reference.clone(), placement.clone());
                 let withdrawn = match &placement {
-                    Placement::Tag(tag) => withdrawn.remove(tag),
+                    Placement::Tag(tag) => withdrawn.remove(tag).or_else(|| {
+                        let name = format!("{}{}", pair.target.name(), placement.suffix());
+                        withheld.get(&name).cloned()
+                    }),
                     Placement::Digest | Placement::Part => None,
                 };
                 (pair.clone(), Item { reference, placement, withdrawn })

@@ -33,6 +33,7 @@ mod daemon_beside;
 mod daemon_beside_cleanup;
 mod daemon_beside_restore;
 mod daemon_beside_sync;
+mod daemon_beside_verify;
 mod daemon_bounds;
 mod daemon_bursts;
 mod daemon_cleanup;

@@ -291,7 +291,7 @@ impl Pair<'_> {
             Verdict::InStep => self.in_step(look, current, source, source_tags, progress).await,
             Verdict::Withhold => {
                 self.confirm_withdrawn(item, goal, look.withdrawn.as_ref());
-                progress.withheld(1);
+                self.withheld(item, goal, &source.digest, progress);
                 Ok(None)
             }
             Verdict::Keep => {

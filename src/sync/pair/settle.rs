@@ -5,6 +5,7 @@ use crate::config::OnConflict;
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Failure, Placement};
 use crate::state::{TagKey, TagState};
+use crate::sync::Mode;
 use crate::sync::progress::Progress;
 use crate::sync::report::{Action, ImageReport};
 use crate::transfer::{Delivered, Referrer, TransferOutcome, fingerprint};
@@ -74,6 +75,25 @@ impl Pair<'_> {
     pub(super) fn kept(&self, item: &Item, goal: &Goal) -> ImageReport {
         let reason = "the target's tag was changed by someone else (on_conflict = \"keep\")";
         ImageReport { action: Action::Kept, ..self.blank(item, goal, reason) }
+    }
+
+    /// What a cleanup rule deleted stays so. A run that changes something only counts that: there may
+    /// be very much, and each run would tell the same.
+    pub(super) fn withheld(
+        &self,
+        item: &Item,
+        goal: &Goal,
+        source: &Digest,
+        progress: &Progress<'_>,
+    ) {
+        match self.mode {
+            Mode::Apply => progress.withheld(1),
+            Mode::DryRun => progress.image(ImageReport {
+                action: Action::Withheld,
+                source_digest: Some(source.to_string()),
+                ..self.blank(item, goal, "a cleanup rule deleted it at the target")
+            }),
+        }
     }
 
     pub(super) fn failed(
