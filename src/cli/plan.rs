@@ -30,6 +30,7 @@ use crate::sync::{Mode as SyncMode, RuleReport};
 Examples:
   tranship plan                       all rules of tranship.toml
   tranship plan base-images old-builds
+  tranship plan base-images -v        also list images that stay deleted, and tags that stay
   tranship plan base-images --recheck --output json")]
 pub struct Args {
     /// Names of [[sync]] and [[cleanup]] rules [default: all]

@@ -33,7 +33,8 @@ use crate::verify::{
 /// Without SOURCE and TARGET, checks all images that the [[sync]] rules select. Reads and hashes
 /// the manifests on both sides, and asks the target for the existence and size of every blob.
 /// Referrers must exist too. Platforms that a rule does not copy, and additional images at the
-/// target, are ignored.
+/// target, are ignored. Images that a cleanup rule deleted at the target are not missed; if the daemon
+/// of the same configuration runs, it is asked which these are.
 ///
 /// Exit codes: 0 everything is equal (after a repair, with --repair); 1 otherwise.
 #[derive(Debug, clap::Args)]
