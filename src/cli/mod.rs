@@ -72,7 +72,7 @@ mod sync_daemon;
 #[cfg(feature = "otlp")]
 mod traces;
 mod verify;
-mod verify_daemon;
+mod verify_deleted;
 mod watch;
 
 use std::process::ExitCode;

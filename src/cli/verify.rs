@@ -6,14 +6,14 @@ use futures_util::FutureExt;
 use tokio_util::sync::CancellationToken;
 
 use super::args::{Global, Output, Reach};
-use super::ask::{Daemon, Found};
 use super::exit::{CliError, Exit};
 use super::lines::{Lines, tell_line};
 use super::progress::{IMAGES, Items, Noun, Progress, Seen};
 use super::report::{Group, Shared, grouped, print_shared};
 use super::skopeo::{BothSides, ReachOptions, Reaching, Sides, nothing_said_of};
-use super::{output, session, signals, verify_daemon};
-use crate::config::{Config, ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
+use super::verify_deleted::Deleted;
+use super::{output, session, signals};
+use crate::config::{ForeignLayers, IndexMode, OnConflict, RegistryConfig, SyncRule};
 use crate::fair::Flow;
 use crate::oci::{Address, ImageAddress};
 use crate::oci::{Platform, Tag, derived};
@@ -25,7 +25,7 @@ use crate::text::counted;
 use crate::transfer::{Carrier, Options, TagIndex, manifest_memory};
 use crate::verify::{
     Checked, ImageOutcome, ImageReport, Item, Part, Progressed, Repairer, RepositoryPair, Verifier,
-    VerifyReport, Withheld,
+    VerifyReport,
 };
 
 /// Check that targets have the same images as their sources
@@ -195,7 +195,7 @@ async fn of_rules(global: &Global, checks: &Checks) -> Result<Work, CliError> {
         let beside_daemon = "if the daemon uses it, stop the daemon to repair";
         Deleted::of(session::state(&config, beside_daemon)?)
     } else {
-        deleted(&config, &names).await
+        Deleted::of_rules(&config, &names).await
     };
     let carrier = session::carrier(state);
     let default = RegistryConfig::default();
@@ -206,50 +206,6 @@ async fn of_rules(global: &Global, checks: &Checks) -> Result<Work, CliError> {
     let parts = Part::of_rules(&syncer, &rules, &Arc::new(withheld));
     let repairer = checks.repair.then(|| Repairer::new(carrier.clone(), session::now));
     Ok(Work { parts, notes, carrier, repairer, _opened: Vec::new() })
-}
-
-/// What is known of images that cleanup rules deleted.
-struct Deleted {
-    state: State,
-    /// What is not in it, and the daemon has told.
-    withheld: Withheld,
-    notes: Vec<String>,
-}
-
-impl Deleted {
-    fn of(state: State) -> Self {
-        Self { state, withheld: Withheld::new(), notes: Vec::new() }
-    }
-}
-
-/// The images that cleanup rules deleted. The state is closed again at once, so that other processes
-/// need not wait for it. If the daemon uses it, the daemon is asked what these rules withhold.
-async fn deleted(config: &Config, rules: &[&str]) -> Deleted {
-    // A rule that only plans may have been applied by hand.
-    if config.cleanup.is_empty() || !config.daemon.state.exists() {
-        return Deleted::of(State::in_memory());
-    }
-    let in_use = match State::open(&config.daemon.state) {
-        Ok(state) => {
-            let withdrawn = state.withdrawn.copy();
-            return Deleted::of(State { withdrawn, ..State::in_memory() });
-        }
-        Err(error) => error,
-    };
-    let asked = match Daemon::find(&config.daemon).await {
-        Ok(Found::Daemon(daemon)) => verify_daemon::withheld(&daemon, rules).await,
-        Ok(Found::Nobody(_)) => Err(in_use.into()),
-        Err(error) => Err(error),
-    };
-    let nothing = Deleted::of(State::in_memory());
-    match asked {
-        Ok(withheld) => Deleted { withheld, ..nothing },
-        Err(error) => {
-            let note =
-                format!("tags that cleanup rules deleted may be taken for missing ones: {error}");
-            Deleted { notes: vec![note], ..nothing }
-        }
-    }
 }
 
 /// One image, or all of a repository's.
