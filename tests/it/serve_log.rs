@@ -243,6 +243,40 @@ async fn each_deletion_has_a_line_with_the_promised_fields() {
     assert_eq!((&ends[0]["deleted"], &ends[0]["bytes"]), (&1.into(), &deletion["bytes"]));
 }
 
+/// Otherwise a registry of many images that is down would fill the log in every run.
+#[tokio::test]
+async fn of_a_registry_that_fails_as_a_whole_one_image_is_told() {
+    let daemon = Daemon::new().await;
+    for tag in ["v1", "v2", "v3"] {
+        Image::single(Family::Oci, tag, &[1000]).load(&daemon.source, "many", tag);
+    }
+    let file = daemon.tranship.home().join("tranship.toml");
+    let config = std::fs::read_to_string(&file).unwrap();
+    let source = daemon.source.host();
+    let rule = format!(
+        "[registry.\"127.0.0.1:1\"]\ninsecure = \"http\"\n\
+         [[sync]]\nname = \"down\"\nevery = \"1h\"\nsource = \"{source}/many\"\n\
+         target = \"127.0.0.1:1/many\"\n"
+    );
+    std::fs::write(&file, config + &rule).unwrap();
+    let log = daemon.tranship.home().join("log");
+    let told = async |_: &str| {
+        eventually("the end of the rule", LIMIT, || async {
+            let log = std::fs::read_to_string(&log).unwrap();
+            log.lines().any(|line| line.contains("run ends") && line.contains("down")).then_some(())
+        })
+        .await;
+    };
+    let log = daemon.log(&["--log-format", "json", "-v"], |_| None, told).await;
+    let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let images = with_message(&lines, "image").into_iter().filter(|line| line["rule"] == "down");
+    let levels: Vec<_> = images.map(|line| line["level"].as_str().unwrap()).collect();
+    assert_eq!(levels, ["WARN", "DEBUG", "DEBUG"]);
+    let outages = with_message(&lines, "registry fails");
+    let [outage] = outages[..] else { panic!("{outages:?}") };
+    assert_eq!((&outage["registry"], &outage["images"]), (&"127.0.0.1:1".into(), &3.into()));
+}
+
 #[tokio::test]
 async fn text_is_for_people() {
     let daemon = Daemon::new().await;

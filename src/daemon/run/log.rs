@@ -1,6 +1,9 @@
 //! What the log and the traces say of runs, images and deletions. The fields are a promise:
 //! docs/logs.md.
 
+use std::collections::BTreeMap;
+
+use parking_lot::Mutex;
 use tracing::Span;
 use tracing::field::display;
 
@@ -28,14 +31,50 @@ pub(super) fn begins(run: &RunStart) {
     tracing::info!(%rule, run = %id.as_str(), %cause, "run begins");
 }
 
-/// One line an image at a target, with everything that one looks for afterwards.
-pub(super) fn image(rule: &str, run: &RunId, image: &ImageReport) {
+/// Registries that fail as a whole in a run, with how many images that concerns.
+#[derive(Debug, Default)]
+pub(super) struct Outages(Mutex<BTreeMap<Box<str>, usize>>);
+
+impl Outages {
+    /// Counts the image if its registry fails as a whole. Gives whether that was told before.
+    fn is_told(&self, image: &ImageReport) -> bool {
+        let registry = match &image.errors[..] {
+            [failure] => failure.registry.clone(),
+            _ => None,
+        };
+        registry.is_some_and(|registry| {
+            let mut images = self.0.lock();
+            let images = images.entry(registry).or_default();
+            *images += 1;
+            *images > 1
+        })
+    }
+
+    /// One line for each registry of which only the first image was told.
+    pub fn end(&self, rule: &str, run: &RunId) {
+        for (registry, images) in self.0.lock().iter().filter(|(_, images)| **images > 1) {
+            let run = run.as_str();
+            tracing::warn!(%registry, images, %rule, %run, "registry fails");
+        }
+    }
+}
+
+/// One line an image at a target, with everything that one looks for afterwards. Of images that fail
+/// because their registry fails as a whole, the first is told and the others are details.
+pub(super) fn image(rule: &str, run: &RunId, image: &ImageReport, outages: &Outages) {
     let ImageReport { source, target, bytes, reason, .. } = image;
     let digest = image.source_digest.as_deref().map(display);
     let seconds = milliseconds(image.seconds);
     let is_failed = image.action == Action::Failed;
     let error = image.errors.first().filter(|_| is_failed);
     let (error, hint) = (error.map(ToString::to_string), error.and_then(|it| it.hint.as_deref()));
+    if is_failed && outages.is_told(image) {
+        tracing::debug!(
+            outcome = %image.action, %source, %target, digest, bytes, seconds, %rule,
+            run = %run.as_str(), reason, error, hint, "image"
+        );
+        return;
+    }
     log_if!(
         is_failed, warn, info, outcome = %image.action, %source, %target, digest, bytes, seconds, %rule,
         run = %run.as_str(), reason, error, hint, "image"

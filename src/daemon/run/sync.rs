@@ -41,6 +41,7 @@ pub(super) async fn carry_out(rule: &SyncRule, run: &Underway<'_>) -> Done {
     };
     let carried_out = run.engine.core.sync(rule, run.run, options);
     let Synced { mut report, moved, record } = carried_out.instrument(run.span.clone()).await;
+    watch.outages.end(run.rule, &job.id);
     log::sync_ends(&record, &report, run.span);
     if job.is_whole() && !report.interrupted {
         shared.lags.lock().pass_ends(run.rule);
@@ -131,6 +132,7 @@ struct Watcher<'a> {
     /// When the other images changed at the earliest.
     others: Option<Timestamp>,
     basis: Basis,
+    outages: log::Outages,
 }
 
 impl<'a> Watcher<'a> {
@@ -141,7 +143,7 @@ impl<'a> Watcher<'a> {
                 (times(rule, changes), Some(changes.since()), Basis::Event)
             }
         };
-        Self { run, changed, others, basis }
+        Self { run, changed, others, basis, outages: log::Outages::default() }
     }
 
     fn image(&self, image: &ImageReport) {
@@ -164,7 +166,7 @@ impl<'a> Watcher<'a> {
                 _ => {}
             }
         }
-        log::image(rule, &job.id, image);
+        log::image(rule, &job.id, image, &self.outages);
         shared.followers.image(&job.id, image);
     }
 }
