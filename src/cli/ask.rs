@@ -128,8 +128,8 @@ impl Daemon {
             return Err(CliError::Hinted {
                 exit: Exit::Usage,
                 message: format!(
-                    "the daemon at {} changes something only for who has its token, and the \
-                     configuration has none",
+                    "the daemon at {} needs a token for this, and `[daemon]` of the \
+                     configuration has no `token`",
                     self.address
                 ),
                 hint: NO_TOKEN,

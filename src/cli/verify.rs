@@ -121,7 +121,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     })
     .await?;
     let report = compare(global, &checks, work, options, &stop.token).await;
-    output::print(global, &report, || print_report(&report, options, global.quiet))?;
+    output::print(global, &report, || print_report(&report, &checks, options, global.quiet))?;
     Ok(match report.success {
         true => Exit::Done,
         false if report.interrupted => stop.exit(),
@@ -340,7 +340,12 @@ fn shared(image: &ImageReport, options: ReachOptions) -> Option<Shared<'_>> {
     Some(Shared { registry, message, hint, options, name, is_image: true })
 }
 
-fn print_report(report: &VerifyReport, options: ReachOptions, quiet: bool) -> Result<(), CliError> {
+fn print_report(
+    report: &VerifyReport,
+    checks: &Checks,
+    options: ReachOptions,
+    quiet: bool,
+) -> Result<(), CliError> {
     let unread = report.images.iter().filter(|image| shared(image, options).is_some());
     for group in grouped(unread, |image| shared(image, options)) {
         match group {
@@ -377,5 +382,9 @@ fn print_report(report: &VerifyReport, options: ReachOptions, quiet: bool) -> Re
     if report.interrupted {
         line.push_str("; interrupted");
     }
-    output::print_line(line)
+    output::print_line(line)?;
+    if counts.different > 0 && !checks.repair {
+        tell_line("hint: the same command with --repair copies what is missing or different");
+    }
+    Ok(())
 }

@@ -136,6 +136,8 @@ async fn a_missing_blob() {
     assert_eq!(verified.image(":v1")["outcome"], "equal");
     let finished = pair.mirror.tranship.run(["verify"]).await;
     assert!(finished.stdout.contains("DIFFERENT"), "{finished:?}");
+    let next = "hint: the same command with --repair copies what is missing or different\n";
+    assert!(finished.stderr.ends_with(next), "{finished:?}");
     assert!(finished.stdout.contains("the blob is missing (5000 bytes)"), "{finished:?}");
     assert!(finished.stdout.contains("1 of 2 images equal, 1 different"), "{finished:?}");
 }
