@@ -61,7 +61,7 @@ pub use in_use::InUseSource;
 pub use layout_pattern::LayoutPattern;
 pub use notify::{AlertKind, NotifyFormat, Receiver, RulePattern, WebhookUrl, may_carry_secrets};
 pub use problem::{ConfigError, ConfigWarnings, Problem};
-pub use registry::{Insecure, RegistryConfig};
+pub use registry::{Insecure, Product, RegistryConfig};
 pub use rule_kind::RuleKind;
 pub use secret::SecretSource;
 pub use show::quoted;

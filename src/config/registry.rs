@@ -20,6 +20,7 @@ use super::show::{Writer, list, path, quoted, shown_duration, word};
 use super::text;
 use crate::oci::RegistryHost;
 use crate::pem;
+use crate::text::display_as_serialized;
 
 /// How to connect to a registry, and with which credentials. The default suits a public registry.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize, JsonSchema)]
@@ -53,10 +54,29 @@ pub struct RegistryConfig {
     /// if the server has no TLS.
     #[serde(deserialize_with = "text::realms")]
     pub auth_realms: Vec<String>,
+    /// Product that runs there. Default: found by the host and by what the registry says of itself.
+    pub product: Option<Product>,
     /// Which of the secrets and certificates are not there, if they were allowed to be missing.
     #[serde(skip)]
     pub missing: Option<Arc<ConfigError>>,
 }
+
+/// Products that can run at any host, and that offer more than the specification has or differ from
+/// it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Product {
+    /// GitLab, self-managed or not.
+    Gitlab,
+    /// Harbor.
+    Harbor,
+    /// zot.
+    Zot,
+    /// Any other: only what the specification has is used.
+    Standard,
+}
+
+display_as_serialized!(Product);
 
 /// Whether the connection is protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -158,5 +178,6 @@ impl RegistryConfig {
         out.optional("requests_per_second", self.requests_per_second.map(|n| format!("{n:?}")));
         out.optional("idle_timeout", self.idle_timeout.map(shown_duration));
         out.key("auth_realms", list(&self.auth_realms));
+        out.optional("product", self.product.map(quoted));
     }
 }

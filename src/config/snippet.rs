@@ -24,7 +24,7 @@ pub struct Snippet {
 const MAX_SHOWN: usize = 160;
 
 /// The keys of a registry whose values are not secrets.
-const OPEN_KEYS: [&str; 9] = [
+const OPEN_KEYS: [&str; 10] = [
     "username",
     "insecure",
     "ca_file",
@@ -34,6 +34,7 @@ const OPEN_KEYS: [&str; 9] = [
     "requests_per_second",
     "idle_timeout",
     "auth_realms",
+    "product",
 ];
 
 /// The keys of a source of events whose values are not secrets.

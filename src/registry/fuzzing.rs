@@ -32,7 +32,7 @@ pub fn read_answer(bytes: &[u8]) {
     let limits = Limits::new(None, None);
     let Ok(host) = "registry.example".parse() else { return };
     // Of an unknown product: then the words of all are looked for.
-    let dialect = vendor::of(&host).dialect();
+    let dialect = vendor::of(&host, None).dialect();
     let _ = dialect.quota(&headers);
     let waits = [retry_after(&headers, now), dialect.wait(&headers, &text, now)];
     for wait in waits.into_iter().flatten() {

@@ -224,7 +224,7 @@ impl<'a> Pages<'a> {
     ///
     /// `name`: what `last` has to say for the entries behind this one; nothing in lists that have
     /// no such parameter.
-    async fn each<P: DeserializeOwned, E>(
+    pub async fn each<P: DeserializeOwned, E>(
         &self,
         entries: fn(P) -> Vec<E>,
         name: fn(&E) -> Option<&str>,

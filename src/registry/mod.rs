@@ -65,6 +65,8 @@ use uploads::Notes;
 pub struct Registry {
     origin: Origin,
     api: Option<Api>,
+    /// The product, by its host or the configuration.
+    vendor: &'static dyn vendor::Vendor,
     facts: Facts,
     /// Turns of long lists of referrers.
     long_lists: Semaphore,
@@ -93,12 +95,16 @@ struct Facts {
     asked_for_referrers: tokio::sync::OnceCell<()>,
     /// HEAD does not tell which manifests are there, so they are read.
     reads_instead: AtomicBool,
+    /// The product that it says to be, if it was asked.
+    introduced: tokio::sync::OnceCell<Option<&'static dyn vendor::Vendor>>,
+    /// The product's own lists of tags cannot be had.
+    lists_plainly: AtomicBool,
 }
 
 impl Registry {
-    fn new(origin: Origin, api: Option<Api>) -> Arc<Self> {
+    fn new(origin: Origin, api: Option<Api>, vendor: &'static dyn vendor::Vendor) -> Arc<Self> {
         let long_lists = Semaphore::new(listing::LONG_LISTS);
-        Arc::new(Self { origin, api, facts: Facts::default(), long_lists })
+        Arc::new(Self { origin, api, vendor, facts: Facts::default(), long_lists })
     }
 
     pub fn host(&self) -> &RegistryHost {

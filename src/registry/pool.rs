@@ -187,7 +187,7 @@ impl Registries {
         let config = RegistryConfig { insecure: Insecure::NoVerify, ..config.clone() };
         let failed = |cause| Error::new("set up", host.to_string(), cause);
         let tls = self.tls(host, &config).map_err(failed)?;
-        let address = vendor::of(host).dialect().address(host);
+        let address = vendor::of(host, config.product).dialect().address(host);
         let timeouts = Timeouts::new(config.idle_timeout);
         scheme::of_unverified(address, &tls, timeouts).await.map_err(failed)
     }
@@ -198,7 +198,8 @@ impl Registries {
         credentials: Arc<CredentialStore>,
         authentication: Authentication,
     ) -> Result<Arc<Registry>> {
-        let vendor = vendor::of(host);
+        let config = self.configs.get(host).unwrap_or(&self.default);
+        let vendor = vendor::of(host, config.product);
         let login = |authentication| Login {
             registry: host.clone(),
             authentication,
@@ -216,7 +217,7 @@ impl Registries {
                 Origin::new(api, vendor.dialect(), settings, login, metrics)
             })))
         });
-        Ok(Registry::new(origin, api.transpose()?))
+        Ok(Registry::new(origin, api.transpose()?, vendor))
     }
 
     /// How a host is spoken to: its configuration and its limits.

@@ -20,8 +20,8 @@ use super::pauses::Kind;
 use crate::fair::Flow;
 use crate::oci::{Digest, Manifest, RepositoryName, Tag, media_type};
 use crate::repository::{
-    BlobBody, BlobReader, Cause, Error, ErrorKind, Placement, Reference, Repository, Resolved,
-    Result, Stored, Traffic, UploadSession, UploadStart,
+    BlobBody, BlobReader, Cause, Error, ErrorKind, ListedTag, Placement, Reference, Repository,
+    Resolved, Result, Stored, Traffic, UploadSession, UploadStart,
 };
 
 const DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
@@ -34,7 +34,7 @@ pub(super) struct RemoteRepository {
     /// `host/path`, for people.
     name: String,
     path: RepositoryName,
-    flow: Flow,
+    pub flow: Flow,
     /// The scope of requests that only read. Where the repository will be written to, it is the scope
     /// for writing too, which saves a token.
     pub reads: Scope,
@@ -161,6 +161,10 @@ impl Repository for RemoteRepository {
 
     async fn tags(&self) -> Result<Option<Vec<Tag>>> {
         self.list_tags().await
+    }
+
+    async fn listed_tags(&self) -> Result<Option<Vec<ListedTag>>> {
+        self.registry.vendor().listed_tags(self).await
     }
 
     async fn resolve(&self, reference: &Reference) -> Result<Option<Resolved>> {

@@ -65,6 +65,21 @@ impl From<&Manifest> for Resolved {
     }
 }
 
+/// A tag in a repository's list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedTag {
+    pub tag: Tag,
+    /// What the tag points at, where the list says so. A hint that may be out of date: it saves a
+    /// look-up of a tag for which nothing is to be done.
+    pub digest: Option<Digest>,
+}
+
+impl From<Tag> for ListedTag {
+    fn from(tag: Tag) -> Self {
+        Self { tag, digest: None }
+    }
+}
+
 /// A blob's bytes from some offset on. They are not verified: the reader hashes them.
 pub struct BlobReader {
     /// The first byte that will come. 0 where the server ignored the offset asked for.
@@ -213,6 +228,12 @@ pub trait Repository: fmt::Debug + Send + Sync {
     /// follow from what is not in it. `None`: there is no such repository, or it is
     /// empty (a registry need not tell one from the other).
     async fn tags(&self) -> Result<Option<Vec<Tag>>>;
+
+    /// The tags by the way in which the repository tells most of each. Nothing may be deleted by what
+    /// is not in it: other than that of [`Repository::tags`], the list may be behind.
+    async fn listed_tags(&self) -> Result<Option<Vec<ListedTag>>> {
+        Ok(self.tags().await?.map(|tags| tags.into_iter().map(ListedTag::from).collect()))
+    }
 
     /// The digest that a reference has now, without transferring the manifest where that can
     /// be had. `None`: it is not there.

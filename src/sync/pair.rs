@@ -1,6 +1,7 @@
 //! One source repository and its targets: what is asked of both sides, and what follows from it.
 
 mod claims;
+mod hints;
 mod item_pass;
 mod items;
 mod needs;
@@ -9,7 +10,7 @@ mod selected;
 mod settle;
 mod withdrawn;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -25,7 +26,7 @@ use crate::config::{OnConflict, SyncRule};
 use crate::fair::{Flow, WriteLease};
 use crate::oci::{Address, Digest, Tag};
 use crate::removal::RemoveTags;
-use crate::repository::{Error, Failure, Placement, Reference, Repository, Result};
+use crate::repository::{Error, Failure, ListedTag, Placement, Reference, Repository, Result};
 use crate::stop::StopSignal;
 use crate::stores::{Access, OpenRepository};
 use crate::transfer::{Condition, Job, Options, TagIndex, Target};
@@ -73,13 +74,21 @@ struct Goal {
     deferred: Deferred,
     /// Its tags, sorted; listed when the first tag is met that the state does not vouch for. Or why
     /// they cannot be had, which is not asked again for each tag.
-    tags: OnceCell<Result<Option<Vec<Tag>>>>,
+    tags: OnceCell<Result<Option<Vec<ListedTag>>>>,
     /// The derived ones among them.
     derived: OnceCell<TagIndex>,
     /// Under which it is cleaned up.
     policies: Policies,
     /// Tags that were put there by rules which the configuration does not have, by those rules.
     inherited: Mutex<BTreeMap<String, usize>>,
+}
+
+/// What the source's list tells besides the tags that are selected.
+struct SourceList {
+    /// The derived tags, where anybody needs them.
+    derived: TagIndex,
+    /// What selected tags point at, as far as the list tells.
+    hints: HashMap<Tag, Digest>,
 }
 
 /// One image of the source: what is read, and where it is put.
@@ -182,7 +191,7 @@ impl<'a> Pair<'a> {
         let Some((_leases, items)) = progress.soon().run_until_cancelled(begin).await else {
             return progress.left_out();
         };
-        let Items { pinned, tags, derived: source_tags, listed, idle } = match items {
+        let Items { pinned, tags, derived: source_tags, listed, hints, idle } = match items {
             Ok(items) => items,
             Err(error) => return progress.failure(Failure::of(&error)),
         };
@@ -196,7 +205,8 @@ impl<'a> Pair<'a> {
         let few = (self.only.is_some() || tags.len() <= FEW) && self.removes().is_none();
         // Made one by one: there may be very many tags.
         let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
-        let pass = ItemPass { pair: self, source_tags: &source_tags, few, progress };
+        let source = SourceList { derived: source_tags, hints };
+        let pass = ItemPass { pair: self, source: &source, few, progress };
         pass.run(items).await;
         self.goals.iter().for_each(|goal| goal.note_inherited(&self.rule.name, progress));
         if let Some(limits) = self.removes() {
@@ -307,19 +317,28 @@ impl Goal {
     }
 
     async fn derived(&self) -> Result<&TagIndex> {
-        let tags = self.tags().await?.as_deref().unwrap_or_default();
-        Ok(self.derived.get_or_init(|| async { TagIndex::new(tags) }).await)
+        let tags = self.tags().await?.unwrap_or_default();
+        let derived = || async { TagIndex::of(tags.iter().map(|listed| &listed.tag)) };
+        Ok(self.derived.get_or_init(derived).await)
     }
 
-    async fn tags(&self) -> Result<&Option<Vec<Tag>>> {
+    /// `None`: there is no such repository, or it is empty.
+    async fn tags(&self) -> Result<Option<&[ListedTag]>> {
         let tags = self.tags.get_or_init(|| async {
-            let mut tags = self.repository.tags().await?;
+            let mut tags = self.repository.listed_tags().await?;
             if let Some(tags) = &mut tags {
-                tags.sort_unstable();
+                tags.sort_unstable_by(|a, b| a.tag.cmp(&b.tag));
             }
             Ok(tags)
         });
-        tags.await.as_ref().map_err(Error::clone)
+        tags.await.as_ref().map(Option::as_deref).map_err(Error::clone)
+    }
+
+    /// The tag in the list, if that was read.
+    fn listed(&self, tag: &Tag) -> Option<&ListedTag> {
+        let Some(Ok(Some(tags))) = self.tags.get() else { return None };
+        let at = tags.binary_search_by(|listed| listed.tag.cmp(tag)).ok()?;
+        Some(&tags[at])
     }
 
     /// Whether it has no tags, as far as is known without asking.

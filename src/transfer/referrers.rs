@@ -26,7 +26,12 @@ pub struct TagIndex(Arc<HashSet<Tag>>);
 
 impl TagIndex {
     pub fn new(tags: &[Tag]) -> Self {
-        Self(Arc::new(tags.iter().filter(|tag| derived::parse(tag).is_some()).cloned().collect()))
+        Self::of(tags)
+    }
+
+    pub fn of<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Self {
+        let derived = tags.into_iter().filter(|tag| derived::parse(tag).is_some());
+        Self(Arc::new(derived.cloned().collect()))
     }
 
     pub fn contains(&self, tag: &Tag) -> bool {

@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should stop, in its helpers too"
 )]
 
+mod bulk_lists;
 mod cleanup;
 mod cleanup_apply;
 mod cleanup_bad_input;

@@ -3,12 +3,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use http::HeaderMap;
 
-use super::{DIALECTS, Vendor};
+use super::{DIALECTS, Vendor, plain};
 use crate::oci::RegistryHost;
 use crate::registry::dialect::{Dialect, Quota};
-use crate::repository::ErrorKind;
+use crate::registry::remote::RemoteRepository;
+use crate::repository::{ErrorKind, ListedTag, Result};
 
 #[derive(Debug)]
 pub(super) struct Generic;
@@ -27,14 +29,44 @@ impl Dialect for Generic {
     }
 }
 
+/// From so many tags on, it is worth a request to find out whether the product lists them with their
+/// digests.
+const MANY: usize = 100;
+
+const FOLLOW_UP: &str = "it is freed by the registry's garbage collection; for docker-registry, run `registry garbage-collect CONFIG` while no images are pushed";
+
+#[async_trait]
 impl Vendor for Generic {
     fn is_at(&self, _: &RegistryHost) -> bool {
         true
     }
 
+    async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+        let listed = plain(repository).await?;
+        if listed.as_ref().is_none_or(|tags| tags.len() <= MANY) {
+            return Ok(listed);
+        }
+        match repository.registry.introduced(repository.flow).await {
+            Some(product) => product.listed_tags(repository).await,
+            None => Ok(listed),
+        }
+    }
+
     fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
-        Some(
-            "it is freed by the registry's garbage collection; for docker-registry, run `registry garbage-collect CONFIG` while no images are pushed",
-        )
+        Some(FOLLOW_UP)
+    }
+}
+
+/// A registry of which only what the specification has is to be used, as the configuration says.
+#[derive(Debug)]
+pub(super) struct Standard;
+
+impl Vendor for Standard {
+    fn is_at(&self, _: &RegistryHost) -> bool {
+        false
+    }
+
+    fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
+        Some(FOLLOW_UP)
     }
 }

@@ -1,9 +1,23 @@
-//! Google Artifact Registry and the older gcr.io.
+//! Google Artifact Registry and the older gcr.io. Their lists of tags have all manifests with their
+//! tags, too.
 
-use super::{Vendor, is_within};
-use crate::oci::RegistryHost;
+use std::collections::{BTreeMap, HashMap};
+
+use async_trait::async_trait;
+use http::{Method, StatusCode};
+use serde::Deserialize;
+
+use super::{Vendor, each_once, is_within};
+use crate::oci::{Digest, RegistryHost};
+use crate::registry::call::What;
 use crate::registry::dialect::Dialect;
-use crate::repository::ErrorKind;
+use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
+use crate::registry::operation::Operation;
+use crate::registry::remote::RemoteRepository;
+use crate::repository::{ErrorKind, ListedTag, Repository, Result};
+
+/// Lists come whole, whatever is asked for; other servers that know the parameter do not send less.
+const PAGE: usize = 10_000;
 
 #[derive(Debug)]
 pub(super) struct Google;
@@ -16,7 +30,57 @@ impl Dialect for Google {
     }
 }
 
+/// A list of tags.
+#[derive(Deserialize)]
+struct Page {
+    tags: Option<Vec<String>>,
+    /// The manifests by their digests. Proxies leave it out.
+    #[serde(default)]
+    manifest: BTreeMap<String, Listed>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    #[serde(default)]
+    tag: Vec<String>,
+}
+
+impl Page {
+    fn entries(self) -> Vec<(String, Option<Digest>)> {
+        let mut digests: HashMap<String, Digest> = HashMap::new();
+        for (digest, Listed { tag }) in self.manifest {
+            let Ok(digest) = digest.parse::<Digest>() else { continue };
+            digests.extend(tag.into_iter().map(|tag| (tag, digest.clone())));
+        }
+        let tags = self.tags.unwrap_or_default().into_iter();
+        tags.map(|tag| {
+            let digest = digests.remove(&tag);
+            (tag, digest)
+        })
+        .collect()
+    }
+}
+
+#[async_trait]
 impl Vendor for Google {
+    async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+        let mut url = repository.url("tags/list");
+        url.set_query(Some(&format!("n={PAGE}")));
+        let what = What::Name(repository.name());
+        let call = repository.call(Operation::ListTags, what, Method::GET, url, &repository.reads);
+        let pages = Pages::new(&repository.registry.origin, call, MAX_PAGE_BYTES);
+        let mut listed = Vec::new();
+        let take = |page: Vec<(String, Option<Digest>)>| {
+            let named = |(name, digest): (String, _)| Some((name.parse().ok()?, digest));
+            listed.extend(page.into_iter().filter_map(named));
+        };
+        match pages.each(Page::entries, |(name, _)| Some(name), take).await? {
+            Ok(()) => Ok(Some(each_once(listed))),
+            Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
+            Err(answer) => Err(pages.first.refused(&answer)),
+        }
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         is_within(host, "gcr.io") || is_within(host, "pkg.dev")
     }

@@ -15,19 +15,28 @@ mod harbor;
 mod hosted;
 mod zot;
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fmt::Debug;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
+use http::{HeaderMap, Method};
 
 use super::Registry;
+use super::auth::Scope;
+use super::call::What;
 use super::dialect::Dialect;
+use super::operation::Operation;
 use super::origin::Origin;
+use super::remote::RemoteRepository;
+use crate::config::Product;
 use crate::fair::Flow;
-use crate::oci::{RegistryHost, RepositoryName};
-use crate::repository::{Cause, Error, Result};
+use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
+use crate::repository::{Cause, Error, ListedTag, Result};
 
 use docker_hub::DockerHub;
-use generic::Generic;
+use generic::{Generic, Standard};
 use ghcr::Ghcr;
 use google::Google;
 
@@ -57,6 +66,17 @@ pub(super) trait Vendor: Debug + Send + Sync {
         registry.catalog(flow).await
     }
 
+    /// The tags of a repository by the way in which the product tells most of each; `None`: there is
+    /// no such repository. As `Repository::listed_tags`.
+    async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+        plain(repository).await
+    }
+
+    /// Whether the answer to `GET /v2/` is one of this product.
+    fn introduces_itself(&self, _headers: &HeaderMap) -> bool {
+        false
+    }
+
     /// What an operator has to do after deletions, before their space is free. `None`: nothing.
     fn follow_up(&self, _host: &RegistryHost) -> Option<&'static str> {
         None
@@ -71,9 +91,65 @@ static DIALECTS: [&dyn Dialect; 3] = [&DockerHub, &Ghcr, &Google];
 static VENDORS: [&dyn Vendor; 7] =
     [&DockerHub, &Ghcr, &Google, &hosted::Hosted, &gitlab::GitLab, &harbor::Harbor, &zot::Zot];
 
-/// The product that runs at `host`.
-pub(super) fn of(host: &RegistryHost) -> &'static dyn Vendor {
-    VENDORS.into_iter().find(|vendor| vendor.is_at(host)).unwrap_or(&Generic)
+/// The product that runs at `host`, as far as its name tells. `said`: by the configuration.
+pub(super) fn of(host: &RegistryHost, said: Option<Product>) -> &'static dyn Vendor {
+    match said {
+        Some(Product::Gitlab) => &gitlab::GitLab,
+        Some(Product::Harbor) => &harbor::Harbor,
+        Some(Product::Zot) => &zot::Zot,
+        Some(Product::Standard) => &Standard,
+        None => VENDORS.into_iter().find(|vendor| vendor.is_at(host)).unwrap_or(&Generic),
+    }
+}
+
+/// The tags of a repository as the specification lists them.
+async fn plain(repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+    let tags = repository.list_tags().await?;
+    Ok(tags.map(|tags| tags.into_iter().map(ListedTag::from).collect()))
+}
+
+/// The tags by a list of the product's own, or as the specification lists them if it has none or fails.
+/// What it has none of is not asked for again, which a repository that exists shows.
+async fn own_list(
+    repository: &RemoteRepository,
+    own: impl Future<Output = Result<Option<Vec<ListedTag>>>> + Send,
+) -> Result<Option<Vec<ListedTag>>> {
+    let lists_plainly = &repository.registry.facts.lists_plainly;
+    if lists_plainly.load(Ordering::Relaxed) {
+        return plain(repository).await;
+    }
+    let failure = match own.await {
+        Ok(Some(listed)) => return Ok(Some(listed)),
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    let listed = plain(repository).await?;
+    if listed.is_some() && !lists_plainly.swap(true, Ordering::Relaxed) {
+        let registry = repository.registry.host();
+        match failure {
+            Some(error) => {
+                tracing::warn!(%registry, %error, "tags cannot be listed with their digests, so each is looked up");
+            }
+            None => {
+                tracing::debug!(%registry, "tags are not listed with their digests, so each is looked up");
+            }
+        }
+    }
+    Ok(listed)
+}
+
+/// The tags of a list with digests, each once. Of a tag that moved while the list was read, it does not
+/// tell what it points at.
+fn each_once(listed: impl IntoIterator<Item = (Tag, Option<Digest>)>) -> Vec<ListedTag> {
+    let mut tags: BTreeMap<Tag, Option<Digest>> = BTreeMap::new();
+    for (tag, digest) in listed {
+        match tags.entry(tag) {
+            Entry::Vacant(entry) => _ = entry.insert(digest),
+            Entry::Occupied(mut entry) if *entry.get() != digest => _ = entry.insert(None),
+            Entry::Occupied(_) => {}
+        }
+    }
+    tags.into_iter().map(|(tag, digest)| ListedTag { tag, digest }).collect()
 }
 
 /// Whether the host is this domain or below it.
@@ -89,7 +165,26 @@ impl Registry {
     /// # Errors
     /// Among others, the product cannot list all that is below such a path.
     pub async fn repositories(&self, below: &[&str], flow: Flow) -> Result<Vec<RepositoryName>> {
-        of(self.host()).repositories(self, below, flow).await
+        self.vendor().repositories(self, below, flow).await
+    }
+
+    /// The product, as far as it is known.
+    pub(super) fn vendor(&self) -> &'static dyn Vendor {
+        self.facts.introduced.get().copied().flatten().unwrap_or(self.vendor)
+    }
+
+    /// The product by what the registry says of itself, which is asked for once.
+    async fn introduced(&self, flow: Flow) -> Option<&'static dyn Vendor> {
+        let ask = async || {
+            let mut url = self.origin.base.clone();
+            url.set_path("/v2/");
+            let (what, scope) = (What::Name(self.host().as_str()), Scope::base());
+            let call = self.origin.request(Operation::LogIn, what, Method::GET, url, &scope, flow);
+            // Whatever the answer is: without one, the product stays unknown.
+            let answer = self.origin.call(&call).await.ok()?;
+            VENDORS.into_iter().find(|vendor| vendor.introduces_itself(&answer.headers))
+        };
+        *self.facts.introduced.get_or_init(ask).await
     }
 
     /// The product's own API.
@@ -106,7 +201,7 @@ impl Registry {
 
     /// What an operator has to do after deletions, before their space is free.
     pub(super) fn follow_up(&self) -> Option<String> {
-        let what = of(self.host()).follow_up(self.host())?;
+        let what = self.vendor().follow_up(self.host())?;
         Some(format!("{} still holds the blobs of what was deleted: {what}", self.host()))
     }
 }
@@ -130,7 +225,7 @@ mod tests {
             ("pkg.dev.example.com", "Generic"),
             ("127.0.0.1:5000", "Generic"),
         ] {
-            let found = format!("{:?}", of(&host.parse().unwrap()));
+            let found = format!("{:?}", of(&host.parse().unwrap(), None));
             assert!(found.starts_with(vendor), "{host}: {found}");
         }
     }
@@ -139,7 +234,7 @@ mod tests {
     fn only_registries_that_need_it_get_advice() {
         let advice = |host: &str| {
             let host = host.parse().unwrap();
-            of(&host).follow_up(&host)
+            of(&host, None).follow_up(&host)
         };
         for host in [
             "docker.io",

@@ -8,14 +8,13 @@ use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio::sync::OwnedMutexGuard;
 
-use super::{Goal, Item, Need, Pair, TAGS};
+use super::{Goal, Item, Need, Pair, SourceList, TAGS};
 use crate::fair::Lent;
 use crate::oci::Digest;
 use crate::repository::{Cause, Error, Result, Traffic, unless_stalled};
 use crate::sync::Mode;
 use crate::sync::progress::Progress;
 use crate::sync::report::{Action, ImageReport};
-use crate::transfer::TagIndex;
 
 /// A target that was left behind is not tried for so long, unless nobody else waits any more.
 const REST: Duration = Duration::from_secs(30);
@@ -23,7 +22,7 @@ const REST: Duration = Duration::from_secs(30);
 /// One pass over the images of a pair.
 pub(super) struct ItemPass<'a, 'r> {
     pub pair: &'a Pair<'r>,
-    pub source_tags: &'a TagIndex,
+    pub source: &'a SourceList,
     /// So few images that the target's tag list is not worth its request.
     pub few: bool,
     pub progress: &'a Progress<'r>,
@@ -78,7 +77,7 @@ impl ItemPass<'_, '_> {
             Some(None) => return,
             None => return progress.left_out(),
         };
-        let job = pair.job(&item, ready.digest, &ready.needs, self.source_tags);
+        let job = pair.job(&item, ready.digest, &ready.needs, &self.source.derived);
         let result = pair.syncer.carrier.transfer(&job).await;
         let seconds = begin.elapsed().as_secs_f64();
         match result {
@@ -96,7 +95,7 @@ impl ItemPass<'_, '_> {
     async fn ready<'g>(&self, item: &Item, goals: &[&'g Goal]) -> Option<Ready<'g>> {
         let (pair, progress) = (self.pair, self.progress);
         let _alone = pair.alone_with(item, goals, progress).await;
-        let (digest, needs) = pair.needs(item, goals, self.source_tags, self.few, progress).await;
+        let (digest, needs) = pair.needs(item, goals, self.source, self.few, progress).await;
         if needs.is_empty() {
             return None;
         }

@@ -1,11 +1,11 @@
 //! What a rule selects in one source repository, by listing it where nothing names it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::{Item, Pair};
 use crate::config::SourceRepositories;
-use crate::oci::Tag;
-use crate::repository::{Cause, Error, Placement, Reference, Result};
+use crate::oci::{Digest, Tag};
+use crate::repository::{Cause, Error, ListedTag, Placement, Reference, Result};
 use crate::transfer::TagIndex;
 
 /// What a rule selects in one source repository.
@@ -17,6 +17,8 @@ pub(super) struct Items {
     pub derived: TagIndex,
     /// Its whole list, where what is gone from it is to go at the targets. `None`: there is none.
     pub listed: Option<Vec<Tag>>,
+    /// What selected tags point at, as far as the list tells.
+    pub hints: HashMap<Tag, Digest>,
     /// The patterns of `include` that match nothing in it. `None`: that was not looked at.
     pub idle: Option<BTreeSet<String>>,
 }
@@ -41,12 +43,18 @@ impl Pair<'_> {
             && self.removes().is_none()
         {
             let tags = tags.clone();
-            let derived = TagIndex::default();
-            return Ok(Items { pinned, tags, derived, listed: None, idle: None });
+            return Ok(Items {
+                pinned,
+                tags,
+                derived: TagIndex::default(),
+                listed: None,
+                hints: HashMap::new(),
+                idle: None,
+            });
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
-        let listed = self.source.tags().await?;
+        let (listed, mut hints) = self.source_list(named.is_none()).await?;
         let derived = TagIndex::new(listed.as_deref().unwrap_or_default());
         let idle = listed.as_deref().filter(|_| self.only.is_none() && named.is_none());
         let idle = idle.zip(self.rule.tags.include.as_ref()).map(|(tags, include)| {
@@ -65,7 +73,28 @@ impl Pair<'_> {
                 return Err(Error::new("list tags of", self.source.name(), Cause::NoRepository));
             }
         };
-        Ok(Items { pinned, tags, derived, listed: kept, idle })
+        let selected: HashSet<&Tag> = tags.iter().collect();
+        hints.retain(|tag, _| selected.contains(tag));
+        Ok(Items { pinned, tags, derived, listed: kept, hints, idle })
+    }
+
+    /// The source's tags, and what they point at as far as that is told. `selects`: the list decides what
+    /// is copied.
+    async fn source_list(&self, selects: bool) -> Result<(Option<Vec<Tag>>, HashMap<Tag, Digest>)> {
+        // What is removed at the targets must not hang on a list that may be behind. And a few tags
+        // that are named are looked up.
+        if self.removes().is_some() || !selects || self.recheck {
+            return Ok((self.source.tags().await?, HashMap::new()));
+        }
+        let Some(listed) = self.source.listed_tags().await? else {
+            return Ok((None, HashMap::new()));
+        };
+        let mut hints = HashMap::new();
+        let tags = listed.into_iter().map(|ListedTag { tag, digest }| {
+            hints.extend(digest.map(|digest| (tag.clone(), digest)));
+            tag
+        });
+        Ok((Some(tags.collect()), hints))
     }
 
     /// The tags that the run is about, where they can be told without the source's list.

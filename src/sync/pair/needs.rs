@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use super::{Goal, Item, Need, Pair};
+use super::{Goal, Item, Need, Pair, SourceList};
 use crate::config::{IndexMode, OnConflict};
 use crate::oci::{Digest, media_type};
 use crate::repository::{Cause, Error, ErrorKind, Placement, Reference, Resolved, Result, missing};
@@ -13,9 +13,9 @@ use crate::sync::writers::Claim;
 use crate::transfer::{ManifestReader, TagIndex, fingerprint, subjects, survey, survey_but};
 
 /// One image at one target, and what is known of it.
-struct Look<'a, 'g> {
-    item: &'a Item,
-    goal: &'g Goal,
+pub(super) struct Look<'a, 'g> {
+    pub item: &'a Item,
+    pub goal: &'g Goal,
     /// What was put there last, under whatever options.
     record: Option<TagState>,
     /// The record was made under today's options.
@@ -30,6 +30,11 @@ struct Look<'a, 'g> {
     withdrawn: Option<Withdrawn>,
     /// A cleanup rule would delete it again.
     is_upheld: bool,
+}
+
+/// What is of an unknown type may be an index.
+fn is_index(source: &Resolved) -> bool {
+    source.media_type.as_deref().is_none_or(media_type::is_index)
 }
 
 impl Look<'_, '_> {
@@ -56,7 +61,7 @@ impl Pair<'_> {
         &self,
         item: &Item,
         goals: &[&'g Goal],
-        source_tags: &TagIndex,
+        list: &SourceList,
         few: bool,
         progress: &Progress<'_>,
     ) -> (Option<Digest>, Vec<Need<'g>>) {
@@ -100,7 +105,13 @@ impl Pair<'_> {
             let missing = |goal| Need::missing(goal, self.condition(None));
             return (None, known.iter().map(|(look, _)| missing(look.goal)).collect());
         }
-        let source = match self.resolve_source(item).await {
+        let hint = self.hinted_source(item, list);
+        let hint = hint.filter(|hint| known.iter().all(|known| self.is_hinted(known, hint)));
+        let source = match hint {
+            Some(hint) => Ok(hint),
+            None => self.resolve_source(item).await,
+        };
+        let source = match source {
             Ok(source) => source,
             // What had moved is gone again: there is nothing to do.
             Err(error) if self.only.is_some() && error.kind() == ErrorKind::Missing => {
@@ -115,7 +126,8 @@ impl Pair<'_> {
             }
         };
         let compared = join_all(known.into_iter().map(async |(look, at_target)| {
-            let need = self.need(&look, at_target, &source, source_tags, progress);
+            let at_target = at_target.or_else(|| self.hinted_target(&look, &source));
+            let need = self.need(&look, at_target, &source, &list.derived, progress);
             (look.goal, look.goal.answer(goals.len(), need).await)
         }));
         let mut needs = Vec::new();
@@ -209,7 +221,7 @@ impl Pair<'_> {
             }
             tags => tags?,
         };
-        let has = tags.as_ref().is_some_and(|tags| tags.binary_search(tag).is_ok());
+        let has = tags.is_some() && look.goal.listed(tag).is_some();
         Ok(match (vouched, has) {
             (true, true) => Some(AtTarget::Vouched),
             // Not every registry keeps its lists up to date: it is asked for this tag.
@@ -247,15 +259,8 @@ impl Pair<'_> {
             Some(known) => known,
             None => self.ask(item, goal).await?,
         };
-        let is_index = source.media_type.as_deref().is_none_or(media_type::is_index);
-        let tag = Known {
-            source: &source.digest,
-            record: look.record.as_ref(),
-            // Of a single image there is no part: options make no other one of it.
-            same_options: look.same_options || !is_index,
-            filtered: is_index && !self.options.platforms.is_empty(),
-            withdrawn: look.upheld().map(|withdrawn| &withdrawn.digest),
-        };
+        let is_index = is_index(source);
+        let tag = self.known(look, source);
         let mut verdict = decide(&tag, &target, self.rule.on_conflict);
         if verdict == Verdict::Ask {
             target = self.ask(item, goal).await?;
@@ -303,6 +308,19 @@ impl Pair<'_> {
                 progress.image(self.failed(item, goal, "conflict", &error, 0.0));
                 Ok(None)
             }
+        }
+    }
+
+    /// What is known of a tag besides what the target has.
+    pub(super) fn known<'k>(&self, look: &'k Look<'_, '_>, source: &'k Resolved) -> Known<'k> {
+        let is_index = is_index(source);
+        Known {
+            source: &source.digest,
+            record: look.record.as_ref(),
+            // Of a single image there is no part: options make no other one of it.
+            same_options: look.same_options || !is_index,
+            filtered: is_index && !self.options.platforms.is_empty(),
+            withdrawn: look.upheld().map(|withdrawn| &withdrawn.digest),
         }
     }
 

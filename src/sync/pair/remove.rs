@@ -68,10 +68,11 @@ impl Pair<'_> {
         remover: &dyn RemoveTags,
     ) -> Result<(Vec<Tag>, Option<RemovedTags>), Vec<Failure>> {
         let there = goal.tags().await.map_err(|error| vec![Failure::of(&error)])?;
-        let there = there.as_deref().unwrap_or_default();
+        let there: Vec<Tag> =
+            there.unwrap_or_default().iter().map(|listed| listed.tag.clone()).collect();
         let mut records = HashMap::new();
         let mut others = Vec::new();
-        for tag in extra::lacking(&self.rule.tags, listed, there) {
+        for tag in extra::lacking(&self.rule.tags, listed, &there) {
             match self.record(&Item::tagged(tag.clone()), goal) {
                 Some(record) if self.may_remove(&tag, goal) => _ = records.insert(tag, record),
                 _ => others.push(tag),
