@@ -88,6 +88,8 @@ mod mirror_selection;
 mod mirror_setup;
 mod mirror_stop;
 mod mirror_tls;
+mod products_ghcr;
+mod products_gitlab;
 mod registry_conformance;
 mod registry_lists;
 mod registry_redirects;

@@ -17,6 +17,7 @@ pub mod layout_registry;
 pub mod openapi;
 pub mod pki;
 pub mod process;
+pub mod products;
 pub mod samples;
 pub mod scripted;
 pub mod terminal;

@@ -22,6 +22,8 @@ pub struct Head {
     pub method: String,
     /// Percent-decoded, without the query.
     pub path: String,
+    /// The path as it came: a name may be encoded once, twice or not at all.
+    pub raw_path: String,
     /// As it came, without the question mark.
     pub query: String,
     pub headers: HeaderMap,
@@ -171,8 +173,10 @@ impl Exchange {
 
     /// Sends an answer. After anything but a whole one the connection is of no further use.
     pub async fn respond(&mut self, response: &Response, delivery: Delivery) -> Next {
+        // An answer to HEAD has no body that could fall short of its promise.
+        let kept = response.promised.is_none() || self.head.method == "HEAD";
         match self.send(response, delivery).await {
-            Ok(()) if delivery == Delivery::Whole && response.promised.is_none() => Next::KeepOpen,
+            Ok(()) if delivery == Delivery::Whole && kept => Next::KeepOpen,
             _ => Next::Close,
         }
     }
@@ -297,12 +301,12 @@ async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> Option<Head> {
     let path_at = target.strip_prefix("http://").and_then(behind_host).unwrap_or_default();
     let target = &target[path_at..];
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let (path, query) = (decode(path), query.to_owned());
+    let (raw_path, path, query) = (path.to_owned(), decode(path), query.to_owned());
     let mut headers = HeaderMap::new();
     loop {
         let line = lines.next_line().await.ok()??;
         if line.is_empty() {
-            return Some(Head { method, path, query, headers });
+            return Some(Head { method, path, raw_path, query, headers });
         }
         let (name, value) = line.split_once(':')?;
         let value = HeaderValue::from_str(value.trim()).ok()?;
@@ -310,8 +314,8 @@ async fn read_head(reader: &mut BufReader<OwnedReadHalf>) -> Option<Head> {
     }
 }
 
-/// Undoes percent-encoding; a plus sign stays one, as paths have it.
-fn decode(path: &str) -> String {
+/// Undoes percent-encoding once; a plus sign stays one, as paths have it.
+pub fn decode(path: &str) -> String {
     let escaped = format!("p={}", path.replace('+', "%2B"));
     url::form_urlencoded::parse(escaped.as_bytes()).next().unwrap().1.into_owned()
 }

@@ -1,12 +1,11 @@
 //! Rules: which request goes wrong, how often, and in what way.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::Shared;
 use crate::support::traffic::Kind;
 use crate::support::wire::{Delivery, Head, Response};
 
@@ -158,8 +157,12 @@ impl Fault {
     }
 }
 
+/// The rules of one server, in the order in which they came into force.
+#[derive(Clone, Default)]
+pub struct Rules(Arc<Mutex<Vec<Rule>>>);
+
 /// A rule in force.
-pub struct Rule {
+struct Rule {
     method: String,
     kind: Option<Kind>,
     containing: Vec<String>,
@@ -183,7 +186,7 @@ impl Rule {
 
 /// A rule that is being written. It comes into force with `fail`.
 pub struct RuleBuilder {
-    shared: Arc<Shared>,
+    rules: Rules,
     rule: Rule,
 }
 
@@ -197,20 +200,6 @@ impl Fired {
 }
 
 impl RuleBuilder {
-    pub(super) fn new(shared: Arc<Shared>, method: &str, kind: Option<Kind>) -> Self {
-        let rule = Rule {
-            method: method.to_owned(),
-            kind,
-            containing: Vec::new(),
-            authorized: false,
-            skip: 0,
-            left: usize::MAX,
-            fault: Fault::Cut,
-            fired: Arc::default(),
-        };
-        Self { shared, rule }
-    }
-
     /// Only requests whose path or query contains this text: a digest, a tag, a repository.
     pub fn containing(mut self, text: impl Into<String>) -> Self {
         self.rule.containing.push(text.into());
@@ -243,15 +232,35 @@ impl RuleBuilder {
     pub fn fail(mut self, fault: Fault) -> Fired {
         self.rule.fault = fault;
         let fired = Fired(Arc::clone(&self.rule.fired));
-        self.shared.rules.lock().unwrap().push(self.rule);
+        self.rules.0.lock().unwrap().push(self.rule);
         fired
     }
 }
 
-impl Shared {
+impl Rules {
+    /// Begins a rule for requests of this method (`*`: any) and kind (`None`: any).
+    pub fn on(&self, method: &str, kind: Option<Kind>) -> RuleBuilder {
+        let rule = Rule {
+            method: method.to_owned(),
+            kind,
+            containing: Vec::new(),
+            authorized: false,
+            skip: 0,
+            left: usize::MAX,
+            fault: Fault::Cut,
+            fired: Arc::default(),
+        };
+        RuleBuilder { rules: self.clone(), rule }
+    }
+
+    /// Ends every rule.
+    pub fn clear(&self) {
+        self.0.lock().unwrap().clear();
+    }
+
     /// The fault that this request meets, if any. Uses it up.
-    pub(super) fn fault_for(&self, head: &Head) -> Option<Fault> {
-        let mut rules = self.rules.lock().unwrap();
+    pub fn fault_for(&self, head: &Head) -> Option<Fault> {
+        let mut rules = self.0.lock().unwrap();
         for rule in rules.iter_mut().filter(|rule| rule.matches(head)) {
             if rule.skip > 0 {
                 rule.skip -= 1;

@@ -53,7 +53,7 @@ impl Route {
         }
     }
 
-    fn repository(&self) -> Option<&str> {
+    pub fn repository(&self) -> Option<&str> {
         match self {
             Self::Tags(name)
             | Self::Manifest(name, _)
@@ -77,7 +77,7 @@ impl Service for Shared {
         let index = self.record(head);
         let quirks = self.quirks.lock().unwrap().clone();
         tokio::time::sleep(quirks.latency).await;
-        let fault = self.fault_for(head);
+        let fault = self.rules.fault_for(head);
         match &fault {
             Some(Fault::Cut) => return Next::Close,
             Some(Fault::Delay(time)) => tokio::time::sleep(*time).await,
@@ -391,7 +391,7 @@ fn login(login: &Login, head: &Head, route: &Route) -> Option<Response> {
 }
 
 /// The rights that a request needs, as distribution asks for them: (type, name, action).
-fn wanted<'a>(
+pub fn wanted<'a>(
     head: &Head,
     route: &'a Route,
     from: Option<&'a str>,
@@ -411,7 +411,7 @@ fn wanted<'a>(
 }
 
 /// `repository:acme/app:pull,push repository:acme/base:pull`; `None` where nothing is needed.
-fn scope(wanted: &[(&str, &str, &str)]) -> Option<String> {
+pub fn scope(wanted: &[(&str, &str, &str)]) -> Option<String> {
     let mut scopes: Vec<(String, Vec<&str>)> = Vec::new();
     for (kind, name, action) in wanted {
         let resource = format!("{kind}:{name}");

@@ -31,17 +31,17 @@ use super::endpoint::{Credentials, Endpoint, Place};
 use super::traffic::{Kind, Seen, Traffic};
 use super::wire::{Head, Server, Service};
 
-pub use fault::{Fault, RuleBuilder};
+pub use fault::{Fault, Fired, RuleBuilder, Rules};
+pub use handler::{Route, error, scope, wanted};
 pub use quirks::{Login, Mount, Quirks};
 
-use fault::Rule;
 use store::Store;
 
 /// Everything that the server and its handle share.
 struct Shared {
     store: Mutex<Store>,
     quirks: Mutex<Quirks>,
-    rules: Mutex<Vec<Rule>>,
+    rules: Rules,
     seen: Mutex<Vec<Seen>>,
     violations: Mutex<Vec<String>>,
     rate: Mutex<quirks::Rate>,
@@ -67,7 +67,7 @@ impl Scripted {
         let shared = Arc::new(Shared {
             store: Mutex::default(),
             quirks: Mutex::default(),
-            rules: Mutex::default(),
+            rules: Rules::default(),
             seen: Mutex::default(),
             violations: Mutex::default(),
             rate: Mutex::default(),
@@ -107,17 +107,17 @@ impl Scripted {
 
     /// Begins a rule for requests of this method (`*`: any) and kind.
     pub fn on(&self, method: &str, kind: Kind) -> RuleBuilder {
-        RuleBuilder::new(Arc::clone(&self.shared), method, Some(kind))
+        self.shared.rules.on(method, Some(kind))
     }
 
     /// Begins a rule for every request.
     pub fn on_any(&self) -> RuleBuilder {
-        RuleBuilder::new(Arc::clone(&self.shared), "*", None)
+        self.shared.rules.on("*", None)
     }
 
     /// Ends every rule.
     pub fn clear_rules(&self) {
-        self.shared.rules.lock().unwrap().clear();
+        self.shared.rules.clear();
     }
 
     /// Lets every request that hangs now be answered as usual.
@@ -169,6 +169,19 @@ impl Scripted {
     /// Makes a repository known, for `Quirks::create_first`.
     pub fn create_repository(&self, repository: &str) {
         self.shared.store.lock().unwrap().repository(repository).created = true;
+    }
+
+    /// Takes a tag away without a request.
+    pub fn remove_tag(&self, repository: &str, tag: &str) {
+        self.shared.store.lock().unwrap().repository(repository).tags.remove(tag);
+    }
+
+    /// Takes a manifest and its tags away without a request.
+    pub fn remove_manifest(&self, repository: &str, digest: &str) {
+        let mut store = self.shared.store.lock().unwrap();
+        let repository = store.repository(repository);
+        repository.tags.retain(|_, tagged| tagged != digest);
+        repository.manifests.remove(digest);
     }
 
     /// What a tag points at.
