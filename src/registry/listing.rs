@@ -175,12 +175,14 @@ pub(super) struct Pages<'a> {
     /// Of lists that are bounded as a whole: those that are long are read few at a time, because each
     /// takes memory.
     long_ones: Option<&'a Semaphore>,
+    /// After so many pages, no other is asked for: of lists of which a part is of use.
+    pub most: usize,
 }
 
 impl<'a> Pages<'a> {
     pub fn new(origin: &'a Origin, mut first: Call<'a>, page_bytes: usize) -> Self {
         first.limit = page_bytes;
-        Self { origin, first, media_type: None, long_ones: None }
+        Self { origin, first, media_type: None, long_ones: None, most: usize::MAX }
     }
 
     /// All names in a list of tags or of repositories.
@@ -301,6 +303,7 @@ impl<'a> Pages<'a> {
             take(entries);
             match next? {
                 None => return Ok(Ok(())),
+                Some(_) if seen.len() >= self.most => return Ok(Ok(())),
                 Some(_) if empty_ones > MAX_EMPTY_PAGES => {
                     return Err(self.broken(format!(
                         "the registry sends more than {MAX_EMPTY_PAGES} empty pages in a row"

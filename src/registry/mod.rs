@@ -40,6 +40,7 @@ mod uploads;
 mod vendor;
 mod window;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, LazyLock, OnceLock};
@@ -97,8 +98,11 @@ struct Facts {
     reads_instead: AtomicBool,
     /// The product that it says to be, if it was asked.
     introduced: tokio::sync::OnceCell<Option<&'static dyn vendor::Vendor>>,
-    /// The product's own lists of tags cannot be had.
-    lists_plainly: AtomicBool,
+    /// Lists of tags that only this product has.
+    own_lists: vendor::OwnLists,
+    /// Owners of repositories that are persons, where the product's API has other paths for those than
+    /// for organizations.
+    users: Mutex<HashSet<String>>,
 }
 
 impl Registry {

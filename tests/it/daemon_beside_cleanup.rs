@@ -211,7 +211,7 @@ async fn without_a_token_it_only_plans() {
     for arguments in [&["cleanup", "--apply"][..], &["cleanup", "--apply", "--output", "json"]] {
         let refused = beside.run(arguments).await;
         assert_eq!((refused.code, &*refused.stdout), (Some(2), ""), "{refused:?}");
-        assert!(refused.stderr.contains("the configuration has none"), "{refused:?}");
+        assert!(refused.stderr.contains("has no `token`"), "{refused:?}");
         assert!(refused.stderr.contains("hint: set `token` in [daemon]"), "{refused:?}");
     }
     assert_eq!(registry.traffic().writes(), 0);

@@ -163,7 +163,7 @@ async fn without_a_token_nothing_is_restored() {
     let name = format!("{}/app:pr-1", registry.host());
     let refused = beside.run(&["restore", &name]).await;
     assert_eq!((refused.code, &*refused.stdout), (Some(2), ""), "{refused:?}");
-    assert!(refused.stderr.contains("the configuration has none"), "{refused:?}");
+    assert!(refused.stderr.contains("has no `token`"), "{refused:?}");
     assert!(refused.stderr.contains("hint: set `token` in [daemon]"), "{refused:?}");
     let listed: Value = beside.json(&["restore"], 0).await;
     assert_eq!(listed["restorable"].as_array().unwrap().len(), 1, "{listed:#}");

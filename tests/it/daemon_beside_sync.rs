@@ -284,7 +284,7 @@ async fn without_the_token_nothing_is_copied() {
     assert_eq!(beside.run(&["sync", "--dry-run"]).await.code, Some(0));
     let none = beside.run(&["sync"]).await;
     assert_eq!((none.code, &*none.stdout), (Some(2), ""), "{none:?}");
-    assert!(none.stderr.contains("the configuration has none"), "{none:?}");
+    assert!(none.stderr.contains("has no `token`"), "{none:?}");
     assert!(none.stderr.contains("hint: set `token` in [daemon]"), "{none:?}");
     assert_eq!(target.traffic().writes(), 0);
 }

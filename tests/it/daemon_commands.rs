@@ -250,7 +250,7 @@ async fn what_is_missing_is_said() {
     for arguments in commands {
         let none = beside.run(arguments).await;
         assert_eq!((none.code, &*none.stdout), (Some(2), ""), "{none:?}");
-        assert!(none.stderr.contains("the configuration has none"), "{none:?}");
+        assert!(none.stderr.contains("has no `token`"), "{none:?}");
     }
     assert_eq!(beside.run(&["run", "apps", "--dry-run"]).await.code, Some(0));
     assert_eq!(target.traffic().writes(), 0);

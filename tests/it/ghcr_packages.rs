@@ -113,3 +113,81 @@ async fn a_list_that_github_refuses_is_an_error_in_its_words() {
     }
     assert_eq!(github.asked(), [FIRST]);
 }
+
+/// A mirror of a repository with 30 tags of one image.
+fn thirty_tags(github: &GitHub, target: &Scripted) -> String {
+    github.both.quirks(|quirks| quirks.referrers_api = false);
+    for number in 0..30 {
+        Image::single(Family::Oci, "app", &[300]).load(
+            &github.both,
+            "acme/app",
+            &number.to_string(),
+        );
+    }
+    format!(
+        "[registry.\"{0}\"]\ninsecure = \"http\"\n\n[[sync]]\nname = \"app\"\n\
+         source = \"ghcr.io/acme/app\"\ntarget = \"{0}/app\"\n",
+        target.host()
+    )
+}
+
+/// Every manifest is a version: of these, one has all tags.
+fn versions(tags: &[String]) -> Fault {
+    let digest = Image::single(Family::Oci, "app", &[300]).digest;
+    let version = |name: &str, tags: &[String]| {
+        serde_json::json!({
+            "name": name,
+            "metadata": { "package_type": "container", "container": { "tags": tags } },
+        })
+    };
+    let untagged = format!("sha256:{}", "0".repeat(64));
+    let all = [version(&untagged, &[]), version(&digest, tags), version("no digest", &[])];
+    Fault::status(200).body(serde_json::to_string(&all).unwrap())
+}
+
+#[tokio::test]
+async fn versions_tell_what_tags_point_at() {
+    let (github, target) = (GitHub::new(), Scripted::start());
+    let config = thirty_tags(&github, &target);
+    let tags: Vec<String> = (0..30).map(|number| number.to_string()).collect();
+    github.answers("/orgs/", Fault::status(404).body(r#"{"message":"Not Found"}"#));
+    // What is beyond the third page is not worth its request for thirty tags.
+    let next = "<http://api.github.com/users/acme/more?page=2>; rel=\"next\"";
+    github.answers("page=2", versions(&[]).header("link", &next.replace("page=2", "page=3")));
+    github.answers("page=3", versions(&[]).header("link", &next.replace("page=2", "page=4")));
+    github.answers(
+        "/users/acme/packages/container/app/versions",
+        versions(&tags).header("link", next),
+    );
+    assert_eq!(github.run(&config, &["sync"]).await.code, Some(0));
+    let mark = github.both.mark();
+    let again = github.run(&config, &["sync"]).await;
+    assert!(again.stdout.contains(" 0 copied, 30 unchanged"), "{again:?}");
+    let asked = github.both.requests_since(mark);
+    assert_eq!(asked.count("HEAD", Kind::Manifest), 0, "{asked}");
+    let api = asked.of("GET", Kind::Other).map(|seen| format!("{}?{}", seen.path, seen.query));
+    let versions = "acme/packages/container/app/versions?state=active&per_page=100";
+    assert_eq!(
+        api.collect::<Vec<_>>(),
+        [
+            format!("/orgs/{versions}"),
+            format!("/users/{versions}"),
+            "/users/acme/more?page=2".to_owned(),
+            "/users/acme/more?page=3".to_owned(),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn tags_are_looked_up_while_the_api_is_down() {
+    let (github, target) = (GitHub::new(), Scripted::start());
+    let config = thirty_tags(&github, &target);
+    github.answers("/versions", Fault::status(503));
+    assert_eq!(github.run(&config, &["sync"]).await.code, Some(0));
+    let mark = github.both.mark();
+    let again = github.run(&config, &["sync"]).await;
+    assert_eq!(again.code, Some(0), "{again:?}");
+    let told = "tags cannot be listed with their digests, so each is looked up";
+    assert_eq!(again.stderr.matches(told).count(), 1, "{again:?}");
+    assert_eq!(github.both.requests_since(mark).count("HEAD", Kind::Manifest), 30);
+}

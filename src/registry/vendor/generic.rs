@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use http::HeaderMap;
 
-use super::{DIALECTS, Vendor, plain};
+use super::{DIALECTS, Vendor, tag_lists};
 use crate::oci::RegistryHost;
 use crate::registry::dialect::{Dialect, Quota};
 use crate::registry::remote::RemoteRepository;
@@ -42,7 +42,7 @@ impl Vendor for Generic {
     }
 
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
-        let listed = plain(repository).await?;
+        let listed = tag_lists::plain(repository).await?;
         if listed.as_ref().is_none_or(|tags| tags.len() <= MANY) {
             return Ok(listed);
         }

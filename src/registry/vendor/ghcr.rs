@@ -1,23 +1,31 @@
 //! GitHub Container Registry. Its packages are listed by GitHub's REST API ("List packages for an
-//! organization" and "for a user"), one owner at a time.
+//! organization" and "for a user"), one owner at a time, and so are their versions, which tell what tags
+//! point at.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 
-use super::Vendor;
+use super::{Vendor, tag_lists};
 use crate::fair::Flow;
-use crate::oci::{RegistryHost, RepositoryName};
+use crate::oci::{Digest, RegistryHost, RepositoryName};
 use crate::registry::Registry;
+use crate::registry::answer::Answer;
 use crate::registry::auth::Scope;
 use crate::registry::call::What;
 use crate::registry::dialect::Dialect;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
 use crate::registry::operation::Operation;
-use crate::repository::{Cause, Error, Result};
+use crate::registry::remote::RemoteRepository;
+use crate::repository::{Cause, Error, ListedTag, Repository, Result};
+
+/// For so few tags, the API is not asked what they point at.
+const FEW: usize = 10;
+/// A page of versions is worth its request if it saves the look-ups of a tenth of its entries.
+const TAGS_FOR_A_PAGE: usize = 10;
 
 #[derive(Debug)]
 pub(super) struct Ghcr;
@@ -36,6 +44,25 @@ struct Package {
     name: String,
 }
 
+/// An entry of a list of versions.
+#[derive(Deserialize)]
+struct Version {
+    /// The digest of the manifest.
+    name: String,
+    metadata: Option<Metadata>,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    container: Option<Container>,
+}
+
+#[derive(Default, Deserialize)]
+struct Container {
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
 #[async_trait]
 impl Vendor for Ghcr {
     fn is_at(&self, host: &RegistryHost) -> bool {
@@ -48,6 +75,27 @@ impl Vendor for Ghcr {
 
     fn api(&self) -> Option<RegistryHost> {
         "api.github.com".parse().ok()
+    }
+
+    async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+        let Some(listed) = tag_lists::plain(repository).await? else { return Ok(None) };
+        let lists = &repository.registry.facts.own_lists;
+        if listed.len() <= FEW || !lists.are_worth_asking_for() {
+            return Ok(Some(listed));
+        }
+        match digests(repository, listed.len()).await {
+            Ok(mut digests) => {
+                let listed = listed.into_iter().map(|listed| ListedTag {
+                    digest: digests.remove(listed.tag.as_str()),
+                    ..listed
+                });
+                Ok(Some(listed.collect()))
+            }
+            Err(error) => {
+                lists.failed(repository.registry.host(), Some(&error));
+                Ok(Some(listed))
+            }
+        }
     }
 
     async fn repositories(
@@ -77,29 +125,120 @@ impl Vendor for Ghcr {
 
 /// The repositories of an owner whose packages the credentials may see.
 async fn packages(registry: &Registry, owner: &str, flow: Flow) -> Result<Vec<RepositoryName>> {
-    let api = registry.api()?;
-    let (scope, shown) = (Scope::base(), format!("{}/{owner}", registry.host()));
-    let list = |kind: &str| {
-        let mut url = api.base.clone();
-        url.set_path(&format!("/{kind}/{owner}/packages"));
-        url.set_query(Some("package_type=container&per_page=100"));
-        let accept = HeaderValue::from_static("application/vnd.github+json");
-        let what = What::Name(&shown);
-        let call = api.request(Operation::ListRepositories, what, Method::GET, url, &scope, flow);
-        Pages::new(api, call.header(header::ACCEPT, accept), MAX_PAGE_BYTES)
+    let shown = format!("{}/{owner}", registry.host());
+    let list = ApiList {
+        registry,
+        owner,
+        path: "packages",
+        query: "package_type=container&per_page=100",
+        operation: Operation::ListRepositories,
+        what: What::Name(&shown),
+        flow,
+        most: usize::MAX,
+        scope: Scope::base(),
     };
     let name = |page: Vec<Package>| page.into_iter().map(|package| Some(package.name)).collect();
-    // An owner is one of the two.
-    let (organization, user) = (list("orgs"), list("users"));
     let repository = |name: &str| format!("{owner}/{name}").parse().ok();
-    match organization.names_in(name, repository).await? {
-        Ok(names) => return Ok(names),
-        Err(answer) if answer.status == StatusCode::NOT_FOUND => {}
-        Err(answer) => return Err(organization.first.refused(&answer)),
+    for kind in list.kinds() {
+        let pages = list.pages(kind)?;
+        match pages.names_in(name, repository).await? {
+            Ok(names) => {
+                list.found(kind);
+                return Ok(names);
+            }
+            Err(answer) => list.go_on(kind, &pages, &answer)?,
+        }
     }
-    match user.names_in(name, repository).await? {
-        Ok(names) => Ok(names),
-        Err(answer) => Err(user.first.refused(&answer)),
+    Ok(Vec::new())
+}
+
+/// What the tags of a repository point at, by as much of the list of its versions as is worth it for so
+/// many tags. Every manifest is a version, with tags or without.
+async fn digests(repository: &RemoteRepository, tags: usize) -> Result<HashMap<String, Digest>> {
+    let Some((owner, package)) = repository.path().split_once('/') else {
+        return Ok(HashMap::new());
+    };
+    let list = ApiList {
+        registry: &repository.registry,
+        owner,
+        path: &format!("packages/container/{}/versions", package.replace('/', "%2F")),
+        query: "state=active&per_page=100",
+        operation: Operation::ListTags,
+        what: What::Name(repository.name()),
+        flow: repository.flow,
+        most: tags.div_ceil(TAGS_FOR_A_PAGE),
+        scope: Scope::base(),
+    };
+    let mut digests = HashMap::new();
+    let mut take = |page: Vec<Version>| {
+        for Version { name, metadata } in page {
+            let Ok(digest) = name.parse::<Digest>() else { continue };
+            let tags = metadata.and_then(|it| it.container).unwrap_or_default().tags;
+            digests.extend(tags.into_iter().map(|tag| (tag, digest.clone())));
+        }
+    };
+    for kind in list.kinds() {
+        let pages = list.pages(kind)?;
+        match pages.each(|page: Vec<Version>| page, |_| None, &mut take).await? {
+            Ok(()) => {
+                list.found(kind);
+                return Ok(digests);
+            }
+            Err(answer) => list.go_on(kind, &pages, &answer)?,
+        }
+    }
+    Ok(digests)
+}
+
+/// A list of GitHub's API about something that an owner has.
+struct ApiList<'a> {
+    registry: &'a Registry,
+    owner: &'a str,
+    /// Below the owner.
+    path: &'a str,
+    query: &'a str,
+    operation: Operation,
+    what: What<'a>,
+    flow: Flow,
+    /// So many pages are read.
+    most: usize,
+    scope: Scope,
+}
+
+impl ApiList<'_> {
+    /// What the owner may be.
+    fn kinds(&self) -> &'static [&'static str] {
+        match self.registry.facts.users.lock().contains(self.owner) {
+            true => &["users"],
+            false => &["orgs", "users"],
+        }
+    }
+
+    /// The pages of the list, if the owner is of this kind.
+    fn pages(&self, kind: &str) -> Result<Pages<'_>> {
+        let api = self.registry.api()?;
+        let mut url = api.base.clone();
+        url.set_path(&format!("/{kind}/{}/{}", self.owner, self.path));
+        url.set_query(Some(self.query));
+        let accept = HeaderValue::from_static("application/vnd.github+json");
+        let call = api.request(self.operation, self.what, Method::GET, url, &self.scope, self.flow);
+        let mut pages = Pages::new(api, call.header(header::ACCEPT, accept), MAX_PAGE_BYTES);
+        pages.most = self.most;
+        Ok(pages)
+    }
+
+    fn found(&self, kind: &str) {
+        if kind == "users" {
+            self.registry.facts.users.lock().insert(self.owner.to_owned());
+        }
+    }
+
+    /// Whether there may be such a list of an owner of another kind, if there is none of this kind.
+    fn go_on(&self, kind: &str, pages: &Pages<'_>, answer: &Answer) -> Result<()> {
+        match (kind, answer.status) {
+            ("orgs", StatusCode::NOT_FOUND) => Ok(()),
+            _ => Err(pages.first.refused(answer)),
+        }
     }
 }
 

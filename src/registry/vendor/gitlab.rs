@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;
 
-use super::{Vendor, each_once, own_list};
+use super::{Vendor, tag_lists};
 use crate::oci::{Digest, RegistryHost};
 use crate::registry::call::What;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
@@ -38,7 +38,7 @@ impl Vendor for GitLab {
     }
 
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
-        own_list(repository, with_digests(repository)).await
+        tag_lists::own(repository, with_digests(repository)).await
     }
 
     fn follow_up(&self, host: &RegistryHost) -> Option<&'static str> {
@@ -64,7 +64,7 @@ async fn with_digests(repository: &RemoteRepository) -> Result<Option<Vec<Listed
         listed.extend(page.into_iter().filter_map(named));
     };
     match pages.each(|page: Vec<Entry>| page, |entry| Some(&entry.name), take).await? {
-        Ok(()) => Ok(Some(each_once(listed))),
+        Ok(()) => Ok(Some(tag_lists::each_once(listed))),
         Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
         Err(answer) => Err(pages.first.refused(&answer)),
     }

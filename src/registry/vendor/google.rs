@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::{Vendor, each_once, is_within};
+use super::{Vendor, is_within, tag_lists};
 use crate::oci::{Digest, RegistryHost};
 use crate::registry::call::What;
 use crate::registry::dialect::Dialect;
@@ -75,7 +75,7 @@ impl Vendor for Google {
             listed.extend(page.into_iter().filter_map(named));
         };
         match pages.each(Page::entries, |(name, _)| Some(name), take).await? {
-            Ok(()) => Ok(Some(each_once(listed))),
+            Ok(()) => Ok(Some(tag_lists::each_once(listed))),
             Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
             Err(answer) => Err(pages.first.refused(&answer)),
         }

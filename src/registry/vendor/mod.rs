@@ -13,12 +13,10 @@ mod gitlab;
 mod google;
 mod harbor;
 mod hosted;
+mod tag_lists;
 mod zot;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::fmt::Debug;
-use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method};
@@ -32,13 +30,14 @@ use super::origin::Origin;
 use super::remote::RemoteRepository;
 use crate::config::Product;
 use crate::fair::Flow;
-use crate::oci::{Digest, RegistryHost, RepositoryName, Tag};
+use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, ListedTag, Result};
 
 use docker_hub::DockerHub;
 use generic::{Generic, Standard};
 use ghcr::Ghcr;
 use google::Google;
+pub(super) use tag_lists::OwnLists;
 
 #[async_trait]
 pub(super) trait Vendor: Debug + Send + Sync {
@@ -69,7 +68,7 @@ pub(super) trait Vendor: Debug + Send + Sync {
     /// The tags of a repository by the way in which the product tells most of each; `None`: there is
     /// no such repository. As `Repository::listed_tags`.
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
-        plain(repository).await
+        tag_lists::plain(repository).await
     }
 
     /// Whether the answer to `GET /v2/` is one of this product.
@@ -100,56 +99,6 @@ pub(super) fn of(host: &RegistryHost, said: Option<Product>) -> &'static dyn Ven
         Some(Product::Standard) => &Standard,
         None => VENDORS.into_iter().find(|vendor| vendor.is_at(host)).unwrap_or(&Generic),
     }
-}
-
-/// The tags of a repository as the specification lists them.
-async fn plain(repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
-    let tags = repository.list_tags().await?;
-    Ok(tags.map(|tags| tags.into_iter().map(ListedTag::from).collect()))
-}
-
-/// The tags by a list of the product's own, or as the specification lists them if it has none or fails.
-/// What it has none of is not asked for again, which a repository that exists shows.
-async fn own_list(
-    repository: &RemoteRepository,
-    own: impl Future<Output = Result<Option<Vec<ListedTag>>>> + Send,
-) -> Result<Option<Vec<ListedTag>>> {
-    let lists_plainly = &repository.registry.facts.lists_plainly;
-    if lists_plainly.load(Ordering::Relaxed) {
-        return plain(repository).await;
-    }
-    let failure = match own.await {
-        Ok(Some(listed)) => return Ok(Some(listed)),
-        Ok(None) => None,
-        Err(error) => Some(error),
-    };
-    let listed = plain(repository).await?;
-    if listed.is_some() && !lists_plainly.swap(true, Ordering::Relaxed) {
-        let registry = repository.registry.host();
-        match failure {
-            Some(error) => {
-                tracing::warn!(%registry, %error, "tags cannot be listed with their digests, so each is looked up");
-            }
-            None => {
-                tracing::debug!(%registry, "tags are not listed with their digests, so each is looked up");
-            }
-        }
-    }
-    Ok(listed)
-}
-
-/// The tags of a list with digests, each once. Of a tag that moved while the list was read, it does not
-/// tell what it points at.
-fn each_once(listed: impl IntoIterator<Item = (Tag, Option<Digest>)>) -> Vec<ListedTag> {
-    let mut tags: BTreeMap<Tag, Option<Digest>> = BTreeMap::new();
-    for (tag, digest) in listed {
-        match tags.entry(tag) {
-            Entry::Vacant(entry) => _ = entry.insert(digest),
-            Entry::Occupied(mut entry) if *entry.get() != digest => _ = entry.insert(None),
-            Entry::Occupied(_) => {}
-        }
-    }
-    tags.into_iter().map(|(tag, digest)| ListedTag { tag, digest }).collect()
 }
 
 /// Whether the host is this domain or below it.

@@ -1,0 +1,87 @@
+//! Lists of tags that have digests: how several products' are treated alike.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use crate::oci::{Digest, RegistryHost, Tag};
+use crate::registry::remote::RemoteRepository;
+use crate::repository::{Error, ErrorKind, ListedTag, Result};
+
+/// A list that could not be had is not asked for again for so long.
+const RESTS: Duration = Duration::from_hours(1);
+
+/// Whether a registry's own lists of tags can be had.
+#[derive(Debug, Default)]
+pub struct OwnLists {
+    /// When the last one could not.
+    failed: Mutex<Option<Instant>>,
+}
+
+impl OwnLists {
+    pub fn are_worth_asking_for(&self) -> bool {
+        self.failed.lock().is_none_or(|failed| failed.elapsed() >= RESTS)
+    }
+
+    /// Notes that one cannot be had, and tells so once. `error`: why not, where the product should have
+    /// it.
+    pub fn failed(&self, registry: &RegistryHost, error: Option<&Error>) {
+        let before = self.failed.lock().replace(Instant::now());
+        if before.is_some_and(|before| before.elapsed() < RESTS) {
+            return;
+        }
+        match error {
+            // Nothing is wrong: whoever may read the images need not have credentials for an API.
+            Some(error) if error.kind() != ErrorKind::Unauthenticated => {
+                tracing::warn!(%registry, %error, "tags cannot be listed with their digests, so each is looked up");
+            }
+            _ => {
+                tracing::debug!(%registry, "tags are not listed with their digests, so each is looked up");
+            }
+        }
+    }
+}
+
+/// The tags of a repository as the specification lists them.
+pub async fn plain(repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+    let tags = repository.list_tags().await?;
+    Ok(tags.map(|tags| tags.into_iter().map(ListedTag::from).collect()))
+}
+
+/// The tags by a list of the product's own, or as the specification lists them if it has none or fails.
+/// That it has none is shown by a repository that exists.
+pub async fn own(
+    repository: &RemoteRepository,
+    own: impl Future<Output = Result<Option<Vec<ListedTag>>>> + Send,
+) -> Result<Option<Vec<ListedTag>>> {
+    let lists = &repository.registry.facts.own_lists;
+    if !lists.are_worth_asking_for() {
+        return plain(repository).await;
+    }
+    let failure = match own.await {
+        Ok(Some(listed)) => return Ok(Some(listed)),
+        Ok(None) => None,
+        Err(error) => Some(error),
+    };
+    let listed = plain(repository).await?;
+    if listed.is_some() {
+        lists.failed(repository.registry.host(), failure.as_ref());
+    }
+    Ok(listed)
+}
+
+/// The tags of a list with digests, each once. Of a tag that moved while the list was read, it does not
+/// tell what it points at.
+pub fn each_once(listed: impl IntoIterator<Item = (Tag, Option<Digest>)>) -> Vec<ListedTag> {
+    let mut tags: BTreeMap<Tag, Option<Digest>> = BTreeMap::new();
+    for (tag, digest) in listed {
+        match tags.entry(tag) {
+            Entry::Vacant(entry) => _ = entry.insert(digest),
+            Entry::Occupied(mut entry) if *entry.get() != digest => _ = entry.insert(None),
+            Entry::Occupied(_) => {}
+        }
+    }
+    tags.into_iter().map(|(tag, digest)| ListedTag { tag, digest }).collect()
+}
