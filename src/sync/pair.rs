@@ -87,6 +87,8 @@ struct Goal {
 struct SourceList {
     /// The derived tags, where anybody needs them.
     derived: TagIndex,
+    /// The same with what they point at, as far as the list tells.
+    hinted: TagIndex,
     /// What selected tags point at, as far as the list tells.
     hints: HashMap<Tag, Digest>,
 }
@@ -205,7 +207,8 @@ impl<'a> Pair<'a> {
         let few = (self.only.is_some() || tags.len() <= FEW) && self.removes().is_none();
         // Made one by one: there may be very many tags.
         let items = pinned.into_iter().chain(tags.into_iter().map(Item::tagged));
-        let source = SourceList { derived: source_tags, hints };
+        let hinted = source_tags.with_digests(&hints);
+        let source = SourceList { derived: source_tags, hinted, hints };
         let pass = ItemPass { pair: self, source: &source, few, progress };
         pass.run(items).await;
         self.goals.iter().for_each(|goal| goal.note_inherited(&self.rule.name, progress));

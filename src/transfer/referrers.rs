@@ -1,6 +1,6 @@
 //! What refers to an image: referrers, by the API or the fallback tag, and cosign's tags.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -22,7 +22,7 @@ pub(super) const MAX_REFERRERS: usize = 10_000;
 /// The derived tags in a repository's tag list. They tell, without a request, whether an image has
 /// a fallback tag or one of cosign's.
 #[derive(Debug, Clone, Default)]
-pub struct TagIndex(Arc<HashSet<Tag>>);
+pub struct TagIndex(Arc<HashMap<Tag, Option<Digest>>>);
 
 impl TagIndex {
     pub fn new(tags: &[Tag]) -> Self {
@@ -31,11 +31,21 @@ impl TagIndex {
 
     pub fn of<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Self {
         let derived = tags.into_iter().filter(|tag| derived::parse(tag).is_some());
-        Self(Arc::new(derived.cloned().collect()))
+        Self(Arc::new(derived.map(|tag| (tag.clone(), None)).collect()))
+    }
+
+    /// The same with what tags point at, as far as that is known: those are not looked up.
+    pub fn with_digests(&self, digests: &HashMap<Tag, Digest>) -> Self {
+        let known = |tag: &Tag| (tag.clone(), digests.get(tag).cloned());
+        Self(Arc::new(self.0.keys().map(known).collect()))
     }
 
     pub fn contains(&self, tag: &Tag) -> bool {
-        self.0.contains(tag)
+        self.0.contains_key(tag)
+    }
+
+    fn digest(&self, tag: &Tag) -> Option<&Digest> {
+        self.0.get(tag)?.as_ref()
     }
 }
 
@@ -146,15 +156,18 @@ async fn of_tags(
     }
     for suffix in COSIGN_SUFFIXES {
         let tag = cosign_tag(subject, suffix);
-        if tags.contains(&tag)
-            && let Some(resolved) = repository.resolve(&Reference::Tag(tag.clone())).await?
-        {
-            found.push(Referrer {
-                subject: subject.clone(),
-                digest: resolved.digest,
-                tag: Some(tag),
-            });
+        if !tags.contains(&tag) {
+            continue;
         }
+        let digest = match tags.digest(&tag) {
+            Some(known) => Some(known.clone()),
+            None => repository.resolve(&Reference::Tag(tag.clone())).await?.map(|it| it.digest),
+        };
+        found.extend(digest.map(|digest| Referrer {
+            subject: subject.clone(),
+            digest,
+            tag: Some(tag),
+        }));
     }
     let mut seen = HashSet::new();
     found.retain(|found| seen.insert((found.digest.clone(), found.tag.clone())));

@@ -210,3 +210,36 @@ async fn lists_of_google_have_digests() {
     // Whether there is a referrers API is found out once in a process.
     assert_eq!(asked.len(), 1 + asked.count("GET", Kind::Referrers), "{asked}");
 }
+
+/// The tags of signatures are in the list, too: what has changed there is looked up and copied.
+#[tokio::test]
+async fn a_signature_that_has_changed_is_seen_in_the_list() {
+    let bulk = Bulk::start("gitlab");
+    let image_tag = |image: &Image, suffix: &str| image.digest.replace(':', "-") + suffix;
+    let list = |signed: &Image| {
+        let mut entries: Vec<_> = (0..TAGS).map(|n| (tag(n), image().digest)).collect();
+        entries.push(("signed".to_owned(), signed.digest.clone()));
+        for (suffix, attached) in &signed.attached {
+            entries.push((image_tag(signed, suffix), attached.digest.clone()));
+        }
+        let entries =
+            entries.iter().map(|(name, digest)| json!({ "name": name, "digest": digest }));
+        let entries: Vec<_> = entries.collect();
+        bulk.source.clear_rules();
+        let list = bulk.source.on("GET", Kind::Tags).containing("/gitlab/v1/");
+        list.fail(Fault::status(200).body(serde_json::to_string(&entries).unwrap()));
+    };
+    let mut signed = Image::single(Family::Oci, "signed", &[10]).cosign();
+    signed.load(&bulk.source, "acme/app", "signed");
+    list(&signed);
+    bulk.mirror.sync().await.assert_copied(TAGS as u64 + 1, 0);
+    assert_eq!(bulk.cost(&[]).await, [1, 0, 0, 0]);
+    let other = Image::single(Family::Oci, "another signature", &[20]);
+    signed.attached[0].1 = other.clone();
+    signed.load(&bulk.source, "acme/app", "signed");
+    list(&signed);
+    bulk.mirror.sync().await.assert_copied(1, TAGS as u64);
+    let signature = image_tag(&signed, &signed.attached[0].0);
+    assert_eq!(bulk.target.tag("app", &signature), Some(other.digest));
+    assert_eq!(bulk.cost(&[]).await, [1, 0, 0, 0]);
+}

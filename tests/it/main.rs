@@ -75,6 +75,7 @@ mod memory;
 mod messages;
 mod metrics;
 mod metrics_docs;
+mod migration;
 mod mirror_auth;
 mod mirror_images;
 mod mirror_kill;

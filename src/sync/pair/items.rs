@@ -17,7 +17,7 @@ pub(super) struct Items {
     pub derived: TagIndex,
     /// Its whole list, where what is gone from it is to go at the targets. `None`: there is none.
     pub listed: Option<Vec<Tag>>,
-    /// What selected tags point at, as far as the list tells.
+    /// What tags point at that are selected or derived, as far as the list tells.
     pub hints: HashMap<Tag, Digest>,
     /// The patterns of `include` that match nothing in it. `None`: that was not looked at.
     pub idle: Option<BTreeSet<String>>,
@@ -74,7 +74,7 @@ impl Pair<'_> {
             }
         };
         let selected: HashSet<&Tag> = tags.iter().collect();
-        hints.retain(|tag, _| selected.contains(tag));
+        hints.retain(|tag, _| selected.contains(tag) || derived.contains(tag));
         Ok(Items { pinned, tags, derived, listed: kept, hints, idle })
     }
 

@@ -10,7 +10,7 @@ use crate::state::{TagKey, TagOwner, TagState, Withdrawn};
 use crate::sync::decide::{AtTarget, Known, Verdict, decide};
 use crate::sync::progress::Progress;
 use crate::sync::writers::Claim;
-use crate::transfer::{ManifestReader, TagIndex, fingerprint, subjects, survey, survey_but};
+use crate::transfer::{ManifestReader, fingerprint, subjects, survey, survey_but};
 
 /// One image at one target, and what is known of it.
 pub(super) struct Look<'a, 'g> {
@@ -127,7 +127,7 @@ impl Pair<'_> {
         };
         let compared = join_all(known.into_iter().map(async |(look, at_target)| {
             let at_target = at_target.or_else(|| self.hinted_target(&look, &source));
-            let need = self.need(&look, at_target, &source, &list.derived, progress);
+            let need = self.need(&look, at_target, &source, list, progress);
             (look.goal, look.goal.answer(goals.len(), need).await)
         }));
         let mut needs = Vec::new();
@@ -251,7 +251,7 @@ impl Pair<'_> {
         look: &Look<'_, 'g>,
         known: Option<AtTarget>,
         source: &Resolved,
-        source_tags: &TagIndex,
+        list: &SourceList,
         progress: &Progress<'_>,
     ) -> Result<Option<Need<'g>>> {
         let (item, goal) = (look.item, look.goal);
@@ -293,7 +293,7 @@ impl Pair<'_> {
                 let current = current.filter(|_| !sparse && !is_damaged);
                 Ok(Some(Need { goal, reason, current, condition, lacks, vouched_since: None }))
             }
-            Verdict::InStep => self.in_step(look, current, source, source_tags, progress).await,
+            Verdict::InStep => self.in_step(look, current, source, list, progress).await,
             Verdict::Withhold => {
                 self.confirm_withdrawn(item, goal, look.withdrawn.as_ref());
                 self.withheld(item, goal, &source.digest, progress);
@@ -362,13 +362,12 @@ impl Pair<'_> {
         look: &Look<'_, 'g>,
         current: Option<Digest>,
         source: &Resolved,
-        source_tags: &TagIndex,
+        list: &SourceList,
         progress: &Progress<'_>,
     ) -> Result<Option<Need<'g>>> {
         let (item, goal) = (look.item, look.goal);
         if self.options.referrers {
-            let in_step =
-                self.referrers_in_step(look, source, current.as_ref(), source_tags, progress);
+            let in_step = self.referrers_in_step(look, source, current.as_ref(), list, progress);
             if !in_step.await? {
                 let vouched = look.record.as_ref().filter(|_| current.is_none());
                 let vouched_since = vouched.map(|record| record.verified_at);
@@ -398,7 +397,7 @@ impl Pair<'_> {
         look: &Look<'_, '_>,
         source: &Resolved,
         current: Option<&Digest>,
-        source_tags: &TagIndex,
+        list: &SourceList,
         progress: &Progress<'_>,
     ) -> Result<bool> {
         let record = look.valid_record().filter(|record| record.source_digest == source.digest);
@@ -410,7 +409,13 @@ impl Pair<'_> {
         };
         let bare_at = record.and_then(|it| it.bare_children_at).filter(|&at| self.is_fresh(at));
         let bare = subjects.get(1..).filter(|_| bare_at.is_some()).unwrap_or_default();
-        let found = survey_but(&reader(&*self.source), &subjects, bare, source_tags).await?;
+        let found = async |tags| survey_but(&reader(&*self.source), &subjects, bare, tags).await;
+        let by_list = found(&list.hinted).await?;
+        let is_recorded = |it: &TagState| it.referrers == fingerprint(&by_list);
+        let found = match record.is_some_and(is_recorded) || list.hints.is_empty() {
+            true => by_list,
+            false => found(&list.derived).await?,
+        };
         match record {
             Some(record) if record.referrers != fingerprint(&found) => return Ok(false),
             Some(_) => {}
