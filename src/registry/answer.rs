@@ -15,6 +15,16 @@ use crate::oci::media_type::essence;
 use crate::repository::{Cause, ErrorKind};
 use crate::text::shorten;
 
+/// The login with which a request was sent.
+#[derive(Debug, Clone)]
+pub(super) struct SentLogin {
+    /// For people, with where it comes from.
+    pub login: String,
+    /// By a token that the token server gave for it: it is known, so what a registry refuses then is a
+    /// right. Many registries answer 401 to that.
+    pub by_token: bool,
+}
+
 /// An answer, read to its end.
 #[derive(Debug)]
 pub(super) struct Answer {
@@ -26,8 +36,8 @@ pub(super) struct Answer {
     /// Another host had a part in it: the answer is its own, or that of an address that it chose.
     /// So credentials must not go where this answer leads.
     pub strayed: bool,
-    /// Where it matters: the login that the request carried, for people, or that it carried none.
-    pub shown: Option<Option<String>>,
+    /// Where it matters: the login that the request carried, or that it carried none.
+    pub shown: Option<Option<SentLogin>>,
     /// Where the server is that has given it.
     pub network: Network,
     /// How often its request was sent.
@@ -65,14 +75,23 @@ impl Answer {
         let (codes, mut message) = words(&self.body);
         let mut kind = classify::kind(operation, self.status, (&codes, &message), dialect);
         if let (Some(shown), ErrorKind::Unauthenticated | ErrorKind::Denied) = (&self.shown, kind) {
-            let shown = match shown {
-                Some(login) => format!("sent with {login}"),
-                None => "sent without credentials".to_owned(),
+            let shown = match (shown, kind) {
+                (None, _) => "sent without credentials".to_owned(),
+                (Some(sent), ErrorKind::Unauthenticated) if sent.by_token => {
+                    kind = ErrorKind::Denied;
+                    format!("the token for {} does not allow this", sent.login)
+                }
+                (Some(sent), ErrorKind::Unauthenticated) => {
+                    kind = ErrorKind::WrongCredentials;
+                    format!("sent with {}", sent.login)
+                }
+                (Some(sent), _) => format!("sent with {}", sent.login),
             };
-            if kind == ErrorKind::Unauthenticated && self.shown.iter().flatten().next().is_some() {
-                kind = ErrorKind::WrongCredentials;
-            }
             message = if message.is_empty() { shown } else { format!("{message} ({shown})") };
+        }
+        if let Some(advice) = dialect.advice(kind) {
+            message =
+                if message.is_empty() { advice.to_owned() } else { format!("{message}; {advice}") };
         }
         Cause::Refused { kind, status: self.status.to_string(), message }
     }

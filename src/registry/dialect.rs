@@ -28,6 +28,11 @@ pub(super) trait Dialect: Debug + Send + Sync {
         None
     }
 
+    /// What people should know about a refusal of this kind that the product does not say.
+    fn advice(&self, _kind: ErrorKind) -> Option<&'static str> {
+        None
+    }
+
     /// How long the registry asks to wait, where it does not say so by `Retry-After`. `message`:
     /// the words of the refusal.
     fn wait(&self, _headers: &HeaderMap, _message: &str, _now: SystemTime) -> Option<Duration> {

@@ -89,6 +89,7 @@ mod mirror_selection;
 mod mirror_setup;
 mod mirror_stop;
 mod mirror_tls;
+mod product_words;
 mod products_ghcr;
 mod products_gitlab;
 mod registry_conformance;

@@ -92,6 +92,13 @@ impl Authorization {
     }
 }
 
+impl Authorization {
+    /// Whether it is a token that a token server has given.
+    pub fn is_token(&self) -> bool {
+        matches!(self.proof, Proof::Token(_))
+    }
+}
+
 impl fmt::Debug for Authorization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.proof {

@@ -11,6 +11,7 @@ use super::{Failed, Origin, Try};
 use crate::fair;
 use crate::http::retry;
 use crate::metrics::WindowKind;
+use crate::registry::answer::SentLogin;
 use crate::registry::auth::{AuthError, Authorization};
 use crate::registry::call::{Call, MAX_ERROR_BODY, What};
 use crate::registry::limiter::Permit;
@@ -27,9 +28,9 @@ const MAX_AUTHORIZATIONS: u32 = 4;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strayed;
 
-/// The login that a refused request carried, for people; `None`: it carried none.
+/// The login that a refused request carried; `None`: it carried none.
 #[derive(Debug, Clone)]
-pub(super) struct Shown(pub Option<String>);
+pub(super) struct Shown(pub Option<SentLogin>);
 
 /// A request that could have a body says that it has none (RFC 9110 §8.6). Otherwise front ends
 /// answer 411.
@@ -81,11 +82,13 @@ impl Origin {
             let status = response.status();
             if let Some(authorization) = authorization {
                 let carried = authorization.header().is_some();
+                let by_token = authorization.is_token();
                 if self.is_worth_another(call, authorization, status, response.headers()).await? {
                     continue;
                 }
                 if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
                     let login = self.authenticator.login(call.scope).await.filter(|_| carried);
+                    let login = login.map(|login| SentLogin { login, by_token });
                     response.extensions_mut().insert(Shown(login));
                 }
             }

@@ -20,7 +20,7 @@ use crate::registry::dialect::Dialect;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
 use crate::registry::operation::Operation;
 use crate::registry::remote::RemoteRepository;
-use crate::repository::{Cause, Error, ListedTag, Repository, Result};
+use crate::repository::{Cause, Error, ErrorKind, ListedTag, Repository, Result};
 
 /// For so few tags, the API is not asked what they point at.
 const FEW: usize = 10;
@@ -31,6 +31,13 @@ const TAGS_FOR_A_PAGE: usize = 10;
 pub(super) struct Ghcr;
 
 impl Dialect for Ghcr {
+    fn advice(&self, kind: ErrorKind) -> Option<&'static str> {
+        (kind == ErrorKind::Denied).then_some(
+            "GitHub wants a personal access token (classic) with the scope read:packages, or \
+             write:packages to push, whose owner may do so with this package",
+        )
+    }
+
     /// `TOOMANYREQUESTS: retry-after: 880.092µs, allowed: 44000/minute`, without a header.
     fn wait(&self, _: &HeaderMap, message: &str, _: SystemTime) -> Option<Duration> {
         let (_, rest) = message.split_once("retry-after: ")?;

@@ -9,16 +9,27 @@ use serde::Deserialize;
 use super::{Vendor, tag_lists};
 use crate::oci::{Digest, RegistryHost};
 use crate::registry::call::What;
+use crate::registry::dialect::Dialect;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
 use crate::registry::operation::Operation;
 use crate::registry::remote::RemoteRepository;
-use crate::repository::{ListedTag, Repository, Result};
+use crate::repository::{ErrorKind, ListedTag, Repository, Result};
 
 /// The largest page.
 const PAGE: usize = 1000;
 
 #[derive(Debug)]
 pub(super) struct GitLab;
+
+impl Dialect for GitLab {
+    fn advice(&self, kind: ErrorKind) -> Option<&'static str> {
+        (kind == ErrorKind::Denied).then_some(
+            "GitLab answers so if the project does not exist, if the repository is more than two \
+             levels below its project, or if the token lacks the scope read_registry, or \
+             write_registry to push",
+        )
+    }
+}
 
 /// An entry of a list of tags.
 #[derive(Deserialize)]
@@ -31,6 +42,10 @@ struct Entry {
 impl Vendor for GitLab {
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.name().contains("gitlab")
+    }
+
+    fn dialect(&self) -> &'static dyn Dialect {
+        &GitLab
     }
 
     fn introduces_itself(&self, headers: &HeaderMap) -> bool {
