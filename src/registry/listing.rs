@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use http::header::CONTENT_TYPE;
 use http::{Method, StatusCode};
 use serde::Deserialize;
@@ -321,14 +322,15 @@ impl<'a> Pages<'a> {
         if let Some(long_ones) = self.long_ones
             && turn.is_none()
         {
-            match self.origin.call(&call(SHORT_LIST)).await {
+            match self.origin.call(&call(SHORT_LIST)).boxed().await {
                 Err(error) if matches!(error.cause(), Cause::LargerThan(_)) => {}
                 answer => return answer,
             }
             // The semaphore is never closed.
             *turn = long_ones.acquire().await.ok();
         }
-        self.origin.call(&call(self.first.limit)).await
+        // Boxed, because what awaits a list is nested deeply enough by itself.
+        self.origin.call(&call(self.first.limit)).boxed().await
     }
 
     /// The next page, at the registry itself: behind a proxy, registries name themselves as that

@@ -209,8 +209,8 @@ impl Registries {
         let metrics = self.metrics.registry(host);
         let origin =
             Origin::new(host.clone(), vendor.dialect(), self.settings(host)?, own, metrics)?;
-        let api = vendor.api().map(|api| -> Result<Api> {
-            let (settings, login) = (self.settings(&api)?, login(Authentication::Secret));
+        let api = vendor.api(host).map(|(api, authentication)| -> Result<Api> {
+            let (settings, login) = (self.settings(&api)?, login(authentication));
             let metrics = self.metrics.clone();
             Ok(LazyLock::new(Box::new(move || {
                 let metrics = metrics.registry(&api);

@@ -243,3 +243,41 @@ async fn a_signature_that_has_changed_is_seen_in_the_list() {
     assert_eq!(bulk.target.tag("app", &signature), Some(other.digest));
     assert_eq!(bulk.cost(&[]).await, [1, 0, 0, 0]);
 }
+
+/// Harbor's registry lists all tags; its API, which wants the password itself, tells what they point at.
+#[tokio::test]
+async fn artifacts_of_harbor_tell_what_tags_point_at() {
+    let (source, target) = (Scripted::start(), Scripted::start());
+    source.quirks(|quirks| quirks.referrers_api = false);
+    for number in 0..20 {
+        image().load(&source, "acme/tools/app", &tag(number));
+    }
+    let tags: Vec<_> = (0..20).map(|number| json!({ "name": tag(number) })).collect();
+    let artifacts = json!([
+        { "digest": image().digest, "tags": tags },
+        { "digest": format!("sha256:{}", "0".repeat(64)), "tags": null },
+    ]);
+    // Escaped twice; the scripted registry takes one of it away.
+    let path = "/api/v2.0/projects/acme/repositories/tools%2Fapp/artifacts";
+    let list = source.on("GET", Kind::Other).containing(path);
+    list.fail(Fault::status(200).body(artifacts.to_string()));
+    let harbor = "insecure = \"http\"\nproduct = \"harbor\"\nusername = \"robot$bot\"\n\
+                  password = { file = \"password\" }";
+    let mirror = Mirror::new().registry(&source, harbor).http(&target).rule(
+        "r",
+        &format!(
+            "source = \"{}/acme/tools/app\"\ntarget = \"{}/app\"",
+            source.host(),
+            target.host()
+        ),
+    );
+    mirror.tranship.write("password", "hunter2");
+    mirror.sync().await.assert_copied(20, 0);
+    let mark = source.mark();
+    mirror.sync().await.assert_copied(0, 20);
+    let asked = source.requests_since(mark);
+    assert_eq!((asked.count("GET", Kind::Tags), asked.count("HEAD", Kind::Manifest)), (1, 0));
+    let api: Vec<_> = asked.of("GET", Kind::Other).collect();
+    assert_eq!((api.len(), &*api[0].path), (1, path), "{asked}");
+    assert!(api[0].header("authorization").unwrap().starts_with("Basic "), "{asked}");
+}

@@ -39,6 +39,8 @@ pub enum Authentication {
     /// By the secret itself as a bearer token (RFC 6750), from the first request on: for APIs, which do
     /// not say what they want.
     Secret,
+    /// By user name and password (RFC 7617), likewise.
+    Password,
 }
 
 /// What an [`Authenticator`] is made of.
@@ -141,8 +143,12 @@ impl Authenticator {
     /// header and the duty to find out; the others wait, as long as the time-outs of its request
     /// allow.
     pub async fn authorize(&self, scope: &Scope) -> Result<Authorization, AuthError> {
-        if self.parts.authentication == Authentication::Secret {
+        if self.parts.authentication != Authentication::Negotiated {
+            let by_password = self.parts.authentication == Authentication::Password;
             return Ok(carrying(self.find(scope).await?, |credential| match credential {
+                Credential::Password { username, password } if by_password => {
+                    credential::basic(username, password)
+                }
                 Credential::Password { password: secret, .. }
                 | Credential::RefreshToken(secret) => credential::bearer(secret),
             }));
@@ -190,7 +196,7 @@ impl Authenticator {
         used: &Authorization,
         headers: &HeaderMap,
     ) -> Result<bool, AuthError> {
-        if self.parts.authentication == Authentication::Secret {
+        if self.parts.authentication != Authentication::Negotiated {
             let Proof::Credential(refused) = &used.proof else { return Ok(false) };
             return Ok(self.renew(scope, Some(refused)).await?.is_some());
         }
@@ -500,7 +506,7 @@ impl Authenticator {
 /// An authorization that carries the credential, if there is one.
 fn carrying(
     credential: Option<Credential>,
-    header: fn(&Credential) -> Option<HeaderValue>,
+    header: impl FnOnce(&Credential) -> Option<HeaderValue>,
 ) -> Authorization {
     let header = credential.as_ref().and_then(header);
     Authorization { header, proof: credential.map_or(Proof::Nothing, Proof::Credential) }

@@ -6,6 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
+use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 
@@ -14,7 +15,7 @@ use crate::fair::Flow;
 use crate::oci::{Digest, RegistryHost, RepositoryName};
 use crate::registry::Registry;
 use crate::registry::answer::Answer;
-use crate::registry::auth::Scope;
+use crate::registry::auth::{Authentication, Scope};
 use crate::registry::call::What;
 use crate::registry::dialect::Dialect;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
@@ -80,29 +81,12 @@ impl Vendor for Ghcr {
         &Ghcr
     }
 
-    fn api(&self) -> Option<RegistryHost> {
-        "api.github.com".parse().ok()
+    fn api(&self, _: &RegistryHost) -> Option<(RegistryHost, Authentication)> {
+        Some(("api.github.com".parse().ok()?, Authentication::Secret))
     }
 
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
-        let Some(listed) = tag_lists::plain(repository).await? else { return Ok(None) };
-        let lists = &repository.registry.facts.own_lists;
-        if listed.len() <= FEW || !lists.are_worth_asking_for() {
-            return Ok(Some(listed));
-        }
-        match digests(repository, listed.len()).await {
-            Ok(mut digests) => {
-                let listed = listed.into_iter().map(|listed| ListedTag {
-                    digest: digests.remove(listed.tag.as_str()),
-                    ..listed
-                });
-                Ok(Some(listed.collect()))
-            }
-            Err(error) => {
-                lists.failed(repository.registry.host(), Some(&error));
-                Ok(Some(listed))
-            }
-        }
+        tag_lists::with_digests(repository, FEW, |it, tags| digests(it, tags).boxed()).await
     }
 
     async fn repositories(

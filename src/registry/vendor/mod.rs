@@ -22,7 +22,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, Method};
 
 use super::Registry;
-use super::auth::Scope;
+use super::auth::{Authentication, Scope};
 use super::call::What;
 use super::dialect::Dialect;
 use super::operation::Operation;
@@ -49,8 +49,9 @@ pub(super) trait Vendor: Debug + Send + Sync {
         &Generic
     }
 
-    /// The host of its own API, where that is not the registry: `Registry::api`.
-    fn api(&self) -> Option<RegistryHost> {
+    /// The host of its own API, and how that is logged in to, where either differs from the registry at
+    /// `host`: `Registry::api`.
+    fn api(&self, _host: &RegistryHost) -> Option<(RegistryHost, Authentication)> {
         None
     }
 

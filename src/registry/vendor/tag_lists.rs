@@ -1,9 +1,10 @@
 //! Lists of tags that have digests: how several products' are treated alike.
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 
 use crate::oci::{Digest, RegistryHost, Tag};
@@ -12,6 +13,9 @@ use crate::repository::{Error, ErrorKind, ListedTag, Result};
 
 /// A list that could not be had is not asked for again for so long.
 const RESTS: Duration = Duration::from_hours(1);
+
+/// What tags point at, by their names.
+pub type Digests<'a> = BoxFuture<'a, Result<HashMap<String, Digest>>>;
 
 /// Whether a registry's own lists of tags can be had.
 #[derive(Debug, Default)]
@@ -70,6 +74,33 @@ pub async fn own(
         lists.failed(repository.registry.host(), failure.as_ref());
     }
     Ok(listed)
+}
+
+/// The tags as the specification lists them, with what they point at by `digests`, which gets their
+/// number. For `few` tags, it is not asked. So nothing is missing that the product leaves out of lists of
+/// its own.
+pub async fn with_digests<'a>(
+    repository: &'a RemoteRepository,
+    few: usize,
+    digests: fn(&'a RemoteRepository, usize) -> Digests<'a>,
+) -> Result<Option<Vec<ListedTag>>> {
+    let Some(listed) = plain(repository).await? else { return Ok(None) };
+    let lists = &repository.registry.facts.own_lists;
+    if listed.len() <= few || !lists.are_worth_asking_for() {
+        return Ok(Some(listed));
+    }
+    let mut digests = match digests(repository, listed.len()).await {
+        Ok(digests) => digests,
+        Err(error) => {
+            lists.failed(repository.registry.host(), Some(&error));
+            HashMap::new()
+        }
+    };
+    let listed = listed.into_iter().map(|listed| {
+        let digest = digests.remove(listed.tag.as_str());
+        ListedTag { digest, ..listed }
+    });
+    Ok(Some(listed.collect()))
 }
 
 /// The tags of a list with digests, each once. Of a tag that moved while the list was read, it does not
