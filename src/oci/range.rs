@@ -50,6 +50,8 @@ fn beginnings(comparator: &Comparator) -> Vec<Version> {
             let lowest = Prerelease::new("0").map(|pre| Version { pre, ..first.clone() });
             lowest.into_iter().collect()
         }
+        // Other comparators may admit the release only.
+        _ if !pre.is_empty() => vec![first, Version::new(*major, minor_or, patch_or)],
         _ => vec![first],
     }
 }
@@ -88,6 +90,7 @@ mod tests {
             (">1.0.0-rc1, <=1.0.0", false),
             ("<1.0.0-rc1, >=1.0.0", true),
             ("1.*, 2.*", true),
+            (">=2, ^2.0.1-0", false),
             ("", false),
         ] {
             let range = if range.is_empty() { VersionReq::STAR } else { range.parse().unwrap() };
