@@ -44,6 +44,11 @@ impl Asked {
         self.head.parameter(name)
     }
 
+    /// A query parameter that is a number.
+    pub fn number(&self, name: &str) -> Option<usize> {
+        self.parameter(name)?.parse().ok()
+    }
+
     /// What a path of the registry addresses.
     pub fn route(&self) -> Route {
         Route::of(self.path())

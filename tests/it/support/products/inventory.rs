@@ -30,6 +30,15 @@ pub struct Tag {
     pub pushed: Timestamp,
 }
 
+/// What a tag pointed at before it moved or went.
+#[derive(Debug, Clone)]
+pub struct Past {
+    pub tag: String,
+    pub digest: String,
+    pub from: Timestamp,
+    pub until: Timestamp,
+}
+
 #[derive(Debug, Clone)]
 pub struct Repository {
     pub id: u64,
@@ -38,6 +47,7 @@ pub struct Repository {
     /// By digest.
     pub versions: BTreeMap<String, Version>,
     pub tags: BTreeMap<String, Tag>,
+    pub past: Vec<Past>,
 }
 
 pub type Repositories = BTreeMap<String, Repository>;
@@ -132,6 +142,7 @@ impl Inventory {
                 updated: at,
                 versions: BTreeMap::new(),
                 tags: BTreeMap::new(),
+                past: Vec::new(),
             };
             self.live.insert(name.to_owned(), new);
         }
@@ -159,6 +170,13 @@ impl Inventory {
         let new = Tag { digest: digest.clone(), created: at, updated: at, pushed: at };
         let tag = repository.tags.entry(reference.to_owned()).or_insert(new);
         if tag.digest != digest {
+            let past = Past {
+                tag: reference.to_owned(),
+                digest: tag.digest.clone(),
+                from: tag.updated,
+                until: at,
+            };
+            repository.past.push(past);
             *tag = Tag { digest, updated: at, ..tag.clone() };
         }
         tag.pushed = at;
@@ -166,12 +184,12 @@ impl Inventory {
 
     /// Notes that a tag, or a manifest with all its tags, is gone.
     pub fn remove(&mut self, name: &str, reference: &str) {
+        let until = self.tick();
         let Some(repository) = self.live.get_mut(name) else { return };
-        if reference.contains(':') {
-            repository.versions.remove(reference);
-            repository.tags.retain(|_, tag| tag.digest != reference);
-        } else {
-            repository.tags.remove(reference);
+        repository.versions.remove(reference);
+        let gone = |tag: &str, of: &Tag| tag == reference || of.digest == reference;
+        for (tag, of) in repository.tags.extract_if(.., |tag, of| gone(tag, of)) {
+            repository.past.push(Past { tag, digest: of.digest, from: of.updated, until });
         }
     }
 

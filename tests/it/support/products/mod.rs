@@ -22,9 +22,12 @@ mod forward;
 mod front;
 pub mod ghcr;
 pub mod gitlab;
+pub mod harbor;
+pub mod hub;
 mod inventory;
 mod pages;
 mod people;
+pub mod quay;
 pub mod reply;
 mod tokens;
 
@@ -43,7 +46,10 @@ pub use backend::Backend;
 pub use front::{Area, Broken, Front};
 pub use ghcr::Ghcr;
 pub use gitlab::GitLab;
+pub use harbor::Harbor;
+pub use hub::{Hub, Referrers};
 pub use people::{Credential, People, Right};
+pub use quay::Quay;
 
 use front::Door;
 

@@ -112,6 +112,14 @@ impl People {
         self.credentials.iter().find(fits).cloned()
     }
 
+    /// Whether somebody has a right of their own on a repository.
+    pub fn is_member(&self, holder: Option<&str>, repository: &str) -> bool {
+        let own = |(name, prefix, _): &(String, String, Right)| {
+            Some(name.as_str()) == holder && lies_under(repository, prefix)
+        };
+        self.members.iter().any(own)
+    }
+
     pub fn is_public(&self, repository: &str) -> bool {
         self.public.iter().any(|prefix| lies_under(repository, prefix))
     }

@@ -171,6 +171,13 @@ impl Scripted {
         self.shared.store.lock().unwrap().repository(repository).created = true;
     }
 
+    /// Gives a repository every blob of another, without a request.
+    pub fn copy_blobs(&self, from: &str, to: &str) {
+        let mut store = self.shared.store.lock().unwrap();
+        let blobs = store.repository(from).blobs.clone();
+        store.repository(to).blobs.extend(blobs);
+    }
+
     /// Takes a tag away without a request.
     pub fn remove_tag(&self, repository: &str, tag: &str) {
         self.shared.store.lock().unwrap().repository(repository).tags.remove(tag);

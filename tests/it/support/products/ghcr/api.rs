@@ -6,7 +6,7 @@ use super::{API, Rules, package_of, versions};
 use crate::support::products::asked::Asked;
 use crate::support::products::front::Front;
 use crate::support::products::inventory::Repository;
-use crate::support::products::pages::numbered;
+use crate::support::products::pages::{at_page, numbered};
 use crate::support::products::people::{Credential, Right};
 use crate::support::wire::Response;
 
@@ -117,19 +117,14 @@ pub fn paged<T>(
     entries: Vec<T>,
     write: impl Fn(T) -> Value,
 ) -> Response {
-    let number = |name: &str| asked.parameter(name).and_then(|text| text.parse::<usize>().ok());
-    let limit = number("per_page").unwrap_or(30).clamp(1, 100);
-    let at = number("page").unwrap_or(1).max(1);
+    let limit = asked.number("per_page").unwrap_or(30).clamp(1, 100);
+    let at = asked.number("page").unwrap_or(1).max(1);
     let page = numbered(entries, at, limit, front.shift());
     let last = page.total.div_ceil(limit).max(1);
     let entries: Vec<Value> = page.entries.into_iter().map(write).collect();
     let response = Response::json(200, &json!(entries));
     let link = |number: usize, relation: &str| {
-        let kept = url::form_urlencoded::parse(asked.head.query.as_bytes())
-            .filter(|(name, _)| name != "page");
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(kept).append_pair("page", &number.to_string());
-        format!("<http://{API}{}?{}>; rel=\"{relation}\"", asked.head.raw_path, query.finish())
+        format!("<http://{API}{}>; rel=\"{relation}\"", at_page(asked, number))
     };
     if !page.more {
         return response;

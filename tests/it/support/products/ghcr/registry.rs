@@ -8,7 +8,7 @@ use super::{REGISTRY, Rules, package_of};
 use crate::support::products::asked::Asked;
 use crate::support::products::forward::{no_such_page, unsupported};
 use crate::support::products::front::{Broken, Front};
-use crate::support::products::pages::page;
+use crate::support::products::pages;
 use crate::support::products::people::{Credential, People, Right};
 use crate::support::products::tokens::{Scope, Shown, challenge};
 use crate::support::scripted::{Route, error, wanted};
@@ -162,15 +162,5 @@ fn tags(front: &Front<Rules>, asked: &Asked, name: &str) -> Response {
     };
     let limit = asked.parameter("n").and_then(|n| n.parse().ok()).unwrap_or(100);
     let limit = limit.min(front.knobs().tags_cap.unwrap_or(usize::MAX));
-    let last = asked.parameter("last").unwrap_or_default();
-    let after: Vec<String> = repository.tags.keys().filter(|tag| **tag > last).cloned().collect();
-    let page = page(after, 0, limit, 0);
-    let response = Response::json(200, &json!({ "name": name, "tags": page.entries }));
-    match page.entries.last().filter(|_| page.more) {
-        Some(last) => {
-            let link = format!("</v2/{name}/tags/list?last={last}&n={limit}>; rel=\"next\"");
-            response.header("link", link)
-        }
-        None => response,
-    }
+    pages::tags(repository, name, asked, limit)
 }

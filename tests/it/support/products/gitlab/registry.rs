@@ -6,7 +6,7 @@ use super::{Knobs, REGISTRY, Rules, STORAGE, token};
 use crate::support::products::asked::Asked;
 use crate::support::products::forward::{absolute, no_such_page};
 use crate::support::products::front::{Broken, Front};
-use crate::support::products::pages::page;
+use crate::support::products::pages;
 use crate::support::products::tokens::{Shown, challenge};
 use crate::support::scripted::{Route, error, wanted};
 use crate::support::wire::Response;
@@ -94,17 +94,7 @@ fn tags(front: &Front<Rules>, asked: &Asked, name: &str) -> Response {
     let Some(repository) = inventory.live().get(name) else {
         return error(404, "NAME_UNKNOWN", "repository name not known to registry");
     };
-    let last = asked.parameter("last").unwrap_or_default();
-    let after: Vec<String> = repository.tags.keys().filter(|tag| **tag > last).cloned().collect();
-    let page = page(after, 0, limit, 0);
-    let response = Response::json(200, &json!({ "name": name, "tags": page.entries }));
-    match page.entries.last().filter(|_| page.more) {
-        Some(last) => {
-            let link = format!("</v2/{name}/tags/list?last={last}&n={limit}>; rel=\"next\"");
-            response.header("link", link)
-        }
-        None => response,
-    }
+    pages::tags(repository, name, asked, limit)
 }
 
 /// The refusal of a manifest by its tag, size, number of parts, or their types.

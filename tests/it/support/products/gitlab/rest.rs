@@ -9,7 +9,7 @@ use super::{GITLAB, REGISTRY, Rules};
 use crate::support::products::asked::Asked;
 use crate::support::products::front::Front;
 use crate::support::products::inventory::{Repository, Tag};
-use crate::support::products::pages::numbered;
+use crate::support::products::pages::{at_page, numbered};
 use crate::support::products::people::{Credential, Right, lies_under};
 use crate::support::wire::Response;
 
@@ -163,21 +163,15 @@ fn list(front: &Front<Rules>, asked: &Asked, projects: &[(String, u64)]) -> Resp
 }
 
 fn paged(front: &Front<Rules>, asked: &Asked, entries: Vec<Value>) -> Response {
-    let number = |name: &str| asked.parameter(name).and_then(|text| text.parse::<usize>().ok());
-    let limit = number("per_page").unwrap_or(20).clamp(1, 100);
-    let at = number("page").unwrap_or(1).max(1);
+    let limit = asked.number("per_page").unwrap_or(20).clamp(1, 100);
+    let at = asked.number("page").unwrap_or(1).max(1);
     let page = numbered(entries, at, limit, front.shift());
     let response = Response::json(200, &json!(page.entries));
     if !page.more {
         return response;
     }
-    let mut query = url::form_urlencoded::Serializer::new(String::new());
-    query.append_pair("page", &(at + 1).to_string()).append_pair("per_page", &limit.to_string());
-    if let Some(counts) = asked.parameter("tags_count") {
-        query.append_pair("tags_count", &counts);
-    }
-    let base = format!("http://{}{}", front.host(GITLAB), asked.head.raw_path);
-    response.header("link", format!("<{base}?{}>; rel=\"next\"", query.finish()))
+    let next = format!("http://{}{}", front.host(GITLAB), at_page(asked, at + 1));
+    response.header("link", format!("<{next}>; rel=\"next\""))
 }
 
 fn named(front: &Front<Rules>, name: &str, tag: &str) -> Value {
