@@ -2,6 +2,7 @@
 
 use bytes::BytesMut;
 use reqwest::redirect::Policy;
+use tranship::oci::Digest;
 
 use super::asked::Asked;
 use super::front::{Broken, Front};
@@ -56,6 +57,17 @@ impl<P: Product> Front<P> {
         }
         response.promised = promised.filter(|promised| *promised != body.len() as u64);
         Ok(response.body(body))
+    }
+
+    /// The answer to a blob that came with the request that opens its upload.
+    pub fn whole_blob(&self, asked: &Asked, name: &str, wanted: &str) -> Response {
+        if !wanted.parse::<Digest>().is_ok_and(|digest| digest.matches(&asked.body)) {
+            return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content");
+        }
+        self.backend.scripted().insert_blob(name, wanted, asked.body.clone());
+        Response::new(201)
+            .header("location", format!("/v2/{name}/blobs/{wanted}"))
+            .header("docker-content-digest", wanted)
     }
 
     /// A redirect (307) to a blob at the storage's host, if the registry has the blob.

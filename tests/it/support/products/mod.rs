@@ -16,11 +16,13 @@
 //! What a real product refuses is refused here too, in its words. What is not confirmed about a
 //! product is a knob, or is left out.
 
+pub mod acr;
 mod asked;
 mod backend;
 mod forward;
 mod front;
 pub mod ghcr;
+pub mod gitea;
 pub mod gitlab;
 pub mod harbor;
 pub mod hub;
@@ -41,10 +43,12 @@ use super::scripted::{RuleBuilder, Scripted};
 use super::traffic::{Kind, Seen, Traffic};
 use super::wire::{Response, Server, Service};
 
+pub use acr::Acr;
 pub use asked::Asked;
 pub use backend::Backend;
 pub use front::{Area, Broken, Front};
 pub use ghcr::Ghcr;
+pub use gitea::Gitea;
 pub use gitlab::GitLab;
 pub use harbor::Harbor;
 pub use hub::{Hub, Referrers};

@@ -171,6 +171,11 @@ impl Scripted {
         self.shared.store.lock().unwrap().repository(repository).created = true;
     }
 
+    pub fn has_blob(&self, repository: &str, digest: &str) -> bool {
+        let store = self.shared.store.lock().unwrap();
+        store.existing(repository).is_some_and(|there| there.blobs.contains_key(digest))
+    }
+
     /// Gives a repository every blob of another, without a request.
     pub fn copy_blobs(&self, from: &str, to: &str) {
         let mut store = self.shared.store.lock().unwrap();

@@ -1,11 +1,8 @@
 //! How Quay tells where an upload stands, and uploads in one request.
 
-use tranship::oci::Digest;
-
 use super::Rules;
 use crate::support::products::asked::Asked;
 use crate::support::products::front::{Broken, Front};
-use crate::support::scripted::error;
 use crate::support::wire::Response;
 
 pub async fn answer(
@@ -16,7 +13,7 @@ pub async fn answer(
 ) -> Result<Response, Broken> {
     let at_once = asked.parameter("digest").filter(|_| asked.method() == "POST");
     if let Some(wanted) = at_once {
-        return Ok(whole(front, asked, name, &wanted));
+        return Ok(front.whole_blob(asked, name, &wanted));
     }
     let mut response = front.forward(asked).await?;
     let range = response.headers.get("range").and_then(|range| range.to_str().ok());
@@ -30,15 +27,4 @@ pub async fn answer(
         response.set("range", told);
     }
     Ok(response)
-}
-
-/// A blob that came with the request that opens its upload.
-fn whole(front: &Front<Rules>, asked: &Asked, name: &str, wanted: &str) -> Response {
-    if !wanted.parse::<Digest>().is_ok_and(|digest| digest.matches(&asked.body)) {
-        return error(400, "DIGEST_INVALID", "provided digest did not match uploaded content");
-    }
-    front.backend.scripted().insert_blob(name, wanted, asked.body.clone());
-    Response::new(201)
-        .header("location", format!("/v2/{name}/blobs/{wanted}"))
-        .header("docker-content-digest", wanted)
 }
