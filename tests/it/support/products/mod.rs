@@ -1,4 +1,4 @@
-//! The products that people keep images in, each as its sheet of facts describes it.
+//! The products that people keep images in, each with its own tokens, API, limits and refusals.
 //!
 //! An emulator is a front with the product's rules, token endpoint and API, before a registry that
 //! stores: a scripted one, or a real docker-registry. Hosted products (GHCR, Docker Hub, ACR) have
