@@ -87,6 +87,9 @@ impl Gathering<'_> {
             Err(error) => builder.cut_short(error.to_string()),
         }
         self.walk(met, &mut builder).await;
+        for (digest, at) in self.known.restored(self.repository.name()) {
+            builder.restored(&digest, at);
+        }
         let snapshot = builder.finish();
         match snapshot.incomplete().is_empty() {
             true => Some(self.forget_the_others(snapshot).await),
@@ -173,9 +176,6 @@ impl Gathering<'_> {
                             builder.time(&digest, ClockSource::Pushed, at);
                         }
                         builder.time(&digest, ClockSource::FirstSeen, seen.first_seen);
-                        if let Some(at) = self.known.restored(self.repository.name(), &digest) {
-                            builder.restored(&digest, at);
-                        }
                         if let Some(Created::At(at)) = seen.created {
                             builder.time(&digest, ClockSource::Created, at);
                         }

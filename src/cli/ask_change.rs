@@ -8,8 +8,8 @@ use url::Url;
 
 use super::ask::{Daemon, Unanswered};
 use super::exit::CliError;
-use crate::daemon::RunOptions;
 use crate::daemon::view::{Accepted, Cancelled, Status};
+use crate::daemon::{AskedBy, RunOptions};
 use crate::history::RunId;
 
 /// The daemon answers when it has noted what is asked.
@@ -74,8 +74,8 @@ impl Daemon {
     /// The same with what is wanted of a run.
     pub(super) fn run_url(&self, segments: &[&str], options: RunOptions) -> Result<Url, CliError> {
         let mut url = self.url(segments)?;
-        let RunOptions { mode, recheck, asked_by } = options;
-        url.query_pairs_mut().append_pair("cause", &asked_by.to_string());
+        let RunOptions { mode, recheck, asked_by: _ } = options;
+        url.query_pairs_mut().append_pair("cause", &AskedBy::Command.to_string());
         if let Some(mode) = mode {
             url.query_pairs_mut().append_pair("mode", &mode.to_string());
         }

@@ -23,7 +23,7 @@ use super::{cleanup_daemon, output, session, signals};
 use crate::cleanup::{Asked, CleanupReport, Plan, RepositoryReport, Restorable, explain, resolved};
 use crate::config::cleanup::Mode;
 use crate::config::{CleanupRule, Config};
-use crate::daemon::{AskedBy, RunOptions};
+use crate::daemon::RunOptions;
 use crate::fair::{Flow, LendingPermits};
 use crate::history::History;
 use crate::oci::ImageAddress;
@@ -143,8 +143,7 @@ pub async fn carry_out(
     let (daemon, task) = match wanted.mode {
         Mode::Plan => (daemon, Task::Plan { recheck: false }),
         Mode::Apply => {
-            let options =
-                RunOptions { mode: Some(Mode::Apply), recheck: false, asked_by: AskedBy::Command };
+            let options = RunOptions { mode: Some(Mode::Apply), ..RunOptions::default() };
             (daemon.with_token().await?, Task::Run(options, AtStop::Cancel))
         }
     };
@@ -312,10 +311,10 @@ fn print_rule(
     if report.is_limited() {
         text::print_limit_hint(&report.rule, report.mode);
     }
-    match (report.interrupted, signal.exit()) {
-        (false, _) => {}
-        (true, Exit::Stopped(_)) => tell_line(format!("{}: interrupted", report.rule)),
-        (true, _) => print_stopped_elsewhere(&report.rule),
+    match report.interrupted {
+        false => {}
+        true if signal.came() => tell_line(format!("{}: interrupted", report.rule)),
+        true => print_stopped_elsewhere(&report.rule),
     }
     if quiet {
         return Ok(());

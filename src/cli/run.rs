@@ -19,8 +19,8 @@ use super::side_by_side::{Came, followed};
 use super::sync::Synced;
 use super::{cleanup, cleanup_daemon, output, plan, session, signals, sync, sync_daemon};
 use crate::config::cleanup::Mode;
+use crate::daemon::RunOptions;
 use crate::daemon::view::AcceptedState;
-use crate::daemon::{AskedBy, RunOptions};
 use crate::history::RunId;
 use crate::stop::StopSignal;
 use crate::sync::RuleReport;
@@ -101,7 +101,7 @@ pub async fn run(global: &Global, args: Args) -> Result<Exit, CliError> {
     }
     let signal = signals::Stop::on_signal_telling("no longer following the runs");
     let stop = StopSignal { soon: signal.token.clone(), ..StopSignal::default() };
-    let options = RunOptions { mode: None, recheck: args.recheck, asked_by: AskedBy::Command };
+    let options = RunOptions { recheck: args.recheck, ..RunOptions::default() };
     let (synced, cleaned) = tokio::join!(
         run_sync(global, &daemon, &picked, options, &stop),
         run_cleanup(global, &daemon, &picked, &stop),
@@ -148,10 +148,7 @@ async fn run_cleanup(
     picked: &Picked,
     stop: &StopSignal,
 ) -> Result<Came<Ran>, CliError> {
-    let task = Task::Run(
-        RunOptions { asked_by: AskedBy::Command, ..RunOptions::default() },
-        AtStop::Leave,
-    );
+    let task = Task::Run(RunOptions::default(), AtStop::Leave);
     let (live, mode, output) = (Arc::<Live>::default(), Mode::Plan, global.output);
     let wanted = Wanted { mode, asked: None, stop, output, listed: false, live: &live };
     // There is one place for it.
@@ -171,9 +168,7 @@ async fn start(
 ) -> Result<Exit, CliError> {
     let mut started = Vec::new();
     for rule in picked.sync.iter().chain(&picked.cleanup) {
-        let accepted = daemon
-            .start(rule, RunOptions { mode: None, recheck, asked_by: AskedBy::Command })
-            .await?;
+        let accepted = daemon.start(rule, RunOptions { recheck, ..RunOptions::default() }).await?;
         started.push(Started {
             rule: rule.clone(),
             run: accepted.run,

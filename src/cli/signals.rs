@@ -46,6 +46,11 @@ impl Stop {
         stop
     }
 
+    /// Whether there was a signal.
+    pub fn came(&self) -> bool {
+        self.sign.get().is_some()
+    }
+
     /// How a command ends that has not come to its end.
     pub fn exit(&self) -> Exit {
         self.sign.get().map_or(Exit::Failed, |sign| Exit::Stopped(*sign))

@@ -18,7 +18,7 @@ use super::skopeo::ReachOptions;
 use super::skopeo::sync::Syncing;
 use super::{output, session, signals, skopeo, sync_daemon};
 use crate::config::{Config, SyncRule};
-use crate::daemon::{AskedBy, RunOptions};
+use crate::daemon::RunOptions;
 use crate::fair::LendingPermits;
 use crate::run::{self, Run, SyncOptions};
 use crate::state::State;
@@ -133,7 +133,7 @@ pub async fn carry_out(
     let (daemon, task) = match mode {
         Mode::DryRun => (daemon, Task::Plan { recheck }),
         Mode::Apply => {
-            let options = RunOptions { mode: None, recheck, asked_by: AskedBy::Command };
+            let options = RunOptions { recheck, ..RunOptions::default() };
             (daemon.with_token().await?, Task::Run(options, AtStop::Cancel))
         }
     };
@@ -229,7 +229,7 @@ pub fn print_reports(
     print_failed(failed, ReachOptions::None);
     synced.iter().try_for_each(|one| print_report(&one.report, global))?;
     let interrupted = || synced.iter().map(|one| &one.report).filter(|report| report.interrupted);
-    if !matches!(signal.exit(), Exit::Stopped(_)) {
+    if !signal.came() {
         interrupted().for_each(|report| print_stopped_elsewhere(&report.rule));
     }
     if interrupted().next().is_some() {

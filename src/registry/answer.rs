@@ -75,23 +75,26 @@ impl Answer {
         let (codes, mut message) = words(&self.body);
         let mut kind = classify::kind(operation, self.status, (&codes, &message), dialect);
         if let (Some(shown), ErrorKind::Unauthenticated | ErrorKind::Denied) = (&self.shown, kind) {
-            let shown = match (shown, kind) {
-                (None, _) => "sent without credentials".to_owned(),
-                (Some(sent), ErrorKind::Unauthenticated) if sent.by_token => {
+            let is_unauthenticated = kind == ErrorKind::Unauthenticated;
+            let shown = match shown {
+                None => "sent without credentials".to_owned(),
+                Some(SentLogin { login, by_token: true }) if is_unauthenticated => {
                     kind = ErrorKind::Denied;
-                    format!("the token for {} does not allow this", sent.login)
+                    format!("the token for {login} does not allow this")
                 }
-                (Some(sent), ErrorKind::Unauthenticated) => {
-                    kind = ErrorKind::WrongCredentials;
-                    format!("sent with {}", sent.login)
+                Some(SentLogin { login, .. }) => {
+                    if is_unauthenticated {
+                        kind = ErrorKind::WrongCredentials;
+                    }
+                    format!("sent with {login}")
                 }
-                (Some(sent), _) => format!("sent with {}", sent.login),
             };
             message = if message.is_empty() { shown } else { format!("{message} ({shown})") };
         }
         if let Some(advice) = dialect.advice(kind) {
-            message =
-                if message.is_empty() { advice.to_owned() } else { format!("{message}; {advice}") };
+            let separator = if message.is_empty() { "" } else { "; " };
+            message.push_str(separator);
+            message.push_str(advice);
         }
         Cause::Refused { kind, status: self.status.to_string(), message }
     }

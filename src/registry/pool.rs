@@ -162,6 +162,10 @@ impl Registries {
         Ok(registry)
     }
 
+    fn config(&self, host: &RegistryHost) -> &RegistryConfig {
+        self.configs.get(host).unwrap_or(&self.default)
+    }
+
     fn check_configuration(&self, host: &RegistryHost) -> Result<()> {
         match self.configs.get(host).and_then(|config| config.missing.as_ref()) {
             None => Ok(()),
@@ -183,7 +187,7 @@ impl Registries {
     /// https if it answers there, whatever its certificate; else with http if it answers there like a
     /// registry. The requests carry no credentials.
     pub async fn unverified(&self, host: &RegistryHost) -> Result<Insecure> {
-        let config = self.configs.get(host).unwrap_or(&self.default);
+        let config = self.config(host);
         let config = RegistryConfig { insecure: Insecure::NoVerify, ..config.clone() };
         let failed = |cause| Error::new("set up", host.to_string(), cause);
         let tls = self.tls(host, &config).map_err(failed)?;
@@ -198,8 +202,7 @@ impl Registries {
         credentials: Arc<CredentialStore>,
         authentication: Authentication,
     ) -> Result<Arc<Registry>> {
-        let config = self.configs.get(host).unwrap_or(&self.default);
-        let vendor = vendor::of(host, config.product);
+        let vendor = vendor::of(host, self.config(host).product);
         let login = |authentication| Login {
             registry: host.clone(),
             authentication,
@@ -222,7 +225,7 @@ impl Registries {
 
     /// How a host is spoken to: its configuration and its limits.
     fn settings(&self, host: &RegistryHost) -> Result<Settings> {
-        let config = self.configs.get(host).unwrap_or(&self.default);
+        let config = self.config(host);
         let failed = |cause| Error::new("set up", host.to_string(), cause);
         let tls = self.tls(host, config).map_err(failed)?;
         // One that cannot be read is an error of its own, when it is opened.

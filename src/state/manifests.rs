@@ -1,6 +1,7 @@
 //! Manifests that were seen in a repository: since when, and what they refer to. What a digest
 //! names never changes, so no manifest has to be read twice.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 
 use jiff::Timestamp;
@@ -68,8 +69,8 @@ pub trait KnownManifests: Debug + Send + Sync {
     /// Notes that a repository has a manifest.
     fn set(&self, repository: &str, digest: &Digest, manifest: &ManifestFacts);
 
-    /// When a person last restored a manifest, if it has been there since then.
-    fn restored(&self, repository: &str, digest: &Digest) -> Option<Timestamp>;
+    /// When a person last restored manifests of a repository that have been there since then.
+    fn restored(&self, repository: &str) -> HashMap<Digest, Timestamp>;
 
     /// Notes that a person restored a manifest, or one of its tags. In whole seconds.
     fn set_restored(&self, repository: &str, digest: &Digest, at: Timestamp);
@@ -91,8 +92,12 @@ impl KnownManifests for Local {
         self.apply(vec![(encode_key(repository, digest), Some(codec::encode(manifest)))]);
     }
 
-    fn restored(&self, repository: &str, digest: &Digest) -> Option<Timestamp> {
-        decode_restored(&self.store.get(&restored_key(repository, digest))?)
+    fn restored(&self, repository: &str) -> HashMap<Digest, Timestamp> {
+        let prefix = codec::key(RESTORED, &repository);
+        let all = self.store.scan(&prefix, usize::MAX, |key, value| {
+            Some((digest_of(key)?, decode_restored(value)?))
+        });
+        all.into_iter().collect()
     }
 
     fn set_restored(&self, repository: &str, digest: &Digest, at: Timestamp) {
@@ -106,10 +111,7 @@ impl KnownManifests for Local {
     }
 
     fn retain(&self, repository: &str, now: Timestamp, is_there: &dyn Fn(&Digest) -> bool) {
-        let is_gone = |key: &[u8]| {
-            let digest = codec::decode::<(u8, &str, Digest)>(key).map(|(_, _, digest)| digest);
-            digest.is_none_or(|digest| !is_there(&digest))
-        };
+        let is_gone = |key: &[u8]| digest_of(key).is_none_or(|digest| !is_there(&digest));
         let gone = self.store.scan(&codec::key(KIND, &repository), usize::MAX, |key, _| {
             is_gone(key).then(|| (key.to_vec(), None))
         });
@@ -120,6 +122,11 @@ impl KnownManifests for Local {
         });
         self.apply(gone);
     }
+}
+
+/// The digest in the key of a manifest or a restoration.
+fn digest_of(key: &[u8]) -> Option<Digest> {
+    codec::decode::<(u8, &str, Digest)>(key).map(|(_, _, digest)| digest)
 }
 
 fn decode_restored(value: &[u8]) -> Option<Timestamp> {
@@ -193,13 +200,16 @@ mod tests {
         let gone = Digest::of(b"restored while the repository was read");
         state.set_restored("a", &gone, Timestamp::from_second(9).unwrap());
         state.retain("a", Timestamp::from_second(8).unwrap(), &|digest| *digest == other);
-        assert!(state.restored("a", &gone).is_some());
-        assert_eq!((state.get("a", &one), state.restored("a", &one)), (None, None));
+        assert!(state.restored("a").get(&gone).copied().is_some());
+        assert_eq!((state.get("a", &one), state.restored("a").get(&one).copied()), (None, None));
         assert!(state.get("a", &other).is_some());
-        assert_eq!(state.restored("a", &other), Some(at));
+        assert_eq!(state.restored("a").get(&other).copied(), Some(at));
         assert!(state.get("ab", &one).is_some());
         state.forget("a", &other);
-        assert_eq!((state.get("a", &other), state.restored("a", &other)), (None, None));
+        assert_eq!(
+            (state.get("a", &other), state.restored("a").get(&other).copied()),
+            (None, None)
+        );
     }
 
     proptest! {

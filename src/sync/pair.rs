@@ -321,7 +321,7 @@ impl Goal {
 
     async fn derived(&self) -> Result<&TagIndex> {
         let tags = self.tags().await?.unwrap_or_default();
-        let derived = || async { TagIndex::of(tags.iter().map(|listed| &listed.tag)) };
+        let derived = || async { TagIndex::new(tags.iter().map(|listed| &listed.tag)) };
         Ok(self.derived.get_or_init(derived).await)
     }
 

@@ -25,17 +25,16 @@ pub(super) const MAX_REFERRERS: usize = 10_000;
 pub struct TagIndex(Arc<HashMap<Tag, Option<Digest>>>);
 
 impl TagIndex {
-    pub fn new(tags: &[Tag]) -> Self {
-        Self::of(tags)
-    }
-
-    pub fn of<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Self {
+    pub fn new<'a>(tags: impl IntoIterator<Item = &'a Tag>) -> Self {
         let derived = tags.into_iter().filter(|tag| derived::parse(tag).is_some());
         Self(Arc::new(derived.map(|tag| (tag.clone(), None)).collect()))
     }
 
     /// The same with what tags point at, as far as that is known: those are not looked up.
     pub fn with_digests(&self, digests: &HashMap<Tag, Digest>) -> Self {
+        if digests.is_empty() {
+            return self.clone();
+        }
         let known = |tag: &Tag| (tag.clone(), digests.get(tag).cloned());
         Self(Arc::new(self.0.keys().map(known).collect()))
     }

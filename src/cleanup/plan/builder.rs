@@ -138,10 +138,11 @@ impl Builder {
         *known = (*known).max(time.as_microsecond());
     }
 
-    /// When a person restored a manifest.
+    /// When a person restored a manifest, if it was met: it may be gone again.
     pub fn restored(&mut self, digest: &Digest, at: Timestamp) {
-        let number = self.number(digest);
-        self.facts[number as usize].restored = at.as_microsecond();
+        if let Some(number) = self.numbers.get(digest) {
+            self.facts[*number as usize].restored = at.as_microsecond();
+        }
     }
 
     /// The registry refuses to delete this manifest.

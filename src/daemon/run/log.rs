@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use parking_lot::Mutex;
-use tracing::Span;
 use tracing::field::display;
+use tracing::{Level, Span};
 
 use crate::cleanup::{CleanupReport, RepositoryReport};
 use crate::history::{RunId, RunOutcome, RunRecord, RunStart, StepCounts};
@@ -15,13 +15,13 @@ use crate::sync::{Action, Counts, ImageReport, RuleReport};
 use crate::text::counted;
 use crate::trace;
 
-/// Logs the same fields at the first level if something is wrong, else at the second.
-macro_rules! log_if {
-    ($is_wrong:expr, $wrong:ident, $well:ident, $($fields:tt)+) => {
-        if $is_wrong {
-            tracing::$wrong!($($fields)+);
-        } else {
-            tracing::$well!($($fields)+);
+/// Logs the same fields at a level that is known only now: each level is an event of its own.
+macro_rules! log_at {
+    ($level:expr, $($fields:tt)+) => {
+        match $level {
+            Level::WARN => tracing::warn!($($fields)+),
+            Level::INFO => tracing::info!($($fields)+),
+            _ => tracing::debug!($($fields)+),
         }
     };
 }
@@ -68,15 +68,13 @@ pub(super) fn image(rule: &str, run: &RunId, image: &ImageReport, outages: &Outa
     let is_failed = image.action == Action::Failed;
     let error = image.errors.first().filter(|_| is_failed);
     let (error, hint) = (error.map(ToString::to_string), error.and_then(|it| it.hint.as_deref()));
-    if is_failed && outages.is_told(image) {
-        tracing::debug!(
-            outcome = %image.action, %source, %target, digest, bytes, seconds, %rule,
-            run = %run.as_str(), reason, error, hint, "image"
-        );
-        return;
-    }
-    log_if!(
-        is_failed, warn, info, outcome = %image.action, %source, %target, digest, bytes, seconds, %rule,
+    let level = match is_failed {
+        true if outages.is_told(image) => Level::DEBUG,
+        true => Level::WARN,
+        false => Level::INFO,
+    };
+    log_at!(
+        level, outcome = %image.action, %source, %target, digest, bytes, seconds, %rule,
         run = %run.as_str(), reason, error, hint, "image"
     );
 }
@@ -156,9 +154,9 @@ fn repository(record: &RunRecord, one: &RepositoryReport) {
         StepCounts::of(|outcome| one.count(outcome));
     let (repository, planned, bytes) = (one.repository.as_str(), one.planned, one.bytes_freed);
     let reason = one.refused.first();
-    log_if!(
-        !one.refused.is_empty() || !one.failures.is_empty() || failed > 0, warn, info,
-        %outcome, %repository, tags = planned.tags, planned_tags = planned.tags_deleted,
+    let is_wrong = !one.refused.is_empty() || !one.failures.is_empty() || failed > 0;
+    log_at!(
+        if is_wrong { Level::WARN } else { Level::INFO }, %outcome, %repository, tags = planned.tags, planned_tags = planned.tags_deleted,
         manifests = planned.manifests, planned_manifests = planned.manifests_deleted,
         planned_bytes = planned.bytes_freed, deleted, gone, skipped, refused, failed, not_done,
         bytes, %rule, %run, reason, "repository"
@@ -169,8 +167,9 @@ fn deletion(rule: &str, run: &str, one: &RepositoryReport, step: &StepReport) {
     let StepReport { action, tags, digest, line, outcome, reason, bytes_freed, .. } = step;
     let repository = one.repository.as_str();
     let tags = tags.iter().map(|tag| tag.as_str()).collect::<Vec<_>>().join(" ");
-    log_if!(
-        *outcome == StepOutcome::Failed, warn, debug, %outcome, %action,
+    let is_wrong = *outcome == StepOutcome::Failed;
+    log_at!(
+        if is_wrong { Level::WARN } else { Level::DEBUG }, %outcome, %action,
         %repository, %digest, %tags, line, reason, bytes = bytes_freed, %rule, %run, "deletion"
     );
 }

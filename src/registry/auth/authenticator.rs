@@ -92,9 +92,7 @@ impl Authorization {
     pub fn header(&self) -> Option<&HeaderValue> {
         self.header.as_ref()
     }
-}
 
-impl Authorization {
     /// Whether it is a token that a token server has given.
     pub fn is_token(&self) -> bool {
         matches!(self.proof, Proof::Token(_))

@@ -3,15 +3,12 @@
 //! tags").
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method, StatusCode};
+use http::HeaderMap;
 use serde::Deserialize;
 
 use super::{Vendor, tag_lists};
 use crate::oci::{Digest, RegistryHost};
-use crate::registry::call::What;
 use crate::registry::dialect::Dialect;
-use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
-use crate::registry::operation::Operation;
 use crate::registry::remote::RemoteRepository;
 use crate::repository::{ErrorKind, ListedTag, Repository, Result};
 
@@ -65,22 +62,9 @@ impl Vendor for GitLab {
 
 /// `None`: there is no metadata database, or no such repository in it.
 async fn with_digests(repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
-    let origin = &repository.registry.origin;
-    let mut url = origin.base.clone();
+    let mut url = repository.registry.origin.base.clone();
     url.set_path(&format!("/gitlab/v1/repositories/{}/tags/list/", repository.path()));
     url.set_query(Some(&format!("n={PAGE}")));
-    let what = What::Name(repository.name());
-    let call = repository.call(Operation::ListTags, what, Method::GET, url, &repository.reads);
-    let pages = Pages::new(origin, call, MAX_PAGE_BYTES);
-    let mut listed = Vec::new();
-    let take = |page: Vec<Entry>| {
-        // What is no tag's name by the specification cannot be asked for.
-        let named = |entry: Entry| Some((entry.name.parse().ok()?, entry.digest));
-        listed.extend(page.into_iter().filter_map(named));
-    };
-    match pages.each(|page: Vec<Entry>| page, |entry| Some(&entry.name), take).await? {
-        Ok(()) => Ok(Some(tag_lists::each_once(listed))),
-        Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
-        Err(answer) => Err(pages.first.refused(&answer)),
-    }
+    let entries = |page: Vec<Entry>| page.into_iter().map(|it| (it.name, it.digest)).collect();
+    tag_lists::read(repository, url, entries).await
 }

@@ -4,17 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
-use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::{Vendor, is_within, tag_lists};
 use crate::oci::{Digest, RegistryHost};
-use crate::registry::call::What;
 use crate::registry::dialect::Dialect;
-use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
-use crate::registry::operation::Operation;
 use crate::registry::remote::RemoteRepository;
-use crate::repository::{ErrorKind, ListedTag, Repository, Result};
+use crate::repository::{ErrorKind, ListedTag, Result};
 
 /// Lists come whole, whatever is asked for; other servers that know the parameter do not send less.
 const PAGE: usize = 10_000;
@@ -66,19 +62,7 @@ impl Vendor for Google {
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
         let mut url = repository.url("tags/list");
         url.set_query(Some(&format!("n={PAGE}")));
-        let what = What::Name(repository.name());
-        let call = repository.call(Operation::ListTags, what, Method::GET, url, &repository.reads);
-        let pages = Pages::new(&repository.registry.origin, call, MAX_PAGE_BYTES);
-        let mut listed = Vec::new();
-        let take = |page: Vec<(String, Option<Digest>)>| {
-            let named = |(name, digest): (String, _)| Some((name.parse().ok()?, digest));
-            listed.extend(page.into_iter().filter_map(named));
-        };
-        match pages.each(Page::entries, |(name, _)| Some(name), take).await? {
-            Ok(()) => Ok(Some(tag_lists::each_once(listed))),
-            Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
-            Err(answer) => Err(pages.first.refused(&answer)),
-        }
+        tag_lists::read(repository, url, Page::entries).await
     }
 
     fn is_at(&self, host: &RegistryHost) -> bool {

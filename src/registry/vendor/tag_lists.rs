@@ -5,11 +5,17 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
+use http::{Method, StatusCode};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use url::Url;
 
 use crate::oci::{Digest, RegistryHost, Tag};
+use crate::registry::call::What;
+use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
+use crate::registry::operation::Operation;
 use crate::registry::remote::RemoteRepository;
-use crate::repository::{Error, ErrorKind, ListedTag, Result};
+use crate::repository::{Error, ErrorKind, ListedTag, Repository, Result};
 
 /// A list that could not be had is not asked for again for so long.
 const RESTS: Duration = Duration::from_hours(1);
@@ -103,9 +109,32 @@ pub async fn with_digests<'a>(
     Ok(Some(listed.collect()))
 }
 
+/// A list of tags with digests at this address. `None`: there is none. `entries`: the names in a page,
+/// with what they point at.
+pub async fn read<P: DeserializeOwned>(
+    repository: &RemoteRepository,
+    url: Url,
+    entries: fn(P) -> Vec<(String, Option<Digest>)>,
+) -> Result<Option<Vec<ListedTag>>> {
+    let what = What::Name(repository.name());
+    let call = repository.call(Operation::ListTags, what, Method::GET, url, &repository.reads);
+    let pages = Pages::new(&repository.registry.origin, call, MAX_PAGE_BYTES);
+    let mut listed = Vec::new();
+    let take = |page: Vec<(String, Option<Digest>)>| {
+        // What is no tag's name by the specification cannot be asked for.
+        let named = |(name, digest): (String, _)| Some((name.parse().ok()?, digest));
+        listed.extend(page.into_iter().filter_map(named));
+    };
+    match pages.each(entries, |(name, _)| Some(name), take).await? {
+        Ok(()) => Ok(Some(each_once(listed))),
+        Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
+        Err(answer) => Err(pages.first.refused(&answer)),
+    }
+}
+
 /// The tags of a list with digests, each once. Of a tag that moved while the list was read, it does not
 /// tell what it points at.
-pub fn each_once(listed: impl IntoIterator<Item = (Tag, Option<Digest>)>) -> Vec<ListedTag> {
+fn each_once(listed: impl IntoIterator<Item = (Tag, Option<Digest>)>) -> Vec<ListedTag> {
     let mut tags: BTreeMap<Tag, Option<Digest>> = BTreeMap::new();
     for (tag, digest) in listed {
         match tags.entry(tag) {

@@ -73,8 +73,10 @@ impl Pair<'_> {
                 return Err(Error::new("list tags of", self.source.name(), Cause::NoRepository));
             }
         };
-        let selected: HashSet<&Tag> = tags.iter().collect();
-        hints.retain(|tag, _| selected.contains(tag) || derived.contains(tag));
+        if !hints.is_empty() {
+            let selected: HashSet<&Tag> = tags.iter().collect();
+            hints.retain(|tag, _| selected.contains(tag) || derived.contains(tag));
+        }
         Ok(Items { pinned, tags, derived, listed: kept, hints, idle })
     }
 
