@@ -35,11 +35,7 @@ fn image(name: &str) -> Image {
 async fn ask_token(client: &Client, login: Option<(&str, &str)>, scope: &str) -> Reply {
     let request = client.get(format!("{HOST}/oauth2/token"));
     let request = request.query(&[("service", "acme.azurecr.io"), ("scope", scope)]);
-    Reply::to(match login {
-        Some((user, secret)) => request.basic_auth(user, Some(secret)),
-        None => request,
-    })
-    .await
+    Reply::logged_in(request, login).await
 }
 
 /// A request of the administrator's, with a token for this scope.

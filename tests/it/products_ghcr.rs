@@ -37,11 +37,7 @@ fn image(name: &str) -> Image {
 async fn ask_token(client: &Client, secret: Option<&str>, scope: &str) -> Reply {
     let request = client.get("http://ghcr.io/token");
     let request = request.query(&[("service", "ghcr.io"), ("scope", scope)]);
-    Reply::to(match secret {
-        Some(secret) => request.basic_auth("anybody", Some(secret)),
-        None => request,
-    })
-    .await
+    Reply::logged_in(request, secret.map(|secret| ("anybody", secret))).await
 }
 
 /// A request to the registry with a token of this secret's.

@@ -43,10 +43,7 @@ async fn ask_token(gitlab: &GitLab, login: Option<(&str, &str)>, scope: &str) ->
     if !scope.is_empty() {
         request = request.query(&[("scope", scope)]);
     }
-    if let Some((user, secret)) = login {
-        request = request.basic_auth(user, Some(secret));
-    }
-    Reply::to(request).await
+    Reply::logged_in(request, login).await
 }
 
 pub async fn token(gitlab: &GitLab, secret: &str, scope: &str) -> String {

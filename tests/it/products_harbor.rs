@@ -38,11 +38,7 @@ const BOB: Login = Some(("bob", "secret"));
 
 async fn ask(harbor: &Harbor, method: Method, path: &str, login: Login) -> Reply {
     let request = direct().request(method, format!("{}{path}", harbor.url(0)));
-    Reply::to(match login {
-        Some((user, secret)) => request.basic_auth(user, Some(secret)),
-        None => request,
-    })
-    .await
+    Reply::logged_in(request, login).await
 }
 
 async fn get(harbor: &Harbor, path: &str, login: Login) -> Reply {

@@ -27,11 +27,7 @@ fn image(name: &str) -> Image {
 async fn ask_token(client: &Client, secret: Option<&str>, scope: &str) -> Reply {
     let request = client.get("http://auth.docker.io/token");
     let request = request.query(&[("service", "registry.docker.io"), ("scope", scope)]);
-    Reply::to(match secret {
-        Some(secret) => request.basic_auth("alice", Some(secret)),
-        None => request,
-    })
-    .await
+    Reply::logged_in(request, secret.map(|secret| ("alice", secret))).await
 }
 
 async fn registry(

@@ -33,11 +33,7 @@ async fn ask_token(quay: &Quay, login: Option<(&str, &str)>, scope: &str) -> Rep
         "" => request,
         scope => request.query(&[("scope", scope)]),
     };
-    Reply::to(match login {
-        Some((user, secret)) => request.basic_auth(user, Some(secret)),
-        None => request,
-    })
-    .await
+    Reply::logged_in(request, login).await
 }
 
 /// A request with the robot's token for pushes to a repository.

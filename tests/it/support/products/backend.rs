@@ -14,6 +14,16 @@ pub enum Backend {
 }
 
 impl Backend {
+    /// One in memory that takes subjects of manifests without noting them.
+    pub fn without_referrers() -> Self {
+        let registry = Scripted::start();
+        registry.quirks(|quirks| {
+            quirks.referrers_api = false;
+            quirks.oci_subject = false;
+        });
+        Self::Scripted(registry)
+    }
+
     pub fn host(&self) -> &str {
         match self {
             Self::Scripted(registry) => registry.host(),

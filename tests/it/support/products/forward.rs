@@ -133,6 +133,12 @@ pub fn no_such_page() -> Response {
     Response::new(404).header("content-type", "text/plain").body("404 page not found\n")
 }
 
+/// The answer of a proxy before a product that knows no limit itself.
+pub fn limit_of_a_proxy() -> Response {
+    let text = "<html><head><title>429 Too Many Requests</title></head></html>";
+    Response::new(429).header("content-type", "text/html").body(text)
+}
+
 /// 405 in the specification's words.
 pub fn unsupported() -> Response {
     error(405, "UNSUPPORTED", "The operation is unsupported.")

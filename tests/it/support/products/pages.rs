@@ -37,6 +37,17 @@ pub fn at_page(asked: &Asked, number: usize) -> String {
     format!("{}?{}", asked.head.raw_path, query.finish())
 }
 
+/// A page of names of repositories, with a relative link.
+pub fn catalog(page: &Page<String>, limit: usize) -> Response {
+    let response = Response::json(200, &json!({ "repositories": page.entries }));
+    match page.entries.last().filter(|_| page.more) {
+        Some(last) => {
+            response.header("link", format!("</v2/_catalog?last={last}&n={limit}>; rel=\"next\""))
+        }
+        None => response,
+    }
+}
+
 /// The tags of a repository in the form of distribution-spec, at most `limit` a page, with a
 /// relative link.
 pub fn tags(repository: &Repository, name: &str, asked: &Asked, limit: usize) -> Response {

@@ -34,6 +34,15 @@ impl Reply {
         Self { status, headers, body: response.bytes().await.unwrap() }
     }
 
+    /// The answer to a request with a user name and a password, if there are any.
+    pub async fn logged_in(request: RequestBuilder, login: Option<(&str, &str)>) -> Self {
+        Self::to(match login {
+            Some((user, secret)) => request.basic_auth(user, Some(secret)),
+            None => request,
+        })
+        .await
+    }
+
     /// A header's text, or nothing.
     pub fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()

@@ -107,6 +107,12 @@ impl Tokens {
         self.issued.get(token).filter(|issued| SystemTime::now() < issued.until)
     }
 
+    /// What is wrong with the token that a request shows, or should, for all of these. `None`: nothing.
+    pub fn lacking(&self, asked: &Asked, wanted: &[(&str, &str, &str)]) -> Option<Shown> {
+        let shown = self.shown(asked, wanted);
+        (!matches!(shown, Shown::Enough(_))).then_some(shown)
+    }
+
     /// Whether the request shows a token for all of these (kind, name, action).
     pub fn shown(&self, asked: &Asked, wanted: &[(&str, &str, &str)]) -> Shown {
         if asked.head.header("authorization").is_none() {

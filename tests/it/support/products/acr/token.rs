@@ -6,7 +6,7 @@ use super::Rules;
 use crate::support::products::asked::Asked;
 use crate::support::products::front::Front;
 use crate::support::products::people::Right;
-use crate::support::products::tokens::{Scope, Shown, challenge};
+use crate::support::products::tokens::{Scope, challenge};
 use crate::support::scripted::error;
 use crate::support::wire::Response;
 
@@ -110,10 +110,7 @@ pub fn refused(
     asked: &Asked,
     needs: &[(&str, &str, &str)],
 ) -> Option<Response> {
-    let shown = front.tokens.lock().unwrap().shown(asked, needs);
-    if matches!(shown, Shown::Enough(_)) {
-        return None;
-    }
+    let shown = front.tokens.lock().unwrap().lacking(asked, needs)?;
     let host = asked.host();
     let challenge = challenge(&format!("http://{host}/oauth2/token"), host, needs, &shown);
     Some(unauthorized().header("www-authenticate", challenge))

@@ -84,12 +84,7 @@ impl Default for Knobs {
 
 impl Ghcr {
     pub fn start() -> Self {
-        let registry = Scripted::start();
-        registry.quirks(|quirks| {
-            quirks.referrers_api = false;
-            quirks.oci_subject = false;
-        });
-        Self::launch(1, Backend::Scripted(registry))
+        Self::launch(1, Backend::without_referrers())
     }
 }
 

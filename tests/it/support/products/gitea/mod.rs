@@ -55,12 +55,7 @@ impl Default for Knobs {
 
 impl Gitea {
     pub fn start() -> Self {
-        let registry = Scripted::start();
-        registry.quirks(|quirks| {
-            quirks.referrers_api = false;
-            quirks.oci_subject = false;
-        });
-        Self::launch(2, Backend::Scripted(registry))
+        Self::launch(2, Backend::without_referrers())
     }
 
     /// Makes a user or an organisation, who can own images.

@@ -104,14 +104,7 @@ fn catalog(front: &Front<Rules>, asked: &Asked, who: Option<&Credential>) -> Res
     let names: Vec<String> = front.inventory.lock().unwrap().live().keys().cloned().collect();
     let shown = names.into_iter().filter(|name| *name > last && may(front, who, name, true));
     let limit = asked.number("n").unwrap_or(PAGE).clamp(1, PAGE);
-    let page = pages::page(shown.collect(), 0, limit, 0);
-    let response = Response::json(200, &json!({ "repositories": page.entries }));
-    match page.entries.last().filter(|_| page.more) {
-        Some(last) => {
-            response.header("link", format!("</v2/_catalog?last={last}&n={limit}>; rel=\"next\""))
-        }
-        None => response,
-    }
+    pages::catalog(&pages::page(shown.collect(), 0, limit, 0), limit)
 }
 
 /// Tags, with a link even where nothing is left. Only an empty page has none.

@@ -134,12 +134,7 @@ impl Knobs {
 impl GitLab {
     /// A GitLab whose registry has a metadata database and stores in memory.
     pub fn start() -> Self {
-        let registry = Scripted::start();
-        registry.quirks(|quirks| {
-            quirks.referrers_api = false;
-            quirks.oci_subject = false;
-        });
-        Self::launch(3, Backend::Scripted(registry))
+        Self::launch(3, Backend::without_referrers())
     }
 
     /// A GitLab that stores in a real docker-registry, for large rehearsals.

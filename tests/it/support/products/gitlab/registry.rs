@@ -7,7 +7,7 @@ use crate::support::products::asked::Asked;
 use crate::support::products::forward::{absolute, no_such_page};
 use crate::support::products::front::{Broken, Front};
 use crate::support::products::pages;
-use crate::support::products::tokens::{Shown, challenge};
+use crate::support::products::tokens::challenge;
 use crate::support::scripted::{Route, error, wanted};
 use crate::support::wire::Response;
 
@@ -59,10 +59,7 @@ pub fn refused(
     asked: &Asked,
     needs: &[(&str, &str, &str)],
 ) -> Option<Response> {
-    let shown = front.tokens.lock().unwrap().shown(asked, needs);
-    if matches!(shown, Shown::Enough(_)) {
-        return None;
-    }
+    let shown = front.tokens.lock().unwrap().lacking(asked, needs)?;
     let realm = format!("http://{}/jwt/auth", front.host(super::GITLAB));
     let challenge = challenge(&realm, token::SERVICE, needs, &shown);
     let refusal = error(401, "UNAUTHORIZED", "authentication required");

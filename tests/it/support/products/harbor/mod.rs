@@ -23,7 +23,7 @@ use serde_json::json;
 
 use super::asked::Asked;
 use super::backend::Backend;
-use super::forward::no_such_page;
+use super::forward::{limit_of_a_proxy, no_such_page};
 use super::front::{Area, Broken, Front};
 use super::people::Credential;
 use super::{Emulator, Product};
@@ -124,8 +124,7 @@ impl Product for Rules {
 
     /// Harbor itself knows no such limit: a proxy before it answers.
     fn exhausted(_: &Front<Self>, _: &Asked) -> Response {
-        let text = "<html><head><title>429 Too Many Requests</title></head></html>";
-        Response::new(429).header("content-type", "text/html").body(text)
+        limit_of_a_proxy()
     }
 }
 

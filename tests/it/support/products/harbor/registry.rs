@@ -98,10 +98,7 @@ fn refused(
             needs.iter().all(|(_, name, action)| may(front, Some(credential), name, action))
         }
         (None, Route::Catalog) => false,
-        (None, _) => {
-            let shown = front.tokens.lock().unwrap().shown(asked, needs);
-            matches!(shown, Shown::Enough(_))
-        }
+        (None, _) => front.tokens.lock().unwrap().lacking(asked, needs).is_none(),
     };
     let without = asked.head.header("authorization").is_none();
     if let (Some(project), false) = (unknown_project(front, route), without) {
@@ -187,14 +184,7 @@ fn catalog(front: &Front<Rules>, asked: &Asked) -> Response {
         None => 0,
     };
     let limit = asked.number("n").unwrap_or(usize::MAX);
-    let page = pages::page(names, start, limit, 0);
-    let response = Response::json(200, &json!({ "repositories": page.entries }));
-    match page.entries.last().filter(|_| page.more) {
-        Some(last) => {
-            response.header("link", format!("</v2/_catalog?last={last}&n={limit}>; rel=\"next\""))
-        }
-        None => response,
-    }
+    pages::catalog(&pages::page(names, start, limit, 0), limit)
 }
 
 fn tags(front: &Front<Rules>, asked: &Asked, name: &str) -> Response {
