@@ -188,7 +188,7 @@ impl<'a> Pair<'a> {
     async fn pass(&self, progress: &Progress<'_>, unread: Unread<'_>) {
         let begin = async {
             let leases = self.take_leases(progress).await;
-            (leases, self.items().await)
+            (leases, self.items(!self.recheck).await)
         };
         let Some((_leases, items)) = progress.soon().run_until_cancelled(begin).await else {
             return progress.left_out();

@@ -123,6 +123,18 @@ async fn without_such_a_list_tags_are_listed_plainly_and_looked_up() {
     }
 }
 
+/// A tag that the list lacks, because it is behind, is not missed by who compares both sides.
+#[tokio::test]
+async fn verify_does_not_rely_on_such_a_list() {
+    let bulk = Bulk::start("gitlab");
+    bulk.lists(|_| image().digest);
+    bulk.mirror.sync().await.assert_copied(TAGS as u64, 0);
+    image().load(&bulk.source, "acme/app", "pushed-just-now");
+    let verified = bulk.mirror.tranship.run(["verify"]).await;
+    assert_eq!(verified.code, Some(1), "{verified:?}");
+    assert!(verified.stdout.contains("app:pushed-just-now"), "{verified:?}");
+}
+
 #[tokio::test]
 async fn a_standard_registry_is_not_asked_for_lists_of_products() {
     let bulk = Bulk::start("standard");

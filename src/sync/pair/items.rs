@@ -24,8 +24,9 @@ pub(super) struct Items {
 }
 
 impl Pair<'_> {
-    /// What the rule selects in this repository.
-    pub(super) async fn items(&self) -> Result<Items> {
+    /// What the rule selects in this repository. `hinted`: by a list that may be behind, if it tells what
+    /// tags point at.
+    pub(super) async fn items(&self, hinted: bool) -> Result<Items> {
         let pinned = match &self.rule.source.repositories {
             SourceRepositories::Pinned { tag, digest, .. } => Some(Item {
                 reference: Reference::Digest(digest.clone()),
@@ -54,7 +55,7 @@ impl Pair<'_> {
         }
         // With referrers the list is worth its request even where the tags are known: it tells
         // of every signature and fallback tag at once.
-        let (listed, mut hints) = self.source_list(named.is_none()).await?;
+        let (listed, mut hints) = self.source_list(hinted && named.is_none()).await?;
         let derived = TagIndex::new(listed.as_deref().unwrap_or_default());
         let idle = listed.as_deref().filter(|_| self.only.is_none() && named.is_none());
         let idle = idle.zip(self.rule.tags.include.as_ref()).map(|(tags, include)| {
@@ -80,12 +81,10 @@ impl Pair<'_> {
         Ok(Items { pinned, tags, derived, listed: kept, hints, idle })
     }
 
-    /// The source's tags, and what they point at as far as that is told. `selects`: the list decides what
-    /// is copied.
-    async fn source_list(&self, selects: bool) -> Result<(Option<Vec<Tag>>, HashMap<Tag, Digest>)> {
-        // What is removed at the targets must not hang on a list that may be behind. And a few tags
-        // that are named are looked up.
-        if self.removes().is_some() || !selects || self.recheck {
+    /// The source's tags, and what they point at as far as that is told and may be `hinted`.
+    async fn source_list(&self, hinted: bool) -> Result<(Option<Vec<Tag>>, HashMap<Tag, Digest>)> {
+        // What is removed at the targets must not hang on a list that may be behind.
+        if self.removes().is_some() || !hinted {
             return Ok((self.source.tags().await?, HashMap::new()));
         }
         let Some(listed) = self.source.listed_tags().await? else {

@@ -78,7 +78,7 @@ impl Syncer {
 
 impl Pair<'_> {
     async fn selected(&self, progress: &Progress<'_>) -> Result<Selected> {
-        let Items { pinned, tags, derived: source_tags, .. } = self.items().await?;
+        let Items { pinned, tags, derived: source_tags, .. } = self.items(false).await?;
         let items: Vec<_> = pinned.into_iter().chain(tags.into_iter().map(Item::tagged)).collect();
         let withdrawn = self.goals.iter().map(|goal| self.upheld(&items, goal)).collect();
         let contested =
