@@ -70,6 +70,8 @@ pub enum Product {
     Gitlab,
     /// Harbor.
     Harbor,
+    /// Quay.
+    Quay,
     /// zot.
     Zot,
     /// Any other: only what the specification has is used.

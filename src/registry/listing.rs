@@ -155,6 +155,49 @@ impl Registry {
     }
 }
 
+/// A list whose pages have numbers, each of which says whether another one follows.
+pub(super) struct NumberedPages<'a> {
+    origin: &'a Origin,
+    /// Asks for the first page. It names no number.
+    pub first: Call<'a>,
+}
+
+impl<'a> NumberedPages<'a> {
+    pub fn new(origin: &'a Origin, mut first: Call<'a>) -> Self {
+        first.limit = MAX_PAGE_BYTES;
+        Self { origin, first }
+    }
+
+    /// `take` gets each page, and says whether another one follows. `Err` of `Ok`: the answer that came
+    /// instead of the first page.
+    pub async fn each<P: DeserializeOwned>(
+        &self,
+        mut take: impl FnMut(P) -> bool,
+    ) -> Result<std::result::Result<(), Answer>> {
+        for number in 1..=MAX_PAGES {
+            let mut call = self.first.clone();
+            call.url.query_pairs_mut().append_pair("page", &number.to_string());
+            let answer = self.origin.call(&call).boxed().await?;
+            if answer.status != StatusCode::OK {
+                return if number == 1 {
+                    Ok(Err(answer))
+                } else {
+                    Err(self.first.refused(&answer))
+                };
+            }
+            let page = serde_json::from_slice(&answer.body).map_err(|error| {
+                let message = format!("the registry's answer is not a valid list: {error}");
+                self.first.error(Cause::Protocol(message))
+            })?;
+            if !take(page) {
+                return Ok(Ok(()));
+            }
+        }
+        let message = format!("the registry sends more than {MAX_PAGES} pages");
+        Err(self.first.error(Cause::Protocol(message)))
+    }
+}
+
 /// Whether a document names this media type as its own.
 fn says_it_is(document: &[u8], media_type: &str) -> bool {
     #[derive(Deserialize)]

@@ -33,7 +33,7 @@ pub(super) struct RemoteRepository {
     pub registry: Arc<Registry>,
     /// `host/path`, for people.
     name: String,
-    path: RepositoryName,
+    pub path: RepositoryName,
     pub flow: Flow,
     /// The scope of requests that only read. Where the repository will be written to, it is the scope
     /// for writing too, which saves a token.

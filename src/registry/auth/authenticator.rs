@@ -41,6 +41,19 @@ pub enum Authentication {
     Secret,
     /// By user name and password (RFC 7617), likewise.
     Password,
+    /// As `Secret`, if the secret is an OAuth token by its user name, as Quay has it: `$oauthtoken`. Any
+    /// other is not sent.
+    OAuth,
+}
+
+impl Authentication {
+    fn takes(self, credential: &Credential) -> bool {
+        let is_oauth = |it: &Credential| match it {
+            Credential::Password { username, .. } => username == "$oauthtoken",
+            Credential::RefreshToken(_) => false,
+        };
+        self != Self::OAuth || is_oauth(credential)
+    }
 }
 
 /// What an [`Authenticator`] is made of.
@@ -143,7 +156,9 @@ impl Authenticator {
     pub async fn authorize(&self, scope: &Scope) -> Result<Authorization, AuthError> {
         if self.parts.authentication != Authentication::Negotiated {
             let by_password = self.parts.authentication == Authentication::Password;
-            return Ok(carrying(self.find(scope).await?, |credential| match credential {
+            let found = self.find(scope).await?;
+            let found = found.filter(|it| self.parts.authentication.takes(it));
+            return Ok(carrying(found, |credential| match credential {
                 Credential::Password { username, password } if by_password => {
                     credential::basic(username, password)
                 }

@@ -12,6 +12,8 @@ pub enum Access {
     /// List the repositories of the registry.
     Catalog,
     Pull,
+    /// Pull, and read what Azure's API tells of the repository.
+    Metadata,
     /// Pull and push.
     Push,
     Delete,
@@ -38,6 +40,10 @@ impl Scope {
 
     pub fn pull(repository: RepositoryName) -> Self {
         Self { repository: Some(repository), access: Access::Pull, mount_from: None }
+    }
+
+    pub fn metadata(repository: RepositoryName) -> Self {
+        Self { repository: Some(repository), access: Access::Metadata, mount_from: None }
     }
 
     pub fn push(repository: RepositoryName) -> Self {
@@ -70,6 +76,7 @@ impl Scope {
             Access::Base => return Vec::new(),
             Access::Catalog => return vec!["registry:catalog:*".to_owned()],
             Access::Pull => "pull",
+            Access::Metadata => "pull,metadata_read",
             Access::Push => "pull,push",
             Access::Delete => "*",
         };

@@ -66,5 +66,5 @@ async fn with_digests(repository: &RemoteRepository) -> Result<Option<Vec<Listed
     url.set_path(&format!("/gitlab/v1/repositories/{}/tags/list/", repository.path()));
     url.set_query(Some(&format!("n={PAGE}")));
     let entries = |page: Vec<Entry>| page.into_iter().map(|it| (it.name, it.digest)).collect();
-    tag_lists::read(repository, url, entries).await
+    tag_lists::read(repository, url, &repository.reads, entries).await
 }

@@ -62,7 +62,7 @@ impl Vendor for Google {
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
         let mut url = repository.url("tags/list");
         url.set_query(Some(&format!("n={PAGE}")));
-        tag_lists::read(repository, url, Page::entries).await
+        tag_lists::read(repository, url, &repository.reads, Page::entries).await
     }
 
     fn is_at(&self, host: &RegistryHost) -> bool {

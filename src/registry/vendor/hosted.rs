@@ -1,4 +1,4 @@
-//! Hosted registries that need nothing of their own so far: Quay, Azure, Amazon.
+//! Hosted registries that need nothing of their own so far: Amazon's.
 
 use super::{Vendor, is_within};
 use crate::oci::RegistryHost;
@@ -8,7 +8,7 @@ pub(super) struct Hosted;
 
 impl Vendor for Hosted {
     fn is_at(&self, host: &RegistryHost) -> bool {
-        let domains = ["docker.io", "quay.io", "azurecr.io", "amazonaws.com", "public.ecr.aws"];
+        let domains = ["amazonaws.com", "public.ecr.aws"];
         domains.iter().any(|domain| is_within(host, domain))
     }
 }

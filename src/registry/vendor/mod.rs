@@ -6,6 +6,7 @@
 //!   its own at another host. Such a host is an [`Origin`] of its own, with limits, metrics and a
 //!   `[registry]` entry; it gets the credentials of the registry.
 
+mod azure;
 mod docker_hub;
 mod generic;
 mod ghcr;
@@ -13,6 +14,7 @@ mod gitlab;
 mod google;
 mod harbor;
 mod hosted;
+mod quay;
 mod tag_lists;
 mod zot;
 
@@ -88,14 +90,24 @@ static DIALECTS: [&dyn Dialect; 3] = [&DockerHub, &Ghcr, &Google];
 
 /// The products in the order in which a host is compared. Those behind Google are partly guessed by
 /// the host's name, so they have no dialect of their own.
-static VENDORS: [&dyn Vendor; 7] =
-    [&DockerHub, &Ghcr, &Google, &hosted::Hosted, &gitlab::GitLab, &harbor::Harbor, &zot::Zot];
+static VENDORS: [&dyn Vendor; 9] = [
+    &DockerHub,
+    &Ghcr,
+    &Google,
+    &azure::Azure,
+    &quay::Quay,
+    &hosted::Hosted,
+    &gitlab::GitLab,
+    &harbor::Harbor,
+    &zot::Zot,
+];
 
 /// The product that runs at `host`, as far as its name tells. `said`: by the configuration.
 pub(super) fn of(host: &RegistryHost, said: Option<Product>) -> &'static dyn Vendor {
     match said {
         Some(Product::Gitlab) => &gitlab::GitLab,
         Some(Product::Harbor) => &harbor::Harbor,
+        Some(Product::Quay) => &quay::Quay,
         Some(Product::Zot) => &zot::Zot,
         Some(Product::Standard) => &Standard,
         None => VENDORS.into_iter().find(|vendor| vendor.is_at(host)).unwrap_or(&Generic),
@@ -169,6 +181,8 @@ mod tests {
             ("registry.gitlab.com", "GitLab"),
             ("harbor.example.com", "Harbor"),
             ("123.dkr.ecr.eu-west-1.amazonaws.com", "Hosted"),
+            ("acme.azurecr.io", "Azure"),
+            ("quay.io", "Quay"),
             ("gcr.io", "Google"),
             ("eu.gcr.io", "Google"),
             ("europe-docker.pkg.dev", "Google"),

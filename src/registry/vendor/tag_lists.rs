@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::oci::{Digest, RegistryHost, Tag};
+use crate::registry::auth::Scope;
 use crate::registry::call::What;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
 use crate::registry::operation::Operation;
@@ -114,19 +115,16 @@ pub async fn with_digests<'a>(
 pub async fn read<P: DeserializeOwned>(
     repository: &RemoteRepository,
     url: Url,
+    scope: &Scope,
     entries: fn(P) -> Vec<(String, Option<Digest>)>,
 ) -> Result<Option<Vec<ListedTag>>> {
     let what = What::Name(repository.name());
-    let call = repository.call(Operation::ListTags, what, Method::GET, url, &repository.reads);
+    let call = repository.call(Operation::ListTags, what, Method::GET, url, scope);
     let pages = Pages::new(&repository.registry.origin, call, MAX_PAGE_BYTES);
     let mut listed = Vec::new();
-    let take = |page: Vec<(String, Option<Digest>)>| {
-        // What is no tag's name by the specification cannot be asked for.
-        let named = |(name, digest): (String, _)| Some((name.parse().ok()?, digest));
-        listed.extend(page.into_iter().filter_map(named));
-    };
+    let take = |page: Vec<(String, Option<Digest>)>| listed.extend(page);
     match pages.each(entries, |(name, _)| Some(name), take).await? {
-        Ok(()) => Ok(Some(each_once(listed))),
+        Ok(()) => Ok(Some(named_once(listed))),
         Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
         Err(answer) => Err(pages.first.refused(&answer)),
     }
@@ -134,9 +132,11 @@ pub async fn read<P: DeserializeOwned>(
 
 /// The tags of a list with digests, each once. Of a tag that moved while the list was read, it does not
 /// tell what it points at.
-fn each_once(listed: impl IntoIterator<Item = (Tag, Option<Digest>)>) -> Vec<ListedTag> {
+pub fn named_once(listed: Vec<(String, Option<Digest>)>) -> Vec<ListedTag> {
     let mut tags: BTreeMap<Tag, Option<Digest>> = BTreeMap::new();
-    for (tag, digest) in listed {
+    for (name, digest) in listed {
+        // What is no tag's name by the specification cannot be asked for.
+        let Ok(tag) = name.parse() else { continue };
         match tags.entry(tag) {
             Entry::Vacant(entry) => _ = entry.insert(digest),
             Entry::Occupied(mut entry) if *entry.get() != digest => _ = entry.insert(None),
