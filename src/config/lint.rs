@@ -102,6 +102,9 @@ fn check_listing(source: &SourcePattern, node: Node<'_>, checker: &mut Checker<'
     checker.warn(node.span(), message, &hint);
 }
 
+/// Hosts of the APIs that registries have elsewhere.
+const APIS: [(&str, &str); 2] = [("api.github.com", "ghcr.io"), ("hub.docker.com", "docker.io")];
+
 /// Warns of registries that no rule uses.
 fn check_use(config: &Config, node: Node<'_>, checker: &mut Checker<'_>) {
     let used = config.hosts_of_rules();
@@ -111,8 +114,9 @@ fn check_use(config: &Config, node: Node<'_>, checker: &mut Checker<'_>) {
         let Ok(host) = key.get_ref().parse::<RegistryHost>() else { continue };
         let Some(settings) = config.registries.get(&host) else { continue };
         let is_realm = realms.iter().any(|realm| realm.ends_with(host.as_str()));
-        let is_api =
-            host.name() == "api.github.com" && used.iter().any(|it| it.name() == "ghcr.io");
+        let is_api = APIS.iter().any(|(api, registry)| {
+            host.name() == *api && used.iter().any(|it| it.name() == *registry)
+        });
         if used.contains(&host) || is_realm || is_api || may_be_token_server(&host, settings, &used)
         {
             continue;

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::support::process::{Finished, Running};
 use crate::support::products::{
-    Acr, Area, Credential, Emulator, Harbor, Product, Quay, Right, acr,
+    Acr, Area, Credential, Emulator, Harbor, Hub, Product, Quay, Right, acr, hub,
 };
 use crate::support::wire::Response;
 use crate::support::{Kind, Place, Scripted, Tranship};
@@ -149,4 +149,49 @@ async fn harbor_tells_a_hundred_artifacts_a_page() {
     let pull = Pull::start(harbor, &host, "acme/tools/app", &settings);
     pull.pass().await;
     assert_eq!(pull.cost().await, [3, 1 + 1, 0]);
+}
+
+/// The API gives a token for the login, and knows public repositories without one.
+#[tokio::test]
+async fn docker_hub_tells_a_hundred_tags_a_page() {
+    for (repository, settings, logins) in
+        [("library/app", "", 0), ("library/app", LOGIN, 1), ("acme/app", LOGIN, 1)]
+    {
+        let pull = hub(repository, settings);
+        pull.pass().await;
+        let before = logins_of(&pull);
+        assert_eq!(pull.cost().await, [3, 0, 0], "{repository} {settings}");
+        assert_eq!(logins_of(&pull) - before, logins, "{repository} {settings}");
+    }
+}
+
+#[tokio::test]
+async fn tags_of_docker_hub_are_looked_up_where_its_api_fails_or_has_no_digests() {
+    let pull = hub("acme/app", LOGIN);
+    pull.source.knobs(|knobs| knobs.tag_digests = false);
+    pull.pass().await;
+    assert_eq!(pull.cost().await, [3, 0, 1 + TAGS]);
+
+    let pull = hub("acme/app", LOGIN);
+    pull.source.down(Area::Api, Response::new(401));
+    pull.pass().await;
+    let before = logins_of(&pull);
+    let [_, lists, looked_up] = pull.cost().await;
+    assert_eq!((lists > 0, looked_up), (true, TAGS));
+    // Docker Hub locks out who logs in over and over.
+    assert!(logins_of(&pull) - before <= 2);
+}
+
+fn hub(repository: &'static str, settings: &str) -> Pull<hub::Rules> {
+    let hub = Hub::start();
+    hub.people(|people| {
+        people.credential(Credential::new("bot", "hunter2").scopes(&["repo:read"]));
+        people.member("bot", "acme", Right::Read).public("library");
+    });
+    let settings = format!("{settings}[registry.\"hub.docker.com\"]\ninsecure = \"http\"\n");
+    Pull::start(hub, "docker.io", repository, &settings)
+}
+
+fn logins_of(pull: &Pull<hub::Rules>) -> usize {
+    pull.source.asked(Area::Token).iter().filter(|it| it.starts_with("POST")).count()
 }

@@ -363,8 +363,8 @@ async fn what_was_not_put_back_is_put_back_by_the_next_run() {
     })
     .await;
     running.kill().await;
+    // What hangs stays unanswered: released, it would be carried out.
     registry.clear_rules();
-    registry.release();
     assert_eq!((registry.tag("app", "2.0.0"), registry.tag("app", "2.0")), (None, None));
     let finished = apply(&tranship).await;
     for tag in ["2.0.0", "2.0"] {

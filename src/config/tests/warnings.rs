@@ -38,6 +38,9 @@ fn registries_that_no_rule_uses() {
     for used in ["ghcr.io", "R.example.com:5000", "api.github.com"] {
         assert!(unused(used, login).is_empty(), "{used}");
     }
+    let of_hub = sync("a", "acme/app", "r.example.com:5000/app", "");
+    assert!(warnings(&format!("[registry.\"hub.docker.com\"]\n{of_hub}")).is_empty());
+    assert_eq!(unused("hub.docker.com", login).len(), 1);
     // Perhaps the token server of r.example.com.
     assert!(unused("auth.example.com", "insecure = \"no-verify\"\n").is_empty());
     assert_eq!(unused("auth.example.com", login).len(), 1);

@@ -17,6 +17,7 @@ use reqwest::Client;
 use tokio::sync::OwnedMutexGuard;
 use url::Url;
 
+use super::api::Authentication;
 use super::challenge::{self, Challenge};
 use super::clock::Clock;
 use super::credential::{self, Credential, Login};
@@ -25,36 +26,11 @@ use super::error::AuthError;
 use super::learned::{HOLD_BACK, Learned, Scheme, TokenServer};
 use super::realm;
 use super::scope::{Access, Scope};
-use super::token::{self, Token, TokenClient, TokenRequest};
+use super::token::{self, Exchange, Token, TokenClient, TokenRequest};
 use super::token_cache::{Issued, TokenCache};
 use crate::metrics::{RegistryMetrics, TokenOutcome};
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::registry::transport::TokenClients;
-
-/// How the requests to an origin are authorized.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Authentication {
-    /// As its answers demand, like a registry.
-    Negotiated,
-    /// By the secret itself as a bearer token (RFC 6750), from the first request on: for APIs, which do
-    /// not say what they want.
-    Secret,
-    /// By user name and password (RFC 7617), likewise.
-    Password,
-    /// As `Secret`, if the secret is an OAuth token by its user name, as Quay has it: `$oauthtoken`. Any
-    /// other is not sent.
-    OAuth,
-}
-
-impl Authentication {
-    fn takes(self, credential: &Credential) -> bool {
-        let is_oauth = |it: &Credential| match it {
-            Credential::Password { username, .. } => username == "$oauthtoken",
-            Credential::RefreshToken(_) => false,
-        };
-        self != Self::OAuth || is_oauth(credential)
-    }
-}
 
 /// What an [`Authenticator`] is made of.
 pub struct Parts {
@@ -76,9 +52,9 @@ pub struct Parts {
 
 /// Authorizes the requests to one origin. See the module's description.
 pub struct Authenticator {
-    parts: Parts,
+    pub(super) parts: Parts,
     tokens: TokenClient,
-    cache: TokenCache,
+    pub(super) cache: TokenCache,
     /// Held by the request that probes.
     gate: Arc<tokio::sync::Mutex<()>>,
     learned: Mutex<Learned>,
@@ -88,10 +64,10 @@ pub struct Authenticator {
 /// [`Authenticator::unauthorized`]; if it is dropped instead, the next request probes.
 pub struct Authorization {
     header: Option<HeaderValue>,
-    proof: Proof,
+    pub(super) proof: Proof,
 }
 
-enum Proof {
+pub(super) enum Proof {
     Nothing,
     /// Nothing, and this request probes. The gate opens when the guard is taken out or dropped.
     Probe(Mutex<Option<OwnedMutexGuard<()>>>),
@@ -100,6 +76,12 @@ enum Proof {
 }
 
 impl Authorization {
+    /// The one that carries this token.
+    pub(super) fn of(issued: Arc<Issued>) -> Self {
+        let header = credential::bearer(&issued.token.secret);
+        Self { header, proof: Proof::Token(issued) }
+    }
+
     /// The value of the `Authorization` header, marked as sensitive, if there is to be one.
     /// Only for requests to the registry's own scheme, host and port.
     pub fn header(&self) -> Option<&HeaderValue> {
@@ -155,16 +137,7 @@ impl Authenticator {
     /// allow.
     pub async fn authorize(&self, scope: &Scope) -> Result<Authorization, AuthError> {
         if self.parts.authentication != Authentication::Negotiated {
-            let by_password = self.parts.authentication == Authentication::Password;
-            let found = self.find(scope).await?;
-            let found = found.filter(|it| self.parts.authentication.takes(it));
-            return Ok(carrying(found, |credential| match credential {
-                Credential::Password { username, password } if by_password => {
-                    credential::basic(username, password)
-                }
-                Credential::Password { password: secret, .. }
-                | Credential::RefreshToken(secret) => credential::bearer(secret),
-            }));
+            return self.authorize_api(scope).await;
         }
         let known = || self.learned.lock().scheme(scope);
         let scheme = match known() {
@@ -194,8 +167,7 @@ impl Authenticator {
             Scheme::Basic => self.with_password(scope).await,
             Scheme::Bearer(server) => {
                 let issued = self.cache.get(scope, || self.fetch(&server, scope)).await?;
-                let header = credential::bearer(&issued.token.secret);
-                Ok(Authorization { header, proof: Proof::Token(issued) })
+                Ok(Authorization::of(issued))
             }
         }
     }
@@ -210,8 +182,7 @@ impl Authenticator {
         headers: &HeaderMap,
     ) -> Result<bool, AuthError> {
         if self.parts.authentication != Authentication::Negotiated {
-            let Proof::Credential(refused) = &used.proof else { return Ok(false) };
-            return Ok(self.renew(scope, Some(refused)).await?.is_some());
+            return self.unauthorized_api(scope, used).await;
         }
         let mut challenges = challenge::parse(headers);
         if challenges.is_empty() && matches!(used.proof, Proof::Nothing | Proof::Probe(_)) {
@@ -230,7 +201,8 @@ impl Authenticator {
     /// sending once more with a new [`Authenticator::authorize`]: it had no credentials, there are
     /// some, and the registry turns out to want them.
     pub async fn is_hidden(&self, scope: &Scope, used: &Authorization) -> Result<bool, AuthError> {
-        if !matches!(used.proof, Proof::Nothing | Proof::Probe(_)) {
+        let is_negotiated = self.parts.authentication == Authentication::Negotiated;
+        if !(is_negotiated && matches!(used.proof, Proof::Nothing | Proof::Probe(_))) {
             return Ok(false);
         }
         let wants = self.learn_at_base(scope, &used.proof).await?;
@@ -352,7 +324,12 @@ impl Authenticator {
             let Ok(realm) = self.parts.base.join(realm) else { continue };
             match realm::judge(&realm, &self.parts.base, &self.parts.allowed_realms) {
                 Ok(standing) => {
-                    let server = TokenServer { realm, service: service.clone(), standing };
+                    let server = TokenServer {
+                        realm,
+                        service: service.clone(),
+                        standing,
+                        exchange: Exchange::Token,
+                    };
                     return Some(Ok((Arc::new(server), scope.clone())));
                 }
                 Err(reason) => {
@@ -377,7 +354,7 @@ impl Authenticator {
         self.find_login(scope).await.ok()?.as_ref().map(Login::to_string)
     }
 
-    async fn find(&self, scope: &Scope) -> Result<Option<Credential>, AuthError> {
+    pub(super) async fn find(&self, scope: &Scope) -> Result<Option<Credential>, AuthError> {
         Ok(self.find_login(scope).await?.map(|login| login.credential))
     }
 
@@ -387,7 +364,7 @@ impl Authenticator {
     }
 
     /// Another credential than the refused one, if there is one by now.
-    async fn renew(
+    pub(super) async fn renew(
         &self,
         scope: &Scope,
         refused: Option<&Credential>,
@@ -412,7 +389,11 @@ impl Authenticator {
     }
 
     /// Fetches a token; once more if the credentials turn out to have been replaced meanwhile.
-    async fn fetch(&self, server: &TokenServer, scope: &Scope) -> Result<Token, AuthError> {
+    pub(super) async fn fetch(
+        &self,
+        server: &TokenServer,
+        scope: &Scope,
+    ) -> Result<Token, AuthError> {
         let login = self.find_login(scope).await?;
         let refused = match self.fetch_with(server, scope, login.as_ref()).await {
             Err(error) if error.may_differ_for_others() => error,
@@ -454,6 +435,7 @@ impl Authenticator {
             service: server.service.as_deref(),
             scopes: &scopes,
             login,
+            exchange: server.exchange,
         };
         let fetched = self.fetch_counted(&request).await;
         match (&fetched, credential) {
@@ -516,13 +498,14 @@ impl Authenticator {
     }
 }
 
-/// An authorization that carries the credential, if there is one.
-fn carrying(
+/// An authorization that carries the credential, if there is one that has such a header.
+pub(super) fn carrying(
     credential: Option<Credential>,
     header: impl FnOnce(&Credential) -> Option<HeaderValue>,
 ) -> Authorization {
     let header = credential.as_ref().and_then(header);
-    Authorization { header, proof: credential.map_or(Proof::Nothing, Proof::Credential) }
+    let carried = credential.filter(|_| header.is_some());
+    Authorization { header, proof: carried.map_or(Proof::Nothing, Proof::Credential) }
 }
 
 #[cfg(test)]

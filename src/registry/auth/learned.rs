@@ -10,6 +10,7 @@ use super::credential::Credential;
 use super::error::AuthError;
 use super::realm::Standing;
 use super::scope::{Access, Demand, Scope, demand};
+use super::token::Exchange;
 
 /// After so many refusals of credentials in a row they are held back: GitLab bans an address for
 /// 15 minutes after 300 refusals within one, and requests already under way still count.
@@ -57,6 +58,7 @@ pub(super) struct TokenServer {
     pub realm: Url,
     pub service: Option<String>,
     pub standing: Standing,
+    pub exchange: Exchange,
 }
 
 impl Learned {

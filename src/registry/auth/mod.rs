@@ -1,7 +1,8 @@
 //! Authentication at registries and token servers.
 //!
-//! - `authenticator`: the `Authorization` header of each request; `learned`: which authentication
-//!   scheme and which scopes the registry wants, as its answers have shown.
+//! - `authenticator`: the `Authorization` header of each request; `api`: of those to a product's API;
+//!   `learned`: which authentication scheme and which scopes the registry wants, as its answers have
+//!   shown.
 //! - `challenge`: reads `WWW-Authenticate`.
 //! - `scope`: what a request must be allowed to do, and how that is written.
 //! - `realm`: which token servers may be trusted with credentials.
@@ -11,6 +12,7 @@
 //!
 //! Secrets are kept in `secrecy` types and never shown, neither by `Debug` nor in errors.
 
+mod api;
 mod authenticator;
 pub mod challenge;
 mod clock;
@@ -27,7 +29,8 @@ mod tests;
 mod token;
 mod token_cache;
 
-pub use authenticator::{Authentication, Authenticator, Authorization, Parts};
+pub use api::Authentication;
+pub use authenticator::{Authenticator, Authorization, Parts};
 pub use credential::{Credential, Given};
 pub use credentials::{CredentialStore, ExplicitCredential};
 pub use error::AuthError;

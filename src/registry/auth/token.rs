@@ -13,7 +13,7 @@ use http::HeaderValue;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use reqwest::{Client, RequestBuilder, Response};
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 use url::{Host, Url};
 
@@ -58,6 +58,15 @@ pub(super) struct Token {
     pub lifetime: Duration,
 }
 
+/// How a token is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exchange {
+    /// As registries do: distribution's token and OAuth2 specifications.
+    Token,
+    /// As APIs with a login do: Docker Hub's `POST /v2/auth/token`.
+    LogIn,
+}
+
 /// What is asked for.
 pub(super) struct TokenRequest<'a> {
     pub realm: &'a Url,
@@ -66,6 +75,7 @@ pub(super) struct TokenRequest<'a> {
     pub service: Option<&'a str>,
     pub scopes: &'a [String],
     pub login: Option<&'a Login>,
+    pub exchange: Exchange,
 }
 
 pub(super) struct TokenClient {
@@ -110,6 +120,9 @@ impl TokenClient {
         let Some(Login { credential, .. }) = request.login else {
             return self.ask(request, || get(client, request, None)).await;
         };
+        if request.exchange == Exchange::LogIn {
+            return self.ask(request, || log_in(client, request, credential)).await;
+        }
         if let Credential::Password { username, password } = credential
             && !self.post.load(Ordering::Relaxed)
         {
@@ -246,6 +259,19 @@ fn post(client: &Client, request: &TokenRequest<'_>, credential: &Credential) ->
         .body(form.finish())
 }
 
+fn log_in(client: &Client, request: &TokenRequest<'_>, credential: &Credential) -> RequestBuilder {
+    let (identifier, secret) = match credential {
+        Credential::Password { username, password } => (&**username, password),
+        Credential::RefreshToken(secret) => ("", secret),
+    };
+    let body = json!({ "identifier": identifier, "secret": secret.expose_secret() });
+    client
+        .post(request.realm.clone())
+        .header(ACCEPT, "application/json")
+        .header(CONTENT_TYPE, "application/json")
+        .body(body.to_string())
+}
+
 async fn understand(
     request: &TokenRequest<'_>,
     response: Response,
@@ -295,11 +321,13 @@ fn token(body: &[u8], since: Instant) -> Option<Token> {
 fn words(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let words = match &json {
-        Some(json) => ["/errors/0/message", "/error_description", "/message", "/details", "/error"]
-            .iter()
-            .find_map(|path| json.pointer(path)?.as_str())
-            .unwrap_or_default()
-            .to_owned(),
+        Some(json) => {
+            ["/errors/0/message", "/error_description", "/message", "/details", "/detail", "/error"]
+                .iter()
+                .find_map(|path| json.pointer(path)?.as_str())
+                .unwrap_or_default()
+                .to_owned()
+        }
         None => String::from_utf8_lossy(body).into_owned(),
     };
     // A page for browsers says nothing here.

@@ -29,7 +29,7 @@ struct Entry {
 }
 
 impl Page {
-    fn entries(self) -> Vec<(String, Option<Digest>)> {
+    fn entries(self) -> Vec<tag_lists::Named> {
         self.tags.unwrap_or_default().into_iter().map(|it| (it.name, it.digest)).collect()
     }
 }

@@ -1,19 +1,29 @@
-//! Docker Hub.
+//! Docker Hub. Its API tells what tags point at ("List repository tags"). For private repositories it
+//! wants a token of its own, which it gives for the same user name and password.
 
 use std::time::{Duration, SystemTime};
 
+use async_trait::async_trait;
 use http::HeaderMap;
+use serde::Deserialize;
 
-use super::Vendor;
-use crate::oci::RegistryHost;
+use super::{Vendor, tag_lists};
+use crate::oci::{Digest, RegistryHost};
+use crate::registry::auth::Authentication;
 use crate::registry::dialect::{Dialect, Quota};
+use crate::registry::remote::RemoteRepository;
+use crate::repository::{ListedTag, Repository, Result};
+
+/// The largest page.
+const PAGE: usize = 100;
 
 #[derive(Debug)]
 pub(super) struct DockerHub;
 
 impl Dialect for DockerHub {
-    fn address<'a>(&self, _: &'a RegistryHost) -> &'a str {
-        "registry-1.docker.io"
+    fn address<'a>(&self, host: &'a RegistryHost) -> &'a str {
+        // The API has this dialect, too.
+        if host.is_docker_hub() { "registry-1.docker.io" } else { host.as_str() }
     }
 
     /// `X-Retry-After` is the time when the limit ends, in seconds since 1970.
@@ -32,6 +42,21 @@ impl Dialect for DockerHub {
     }
 }
 
+/// A page of a list of tags.
+#[derive(Deserialize)]
+struct Page {
+    results: Vec<Entry>,
+    next: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    name: String,
+    /// The published description of the API does not have it.
+    digest: Option<Digest>,
+}
+
+#[async_trait]
 impl Vendor for DockerHub {
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.is_docker_hub()
@@ -40,6 +65,31 @@ impl Vendor for DockerHub {
     fn dialect(&self) -> &'static dyn Dialect {
         &DockerHub
     }
+
+    fn api(&self, _: &RegistryHost) -> Option<(RegistryHost, Authentication)> {
+        Some(("hub.docker.com".parse().ok()?, Authentication::LogIn("/v2/auth/token")))
+    }
+
+    async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+        tag_lists::own(repository, with_digests(repository)).await
+    }
+}
+
+impl Page {
+    fn entries(self) -> (Vec<tag_lists::Named>, bool) {
+        let entries = self.results.into_iter().map(|it| (it.name, it.digest)).collect();
+        (entries, self.next.is_some())
+    }
+}
+
+/// `None`: there is no such repository, or whoever asks may not see it.
+async fn with_digests(repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
+    let Some((namespace, name)) = repository.path().split_once('/') else { return Ok(None) };
+    let api = repository.registry.api()?;
+    let mut url = api.base.clone();
+    url.set_path(&format!("/v2/namespaces/{namespace}/repositories/{name}/tags"));
+    url.set_query(Some(&format!("page_size={PAGE}")));
+    tag_lists::read_numbered(repository, api, url, Page::entries).await
 }
 
 #[cfg(test)]

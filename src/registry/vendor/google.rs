@@ -42,7 +42,7 @@ struct Listed {
 }
 
 impl Page {
-    fn entries(self) -> Vec<(String, Option<Digest>)> {
+    fn entries(self) -> Vec<tag_lists::Named> {
         let mut digests: HashMap<String, Digest> = HashMap::new();
         for (digest, Listed { tag }) in self.manifest {
             let Ok(digest) = digest.parse::<Digest>() else { continue };

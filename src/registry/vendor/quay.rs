@@ -2,15 +2,11 @@
 //! of others for an OAuth token. Passwords and robots are good for the registry only.
 
 use async_trait::async_trait;
-use http::{Method, StatusCode};
 use serde::Deserialize;
 
 use super::{Vendor, is_within, tag_lists};
 use crate::oci::{Digest, RegistryHost};
-use crate::registry::auth::{Authentication, Scope};
-use crate::registry::call::What;
-use crate::registry::listing::NumberedPages;
-use crate::registry::operation::Operation;
+use crate::registry::auth::Authentication;
 use crate::registry::remote::RemoteRepository;
 use crate::repository::{ListedTag, Repository, Result};
 
@@ -32,6 +28,13 @@ struct Page {
 struct Entry {
     name: String,
     manifest_digest: Option<Digest>,
+}
+
+impl Page {
+    fn entries(self) -> (Vec<tag_lists::Named>, bool) {
+        let entries = self.tags.into_iter().map(|it| (it.name, it.manifest_digest)).collect();
+        (entries, self.has_additional)
+    }
 }
 
 #[async_trait]
@@ -56,18 +59,5 @@ async fn with_digests(repository: &RemoteRepository) -> Result<Option<Vec<Listed
     url.set_path(&format!("/api/v1/repository/{}/tag/", repository.path()));
     // Without the last one, it lists what tags pointed at in the past, too.
     url.set_query(Some(&format!("limit={PAGE}&onlyActiveTags=true")));
-    let (what, scope) = (What::Name(repository.name()), Scope::base());
-    let call = api.request(Operation::ListTags, what, Method::GET, url, &scope, repository.flow);
-    let pages = NumberedPages::new(api, call);
-    let mut listed = Vec::new();
-    let take = |page: Page| {
-        let more = page.has_additional && !page.tags.is_empty();
-        listed.extend(page.tags.into_iter().map(|it| (it.name, it.manifest_digest)));
-        more
-    };
-    match pages.each(take).await? {
-        Ok(()) => Ok(Some(tag_lists::named_once(listed))),
-        Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
-        Err(answer) => Err(pages.first.refused(&answer)),
-    }
+    tag_lists::read_numbered(repository, api, url, Page::entries).await
 }

@@ -13,8 +13,9 @@ use url::Url;
 use crate::oci::{Digest, RegistryHost, Tag};
 use crate::registry::auth::Scope;
 use crate::registry::call::What;
-use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
+use crate::registry::listing::{MAX_PAGE_BYTES, NumberedPages, Pages};
 use crate::registry::operation::Operation;
+use crate::registry::origin::Origin;
 use crate::registry::remote::RemoteRepository;
 use crate::repository::{Error, ErrorKind, ListedTag, Repository, Result};
 
@@ -23,6 +24,9 @@ const RESTS: Duration = Duration::from_hours(1);
 
 /// What tags point at, by their names.
 pub type Digests<'a> = BoxFuture<'a, Result<HashMap<String, Digest>>>;
+
+/// A tag's name in a list, and what it points at.
+pub type Named = (String, Option<Digest>);
 
 /// Whether a registry's own lists of tags can be had.
 #[derive(Debug, Default)]
@@ -116,14 +120,38 @@ pub async fn read<P: DeserializeOwned>(
     repository: &RemoteRepository,
     url: Url,
     scope: &Scope,
-    entries: fn(P) -> Vec<(String, Option<Digest>)>,
+    entries: fn(P) -> Vec<Named>,
 ) -> Result<Option<Vec<ListedTag>>> {
     let what = What::Name(repository.name());
     let call = repository.call(Operation::ListTags, what, Method::GET, url, scope);
     let pages = Pages::new(&repository.registry.origin, call, MAX_PAGE_BYTES);
     let mut listed = Vec::new();
-    let take = |page: Vec<(String, Option<Digest>)>| listed.extend(page);
+    let take = |page: Vec<Named>| listed.extend(page);
     match pages.each(entries, |(name, _)| Some(name), take).await? {
+        Ok(()) => Ok(Some(named_once(listed))),
+        Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
+        Err(answer) => Err(pages.first.refused(&answer)),
+    }
+}
+
+/// As `read`, of an API whose pages have numbers. `entries`: also whether another page follows.
+pub async fn read_numbered<P: DeserializeOwned>(
+    repository: &RemoteRepository,
+    api: &Origin,
+    url: Url,
+    entries: fn(P) -> (Vec<Named>, bool),
+) -> Result<Option<Vec<ListedTag>>> {
+    let (what, scope) = (What::Name(repository.name()), Scope::base());
+    let call = api.request(Operation::ListTags, what, Method::GET, url, &scope, repository.flow);
+    let pages = NumberedPages::new(api, call);
+    let mut listed = Vec::new();
+    let take = |page| {
+        let (page, more) = entries(page);
+        let goes_on = more && !page.is_empty();
+        listed.extend(page);
+        goes_on
+    };
+    match pages.each(take).await? {
         Ok(()) => Ok(Some(named_once(listed))),
         Err(answer) if answer.status == StatusCode::NOT_FOUND => Ok(None),
         Err(answer) => Err(pages.first.refused(&answer)),
@@ -132,7 +160,7 @@ pub async fn read<P: DeserializeOwned>(
 
 /// The tags of a list with digests, each once. Of a tag that moved while the list was read, it does not
 /// tell what it points at.
-pub fn named_once(listed: Vec<(String, Option<Digest>)>) -> Vec<ListedTag> {
+pub fn named_once(listed: Vec<Named>) -> Vec<ListedTag> {
     let mut tags: BTreeMap<Tag, Option<Digest>> = BTreeMap::new();
     for (name, digest) in listed {
         // What is no tag's name by the specification cannot be asked for.
