@@ -7,7 +7,7 @@ use super::RegistryHost;
 pub enum Listing {
     /// By the `_catalog` endpoint, as far as is known.
     Catalog,
-    /// The packages of one owner at a time: GitHub.
+    /// Those of one owner at a time: GitHub and Docker Hub.
     ByOwner,
     /// Not at all.
     Never,
@@ -19,8 +19,8 @@ impl Listing {
     /// How the registry at this host lists its repositories.
     pub fn at(host: &RegistryHost) -> Self {
         match host.name() {
-            "ghcr.io" => Self::ByOwner,
-            "docker.io" | "public.ecr.aws" | "registry.k8s.io" => Self::Never,
+            "ghcr.io" | "docker.io" => Self::ByOwner,
+            "public.ecr.aws" | "registry.k8s.io" => Self::Never,
             "registry.gitlab.com" => Self::ForAdministrators,
             _ => Self::Catalog,
         }
@@ -34,7 +34,7 @@ mod tests {
     #[test]
     fn hosts_without_a_list_are_known() {
         for (host, expected) in [
-            ("index.docker.io", Listing::Never),
+            ("index.docker.io", Listing::ByOwner),
             ("registry.k8s.io", Listing::Never),
             ("public.ecr.aws", Listing::Never),
             ("ghcr.io", Listing::ByOwner),

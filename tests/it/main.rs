@@ -104,6 +104,7 @@ mod registry_lists;
 mod registry_redirects;
 mod registry_suspicion;
 mod remove_extra;
+mod repository_lists;
 mod scope;
 mod serve_layout;
 mod serve_log;

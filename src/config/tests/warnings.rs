@@ -88,8 +88,7 @@ fn platforms_that_cannot_be() {
 #[test]
 fn patterns_of_registries_without_a_list() {
     for (source, expected) in [
-        ("docker.io/acme/**", "docker.io does not list its repositories"),
-        ("acme/*", "docker.io does not list its repositories"),
+        ("docker.io/**", "begin with the owner: \"docker.io/OWNER/**\""),
         ("registry.k8s.io/**", "registry.k8s.io does not list its repositories"),
         ("public.ecr.aws/x/*", "public.ecr.aws does not list"),
         ("ghcr.io/**", "begin with the owner: \"ghcr.io/OWNER/**\""),
@@ -99,13 +98,16 @@ fn patterns_of_registries_without_a_list() {
         assert!(found.len() == 1 && found[0].starts_with("3:10: "), "{source}: {found:?}");
         assert!(found[0].contains(expected), "{source}: {found:?}");
     }
-    for source in ["ghcr.io/acme/**", "quay.io/acme/**", "docker.io/acme/app"] {
+    for source in ["ghcr.io/acme/**", "quay.io/acme/**", "docker.io/acme/**", "acme/*"] {
         assert!(warnings(&sync("a", source, "t.io/{repository}", "")).is_empty(), "{source}");
     }
-    let cleanup = "[[cleanup]]\nname = \"a\"\nrepositories = [\"!x\", \"docker.io/acme/*\"]\n\
+    let cleanup = "[[cleanup]]\nname = \"a\"\nrepositories = [\"!x\", \"registry.k8s.io/a/*\"]\n\
                    delete = [{ id = \"u\", untagged = true }]\n";
     let found = warnings(cleanup);
-    assert!(found.len() == 1 && found[0].starts_with("3:23: docker.io does not list"), "{found:?}");
+    assert!(
+        found.len() == 1 && found[0].starts_with("3:23: registry.k8s.io does not list"),
+        "{found:?}"
+    );
 }
 
 #[test]

@@ -1,5 +1,5 @@
-//! Docker Hub. Its API tells what tags point at ("List repository tags"). For private repositories it
-//! wants a token of its own, which it gives for the same user name and password.
+//! Docker Hub. Its API lists the repositories of a namespace ("List repositories in a namespace") and
+//! tells what tags point at ("List repository tags"). For what is private it wants a token of its own, which it gives for the same user name and password.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,8 +7,10 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Vendor, tag_lists};
-use crate::oci::{Digest, RegistryHost};
+use super::{Vendor, owners, tag_lists};
+use crate::fair::Flow;
+use crate::oci::{Digest, RegistryHost, RepositoryName};
+use crate::registry::Registry;
 use crate::registry::auth::Authentication;
 use crate::registry::dialect::{Dialect, Quota};
 use crate::registry::remote::RemoteRepository;
@@ -42,7 +44,7 @@ impl Dialect for DockerHub {
     }
 }
 
-/// A page of a list of tags.
+/// A page of a list of repositories or tags.
 #[derive(Deserialize)]
 struct Page {
     results: Vec<Entry>,
@@ -52,7 +54,7 @@ struct Page {
 #[derive(Deserialize)]
 struct Entry {
     name: String,
-    /// The published description of the API does not have it.
+    /// What a tag points at. The published description of the API does not have it.
     digest: Option<Digest>,
 }
 
@@ -70,6 +72,21 @@ impl Vendor for DockerHub {
         Some(("hub.docker.com".parse().ok()?, Authentication::LogIn("/v2/auth/token")))
     }
 
+    async fn repositories(
+        &self,
+        registry: &Registry,
+        below: &[&str],
+        flow: Flow,
+    ) -> Result<Vec<RepositoryName>> {
+        let mut all = Vec::new();
+        for owner in owners::of(registry, below, "Docker Hub lists the repositories")? {
+            let path = format!("/v2/namespaces/{owner}/repositories");
+            let list = (&*path, "page_size=100");
+            all.extend(owners::read_numbered(registry, &owner, list, Page::names, flow).await?);
+        }
+        Ok(all)
+    }
+
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
         tag_lists::own(repository, with_digests(repository)).await
     }
@@ -79,6 +96,10 @@ impl Page {
     fn entries(self) -> (Vec<tag_lists::Named>, bool) {
         let entries = self.results.into_iter().map(|it| (it.name, it.digest)).collect();
         (entries, self.next.is_some())
+    }
+
+    fn names(self) -> (Vec<String>, bool) {
+        (self.results.into_iter().map(|it| it.name).collect(), self.next.is_some())
     }
 }
 

@@ -2,7 +2,7 @@
 //! organization" and "for a user"), one owner at a time, and so are their versions, which tell what tags
 //! point at.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 
-use super::{Vendor, tag_lists};
+use super::{Vendor, owners, tag_lists};
 use crate::fair::Flow;
 use crate::oci::{Digest, RegistryHost, RepositoryName};
 use crate::registry::Registry;
@@ -21,7 +21,7 @@ use crate::registry::dialect::Dialect;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
 use crate::registry::operation::Operation;
 use crate::registry::remote::RemoteRepository;
-use crate::repository::{Cause, Error, ErrorKind, ListedTag, Repository, Result};
+use crate::repository::{ErrorKind, ListedTag, Repository, Result};
 
 /// For so few tags, the API is not asked what they point at.
 const FEW: usize = 10;
@@ -95,19 +95,8 @@ impl Vendor for Ghcr {
         below: &[&str],
         flow: Flow,
     ) -> Result<Vec<RepositoryName>> {
-        let owner = |path: &&str| path.split('/').next().unwrap_or_default().to_owned();
-        let owners: BTreeSet<String> = below.iter().map(owner).collect();
-        if owners.contains("") {
-            let cause = Cause::Unsupported(
-                "GitHub lists the packages of one owner at a time: begin with the owner, as in \
-                 `ghcr.io/acme/**`"
-                    .to_owned(),
-            );
-            let step = Operation::ListRepositories.step();
-            return Err(Error::new(step, registry.host().to_string(), cause));
-        }
         let mut all = Vec::new();
-        for owner in owners {
+        for owner in owners::of(registry, below, "GitHub lists the packages")? {
             all.extend(packages(registry, &owner, flow).await?);
         }
         Ok(all)

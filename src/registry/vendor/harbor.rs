@@ -1,7 +1,8 @@
-//! Harbor, as its host is usually called. Its API (v2.0, "List artifacts") tells what tags point at. It
-//! wants the user name and the password itself, where the registry has tokens.
+//! Harbor, as its host is usually called. Its API (v2.0) lists repositories, which the registry does for
+//! administrators only, and tells what tags point at ("List artifacts"). It wants the user name and the
+//! password itself, where the registry has tokens.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use async_trait::async_trait;
 use futures_util::FutureExt;
@@ -9,7 +10,9 @@ use http::Method;
 use serde::Deserialize;
 
 use super::{Vendor, tag_lists};
-use crate::oci::{Digest, RegistryHost};
+use crate::fair::Flow;
+use crate::oci::{Digest, RegistryHost, RepositoryName};
+use crate::registry::Registry;
 use crate::registry::auth::{Authentication, Scope};
 use crate::registry::call::What;
 use crate::registry::listing::{MAX_PAGE_BYTES, Pages};
@@ -32,6 +35,7 @@ struct Artifact {
     tags: Option<Vec<Named>>,
 }
 
+/// A tag, or a repository with its project.
 #[derive(Deserialize)]
 struct Named {
     name: String,
@@ -47,12 +51,65 @@ impl Vendor for Harbor {
         Some((host.clone(), Authentication::Password))
     }
 
+    async fn repositories(
+        &self,
+        registry: &Registry,
+        below: &[&str],
+        flow: Flow,
+    ) -> Result<Vec<RepositoryName>> {
+        let error = match of_api(registry, below, flow).await {
+            Ok(names) => return Ok(names),
+            Err(error) => error,
+        };
+        let Ok(names) = registry.catalog(flow).await else { return Err(error) };
+        let host = registry.host();
+        tracing::warn!(registry = %host, %error, "Harbor's API does not list the repositories, so the registry's catalog was read");
+        Ok(names)
+    }
+
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
         tag_lists::with_digests(repository, FEW, |it, _| digests(it).boxed()).await
     }
 
     fn follow_up(&self, _: &RegistryHost) -> Option<&'static str> {
         Some("Harbor frees it when garbage collection runs: Administration, Clean Up")
+    }
+}
+
+/// The repositories of the projects that these paths begin with, or of all projects that the credentials
+/// may see.
+async fn of_api(registry: &Registry, below: &[&str], flow: Flow) -> Result<Vec<RepositoryName>> {
+    let project = |path: &&str| path.split('/').next().unwrap_or_default().to_owned();
+    let projects: BTreeSet<String> = below.iter().map(project).collect();
+    if projects.contains("") {
+        return list_of_api(registry, "repositories", registry.host().as_str(), flow).await;
+    }
+    let mut all = Vec::new();
+    for project in projects {
+        let shown = format!("{}/{project}", registry.host());
+        let path = format!("projects/{project}/repositories");
+        all.extend(list_of_api(registry, &path, &shown, flow).await?);
+    }
+    Ok(all)
+}
+
+async fn list_of_api(
+    registry: &Registry,
+    path: &str,
+    shown: &str,
+    flow: Flow,
+) -> Result<Vec<RepositoryName>> {
+    let api = registry.api()?;
+    let mut url = api.base.clone();
+    url.set_path(&format!("/api/v2.0/{path}"));
+    url.set_query(Some(&format!("page=1&page_size={PAGE}&sort=name")));
+    let (what, scope) = (What::Name(shown), Scope::base());
+    let call = api.request(Operation::ListRepositories, what, Method::GET, url, &scope, flow);
+    let pages = Pages::new(api, call, MAX_PAGE_BYTES);
+    let names = |page: Vec<Named>| page.into_iter().map(|it| Some(it.name)).collect();
+    match pages.names_in(names, |name| name.parse().ok()).await? {
+        Ok(names) => Ok(names),
+        Err(answer) => Err(pages.first.refused(&answer)),
     }
 }
 

@@ -14,6 +14,7 @@ mod gitlab;
 mod google;
 mod harbor;
 mod hosted;
+mod owners;
 mod quay;
 mod tag_lists;
 mod zot;
