@@ -37,6 +37,7 @@
 
 pub mod alerts;
 mod blocking;
+pub mod check;
 pub mod cleanup;
 pub mod cli;
 pub mod config;

@@ -15,8 +15,8 @@ use crate::oci::{RegistryHost, RepositoryName};
 
 /// List the repositories of a registry
 ///
-/// Lists the repositories that the credentials can see, in registries with the `_catalog` endpoint.
-/// GHCR lists those of one owner, through GitHub's API. Docker Hub lists none.
+/// Lists the repositories that the credentials can see: by the API of the product at GHCR, Docker Hub
+/// and Harbor, else by the `_catalog` endpoint. GHCR and Docker Hub list those of one owner.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -23,6 +23,7 @@ mod ask_change;
 mod ask_lines;
 mod both;
 mod cancel;
+mod check;
 mod cleanup;
 mod cleanup_daemon;
 mod cleanup_plan;
@@ -123,6 +124,7 @@ enum Command {
     Inspect(inspect::Args),
     ListTags(list_tags::Args),
     ListRepos(list_repos::Args),
+    Check(check::Args),
     ManifestDigest(manifest_digest::Args),
     Delete(delete::Args),
     Login(login::Args),
@@ -139,7 +141,7 @@ enum Command {
 const GROUPS: [(&str, &[&str]); 7] = [
     ("Mirror and migrate", &["sync", "plan", "copy", "verify"]),
     ("Run as a daemon", &["serve", "status", "history", "run", "cancel", "reload"]),
-    ("Inspect", &["inspect", "list-tags", "list-repos", "manifest-digest"]),
+    ("Inspect", &["check", "inspect", "list-tags", "list-repos", "manifest-digest"]),
     ("Delete and restore", &["cleanup", "restore", "delete"]),
     ("Credentials", &["login", "logout"]),
     ("Try and serve locally", &["demo", "serve-layout"]),
@@ -215,6 +217,7 @@ pub fn main() -> ExitCode {
             Command::Inspect(args) => inspect::run(&cli.global, args).await,
             Command::ListTags(args) => list_tags::run(&cli.global, args).await,
             Command::ListRepos(args) => list_repos::run(&cli.global, args).await,
+            Command::Check(args) => check::run(&cli.global, args).await,
             Command::ManifestDigest(args) => manifest_digest::run(&cli.global, args).await,
             Command::Delete(args) => delete::run(&cli.global, args).await,
             Command::Login(args) => login::run(&cli.global, args).await,

@@ -10,6 +10,12 @@ use crate::fair::Flow;
 use crate::repository::Result;
 
 impl Registry {
+    /// The credentials for this registry and where they are from, without the secret. `None`: there are
+    /// none.
+    pub async fn credentials(&self) -> Option<String> {
+        self.origin.authenticator.login(&Scope::base()).await
+    }
+
     /// `GET /v2/` with the registry's credentials (distribution-spec, "Determining Support").
     /// `false`: they were not checked, because the registry lets everybody in.
     pub async fn log_in(&self) -> Result<bool> {

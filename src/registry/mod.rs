@@ -61,6 +61,7 @@ pub use pool::Registries;
 use transport::Timeouts;
 use upload_form::Forms;
 use uploads::Notes;
+pub use vendor::{KnownBy, Product};
 
 /// One registry. Shared by all transfers that touch it.
 pub struct Registry {

@@ -394,6 +394,8 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
     let (from, to) = (source.host(), target.host());
     let tranship = furnished(from, to, &image);
     let mut runs = Runs { tranship, documented: Documented::read() };
+    let harbor = format!("[registry.\"{from}\"]\ninsecure = \"http\"\nproduct = \"harbor\"\n");
+    runs.tranship.write("harbor.toml", harbor);
     let http = "--insecure http";
     let app = format!("{from}/app");
     let referrer = &index.referrers[0].digest;
@@ -415,6 +417,8 @@ async fn every_key_is_documented_and_every_documented_key_is_printed() {
         ("inspect", format!("{app}@{referrer} {http}")),
         ("list-tags", format!("{app} {http}")),
         ("list-repos", format!("{from} {http}")),
+        ("check", format!("--config harbor.toml --write {app}")),
+        ("check", format!("--write {to}/refused/app {http}")),
         ("manifest-digest", "manifest.json".to_owned()),
         ("delete", format!("{moved} {http}")),
         ("delete", format!("--dry-run {app}:image {http}")),

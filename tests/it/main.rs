@@ -7,6 +7,7 @@
 
 mod bulk_lists;
 mod bulk_products;
+mod check;
 mod cleanup;
 mod cleanup_apply;
 mod cleanup_bad_input;

@@ -36,6 +36,14 @@ impl Page {
 
 #[async_trait]
 impl Vendor for Azure {
+    fn name(&self) -> &'static str {
+        "Azure Container Registry"
+    }
+
+    fn assumed(&self) -> &'static [&'static str] {
+        &["its list of tags has pages of 100, and wants a token with the right `metadata_read`"]
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         is_within(host, "azurecr.io")
     }

@@ -60,6 +60,14 @@ struct Entry {
 
 #[async_trait]
 impl Vendor for DockerHub {
+    fn name(&self) -> &'static str {
+        "Docker Hub"
+    }
+
+    fn assumed(&self) -> &'static [&'static str] {
+        &["its API tells the digests of tags, which its published description leaves out"]
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.is_docker_hub()
     }

@@ -37,6 +37,10 @@ const FOLLOW_UP: &str = "it is freed by the registry's garbage collection; for d
 
 #[async_trait]
 impl Vendor for Generic {
+    fn name(&self) -> &'static str {
+        "unknown"
+    }
+
     fn is_at(&self, _: &RegistryHost) -> bool {
         true
     }
@@ -62,6 +66,10 @@ impl Vendor for Generic {
 pub(super) struct Standard;
 
 impl Vendor for Standard {
+    fn name(&self) -> &'static str {
+        "any registry with the standard interface"
+    }
+
     fn is_at(&self, _: &RegistryHost) -> bool {
         false
     }

@@ -73,6 +73,10 @@ struct Container {
 
 #[async_trait]
 impl Vendor for Ghcr {
+    fn name(&self) -> &'static str {
+        "GitHub Container Registry"
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.name() == "ghcr.io"
     }

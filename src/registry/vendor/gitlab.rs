@@ -37,6 +37,10 @@ struct Entry {
 
 #[async_trait]
 impl Vendor for GitLab {
+    fn name(&self) -> &'static str {
+        "GitLab"
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.name().contains("gitlab")
     }

@@ -59,6 +59,14 @@ impl Page {
 
 #[async_trait]
 impl Vendor for Google {
+    fn name(&self) -> &'static str {
+        "Google Artifact Registry"
+    }
+
+    fn assumed(&self) -> &'static [&'static str] {
+        &["a list of tags has all manifests, however many there are"]
+    }
+
     async fn listed_tags(&self, repository: &RemoteRepository) -> Result<Option<Vec<ListedTag>>> {
         let mut url = repository.url("tags/list");
         url.set_query(Some(&format!("n={PAGE}")));

@@ -43,6 +43,14 @@ struct Named {
 
 #[async_trait]
 impl Vendor for Harbor {
+    fn name(&self) -> &'static str {
+        "Harbor"
+    }
+
+    fn assumed(&self) -> &'static [&'static str] {
+        &["slashes in names of repositories are escaped twice in its API"]
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.name().contains("harbor")
     }

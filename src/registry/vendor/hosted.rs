@@ -7,6 +7,10 @@ use crate::oci::RegistryHost;
 pub(super) struct Hosted;
 
 impl Vendor for Hosted {
+    fn name(&self) -> &'static str {
+        "Amazon ECR"
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         let domains = ["amazonaws.com", "public.ecr.aws"];
         domains.iter().any(|domain| is_within(host, domain))

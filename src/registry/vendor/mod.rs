@@ -23,6 +23,7 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 use http::{HeaderMap, Method};
+use serde::Serialize;
 
 use super::Registry;
 use super::auth::{Authentication, Scope};
@@ -31,7 +32,7 @@ use super::dialect::Dialect;
 use super::operation::Operation;
 use super::origin::Origin;
 use super::remote::RemoteRepository;
-use crate::config::Product;
+use crate::config;
 use crate::fair::Flow;
 use crate::oci::{RegistryHost, RepositoryName};
 use crate::repository::{Cause, Error, ListedTag, Result};
@@ -44,6 +45,15 @@ pub(super) use tag_lists::OwnLists;
 
 #[async_trait]
 pub(super) trait Vendor: Debug + Send + Sync {
+    /// As people call it.
+    fn name(&self) -> &'static str;
+
+    /// What tranship relies on here, though its maker does not document it. It is only believed as far
+    /// as answers confirm it.
+    fn assumed(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Whether the product runs at this host.
     fn is_at(&self, host: &RegistryHost) -> bool;
 
@@ -104,13 +114,13 @@ static VENDORS: [&dyn Vendor; 9] = [
 ];
 
 /// The product that runs at `host`, as far as its name tells. `said`: by the configuration.
-pub(super) fn of(host: &RegistryHost, said: Option<Product>) -> &'static dyn Vendor {
+pub(super) fn of(host: &RegistryHost, said: Option<config::Product>) -> &'static dyn Vendor {
     match said {
-        Some(Product::Gitlab) => &gitlab::GitLab,
-        Some(Product::Harbor) => &harbor::Harbor,
-        Some(Product::Quay) => &quay::Quay,
-        Some(Product::Zot) => &zot::Zot,
-        Some(Product::Standard) => &Standard,
+        Some(config::Product::Gitlab) => &gitlab::GitLab,
+        Some(config::Product::Harbor) => &harbor::Harbor,
+        Some(config::Product::Quay) => &quay::Quay,
+        Some(config::Product::Zot) => &zot::Zot,
+        Some(config::Product::Standard) => &Standard,
         None => VENDORS.into_iter().find(|vendor| vendor.is_at(host)).unwrap_or(&Generic),
     }
 }
@@ -119,6 +129,33 @@ pub(super) fn of(host: &RegistryHost, said: Option<Product>) -> &'static dyn Ven
 fn is_within(host: &RegistryHost, domain: &str) -> bool {
     let rest = host.name().strip_suffix(domain);
     rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+}
+
+/// What is known of the product at a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Product {
+    pub name: &'static str,
+    pub known_by: KnownBy,
+    /// The host of its API, if it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api: Option<String>,
+    /// What tranship relies on here, though its maker does not document it.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    pub assumed: &'static [&'static str],
+}
+
+/// How a product is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KnownBy {
+    /// By the name of its host.
+    Host,
+    /// The configuration says so.
+    Configuration,
+    /// The registry says so.
+    Answer,
+    /// It is not known.
+    Nothing,
 }
 
 impl Registry {
@@ -148,6 +185,22 @@ impl Registry {
             VENDORS.into_iter().find(|vendor| vendor.introduces_itself(&answer.headers))
         };
         *self.facts.introduced.get_or_init(ask).await
+    }
+
+    /// The product that runs there, as far as it can be found out.
+    pub async fn product(&self, flow: Flow) -> Product {
+        let is_named = of(self.host(), None).name() == self.vendor.name();
+        let known_by = match (self.vendor.name() == Generic.name(), is_named) {
+            (true, _) => match self.introduced(flow).await {
+                Some(_) => KnownBy::Answer,
+                None => KnownBy::Nothing,
+            },
+            (false, true) => KnownBy::Host,
+            (false, false) => KnownBy::Configuration,
+        };
+        let vendor = self.vendor();
+        let api = vendor.api(self.host()).map(|(host, _)| host.to_string());
+        Product { name: vendor.name(), known_by, api, assumed: vendor.assumed() }
     }
 
     /// The product's own API.

@@ -39,6 +39,10 @@ impl Page {
 
 #[async_trait]
 impl Vendor for Quay {
+    fn name(&self) -> &'static str {
+        "Quay"
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         is_within(host, "quay.io")
     }

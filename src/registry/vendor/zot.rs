@@ -7,6 +7,10 @@ use crate::oci::RegistryHost;
 pub(super) struct Zot;
 
 impl Vendor for Zot {
+    fn name(&self) -> &'static str {
+        "zot"
+    }
+
     fn is_at(&self, host: &RegistryHost) -> bool {
         host.name().contains("zot")
     }
